@@ -1,0 +1,44 @@
+"""Finds the calibration region: the centred box of k-space that is fully sampled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def calibration_region(mask: Tensor, spatial_ndim: int) -> tuple[int, ...]:
+    """Return the widths of the largest centred, fully sampled box, grown evenly along all axes.
+
+    Parameters
+    ----------
+    mask
+        (..., *spatial) bool; a sample counts where every leading index has it.
+    spatial_ndim
+        Number of spatial axes, 2 or 3.
+
+    Returns
+    -------
+    tuple of int
+        One width an axis; all 0 if the centre is not sampled. The box begins at N//2 - width//2.
+    """
+    sampled = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(dim=0)
+    shape = sampled.shape
+    widths = [1] * spatial_ndim
+    if not bool(_box(sampled, widths).all()):
+        return (0,) * spatial_ndim
+    growing = set(range(spatial_ndim))
+    while growing:
+        for axis in sorted(growing):
+            wider = [width + (i == axis) for i, width in enumerate(widths)]
+            if wider[axis] <= shape[axis] and bool(_box(sampled, wider).all()):
+                widths = wider
+            else:
+                growing.discard(axis)
+    return tuple(widths)
+
+
+def _box(sampled: Tensor, widths: list[int]) -> Tensor:
+    """Return the centred box of the given widths."""
+    for axis, width in enumerate(widths):
+        sampled = torch.narrow(sampled, axis, sampled.shape[axis] // 2 - width // 2, width)
+    return sampled

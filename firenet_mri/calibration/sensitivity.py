@@ -1,0 +1,99 @@
+"""Coil sensitivity maps from a scan's own calibration region, by SigPy's ESPIRiT or JSENSE.
+
+[1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
+[2] Ying, Sheng, JSENSE, Magn Reson Med 57:1196-1202, 2007.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.calibration.region import calibration_region
+from firenet_mri.errors import CalibrationError, UsageError
+from firenet_mri.scan import RawScan
+
+MapMethod = Literal["espirit", "jsense", "none"]
+
+_CALIBRATION_WIDTH = 24
+_SMALLEST_WIDTH = {"espirit": 12, "jsense": 8}
+
+
+def sensitivity_maps(scan: RawScan, method: MapMethod = "jsense") -> Tensor:
+    """Return sensitivity maps (..., coil, *spatial) complex64 with root-sum-of-squares 1.
+
+    Parameters
+    ----------
+    scan
+        The scan, whitened if it has a noise measurement.
+    method
+        "espirit": ESPIRiT [1], one map set, zero where there is no signal.
+        "jsense": JSENSE [2], smooth maps everywhere.
+        "none": all maps are 1, for a single coil.
+
+    Raises
+    ------
+    UsageError
+        If the method is unknown, or "none" is asked for with several coils.
+    CalibrationError
+        If there is one coil only, or the calibration region is too small for the method.
+    """
+    if method not in get_args(MapMethod):
+        raise UsageError(f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}")
+    if method == "none":
+        if scan.coils > 1:
+            raise UsageError(
+                f"{scan.name}: {scan.coils} coils found; unit maps (none) serve a single coil, use "
+                "espirit or jsense"
+            )
+        return torch.ones_like(scan.kspace)
+    if scan.coils == 1:
+        raise CalibrationError(
+            f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
+            "reconstruct a single coil"
+        )
+    region = calibration_region(scan.mask, scan.spatial_ndim)
+    width = min(_CALIBRATION_WIDTH, *region)
+    if width < _SMALLEST_WIDTH[method]:
+        raise CalibrationError(
+            f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
+            f"at least {_SMALLEST_WIDTH[method]} along every axis; give maps with --maps-file"
+        )
+    estimate = _espirit if method == "espirit" else _jsense
+    kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *scan.spatial_shape)
+    maps = np.stack([estimate(item, width) for item in kspace])
+    if not np.isfinite(maps).all():
+        raise CalibrationError(
+            f"{scan.name}: {method} found no signal in the calibration region; try the other method "
+            "or give maps with --maps-file"
+        )
+    return normalise_maps(torch.from_numpy(maps).reshape(scan.kspace.shape), scan.spatial_ndim)
+
+
+def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:
+    """Return the maps (..., coil, *spatial) divided by their root-sum-of-squares; zeros stay."""
+    energy = torch.linalg.vector_norm(maps, dim=-spatial_ndim - 1, keepdim=True)
+    return maps / torch.where(energy > 0, energy, torch.ones_like(energy))
+
+
+def _espirit(kspace: np.ndarray, width: int) -> np.ndarray:
+    from sigpy.mri.app import EspiritCalib
+
+    app = EspiritCalib(kspace, calib_width=width, crop=0.8, max_iter=30, show_pbar=False)
+    maps: np.ndarray = app.run()
+    return maps
+
+
+def _jsense(kspace: np.ndarray, width: int) -> np.ndarray:
+    from sigpy.mri.app import JsenseRecon
+
+    app = JsenseRecon(kspace, ksp_calib_width=width, show_pbar=False)
+    maps: np.ndarray = app.run()
+    return maps
+
+
+def _times(widths: tuple[int, ...]) -> str:
+    return " x ".join(str(width) for width in widths)

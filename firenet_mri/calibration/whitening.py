@@ -1,0 +1,49 @@
+"""Noise whitening: makes the noise of all coils uncorrelated, with unit variance.
+
+With the noise covariance C = L L^H (Cholesky), k-space and noise are multiplied by L^{-1}. Images
+are then in units of the noise standard deviation (SNR units).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from firenet_mri.errors import DataError
+from firenet_mri.scan import RawScan
+
+
+def whiten(scan: RawScan) -> RawScan:
+    """Return the scan with white noise of unit variance a complex sample, and no noise measurement.
+
+    Raises
+    ------
+    DataError
+        If the scan has no noise measurement (or is already whitened), or one with fewer samples
+        than twice the coils, or one in which the coils are not linearly independent.
+    """
+    if scan.noise is None:
+        raise DataError(f"{scan.name}: no noise measurement to whiten with; it may be white already")
+    noise = scan.noise.to(torch.complex128)
+    coils, samples = noise.shape
+    if samples < 2 * coils:
+        raise DataError(
+            f"{scan.name}: {samples} noise samples for {coils} coils; whitening needs at least "
+            f"{2 * coils}"
+        )
+    covariance = noise @ noise.mH / samples
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    # A dead coil or a copied one passes Cholesky by rounding alone.
+    diagonal = factor.diagonal().abs()
+    if bool(failed) or float(diagonal.min()) < 1e-6 * float(diagonal.max()):
+        raise DataError(
+            f"{scan.name}: the noise of the coils is linearly dependent (a coil may be dead); "
+            "remove that coil or read the scan without its noise measurement"
+        )
+    kspace = scan.kspace.movedim(-scan.spatial_ndim - 1, 0)
+    white = torch.linalg.solve_triangular(
+        factor, kspace.reshape(coils, -1).to(torch.complex128), upper=False
+    )
+    white = white.reshape(kspace.shape).movedim(0, -scan.spatial_ndim - 1)
+    return dataclasses.replace(scan, kspace=white.to(scan.kspace.dtype).contiguous(), noise=None)

@@ -1,0 +1,1 @@
+"""The method: problem, primal-dual step, schedules, network and certificate."""

@@ -1,0 +1,218 @@
+"""FIRENET: the restarted primal-dual iteration unrolled into a network without trained parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, start
+from firenet_mri.firenet.problem import SquareRootLasso
+from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
+from firenet_mri.operators.base import LinearOperator
+from firenet_mri.prox import item_norm
+
+
+class RestartBlock(nn.Module):
+    """The layers between two restarts: zero duals at the start, then one step a layer.
+
+    Parameters
+    ----------
+    depth
+        Number of layers.
+    returns_average
+        Hand on the average of the block's iterates instead of the last one.
+    """
+
+    def __init__(self, depth: int, returns_average: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(PrimalDualLayer() for _ in range(depth))
+        self.returns_average = returns_average
+
+    def iterates(
+        self,
+        problem: SquareRootLasso,
+        y: Tensor,
+        x: Tensor,
+        steps: tuple[Steps, ...],
+        eps0: Tensor,
+    ) -> Iterator[State]:
+        """Yield after every layer the state in which the block would end there."""
+        state = start(problem, y, x)
+        total = torch.zeros_like(x)
+        for count, (layer, (tau, sigma)) in enumerate(zip(self.layers, steps, strict=True), 1):
+            state = layer(problem, y, state, tau * eps0, sigma / eps0)
+            if self.returns_average:
+                total = total + state.x
+                yield state._replace(x=total / count)
+            else:
+                yield state
+
+    def forward(
+        self,
+        problem: SquareRootLasso,
+        y: Tensor,
+        x: Tensor,
+        steps: tuple[Steps, ...],
+        eps0: Tensor,
+    ) -> State:
+        """Return the state at the end of the block.
+
+        Parameters
+        ----------
+        problem, y
+            The problem and its data, (*batch, *codomain_shape).
+        x
+            Where the block starts, (*batch, *domain_shape).
+        steps
+            Steps of every layer for data of unit norm.
+        eps0
+            Scale of the steps of each item, (*batch).
+        """
+        *_, last = self.iterates(problem, y, x, steps, eps0)
+        return last
+
+
+class FIRENET(nn.Module):
+    """Fast Iterative REstarted NETwork for the weighted square-root LASSO.
+
+    Parameters
+    ----------
+    sparsifier
+        W: unitary (synthesis form), a Parseval frame (analysis form), or None for the identity.
+    lam
+        Weight of the sparsity; it has no scale, since the problem is homogeneous.
+    weights
+        Positive weights of the coefficients, broadcast against them; None is 1.
+    schedule
+        Step sizes, see :mod:`firenet_mri.firenet.schedules`.
+
+    Notes
+    -----
+    No trained parameters: ``state_dict`` is empty. Items of a batch never influence each other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firenet_mri import FIRENET
+    >>> from firenet_mri.operators import MatrixOperator
+    >>> encoding = MatrixOperator(torch.eye(4), norm_bound=1.0)
+    >>> net = FIRENET(lam=0.01)
+    >>> net(torch.tensor([1.0, 0.0, 0.0, 0.0]), encoding).shape
+    torch.Size([4])
+    >>> net.depth
+    25
+    """
+
+    def __init__(
+        self,
+        sparsifier: LinearOperator | None = None,
+        lam: float = 1e-3,
+        weights: Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.sparsifier = sparsifier
+        self.lam = lam
+        self.register_buffer("weights", weights, persistent=False)
+        self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
+        self.blocks = nn.ModuleList(
+            RestartBlock(depth, self.schedule.returns_average) for depth in self.schedule.depths
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of primal-dual layers, restarts times inner iterations."""
+        return sum(self.schedule.depths)
+
+    def width(self, encoding: LinearOperator) -> int:
+        """Return the largest number of complex values that a layer hands to the next, an item.
+
+        For the synthesis form it is 2N + m, as in Theorem 3 of the paper: the iterate, its average
+        and the dual of the m data.
+        """
+        problem = self.problem(encoding)
+        size = torch.Size(encoding.domain_shape).numel()
+        width = size * (2 if self.schedule.returns_average else 1)
+        width += torch.Size(encoding.codomain_shape).numel()
+        if self.sparsifier is not None and not problem.is_synthesis:
+            width += torch.Size(self.sparsifier.codomain_shape).numel()
+        return width
+
+    def problem(self, encoding: LinearOperator) -> SquareRootLasso:
+        """Return the problem that this network solves for an encoding operator."""
+        weights: Tensor | None = self.get_buffer("weights") if "weights" in self._buffers else None
+        return SquareRootLasso(encoding, self.sparsifier, weights, self.lam)
+
+    def forward(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Tensor:
+        """Return the image, (*batch, *domain_shape).
+
+        Parameters
+        ----------
+        y
+            Data, (*batch, *codomain_shape).
+        encoding
+            The encoding operator A.
+        x0
+            Start image; None is zero.
+
+        Raises
+        ------
+        ShapeError
+            If y or x0 does not fit the encoding operator.
+        """
+        return self.solve(y, encoding, x0).x
+
+    def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:
+        """Return the last state: the image and the dual variables, for certificates."""
+        problem, x, eps0 = self._prepare(y, encoding, x0)
+        state = start(problem, y, x)
+        for block, steps in zip(self.blocks, self._steps(problem), strict=True):
+            state = block(problem, y, state.x, steps, eps0)
+        return state
+
+    def iterates(
+        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (restart, inner, x) after every layer, counted from 1.
+
+        x is what the network would return if it ended there.
+        """
+        problem, x, eps0 = self._prepare(y, encoding, x0)
+        for restart, (block, steps) in enumerate(zip(self.blocks, self._steps(problem), strict=True), 1):
+            for inner, state in enumerate(block.iterates(problem, y, x, steps, eps0), 1):  # type: ignore[operator]
+                yield restart, inner, state.x
+            x = state.x
+
+    def _steps(self, problem: SquareRootLasso) -> tuple[tuple[Steps, ...], ...]:
+        return self.schedule.blocks(problem.norm_bound)
+
+    def _prepare(
+        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None
+    ) -> tuple[SquareRootLasso, Tensor, Tensor]:
+        """Return the problem, the start image and eps_0 of every item."""
+        encoding.check_codomain(y)
+        problem = self.problem(encoding)
+        if problem.norm_bound == 0:
+            raise DataError("The encoding operator is zero: no sample is acquired or all maps are 0")
+        batch = y.shape[: y.ndim - len(encoding.codomain_shape)]
+        if x0 is None:
+            x0 = torch.zeros(*batch, *encoding.domain_shape, dtype=y.dtype, device=y.device)
+        elif x0.shape != (*batch, *encoding.domain_shape):
+            raise ShapeError(
+                f"x0 has shape {tuple(x0.shape)}; the data call for "
+                f"{(*batch, *encoding.domain_shape)}"
+            )
+        if self.schedule.eps0 is None:
+            eps0 = item_norm(y, problem.data_axes).reshape(batch)
+            # An item without signal keeps its zero image; any positive scale does.
+            eps0 = torch.where(eps0 > 0, eps0, torch.ones_like(eps0))
+        else:
+            eps0 = torch.full(batch, self.schedule.eps0, dtype=y.real.dtype, device=y.device)
+        return problem, x0, eps0
+
+    def extra_repr(self) -> str:
+        """Return lam and the schedule, for printing."""
+        return f"lam={self.lam}, schedule={self.schedule}"

@@ -1,0 +1,119 @@
+"""The networks that users ask for by name, with parameters that need no tuning from scan to scan.
+
+"network": undecimated Haar in analysis form, ``NetworkSchedule``.
+"paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
+
+[1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.levels import level_weights
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
+from firenet_mri.operators.base import Shape
+from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
+from firenet_mri.operators.stationary_wavelet import StationaryWavelet
+from firenet_mri.operators.wavelets import OrthogonalWavelet
+
+Preset = Literal["network", "paper"]
+
+# The paper's experiments: lam, and local sparsities of its 256 x 256 phantom in 7 Haar levels.
+_PAPER_LAM = 0.00025
+_PAPER_SPARSITIES = (15, 44, 82, 141, 232, 358, 440)
+
+# Chosen once on a simulated and an in-vivo scan, see docs/performance.md; not tuned to a scan.
+_NOISE_FRACTION = 0.6
+
+
+def make_network(
+    coils: int,
+    spatial_shape: Shape,
+    *,
+    preset: Preset = "network",
+    lam: float | Literal["auto"] = "auto",
+    sparsifier: str | None = None,
+    levels: int | None = None,
+    layers: int | None = None,
+) -> FIRENET:
+    """Return the network of a preset for a number of coils and an image size.
+
+    Parameters
+    ----------
+    coils, spatial_shape
+        Number of receive coils, and sizes of the 2 or 3 spatial axes.
+    preset
+        "network" or "paper".
+    lam
+        Weight of the sparsity; "auto" is :func:`automatic_lam`, or the published value for the
+        paper preset.
+    sparsifier
+        Name for :func:`firenet_mri.operators.make_sparsifier`; None is the preset's.
+    levels
+        Wavelet levels; None is a number that suits the size.
+    layers
+        Number of layers; None is 30, or 25 for the paper preset.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or cannot be used at this size.
+    """
+    if preset not in get_args(Preset):
+        raise UsageError(f"Unknown preset {preset!r}; use one of {', '.join(get_args(Preset))}")
+    if preset == "paper":
+        return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
+    operator = make_sparsifier(sparsifier or UNDECIMATED_HAAR, spatial_shape, levels)
+    if lam == "auto":
+        lam = automatic_lam(coils, operator)
+    schedule = NetworkSchedule() if layers is None else NetworkSchedule(layers=layers)
+    return FIRENET(operator, lam, schedule=schedule)
+
+
+def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet) -> float:
+    """Return the weight at which white noise alone is just not represented.
+
+    At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a residual
+    r of white noise in C coils and unit-norm maps, the left side is about ||b|| / sqrt(C N) in size,
+    whatever the noise level and the number of samples, with ||b|| the norm of a finest wavelet and
+    N the number of pixels. Images ask for a little less than that: the factor is 0.6.
+    """
+    ndim = len(sparsifier.domain_shape)
+    finest_norm = 1.0 if sparsifier.is_unitary else 2 ** (-ndim / 2)
+    return _NOISE_FRACTION * finest_norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
+
+
+def _paper_network(
+    spatial_shape: Shape,
+    lam: float | Literal["auto"],
+    sparsifier: str | None,
+    levels: int | None,
+    layers: int | None,
+) -> FIRENET:
+    schedule: Schedule = PaperSchedule()
+    if layers is not None:
+        restarts, rest = divmod(layers, PaperSchedule.inner)
+        if rest or restarts < 1:
+            raise UsageError(
+                f"{layers} layers asked for; the paper preset has {PaperSchedule.inner} layers a "
+                f"restart, use a multiple of {PaperSchedule.inner}"
+            )
+        schedule = PaperSchedule(restarts=restarts)
+    if levels is None:
+        levels = max(1, min(len(_PAPER_SPARSITIES), int(math.log2(min(spatial_shape))) - 1))
+    operator = make_sparsifier(sparsifier or "haar", spatial_shape, levels)
+    weights = _paper_weights(levels, operator.band_levels)
+    return FIRENET(operator, _PAPER_LAM if lam == "auto" else lam, weights, schedule)
+
+
+def _paper_weights(levels: int, band_levels: Tensor) -> Tensor:
+    """Return the paper's level weights, matched at the finest level; averages join the coarsest."""
+    finest = _PAPER_SPARSITIES[-min(levels, len(_PAPER_SPARSITIES)) :]
+    padded = finest[:1] * (levels - len(finest)) + finest
+    return level_weights((padded[0], *padded), band_levels)

@@ -1,0 +1,69 @@
+"""Image metrics in fastMRI's definitions: NMSE, PSNR and SSIM of real magnitude images.
+
+Images are never rescaled to the reference. Volumes (slice, y, x) count as one: one data range, the
+largest value of the reference.
+
+Source: Zbontar et al., fastMRI, arXiv 1811.08839; SSIM of Wang et al., IEEE TIP 13(4), 2004, with a
+uniform 7 x 7 window, K1 = 0.01, K2 = 0.03 and the sample covariance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from firenet_mri.errors import ShapeError
+
+_WINDOW = 7
+
+
+def nmse(reference: Tensor, image: Tensor) -> float:
+    """Return ||image - reference||^2 / ||reference||^2."""
+    reference, image = _prepare(reference, image)
+    return float((image - reference).square().sum() / reference.square().sum())
+
+
+def psnr(reference: Tensor, image: Tensor) -> float:
+    """Return 10 log10(max(reference)^2 / mean squared error) in dB; infinite for equal images."""
+    reference, image = _prepare(reference, image)
+    error = (image - reference).square().mean()
+    return float(10 * torch.log10(reference.max().square() / error))
+
+
+def ssim(reference: Tensor, image: Tensor) -> float:
+    """Return the mean structural similarity over windows and slices.
+
+    Parameters
+    ----------
+    reference, image
+        (..., y, x) real, at least 7 x 7.
+    """
+    reference, image = _prepare(reference, image)
+    if min(reference.shape[-2:]) < _WINDOW:
+        raise ShapeError(f"SSIM needs images of at least 7 x 7; got {tuple(reference.shape)}")
+    size = reference.shape[-2:]
+    a, b = reference.reshape(-1, 1, *size), image.reshape(-1, 1, *size)
+    data_range = a.max()
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    count = _WINDOW**2
+    sample = count / (count - 1)
+    mean_a, mean_b = avg_pool2d(a, _WINDOW, 1), avg_pool2d(b, _WINDOW, 1)
+    var_a = sample * (avg_pool2d(a * a, _WINDOW, 1) - mean_a**2)
+    var_b = sample * (avg_pool2d(b * b, _WINDOW, 1) - mean_b**2)
+    covariance = sample * (avg_pool2d(a * b, _WINDOW, 1) - mean_a * mean_b)
+    similarity = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+        (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    )
+    return float(similarity.mean())
+
+
+def _prepare(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    if reference.shape != image.shape:
+        raise ShapeError(
+            f"The image has shape {tuple(image.shape)}, the reference {tuple(reference.shape)}; "
+            "they must be equal"
+        )
+    if reference.is_complex() or image.is_complex():
+        raise ShapeError("Metrics compare real images; take the magnitude first")
+    return reference.double(), image.double()

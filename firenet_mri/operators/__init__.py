@@ -1,0 +1,22 @@
+"""Linear operators: forward, adjoint and a proven bound of the norm."""
+
+from __future__ import annotations
+
+from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators.matrix import MatrixOperator
+from firenet_mri.operators.sense import Sense, encoding_operator
+from firenet_mri.operators.sparsifiers import make_sparsifier
+from firenet_mri.operators.stationary_wavelet import StationaryWavelet
+from firenet_mri.operators.wavelets import OrthogonalWavelet
+
+__all__ = [
+    "CartesianFourier",
+    "LinearOperator",
+    "MatrixOperator",
+    "OrthogonalWavelet",
+    "Sense",
+    "StationaryWavelet",
+    "encoding_operator",
+    "make_sparsifier",
+]

@@ -1,0 +1,125 @@
+"""The interface of all linear operators: shapes, forward, adjoint and a proven bound of the norm."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from firenet_mri.errors import ShapeError
+
+Shape = tuple[int, ...]
+
+
+class LinearOperator(nn.Module, ABC):
+    """A linear map between tensors, with any number of leading batch axes on top of its shapes.
+
+    Operators are modules, so that ``.to()`` moves maps, masks and filters; they have no parameters
+    and an empty ``state_dict``. ``forward`` and ``adjoint`` are differentiable to any order, also
+    with respect to the tensors that the operator was made from.
+
+    Parameters
+    ----------
+    domain_shape, codomain_shape
+        Shapes of one item, without batch axes.
+    norm_bound
+        A proven upper bound of the spectral norm.
+    """
+
+    #: A^H A = A A^H = identity.
+    is_unitary = False
+    #: A^H A = identity, as unitary operators and Parseval frames have it.
+    is_parseval = False
+
+    def __init__(self, domain_shape: Shape, codomain_shape: Shape, norm_bound: float) -> None:
+        super().__init__()
+        self.domain_shape = tuple(domain_shape)
+        self.codomain_shape = tuple(codomain_shape)
+        self.norm_bound = float(norm_bound)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return A x, (*batch, *codomain_shape), for x of shape (*batch, *domain_shape)."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return A^H y, (*batch, *domain_shape), for y of shape (*batch, *codomain_shape)."""
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint as an operator."""
+        return Adjoint(self)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        """Return the operator that applies ``other`` first and then ``self``."""
+        return Composition(self, other)
+
+    def extra_repr(self) -> str:
+        """Return the shapes, for printing."""
+        return f"{self.domain_shape} -> {self.codomain_shape}"
+
+    def check_domain(self, x: Tensor) -> None:
+        """Raise ShapeError unless x has shape (*batch, *domain_shape)."""
+        _check(x, self.domain_shape, f"{type(self).__name__}.forward")
+
+    def check_codomain(self, y: Tensor) -> None:
+        """Raise ShapeError unless y has shape (*batch, *codomain_shape)."""
+        _check(y, self.codomain_shape, f"{type(self).__name__}.adjoint")
+
+
+def _check(x: Tensor, shape: Shape, where: str) -> None:
+    if x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
+        raise ShapeError(f"{where} got shape {tuple(x.shape)}; it takes (*batch, *{shape})")
+
+
+class Adjoint(LinearOperator):
+    """A^H of an operator A."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.codomain_shape, operator.domain_shape, operator.norm_bound)
+        self.operator = operator
+        self.is_unitary = operator.is_unitary
+        self.is_parseval = operator.is_unitary
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return A^H x."""
+        result: Tensor = self.operator.adjoint(x)
+        return result
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return A y."""
+        result: Tensor = self.operator(y)
+        return result
+
+    @property
+    def H(self) -> LinearOperator:
+        """The operator A itself."""
+        return self.operator
+
+
+class Composition(LinearOperator):
+    """A B: first B, then A. The norm bounds multiply."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if inner.codomain_shape != outer.domain_shape:
+            raise ShapeError(
+                f"Cannot compose: the inner operator gives {inner.codomain_shape}, the outer takes "
+                f"{outer.domain_shape}"
+            )
+        super().__init__(
+            inner.domain_shape, outer.codomain_shape, outer.norm_bound * inner.norm_bound
+        )
+        self.outer = outer
+        self.inner = inner
+        self.is_unitary = outer.is_unitary and inner.is_unitary
+        self.is_parseval = outer.is_parseval and inner.is_parseval
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return A B x."""
+        result: Tensor = self.outer(self.inner(x))
+        return result
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return B^H A^H y."""
+        result: Tensor = self.inner.adjoint(self.outer.adjoint(y))
+        return result

@@ -1,0 +1,185 @@
+"""What a scan is once it is read: k-space, sampling mask, noise measurement and geometry.
+
+Geometry follows ISMRMRD and DICOM: LPS coordinates in mm, the pixel with index N//2 of every axis
+(the centre of the discrete Fourier transform) lies at ``position``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import DataError, ShapeError
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the image lies in the scanner.
+
+    Parameters
+    ----------
+    field_of_view_mm
+        Extent along (slice or second phase, phase, readout), the order of the array axes (z, y, x).
+        For 2D scans the first entry is the slice thickness.
+    positions_mm
+        Centre of each slice (2D) or of the one volume (3D), LPS.
+    read_direction, phase_direction, slice_direction
+        Unit vectors, LPS. Taken as they are: a left-handed frame stays left-handed.
+    """
+
+    field_of_view_mm: Vector
+    positions_mm: tuple[Vector, ...]
+    read_direction: Vector = (1.0, 0.0, 0.0)
+    phase_direction: Vector = (0.0, 1.0, 0.0)
+    slice_direction: Vector = (0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not self.positions_mm:
+            raise ShapeError("Geometry has no position; give one for each slice or one for a volume")
+        values = np.array(
+            [
+                self.field_of_view_mm,
+                *self.positions_mm,
+                self.read_direction,
+                self.phase_direction,
+                self.slice_direction,
+            ],
+            dtype=float,
+        )
+        if not np.isfinite(values).all():
+            raise DataError("Geometry has NaN or infinite values; correct the scan's header")
+        if min(self.field_of_view_mm) <= 0:
+            raise DataError(f"Field of view {self.field_of_view_mm} mm is not positive")
+        directions = values[-3:]
+        if not np.allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-3):
+            raise DataError("Read, phase and slice direction must be unit vectors")
+        if abs(np.linalg.det(directions)) < 1e-3:
+            raise DataError("Read, phase and slice direction do not span space")
+
+    def affine_lps(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Return the 4x4 matrix from index (x, y, z) to LPS mm for an array of ``shape`` (z, y, x).
+
+        For several positions z counts slices and the step is the one between their centres.
+        """
+        nz, ny, nx = shape
+        fov_z, fov_y, fov_x = self.field_of_view_mm
+        positions = np.array(self.positions_mm, dtype=float)
+        many = len(positions) > 1
+        if many and len(positions) != nz:
+            raise ShapeError(f"{len(positions)} slice positions for {nz} slices")
+        column_x = np.array(self.read_direction) * fov_x / nx
+        column_y = np.array(self.phase_direction) * fov_y / ny
+        if many:
+            column_z = (positions[-1] - positions[0]) / (nz - 1)
+        else:
+            column_z = np.array(self.slice_direction) * fov_z / nz
+        origin = positions[0] - column_x * (nx // 2) - column_y * (ny // 2)
+        if not many:
+            origin = origin - column_z * (nz // 2)
+        affine = np.eye(4)
+        affine[:3] = np.stack([column_x, column_y, column_z, origin], axis=1)
+        return affine
+
+    def affine_ras(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Return the 4x4 matrix from index (x, y, z) to RAS mm, as NIfTI and MONAI use it."""
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine_lps(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class RawScan:
+    """A multi-coil Cartesian scan.
+
+    Parameters
+    ----------
+    kspace
+        (..., coil, *spatial) complex64, zero frequency at index N//2 of every spatial axis, zero
+        where not sampled. Leading axes are slices. Readout oversampling is already removed.
+    mask
+        (..., 1, *spatial) bool, True where sampled; broadcasts against ``kspace``.
+    spatial_ndim
+        2 or 3.
+    noise
+        (coil, samples) complex64, scaled to the noise of one k-space sample; None if there was no
+        noise measurement or the scan is already whitened.
+    geometry
+        None if the file does not say.
+    name
+        File name for messages; never a patient's.
+    simulated
+        True if the data were computed from an image.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    spatial_ndim: int
+    noise: Tensor | None = None
+    geometry: Geometry | None = None
+    name: str = "scan"
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if self.spatial_ndim not in (2, 3):
+            raise ShapeError(f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed")
+        if self.kspace.ndim < self.spatial_ndim + 1:
+            raise ShapeError(
+                f"{name}: k-space has shape {tuple(self.kspace.shape)}; expected (..., coil, "
+                f"{'z, ' if self.spatial_ndim == 3 else ''}y, x)"
+            )
+        if not self.kspace.is_complex():
+            raise DataError(f"{name}: k-space is {self.kspace.dtype}; it must be complex")
+        if not torch.isfinite(torch.view_as_real(self.kspace)).all():
+            raise DataError(f"{name}: k-space has NaN or infinite samples; export the scan again")
+        if not self.kspace.any():
+            raise DataError(f"{name}: all k-space samples are zero; there is nothing to reconstruct")
+        if self.mask.dtype != torch.bool:
+            raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
+        if self.mask.ndim < self.spatial_ndim or not _broadcasts(self.mask, self.kspace):
+            raise ShapeError(
+                f"{name}: mask of shape {tuple(self.mask.shape)} does not fit k-space of shape "
+                f"{tuple(self.kspace.shape)}; give one of the k-space's last "
+                f"{self.spatial_ndim} sizes {self.spatial_shape}"
+            )
+        if self.noise is not None and self.noise.shape[0] != self.coils:
+            raise ShapeError(
+                f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has {self.coils}"
+            )
+
+    @property
+    def coils(self) -> int:
+        """Number of receive coils."""
+        return self.kspace.shape[-self.spatial_ndim - 1]
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Sizes of the spatial axes, (y, x) or (z, y, x)."""
+        return tuple(self.kspace.shape[-self.spatial_ndim :])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Sizes of the axes before the coil axis: slices."""
+        return tuple(self.kspace.shape[: -self.spatial_ndim - 1])
+
+    @property
+    def sampled_fraction(self) -> float:
+        """Share of the k-space grid that was sampled, in (0, 1]."""
+        return float(self.mask.float().mean())
+
+
+def _broadcasts(mask: Tensor, kspace: Tensor) -> bool:
+    """True if ``mask`` broadcasts to the shape of ``kspace`` without enlarging it."""
+    if mask.ndim > kspace.ndim:
+        return False
+    return all(
+        m in (1, k) for m, k in zip(reversed(mask.shape), reversed(kspace.shape), strict=False)
+    )
+
+
+def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:
+    """Return (..., 1, *spatial) bool: True where any coil of (..., coil, *spatial) is not zero."""
+    return (kspace != 0).any(dim=-spatial_ndim - 1, keepdim=True)
