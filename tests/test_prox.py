@@ -43,7 +43,7 @@ def test_unit_ball_is_per_item(randn) -> None:
 
 def test_real_numbers_keep_their_sign() -> None:
     x = torch.tensor([-3.0, -0.5, 0.0, 0.5, 3.0])
-    assert torch.equal(soft_threshold(x, 1.0), torch.tensor([-2.0, 0.0, 0.0, 0.0, 2.0]))
+    assert torch.allclose(soft_threshold(x, 1.0), torch.tensor([-2.0, 0.0, 0.0, 0.0, 2.0]))
 
 
 def test_gradients_are_finite_at_zero() -> None:

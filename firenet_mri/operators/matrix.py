@@ -36,9 +36,11 @@ class MatrixOperator(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         """Return matrix @ x, (*batch, m)."""
         self.check_domain(x)
-        return x @ self.matrix.mT
+        dtype = torch.promote_types(x.dtype, self.matrix.dtype)
+        return x.to(dtype) @ self.matrix.mT.to(dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return matrix^H @ y, (*batch, n)."""
         self.check_codomain(y)
-        return y @ self.matrix.conj()
+        dtype = torch.promote_types(y.dtype, self.matrix.dtype)
+        return y.to(dtype) @ self.matrix.conj().to(dtype)

@@ -106,7 +106,7 @@ def _filters(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     try:
         wavelet = pywt.Wavelet(name)
-    except ValueError:
+    except (ValueError, TypeError):
         raise UsageError(
             f"Unknown wavelet {name!r}; use an orthogonal one such as haar, db2 to db38 or sym4"
         ) from None

@@ -1,0 +1,204 @@
+"""Certificates hold: the gap bounds the true gap, the Lipschitz bound bounds every Jacobian."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, SquareRootLasso
+from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.operators import (
+    CartesianFourier,
+    MatrixOperator,
+    OrthogonalWavelet,
+    StationaryWavelet,
+)
+
+
+def small_problem(seed: int, complex_data: bool = True) -> tuple[MatrixOperator, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.complex128 if complex_data else torch.float64
+    matrix = torch.randn(10, 16, dtype=dtype, generator=generator) / 3
+    truth = torch.zeros(16, dtype=dtype)
+    truth[torch.randperm(16, generator=generator)[:3]] = 1
+    y = matrix @ truth + 0.05 * torch.randn(10, dtype=dtype, generator=generator)
+    return MatrixOperator(matrix, float(torch.linalg.matrix_norm(matrix, 2))), y
+
+
+def sparsifiers() -> dict[str, object]:
+    return {
+        "identity": None,
+        "unitary": OrthogonalWavelet("haar", 2, (16,)),
+        "frame": StationaryWavelet(2, (16,)),
+    }
+
+
+def accurate_minimum(problem: SquareRootLasso, y: Tensor) -> float:
+    """Return min F to ten digits, by many plain Chambolle-Pock steps."""
+    schedule = NetworkSchedule(layers=6000, tau=0.3, decay=1.0)
+    net = FIRENET(problem.sparsifier, problem.lam, schedule=schedule)
+    with torch.no_grad():
+        return float(problem.objective(net(y, problem.encoding), y))
+
+
+@pytest.mark.parametrize("name", sparsifiers())
+@pytest.mark.parametrize("seed", [1, 2])
+def test_certified_gap_is_at_least_the_true_gap_and_closes(name, seed) -> None:
+    encoding, y = small_problem(seed)
+    for schedule in (PaperSchedule(), NetworkSchedule(10), NetworkSchedule(3000, decay=1.0)):
+        net = FIRENET(sparsifiers()[name], 0.1, schedule=schedule)
+        certificate = certify(net, y, encoding, net.solve(y, encoding))
+        minimum = accurate_minimum(net.problem(encoding), y)
+        true_gap = certificate.objective[0] - minimum
+        assert certificate.duality_gap[0] >= true_gap - 1e-9 * minimum
+        assert certificate.lower_bound[0] <= minimum * (1 + 1e-9)
+    # The last schedule runs to convergence: a bound that never gets tight would pass all else.
+    assert certificate.relative_gap[0] < 1e-4
+
+
+@given(seed=st.integers(0, 10_000), lam=st.floats(1e-3, 10), scale=st.floats(1e-6, 1e6))
+def test_gap_of_any_point_and_dual_is_never_negative(seed, lam, scale) -> None:
+    encoding, y = small_problem(seed % 50)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return scale * torch.randn(*shape, dtype=torch.complex128, generator=generator)
+
+    for sparsifier in sparsifiers().values():
+        problem = SquareRootLasso(encoding, sparsifier, lam=lam)
+        q = None if problem.is_synthesis else draw(3, 16)
+        for repairs in (0, 3):
+            gap = problem.duality_gap(draw(16), y, draw(10), q, repairs=repairs)
+            assert gap >= -1e-12 * problem.objective(draw(16), y)
+
+
+def test_repairs_tighten_the_bound_of_the_analysis_form() -> None:
+    encoding, y = small_problem(4)
+    net = FIRENET(StationaryWavelet(2, (16,)), 0.1, schedule=NetworkSchedule(20))
+    x, v, q = net.solve(y, encoding)
+    problem = net.problem(encoding)
+    rough, fine = (problem.duality_gap(x, y, v, q, repairs=n).item() for n in (0, 20))
+    assert 0 < fine < 0.9 * rough
+
+
+def test_objective_is_its_formula() -> None:
+    encoding, y = small_problem(0)
+    weights = torch.linspace(0.5, 2, 16, dtype=torch.float64)
+    x = torch.randn(16, dtype=torch.complex128, generator=torch.Generator().manual_seed(3))
+    expected = 0.3 * (weights * x.abs()).sum() + (encoding.matrix @ x - y).norm()
+    assert SquareRootLasso(encoding, None, weights, 0.3).objective(x, y) == pytest.approx(expected)
+
+
+def jacobian_norm(net: FIRENET, encoding: MatrixOperator, y: Tensor) -> float:
+    """Return the spectral norm of the real Jacobian of data -> image at y."""
+
+    def real_map(data: Tensor) -> Tensor:
+        z = torch.view_as_complex(data) if y.is_complex() else data
+        image = net(z, encoding)
+        return torch.view_as_real(image) if image.is_complex() else image
+
+    point = torch.view_as_real(y) if y.is_complex() else y
+    jacobian = torch.autograd.functional.jacobian(real_map, point)
+    matrix = jacobian.reshape(-1, point.numel())
+    return float(torch.linalg.matrix_norm(matrix, 2))
+
+
+@pytest.mark.parametrize("name", sparsifiers())
+@pytest.mark.parametrize("eps0", [None, 2.0])
+@pytest.mark.parametrize(("restarts", "inner"), [(1, 2), (5, 5), (2, 10)])
+def test_jacobian_never_exceeds_the_lipschitz_bounds(name, eps0, restarts, inner) -> None:
+    largest = 0.0
+    for seed in range(6):
+        encoding, y = small_problem(seed, complex_data=bool(seed % 2))
+        schedule = PaperSchedule(restarts=restarts, inner=inner, eps0=eps0)
+        net = FIRENET(sparsifiers()[name], 0.02, schedule=schedule)
+        certificate = certify(net, y, encoding, net.solve(y, encoding))
+        assert certificate.lipschitz_bound is not None
+        assert certificate.lipschitz_bound_at_data is not None
+        norm = jacobian_norm(net, encoding, y)
+        assert norm <= certificate.lipschitz_bound_at_data[0] * (1 + 1e-9)
+        assert certificate.lipschitz_bound_at_data[0] <= certificate.lipschitz_bound * (1 + 1e-9)
+        largest = max(largest, norm / certificate.lipschitz_bound_at_data[0])
+    # A bound far from every Jacobian would be a bound of something else.
+    assert largest > 0.05
+
+
+def test_lipschitz_bound_is_the_formula() -> None:
+    fixed = PaperSchedule(restarts=5, inner=5, eps0=1.0)
+    assert fixed.lipschitz_bound(2.0) == pytest.approx(5 * 4 / 2 / 2.0)
+    halved = PaperSchedule(restarts=3, inner=4, tau=0.5, sigma=0.5, norm=1.0)
+    assert halved.lipschitz_bound(1.0) == pytest.approx(3 * 3 / 2 * 0.5)
+    encoding, y = small_problem(1)
+    free = FIRENET(lam=0.1)
+    certificate = certify(free, y, encoding, free.solve(y, encoding))
+    expected = math.sqrt(2) * 10 / encoding.norm_bound
+    assert certificate.lipschitz_bound == pytest.approx(expected)
+
+
+def test_steps_that_are_too_large_are_not_certified() -> None:
+    assert PaperSchedule(tau=1.1, sigma=1.0).lipschitz_bound(1.0) is None
+
+
+@pytest.mark.parametrize("schedule", [NetworkSchedule(5), PaperSchedule(tau=3.0)])
+def test_what_is_not_proven_is_said(schedule) -> None:
+    encoding, y = small_problem(1)
+    net = FIRENET(lam=0.1, schedule=schedule)
+    certificate = certify(net, y, encoding, net.solve(y, encoding))
+    assert certificate.lipschitz_bound is None
+    assert "not yet certified" in certificate.sentence()
+
+
+def test_start_image_without_fixed_scale_is_not_certified() -> None:
+    encoding, y = small_problem(1)
+    x0 = torch.ones(16, dtype=torch.complex128)
+    for eps0, certified in ((None, False), (1.0, True)):
+        net = FIRENET(lam=0.1, schedule=PaperSchedule(eps0=eps0))
+        state = net.solve(y, encoding, x0)
+        certificate = certify(net, y, encoding, state, x0=x0)
+        assert (certificate.lipschitz_bound is not None) is certified
+
+
+def test_certificate_is_json_and_joins_items() -> None:
+    encoding, y = small_problem(1)
+    net = FIRENET(lam=0.1)
+    batch = torch.stack([y, 2 * y])
+    both = certify(net, batch, encoding, net.solve(batch, encoding))
+    single = [certify(net, item, encoding, net.solve(item, encoding)) for item in batch]
+    joined = Certificate.join(single)
+    assert joined.objective == pytest.approx(both.objective)
+    assert joined.lipschitz_bound_at_data == pytest.approx(both.lipschitz_bound_at_data)
+    loaded = json.loads(json.dumps(joined.to_dict(), allow_nan=False))
+    assert loaded["scope"].startswith("This certificate is about")
+    assert "true to the anatomy" in loaded["scope"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"lam": 0.0}, UsageError),
+        ({"lam": float("inf")}, UsageError),
+        ({"weights": torch.tensor([1.0, 0.0])}, UsageError),
+        ({"sparsifier": MatrixOperator(torch.eye(16))}, UsageError),
+        ({"sparsifier": OrthogonalWavelet("haar", 1, (8,))}, ShapeError),
+    ],
+)
+def test_problems_that_make_no_sense_are_refused(arguments, error) -> None:
+    encoding, _ = small_problem(0)
+    with pytest.raises(error):
+        SquareRootLasso(encoding, **arguments)
+
+
+def test_certificate_of_all_zero_data_is_finite() -> None:
+    encoding = CartesianFourier(None, (16,))
+    net = FIRENET(StationaryWavelet(2, (16,)), 0.1)
+    y = torch.zeros(16, dtype=torch.complex64)
+    certificate = certify(net, y, encoding, net.solve(y, encoding))
+    assert certificate.duality_gap == (0.0,)
+    assert certificate.relative_gap == (0.0,)

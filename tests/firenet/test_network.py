@@ -1,0 +1,159 @@
+"""The network is batched, differentiable, scale-equivariant, without parameters, made of layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from laws import assert_close
+from torch import Tensor
+
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, PrimalDualLayer, RestartBlock
+from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.operators import (
+    MatrixOperator,
+    OrthogonalWavelet,
+    Sense,
+    StationaryWavelet,
+    encoding_operator,
+)
+
+SHAPE = (12, 9)
+NETWORKS = {
+    "paper": lambda: FIRENET(OrthogonalWavelet("haar", 2, SHAPE), 0.01),
+    "network": lambda: FIRENET(StationaryWavelet(2, SHAPE), 0.01, schedule=NetworkSchedule(8)),
+    "paper, analysis": lambda: FIRENET(StationaryWavelet(2, SHAPE), 0.01),
+    "network, no sparsifier": lambda: FIRENET(None, 0.01, schedule=NetworkSchedule(8)),
+}
+
+
+@pytest.fixture
+def encoding(randn) -> Sense:
+    maps = randn(3, *SHAPE)
+    maps = maps / torch.linalg.vector_norm(maps, dim=0)
+    mask = torch.rand(SHAPE, generator=torch.Generator().manual_seed(5)) < 0.5
+    return encoding_operator(mask, maps)
+
+
+@pytest.fixture
+def data(randn, encoding) -> Tensor:
+    return encoding(randn(3, *SHAPE)) * torch.tensor([1e-2, 1, 1e3]).reshape(3, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batch_items_do_not_talk(name, encoding, data) -> None:
+    net = NETWORKS[name]()
+    together = net(data, encoding)
+    for item in range(3):
+        assert_close(together[item], net(data[item], encoding))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 7.0, 1e8])
+def test_image_scales_with_the_data(name, scale, encoding, data) -> None:
+    net = NETWORKS[name]()
+    assert_close(net(scale * data, encoding), scale * net(data, encoding), 1e-11)
+    single = data.to(torch.complex64)
+    assert_close(
+        net(scale * single, encoding), (scale * net(single, encoding)), tolerance=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_of_the_whole_network_is_right(name, encoding, data) -> None:
+    net = NETWORKS[name]()
+    y = data[1].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: net(z, encoding), y, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_last_iterate_is_the_output(name, encoding, data) -> None:
+    net = NETWORKS[name]()
+    *_, (restart, inner, last) = net.iterates(data, encoding)
+    assert (restart, inner) == (len(net.schedule.depths), net.schedule.depths[-1])
+    assert_close(last, net(data, encoding), 1e-15)
+
+
+def test_all_zero_item_gives_a_zero_image_and_leaves_the_others_alone(encoding, data) -> None:
+    net = NETWORKS["network"]()
+    with_zero = data.clone()
+    with_zero[1] = 0
+    image = net(with_zero, encoding)
+    assert not image[1].any()
+    assert_close(image[0], net(data, encoding)[0])
+
+
+def test_network_has_layers_and_no_parameters() -> None:
+    net = FIRENET(schedule=PaperSchedule(restarts=3, inner=4))
+    assert net.depth == 12
+    assert not list(net.parameters())
+    assert not net.state_dict()
+    assert sum(isinstance(module, PrimalDualLayer) for module in net.modules()) == 12
+    assert sum(isinstance(module, RestartBlock) for module in net.modules()) == 3
+    assert "PaperSchedule(restarts=3" in repr(net)
+
+
+def test_layers_can_be_hooked(encoding, data) -> None:
+    net = NETWORKS["network"]()
+    calls = []
+    for module in net.modules():
+        if isinstance(module, PrimalDualLayer):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    net(data, encoding)
+    assert len(calls) == net.depth == 8
+
+
+def test_width_is_that_of_the_theorem(randn) -> None:
+    encoding = MatrixOperator(randn(7, 20))
+    assert FIRENET().width(encoding) == 2 * 20 + 7
+    analysis = FIRENET(StationaryWavelet(2, (20,)), schedule=NetworkSchedule())
+    assert analysis.width(encoding) == 20 + 7 + 3 * 20
+
+
+def test_start_image_is_used_and_checked(encoding, data, randn) -> None:
+    net = FIRENET(StationaryWavelet(2, SHAPE), 0.01, schedule=NetworkSchedule(1))
+    x0 = randn(3, *SHAPE)
+    assert_close(net(data, encoding, x0), x0)
+    with pytest.raises(ShapeError, match="x0"):
+        net(data, encoding, x0[:2])
+
+
+def test_inputs_are_not_changed(encoding, data) -> None:
+    before = data.clone()
+    NETWORKS["network"]()(data, encoding)
+    assert torch.equal(before, data)
+
+
+def test_zero_operator_is_refused() -> None:
+    with pytest.raises(DataError, match="zero"):
+        FIRENET()(torch.ones(3), MatrixOperator(torch.zeros(3, 4)))
+
+
+def test_data_of_another_shape_are_refused(encoding, randn) -> None:
+    with pytest.raises(ShapeError, match="it takes"):
+        FIRENET()(randn(2, *SHAPE), encoding)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PaperSchedule(restarts=0),
+        lambda: PaperSchedule(inner=-1),
+        lambda: PaperSchedule(tau=0.0),
+        lambda: PaperSchedule(nu=1.0),
+        lambda: PaperSchedule(delta=-1.0),
+        lambda: NetworkSchedule(layers=0),
+        lambda: NetworkSchedule(tau=float("nan")),
+        lambda: NetworkSchedule(decay=1.5),
+        lambda: NetworkSchedule(eps0=0.0),
+    ],
+)
+def test_schedules_refuse_parameters_that_make_no_sense(make) -> None:
+    with pytest.raises(UsageError, match="is"):
+        make()
+
+
+def test_primal_steps_shrink_by_e_a_restart() -> None:
+    blocks = PaperSchedule(delta=0.0).blocks(1.0)
+    ratios = [a[0].tau / b[0].tau for a, b in zip(blocks, blocks[1:], strict=False)]
+    assert ratios == pytest.approx([2.718281828] * 4)
+    assert all(step.tau * step.sigma == pytest.approx(1) for block in blocks for step in block)
