@@ -187,7 +187,7 @@ def _reconstruct_slice(
 def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield k-space, mask and maps of every slice; they are worked on one by one to save memory."""
     kspace = scan.kspace
-    mask = scan.mask.expand(*scan.batch_shape, 1, *scan.spatial_shape)
+    mask = scan.mask
     maps = maps.expand(kspace.shape)
     keep = scan.spatial_ndim + 1
     yield from zip(

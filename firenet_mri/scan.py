@@ -100,7 +100,8 @@ class RawScan:
         (..., coil, *spatial) complex64, zero frequency at index N//2 of every spatial axis, zero
         where not sampled. Leading axes are slices. Readout oversampling is already removed.
     mask
-        (..., 1, *spatial) bool, True where sampled; broadcasts against ``kspace``.
+        bool, True where sampled; broadcasts from the right to (..., 1, *spatial), the shape in which
+        it is kept.
     spatial_ndim
         2 or 3.
     noise
@@ -139,12 +140,15 @@ class RawScan:
             raise DataError(f"{name}: all k-space samples are zero; there is nothing to reconstruct")
         if self.mask.dtype != torch.bool:
             raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
-        if self.mask.ndim < self.spatial_ndim or not _broadcasts(self.mask, self.kspace):
+        shape = (*self.batch_shape, 1, *self.spatial_shape)
+        try:
+            full_mask = self.mask.expand(shape)
+        except RuntimeError:
             raise ShapeError(
                 f"{name}: mask of shape {tuple(self.mask.shape)} does not fit k-space of shape "
-                f"{tuple(self.kspace.shape)}; give one of the k-space's last "
-                f"{self.spatial_ndim} sizes {self.spatial_shape}"
-            )
+                f"{tuple(self.kspace.shape)}; give one that broadcasts to {shape}"
+            ) from None
+        object.__setattr__(self, "mask", full_mask)
         if self.noise is not None and self.noise.shape[0] != self.coils:
             raise ShapeError(
                 f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has {self.coils}"
@@ -169,15 +173,6 @@ class RawScan:
     def sampled_fraction(self) -> float:
         """Share of the k-space grid that was sampled, in (0, 1]."""
         return float(self.mask.float().mean())
-
-
-def _broadcasts(mask: Tensor, kspace: Tensor) -> bool:
-    """True if ``mask`` broadcasts to the shape of ``kspace`` without enlarging it."""
-    if mask.ndim > kspace.ndim:
-        return False
-    return all(
-        m in (1, k) for m, k in zip(reversed(mask.shape), reversed(kspace.shape), strict=False)
-    )
 
 
 def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:

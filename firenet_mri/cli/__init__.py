@@ -1,0 +1,7 @@
+"""The command line ``firenet``."""
+
+from __future__ import annotations
+
+from firenet_mri.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,44 @@
+"""The calibration region is the largest centred box that every slice has sampled."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firenet_mri.calibration import calibration_region
+
+
+@given(
+    shape=st.tuples(st.integers(4, 20), st.integers(4, 20)),
+    widths=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+)
+def test_a_lone_box_is_found(shape, widths) -> None:
+    widths = tuple(min(w, n) for w, n in zip(widths, shape, strict=True))
+    mask = torch.zeros(shape, dtype=torch.bool)
+    y, x = (slice(n // 2 - w // 2, n // 2 - w // 2 + w) for n, w in zip(shape, widths, strict=True))
+    mask[y, x] = True
+    assert calibration_region(mask, 2) == widths
+
+
+def test_lines_give_the_whole_readout() -> None:
+    mask = torch.zeros(1, 1, 32, 1, dtype=torch.bool)
+    mask[..., 4::5, :] = True
+    mask[..., 10:22, :] = True
+    assert calibration_region(mask.expand(1, 1, 32, 20), 2) == (12, 20)
+
+
+def test_region_is_common_to_all_slices() -> None:
+    mask = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    mask[0, :, 2:14, 2:14] = True
+    mask[1, :, 6:10, 6:10] = True
+    assert calibration_region(mask, 2) == (4, 4)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_unsampled_centre_gives_nothing(ndim) -> None:
+    mask = torch.ones((8,) * ndim, dtype=torch.bool)
+    mask[(4,) * ndim] = False
+    assert calibration_region(mask, ndim) == (0,) * ndim
+    assert calibration_region(torch.ones((8,) * ndim, dtype=torch.bool), ndim) == (8,) * ndim

@@ -1,0 +1,81 @@
+"""Sensitivity maps from either method explain the data; what cannot be estimated is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import sigpy
+import sigpy.mri
+import torch
+from laws import assert_close
+
+from firenet_mri.calibration import normalise_maps, sensitivity_maps
+from firenet_mri.errors import CalibrationError, UsageError
+from firenet_mri.operators import encoding_operator
+from firenet_mri.scan import RawScan
+
+SIZE = 48
+
+
+@pytest.fixture
+def coil_images() -> torch.Tensor:
+    maps = torch.from_numpy(sigpy.mri.birdcage_maps((4, SIZE, SIZE))).to(torch.complex64)
+    return maps * torch.from_numpy(sigpy.shepp_logan((SIZE, SIZE))).to(torch.complex64)
+
+
+@pytest.fixture
+def scan(coil_images) -> RawScan:
+    fourier = encoding_operator(None, torch.ones(4, SIZE, SIZE, dtype=torch.complex64)).fourier
+    kspace = torch.stack([fourier(coil_images), fourier(coil_images.flip(-1))])
+    mask = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    mask[:, ::2] = True
+    mask[:, 12:36] = True
+    return RawScan(kspace * mask, mask, 2, name="made.h5")
+
+
+@pytest.mark.parametrize("method", ["espirit", "jsense"])
+def test_maps_reproduce_the_coil_images_of_every_slice(scan, coil_images, method) -> None:
+    maps = sensitivity_maps(scan, method)
+    assert maps.shape == scan.kspace.shape
+    for item, images in zip(maps, (coil_images, coil_images.flip(-1)), strict=True):
+        combined = (item.conj() * images).sum(0)
+        residual = images - item * combined
+        assert residual.norm() < 0.08 * images.norm()
+    energy = torch.linalg.vector_norm(maps, dim=1)
+    assert torch.all((energy < 1e-6) | ((energy - 1).abs() < 1e-5))
+
+
+def test_normalised_maps_give_a_norm_bound_of_one(randn) -> None:
+    maps = randn(3, 8, 8)
+    maps[:, 2, 2] = 0
+    normalised = normalise_maps(maps, 2)
+    assert encoding_operator(None, normalised).norm_bound == pytest.approx(1)
+    assert not normalised[:, 2, 2].any()
+    assert_close(normalise_maps(normalised, 2), normalised)
+
+
+def test_single_coil_needs_to_be_said(scan) -> None:
+    single = dataclasses.replace(scan, kspace=scan.kspace[:, :1])
+    with pytest.raises(CalibrationError, match="--maps none"):
+        sensitivity_maps(single)
+    assert torch.equal(sensitivity_maps(single, "none"), torch.ones_like(single.kspace))
+    with pytest.raises(UsageError, match="4 coils"):
+        sensitivity_maps(scan, "none")
+
+
+@pytest.mark.parametrize(("method", "lines"), [("espirit", 11), ("espirit", 0), ("jsense", 7)])
+def test_too_small_calibration_region_is_refused_by_size(scan, method, lines) -> None:
+    mask = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    mask[:, 1::4] = True
+    start = SIZE // 2 - lines // 2
+    mask[:, start - 1 : start + lines + 1] = False
+    mask[:, start : start + lines] = True
+    thin = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    with pytest.raises(CalibrationError, match=rf"made.h5: .* {lines} x .*at least"):
+        sensitivity_maps(thin, method)
+
+
+def test_unknown_method_is_refused(scan) -> None:
+    with pytest.raises(UsageError, match="espirit, jsense, none"):
+        sensitivity_maps(scan, "magic")
