@@ -8,6 +8,7 @@ from firenet_mri.firenet.network import FIRENET, RestartBlock
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
+from firenet_mri.io import read
 from firenet_mri.reconstruction import Reconstruction, reconstruct
 from firenet_mri.scan import Geometry, RawScan
 
@@ -26,5 +27,6 @@ __all__ = [
     "RestartBlock",
     "SquareRootLasso",
     "certify",
+    "read",
     "reconstruct",
 ]

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +25,8 @@ from firenet_mri.firenet.certificate import Certificate, certify
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.io import Panel, atomic_writes, check_outputs, write_nifti, write_picture
+from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import Geometry, RawScan
 
@@ -74,6 +79,122 @@ class Reconstruction:
     settings: Settings
     timings: Timings
     scan: RawScan
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        complex_image: bool = False,
+        reference: Tensor | None = None,
+    ) -> SavedFiles:
+        """Write image, picture and certificate; return where they are.
+
+        Parameters
+        ----------
+        path
+            The image, ``NAME.nii.gz`` or ``NAME.nii``; the picture is ``NAME.png``, the certificate
+            ``NAME.json``.
+        overwrite
+            Replace files that exist.
+        complex_image
+            Write the complex image instead of its magnitude.
+        reference
+            Magnitude image of the same shape, for an error map, PSNR and SSIM.
+
+        Raises
+        ------
+        FileError
+            If a file exists or the folder cannot be written; then nothing is written.
+        ShapeError
+            If the reference has another shape.
+        """
+        files = output_paths(path, overwrite=overwrite)
+        accuracy = None if reference is None else self._accuracy(reference)
+        image = self.image if complex_image else self.image.abs()
+        outputs = (files.image, files.picture, files.certificate)
+        with atomic_writes(outputs, overwrite=overwrite) as (nifti, picture, certificate):
+            write_nifti(nifti, image, self.scan.geometry, description=f"firenet_mri {_version()}")
+            write_picture(
+                picture,
+                [Panel("Zero-filled", self.zero_filled), Panel("FIRENET", self.image, _note(accuracy))],
+                reference=None if reference is None else Panel("Reference", reference),
+                geometry=self.scan.geometry,
+                caption=self._caption(),
+            )
+            report = json.dumps(self._report(accuracy), indent=2, allow_nan=False)
+            certificate.write_text(report + "\n", encoding="utf-8")
+        return files
+
+    def _accuracy(self, reference: Tensor) -> Accuracy:
+        magnitude = self.image.abs()
+        reference = reference.reshape(magnitude.shape) if _same_volume(reference, magnitude) else reference
+        return Accuracy(
+            psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
+        )
+
+    def _caption(self) -> str:
+        kind = "simulated scan" if self.scan.simulated else "scan"
+        return (
+            f"{self.scan.name} ({kind}, {self.scan.coils} coils, "
+            f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
+        )
+
+    def _report(self, accuracy: Accuracy | None) -> dict[str, object]:
+        """Return what is known about this reconstruction as plain data."""
+        return {
+            "scan": {
+                "name": self.scan.name,
+                "simulated": self.scan.simulated,
+                "coils": self.scan.coils,
+                "kspace_shape": list(self.scan.kspace.shape),
+                "sampled_fraction": self.scan.sampled_fraction,
+            },
+            "image_units": "noise standard deviations" if self.settings.whitened else "as the data",
+            "certificate": self.certificate.to_dict(),
+            "accuracy_against_reference": None if accuracy is None else asdict(accuracy),
+            "settings": asdict(self.settings),
+            "timings": asdict(self.timings),
+            "versions": _versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Magnitude image against a reference, in fastMRI's definitions."""
+
+    psnr_db: float
+    ssim: float
+    nmse: float
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """The three files of a saved reconstruction."""
+
+    image: Path
+    picture: Path
+    certificate: Path
+
+
+def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
+    """Return where image, picture and certificate go, after checking that they can be written.
+
+    Raises
+    ------
+    UsageError
+        If the image's name does not end in .nii or .nii.gz.
+    FileError
+        If one exists and may not be replaced, or the folder is missing or not writable.
+    """
+    image = Path(path)
+    stem = image.name.removesuffix(".gz")
+    if not stem.endswith(".nii") or stem == ".nii":
+        raise UsageError(f"{image}: images are written as NIfTI; end the name in .nii.gz or .nii")
+    stem = stem.removesuffix(".nii")
+    files = SavedFiles(image, image.with_name(f"{stem}.png"), image.with_name(f"{stem}.json"))
+    check_outputs((files.image, files.picture, files.certificate), overwrite=overwrite)
+    return files
 
 
 def reconstruct(
@@ -242,3 +363,27 @@ def _device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError):
         raise UsageError(f"Device {str(name)!r} is not available here; use cpu") from None
     return device
+
+
+def _note(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return ""
+    return f"PSNR {accuracy.psnr_db:.1f} dB, SSIM {accuracy.ssim:.3f}"
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what computed the image."""
+    packages = ("firenet_mri", "torch", "numpy", "sigpy")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str = "firenet_mri") -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _same_volume(a: Tensor, b: Tensor) -> bool:
+    """True if the shapes agree but for axes of size 1."""
+    return [size for size in a.shape if size > 1] == [size for size in b.shape if size > 1]

@@ -74,13 +74,10 @@ class CartesianFourier(LinearOperator):
 
 
 def modulate(x: Tensor, factor: Tensor) -> Tensor:
-    """Return x * factor in the precision of x; a real factor stays real."""
+    """Return x * factor in the precision of x."""
     if factor.is_complex():
         return x * factor.to(torch.promote_types(x.dtype, torch.complex32))
-    if not x.is_complex():
-        return x * factor.to(x.dtype)
-    real = torch.view_as_real(x.resolve_conj())
-    return torch.view_as_complex(real * factor.to(real.dtype).unsqueeze(-1))
+    return x * factor.to(x.real.dtype)
 
 
 def _centring_factors(shape: Shape) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Measurements: accuracy beside SigPy's reconstructions, convergence, and time beside the FFTs."""

@@ -1,0 +1,22 @@
+"""Reads raw scans and writes images: one module a format, told apart by content, not by name."""
+
+from __future__ import annotations
+
+from firenet_mri.io.maps import read_maps
+from firenet_mri.io.nifti import write_nifti
+from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.io.picture import Panel, write_picture
+from firenet_mri.io.reading import read, read_maps
+from firenet_mri.io.reference import read_reference
+
+__all__ = [
+    "Panel",
+    "atomic_writes",
+    "check_outputs",
+    "read",
+    "read_maps",
+    "read_maps",
+    "read_reference",
+    "write_nifti",
+    "write_picture",
+]

@@ -1,0 +1,468 @@
+"""ISMRMRD / MRD 1.x: puts readouts, from a file or a stream, into the k-space of one scan.
+
+Each sample has its place by the header: row = kspace_encode_step_1 + N/2 - centre (the same for
+step 2), column = N/2 - center_sample + sample. What differs between scanners:
+
+- Readouts that are no image data (navigators, phase correction, dummies, ...) are left out;
+  noise readouts become ``RawScan.noise``.
+- Calibration-only lines fill rows that no imaging line has, unless they come from a separate scan.
+- A k-space point that was measured several times (averages) gets the mean.
+- A readout that is zero throughout is padding, not data.
+- Readout oversampling is removed by the ratio of the fields of view. If the echo is asymmetric,
+  the columns that were not measured cannot be told from measured ones after that, so there the
+  oversampling stays, and the image keeps the larger field of view.
+- Only what the reconstruction needs is taken from the XML header; patient and study are removed
+  before it is parsed.
+
+Scans with a system vendor that begins with "simulated" are marked as simulated.
+"""
+
+from __future__ import annotations
+
+import logging
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.scan import Geometry, RawScan
+
+_log = logging.getLogger(__name__)
+
+# Bit numbers of the flags, from 1, as the standard counts them.
+_NOISE = 19
+_CALIBRATION = 20
+_CALIBRATION_AND_IMAGING = 21
+_REVERSE = 22
+_PHASE_CORRECTION = 24
+_NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
+
+_KEPT_HEADER = ("version", "acquisitionSystemInformation", "experimentalConditions", "encoding")
+_SEPARATE_MODES = ("separate", "external")
+_SINGLE_COUNTERS = {
+    "contrast": "contrasts (echoes)",
+    "phase": "cardiac phases",
+    "repetition": "repetitions",
+    "set": "sets",
+}
+
+
+def read(path: Path) -> RawScan:
+    """Return the scan in the group ``/dataset`` of an ISMRMRD file.
+
+    Raises
+    ------
+    FileError
+        If the file is truncated or damaged, or has no such group.
+    DataError
+        If its readouts do not make one Cartesian scan, see :func:`assemble`.
+    """
+    import h5py
+    import ismrmrd
+
+    try:
+        with h5py.File(path, "r") as file:
+            _check_groups(path, file)
+            xml = bytes(file["dataset/xml"][0])
+        header = _parse_header(path, xml)
+        with ismrmrd.File(path, "r") as file:
+            acquisitions = file["dataset"].acquisitions[:]
+    except (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError):
+        raise FileError(
+            f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
+        ) from None
+    return assemble(header, acquisitions, name=path.name)
+
+
+def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> RawScan:
+    """Return the scan that a header and its readouts make.
+
+    Parameters
+    ----------
+    header
+        An ``ismrmrd.xsd.ismrmrdHeader``.
+    acquisitions
+        ``ismrmrd.Acquisition`` objects in any order.
+    name
+        What messages call the scan.
+
+    Returns
+    -------
+    RawScan
+        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding. Slices are in the
+        order of their positions.
+
+    Raises
+    ------
+    DataError
+        If the readouts are not those of one Cartesian image: several echoes, repetitions, sets,
+        cardiac phases or encodings, another trajectory, EPI, or samples outside of the matrix.
+    ShapeError
+        If readouts have different numbers of channels.
+    """
+    readouts = _sort(acquisitions)
+    encoding = _common_encoding(header, readouts, name)
+    _check_one_image(readouts, name)
+    coils = _common_channels(readouts, name)
+    grid = _Grid.of(encoding, name)
+    lines = readouts.imaging + _useful_calibration(encoding, readouts, name)
+    slices = _ordered_slices(lines)
+    if grid.nz > 1 and len(slices) > 1:
+        raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
+    kspace, counts = _place(lines, slices, grid, coils, name)
+    mask = counts > 0
+    noise = _scaled_noise(header, readouts, name)
+    if noise is not None:
+        # The mean of n samples has 1/n of the variance; where n varies this is its average.
+        noise = noise * float((1 / counts[mask]).mean().sqrt())
+    kspace, mask, grid = _remove_oversampling(kspace, mask, grid, encoding)
+    geometry = _geometry(grid, slices, name)
+    squeeze = 0 if grid.nz > 1 else 2
+    return RawScan(
+        kspace.squeeze(squeeze),
+        mask.squeeze(squeeze),
+        spatial_ndim=3 if grid.nz > 1 else 2,
+        noise=noise,
+        geometry=geometry,
+        name=name,
+        simulated=_is_simulated(header),
+    )
+
+
+@dataclass
+class _Readouts:
+    """Readouts by what they are for."""
+
+    imaging: list[Any] = field(default_factory=list)
+    calibration: list[Any] = field(default_factory=list)
+    noise: list[Any] = field(default_factory=list)
+    phase_correction: int = 0
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The encoded matrix (z, y, x), its centres as counters see them, and its extent in mm."""
+
+    nz: int
+    ny: int
+    nx: int
+    centre_z: int
+    centre_y: int
+    field_of_view_mm: tuple[float, float, float]
+
+    @staticmethod
+    def of(encoding: Any, name: str) -> _Grid:
+        """Return the grid of an encoding; without limits the counters count from the first row."""
+        size, extent = encoding.encodedSpace.matrixSize, encoding.encodedSpace.fieldOfView_mm
+        if min(size.x, size.y, size.z) < 1:
+            raise DataError(f"{name}: the encoded matrix is {size.x} x {size.y} x {size.z}")
+        limits = encoding.encodingLimits
+        return _Grid(
+            nz=size.z,
+            ny=size.y,
+            nx=size.x,
+            centre_z=_centre(limits, "kspace_encoding_step_2", size.z),
+            centre_y=_centre(limits, "kspace_encoding_step_1", size.y),
+            field_of_view_mm=(extent.z, extent.y, extent.x),
+        )
+
+
+def _centre(limits: Any, step: str, size: int) -> int:
+    limit = getattr(limits, step, None)
+    return size // 2 if limit is None else int(limit.center)
+
+
+def _sort(acquisitions: Iterable[Any]) -> _Readouts:
+    """Return the readouts by their flags, without those that are no image data."""
+    readouts = _Readouts()
+    for acquisition in acquisitions:
+        if _has(acquisition, _NOISE):
+            readouts.noise.append(acquisition)
+        elif any(_has(acquisition, flag) for flag in _NO_IMAGE_DATA):
+            readouts.phase_correction += _has(acquisition, _PHASE_CORRECTION)
+        elif not acquisition.data.any():
+            continue
+        elif _has(acquisition, _CALIBRATION) and not _has(acquisition, _CALIBRATION_AND_IMAGING):
+            readouts.calibration.append(acquisition)
+        else:
+            readouts.imaging.append(acquisition)
+    return readouts
+
+
+def _has(acquisition: Any, flag: int) -> bool:
+    return bool(acquisition.flags >> (flag - 1) & 1)
+
+
+def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
+    """Return the one encoding of the imaging lines, which must be Cartesian."""
+    if not readouts.imaging:
+        raise DataError(
+            f"{name}: no imaging readouts that are not zero ({len(readouts.noise)} noise, "
+            f"{len(readouts.calibration)} calibration readouts); export the image data too"
+        )
+    references = sorted({line.encoding_space_ref for line in readouts.imaging})
+    if len(references) > 1:
+        raise DataError(
+            f"{name}: imaging readouts of {len(references)} encodings {references}; split the scan "
+            "into one file each"
+        )
+    if references[0] >= len(header.encoding):
+        raise DataError(
+            f"{name}: readouts refer to encoding {references[0]}, the header has "
+            f"{len(header.encoding)}; export the scan again"
+        )
+    encoding = header.encoding[references[0]]
+    trajectory = getattr(encoding.trajectory, "value", str(encoding.trajectory))
+    if trajectory != "cartesian":
+        raise DataError(f"{name}: {trajectory} trajectory; only Cartesian scans can be read")
+    if readouts.phase_correction and any(_has(line, _REVERSE) for line in readouts.imaging):
+        raise DataError(
+            f"{name}: an EPI scan (reversed lines with phase correction), which would ghost; "
+            "correct and regrid it first, only Cartesian scans can be read"
+        )
+    return encoding
+
+
+def _check_one_image(readouts: _Readouts, name: str) -> None:
+    """Refuse scans of several images; only slices and averages can be told apart here."""
+    for counter, label in _SINGLE_COUNTERS.items():
+        values = {getattr(line.idx, counter) for line in readouts.imaging}
+        if len(values) > 1:
+            raise DataError(
+                f"{name}: {len(values)} {label}; one image is reconstructed at a time, so split "
+                "the scan into one file each"
+            )
+
+
+def _common_channels(readouts: _Readouts, name: str) -> int:
+    """Return the number of channels of all readouts."""
+    counts = {line.active_channels for line in readouts.imaging + readouts.calibration}
+    if len(counts) > 1:
+        raise ShapeError(
+            f"{name}: readouts have {sorted(counts)} channels; export them with the same coils"
+        )
+    noise = {readout.active_channels for readout in readouts.noise}
+    if noise - counts:
+        raise ShapeError(
+            f"{name}: noise readouts have {sorted(noise)} channels, imaging readouts "
+            f"{sorted(counts)}; export them with the same coils"
+        )
+    return int(counts.pop())
+
+
+def _useful_calibration(encoding: Any, readouts: _Readouts, name: str) -> list[Any]:
+    """Return the calibration lines that fill rows without an imaging line."""
+    parallel = encoding.parallelImaging
+    mode = getattr(parallel, "calibrationMode", None)
+    if getattr(mode, "value", mode) in _SEPARATE_MODES:
+        if readouts.calibration:
+            _log.warning(
+                "%s: %d calibration readouts of a separate scan are not used",
+                name,
+                len(readouts.calibration),
+            )
+        return []
+    reference = readouts.imaging[0].encoding_space_ref
+    taken = {_row(line) for line in readouts.imaging}
+    return [
+        line
+        for line in readouts.calibration
+        if line.encoding_space_ref == reference and _row(line) not in taken
+    ]
+
+
+def _row(line: Any) -> tuple[int, int, int]:
+    return line.idx.slice, line.idx.kspace_encode_step_2, line.idx.kspace_encode_step_1
+
+
+def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
+    """Return one line of each slice, in the order of positions (of numbers, where these are equal).
+
+    Slice numbers may count in order of acquisition, in which neighbours are not next to each other.
+    """
+    first: dict[int, Any] = {}
+    for line in lines:
+        first.setdefault(line.idx.slice, line)
+    slices = [first[number] for number in sorted(first)]
+    direction = np.array(slices[0].slice_dir[:], dtype=float)
+    height = np.array([np.array(line.position[:]) @ direction for line in slices])
+    step = np.diff(height)
+    if np.unique(height).size < len(slices) or (step > 0).all() or (step < 0).all():
+        return slices
+    return [slices[i] for i in np.argsort(height)]
+
+
+def _place(
+    lines: Sequence[Any], slices: Sequence[Any], grid: _Grid, coils: int, name: str
+) -> tuple[Tensor, Tensor]:
+    """Return k-space (slice, coil, z, y, x), averaged, and how often each point was measured."""
+    rank = {line.idx.slice: i for i, line in enumerate(slices)}
+    kspace = np.zeros((len(slices), coils, grid.nz, grid.ny, grid.nx), np.complex64)
+    counts = np.zeros((len(slices), 1, grid.nz, grid.ny, grid.nx), np.float32)
+    for line in lines:
+        i = rank[line.idx.slice]
+        z = line.idx.kspace_encode_step_2 + grid.nz // 2 - grid.centre_z
+        y = line.idx.kspace_encode_step_1 + grid.ny // 2 - grid.centre_y
+        samples, start = _samples(line, grid.nx)
+        stop = start + samples.shape[1]
+        if not (0 <= z < grid.nz and 0 <= y < grid.ny and start >= 0 and stop <= grid.nx):
+            raise DataError(
+                f"{name}: a readout (step 1 {line.idx.kspace_encode_step_1}, step 2 "
+                f"{line.idx.kspace_encode_step_2}, centre sample {line.center_sample}) falls on "
+                f"row {y}, partition {z}, columns {start} to {stop - 1}, outside of the encoded "
+                f"matrix {grid.nx} x {grid.ny} x {grid.nz}; correct the header's matrix or limits"
+            )
+        kspace[i, :, z, y, start:stop] += samples
+        counts[i, :, z, y, start:stop] += 1
+    kspace /= np.maximum(counts, 1)
+    return torch.from_numpy(kspace), torch.from_numpy(counts)
+
+
+def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:
+    """Return the samples (coil, n) of a readout from left to right, and the column of the first.
+
+    ``center_sample`` counts in the readout as stored, before anything is cut or reversed.
+    """
+    total = line.number_of_samples
+    samples = line.data[:, line.discard_pre : total - line.discard_post]
+    first = line.discard_pre - line.center_sample
+    if _has(line, _REVERSE):
+        samples = samples[:, ::-1]
+        first = -(first + samples.shape[1] - 1)
+    return samples, columns // 2 + first
+
+
+def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> Tensor | None:
+    """Return the noise samples (coil, n), with the variance that an image sample's noise has.
+
+    Noise power goes with the receiver bandwidth, which is one over the dwell time; the receiver
+    filter passes ``relativeReceiverNoiseBandwidth`` of it in the noise measurement. So
+    image variance = noise variance / (image dwell / noise dwell * bandwidth), as Gadgetron has it.
+    Where a dwell time is missing they are taken as equal.
+    """
+    if not readouts.noise:
+        return None
+    system = header.acquisitionSystemInformation
+    bandwidth = getattr(system, "relativeReceiverNoiseBandwidth", None) or 1.0
+    image_dwell = readouts.imaging[0].sample_time_us
+    scaled: list[NDArray[np.complex64]] = []
+    for readout in readouts.noise:
+        dwell = readout.sample_time_us
+        ratio = image_dwell / dwell if image_dwell > 0 and dwell > 0 else 1.0
+        samples = readout.data[
+            :, readout.discard_pre : readout.number_of_samples - readout.discard_post
+        ]
+        scaled.append(samples / np.float32(np.sqrt(ratio * bandwidth)))
+    noise = torch.from_numpy(np.concatenate(scaled, axis=1))
+    if not torch.isfinite(torch.view_as_real(noise)).all():
+        raise DataError(
+            f"{name}: the noise measurement has NaN or infinite samples; export it again"
+        )
+    return noise
+
+
+def _remove_oversampling(
+    kspace: Tensor, mask: Tensor, grid: _Grid, encoding: Any
+) -> tuple[Tensor, Tensor, _Grid]:
+    """Return k-space cropped in image space along the readout to the field of view asked for."""
+    fov_z, fov_y, fov_x = grid.field_of_view_mm
+    wanted = encoding.reconSpace.fieldOfView_mm.x
+    columns = round(grid.nx * wanted / fov_x) if 0 < wanted < fov_x else grid.nx
+    whole_readouts = bool((mask.any(-1) == mask.all(-1)).all())
+    if not 0 < columns < grid.nx or not whole_readouts:
+        return kspace, mask, grid
+    start = grid.nx // 2 - columns // 2
+    image = _centred(torch.fft.ifft, kspace)[..., start : start + columns]
+    cropped = _Grid(
+        grid.nz,
+        grid.ny,
+        columns,
+        grid.centre_z,
+        grid.centre_y,
+        (fov_z, fov_y, fov_x * columns / grid.nx),
+    )
+    return _centred(torch.fft.fft, image), mask[..., :columns].contiguous(), cropped
+
+
+def _centred(transform: Any, x: Tensor) -> Tensor:
+    """Return a unitary transform along the last axis with the zero at index N//2."""
+    shifted = torch.fft.ifftshift(x, dim=-1)
+    return torch.fft.fftshift(transform(shifted, norm="ortho"), dim=-1).contiguous()
+
+
+def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
+    """Return where the image lies; None if the file does not say it or if one affine cannot."""
+    first = slices[0]
+    directions = np.array([first.read_dir[:], first.phase_dir[:], first.slice_dir[:]], dtype=float)
+    if not directions.any() or min(grid.field_of_view_mm) <= 0:
+        return None
+    positions = np.array([line.position[:] for line in slices], dtype=float)
+    steps = np.diff(positions, axis=0)
+    parallel = all(
+        np.allclose([line.read_dir[:], line.phase_dir[:], line.slice_dir[:]], directions, atol=1e-3)
+        for line in slices
+    )
+    if not parallel or not np.allclose(steps, steps[:1], atol=0.05) or _coincide(steps):
+        _log.warning(
+            "%s: the slices are not parallel and evenly spaced; the image gets no position", name
+        )
+        return None
+    return Geometry(
+        grid.field_of_view_mm,
+        tuple(tuple(position) for position in positions.tolist()),
+        *(tuple(direction) for direction in directions.tolist()),
+    )
+
+
+def _coincide(steps: NDArray[np.floating]) -> bool:
+    return len(steps) > 0 and bool(np.linalg.norm(steps, axis=1).min() < 1e-3)
+
+
+def _is_simulated(header: Any) -> bool:
+    vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None)
+    return (vendor or "").lower().startswith("simulated")
+
+
+def _check_groups(path: Path, file: Any) -> None:
+    """Refuse HDF5 files that hold no ISMRMRD raw data in /dataset."""
+    names = sorted(file)
+    if "kspace" in names and ("ismrmrd_header" in names or "reconstruction_rss" in names):
+        raise FileError(
+            f"{path}: is a fastMRI file; save one slice of its kspace as .npy, (coil, y, x)"
+        )
+    group = file.get("dataset")
+    members = sorted(group) if hasattr(group, "keys") else []
+    if "xml" in members and "data" in members and "header" not in members:
+        return
+    if members:
+        found = f"/dataset holds only {', '.join(members)}"
+    else:
+        found = "it holds " + (", ".join(f"/{name}" for name in names) or "nothing")
+    raise FileError(f"{path}: no ISMRMRD raw data (xml and data in the group /dataset); {found}")
+
+
+def _parse_header(path: Path, xml: bytes) -> Any:
+    """Return the header, of which patient, study and the rest are removed before it is parsed."""
+    import ismrmrd
+
+    try:
+        root = ElementTree.fromstring(xml.rstrip(b"\0"))
+        by_name: dict[str, list[ElementTree.Element]] = defaultdict(list)
+        for child in list(root):
+            by_name[child.tag.rpartition("}")[2]].append(child)
+            root.remove(child)
+        root.extend(child for tag in _KEPT_HEADER for child in by_name[tag])
+        return ismrmrd.xsd.CreateFromDocument(ElementTree.tostring(root))
+    # The XML library's own messages may quote what stands in the header.
+    except Exception:
+        raise FileError(
+            f"{path}: its ISMRMRD header is not valid XML of that standard; export the scan again"
+        ) from None

@@ -1,0 +1,73 @@
+"""Writes an image as NIfTI-1, magnitude or complex, where the scanner says that it lies."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.scan import Geometry
+
+_SCANNER = 1
+_UNKNOWN = 0
+_DESCRIPTION_BYTES = 79
+
+
+def write_nifti(
+    path: Path,
+    image: Tensor | NDArray[np.generic],
+    geometry: Geometry | None = None,
+    *,
+    description: str = "",
+) -> None:
+    """Write an image to ``path``, .nii or .nii.gz.
+
+    Parameters
+    ----------
+    image
+        (y, x) or (z, y, x), slices being z; real, stored as float32, or complex, as complex64.
+    geometry
+        Gives the affine, marked as scanner coordinates (code 1). Without it voxels are 1 mm and
+        the codes say that the position is unknown (0).
+    description
+        Free text in ASCII, up to 79 characters; never anything about a patient.
+
+    Raises
+    ------
+    FileError
+        If the suffix is another.
+    ShapeError
+        If the image has not 2 or 3 axes, or not as many slices as the geometry.
+    DataError
+        If the description is too long or not ASCII.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise FileError(f"{path}: NIfTI files end in .nii or .nii.gz; rename the output")
+    if not description.isascii() or len(description) > _DESCRIPTION_BYTES:
+        raise DataError(
+            f"{path}: the description must be ASCII of at most {_DESCRIPTION_BYTES} characters"
+        )
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
+    if array.ndim not in (2, 3):
+        raise ShapeError(
+            f"{path}: the image has shape {array.shape}; NIfTI needs (y, x) or (z, y, x)"
+        )
+    volume = array.reshape((1, *array.shape)[-3:])
+    volume = volume.astype(np.complex64 if np.iscomplexobj(volume) else np.float32)
+    affine = np.eye(4) if geometry is None else geometry.affine_ras(volume.shape)
+    nibabel: Any = importlib.import_module("nibabel")
+    nifti = nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine)
+    code = _UNKNOWN if geometry is None else _SCANNER
+    nifti.set_sform(affine, code)
+    nifti.set_qform(affine, code)
+    # A quaternion cannot hold slices that are shifted sideways: then only the sform is right.
+    if not np.allclose(nifti.get_qform(), affine, atol=1e-2):
+        nifti.set_qform(None, _UNKNOWN)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header["descrip"] = description.encode()
+    nibabel.save(nifti, path)

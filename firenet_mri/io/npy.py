@@ -1,0 +1,57 @@
+"""NumPy ``.npy`` scans: a complex array with the coils first, (coil, y, x) or (coil, z, y, x)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.scan import RawScan, sampled_mask
+
+
+def read(path: Path) -> RawScan:
+    """Return the scan in a .npy file; it has no geometry, and zero in all coils means not sampled.
+
+    Raises
+    ------
+    FileError
+        If the file is truncated, damaged or holds Python objects.
+    DataError
+        If the array is not complex.
+    ShapeError
+        If it has not 3 or 4 axes.
+    """
+    array = read_array(path)
+    if array.dtype.kind != "c":
+        raise DataError(
+            f"{path}: the array is {array.dtype}; k-space must be complex64 or complex128"
+        )
+    if array.ndim not in (3, 4):
+        raise ShapeError(
+            f"{path}: the array has shape {array.shape}; it must be (coil, y, x) or (coil, z, y, x)"
+        )
+    kspace = torch.from_numpy(array.astype(np.complex64))
+    spatial_ndim = array.ndim - 1
+    return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=path.name)
+
+
+def read_array(path: Path) -> NDArray[np.generic]:
+    """Return the array in a .npy file; pickled objects are refused.
+
+    Raises
+    ------
+    FileError
+        If it is truncated, damaged, empty or holds Python objects.
+    """
+    try:
+        # Mapping compares the header with the size of the file before any memory is taken.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.array(array)
+    except (ValueError, EOFError, OSError, OverflowError, SyntaxError):
+        raise FileError(
+            f"{path}: the .npy file is truncated, damaged or holds Python objects; save the array "
+            "again with numpy.save"
+        ) from None

@@ -1,0 +1,204 @@
+"""Draws a reconstruction beside what it is to be compared with, as a PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import ShapeError
+from firenet_mri.scan import Geometry
+
+_PANEL_INCHES = 3.6
+_WINDOW_PERCENTILE = 99.8
+_INK = "#e6e6e6"
+_PAPER = "#101010"
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """An image with its title.
+
+    Parameters
+    ----------
+    title
+        What the image is, such as "Zero-filled".
+    image
+        (..., y, x) real or complex; the magnitude is shown, of volumes the middle slice.
+    note
+        A second line, such as "PSNR 38.1 dB, SSIM 0.97".
+    """
+
+    title: str
+    image: Tensor | NDArray[np.generic]
+    note: str = ""
+
+
+def write_picture(
+    path: Path,
+    panels: Sequence[Panel],
+    *,
+    reference: Panel | None = None,
+    geometry: Geometry | None = None,
+    caption: str = "",
+    error_scale: float = 5.0,
+) -> None:
+    """Write panels side by side, all with the same grey window, to a PNG file.
+
+    Parameters
+    ----------
+    panels
+        The images, the reconstruction last: its 99.8th percentile is white.
+    reference
+        Shown at the right; below each panel then stands its error, | |image| - |reference| |
+        times ``error_scale``.
+    geometry
+        Gives the shape of a voxel, and turns the image as radiologists look at it (the patient's
+        right at the left, anterior or superior up), with letters at the edges. Without it rows go
+        down and columns right, as stored.
+    caption
+        One line below, such as the name of the scan and whether it is simulated.
+
+    Raises
+    ------
+    ShapeError
+        If the images differ in shape.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [*panels] if reference is None else [*panels, reference]
+    views = [_view(panel.image, geometry) for panel in shown]
+    if len({(view.pixels.shape) for view in views}) > 1:
+        shapes = ", ".join(str(tuple(panel.image.shape)) for panel in shown)
+        raise ShapeError(f"{path}: images of different shapes cannot be compared: {shapes}")
+    white = float(np.percentile(views[len(panels) - 1].pixels, _WINDOW_PERCENTILE)) or 1.0
+    rows = 1 if reference is None else 2
+    height = _PANEL_INCHES * views[0].height_over_width
+    figure = Figure(
+        figsize=(_PANEL_INCHES * len(shown), rows * (height + 0.3) + 0.75),
+        facecolor=_PAPER,
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, len(shown), squeeze=False)
+    for axis, panel, view in zip(axes[0], shown, views, strict=True):
+        _draw(axis, view.pixels, view, cmap="gray", white=white)
+        _title(axis, panel.title, panel.note)
+        _letters(axis, view)
+    if reference is not None:
+        _draw_errors(figure, axes[1], views, white, error_scale)
+    slices = views[0].slices
+    place = f"slice {views[0].index + 1} of {slices}" if slices > 1 else ""
+    text = " · ".join(part for part in (caption, place) if part)
+    if text:
+        figure.supxlabel(text, color=_INK, fontsize=9)
+    figure.savefig(path, dpi=120, facecolor=_PAPER, format="png", metadata={"Software": None})
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A slice as it is shown: magnitude, the shape of a pixel, and letters for its four edges."""
+
+    pixels: NDArray[np.floating]
+    pixel_aspect: float
+    index: int
+    slices: int
+    letters: tuple[str, str, str, str] | None
+
+    @property
+    def height_over_width(self) -> float:
+        rows, columns = self.pixels.shape
+        return rows * self.pixel_aspect / columns
+
+
+def _view(image: Tensor | NDArray[np.generic], geometry: Geometry | None) -> _View:
+    """Return the middle slice, turned for display where the geometry is known."""
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
+    if array.ndim < 2:
+        raise ShapeError(f"An image of shape {array.shape} cannot be shown; it needs (..., y, x)")
+    stack = array.reshape(-1, *array.shape[-2:])
+    index = len(stack) // 2
+    pixels = np.abs(stack[index])
+    if geometry is None:
+        return _View(pixels, 1.0, index, len(stack), None)
+    rows, columns = pixels.shape
+    _, fov_y, fov_x = geometry.field_of_view_mm
+    down, right = np.array(geometry.phase_direction), np.array(geometry.read_direction)
+    aspect = (fov_y / rows) / (fov_x / columns)
+    want_right, want_down = _display_axes(np.array(geometry.slice_direction))
+    if abs(right @ want_right) < abs(down @ want_right):
+        pixels, aspect, down, right = pixels.T, 1 / aspect, right, down
+    if right @ want_right < 0:
+        pixels, right = pixels[:, ::-1], -right
+    if down @ want_down < 0:
+        pixels, down = pixels[::-1], -down
+    letters = (_letter(-right), _letter(right), _letter(-down), _letter(down))
+    return _View(pixels, aspect, index, len(stack), letters)
+
+
+def _display_axes(
+    normal: NDArray[np.floating],
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the LPS directions that go right and down on a radiologist's screen."""
+    left, posterior, superior = np.eye(3)
+    plane = int(np.argmax(np.abs(normal)))
+    if plane == 0:
+        return posterior, -superior
+    return left, -superior if plane == 1 else posterior
+
+
+def _letter(direction: NDArray[np.floating]) -> str:
+    """Return the letter of the patient side to which a direction in LPS mostly goes."""
+    axis = int(np.argmax(np.abs(direction)))
+    return ("LPS" if direction[axis] > 0 else "RAI")[axis]
+
+
+def _draw(axis: Any, pixels: NDArray[np.floating], view: _View, *, cmap: str, white: float) -> Any:
+    axis.set_axis_off()
+    return axis.imshow(
+        pixels, cmap=cmap, vmin=0, vmax=white, aspect=view.pixel_aspect, interpolation="nearest"
+    )
+
+
+def _title(axis: Any, title: str, note: str) -> None:
+    axis.set_title(f"{title}\n{note}" if note else title, color=_INK, fontsize=11)
+
+
+def _letters(axis: Any, view: _View) -> None:
+    """Write the patient's sides at the edges of the image."""
+    if view.letters is None:
+        return
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    alignments = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
+    for letter, place, (across, along) in zip(view.letters, places, alignments, strict=True):
+        axis.text(
+            *place,
+            letter,
+            transform=axis.transAxes,
+            color="#f2c14e",
+            fontsize=9,
+            ha=across,
+            va=along,
+        )
+
+
+def _draw_errors(
+    figure: Any, axes: Sequence[Any], views: Sequence[_View], white: float, scale: float
+) -> None:
+    """Draw the error of every panel, and a colour bar where the reference has no error."""
+    truth = views[-1].pixels
+    top = white / scale
+    for axis, view in zip(axes, views[:-1], strict=False):
+        drawn = _draw(axis, np.abs(view.pixels - truth), view, cmap="inferno", white=top)
+        _title(axis, f"Error, {scale:g} times", "")
+    axes[-1].set_axis_off()
+    bar = figure.colorbar(drawn, cax=axes[-1].inset_axes((0.12, 0.1, 0.07, 0.8)))
+    bar.set_label("absolute error, in units of the image", color=_INK, fontsize=9)
+    bar.ax.tick_params(colors=_INK, labelsize=8)
+    bar.outline.set_edgecolor(_INK)

@@ -1,0 +1,135 @@
+"""Reads a raw scan of any supported format: ``read(path)`` returns a ``RawScan``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io import bart, ismrmrd, npy
+from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
+from firenet_mri.scan import RawScan
+
+PathLike = str | os.PathLike[str]
+
+
+def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None = None) -> RawScan:
+    """Return the scan in a file.
+
+    Parameters
+    ----------
+    path
+        ISMRMRD / MRD 1.x (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
+        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
+    mask
+        The sampling mask, where it is to differ from what the file says: an array of the k-space's
+        spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
+        it are dropped. An ISMRMRD file knows which samples were measured, so there the mask can
+        only drop samples; in the other formats it replaces the mask found from the data, in which
+        a sample that is zero in all coils was not measured.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, truncated or of another format.
+    DataError
+        If its content cannot be reconstructed: several echoes, no samples, NaN, ...
+    """
+    path = Path(path)
+    cfl = bart.find_pair(path)
+    if cfl is not None:
+        scan, known = bart.read(cfl), False
+    else:
+        head = read_head(path)
+        if head.startswith(NPY_SIGNATURE):
+            scan, known = npy.read(path), False
+        elif head.startswith(HDF5_SIGNATURE):
+            scan, known = ismrmrd.read(path), True
+        else:
+            raise FileError(f"{path}: is {describe_foreign(path, head)}")
+    if mask is None:
+        return scan
+    given = _fit_mask(_mask_array(mask), scan)
+    return _apply_mask(scan, given & scan.mask if known else given)
+
+
+def read_maps(path: PathLike) -> Tensor:
+    """Return sensitivity maps, (..., coil, *spatial) complex64, from a .npy or .cfl file.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, truncated or of another format.
+    DataError
+        If its content is not complex.
+    ShapeError
+        If it has several map sets or an array of the wrong number of axes.
+    """
+    path = Path(path)
+    cfl = bart.find_pair(path)
+    if cfl is not None:
+        return bart.read(cfl).kspace
+    head = read_head(path)
+    if not head.startswith(NPY_SIGNATURE):
+        raise FileError(f"{path}: is no file of sensitivity maps; give a .npy or .cfl array")
+    array = npy.read_array(path)
+    if array.dtype.kind != "c":
+        raise DataError(f"{path}: the maps are {array.dtype}; they must be complex")
+    return torch.from_numpy(array.astype(np.complex64))
+
+
+def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
+    """Return a bool tensor, True where the given array is not zero."""
+    label = "Mask"
+    if isinstance(mask, str | os.PathLike):
+        path = Path(mask)
+        label = f"{path}: mask"
+        cfl = bart.find_pair(path)
+        if cfl is not None:
+            array: NDArray[np.generic] = bart.read_array(cfl)
+        elif read_head(path).startswith(NPY_SIGNATURE):
+            array = npy.read_array(path)
+        else:
+            raise FileError(f"{path}: is no mask file; give a .npy or .cfl array")
+    else:
+        array = np.asarray(mask)
+    if array.dtype.kind not in "biufc":
+        raise DataError(f"{label} is {array.dtype}; it must be bool or numbers")
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{label} has NaN or infinite values; it must be 0 where not sampled, else 1"
+        )
+    return torch.from_numpy(np.ascontiguousarray(array != 0))
+
+
+def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
+    """Return the mask as (..., 1, *spatial), from (*spatial), (1, *spatial), or one a slice."""
+    ndim = scan.spatial_ndim
+    batch = scan.batch_shape
+    lead, tail = tuple(mask.shape[:-ndim]), tuple(mask.shape[-ndim:])
+    fits = len(tail) == ndim and all(
+        m in (1, n) for m, n in zip(tail, scan.spatial_shape, strict=True)
+    )
+    if not fits or lead not in {(), (1,), batch, (*batch, 1)}:
+        raise ShapeError(
+            f"{scan.name}: the mask has shape {tuple(mask.shape)}, the k-space grid is "
+            f"{scan.spatial_shape}; give a mask of that shape"
+        )
+    if lead == batch and lead != ():
+        mask = mask.unsqueeze(-ndim - 1)
+    elif not lead:
+        mask = mask.unsqueeze(0)
+    return mask.expand(*mask.shape[:-ndim], *scan.spatial_shape).contiguous()
+
+
+def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
+    """Return the scan with the samples outside of the mask set to zero."""
+    if not mask.any():
+        raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
+    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)

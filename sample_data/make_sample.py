@@ -1,0 +1,231 @@
+"""Makes the sample scan: a simulated 8-coil ISMRMRD scan of one slice of the MNI152 T1 template.
+
+    python sample_data/make_sample.py [FOLDER]
+
+Same seed, same scan. Needs firenet_mri and nilearn, whose package holds the template.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import ismrmrd
+import nibabel
+import numpy as np
+import sigpy.mri
+import torch
+
+from firenet_mri.io import read, write_nifti
+
+SEED = 20
+SCAN_NAME = "brain_8coil.h5"
+REFERENCE_NAME = "brain_8coil_reference.nii.gz"
+
+TEMPLATE = Path("datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+TEMPLATE_SLICE = 90
+
+COILS = 8
+ROWS, COLUMNS = 180, 216
+OVERSAMPLING = 2
+LINES, CALIBRATION_LINES = 60, 24
+WHITE_MATTER_SNR = 40.0
+RAW_UNIT = 1e-6
+
+IMAGE_DWELL_US, NOISE_DWELL_US, NOISE_BANDWIDTH = 4.0, 20.0, 0.793
+NOISE_READOUTS, NOISE_SAMPLES = 10, 1024
+
+THICKNESS_MM = 5.0
+POSITION_MM = (2.5, -14.0, 31.0)
+TILTS_DEG = (12.0, -5.0)
+
+VENDOR = "simulated by firenet_mri"
+
+
+def main(folder: Path) -> None:
+    """Write the scan and its reference image to ``folder``."""
+    rng = np.random.default_rng(SEED)
+    mixing = coil_mixing(rng)
+    coil_images = white_coil_images(rng)
+    sampled, calibration = phase_lines(rng)
+    scan = folder / SCAN_NAME
+    write_scan(scan, coil_images, mixing, sampled, calibration, rng)
+    reference = np.sqrt((np.abs(coil_images) ** 2).sum(axis=0)).astype(np.float32)
+    geometry = read(scan).geometry
+    write_nifti(
+        folder / REFERENCE_NAME,
+        torch.from_numpy(reference),
+        geometry,
+        description="simulated from the MNI152 template, noise-free",
+    )
+
+
+def template_slice() -> np.ndarray:
+    """Return the slice, (left to right, anterior to posterior), in the middle of the matrix."""
+    spec = importlib.util.find_spec("nilearn")
+    if spec is None or spec.origin is None:
+        raise SystemExit("nilearn is not installed; install it with: pip install nilearn")
+    volume = np.asanyarray(nibabel.load(Path(spec.origin).parent / TEMPLATE).dataobj)
+    # The template's axes go to the right, anterior and up.
+    head = volume[:, ::-1, TEMPLATE_SLICE].astype(np.float64)
+    image = np.zeros((ROWS, COLUMNS))
+    top, left = ((n - m) // 2 for n, m in zip(image.shape, head.shape, strict=True))
+    image[top : top + head.shape[0], left : left + head.shape[1]] = head
+    return image
+
+
+def white_coil_images(rng: np.random.Generator) -> np.ndarray:
+    """Return the noise-free images (coil, y, x) as they are after whitening: noise has variance 1.
+
+    White matter has the mean root-sum-of-squares WHITE_MATTER_SNR.
+    """
+    image = template_slice()
+    y, x = np.meshgrid(np.linspace(-1, 1, ROWS), np.linspace(-1, 1, COLUMNS), indexing="ij")
+    a, b, c = rng.uniform(0.5, 1.0, size=3)
+    phase = a * y + b * x**2 + c * np.cos(2 * x * y + 1)
+    maps = sigpy.mri.birdcage_maps((COILS, ROWS, COLUMNS), dtype=np.complex128)
+    images = maps * image * np.exp(1j * phase)
+    magnitude = np.sqrt((np.abs(images) ** 2).sum(axis=0))
+    white_matter = image > 0.85 * np.percentile(image[image > 0], 95)
+    return images * WHITE_MATTER_SNR / magnitude[white_matter].mean()
+
+
+def coil_mixing(rng: np.random.Generator) -> np.ndarray:
+    """Return L (coil, coil), lower triangular; the noise of the coils has the covariance L L^H."""
+    coupling = rng.standard_normal((COILS, COILS, 2)) @ [1, 1j]
+    gains = np.diag(rng.uniform(0.8, 1.25, COILS))
+    factor = gains @ (np.eye(COILS) + 0.2 / np.sqrt(2) * coupling / np.sqrt(COILS))
+    return RAW_UNIT * np.linalg.cholesky(factor @ factor.conj().T)
+
+
+def phase_lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sampled rows in order, and which rows are calibration lines."""
+    distance = np.abs(np.arange(ROWS) - ROWS // 2)
+    calibration = np.arange(ROWS // 2 - CALIBRATION_LINES // 2, ROWS // 2 + CALIBRATION_LINES // 2)
+    density = (1 - distance / (ROWS // 2 + 1))
+    density[calibration] = 0
+    outer = rng.choice(
+        ROWS, LINES - CALIBRATION_LINES, replace=False, p=density / density.sum(), shuffle=False
+    )
+    return np.sort(np.concatenate([calibration, outer])), calibration
+
+
+def write_scan(
+    path: Path,
+    coil_images: np.ndarray,
+    mixing: np.ndarray,
+    sampled: np.ndarray,
+    calibration: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Write the readouts that a scanner would have written of these whitened coil images."""
+    before = COLUMNS * OVERSAMPLING // 2 - COLUMNS // 2
+    wide = np.pad(coil_images, ((0, 0), (0, 0), (before, COLUMNS * OVERSAMPLING - COLUMNS - before)))
+    kspace = np.fft.fftshift(
+        np.fft.fft2(np.fft.ifftshift(wide, axes=(1, 2)), norm="ortho"), axes=(1, 2)
+    )
+    noise_scale = np.sqrt(IMAGE_DWELL_US / NOISE_DWELL_US * NOISE_BANDWIDTH)
+    readouts = [
+        noise_readout(mixing @ complex_noise(rng, NOISE_SAMPLES) * noise_scale)
+        for _ in range(NOISE_READOUTS)
+    ]
+    for row in sampled:
+        samples = mixing @ (kspace[:, row] + complex_noise(rng, kspace.shape[2]))
+        readouts.append(image_readout(samples, int(row), bool(row in calibration)))
+    path.unlink(missing_ok=True)
+    with ismrmrd.File(path, "w") as file:
+        dataset = file["dataset"]
+        dataset.header = header()
+        dataset.acquisitions = readouts
+
+
+def complex_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Return white noise (coil, samples) with variance 1 a complex sample."""
+    return rng.standard_normal((COILS, samples, 2)) @ [1, 1j] / np.sqrt(2)
+
+
+def noise_readout(samples: np.ndarray) -> ismrmrd.Acquisition:
+    """Return a readout of noise alone."""
+    acquisition = ismrmrd.Acquisition.from_array(
+        samples.astype(np.complex64), sample_time_us=NOISE_DWELL_US
+    )
+    acquisition.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+    return acquisition
+
+
+def image_readout(samples: np.ndarray, row: int, calibration: bool) -> ismrmrd.Acquisition:
+    """Return an imaging readout with its place in k-space and in the scanner."""
+    acquisition = ismrmrd.Acquisition.from_array(
+        samples.astype(np.complex64),
+        sample_time_us=IMAGE_DWELL_US,
+        center_sample=samples.shape[1] // 2,
+    )
+    acquisition.idx.kspace_encode_step_1 = row
+    read, phase, normal = directions()
+    acquisition.position[:] = POSITION_MM
+    acquisition.read_dir[:] = read
+    acquisition.phase_dir[:] = phase
+    acquisition.slice_dir[:] = normal
+    if calibration:
+        acquisition.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
+    return acquisition
+
+
+def directions() -> np.ndarray:
+    """Return read, phase and slice direction (LPS): axial, tilted about two axes."""
+    first, second = np.deg2rad(TILTS_DEG)
+    about_x = [
+        [1, 0, 0],
+        [0, np.cos(first), -np.sin(first)],
+        [0, np.sin(first), np.cos(first)],
+    ]
+    about_y = [
+        [np.cos(second), 0, np.sin(second)],
+        [0, 1, 0],
+        [-np.sin(second), 0, np.cos(second)],
+    ]
+    posterior, right, up = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    rotation = np.array(about_y) @ np.array(about_x)
+    return np.stack([rotation @ posterior, rotation @ right, rotation @ up])
+
+
+def header() -> ismrmrd.xsd.ismrmrdHeader:
+    """Return the ISMRMRD header; the system vendor says that the scan is simulated."""
+    xsd = ismrmrd.xsd
+
+    def space(columns: int) -> ismrmrd.xsd.encodingSpaceType:
+        return xsd.encodingSpaceType(
+            matrixSize=xsd.matrixSizeType(x=columns, y=ROWS, z=1),
+            fieldOfView_mm=xsd.fieldOfViewMm(x=float(columns), y=float(ROWS), z=THICKNESS_MM),
+        )
+
+    encoding = xsd.encodingType(
+        encodedSpace=space(COLUMNS * OVERSAMPLING),
+        reconSpace=space(COLUMNS),
+        encodingLimits=xsd.encodingLimitsType(
+            kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=ROWS - 1, center=ROWS // 2)
+        ),
+        trajectory=xsd.trajectoryType.CARTESIAN,
+        parallelImaging=xsd.parallelImagingType(
+            accelerationFactor=xsd.accelerationFactorType(
+                kspace_encoding_step_1=round(ROWS / LINES), kspace_encoding_step_2=1
+            ),
+            calibrationMode=xsd.calibrationModeType.EMBEDDED,
+        ),
+    )
+    return xsd.ismrmrdHeader(
+        version=1,
+        acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
+            systemVendor=VENDOR,
+            systemFieldStrength_T=3.0,
+            relativeReceiverNoiseBandwidth=NOISE_BANDWIDTH,
+            receiverChannels=COILS,
+        ),
+        experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=127_728_000),
+        encoding=[encoding],
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)

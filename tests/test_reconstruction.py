@@ -1,0 +1,175 @@
+"""reconstruct() turns a scan into an image near the truth, with a certificate, and saves it whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import sigpy
+import sigpy.mri
+import torch
+from laws import assert_close
+
+from firenet_mri import RawScan, reconstruct
+from firenet_mri.calibration import sensitivity_maps
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.metrics import nmse
+from firenet_mri.operators import encoding_operator
+from firenet_mri.scan import Geometry
+
+
+def phantom_scan(shape: tuple[int, int], slices: int = 1, coils: int = 4) -> RawScan:
+    """Return a noisy simulated scan with a variable-density mask."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.from_numpy(sigpy.mri.birdcage_maps((coils, *shape))).to(torch.complex64)
+    image = torch.from_numpy(sigpy.shepp_logan(shape)).to(torch.complex64)
+    images = torch.stack([image.roll(3 * index, 0) for index in range(slices)])
+    mask = torch.from_numpy(np.abs(sigpy.mri.poisson(shape, 3, calib=(20, 20), seed=1)) > 0)
+    kspace = encoding_operator(mask, maps)(images)
+    noise = torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
+    geometry = Geometry((5.0, 220.0, 200.0), tuple((0.0, 0.0, 6.0 * k) for k in range(slices)))
+    return RawScan(kspace + 0.005 * noise * mask, mask, 2, geometry=geometry, name="phantom.h5")
+
+
+@pytest.fixture(scope="module")
+def scan() -> RawScan:
+    return phantom_scan((64, 56))
+
+
+def truth(shape: tuple[int, int]) -> torch.Tensor:
+    return torch.from_numpy(sigpy.shepp_logan(shape)).abs()
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}, {"sparsifier": "db4"}])
+@pytest.mark.parametrize("shape", [(64, 56), (61, 53)])
+def test_image_is_far_better_than_zero_filling(shape, options) -> None:
+    result = reconstruct(phantom_scan(shape), **options)
+    birdcage = torch.from_numpy(sigpy.mri.birdcage_maps((4, *shape)))
+    target = truth(shape) * torch.linalg.vector_norm(birdcage, dim=0)
+    before = nmse(target, result.zero_filled.abs()[0])
+    assert nmse(target, result.image.abs()[0]) < 0.5 * before
+    assert result.image.dtype == torch.complex64
+    assert 0 <= result.certificate.relative_gap[0] < 1
+
+
+def test_slices_are_those_of_single_scans() -> None:
+    volume = phantom_scan((40, 36), slices=2)
+    together = reconstruct(volume, layers=5)
+    assert together.image.shape == (2, 40, 36)
+    assert len(together.certificate.duality_gap) == 2
+    for index in range(2):
+        alone = dataclasses.replace(volume, kspace=volume.kspace[index], mask=volume.mask[index])
+        assert_close(reconstruct(alone, layers=5).image, together.image[index], 1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_image_scales_with_the_scan(scan, scale) -> None:
+    scaled = dataclasses.replace(scan, kspace=scan.kspace * scale)
+    maps = sensitivity_maps(scan)
+    for preset in ("network", "paper"):
+        expected = reconstruct(scan, preset=preset, maps=maps).image * scale
+        assert_close(reconstruct(scaled, preset=preset, maps=maps).image, expected, 1e-4)
+
+
+def test_noise_measurement_is_used(scan) -> None:
+    generator = torch.Generator().manual_seed(1)
+    noise = 0.005 * torch.randn(4, 5000, dtype=torch.complex64, generator=generator)
+    result = reconstruct(dataclasses.replace(scan, noise=noise), layers=2)
+    assert result.settings.whitened
+    assert result.scan.noise is None
+    expected = scan.kspace / 0.005  # the noise had this standard deviation in every coil
+    assert (result.scan.kspace - expected).norm() < 0.05 * expected.norm()
+
+
+def test_every_layer_is_counted_and_hooks_are_removed(scan) -> None:
+    seen = []
+    two = phantom_scan((40, 36), slices=2)
+    reconstruct(two, layers=3, on_layer=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 6) for done in range(1, 7)]
+
+
+def test_given_maps_are_used_and_checked(scan) -> None:
+    maps = sensitivity_maps(scan, "jsense")
+    expected = reconstruct(scan, maps="jsense").image
+    assert_close(reconstruct(scan, maps=3 * maps[0]).image, expected, 1e-4)
+    with pytest.raises(ShapeError, match=r"phantom.h5: the maps have shape \(3, 64, 56\)"):
+        reconstruct(scan, maps=maps[0, :3])
+    with pytest.raises(DataError, match="NaN"):
+        reconstruct(scan, maps=maps * float("nan"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "best"},
+        {"preset": "paper", "layers": 12},
+        {"lam": -1.0},
+        {"sparsifier": "bior2.2"},
+        {"levels": 9},
+        {"layers": 0},
+        {"device": "abacus"},
+        {"maps": "magic"},
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_before_the_work(scan, options) -> None:
+    with pytest.raises(UsageError):
+        reconstruct(scan, **options)
+
+
+def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:
+    result = reconstruct(scan, layers=3)
+    files = result.save(tmp_path / "brain.nii.gz", reference=truth((64, 56)))
+    assert [file.name for file in (files.image, files.picture, files.certificate)] == [
+        "brain.nii.gz",
+        "brain.png",
+        "brain.json",
+    ]
+    written = nibabel.load(files.image)
+    assert_close(
+        torch.from_numpy(np.asarray(written.dataobj)), result.image.abs().permute(2, 1, 0), 1e-6
+    )
+    np.testing.assert_allclose(written.affine, scan.geometry.affine_ras((1, 64, 56)), atol=1e-4)
+    report = json.loads(files.certificate.read_text())
+    assert report["certificate"]["duality_gap"] == list(result.certificate.duality_gap)
+    assert report["settings"]["layers"] == 3
+    assert report["accuracy_against_reference"]["psnr_db"] > 10
+    assert report["versions"]["torch"] == torch.__version__
+    assert files.picture.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "brain.json",
+        "brain.nii.gz",
+        "brain.png",
+    ]
+
+
+def test_complex_images_keep_their_phase(scan, tmp_path) -> None:
+    result = reconstruct(scan, layers=3)
+    files = result.save(tmp_path / "brain.nii", complex_image=True)
+    written = torch.from_numpy(np.asarray(nibabel.load(files.image).dataobj))
+    assert_close(written, result.image.permute(2, 1, 0), 1e-6)
+
+
+def test_existing_files_are_kept_unless_told_otherwise(scan, tmp_path) -> None:
+    result = reconstruct(scan, layers=2)
+    (tmp_path / "brain.json").write_text("mine")
+    with pytest.raises(FileError, match=r"brain.json .*--overwrite"):
+        result.save(tmp_path / "brain.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["brain.json"]
+    result.save(tmp_path / "brain.nii.gz", overwrite=True)
+    assert (tmp_path / "brain.json").read_text() != "mine"
+
+
+def test_names_that_are_no_nifti_are_refused(scan, tmp_path) -> None:
+    result = reconstruct(scan, layers=2)
+    for name in ("brain.dcm", "brain", ".nii"):
+        with pytest.raises(UsageError, match="NIfTI"):
+            result.save(tmp_path / name)
+
+
+def test_reference_of_another_shape_is_refused_and_nothing_is_written(scan, tmp_path) -> None:
+    with pytest.raises(ShapeError, match="reference"):
+        reconstruct(scan, layers=2).save(tmp_path / "a.nii", reference=torch.ones(9, 9))
+    assert not list(tmp_path.iterdir())
