@@ -69,6 +69,9 @@ def template_slice() -> np.ndarray:
     volume = np.asanyarray(nibabel.load(Path(spec.origin).parent / TEMPLATE).dataobj)
     # The template's axes go to the right, anterior and up.
     head = volume[:, ::-1, TEMPLATE_SLICE].astype(np.float64)
+    inside = np.argwhere(head > 0)
+    (first_row, first_column), (last_row, last_column) = inside.min(axis=0), inside.max(axis=0)
+    head = head[first_row : last_row + 1, first_column : last_column + 1]
     image = np.zeros((ROWS, COLUMNS))
     top, left = ((n - m) // 2 for n, m in zip(image.shape, head.shape, strict=True))
     image[top : top + head.shape[0], left : left + head.shape[1]] = head
@@ -103,7 +106,7 @@ def phase_lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the sampled rows in order, and which rows are calibration lines."""
     distance = np.abs(np.arange(ROWS) - ROWS // 2)
     calibration = np.arange(ROWS // 2 - CALIBRATION_LINES // 2, ROWS // 2 + CALIBRATION_LINES // 2)
-    density = (1 - distance / (ROWS // 2 + 1))
+    density = 1 - distance / (ROWS // 2 + 1)
     density[calibration] = 0
     outer = rng.choice(
         ROWS, LINES - CALIBRATION_LINES, replace=False, p=density / density.sum(), shuffle=False
@@ -121,7 +124,9 @@ def write_scan(
 ) -> None:
     """Write the readouts that a scanner would have written of these whitened coil images."""
     before = COLUMNS * OVERSAMPLING // 2 - COLUMNS // 2
-    wide = np.pad(coil_images, ((0, 0), (0, 0), (before, COLUMNS * OVERSAMPLING - COLUMNS - before)))
+    wide = np.pad(
+        coil_images, ((0, 0), (0, 0), (before, COLUMNS * OVERSAMPLING - COLUMNS - before))
+    )
     kspace = np.fft.fftshift(
         np.fft.fft2(np.fft.ifftshift(wide, axes=(1, 2)), norm="ortho"), axes=(1, 2)
     )

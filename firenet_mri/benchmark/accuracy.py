@@ -1,7 +1,11 @@
 """PSNR and SSIM of FIRENET beside zero filling and SigPy's apps, on one scan with a reference.
 
-All methods get the same k-space, mask and estimated sensitivity maps. The regularisation of SigPy's
-apps is tuned on this scan, against the reference; FIRENET's parameters are its defaults.
+All methods get the same k-space, mask and estimated sensitivity maps, and all images are set to zero
+where the maps are. The regularisation of SigPy's apps is tuned on this scan, against the reference;
+FIRENET's parameters are its defaults.
+
+The reference of a fully sampled scan is its coil-combined image, with the maps that all methods use: a
+root-sum-of-squares would add the noise floor of all coils, which no combined image has.
 """
 
 from __future__ import annotations
@@ -67,15 +71,9 @@ def undersample(scan: RawScan, acceleration: float, *, calibration: int, seed: i
     return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
 
 
-def root_sum_of_squares(scan: RawScan) -> Tensor:
-    """Return the reference of a fully sampled scan: the coils' root-sum-of-squares (..., *spatial)."""
-    ones = torch.ones(scan.kspace.shape[-scan.spatial_ndim - 1 :], dtype=torch.complex64)
-    fourier = encoding_operator(None, ones, scan.spatial_ndim).fourier
-    images: Tensor = fourier.adjoint(scan.kspace)
-    return torch.linalg.vector_norm(images, dim=-scan.spatial_ndim - 1)
-
-
-def compare(scan: RawScan, reference: Tensor, *, maps: MapMethod = "espirit") -> Iterator[Row]:
+def compare(
+    scan: RawScan, reference: Tensor | RawScan, *, maps: MapMethod = "espirit"
+) -> Iterator[Row]:
     """Yield the rows of the comparison, one method at a time.
 
     Parameters
@@ -83,19 +81,25 @@ def compare(scan: RawScan, reference: Tensor, *, maps: MapMethod = "espirit") ->
     scan
         A single-slice 2D scan.
     reference
-        Magnitude image (y, x), on the scale of the whitened scan if that has a noise measurement.
+        Magnitude image (y, x), on the scale of the whitened scan if that has a noise measurement;
+        or the fully sampled scan.
     maps
         How sensitivity maps are found.
     """
     single = _one_slice(scan)
     if single.noise is not None:
         single = whiten(single)
-    reference = reference.reshape(single.spatial_shape)
     coil_maps = sensitivity_maps(single, maps)
     encoding = encoding_operator(single.mask, coil_maps)
+    if isinstance(reference, RawScan):
+        full = _one_slice(reference)
+        kspace = (whiten(full) if full.noise is not None else full).kspace
+        target = encoding_operator(None, coil_maps).adjoint(kspace).abs()
+    else:
+        target = reference.reshape(single.spatial_shape)
     zero_filled = encoding.adjoint(single.kspace).abs()
-    yield Row("zero filling", psnr(reference, zero_filled), ssim(reference, zero_filled), 0.0)
-    yield from _sigpy_rows(single, coil_maps, reference, float(zero_filled.max()))
+    yield Row("zero filling", psnr(target, zero_filled), ssim(target, zero_filled), 0.0)
+    yield from _sigpy_rows(single, coil_maps, target, float(zero_filled.max()))
     choices: dict[str, dict[str, str]] = {
         "FIRENET paper": {"preset": "paper"},
         "FIRENET db4": {"sparsifier": "db4"},
@@ -104,7 +108,7 @@ def compare(scan: RawScan, reference: Tensor, *, maps: MapMethod = "espirit") ->
     for name, options in choices.items():
         result = reconstruct(single, maps=coil_maps, **options)  # type: ignore[arg-type]
         image = result.image.abs()
-        yield Row(name, psnr(reference, image), ssim(reference, image), result.timings.network_s)
+        yield Row(name, psnr(target, image), ssim(target, image), result.timings.network_s)
 
 
 def _one_slice(scan: RawScan) -> RawScan:
@@ -124,6 +128,7 @@ def _sigpy_rows(scan: RawScan, maps: Tensor, reference: Tensor, scale: float) ->
     """Yield SigPy's two apps, each at the lambda with the best PSNR."""
     from sigpy.mri.app import L1WaveletRecon, TotalVariationRecon
 
+    support = torch.linalg.vector_norm(maps, dim=0)
     kspace, sensitivity = scan.kspace.numpy() / scale, maps.numpy()
     apps: dict[str, Callable[..., object]] = {
         "SigPy L1WaveletRecon": L1WaveletRecon,
@@ -134,7 +139,7 @@ def _sigpy_rows(scan: RawScan, maps: Tensor, reference: Tensor, scale: float) ->
         for lamda in _LAMBDAS:
             started = time.perf_counter()
             run = app(kspace, sensitivity, lamda, max_iter=_ITERATIONS, show_pbar=False)
-            image = torch.from_numpy(np.abs(run.run())) * scale  # type: ignore[attr-defined]
+            image = torch.from_numpy(np.abs(run.run())) * scale * support  # type: ignore[attr-defined]
             seconds = time.perf_counter() - started
             row = Row(name, psnr(reference, image), ssim(reference, image), seconds, lamda)
             if best is None or row.psnr_db > best.psnr_db:

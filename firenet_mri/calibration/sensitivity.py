@@ -22,7 +22,7 @@ _CALIBRATION_WIDTH = 24
 _SMALLEST_WIDTH = {"espirit": 12, "jsense": 8}
 
 
-def sensitivity_maps(scan: RawScan, method: MapMethod = "jsense") -> Tensor:
+def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     """Return sensitivity maps (..., coil, *spatial) complex64 with root-sum-of-squares 1.
 
     Parameters

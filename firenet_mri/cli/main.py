@@ -187,17 +187,15 @@ def accuracy(
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned."""
-    from firenet_mri.benchmark.accuracy import compare, root_sum_of_squares, undersample
-    from firenet_mri.calibration import whiten
+    from firenet_mri.benchmark.accuracy import compare, undersample
     from firenet_mri.io import read, read_reference
 
     raw = read(scan)
+    target: Tensor | RawScan
     if reference is not None:
         target = read_reference(reference)
     else:
-        if raw.noise is not None:
-            raw = whiten(raw)
-        target = root_sum_of_squares(raw)
+        target = raw
         raw = undersample(raw, acceleration, calibration=calibration, seed=seed)
     kind = "simulated" if raw.simulated else "measured"
     title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, maps {maps}"

@@ -1,6 +1,7 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
-"network": undecimated Haar in analysis form, ``NetworkSchedule``.
+"network": undecimated Haar in analysis form, weights in proportion to the norms of the wavelets,
+``NetworkSchedule``.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
@@ -28,8 +29,8 @@ Preset = Literal["network", "paper"]
 _PAPER_LAM = 0.00025
 _PAPER_SPARSITIES = (15, 44, 82, 141, 232, 358, 440)
 
-# Chosen once on a simulated and an in-vivo scan, see docs/performance.md; not tuned to a scan.
-_NOISE_FRACTION = 0.6
+# Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
+_NOISE_FACTOR = 1.1
 
 
 def make_network(
@@ -70,23 +71,26 @@ def make_network(
     if preset == "paper":
         return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
     operator = make_sparsifier(sparsifier or UNDECIMATED_HAAR, spatial_shape, levels)
+    weights = None
+    if isinstance(operator, StationaryWavelet):
+        weights = operator.band_norms / operator.band_norms.max()
     if lam == "auto":
         lam = automatic_lam(coils, operator)
     schedule = NetworkSchedule() if layers is None else NetworkSchedule(layers=layers)
-    return FIRENET(operator, lam, schedule=schedule)
+    return FIRENET(operator, lam, weights, schedule)
 
 
 def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet) -> float:
     """Return the weight at which white noise alone is just not represented.
 
     At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a residual
-    r of white noise in C coils and unit-norm maps, the left side is about ||b|| / sqrt(C N) in size,
-    whatever the noise level and the number of samples, with ||b|| the norm of a finest wavelet and
-    N the number of pixels. Images ask for a little less than that: the factor is 0.6.
+    r of white noise in C coils and unit-norm maps, the left side is about ||b_i|| / sqrt(C N),
+    whatever the noise level and the number of samples, with ||b_i|| the norm of wavelet i and N the
+    number of pixels. So w_i is in proportion to ||b_i||, and lam = 1.1 ||b|| / sqrt(C N) with the
+    finest wavelet b. A rule, not a theorem.
     """
-    ndim = len(sparsifier.domain_shape)
-    finest_norm = 1.0 if sparsifier.is_unitary else 2 ** (-ndim / 2)
-    return _NOISE_FRACTION * finest_norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
+    norms = sparsifier.band_norms.max().item() if isinstance(sparsifier, StationaryWavelet) else 1.0
+    return _NOISE_FACTOR * norms / math.sqrt(coils * math.prod(sparsifier.domain_shape))
 
 
 def _paper_network(

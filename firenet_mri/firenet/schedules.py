@@ -163,7 +163,7 @@ class NetworkSchedule:
 
     layers: int = 30
     tau: float = 0.3
-    decay: float = 0.97
+    decay: float = 0.95
     eps0: float | None = None
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from firenet_mri.io.maps import read_maps
 from firenet_mri.io.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.io.picture import Panel, write_picture
-from firenet_mri.io.reading import read, read_maps
+from firenet_mri.io.reading import read
 from firenet_mri.io.reference import read_reference
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "atomic_writes",
     "check_outputs",
     "read",
-    "read_maps",
     "read_maps",
     "read_reference",
     "write_nifti",

@@ -46,18 +46,26 @@ def read(cfl: Path) -> RawScan:
         If an axis other than space, coil and slice has more than one entry, or fewer than two
         spatial axes have.
     """
+    array, spatial_ndim = read_coil_array(cfl)
+    kspace = torch.from_numpy(array)
+    return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=cfl.name)
+
+
+def read_coil_array(cfl: Path) -> tuple[NDArray[np.complex64], int]:
+    """Return (coil, *spatial), with slices before it if there are several, and the spatial axes.
+
+    Spatial axes of size 1 are dropped; see :func:`read` for errors.
+    """
     array = read_array(cfl)
-    if array.ndim == 5 and array.shape[0] == 1:
+    if array.shape[0] == 1:
         array = array[0]
-    spatial_ndim = sum(size > 1 for size in array.shape[-3:])
-    if spatial_ndim < 2:
+    spatial = tuple(size for size in array.shape[-3:] if size > 1)
+    if len(spatial) < 2:
         raise ShapeError(
             f"{cfl}: read, phase 1 and phase 2 have sizes {array.shape[:-4:-1]}; at least two of "
             "them must be larger than 1"
         )
-    spatial = tuple(size for size in array.shape[-3:] if size > 1)
-    kspace = torch.from_numpy(array.reshape(*array.shape[:-3], *spatial))
-    return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=cfl.name)
+    return array.reshape(*array.shape[:-3], *spatial), len(spatial)
 
 
 def read_array(cfl: Path) -> NDArray[np.complex64]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
@@ -22,10 +23,13 @@ def read_maps(path: Path) -> Tensor:
         If the file is missing, damaged or of another format.
     DataError
         If the array is not complex.
+    ShapeError
+        If a .cfl file has several map sets.
     """
     cfl = bart.find_pair(path)
+    array: NDArray[np.generic]
     if cfl is not None:
-        array = bart.read_array(cfl).squeeze()
+        array, _ = bart.read_coil_array(cfl)
     elif read_head(path).startswith(NPY_SIGNATURE):
         array = npy.read_array(path)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -59,31 +60,6 @@ def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None
     return _apply_mask(scan, given & scan.mask if known else given)
 
 
-def read_maps(path: PathLike) -> Tensor:
-    """Return sensitivity maps, (..., coil, *spatial) complex64, from a .npy or .cfl file.
-
-    Raises
-    ------
-    FileError
-        If the file is missing, truncated or of another format.
-    DataError
-        If its content is not complex.
-    ShapeError
-        If it has several map sets or an array of the wrong number of axes.
-    """
-    path = Path(path)
-    cfl = bart.find_pair(path)
-    if cfl is not None:
-        return bart.read(cfl).kspace
-    head = read_head(path)
-    if not head.startswith(NPY_SIGNATURE):
-        raise FileError(f"{path}: is no file of sensitivity maps; give a .npy or .cfl array")
-    array = npy.read_array(path)
-    if array.dtype.kind != "c":
-        raise DataError(f"{path}: the maps are {array.dtype}; they must be complex")
-    return torch.from_numpy(array.astype(np.complex64))
-
-
 def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
     """Return a bool tensor, True where the given array is not zero."""
     label = "Mask"
@@ -109,23 +85,29 @@ def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
 
 
 def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
-    """Return the mask as (..., 1, *spatial), from (*spatial), (1, *spatial), or one a slice."""
+    """Return the mask as (..., 1, *spatial).
+
+    Axes of size 1 more or less do not matter; otherwise it is one mask for all slices, one for
+    each, or one of lines, in which a spatial axis has size 1.
+    """
     ndim = scan.spatial_ndim
-    batch = scan.batch_shape
-    lead, tail = tuple(mask.shape[:-ndim]), tuple(mask.shape[-ndim:])
-    fits = len(tail) == ndim and all(
-        m in (1, n) for m, n in zip(tail, scan.spatial_shape, strict=True)
+    for shape in (scan.spatial_shape, (*scan.batch_shape, *scan.spatial_shape)):
+        if _without_ones(mask.shape) == _without_ones(shape):
+            return mask.reshape(shape).unsqueeze(-ndim - 1)
+    lines = mask.reshape(mask.shape[-ndim:]) if mask.shape[-ndim:].numel() == mask.numel() else mask
+    fits = lines.ndim == ndim and all(
+        m in (1, n) for m, n in zip(lines.shape, scan.spatial_shape, strict=True)
     )
-    if not fits or lead not in {(), (1,), batch, (*batch, 1)}:
+    if not fits:
         raise ShapeError(
             f"{scan.name}: the mask has shape {tuple(mask.shape)}, the k-space grid is "
             f"{scan.spatial_shape}; give a mask of that shape"
         )
-    if lead == batch and lead != ():
-        mask = mask.unsqueeze(-ndim - 1)
-    elif not lead:
-        mask = mask.unsqueeze(0)
-    return mask.expand(*mask.shape[:-ndim], *scan.spatial_shape).contiguous()
+    return lines.expand(scan.spatial_shape).unsqueeze(0)
+
+
+def _without_ones(shape: Iterable[int]) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
 def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:

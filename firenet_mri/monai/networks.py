@@ -110,7 +110,7 @@ class FIRENETModel(nn.Module):
             layers=self.layers,
         ).to(kspace.device)
         encoding = encoding_operator(sampled, maps, self.spatial_dims)
-        image = net(kspace * sampled, encoding).abs()
+        image = net(kspace * sampled, encoding).abs() * encoding.root_sum_of_squares
         return MetaTensor(image) if isinstance(masked_kspace, MetaTensor) else image
 
     def _mask(self, kspace: Tensor, mask: Tensor | None, given_ndim: int) -> Tensor:

@@ -23,12 +23,16 @@ class Sense(LinearOperator):
 
     Notes
     -----
+    ``root_sum_of_squares``, (..., *spatial), is 1 where normalised maps have signal and 0 where they
+    have none: there the data say nothing of the image.
+
     ``norm_bound`` is max over pixels of sqrt(sum_c |s_c|^2), times the bound of ``fourier``: 1 for
     maps normalised to unit root-sum-of-squares. Differentiable with respect to ``maps``.
     """
 
     coil_maps: Tensor
     coil_maps_conj: Tensor
+    root_sum_of_squares: Tensor
 
     def __init__(self, maps: Tensor, fourier: CartesianFourier) -> None:
         shape = fourier.domain_shape
@@ -39,11 +43,13 @@ class Sense(LinearOperator):
             )
         if not maps.is_complex():
             raise ShapeError(f"Sensitivity maps are {maps.dtype}; they must be complex")
-        energy = maps.detach().abs().double().square().sum(axis)
-        bound = float(energy.max()) ** 0.5 * fourier.norm_bound
-        super().__init__(shape, (maps.shape[axis], *fourier.codomain_shape), bound)
+        root_sum_of_squares = torch.linalg.vector_norm(maps.detach(), dim=axis)
+        bound = float(maps.detach().abs().double().square().sum(axis).max()) ** 0.5
+        shapes = shape, (maps.shape[axis], *fourier.codomain_shape)
+        super().__init__(*shapes, bound * fourier.norm_bound)
         self.fourier = fourier
         self.coil_axis = axis
+        self.register_buffer("root_sum_of_squares", root_sum_of_squares, persistent=False)
         coil_maps = modulate(maps, fourier.image_factor)
         self.register_buffer("coil_maps", coil_maps, persistent=False)
         self.register_buffer("coil_maps_conj", coil_maps.conj().resolve_conj(), persistent=False)

@@ -55,6 +55,14 @@ class StationaryWavelet(LinearOperator):
         bands = torch.cat([torch.zeros(1, dtype=torch.int64), details])
         return bands.reshape(-1, *[1] * ndim)
 
+    @property
+    def band_norms(self) -> Tensor:
+        """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation."""
+        ndim = len(self.domain_shape)
+        # A level halves the energy along every axis; averages are as large as the coarsest details.
+        depth = self.levels + 1 - self.band_levels.clamp(min=1)
+        return 2.0 ** (-ndim * depth.double() / 2)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the coefficients W x, (..., band, *spatial)."""
         self.check_domain(x)

@@ -85,3 +85,13 @@ def test_sparsifiers_are_found_by_name_on_small_images_too() -> None:
     assert make_sparsifier("haar", (4, 4)).levels == 1
     with pytest.raises(UsageError, match="nonsense"):
         make_sparsifier("nonsense", (64, 64))
+
+
+@pytest.mark.parametrize("shape", [(32,), (16, 11), (8, 16, 9)])
+def test_band_norms_are_the_deviation_of_white_noise(shape) -> None:
+    operator = StationaryWavelet(2, shape)
+    delta = torch.zeros(shape, dtype=torch.float64)
+    delta[(0,) * len(shape)] = 1
+    # All wavelets of a band are shifts of one: its norm is that of the band's response to a delta.
+    response = operator(delta).flatten(1).norm(dim=1)
+    assert_close(operator.band_norms.flatten(), response)

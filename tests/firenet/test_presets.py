@@ -1,0 +1,70 @@
+"""Presets are the networks that they are said to be, at any size."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from firenet_mri.firenet.levels import level_weights, local_sparsities
+from firenet_mri.firenet.presets import automatic_lam, make_network
+from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
+from firenet_mri.operators import OrthogonalWavelet, StationaryWavelet, encoding_operator
+
+
+def test_paper_preset_has_the_published_parameters() -> None:
+    net = make_network(8, (256, 256), preset="paper")
+    assert net.schedule == PaperSchedule(restarts=5, inner=5)
+    assert net.lam == 0.00025
+    assert isinstance(net.sparsifier, OrthogonalWavelet)
+    assert (net.sparsifier.name, net.sparsifier.levels) == ("haar", 7)
+    weights = sorted(set(net.weights.flatten().tolist()), reverse=True)
+    published = (9.3524, 5.4606, 4.0, 3.0504, 2.3781, 1.9144, 1.7268)
+    assert weights == pytest.approx(published, abs=1e-4)
+    finest = net.weights[net.sparsifier.band_levels == 7]
+    assert finest.unique().item() == pytest.approx(1.7268, abs=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["network", "paper"])
+@pytest.mark.parametrize("shape", [(16, 16), (230, 180), (24, 30, 17), (6, 7)])
+def test_presets_fit_any_size(preset, shape) -> None:
+    net = make_network(4, shape, preset=preset)
+    weights = net.weights.expand(net.sparsifier.codomain_shape)
+    assert weights.shape == net.sparsifier.codomain_shape
+    assert weights.min() > 0
+
+
+def test_layers_are_those_asked_for() -> None:
+    assert make_network(4, (32, 32)).depth == 30
+    assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(layers=7)
+    assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
+
+
+@pytest.mark.parametrize("make", [StationaryWavelet, OrthogonalWavelet])
+def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
+    """Normalised white noise, seen through encoding and sparsifier, has the size that lam assumes."""
+    shape, coils = (64, 48), 6
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(coils, *shape, dtype=torch.complex128, generator=generator)
+    encoding = encoding_operator(None, maps / torch.linalg.vector_norm(maps, dim=0))
+    operator = make(2, shape) if make is StationaryWavelet else make("db2", 2, shape)
+    noise = torch.randn(coils, *shape, dtype=torch.complex128, generator=generator)
+    coefficients = operator(encoding.adjoint(noise / noise.norm()))
+    finest = coefficients[operator.band_levels.expand(coefficients.shape) == 2]
+    size = math.sqrt(float(finest.abs().square().mean()))
+    assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
+
+
+def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
+    operator = OrthogonalWavelet("haar", 2, (16, 16))
+    image = torch.zeros(16, 16, dtype=torch.float64)
+    image[5:9, 3:12] = 1
+    coefficients = operator(image)
+    sparsities = local_sparsities(coefficients, operator.band_levels, 0.1)
+    assert sum(sparsities) == int((coefficients.abs() > 0.1).sum())
+    weights = level_weights(sparsities, operator.band_levels)
+    total = [float((weights[operator.band_levels == k] ** 2)[0]) * s for k, s in enumerate(sparsities)]
+    assert total == pytest.approx([sum(sparsities)] * 3)
+    with pytest.raises(ValueError, match="one a level"):
+        level_weights((1, 2), operator.band_levels)
