@@ -155,7 +155,7 @@ def test_complex_images_keep_their_phase(scan, tmp_path) -> None:
 def test_existing_files_are_kept_unless_told_otherwise(scan, tmp_path) -> None:
     result = reconstruct(scan, layers=2)
     (tmp_path / "brain.json").write_text("mine")
-    with pytest.raises(FileError, match=r"brain.json .*--overwrite"):
+    with pytest.raises(FileError, match=r"brain.json.*--overwrite"):
         result.save(tmp_path / "brain.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["brain.json"]
     result.save(tmp_path / "brain.nii.gz", overwrite=True)

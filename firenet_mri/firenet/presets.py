@@ -120,4 +120,4 @@ def _paper_weights(levels: int, band_levels: Tensor) -> Tensor:
     """Return the paper's level weights, matched at the finest level; averages join the coarsest."""
     finest = _PAPER_SPARSITIES[-min(levels, len(_PAPER_SPARSITIES)) :]
     padded = finest[:1] * (levels - len(finest)) + finest
-    return level_weights((padded[0], *padded), band_levels)
+    return level_weights(padded, (band_levels - 1).clamp(min=0))

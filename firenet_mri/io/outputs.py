@@ -48,7 +48,7 @@ def atomic_writes(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator
     ------
     FileError
         As :func:`check_outputs`, before the block runs and once more before the files are moved;
-        and if the block raises an OSError, such as a full disk.
+        and if the block raises an OSError, such as a full disk, or leaves an output unwritten.
     """
     check_outputs(paths, overwrite=overwrite)
     token = secrets.token_hex(4)
@@ -56,6 +56,8 @@ def atomic_writes(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator
     try:
         yield temporary
         check_outputs(paths, overwrite=overwrite)
+        for source in temporary:
+            source.stat()
         for source, target in zip(temporary, paths, strict=True):
             source.replace(target)
     except OSError as error:

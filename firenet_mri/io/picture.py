@@ -81,7 +81,7 @@ def write_picture(
     rows = 1 if reference is None else 2
     height = _PANEL_INCHES * views[0].height_over_width
     figure = Figure(
-        figsize=(_PANEL_INCHES * len(shown), rows * (height + 0.3) + 0.75),
+        figsize=(_PANEL_INCHES * len(shown), rows * (height + 0.25) + 0.5),
         facecolor=_PAPER,
         layout="constrained",
     )
@@ -98,7 +98,7 @@ def write_picture(
     text = " · ".join(part for part in (caption, place) if part)
     if text:
         figure.supxlabel(text, color=_INK, fontsize=9)
-    figure.savefig(path, dpi=120, facecolor=_PAPER, format="png", metadata={"Software": None})
+    figure.savefig(path, dpi=150, facecolor=_PAPER, format="png", metadata={"Software": None})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,88 @@
+"""The shipped sample scan is what its script makes and what its README says."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from firenet_mri.calibration import whiten
+from firenet_mri.io import read, read_reference
+
+FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
+SCAN = FOLDER / "brain_8coil.h5"
+REFERENCE = FOLDER / "brain_8coil_reference.nii.gz"
+
+
+def test_sample_is_a_simulated_undersampled_scan_with_noise_and_place() -> None:
+    scan = read(SCAN)
+    assert scan.simulated
+    assert scan.kspace.shape == (1, 8, 180, 216)
+    rows = scan.mask[0, 0].all(dim=-1)
+    assert rows.sum() == 60
+    assert rows[78:102].all()
+    assert scan.noise is not None
+    assert scan.noise.shape == (8, 10_240)
+    assert scan.geometry is not None
+    assert scan.geometry.field_of_view_mm == pytest.approx((5, 180, 216))
+    assert SCAN.stat().st_size < 2_500_000
+
+
+def test_whitened_noise_of_the_sample_has_unit_variance() -> None:
+    """Far from the centre of k-space there is hardly anything but noise."""
+    scan = whiten(read(SCAN))
+    rows = scan.mask[0, 0].all(dim=-1)
+    rows[50:130] = False
+    corners = scan.kspace[0][:, rows][..., [*range(15), *range(-15, 0)]]
+    assert float(corners.abs().square().mean()) == pytest.approx(1, abs=0.05)
+
+
+def test_reference_is_in_units_of_the_noise() -> None:
+    """The sampled centre of k-space, combined over coils, is the blurred reference."""
+    scan = whiten(read(SCAN))
+    reference = read_reference(REFERENCE, shape=(1, 180, 216))[0]
+    window = torch.zeros(180, 216)
+    window[78:102, 96:120] = torch.outer(torch.hann_window(24), torch.hann_window(24))
+    blurred = _image(scan.kspace[0] * window).abs().square().sum(dim=0).sqrt()
+    expected = _image(_kspace(reference.to(torch.complex64)) * window).abs()
+    inside = expected > 0.5 * expected.max()
+    assert float((blurred / expected)[inside].median()) == pytest.approx(1, abs=0.02)
+
+
+def test_script_makes_the_shipped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nilearn", reason="nilearn holds the template")
+    spec = importlib.util.spec_from_file_location("make_sample", FOLDER / "make_sample.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "make_sample", module)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    made, shipped = read(tmp_path / SCAN.name), read(SCAN)
+    scale = float(shipped.kspace.abs().max())
+    np.testing.assert_allclose(made.kspace, shipped.kspace, atol=1e-5 * scale)
+    assert made.noise is not None
+    assert shipped.noise is not None
+    np.testing.assert_allclose(
+        made.noise, shipped.noise, atol=1e-5 * float(shipped.noise.abs().max())
+    )
+    assert torch.equal(made.mask, shipped.mask)
+    assert made.geometry == shipped.geometry
+    reference = read_reference(tmp_path / REFERENCE.name)
+    np.testing.assert_allclose(reference, read_reference(REFERENCE), rtol=1e-5, atol=1e-4)
+
+
+def _image(kspace: torch.Tensor) -> torch.Tensor:
+    axes = (-2, -1)
+    shifted = torch.fft.ifftshift(kspace, dim=axes)
+    return torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=axes)
+
+
+def _kspace(image: torch.Tensor) -> torch.Tensor:
+    axes = (-2, -1)
+    shifted = torch.fft.ifftshift(image, dim=axes)
+    return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=axes)
