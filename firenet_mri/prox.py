@@ -53,8 +53,5 @@ def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def _inverse_modulus(x: Tensor) -> Tensor:
     """Return 1/|x|, large and with a zero gradient at zero."""
-    if x.is_complex():
-        square = x.real**2 + x.imag**2
-    else:
-        square = x**2
+    square = x.real**2 + x.imag**2 if x.is_complex() else x**2
     return square.clamp(min=torch.finfo(square.dtype).tiny).rsqrt()

@@ -1,6 +1,6 @@
 """The way from a raw scan to an image with its certificate, on one page.
 
-    scan --whiten--> --sensitivity maps--> --FIRENET--> image + certificate --save--> files
+scan --whiten--> --sensitivity maps--> --FIRENET--> image + certificate --save--> files
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.io import Panel, atomic_writes, check_outputs, write_nifti, write_picture
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import encoding_operator
-from firenet_mri.scan import Geometry, RawScan
+from firenet_mri.scan import RawScan
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,10 @@ class Reconstruction:
             write_nifti(nifti, image, self.scan.geometry, description=f"firenet_mri {_version()}")
             write_picture(
                 picture,
-                [Panel("Zero-filled", self.zero_filled), Panel("FIRENET", self.image, _note(accuracy))],
+                [
+                    Panel("Zero-filled", self.zero_filled),
+                    Panel("FIRENET", self.image, _note(accuracy)),
+                ],
                 reference=None if reference is None else Panel("Reference", reference),
                 geometry=self.scan.geometry,
                 caption=self._caption(),
@@ -128,7 +131,9 @@ class Reconstruction:
 
     def _accuracy(self, reference: Tensor) -> Accuracy:
         magnitude = self.image.abs()
-        reference = reference.reshape(magnitude.shape) if _same_volume(reference, magnitude) else reference
+        reference = (
+            reference.reshape(magnitude.shape) if _same_volume(reference, magnitude) else reference
+        )
         return Accuracy(
             psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
         )
@@ -249,7 +254,9 @@ def reconstruct(
     whitened = scan.noise is not None
     if whitened:
         scan = whiten(scan)
-    coil_maps = _given_maps(scan, maps) if isinstance(maps, Tensor) else sensitivity_maps(scan, maps)
+    coil_maps = (
+        _given_maps(scan, maps) if isinstance(maps, Tensor) else sensitivity_maps(scan, maps)
+    )
     calibration_s = time.perf_counter() - started
     slices = list(_slices(scan, coil_maps))
     with _counting_layers(net, len(slices), on_layer):
@@ -302,9 +309,7 @@ def _reconstruct_slice(
     solved = time.perf_counter()
     certificate = certify(net, y, encoding, state)
     certified = time.perf_counter()
-    return _Slice(
-        image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved
-    )
+    return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
 
 
 def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -331,7 +336,9 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
             f"{(*scan.batch_shape, *tail)} or {tail}"
         )
     if not maps.is_complex() or not bool(torch.isfinite(torch.view_as_real(maps)).all()):
-        raise DataError(f"{scan.name}: the maps must be complex and free of NaN and infinite values")
+        raise DataError(
+            f"{scan.name}: the maps must be complex and free of NaN and infinite values"
+        )
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 
 

@@ -40,7 +40,9 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not self.positions_mm:
-            raise ShapeError("Geometry has no position; give one for each slice or one for a volume")
+            raise ShapeError(
+                "Geometry has no position; give one for each slice or one for a volume"
+            )
         values = np.array(
             [
                 self.field_of_view_mm,
@@ -126,7 +128,9 @@ class RawScan:
     def __post_init__(self) -> None:
         name = self.name
         if self.spatial_ndim not in (2, 3):
-            raise ShapeError(f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed")
+            raise ShapeError(
+                f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed"
+            )
         if self.kspace.ndim < self.spatial_ndim + 1:
             raise ShapeError(
                 f"{name}: k-space has shape {tuple(self.kspace.shape)}; expected (..., coil, "
@@ -137,7 +141,9 @@ class RawScan:
         if not torch.isfinite(torch.view_as_real(self.kspace)).all():
             raise DataError(f"{name}: k-space has NaN or infinite samples; export the scan again")
         if not self.kspace.any():
-            raise DataError(f"{name}: all k-space samples are zero; there is nothing to reconstruct")
+            raise DataError(
+                f"{name}: all k-space samples are zero; there is nothing to reconstruct"
+            )
         if self.mask.dtype != torch.bool:
             raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
         shape = (*self.batch_shape, 1, *self.spatial_shape)

@@ -45,4 +45,6 @@ def assert_close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
     """Fail unless a and b have one shape and differ by at most the tolerance, relative to b."""
     assert a.shape == b.shape
     difference, size = float((a - b).norm()), float(b.norm())
-    assert difference <= tolerance * max(size, 1e-30), f"{difference / max(size, 1e-30):.2e} relative"
+    assert difference <= tolerance * max(size, 1e-30), (
+        f"{difference / max(size, 1e-30):.2e} relative"
+    )

@@ -63,7 +63,9 @@ def undersample(scan: RawScan, acceleration: float, *, calibration: int, seed: i
     import sigpy.mri
 
     if not bool(scan.mask.all()) or scan.spatial_ndim != 2:
-        raise DataError(f"{scan.name}: only a fully sampled 2D scan can be under-sampled afterwards")
+        raise DataError(
+            f"{scan.name}: only a fully sampled 2D scan can be under-sampled afterwards"
+        )
     pattern = sigpy.mri.poisson(
         scan.spatial_shape, acceleration, calib=(calibration, calibration), seed=seed
     )

@@ -57,7 +57,9 @@ def convergence(
     data = y.to(torch.complex128)
     size = float(torch.linalg.vector_norm(data))
     with torch.no_grad():
-        steps = [(k, j, float(problem.objective(x, data))) for k, j, x in net.iterates(data, encoding)]
+        steps = [
+            (k, j, float(problem.objective(x, data))) for k, j, x in net.iterates(data, encoding)
+        ]
         accurate = FIRENET(
             net.sparsifier, net.lam, problem.weights, NetworkSchedule(long_run, 0.3, 0.999)
         )

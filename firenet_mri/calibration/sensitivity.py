@@ -42,7 +42,9 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
         If there is one coil only, or the calibration region is too small for the method.
     """
     if method not in get_args(MapMethod):
-        raise UsageError(f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}")
+        raise UsageError(
+            f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
+        )
     if method == "none":
         if scan.coils > 1:
             raise UsageError(

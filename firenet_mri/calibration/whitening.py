@@ -24,7 +24,9 @@ def whiten(scan: RawScan) -> RawScan:
         than twice the coils, or one in which the coils are not linearly independent.
     """
     if scan.noise is None:
-        raise DataError(f"{scan.name}: no noise measurement to whiten with; it may be white already")
+        raise DataError(
+            f"{scan.name}: no noise measurement to whiten with; it may be white already"
+        )
     noise = scan.noise.to(torch.complex128)
     coils, samples = noise.shape
     if samples < 2 * coils:

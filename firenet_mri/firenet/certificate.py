@@ -157,7 +157,9 @@ def _everywhere(net: FIRENET, fixed: float | None) -> float | None:
     return math.sqrt(2) * fixed
 
 
-def _at_data(net: FIRENET, fixed: float | None, gains: tuple[float, ...]) -> tuple[float, ...] | None:
+def _at_data(
+    net: FIRENET, fixed: float | None, gains: tuple[float, ...]
+) -> tuple[float, ...] | None:
     if fixed is None:
         return None
     if net.schedule.eps0 is not None:

@@ -17,7 +17,9 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 
 
-def local_sparsities(coefficients: Tensor, band_levels: Tensor, threshold: float) -> tuple[int, ...]:
+def local_sparsities(
+    coefficients: Tensor, band_levels: Tensor, threshold: float
+) -> tuple[int, ...]:
     """Return for levels 0 (averages) to the finest how many coefficients exceed a threshold.
 
     Parameters

@@ -181,7 +181,9 @@ class FIRENET(nn.Module):
         x is what the network would return if it ended there.
         """
         problem, x, eps0 = self._prepare(y, encoding, x0)
-        for restart, (block, steps) in enumerate(zip(self.blocks, self._steps(problem), strict=True), 1):
+        for restart, (block, steps) in enumerate(
+            zip(self.blocks, self._steps(problem), strict=True), 1
+        ):
             for inner, state in enumerate(block.iterates(problem, y, x, steps, eps0), 1):  # type: ignore[operator]
                 yield restart, inner, state.x
             x = state.x
@@ -196,7 +198,9 @@ class FIRENET(nn.Module):
         encoding.check_codomain(y)
         problem = self.problem(encoding)
         if problem.norm_bound == 0:
-            raise DataError("The encoding operator is zero: no sample is acquired or all maps are 0")
+            raise DataError(
+                "The encoding operator is zero: no sample is acquired or all maps are 0"
+            )
         batch = y.shape[: y.ndim - len(encoding.codomain_shape)]
         if x0 is None:
             x0 = torch.zeros(*batch, *encoding.domain_shape, dtype=y.dtype, device=y.device)

@@ -66,7 +66,9 @@ class SquareRootLasso:
         if sparsifier is None:
             return
         if not (sparsifier.is_unitary or sparsifier.is_parseval):
-            raise UsageError("The sparsifier must be unitary or a Parseval frame (W^H W = identity)")
+            raise UsageError(
+                "The sparsifier must be unitary or a Parseval frame (W^H W = identity)"
+            )
         if sparsifier.domain_shape != self.encoding.domain_shape:
             raise ShapeError(
                 f"The sparsifier takes images of shape {sparsifier.domain_shape}, the encoding "
@@ -99,7 +101,11 @@ class SquareRootLasso:
     @property
     def coefficient_axes(self) -> tuple[int, ...]:
         """The coefficients' axes, counted from the end."""
-        return self.image_axes if self.sparsifier is None else _trailing(self.sparsifier.codomain_shape)
+        return (
+            self.image_axes
+            if self.sparsifier is None
+            else _trailing(self.sparsifier.codomain_shape)
+        )
 
     def analyse(self, x: Tensor) -> Tensor:
         """Return the coefficients W x."""
@@ -117,7 +123,9 @@ class SquareRootLasso:
 
     def prox(self, x: Tensor, tau: Tensor) -> Tensor:
         """Return the prox of tau lam ||W .||_{1,w} for unitary W: W^H soft(W x, tau lam w)."""
-        tau = tau.reshape(tau.shape[: tau.ndim - len(self.image_axes)] + (1,) * len(self.image_axes))
+        tau = tau.reshape(
+            tau.shape[: tau.ndim - len(self.image_axes)] + (1,) * len(self.image_axes)
+        )
         return self.synthesise(soft_threshold(self.analyse(x), tau * self.threshold(x)))
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ step 2), column = N/2 - center_sample + sample. What differs between scanners:
 - Readout oversampling is removed by the ratio of the fields of view. If the echo is asymmetric,
   the columns that were not measured cannot be told from measured ones after that, so there the
   oversampling stays, and the image keeps the larger field of view.
-- Only what the reconstruction needs is taken from the XML header; patient and study are removed
-  before it is parsed.
 
 Scans with a system vendor that begins with "simulated" are marked as simulated.
 """
@@ -20,11 +18,8 @@ Scans with a system vendor that begins with "simulated" are marked as simulated.
 from __future__ import annotations
 
 import logging
-import xml.etree.ElementTree as ElementTree
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.scan import Geometry, RawScan
 
 _log = logging.getLogger(__name__)
@@ -45,7 +40,6 @@ _REVERSE = 22
 _PHASE_CORRECTION = 24
 _NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 
-_KEPT_HEADER = ("version", "acquisitionSystemInformation", "experimentalConditions", "encoding")
 _SEPARATE_MODES = ("separate", "external")
 _SINGLE_COUNTERS = {
     "contrast": "contrasts (echoes)",
@@ -53,33 +47,6 @@ _SINGLE_COUNTERS = {
     "repetition": "repetitions",
     "set": "sets",
 }
-
-
-def read(path: Path) -> RawScan:
-    """Return the scan in the group ``/dataset`` of an ISMRMRD file.
-
-    Raises
-    ------
-    FileError
-        If the file is truncated or damaged, or has no such group.
-    DataError
-        If its readouts do not make one Cartesian scan, see :func:`assemble`.
-    """
-    import h5py
-    import ismrmrd
-
-    try:
-        with h5py.File(path, "r") as file:
-            _check_groups(path, file)
-            xml = bytes(file["dataset/xml"][0])
-        header = _parse_header(path, xml)
-        with ismrmrd.File(path, "r") as file:
-            acquisitions = file["dataset"].acquisitions[:]
-    except (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError):
-        raise FileError(
-            f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
-        ) from None
-    return assemble(header, acquisitions, name=path.name)
 
 
 def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> RawScan:
@@ -429,40 +396,3 @@ def _coincide(steps: NDArray[np.floating]) -> bool:
 def _is_simulated(header: Any) -> bool:
     vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None)
     return (vendor or "").lower().startswith("simulated")
-
-
-def _check_groups(path: Path, file: Any) -> None:
-    """Refuse HDF5 files that hold no ISMRMRD raw data in /dataset."""
-    names = sorted(file)
-    if "kspace" in names and ("ismrmrd_header" in names or "reconstruction_rss" in names):
-        raise FileError(
-            f"{path}: is a fastMRI file; save one slice of its kspace as .npy, (coil, y, x)"
-        )
-    group = file.get("dataset")
-    members = sorted(group) if hasattr(group, "keys") else []
-    if "xml" in members and "data" in members and "header" not in members:
-        return
-    if members:
-        found = f"/dataset holds only {', '.join(members)}"
-    else:
-        found = "it holds " + (", ".join(f"/{name}" for name in names) or "nothing")
-    raise FileError(f"{path}: no ISMRMRD raw data (xml and data in the group /dataset); {found}")
-
-
-def _parse_header(path: Path, xml: bytes) -> Any:
-    """Return the header, of which patient, study and the rest are removed before it is parsed."""
-    import ismrmrd
-
-    try:
-        root = ElementTree.fromstring(xml.rstrip(b"\0"))
-        by_name: dict[str, list[ElementTree.Element]] = defaultdict(list)
-        for child in list(root):
-            by_name[child.tag.rpartition("}")[2]].append(child)
-            root.remove(child)
-        root.extend(child for tag in _KEPT_HEADER for child in by_name[tag])
-        return ismrmrd.xsd.CreateFromDocument(ElementTree.tostring(root))
-    # The XML library's own messages may quote what stands in the header.
-    except Exception:
-        raise FileError(
-            f"{path}: its ISMRMRD header is not valid XML of that standard; export the scan again"
-        ) from None

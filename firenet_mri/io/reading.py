@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io import bart, ismrmrd, npy
+from firenet_mri.io import bart, ismrmrd_file, npy
 from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
 from firenet_mri.scan import RawScan
 
@@ -51,7 +51,7 @@ def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None
         if head.startswith(NPY_SIGNATURE):
             scan, known = npy.read(path), False
         elif head.startswith(HDF5_SIGNATURE):
-            scan, known = ismrmrd.read(path), True
+            scan, known = ismrmrd_file.read(path), True
         else:
             raise FileError(f"{path}: is {describe_foreign(path, head)}")
     if mask is None:

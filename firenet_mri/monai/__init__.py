@@ -5,8 +5,8 @@ from __future__ import annotations
 from firenet_mri.monai.networks import FIRENETModel
 from firenet_mri.monai.transforms import (
     FIRENETReconstruct,
-    FIRENETReconstructd,
     FIRENETReconstructD,
+    FIRENETReconstructd,
     FIRENETReconstructDict,
 )
 

@@ -95,7 +95,9 @@ class FIRENETModel(nn.Module):
                 f"*spatial, 2) or complex (batch, coil, *spatial) with {self.spatial_dims} spatial axes"
             )
         sampled = self._mask(kspace, None if mask is None else _plain(mask), masked_kspace.ndim)
-        scan = RawScan(kspace.detach().cpu(), sampled.cpu(), self.spatial_dims, name="masked_kspace")
+        scan = RawScan(
+            kspace.detach().cpu(), sampled.cpu(), self.spatial_dims, name="masked_kspace"
+        )
         if sens_maps is None:
             maps = sensitivity_maps(scan, self.maps).to(kspace.device)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from laws import assert_close
@@ -53,9 +55,7 @@ def test_image_scales_with_the_data(name, scale, encoding, data) -> None:
     net = NETWORKS[name]()
     assert_close(net(scale * data, encoding), scale * net(data, encoding), 1e-11)
     single = data.to(torch.complex64)
-    assert_close(
-        net(scale * single, encoding), (scale * net(single, encoding)), tolerance=1e-4
-    )
+    assert_close(net(scale * single, encoding), (scale * net(single, encoding)), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -154,6 +154,6 @@ def test_schedules_refuse_parameters_that_make_no_sense(make) -> None:
 
 def test_primal_steps_shrink_by_e_a_restart() -> None:
     blocks = PaperSchedule(delta=0.0).blocks(1.0)
-    ratios = [a[0].tau / b[0].tau for a, b in zip(blocks, blocks[1:], strict=False)]
+    ratios = [a[0].tau / b[0].tau for a, b in itertools.pairwise(blocks)]
     assert ratios == pytest.approx([2.718281828] * 4)
     assert all(step.tau * step.sigma == pytest.approx(1) for block in blocks for step in block)

@@ -91,9 +91,7 @@ def test_given_steps_and_scale_are_used(problem) -> None:
     settings = {"tau": 0.6 / L, "sigma": 0.9 / L, "nu": 0.5, "eps0": 3.0}
     schedule = PaperSchedule(restarts=4, inner=3, norm=1.5 * L, delta=0.0, **settings)
     net = FIRENET(lam=0.1, weights=torch.from_numpy(w), schedule=schedule)
-    *_, expected = published_iterates(
-        A, y, w, 0.1, n=4, p=3, L=1.5 * L, delta=0.0, **settings
-    )
+    *_, expected = published_iterates(A, y, w, 0.1, n=4, p=3, L=1.5 * L, delta=0.0, **settings)
     image = net(torch.from_numpy(y), MatrixOperator(torch.from_numpy(A), L))
     assert np.abs(image.numpy() - expected).max() < 1e-12
 

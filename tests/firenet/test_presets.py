@@ -64,7 +64,9 @@ def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
     sparsities = local_sparsities(coefficients, operator.band_levels, 0.1)
     assert sum(sparsities) == int((coefficients.abs() > 0.1).sum())
     weights = level_weights(sparsities, operator.band_levels)
-    total = [float((weights[operator.band_levels == k] ** 2)[0]) * s for k, s in enumerate(sparsities)]
+    total = [
+        float((weights[operator.band_levels == k] ** 2)[0]) * s for k, s in enumerate(sparsities)
+    ]
     assert total == pytest.approx([sum(sparsities)] * 3)
     with pytest.raises(ValueError, match="one a level"):
         level_weights((1, 2), operator.band_levels)
