@@ -3,7 +3,7 @@
     FirenetError
     ├── UsageError      an option or argument cannot be used as given; exit status 2
     └── DataError       a file or an array is not what the work needs; exit status 1
-        ├── FileError           cannot be read or written: missing, truncated, foreign, existing output
+        ├── FileError           cannot be read or written: missing, truncated, foreign, existing
         ├── ShapeError          axes or sizes do not fit together (also a ValueError)
         └── CalibrationError    sensitivity maps cannot be estimated from this scan
 

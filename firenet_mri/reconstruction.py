@@ -61,8 +61,8 @@ class Reconstruction:
     Parameters
     ----------
     image
-        (..., *spatial) complex64, zero where the maps are. In units of the noise standard deviation if the scan was
-        whitened, else in the units of the data.
+        (..., *spatial) complex64, zero where the maps are. In units of the noise standard deviation
+        if the scan was whitened, else in the units of the data.
     zero_filled
         A^H y of the same shape: what the data give without the method.
     certificate

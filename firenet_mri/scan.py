@@ -102,8 +102,8 @@ class RawScan:
         (..., coil, *spatial) complex64, zero frequency at index N//2 of every spatial axis, zero
         where not sampled. Leading axes are slices. Readout oversampling is already removed.
     mask
-        bool, True where sampled; broadcasts from the right to (..., 1, *spatial), the shape in which
-        it is kept.
+        bool, True where sampled; broadcasts from the right to (..., 1, *spatial), the shape in
+        which it is kept.
     spatial_ndim
         2 or 3.
     noise
@@ -157,7 +157,8 @@ class RawScan:
         object.__setattr__(self, "mask", full_mask)
         if self.noise is not None and self.noise.shape[0] != self.coils:
             raise ShapeError(
-                f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has {self.coils}"
+                f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has "
+                f"{self.coils}"
             )
 
     @property

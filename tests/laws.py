@@ -9,7 +9,7 @@ from firenet_mri.operators import LinearOperator
 
 
 def check_linear_operator(operator: LinearOperator, *, batch: tuple[int, ...] = (2,)) -> None:
-    """Check linearity, adjoint, norm bound, gradient, batches and dtypes on random complex input."""
+    """Check linearity, adjoint, norm bound, gradient, batches and dtypes on random input."""
     generator = torch.Generator().manual_seed(0)
 
     def randn(shape: tuple[int, ...]) -> Tensor:

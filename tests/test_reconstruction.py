@@ -1,4 +1,4 @@
-"""reconstruct() turns a scan into an image near the truth, with a certificate, and saves it whole."""
+"""reconstruct() gives an image near the truth with a certificate, and saves it whole."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """PSNR and SSIM of FIRENET beside zero filling and SigPy's apps, on one scan with a reference.
 
-All methods get the same k-space, mask and estimated sensitivity maps, and all images are set to zero
+All methods get the same k-space, mask and estimated sensitivity maps, and all images are zero
 where the maps are. The regularisation of SigPy's apps is tuned on this scan, against the reference;
 FIRENET's parameters are its defaults.
 
-The reference of a fully sampled scan is its coil-combined image, with the maps that all methods use: a
-root-sum-of-squares would add the noise floor of all coils, which no combined image has.
+The reference of a fully sampled scan is its coil-combined image, with the maps that all methods
+use: a root-sum-of-squares would add the noise floor of all coils, which no combined image has.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def _one_slice(scan: RawScan) -> RawScan:
     shape = (scan.coils, *scan.spatial_shape)
     if scan.spatial_ndim != 2 or scan.kspace.numel() != torch.Size(shape).numel():
         raise ShapeError(
-            f"{scan.name}: k-space of shape {tuple(scan.kspace.shape)} came; the comparison takes one "
-            "2D slice, (coil, y, x)"
+            f"{scan.name}: k-space of shape {tuple(scan.kspace.shape)} came; the comparison takes "
+            "one 2D slice, (coil, y, x)"
         )
     return dataclasses.replace(
         scan, kspace=scan.kspace.reshape(shape), mask=scan.mask.reshape(1, *scan.spatial_shape)

@@ -1,7 +1,7 @@
 """The paper's convergence on a scan: objective gap after every layer, beside the schedule's eps_k.
 
-The theorem's bound F(psi_k) - F(x) <= eps_k needs p >= 2 chi L / nu (docs/theory.md). For p = 5 that asks
-chi <= 0.92, which real scans do not fulfil: the gap falls geometrically and then stays on a plateau.
+The theorem's bound F(psi_k) - F(x) <= eps_k needs p >= 2 chi L / nu. For p = 5 that asks
+chi <= 0.92, which real scans do not fulfil: the gap falls geometrically, then stays on a plateau.
 """
 
 from __future__ import annotations

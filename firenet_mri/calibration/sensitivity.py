@@ -69,8 +69,8 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     maps = np.stack([estimate(item, width) for item in kspace])
     if not np.isfinite(maps).all():
         raise CalibrationError(
-            f"{scan.name}: {method} found no signal in the calibration region; try the other method "
-            "or give maps with --maps-file"
+            f"{scan.name}: {method} found no signal in the calibration region; try the other "
+            "method or give maps with --maps-file"
         )
     return normalise_maps(torch.from_numpy(maps).reshape(scan.kspace.shape), scan.spatial_ndim)
 

@@ -56,8 +56,8 @@ def level_weights(sparsities: Sequence[int], band_levels: Tensor) -> Tensor:
     count = int(band_levels.max()) + 1
     if len(sparsities) != count or min(sparsities) < 1:
         raise UsageError(
-            f"Sparsities {tuple(sparsities)} given; {count} numbers of at least 1 are needed, one a "
-            "level"
+            f"Sparsities {tuple(sparsities)} given; {count} numbers of at least 1 are needed, one "
+            "a level"
         )
     total = sum(sparsities)
     weights = torch.tensor([math.sqrt(total / s) for s in sparsities], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""FIRENET: the restarted primal-dual iteration unrolled into a network without trained parameters."""
+"""FIRENET: the restarted primal-dual iteration unrolled into a network without training."""
 
 from __future__ import annotations
 

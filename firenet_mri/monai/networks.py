@@ -92,7 +92,8 @@ class FIRENETModel(nn.Module):
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
                 f"masked_kspace has shape {tuple(masked_kspace.shape)}; it must be (batch, coil, "
-                f"*spatial, 2) or complex (batch, coil, *spatial) with {self.spatial_dims} spatial axes"
+                f"*spatial, 2) or complex (batch, coil, *spatial) with {self.spatial_dims} "
+                "spatial axes"
             )
         sampled = self._mask(kspace, None if mask is None else _plain(mask), masked_kspace.ndim)
         scan = RawScan(
@@ -126,8 +127,8 @@ class FIRENETModel(nn.Module):
         mask = mask.reshape((1,) * (kspace.ndim - mask.ndim) + tuple(mask.shape))
         if mask.ndim != kspace.ndim or mask.shape[1] != 1:
             raise ShapeError(
-                f"The mask has shape {tuple(mask.shape)}; it must broadcast against k-space of shape "
-                f"{tuple(kspace.shape)} and be the same for all coils"
+                f"The mask has shape {tuple(mask.shape)}; it must broadcast against k-space of "
+                f"shape {tuple(kspace.shape)} and be the same for all coils"
             )
         return mask.expand(mask.shape[0], 1, *kspace.shape[2:])
 

@@ -1,4 +1,4 @@
-"""The interface of all linear operators: shapes, forward, adjoint and a proven bound of the norm."""
+"""The interface of all linear operators: shapes, forward, adjoint, a proven bound of the norm."""
 
 from __future__ import annotations
 

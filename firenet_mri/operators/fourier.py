@@ -5,7 +5,8 @@
 times the sampling mask: the convention of SigPy, BART, MONAI and fastMRI. Centring is folded into
 two factors, since explicit shifts cost several times the transform itself:
 
-    exp(-2 pi i (k-c)(n-c)/N) = exp(-2 pi i c c/N) * e_k * e_n * exp(-2 pi i k n/N),  e_n = exp(2 pi i c n/N);
+    exp(-2 pi i (k-c)(n-c)/N) = exp(-2 pi i c c/N) * e_k * e_n * exp(-2 pi i k n/N),
+    e_n = exp(2 pi i c n/N);
 
 for even N e_n is the checkerboard sign (-1)^n.
 """

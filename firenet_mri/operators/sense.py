@@ -23,8 +23,8 @@ class Sense(LinearOperator):
 
     Notes
     -----
-    ``root_sum_of_squares``, (..., *spatial), is 1 where normalised maps have signal and 0 where they
-    have none: there the data say nothing of the image.
+    ``root_sum_of_squares``, (..., *spatial), is 1 where normalised maps have signal and 0 where
+    they have none: there the data say nothing of the image.
 
     ``norm_bound`` is max over pixels of sqrt(sum_c |s_c|^2), times the bound of ``fourier``: 1 for
     maps normalised to unit root-sum-of-squares. Differentiable with respect to ``maps``.
@@ -39,7 +39,8 @@ class Sense(LinearOperator):
         axis = -len(shape) - 1
         if maps.ndim < 1 - axis - 1 or tuple(maps.shape[axis + 1 :]) != shape:
             raise ShapeError(
-                f"Sensitivity maps have shape {tuple(maps.shape)}; they must be (..., coil, *{shape})"
+                f"Sensitivity maps have shape {tuple(maps.shape)}; they must be "
+                f"(..., coil, *{shape})"
             )
         if not maps.is_complex():
             raise ShapeError(f"Sensitivity maps are {maps.dtype}; they must be complex")

@@ -40,8 +40,8 @@ class StationaryWavelet(LinearOperator):
         allowed = min(spatial_shape).bit_length() - 1
         if not 1 <= levels <= allowed:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} allows "
-                f"1 to {allowed}"
+                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
+                f"allows 1 to {allowed}"
             )
         bands = 1 + levels * (2**ndim - 1)
         super().__init__(spatial_shape, (bands, *spatial_shape), 1.0)

@@ -9,6 +9,8 @@ averages first on every axis, as ``pywt.coeffs_to_array`` lays them out.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -76,7 +78,7 @@ class OrthogonalWavelet(LinearOperator):
 
     def _split(self, x: Tensor, shape: Shape, *, adjoint: bool) -> Tensor:
         """Apply one level, or its adjoint, to the leading block of size ``shape``."""
-        index = (..., *(slice(size) for size in shape))
+        index: tuple[Any, ...] = (..., *(slice(size) for size in shape))
         block = x[index]
         for axis, size in zip(range(-len(shape), 0), shape, strict=True):
             split = self.get_buffer(f"split_{size}")
@@ -142,7 +144,7 @@ def _level_shapes(shape: Shape, levels: int) -> list[Shape]:
     for level, block in enumerate(shapes[:levels]):
         if min(block) < 2:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(shape)} allows at most "
-                f"{level}"
+                f"{levels} wavelet levels asked for; an image of size {tuple(shape)} allows at "
+                f"most {level}"
             )
     return shapes[:levels]

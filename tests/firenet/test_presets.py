@@ -43,7 +43,7 @@ def test_layers_are_those_asked_for() -> None:
 
 @pytest.mark.parametrize("make", [StationaryWavelet, OrthogonalWavelet])
 def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
-    """Normalised white noise, seen through encoding and sparsifier, has the size that lam assumes."""
+    """White noise, seen through encoding and sparsifier, has the size that lam assumes."""
     shape, coils = (64, 48), 6
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(coils, *shape, dtype=torch.complex128, generator=generator)
