@@ -1,36 +1,51 @@
-# Two commands do all the set-up on a fresh Linux machine with Python 3.10 or newer and no GPU:
-#   make demo   reconstructs the sample scan
-#   make test   runs all checks and the whole default test suite
-# Both work from any folder: make -C PATH demo
+# make demo: reconstruct the sample scan.      make test: all checks and the default tests.
+# Both make the environment .venv first, if it is missing or pyproject.toml or constraints.txt changed.
+# Another Python: make demo PYTHON=/path/to/python3.12
 
-PYTHON ?= python3
-ENV := .venv
-BIN := $(ENV)/bin
-# Written last, so that an interrupted installation is made again.
-READY := $(ENV)/ready
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow clean
+.PHONY: demo test constraints
 
-demo: $(READY)
+demo: .venv/ready
 	@mkdir -p demo
-	@$(BIN)/firenet recon sample_data/brain_8coil.h5 -o demo/brain.nii.gz \
-		--reference sample_data/brain_8coil_reference.nii.gz --overwrite
+	.venv/bin/firenet recon sample_data/brain_8coil.h5 -o demo/brain.nii.gz \
+	    --reference sample_data/brain_8coil_reference.nii.gz --overwrite
 
-test: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+test: .venv/ready-for-tests
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+	.venv/bin/python -m pytest
 
-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+# Renew the pins: the newest versions that pyproject.toml allows.
+constraints:
+	"$(PYTHON)" -m venv --clear .venv-pins
+	.venv-pins/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	grep '^#' constraints.txt > .venv-pins/constraints.txt
+	.venv-pins/bin/python -m pip freeze --all --exclude-editable --exclude pip \
+	    | sed 's/+[a-z0-9.]*$$//' >> .venv-pins/constraints.txt
+	mv .venv-pins/constraints.txt constraints.txt
+	rm -rf .venv-pins
 
-$(READY): pyproject.toml constraints.txt
-	@rm -f $(READY)
-	$(PYTHON) -m venv --clear $(ENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(READY)
+# .venv/ready is written last and holds the folder that it is for, so an environment that is half
+# made, was moved with its folder, or lost its Python is made anew.
+READY_IN := $(shell .venv/bin/python -c "" 2>/dev/null && cat .venv/ready 2>/dev/null)
+ifneq "$(READY_IN)" "$(CURDIR)"
+.PHONY: .venv/ready
+endif
 
-clean:
-	rm -rf $(ENV) demo
+.venv/ready: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "The pinned packages need Python 3.11 or newer; use make PYTHON=/path/to/python3.11")'
+	@echo "Installing pinned packages in .venv; the first time takes minutes."
+	@test "$(READY_IN)" = "$(CURDIR)" || "$(PYTHON)" -m venv --clear .venv
+	@rm -f $@
+	@$(INSTALL) setuptools
+	@$(INSTALL) --no-build-isolation -e .
+	@echo "$(CURDIR)" > $@
+
+.venv/ready-for-tests: .venv/ready
+	@echo "Installing what the tests need in .venv."
+	@$(INSTALL) --no-build-isolation -e ".[dev]"
+	@touch $@

@@ -84,10 +84,10 @@ def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet)
     """Return the weight at which white noise alone is just not represented.
 
     At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a
-    residual r of white noise in C coils and unit-norm maps, the left side is about ||b_i|| / sqrt(C N),
-    whatever the noise level and the number of samples, with ||b_i|| the norm of wavelet i and N the
-    number of pixels. So w_i is in proportion to ||b_i||, and lam = 1.1 ||b|| / sqrt(C N) with the
-    finest wavelet b. A rule, not a theorem.
+    residual r of white noise in C coils and unit-norm maps, the left side is about
+    ||b_i|| / sqrt(C N), whatever the noise level and the number of samples, with ||b_i|| the norm
+    of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
+    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
     """
     norms = sparsifier.band_norms.max().item() if isinstance(sparsifier, StationaryWavelet) else 1.0
     return _NOISE_FACTOR * norms / math.sqrt(coils * math.prod(sparsifier.domain_shape))

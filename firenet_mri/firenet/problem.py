@@ -10,9 +10,10 @@ Dual. For any v with ||v|| <= 1 and q with |q_i| <= lam w_i and A^H v + W^H q = 
 
     F(x) >= -Re <v, y>  for all x.
 
-Any (v, q) is made feasible: synthesis has q = -W A^H v and scales both; analysis first repairs the
-equality by q <- q - W (W^H q + A^H v), then scales both. Alternating this repair with the projection
-on |q_i| <= lam w_i lets less be lost in the scaling; any number of rounds gives a valid bound.
+Any (v, q) is made feasible: synthesis has q = -W A^H v and scales both; analysis first repairs
+the equality by q <- q - W (W^H q + A^H v), then scales both. Alternating this repair with the
+projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of rounds gives a valid
+bound.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022.
 """

@@ -1,4 +1,4 @@
-"""ISMRMRD files that are damaged, foreign or full of personal data are handled as they should be."""
+"""ISMRMRD files that are damaged, foreign or hold personal data are handled as they should be."""
 
 from __future__ import annotations
 

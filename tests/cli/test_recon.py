@@ -1,0 +1,216 @@
+"""``firenet recon`` works end to end in a process of its own, and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import sigpy
+import sigpy.mri
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "sample_data" / "brain_8coil.h5"
+REFERENCE = ROOT / "sample_data" / "brain_8coil_reference.nii.gz"
+
+
+def firenet(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "firenet_mri", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def kspace() -> np.ndarray:
+    """A small simulated scan, (coil, y, x), every second line and 20 in the centre."""
+    maps = sigpy.mri.birdcage_maps((4, 40, 36))
+    data = sigpy.fft(maps * sigpy.shepp_logan((40, 36)), axes=(-2, -1)).astype(np.complex64)
+    lines = np.zeros((40, 1), bool)
+    lines[::2] = True
+    lines[10:30] = True
+    return data * lines
+
+
+def test_sample_scan_becomes_image_picture_and_certificate(tmp_path) -> None:
+    result = firenet("recon", SAMPLE, "-o", "out.nii.gz", "--reference", REFERENCE, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("out.nii.gz", "out.png", "out.json"):
+        assert name in result.stdout
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "simulated" in result.stdout
+    image, reference = nibabel.load(tmp_path / "out.nii.gz"), nibabel.load(REFERENCE)
+    assert image.shape == reference.shape
+    np.testing.assert_allclose(image.affine, reference.affine, atol=1e-3)
+    report = json.loads((tmp_path / "out.json").read_text())
+    # Zero filling has 26.7 dB here, SigPy's tuned total variation 32.4 dB.
+    assert report["accuracy_against_reference"]["psnr_db"] > 33.5
+    assert 0 < report["certificate"]["relative_gap"][0] < 0.1
+
+
+def test_json_goes_to_stdout_alone_and_paper_preset_is_certified(tmp_path, kspace) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    arguments = ("recon", "scan.npy", "-o", "a.nii", "--preset", "paper", "--json", "--complex")
+    result = firenet(*arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "a.json").read_text())
+    assert report["certificate"]["lipschitz_bound"] == pytest.approx(10 * 2**0.5, rel=1e-4)
+    assert np.iscomplexobj(np.asarray(nibabel.load(tmp_path / "a.nii").dataobj))
+
+
+def test_options_reach_the_reconstruction(tmp_path, kspace) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    np.save(tmp_path / "mask.npy", np.abs(kspace).sum(0) > 0)
+    np.save(tmp_path / "maps.npy", sigpy.mri.birdcage_maps((4, 40, 36)))
+    options = (
+        "--lam 0.002 --sparsifier db2 --layers 4 --levels 2 --mask mask.npy --maps-file maps.npy"
+    )
+    result = firenet(
+        "recon", "scan.npy", "-o", "a.nii", "--json", *options.split(), folder=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    settings = json.loads(result.stdout)["settings"]
+    assert settings["lam"] == 0.002
+    assert settings["layers"] == 4
+    assert settings["sparsifier"].startswith("OrthogonalWavelet(db2, levels=2")
+    assert settings["maps"] == "given"
+
+
+def test_volumes_and_single_coils_are_reconstructed(tmp_path, kspace) -> None:
+    volume = sigpy.fft(
+        sigpy.mri.birdcage_maps((4, 16, 18, 20)) * sigpy.shepp_logan((16, 18, 20)), axes=(1, 2, 3)
+    )
+    np.save(tmp_path / "volume.npy", volume.astype(np.complex64))
+    result = firenet(
+        *"recon volume.npy -o v.nii.gz --maps jsense --layers 3".split(), folder=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert nibabel.load(tmp_path / "v.nii.gz").shape == (20, 18, 16)
+    np.save(tmp_path / "single.npy", kspace[:1])
+    result = firenet(*"recon single.npy -o s.nii.gz --maps none".split(), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def make_bad_inputs(folder: Path, kspace: np.ndarray) -> None:
+    """Write one file for each thing that goes wrong."""
+    np.save(folder / "good.npy", kspace)
+    (folder / "empty.h5").touch()
+    (folder / "folder").mkdir()
+    (folder / "truncated.h5").write_bytes(SAMPLE.read_bytes()[:100_000])
+    with h5py.File(folder / "group.h5", "w") as file:
+        file["other/data"] = np.zeros(3)
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 4)), np.eye(4)), folder / "image.nii.gz")
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
+        bad = kspace.copy()
+        bad[0, 20, 18] = value
+        np.save(folder / f"{name}.npy", bad)
+    np.save(folder / "zero.npy", np.zeros_like(kspace))
+    np.save(folder / "single.npy", kspace[:1])
+    np.save(folder / "real.npy", kspace.real)
+    np.save(folder / "mask.npy", np.ones((36, 40)))
+    no_centre = kspace.copy()
+    no_centre[:, 15:25] = 0
+    np.save(folder / "no_centre.npy", no_centre)
+    (folder / "exists.nii.gz").write_bytes(b"mine")
+    (folder / "exists2.json").write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ("missing.h5 -o a.nii", 1, "missing.h5: no such file"),
+        ("folder -o a.nii", 1, "folder: is a folder"),
+        ("empty.h5 -o a.nii", 1, "empty.h5: the file is empty"),
+        ("truncated.h5 -o a.nii", 1, "truncated.h5: .*truncated"),
+        ("group.h5 -o a.nii", 1, "group.h5: no ISMRMRD raw data .*/other"),
+        ("image.nii.gz -o a.nii", 1, "image.nii.gz: .*NIfTI"),
+        ("nan.npy -o a.nii", 1, "nan.npy: .*NaN or infinite"),
+        ("inf.npy -o a.nii", 1, "inf.npy: .*NaN or infinite"),
+        ("zero.npy -o a.nii", 1, "zero.npy: .*zero"),
+        ("real.npy -o a.nii", 1, "real.npy: .*must be complex"),
+        ("single.npy -o a.nii", 1, "single.npy: 1 coil found.*--maps none"),
+        ("good.npy -o a.nii --mask mask.npy", 1, r"mask.*\(36, 40\)"),
+        ("good.npy -o a.nii --mask missing.npy", 1, "missing.npy: no such file"),
+        ("good.npy -o a.nii --maps-file mask.npy", 1, "mask.npy: .*must be complex"),
+        ("good.npy -o a.nii --reference mask.npy", 1, "reference"),
+        ("no_centre.npy -o a.nii", 1, "no_centre.npy: .*centre of k-space is 0 x 0"),
+        ("good.npy -o nowhere/a.nii", 1, "nowhere"),
+        ("good.npy -o exists.nii.gz", 1, "exists.nii.gz: exists.*--overwrite"),
+        ("good.npy -o exists2.nii.gz", 1, "exists2.json: exists.*--overwrite"),
+        ("good.npy -o a.png", 2, "a.png: .*NIfTI"),
+        ("good.npy -o a.nii --sparsifier bior2.2", 2, "bior2.2"),
+        ("good.npy -o a.nii --sparsifier nonsense", 2, "nonsense"),
+        ("good.npy -o a.nii --levels 9", 2, "9 wavelet levels"),
+        ("good.npy -o a.nii --layers 0", 2, "layers is 0"),
+        ("good.npy -o a.nii --preset paper --layers 7", 2, "7 layers"),
+        ("good.npy -o a.nii --preset best", 2, "best"),
+        ("good.npy -o a.nii --lam -1", 2, "lam is -1"),
+        ("good.npy -o a.nii --lam nan", 2, "lam is nan"),
+        ("good.npy -o a.nii --maps magic", 2, "magic"),
+        ("good.npy -o a.nii --maps none", 2, "4 coils"),
+        ("good.npy -o a.nii --device abacus", 2, "abacus"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing_behind(
+    arguments, status, said, tmp_path, kspace, capsys, monkeypatch
+) -> None:
+    """In this process, since a new one for each case would take minutes."""
+    import re
+
+    from firenet_mri.cli import main
+
+    make_bad_inputs(tmp_path, kspace)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["firenet", "recon", *arguments.split()])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    output = capsys.readouterr()
+    assert raised.value.code == status
+    lines = [line for line in output.err.splitlines() if line.startswith("firenet: ")]
+    assert len(lines) == 1
+    assert re.search(said, lines[0]), lines[0]
+    assert "Traceback" not in output.err
+    assert output.out == ""
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_errors_in_a_process_are_one_line_and_debug_shows_the_traceback(tmp_path) -> None:
+    plain = firenet("recon", "missing.h5", "-o", "a.nii", folder=tmp_path)
+    assert plain.returncode == 1
+    assert plain.stderr.count("\n") == 1
+    assert plain.stderr.startswith("firenet: missing.h5")
+    debug = firenet("recon", "missing.h5", "-o", "a.nii", "--debug", folder=tmp_path)
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder_is_refused_before_the_work(tmp_path, kspace) -> None:
+    np.save(tmp_path / "good.npy", kspace)
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    result = firenet("recon", "good.npy", "-o", locked / "a.nii", folder=tmp_path)
+    assert result.returncode == 1
+    assert "not writable" in result.stderr
+
+
+def test_help_and_version_are_there() -> None:
+    assert "recon" in firenet("--help").stdout
+    assert "--sparsifier" in firenet("recon", "--help").stdout
+    assert firenet("--version").stdout.startswith("firenet_mri 0.")
