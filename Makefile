@@ -5,7 +5,7 @@
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test constraints
+.PHONY: demo test slow clean constraints
 
 demo: .venv/ready
 	@mkdir -p demo
@@ -18,13 +18,20 @@ test: .venv/ready-for-tests
 	.venv/bin/python -m mypy
 	.venv/bin/python -m pytest
 
-# Renew the pins: the newest versions that pyproject.toml allows.
+slow: .venv/ready-for-tests
+	.venv/bin/python -m pytest -m slow
+
+clean:
+	rm -rf .venv demo
+
+# Renew the pins: the newest versions that pyproject.toml allows, but for torch, which stays.
 constraints:
 	"$(PYTHON)" -m venv --clear .venv-pins
-	.venv-pins/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
-	grep '^#' constraints.txt > .venv-pins/constraints.txt
-	.venv-pins/bin/python -m pip freeze --all --exclude-editable --exclude pip \
-	    | sed 's/+[a-z0-9.]*$$//' >> .venv-pins/constraints.txt
+	grep -E '^(#|torch==)' constraints.txt > .venv-pins/constraints.txt
+	.venv-pins/bin/python -m pip install --quiet --disable-pip-version-check \
+	    -c .venv-pins/constraints.txt -e ".[dev]"
+	.venv-pins/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude torch \
+	    | grep -vE '^(nvidia-|cuda-|triton)' >> .venv-pins/constraints.txt
 	mv .venv-pins/constraints.txt constraints.txt
 	rm -rf .venv-pins
 

@@ -1,4 +1,4 @@
-"""``firenet recon`` works end to end in a process of its own, and says what is wrong in one line."""
+"""``firenet recon`` works end to end in its own process, and says what is wrong in one line."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ def test_volumes_and_single_coils_are_reconstructed(tmp_path, kspace) -> None:
         sigpy.mri.birdcage_maps((4, 16, 18, 20)) * sigpy.shepp_logan((16, 18, 20)), axes=(1, 2, 3)
     )
     np.save(tmp_path / "volume.npy", volume.astype(np.complex64))
-    result = firenet(
-        *"recon volume.npy -o v.nii.gz --maps jsense --layers 3".split(), folder=tmp_path
-    )
+    options = ("-o", "v.nii.gz", "--maps", "jsense", "--layers", 3)
+    result = firenet("recon", "volume.npy", *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert nibabel.load(tmp_path / "v.nii.gz").shape == (20, 18, 16)
     np.save(tmp_path / "single.npy", kspace[:1])
-    result = firenet(*"recon single.npy -o s.nii.gz --maps none".split(), folder=tmp_path)
+    options = ("-o", "s.nii.gz", "--maps", "none")
+    result = firenet("recon", "single.npy", *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
