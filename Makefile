@@ -5,7 +5,7 @@
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow clean constraints
+.PHONY: demo test clean constraints
 
 demo: .venv/ready
 	@mkdir -p demo
@@ -17,9 +17,6 @@ test: .venv/ready-for-tests
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 	.venv/bin/python -m pytest
-
-slow: .venv/ready-for-tests
-	.venv/bin/python -m pytest -m slow
 
 clean:
 	rm -rf .venv demo

@@ -162,7 +162,7 @@ class NetworkSchedule:
     """
 
     layers: int = 30
-    tau: float = 0.3
+    tau: float = 0.5
     decay: float = 0.95
     eps0: float | None = None
 
