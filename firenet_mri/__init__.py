@@ -1,4 +1,4 @@
-"""Provably stable MR image reconstruction without training (FIRENET)."""
+"""MR image reconstruction without training, with certificates (FIRENET)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"typer", "rich"}}
 IN_FUNCTIONS = {
     "operators/wavelets.py": {"pywt"},
-    "calibration": {"sigpy", "threadpoolctl"},
+    "calibration": {"sigpy"},
     "io": {"h5py", "ismrmrd", "matplotlib", "nibabel"},
     "benchmark": {"sigpy"},
 }

@@ -30,7 +30,7 @@ _PAPER_LAM = 0.00025
 _PAPER_SPARSITIES = (15, 44, 82, 141, 232, 358, 440)
 
 # Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
-_NOISE_FACTOR = 0.9
+_NOISE_FACTOR = 1.1
 
 
 def make_network(
@@ -59,7 +59,7 @@ def make_network(
     levels
         Wavelet levels; None is a number that suits the size.
     layers
-        Number of layers; None is 30, or 25 for the paper preset.
+        Number of layers; None is 40, or 25 for the paper preset.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet)
     residual r of white noise in C coils and unit-norm maps, the left side is about
     ||b_i|| / sqrt(C N), whatever the noise level and the number of samples, with ||b_i|| the norm
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
-    lam = 0.9 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
+    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
     """
     norms = sparsifier.band_norms.max().item() if isinstance(sparsifier, StationaryWavelet) else 1.0
     return _NOISE_FACTOR * norms / math.sqrt(coils * math.prod(sparsifier.domain_shape))

@@ -161,9 +161,9 @@ class NetworkSchedule:
         Scale of the steps; None is ||y|| of each item.
     """
 
-    layers: int = 30
+    layers: int = 40
     tau: float = 0.5
-    decay: float = 0.95
+    decay: float = 0.97
     eps0: float | None = None
 
     def __post_init__(self) -> None:

@@ -79,6 +79,20 @@ def test_gap_of_any_point_and_dual_is_never_negative(seed, lam, scale) -> None:
             assert gap >= -1e-12 * problem.objective(draw(16), y)
 
 
+@pytest.mark.parametrize("name", sparsifiers())
+@pytest.mark.parametrize("lam", [1e-3, 1.0, 100.0])
+def test_long_dual_vectors_are_scaled_into_the_unit_ball(name, lam) -> None:
+    """min F <= F(0) = ||y||, so no lower bound may exceed ||y||, however long v is."""
+    encoding, y = small_problem(3)
+    problem = SquareRootLasso(encoding, sparsifiers()[name], lam=lam)
+    for length in (1e-3, 1.0, 1e3):
+        bound = problem.dual_value(-length * y / y.norm(), y)
+        assert bound <= y.norm() * (1 + 1e-12)
+    if lam == 100.0:
+        # Here x = 0 is optimal and this v proves it.
+        assert bound == pytest.approx(float(y.norm()))
+
+
 def test_repairs_tighten_the_bound_of_the_analysis_form() -> None:
     encoding, y = small_problem(4)
     net = FIRENET(StationaryWavelet(2, (16,)), 0.1, schedule=NetworkSchedule(20))
@@ -140,6 +154,15 @@ def test_lipschitz_bound_is_the_formula() -> None:
     certificate = certify(free, y, encoding, free.solve(y, encoding))
     expected = math.sqrt(2) * 10 / encoding.norm_bound
     assert certificate.lipschitz_bound == pytest.approx(expected)
+
+
+def test_bound_at_the_data_adds_the_radial_direction() -> None:
+    encoding, y = small_problem(1)
+    net = FIRENET(lam=0.1)
+    state = net.solve(y, encoding)
+    certificate = certify(net, y, encoding, state)
+    expected = math.hypot(10 / encoding.norm_bound, float(state.x.norm() / y.norm()))
+    assert certificate.lipschitz_bound_at_data == pytest.approx((expected,))
 
 
 def test_steps_that_are_too_large_are_not_certified() -> None:

@@ -36,7 +36,7 @@ def test_presets_fit_any_size(preset, shape) -> None:
 
 
 def test_layers_are_those_asked_for() -> None:
-    assert make_network(4, (32, 32)).depth == 30
+    assert make_network(4, (32, 32)).depth == 40
     assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(layers=7)
     assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
 
@@ -53,7 +53,7 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
     coefficients = operator(encoding.adjoint(noise / noise.norm()))
     finest = coefficients[operator.band_levels.expand(coefficients.shape) == 2]
     size = math.sqrt(float(finest.abs().square().mean()))
-    assert automatic_lam(coils, operator) == pytest.approx(0.9 * size, rel=0.03)
+    assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
 
 
 def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
