@@ -5,11 +5,11 @@ scan --whiten--> --sensitivity maps--> --FIRENET--> image + certificate --save--
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -259,8 +259,9 @@ def reconstruct(
     )
     calibration_s = time.perf_counter() - started
     slices = list(_slices(scan, coil_maps))
-    with _counting_layers(net, len(slices), on_layer):
-        results = [_reconstruct_slice(net, scan.spatial_ndim, target, *item) for item in slices]
+    if on_layer is not None:
+        _count_layers(net, len(slices), on_layer)
+    results = [_reconstruct_slice(net, scan.spatial_ndim, target, *item) for item in slices]
     shape = (*scan.batch_shape, *scan.spatial_shape)
     return Reconstruction(
         image=torch.stack([result.image for result in results]).reshape(shape),
@@ -342,26 +343,16 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 
 
-@contextmanager
-def _counting_layers(
-    net: FIRENET, slices: int, on_layer: Callable[[int, int], None] | None
-) -> Iterator[None]:
-    """Call ``on_layer`` after every layer for as long as the context lasts."""
-    done = 0
+def _count_layers(net: FIRENET, slices: int, on_layer: Callable[[int, int], None]) -> None:
+    """Have the network call ``on_layer`` after every layer, with the count over all slices."""
+    counter = itertools.count(1)
 
-    def count(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if on_layer is not None:
-            on_layer(done, net.depth * slices)
+    def report(*_: object) -> None:
+        on_layer(next(counter), net.depth * slices)
 
-    layers = [module for module in net.modules() if isinstance(module, PrimalDualLayer)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for module in net.modules():
+        if isinstance(module, PrimalDualLayer):
+            module.register_forward_hook(report)
 
 
 def _device(name: str | torch.device) -> torch.device:
