@@ -131,9 +131,6 @@ class Reconstruction:
 
     def _accuracy(self, reference: Tensor) -> Accuracy:
         magnitude = self.image.abs()
-        reference = (
-            reference.reshape(magnitude.shape) if _same_volume(reference, magnitude) else reference
-        )
         return Accuracy(
             psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
         )
@@ -382,8 +379,3 @@ def _version(package: str = "firenet_mri") -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _same_volume(a: Tensor, b: Tensor) -> bool:
-    """True if the shapes agree but for axes of size 1."""
-    return [size for size in a.shape if size > 1] == [size for size in b.shape if size > 1]

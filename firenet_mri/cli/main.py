@@ -116,7 +116,8 @@ def recon(
 
     output_paths(output, overwrite=overwrite)
     raw = read(scan, mask=mask)
-    target = None if reference is None else read_reference(reference)
+    shape = (*raw.batch_shape, *raw.spatial_shape)
+    target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
     with _progress(f"Reconstructing {raw.name}", quiet=as_json) as on_layer:
         result = firenet_mri.reconstruct(
