@@ -60,9 +60,12 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     region = calibration_region(scan.mask, scan.spatial_ndim)
     width = min(_CALIBRATION_WIDTH, *region)
     if width < _SMALLEST_WIDTH[method]:
+        enough_for_jsense = method == "espirit" and width >= _SMALLEST_WIDTH["jsense"]
+        advice = "use --maps jsense or give maps" if enough_for_jsense else "give maps"
         raise CalibrationError(
             f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
-            f"at least {_SMALLEST_WIDTH[method]} along every axis; give maps with --maps-file"
+            f"at least {_SMALLEST_WIDTH[method]} along every axis; {advice} "
+            "with --maps-file"
         )
     estimate = _espirit if method == "espirit" else _jsense
     kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *scan.spatial_shape)

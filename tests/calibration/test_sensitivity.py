@@ -72,8 +72,9 @@ def test_too_small_calibration_region_is_refused_by_size(scan, method, lines) ->
     mask[:, start - 1 : start + lines + 1] = False
     mask[:, start : start + lines] = True
     thin = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
-    with pytest.raises(CalibrationError, match=rf"made.h5: .* {lines} x .*at least"):
+    with pytest.raises(CalibrationError, match=rf"made.h5: .* {lines} x .*at least") as raised:
         sensitivity_maps(thin, method)
+    assert ("--maps jsense" in str(raised.value)) == (lines == 11)
 
 
 def test_unknown_method_is_refused(scan) -> None:
