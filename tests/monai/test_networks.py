@@ -129,3 +129,18 @@ def test_kspace_of_another_layout_is_refused(bad) -> None:
 def test_mask_that_differs_between_coils_is_refused(kspace) -> None:
     with pytest.raises(ShapeError, match="mask"):
         FIRENETModel()(kspace, torch.ones(1, 4, 64, 64, 1))
+
+
+def test_image_is_zero_where_the_maps_are(kspace, mask, maps) -> None:
+    maps[:, 30:34, 30:34] = 0
+    model = FIRENETModel(layers=5, sparsifier="db4")
+    image = model(kspace, mask, sens_maps=maps.unsqueeze(0))
+    assert not image[:, 30:34, 30:34].any()
+    assert image[:, 20:28, 20:28].all()
+
+
+def test_samples_outside_of_the_mask_are_not_used(kspace, mask, maps) -> None:
+    dirty = torch.where(mask, kspace, torch.full_like(kspace, 1e3))
+    model = FIRENETModel(layers=3)
+    sens = maps.unsqueeze(0)
+    assert_close(model(dirty, mask, sens_maps=sens), model(kspace, mask, sens_maps=sens))
