@@ -71,7 +71,9 @@ class RestartBlock(nn.Module):
         eps0
             Scale of the steps of each item, (*batch).
         """
-        *_, last = self.iterates(problem, y, x, steps, eps0)
+        # Not ``*_, last = ...``: that would keep the states of all layers in memory.
+        for state in self.iterates(problem, y, x, steps, eps0):
+            last = state
         return last
 
 

@@ -185,14 +185,17 @@ class SquareRootLasso:
         """Return an upper bound of F(x) - min F, (*batch), valid for any x, v and q.
 
         The bound is the better one of two candidates: the normalised residual of x, and v where
-        given. ``repairs`` is that of :meth:`dual_value`.
+        given. ``repairs``, see :meth:`dual_value`, are spent on v, or on the residual without one.
         """
         residual = self.encoding(x) - y
         tiny = torch.finfo(residual.real.dtype).tiny
         direction = residual / item_norm(residual, self.data_axes).clamp(min=tiny)
-        bound = self.dual_value(direction, y, q, repairs=repairs)
-        if v is not None:
-            bound = torch.maximum(bound, self.dual_value(v, y, q, repairs=repairs))
+        if v is None:
+            bound = self.dual_value(direction, y, q, repairs=repairs)
+        else:
+            bound = torch.maximum(
+                self.dual_value(direction, y, q), self.dual_value(v, y, q, repairs=repairs)
+            )
         return self.objective(x, y) - bound
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -90,6 +91,23 @@ def test_network_has_layers_and_no_parameters() -> None:
     assert sum(isinstance(module, PrimalDualLayer) for module in net.modules()) == 12
     assert sum(isinstance(module, RestartBlock) for module in net.modules()) == 3
     assert "PaperSchedule(restarts=3" in repr(net)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_states_of_past_layers_are_let_go(name, encoding, data) -> None:
+    """Without gradients the memory of a network does not grow with its depth."""
+    net, states = NETWORKS[name](), []
+
+    def watch(_module, _inputs, state) -> None:
+        states.append(weakref.ref(state.v))
+        assert sum(state() is not None for state in states) <= 3
+
+    for module in net.modules():
+        if isinstance(module, PrimalDualLayer):
+            module.register_forward_hook(watch)
+    with torch.no_grad():
+        net(data, encoding)
+    assert len(states) == net.depth
 
 
 def test_layers_can_be_hooked(encoding, data) -> None:
