@@ -65,7 +65,7 @@ def convergence(
         )
         x, v, q = accurate.solve(data, encoding)
         best = float(problem.objective(x, data))
-        certified = float(problem.duality_gap(x, data, v, q, repairs=50))
+        certified = float(problem.duality_gap(x, data, v, q))
     eps, scale = {}, 1.0
     for restart in range(1, schedule.restarts + 1):
         scale = schedule.nu * (schedule.delta + scale)

@@ -138,9 +138,7 @@ class SquareRootLasso:
         penalty = (self.threshold(x) * self.analyse(x).abs()).sum(self.coefficient_axes)
         return penalty + item_norm(self.encoding(x) - y, self.data_axes).reshape(penalty.shape)
 
-    def dual_value(
-        self, v: Tensor, y: Tensor, q: Tensor | None = None, *, repairs: int = 0
-    ) -> Tensor:
+    def dual_value(self, v: Tensor, y: Tensor, q: Tensor | None = None) -> Tensor:
         """Return a lower bound of F for any v (and q), made feasible first; (*batch), at least 0.
 
         Parameters
@@ -151,17 +149,12 @@ class SquareRootLasso:
             Data.
         q
             Analysis form: candidate for the dual of the coefficients; None is 0.
-        repairs
-            Analysis form: rounds of projection and repair of q before the scaling. More rounds
-            tighten the bound and cost one application of W and of W^H each.
         """
         image = self.encoding.adjoint(v)
         if self.is_synthesis:
             q = -self.analyse(image)
         else:
             q = self._repair(image, torch.zeros_like(self.analyse(image)) if q is None else q)
-            for _ in range(repairs):
-                q = self._repair(image, self.project_coefficient_dual(q))
         batch = y.shape[: y.ndim - len(self.data_axes)]
         tiny = torch.finfo(y.real.dtype).tiny
         from_q = (self.threshold(q) / q.abs().clamp(min=tiny)).amin(self.coefficient_axes)
@@ -169,33 +162,36 @@ class SquareRootLasso:
         inner = (v.conj() * y).real.sum(self.data_axes)
         return (-inner * torch.minimum(from_q, from_v)).clamp(min=0)
 
+    def tighten_dual(self, v: Tensor, q: Tensor, rounds: int) -> Tensor:
+        """Return a q that gives a better :meth:`dual_value` with v: nearer to feasible.
+
+        Analysis form only. A round is the repair of the equality and the projection on
+        |q_i| <= lam w_i; it costs one application of W and of W^H, none of A. Whatever comes out,
+        ``dual_value`` makes it feasible, so single precision does.
+        """
+        image = self.encoding.adjoint(v)
+        for _ in range(rounds):
+            q = self.project_coefficient_dual(self._repair(image, q))
+        return q
+
     def _repair(self, image: Tensor, q: Tensor) -> Tensor:
         """Return the q nearest to the given one with A^H v + W^H q = 0, for image = A^H v."""
         return q - self.analyse(image + self.synthesise(q))
 
     def duality_gap(
-        self,
-        x: Tensor,
-        y: Tensor,
-        v: Tensor | None = None,
-        q: Tensor | None = None,
-        *,
-        repairs: int = 0,
+        self, x: Tensor, y: Tensor, v: Tensor | None = None, q: Tensor | None = None
     ) -> Tensor:
         """Return an upper bound of F(x) - min F, (*batch), valid for any x, v and q.
 
         The bound is the better one of two candidates: the normalised residual of x, and v where
-        given. ``repairs``, see :meth:`dual_value`, are spent on v, or on the residual without one.
+        given.
         """
         residual = self.encoding(x) - y
         tiny = torch.finfo(residual.real.dtype).tiny
         direction = residual / item_norm(residual, self.data_axes).clamp(min=tiny)
-        if v is None:
-            bound = self.dual_value(direction, y, q, repairs=repairs)
-        else:
-            bound = torch.maximum(
-                self.dual_value(direction, y, q), self.dual_value(v, y, q, repairs=repairs)
-            )
+        bound = self.dual_value(direction, y, q)
+        if v is not None:
+            bound = torch.maximum(bound, self.dual_value(v, y, q))
         return self.objective(x, y) - bound
 
 
