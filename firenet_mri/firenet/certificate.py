@@ -29,7 +29,7 @@ SCOPE = (
     "say that the image is true to the anatomy."
 )
 
-# Rounds that tighten the dual bound; 20 brought it from 22 % to 6 % on an in-vivo brain scan.
+# Rounds that tighten the dual bound; 20 bring it from 8 % to 3 % on an in-vivo brain scan.
 _ROUNDS = 20
 
 _ASSUMPTIONS = (
