@@ -108,6 +108,8 @@ class FIRENET(nn.Module):
     25
     """
 
+    weights: Tensor | None
+
     def __init__(
         self,
         sparsifier: LinearOperator | None = None,
@@ -145,8 +147,7 @@ class FIRENET(nn.Module):
 
     def problem(self, encoding: LinearOperator) -> SquareRootLasso:
         """Return the problem that this network solves for an encoding operator."""
-        weights: Tensor | None = self.get_buffer("weights") if "weights" in self._buffers else None
-        return SquareRootLasso(encoding, self.sparsifier, weights, self.lam)
+        return SquareRootLasso(encoding, self.sparsifier, self.weights, self.lam)
 
     def forward(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Tensor:
         """Return the image, (*batch, *domain_shape).
