@@ -27,7 +27,7 @@ FLOORS = (
     ("scan", "calibration"),
     ("io",),
     ("reconstruction", ""),
-    ("monai", "sigpy", "benchmark"),
+    ("monai", "sigpy", "benchmark", "paper"),
     ("cli", "__main__"),
 )
 FACES = 6
@@ -41,6 +41,7 @@ IN_FUNCTIONS = {
     "calibration": {"sigpy"},
     "io": {"h5py", "ismrmrd", "matplotlib", "nibabel"},
     "benchmark": {"sigpy"},
+    "paper": {"matplotlib"},
 }
 
 
@@ -62,8 +63,10 @@ def imports(tree: ast.AST, *, at_load: bool = True) -> Iterator[Import]:
         elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
             names = (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
             yield from (Import(str(name), at_load) for name in names)
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from imports(node, at_load=at_load and not is_function)
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            later = True
+        yield from imports(node, at_load=at_load and not later)
 
 
 def part_of(path: str) -> str:
@@ -186,6 +189,10 @@ def test_the_check_finds_what_it_is_for(path, source) -> None:
         ("operators/wavelets.py", "def f():\n    import pywt"),
         ("__init__.py", "from firenet_mri.reconstruction import reconstruct"),
         ("monai/networks.py", "import monai\nfrom firenet_mri import reconstruct"),
+        (
+            "paper/report.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib",
+        ),
         ("cli/main.py", "import typer\nimport firenet_mri\nfrom firenet_mri.monai import networks"),
     ],
 )

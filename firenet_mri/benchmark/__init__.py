@@ -1,1 +1,1 @@
-"""Measurements: accuracy beside SigPy's reconstructions, convergence, and time beside the FFTs."""
+"""Measurements: accuracy beside SigPy's reconstructions, and time beside the FFTs."""

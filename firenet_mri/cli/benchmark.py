@@ -1,0 +1,80 @@
+"""``firenet benchmark``: accuracy beside the peers, and time beside the FFTs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from firenet_mri.cli.app import benchmark_app
+from firenet_mri.cli.scans import first_slice
+from firenet_mri.scan import RawScan
+
+
+@benchmark_app.command()
+def accuracy(
+    scan: Annotated[Path, typer.Argument(help="One 2D slice, (coil, y, x).")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Reference magnitude image; without it the scan must be fully sampled."),
+    ] = None,
+    acceleration: Annotated[
+        float, typer.Option(help="Under-sampling of a fully sampled scan.")
+    ] = 6.0,
+    calibration: Annotated[int, typer.Option(help="Width of the sampled centre.")] = 24,
+    maps: Annotated[str, typer.Option(help="Sensitivity maps: espirit or jsense.")] = "espirit",
+    seed: Annotated[int, typer.Option(help="Of the sampling mask.")] = 0,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned."""
+    from firenet_mri.benchmark.accuracy import compare, undersample
+    from firenet_mri.io import read, read_reference
+
+    raw = read(scan)
+    target: Tensor | RawScan
+    if reference is not None:
+        target = read_reference(reference)
+    else:
+        target = raw
+        raw = undersample(raw, acceleration, calibration=calibration, seed=seed)
+    kind = "simulated" if raw.simulated else "measured"
+    title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, maps {maps}"
+    table = Table("method", "PSNR dB", "SSIM", "seconds", "tuned lambda", title=title)
+    for row in compare(raw, target, maps=maps):  # type: ignore[arg-type]
+        tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
+        table.add_row(
+            row.method, f"{row.psnr_db:.2f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}", tuned
+        )
+    Console(highlight=False).print(table)
+
+
+@benchmark_app.command()
+def layers(
+    scan: Annotated[Path, typer.Argument(help="A scan; its first slice is used.")],
+    threads: Annotated[list[int] | None, typer.Option(help="Threads; default 1 and 2.")] = None,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Time one layer beside the FFTs that it needs."""
+    from firenet_mri.benchmark.speed import layer_time
+    from firenet_mri.firenet.presets import make_network
+    from firenet_mri.io import read
+
+    table = Table("network", "threads", "layer ms", "FFTs ms", "ratio", title=scan.name)
+    y, encoding = first_slice(read(scan))
+    coils, *shape = y.shape
+    for name in ("undecimated-haar", "db4"):
+        net = make_network(coils, tuple(shape), sparsifier=name)
+        for count in threads or [1, 2]:
+            time = layer_time(net, y, encoding, threads=count)
+            table.add_row(
+                name,
+                str(count),
+                f"{time.layer_ms:.2f}",
+                f"{time.fft_ms:.2f}",
+                f"{time.ratio:.2f}",
+            )
+    Console(highlight=False).print(table)

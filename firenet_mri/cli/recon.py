@@ -1,0 +1,122 @@
+"""``firenet recon``: a raw scan in, image, picture and certificate out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import firenet_mri
+from firenet_mri.cli.app import app
+from firenet_mri.reconstruction import Reconstruction, SavedFiles, output_paths
+
+
+@app.command()
+def recon(
+    scan: Annotated[
+        Path,
+        typer.Argument(help="ISMRMRD (.h5), BART (.cfl) or NumPy (.npy, coils first) scan."),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Image to write, .nii.gz or .nii.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="network (default) or paper (the published network).")
+    ] = "network",
+    lam: Annotated[
+        float | None, typer.Option(help="Weight of the sparsity; default: from the scan's size.")
+    ] = None,
+    sparsifier: Annotated[
+        str | None,
+        typer.Option(help="undecimated-haar, haar, db2 ... db38, sym4; default: the preset's."),
+    ] = None,
+    levels: Annotated[int | None, typer.Option(help="Wavelet levels.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
+    maps: Annotated[
+        str, typer.Option(help="Sensitivity maps: espirit, jsense, or none (single coil).")
+    ] = "espirit",
+    maps_file: Annotated[
+        Path | None, typer.Option(help="Use these maps, .npy or .cfl, coils first.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Sampling mask, .npy or .cfl; default: found in the data.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Reference magnitude image, .nii.gz or .npy, for an error map."),
+    ] = None,
+    complex_image: Annotated[
+        bool, typer.Option("--complex", help="Keep the phase: write a complex image.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the certificate and the paths as JSON.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Reconstruct a multi-coil scan; write image, picture and certificate."""
+    from firenet_mri.io import read, read_maps, read_reference
+
+    output_paths(output, overwrite=overwrite)
+    raw = read(scan, mask=mask)
+    shape = (*raw.batch_shape, *raw.spatial_shape)
+    target = None if reference is None else read_reference(reference, shape=shape)
+    sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
+    with _progress(f"Reconstructing {raw.name}", quiet=as_json) as on_layer:
+        result = firenet_mri.reconstruct(
+            raw,
+            preset=preset,  # type: ignore[arg-type]
+            lam="auto" if lam is None else lam,
+            sparsifier=sparsifier,
+            levels=levels,
+            layers=layers,
+            maps=sensitivity,
+            device=device,
+            on_layer=on_layer,
+        )
+    files = result.save(output, overwrite=overwrite, complex_image=complex_image, reference=target)
+    if as_json:
+        sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
+    else:
+        _tell(result, files)
+
+
+def _tell(result: Reconstruction, files: SavedFiles) -> None:
+    """Say where the outputs are and what is proven."""
+    console = Console(highlight=False, soft_wrap=True)
+    if result.scan.simulated:
+        console.print("The scan is simulated.")
+    console.print(f"Image:       {files.image}", markup=False)
+    console.print(f"Picture:     {files.picture}", markup=False)
+    console.print(f"Certificate: {files.certificate}", markup=False)
+    console.print(result.certificate.sentence(), markup=False)
+    timings = result.timings
+    console.print(
+        f"Calibration {timings.calibration_s:.1f} s, network {timings.network_s:.1f} s, "
+        f"certificate {timings.certificate_s:.1f} s"
+    )
+
+
+@contextmanager
+def _progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar that counts layers on stderr, or nothing."""
+    if quiet:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("layers"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,1 @@
+"""The experiments of the paper: convergence, barrier, stability and trade-off."""
