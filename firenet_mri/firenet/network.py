@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,7 +17,7 @@ from firenet_mri.prox import item_norm
 
 
 class RestartBlock(nn.Module):
-    """The layers between two restarts: zero duals at the start, then one step a layer.
+    """The layers between two restarts, one step a layer.
 
     Parameters
     ----------
@@ -35,13 +36,12 @@ class RestartBlock(nn.Module):
         self,
         problem: SquareRootLasso,
         y: Tensor,
-        x: Tensor,
+        state: State,
         steps: tuple[Steps, ...],
         eps0: Tensor,
     ) -> Iterator[State]:
         """Yield after every layer the state in which the block would end there."""
-        state = start(problem, y, x)
-        total = torch.zeros_like(x)
+        total = torch.zeros_like(state.x)
         for count, (layer, (tau, sigma)) in enumerate(zip(self.layers, steps, strict=True), 1):
             state = layer(problem, y, state, tau * eps0, sigma / eps0)
             if self.returns_average:
@@ -54,7 +54,7 @@ class RestartBlock(nn.Module):
         self,
         problem: SquareRootLasso,
         y: Tensor,
-        x: Tensor,
+        state: State,
         steps: tuple[Steps, ...],
         eps0: Tensor,
     ) -> State:
@@ -64,16 +64,16 @@ class RestartBlock(nn.Module):
         ----------
         problem, y
             The problem and its data, (*batch, *codomain_shape).
-        x
-            Where the block starts, (*batch, *domain_shape).
+        state
+            Where the block starts: image and duals.
         steps
             Steps of every layer for data of unit norm.
         eps0
             Scale of the steps of each item, (*batch).
         """
         # Not ``*_, last = ...``: that would keep the states of all layers in memory.
-        for state in self.iterates(problem, y, x, steps, eps0):
-            last = state
+        for after in self.iterates(problem, y, state, steps, eps0):
+            last = after
         return last
 
 
@@ -173,8 +173,8 @@ class FIRENET(nn.Module):
         problem, x, eps0 = self._prepare(y, encoding, x0)
         state = start(problem, y, x)
         for block, steps in zip(self.blocks, self._steps(problem), strict=True):
-            state = block(problem, y, state.x, steps, eps0)
-        return state
+            state = block(problem, y, self._restart(problem, y, state), steps, eps0)
+        return state._replace(x=self._enforce_data(encoding, y, state.x))
 
     def iterates(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -184,12 +184,36 @@ class FIRENET(nn.Module):
         x is what the network would return if it ended there.
         """
         problem, x, eps0 = self._prepare(y, encoding, x0)
-        for restart, (block, steps) in enumerate(
-            zip(self.blocks, self._steps(problem), strict=True), 1
-        ):
-            for inner, state in enumerate(block.iterates(problem, y, x, steps, eps0), 1):  # type: ignore[operator]
-                yield restart, inner, state.x
-            x = state.x
+        state = start(problem, y, x)
+        blocks = zip(self.blocks, self._steps(problem), strict=True)
+        for restart, (block, steps) in enumerate(blocks, 1):
+            begin = self._restart(problem, y, state)
+            for inner, after in enumerate(block.iterates(problem, y, begin, steps, eps0), 1):  # type: ignore[operator]
+                yield restart, inner, self._enforce_data(encoding, y, after.x)
+                state = after
+
+    def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
+        """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is.
+
+        A last data-consistency step maps (x, y / ||A||) to a vector that is no longer
+        (docs/theory.md, section 3.3), hence sqrt(b^2 + 1 / ||A||^2).
+        """
+        bound = self.schedule.lipschitz_bound(self.problem(encoding).norm_bound)
+        if bound is None or self.schedule.data_consistency == 0:
+            return bound
+        return math.hypot(bound, 1 / encoding.norm_bound)
+
+    def _restart(self, problem: SquareRootLasso, y: Tensor, state: State) -> State:
+        """Return the state in which the next block begins."""
+        return state if self.schedule.keeps_dual else start(problem, y, state.x)
+
+    def _enforce_data(self, encoding: LinearOperator, y: Tensor, x: Tensor) -> Tensor:
+        """Return x after the schedule's data-consistency step."""
+        length = self.schedule.data_consistency
+        if length == 0:
+            return x
+        residual = encoding(x) - y
+        return x - length / encoding.norm_bound**2 * encoding.adjoint(residual)
 
     def _steps(self, problem: SquareRootLasso) -> tuple[tuple[Steps, ...], ...]:
         return self.schedule.blocks(problem.norm_bound)

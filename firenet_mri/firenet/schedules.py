@@ -4,9 +4,9 @@ All schedules give step sizes for data of unit norm; the network scales them by 
 
     tau = eps_0 * tau_k,    sigma = sigma_k / eps_0,    eps_0 = ||y|| unless it is given,
 
-so that the map from data to image is positively homogeneous. A schedule is a list of blocks; the
-dual starts at zero in every block, and a block hands on either its ergodic average or its last
-iterate.
+so that the map from data to image is positively homogeneous. A schedule is a list of blocks; a
+block starts from zero duals or keeps those of the block before, and hands on either its ergodic
+average or its last iterate.
 
 Paper [1], in its rescaled form: psi_0 = 0, and for k = 1..n
 
@@ -15,16 +15,22 @@ Paper [1], in its rescaled form: psi_0 = 0, and for k = 1..n
 
 which is the iteration on y itself with tau_k = tau / al_k and sigma_k = sigma al_k.
 
+WARPd [2]: the same decrease of the primal step from restart to restart, with the dual kept.
+
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
+[2] Colbrook, SIAM J. Imaging Sci. 15(3), 2022, and its published code.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple, Protocol
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.lipschitz import UnrolledIteration, lipschitz_bound
 
 
 class Steps(NamedTuple):
@@ -46,6 +52,14 @@ class Schedule(Protocol):
         """True: a block returns its ergodic average; False: its last iterate."""
 
     @property
+    def keeps_dual(self) -> bool:
+        """True: a block starts from the dual of the block before; False: from zero."""
+
+    @property
+    def data_consistency(self) -> float:
+        """Length a of a last step x - (a / ||A||^2) A^H (A x - y), 0 to 1; 0 leaves it out."""
+
+    @property
     def eps0(self) -> float | None:
         """The scale of the steps; None is ||y|| of each item."""
 
@@ -53,7 +67,10 @@ class Schedule(Protocol):
         """Return the steps of every block for an operator of norm at most ``norm_bound``."""
 
     def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return a proven bound of the Lipschitz constant at fixed eps_0, None if there is none."""
+        """Return a proven bound of the Lipschitz constant at fixed eps_0, None if there is none.
+
+        It is for the layers alone, without the data-consistency step.
+        """
 
 
 @dataclass(frozen=True)
@@ -98,10 +115,7 @@ class PaperSchedule:
             value = getattr(self, name)
             if value is not None:
                 _check_positive(name, value)
-        if not 0 < self.nu < 1:
-            raise UsageError(f"nu is {self.nu}; it must lie between 0 and 1")
-        if not 0 <= self.delta < math.inf:
-            raise UsageError(f"delta is {self.delta}; it must be a number of at least 0")
+        _check_decrease(self.nu, self.delta)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -112,6 +126,16 @@ class PaperSchedule:
     def returns_average(self) -> bool:
         """True: a restart begins at the ergodic average."""
         return True
+
+    @property
+    def keeps_dual(self) -> bool:
+        """False: a restart begins with zero duals."""
+        return False
+
+    @property
+    def data_consistency(self) -> float:
+        """0: there is no last step."""
+        return 0.0
 
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return tau_k = tau p eps_k / (2 L) and sigma_k = 2 sigma L / (p eps_k) for eps_0 = 1."""
@@ -126,20 +150,31 @@ class PaperSchedule:
         return tuple(blocks)
 
     def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return n (p-1)/2 sqrt(tau sigma) if tau sigma ||K||^2 <= 1, else None.
+        """Return b sqrt(tau sigma) if tau sigma ||K||^2 <= 1, else None.
 
-        Proof for the synthesis form in docs/theory.md, section 3.3; it uses of the operator only
-        its norm and holds with K = (A, W) for the analysis form, where data enter v alone.
+        b is the tabulated bound of n restarts of p iterations, else n (p-1)/2 (docs/theory.md,
+        sections 3.3 and 3.4). Both hold for the synthesis form, K = A, and the analysis form,
+        K = (A, W), since data enter v alone.
         """
         tau, sigma = self._base_steps(norm_bound)
-        # One rounding unit of slack: tau = sigma = 1/L gives a product of 1 up to rounding.
-        if tau * sigma * norm_bound**2 > 1 + 1e-12:
+        if _are_too_long(tau, sigma, norm_bound):
             return None
-        return self.restarts * (self.inner - 1) / 2 * math.sqrt(tau * sigma)
+        bound = lipschitz_bound(UnrolledIteration.restarted(self.restarts, self.inner))
+        assert bound is not None
+        return bound * math.sqrt(tau * sigma)
 
     def _base_steps(self, norm_bound: float) -> tuple[float, float]:
+        """Return tau and sigma before rescaling, refused where tau sigma L^2 > 1."""
         norm = self.norm or norm_bound
-        return self.tau or 1 / norm, self.sigma or 1 / norm
+        tau, sigma = self.tau or 1 / norm, self.sigma or 1 / norm
+        known = min(norm, norm_bound)
+        if _are_too_long(tau, sigma, known):
+            raise UsageError(
+                f"tau * sigma * ||A||^2 is {tau * sigma * known**2:.4g} with tau = {tau:.4g}, "
+                f"sigma = {sigma:.4g} and ||A|| <= {known:.4g}; the iteration needs at most 1, so "
+                f"choose tau * sigma <= {1 / known**2:.4g}"
+            )
+        return tau, sigma
 
 
 @dataclass(frozen=True)
@@ -154,16 +189,19 @@ class NetworkSchedule:
     layers
         Number of layers.
     tau
-        First primal step for data of unit norm.
+        First primal step for data of unit norm. The Lipschitz bound does not depend on it.
     decay
         Factor between neighbouring primal steps, in (0, 1].
+    data_consistency
+        Length a of a last step x - (a / ||A||^2) A^H (A x - y), in [0, 1]; 0 leaves it out.
     eps0
         Scale of the steps; None is ||y|| of each item.
     """
 
-    layers: int = 40
-    tau: float = 0.5
-    decay: float = 0.97
+    layers: int = 30
+    tau: float = 0.4
+    decay: float = 0.9
+    data_consistency: float = 0.0
     eps0: float | None = None
 
     def __post_init__(self) -> None:
@@ -173,6 +211,8 @@ class NetworkSchedule:
             _check_positive("eps0", self.eps0)
         if not 0 < self.decay <= 1:
             raise UsageError(f"decay is {self.decay}; it must lie in (0, 1]")
+        if not 0 <= self.data_consistency <= 1:
+            raise UsageError(f"data_consistency is {self.data_consistency}; it must lie in [0, 1]")
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -184,21 +224,131 @@ class NetworkSchedule:
         """False: the network returns its last iterate."""
         return False
 
+    @property
+    def keeps_dual(self) -> bool:
+        """True; there is one block only."""
+        return True
+
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return the steps of the one block."""
         taus = [self.tau * self.decay**k for k in range(self.layers)]
-        return (tuple(Steps(tau, 1 / (norm_bound**2 * tau)) for tau in taus),)
+        return (_opposite_steps(taus, norm_bound),)
 
     def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return None: no bound is proven for this schedule yet."""
-        return None
+        """Return b / L: b tabulated, else the sum of the ratios of neighbouring primal steps.
+
+        Docs/theory.md, sections 3.3 and 3.4.
+        """
+        # The decimal number that was meant, 9/10 for 0.9, is the one in the table.
+        decay = Fraction(str(self.decay))
+        bound = lipschitz_bound(UnrolledIteration.geometric(decay, self.layers))
+        assert bound is not None
+        return bound / norm_bound
+
+
+@dataclass(frozen=True)
+class WARPdSchedule:
+    """Restarts as in WARPd: the primal step shrinks at each restart, the dual is kept.
+
+    tau_k = tau om_k / L and sigma_k = 1 / (tau om_k L) during restart k, with om_0 = 1 and
+    om_k = nu (delta + om_{k-1}).
+
+    Parameters
+    ----------
+    restarts, inner
+        n restarts of p inner iterations.
+    tau
+        First primal step for data of unit norm and an operator of norm 1; C1 C2 in [2].
+    delta
+        Accuracy floor of the schedule, in units of eps_0.
+    nu
+        Factor between the steps of neighbouring restarts, in (0, 1).
+    eps0
+        Scale of the steps; None is ||y|| of each item.
+
+    Notes
+    -----
+    Differs from [2] in: a restart hands on its last iterate, so that the whole network is one
+    sequence of decreasing steps, for which a Lipschitz bound is proven.
+    """
+
+    restarts: int = 5
+    inner: int = 5
+    tau: float = 1.0
+    delta: float = 1e-9
+    nu: float = math.exp(-1)
+    eps0: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("restarts", self.restarts)
+        _check_count("inner", self.inner)
+        _check_positive("tau", self.tau)
+        if self.eps0 is not None:
+            _check_positive("eps0", self.eps0)
+        _check_decrease(self.nu, self.delta)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Layers of each block: p, n times."""
+        return (self.inner,) * self.restarts
+
+    @property
+    def returns_average(self) -> bool:
+        """False: a restart hands on its last iterate."""
+        return False
+
+    @property
+    def keeps_dual(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def data_consistency(self) -> float:
+        """0: there is no last step."""
+        return 0.0
+
+    def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
+        """Return the steps of every restart."""
+        return tuple(
+            _opposite_steps([tau / norm_bound] * self.inner, norm_bound) for tau in self._scales()
+        )
+
+    def lipschitz_bound(self, norm_bound: float) -> float | None:
+        """Return the sum of the ratios of neighbouring primal steps over L."""
+        steps = tuple((Fraction(tau),) * self.inner for tau in self._scales())
+        bound = lipschitz_bound(UnrolledIteration(steps, False, True))
+        assert bound is not None
+        return bound / norm_bound
+
+    def _scales(self) -> tuple[float, ...]:
+        scales = [1.0]
+        for _ in range(self.restarts - 1):
+            scales.append(self.nu * (self.delta + scales[-1]))
+        return tuple(self.tau * scale for scale in scales)
+
+
+def _opposite_steps(taus: Sequence[float], norm_bound: float) -> tuple[Steps, ...]:
+    """Return steps with tau sigma L^2 = 1."""
+    return tuple(Steps(tau, 1 / (norm_bound**2 * tau)) for tau in taus)
+
+
+def _are_too_long(tau: float, sigma: float, norm: float) -> bool:
+    # Some rounding units of slack: tau = sigma = 1/L gives a product of 1 up to rounding.
+    return tau * sigma * norm**2 > 1 + 1e-12
 
 
 def _check_count(name: str, value: int) -> None:
     if value < 1:
-        raise UsageError(f"{name} is {value}; it must be at least 1")
+        raise UsageError(f"{name} is {value}; it must be a whole number of at least 1")
 
 
 def _check_positive(name: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise UsageError(f"{name} is {value}; it must be a positive number")
+
+
+def _check_decrease(nu: float, delta: float) -> None:
+    if not 0 < nu < 1:
+        raise UsageError(f"nu is {nu}; it must lie between 0 and 1")
+    if not 0 <= delta < math.inf:
+        raise UsageError(f"delta is {delta}; it must be a number of at least 0")
