@@ -26,7 +26,7 @@ FLOORS = (
     ("firenet",),
     ("scan", "calibration"),
     ("io",),
-    ("reconstruction", ""),
+    ("report", "reconstruction", ""),
     ("monai", "sigpy", "benchmark", "paper"),
     ("cli", "__main__"),
 )
@@ -40,8 +40,8 @@ IN_FUNCTIONS = {
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
     "io": {"h5py", "ismrmrd", "matplotlib", "nibabel"},
-    "benchmark": {"sigpy"},
-    "paper": {"matplotlib"},
+    "benchmark": {"matplotlib", "sigpy"},
+    "paper": {"matplotlib", "monai", "sigpy"},
 }
 
 
@@ -190,7 +190,7 @@ def test_the_check_finds_what_it_is_for(path, source) -> None:
         ("__init__.py", "from firenet_mri.reconstruction import reconstruct"),
         ("monai/networks.py", "import monai\nfrom firenet_mri import reconstruct"),
         (
-            "paper/report.py",
+            "report.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib",
         ),
         ("cli/main.py", "import typer\nimport firenet_mri\nfrom firenet_mri.monai import networks"),

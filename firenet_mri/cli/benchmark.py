@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from firenet_mri.cli.app import benchmark_app
-from firenet_mri.cli.scans import first_slice
+from firenet_mri.cli.scans import first_slice, progress
 from firenet_mri.scan import RawScan
 
 
@@ -78,3 +78,45 @@ def layers(
                 f"{time.ratio:.2f}",
             )
     Console(highlight=False).print(table)
+
+
+@benchmark_app.command()
+def steps(
+    scans: Annotated[list[Path], typer.Argument(help="Scans; the first slice of each is used.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for figure and tables.")
+    ] = Path("benchmark"),
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Show accuracy against certified stability for the steps and depths of the network."""
+    from firenet_mri.benchmark.steps import plot, trade_off
+    from firenet_mri.firenet.presets import make_network
+    from firenet_mri.io import read
+    from firenet_mri.report import report_files, write_report
+
+    files = report_files(output, "steps", overwrite=overwrite)
+    curves = []
+    for scan in scans:
+        raw = read(scan)
+        y, encoding = first_slice(raw)
+        coils, *shape = y.shape
+        kind = "simulated" if raw.simulated else "measured"
+        name = f"{raw.name} ({kind})"
+        with progress(name, "runs") as on_run:
+            net = make_network(coils, tuple(shape))
+            curves.append(trade_off(name, net, y, encoding, on_run=on_run))
+    rows = [point.row() for one in curves for point in one.points]
+    settings = {
+        "best_objectives": [one.best_objective for one in curves],
+        "certified_relative_gaps_of_best": [one.best_objective_gap for one in curves],
+    }
+    write_report(files, plot(curves), rows, settings=settings, overwrite=overwrite)
+    table = Table("scan", "schedule", "layers", "certified constant", "relative gap")
+    for row in rows:
+        if row["layers"] in (25, 30) and (row["tau"], row["decay"]) in ((0.4, 0.9), (0.0, 0.0)):
+            numbers = f"{row['lipschitz_bound']:.2f}", f"{row['relative_gap']:.1e}"
+            table.add_row(str(row["scan"]), str(row["schedule"]), str(row["layers"]), *numbers)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"Figure: {files.figure}\nTable:  {files.table}, {files.data}", markup=False)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import firenet_mri
 from firenet_mri.cli.app import app
+from firenet_mri.cli.scans import progress
 from firenet_mri.reconstruction import Reconstruction, SavedFiles, output_paths
 
 
@@ -69,7 +67,7 @@ def recon(
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
-    with _progress(f"Reconstructing {raw.name}", quiet=as_json) as on_layer:
+    with progress(f"Reconstructing {raw.name}", "layers", quiet=as_json) as on_layer:
         result = firenet_mri.reconstruct(
             raw,
             preset=preset,  # type: ignore[arg-type]
@@ -102,21 +100,3 @@ def _tell(result: Reconstruction, files: SavedFiles) -> None:
         f"Calibration {timings.calibration_s:.1f} s, network {timings.network_s:.1f} s, "
         f"certificate {timings.certificate_s:.1f} s"
     )
-
-
-@contextmanager
-def _progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar that counts layers on stderr, or nothing."""
-    if quiet:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("layers"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

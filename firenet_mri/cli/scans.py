@@ -1,9 +1,13 @@
-"""What several commands do with a scan."""
+"""What several commands share: the first slice of a scan, and the progress bar."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from firenet_mri.operators import LinearOperator
@@ -21,3 +25,23 @@ def first_slice(raw: RawScan) -> tuple[Tensor, LinearOperator]:
         one = whiten(one)
     maps = sensitivity_maps(one)
     return one.kspace, encoding_operator(one.mask, maps, one.spatial_ndim)
+
+
+@contextmanager
+def progress(
+    description: str, unit: str, *, quiet: bool = False
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on stderr that counts units of work, or nothing."""
+    if quiet:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

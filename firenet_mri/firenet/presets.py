@@ -59,7 +59,7 @@ def make_network(
     levels
         Wavelet levels; None is a number that suits the size.
     layers
-        Number of layers; None is 40, or 25 for the paper preset.
+        Number of layers; None is 30, or 25 for the paper preset.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def test_presets_fit_any_size(preset, shape) -> None:
 
 
 def test_layers_are_those_asked_for() -> None:
-    assert make_network(4, (32, 32)).depth == 40
+    assert make_network(4, (32, 32)).depth == NetworkSchedule().layers
     assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(layers=7)
     assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
 

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: a figure (PNG) and its table (CSV and JSON), written as one."""
+"""What an experiment leaves behind: a figure (PNG) and its table (CSV, JSON), written as one."""
 
 from __future__ import annotations
 
