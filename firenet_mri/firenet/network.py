@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, start
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
 from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.prox import item_norm
 
 
@@ -25,12 +28,17 @@ class RestartBlock(nn.Module):
         Number of layers.
     returns_average
         Hand on the average of the block's iterates instead of the last one.
+    shifts
+        Cyclic shift of the sparsifier's grid in each layer; None is no shift.
     """
 
-    def __init__(self, depth: int, returns_average: bool) -> None:
+    def __init__(
+        self, depth: int, returns_average: bool, shifts: Sequence[tuple[int, ...]] | None = None
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(PrimalDualLayer() for _ in range(depth))
         self.returns_average = returns_average
+        self.shifts = (None,) * depth if shifts is None else tuple(shifts)
 
     def iterates(
         self,
@@ -42,8 +50,9 @@ class RestartBlock(nn.Module):
     ) -> Iterator[State]:
         """Yield after every layer the state in which the block would end there."""
         total = torch.zeros_like(state.x)
-        for count, (layer, (tau, sigma)) in enumerate(zip(self.layers, steps, strict=True), 1):
-            state = layer(problem, y, state, tau * eps0, sigma / eps0)
+        layers = zip(self.layers, steps, self.shifts, strict=True)
+        for count, (layer, (tau, sigma), shift) in enumerate(layers, 1):
+            state = layer(_shifted(problem, shift), y, state, tau * eps0, sigma / eps0)
             if self.returns_average:
                 total = total + state.x
                 yield state._replace(x=total / count)
@@ -77,6 +86,14 @@ class RestartBlock(nn.Module):
         return last
 
 
+def _shifted(problem: SquareRootLasso, shift: tuple[int, ...] | None) -> SquareRootLasso:
+    """Return the problem with the sparsifier's grid shifted: W S in place of W."""
+    if shift is None or problem.sparsifier is None:
+        return problem
+    shifted = problem.sparsifier @ CyclicShift(shift, problem.sparsifier.domain_shape)
+    return replace(problem, sparsifier=shifted)
+
+
 class FIRENET(nn.Module):
     """Fast Iterative REstarted NETwork for the weighted square-root LASSO.
 
@@ -90,6 +107,16 @@ class FIRENET(nn.Module):
         Positive weights of the coefficients, broadcast against them; None is 1.
     schedule
         Step sizes, see :mod:`firenet_mri.firenet.schedules`.
+    shift_seed
+        Shift the grid of an orthogonal wavelet in every layer by random numbers of pixels that this
+        seed fixes (cycle spinning): less of the grid is seen in the image, at no cost. The network
+        stays one fixed map and its Lipschitz bound holds; the duality gap is that of the problem
+        with the grid unshifted. None: no shifts.
+
+    Raises
+    ------
+    UsageError
+        If shifts are asked for without an orthogonal wavelet.
 
     Notes
     -----
@@ -116,14 +143,19 @@ class FIRENET(nn.Module):
         lam: float = 1e-3,
         weights: Tensor | None = None,
         schedule: Schedule | None = None,
+        shift_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.sparsifier = sparsifier
         self.lam = lam
         self.register_buffer("weights", weights, persistent=False)
         self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
+        self.shift_seed = shift_seed
+        depths, average = self.schedule.depths, self.schedule.returns_average
+        shifts = self._draw_shifts()
         self.blocks = nn.ModuleList(
-            RestartBlock(depth, self.schedule.returns_average) for depth in self.schedule.depths
+            RestartBlock(depth, average, list(itertools.islice(shifts, depth)) if shifts else None)
+            for depth in depths
         )
 
     @property
@@ -203,6 +235,20 @@ class FIRENET(nn.Module):
             return bound
         return math.hypot(bound, 1 / encoding.norm_bound)
 
+    def _draw_shifts(self) -> Iterator[tuple[int, ...]] | None:
+        """Return the shifts of all layers, None if there are none."""
+        if self.shift_seed is None:
+            return None
+        if self.sparsifier is None or not self.sparsifier.is_unitary:
+            raise UsageError(
+                "Shifts need an orthogonal wavelet as sparsifier; the undecimated one is "
+                "shift-invariant as it is"
+            )
+        generator = torch.Generator().manual_seed(self.shift_seed)
+        sizes = torch.tensor(self.sparsifier.domain_shape)
+        draws = torch.rand(self.depth, len(sizes), generator=generator)
+        return iter([tuple(row) for row in (draws * sizes).long().tolist()])
+
     def _restart(self, problem: SquareRootLasso, y: Tensor, state: State) -> State:
         """Return the state in which the next block begins."""
         return state if self.schedule.keeps_dual else start(problem, y, state.x)
@@ -246,4 +292,5 @@ class FIRENET(nn.Module):
 
     def extra_repr(self) -> str:
         """Return lam and the schedule, for printing."""
-        return f"lam={self.lam}, schedule={self.schedule}"
+        shifts = "" if self.shift_seed is None else f", shift_seed={self.shift_seed}"
+        return f"lam={self.lam}, schedule={self.schedule}{shifts}"

@@ -1,7 +1,7 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
 "network": undecimated Haar in analysis form, weights in proportion to the norms of the wavelets,
-``NetworkSchedule``.
+``NetworkSchedule``; an orthogonal wavelet in its place has its grid shifted from layer to layer.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
@@ -77,7 +77,9 @@ def make_network(
     if lam == "auto":
         lam = automatic_lam(coils, operator)
     schedule = NetworkSchedule() if layers is None else NetworkSchedule(layers=layers)
-    return FIRENET(operator, lam, weights, schedule)
+    # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
+    shift_seed = 0 if operator.is_unitary else None
+    return FIRENET(operator, lam, weights, schedule, shift_seed)
 
 
 def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet) -> float:

@@ -6,17 +6,21 @@ from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.matrix import MatrixOperator
 from firenet_mri.operators.sense import Sense, encoding_operator
+from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
+from firenet_mri.operators.walsh import WalshHadamard
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 
 __all__ = [
     "CartesianFourier",
+    "CyclicShift",
     "LinearOperator",
     "MatrixOperator",
     "OrthogonalWavelet",
     "Sense",
     "StationaryWavelet",
+    "WalshHadamard",
     "encoding_operator",
     "make_sparsifier",
 ]

@@ -13,11 +13,13 @@ from laws import check_linear_operator
 from firenet_mri.errors import ShapeError
 from firenet_mri.operators import (
     CartesianFourier,
+    CyclicShift,
     LinearOperator,
     MatrixOperator,
     OrthogonalWavelet,
     Sense,
     StationaryWavelet,
+    WalshHadamard,
     encoding_operator,
 )
 
@@ -34,6 +36,11 @@ def random_mask(shape: Shape) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.4
 
 
+def powers_of_two(shape: Shape) -> Shape:
+    """Return the sizes rounded down to what the Walsh-Hadamard transform takes."""
+    return tuple(2 ** (size.bit_length() - 1) for size in shape)
+
+
 MAKERS: dict[str, Callable[[Shape], LinearOperator]] = {
     "fourier": lambda shape: CartesianFourier(None, shape),
     "masked fourier": lambda shape: CartesianFourier(random_mask(shape), shape),
@@ -42,7 +49,12 @@ MAKERS: dict[str, Callable[[Shape], LinearOperator]] = {
     ),
     "haar": lambda shape: OrthogonalWavelet("haar", 2, shape),
     "db4": lambda shape: OrthogonalWavelet("db4", 2, shape),
+    "shift": lambda shape: CyclicShift((3, -1, 2)[: len(shape)], shape),
     "undecimated haar": lambda shape: StationaryWavelet(2, shape),
+    "walsh-hadamard": lambda shape: WalshHadamard(None, powers_of_two(shape)),
+    "masked walsh-hadamard": lambda shape: WalshHadamard(
+        random_mask(powers_of_two(shape)), powers_of_two(shape)
+    ),
     "matrix": lambda shape: MatrixOperator(random_complex(5, shape[-1])),
     "composition": lambda shape: (
         CartesianFourier(random_mask(shape), shape) @ OrthogonalWavelet("db2", 1, shape).H
