@@ -30,6 +30,13 @@ from fractions import Fraction
 from typing import NamedTuple, Protocol
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.levels import (
+    LevelStructure,
+    RecoveryConstants,
+    sharpness,
+    smallest_inner,
+    smallest_restarts,
+)
 from firenet_mri.firenet.lipschitz import UnrolledIteration, lipschitz_bound
 
 
@@ -116,6 +123,72 @@ class PaperSchedule:
             if value is not None:
                 _check_positive(name, value)
         _check_decrease(self.nu, self.delta)
+
+    @classmethod
+    def from_theorem(
+        cls,
+        levels: LevelStructure,
+        recovery: RecoveryConstants,
+        *,
+        lam: float,
+        norm: float,
+        eps0: float,
+        accuracy: float,
+        delta: float = 0.0,
+        nu: float = math.exp(-1),
+    ) -> PaperSchedule:
+        """Return the schedule for which Theorem 3 promises an accuracy.
+
+        p = ceil(2 chi L / nu), and n such that chi times the objective gap after n restarts is at
+        most the accuracy; then :func:`firenet_mri.firenet.levels.error_bound` bounds the error.
+
+        Parameters
+        ----------
+        levels, recovery
+            Level structure and constants, see :mod:`firenet_mri.firenet.levels`.
+        lam
+            Weight of the sparsity, at most ``admissible_lam(levels, recovery)``.
+        norm
+            L, at least the operator's norm.
+        eps0
+            At least ||y||, in units of the data.
+        accuracy
+            Wanted distance, in units of the image.
+        delta
+            At least c(x, y), see :func:`firenet_mri.firenet.levels.data_error`; in units of the
+            data.
+        nu
+            Factor by which the objective gap falls at each restart; exp(-1) needs fewest layers.
+
+        Raises
+        ------
+        UsageError
+            If a number lies outside the theorem's range, which the message states.
+
+        Examples
+        --------
+        >>> from firenet_mri.firenet.levels import (
+        ...     LevelStructure, NullSpaceConstants, admissible_lam, recovery_constants
+        ... )
+        >>> levels = LevelStructure.balanced((2, 8), (4, 12))
+        >>> recovery = recovery_constants(levels, NullSpaceConstants(0.5, 1.414))
+        >>> lam = admissible_lam(levels, recovery)
+        >>> schedule = PaperSchedule.from_theorem(
+        ...     levels, recovery, lam=lam, norm=1.0, eps0=1.0, accuracy=1e-3
+        ... )
+        >>> schedule.inner, schedule.restarts
+        (56, 10)
+        """
+        chi = sharpness(levels, recovery, lam)
+        restarts = smallest_restarts(chi, eps0, accuracy, delta=delta, nu=nu)
+        return cls(
+            restarts=max(restarts, 1),
+            inner=smallest_inner(chi, norm, nu=nu),
+            norm=norm,
+            eps0=eps0,
+            delta=delta / eps0,
+            nu=nu,
+        )
 
     @property
     def depths(self) -> tuple[int, ...]:
