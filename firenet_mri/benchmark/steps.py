@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DECAYS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-TAUS = (0.2, 0.4, 0.8)
+TAUS = (0.25, 0.5, 1.0)
 DEPTHS = tuple(range(10, 61, 5))
 
 
@@ -50,6 +50,16 @@ class Point:
     layers: int
     lipschitz_bound: float
     relative_gap: float
+
+    @property
+    def is_shown(self) -> bool:
+        """True for the networks that a short table shows: the default's steps, and the paper."""
+        default = NetworkSchedule()
+        paper = self.schedule == PaperSchedule.__name__
+        return paper or (
+            (self.tau, self.decay) == (default.tau, default.decay)
+            and self.layers in (25, default.layers)
+        )
 
     def row(self) -> dict[str, object]:
         """Return the point as a row of a table."""
@@ -190,15 +200,14 @@ def _draw(panel: Axes, curves: Curves) -> None:
         line = [by_depth[layers] for layers in sorted(by_depth)]
         x, y = [p.lipschitz_bound for p in line], [max(p.relative_gap, 1e-7) for p in line]
         panel.plot(x, y, "-o", color=colour, markersize=3, linewidth=1, label=f"decay {decay:g}")
-    default = NetworkSchedule()
-    for point in network:
-        if (point.tau, point.decay, point.layers) == (default.tau, default.decay, default.layers):
-            panel.plot(point.lipschitz_bound, point.relative_gap, "r*", markersize=12, zorder=3)
-            _mark(panel, point, f"default, {point.layers} layers")
-    for point in curves.points:
+    for point in (point for point in curves.points if point.is_shown):
+        place = point.lipschitz_bound, point.relative_gap
         if point.schedule == PaperSchedule.__name__:
-            panel.plot(point.lipschitz_bound, point.relative_gap, "ks", markersize=6, zorder=3)
+            panel.plot(*place, "ks", markersize=6, zorder=3)
             _mark(panel, point, "paper, 5 x 5 layers")
+        elif point.layers == NetworkSchedule().layers:
+            panel.plot(*place, "r*", markersize=12, zorder=3)
+            _mark(panel, point, f"default, {point.layers} layers")
     panel.set_yscale("log")
     panel.set_xlabel("certified Lipschitz constant at fixed scale")
     panel.set_title(curves.points[0].scan, fontsize=10)

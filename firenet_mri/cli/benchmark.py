@@ -113,10 +113,9 @@ def steps(
     }
     write_report(files, plot(curves), rows, settings=settings, overwrite=overwrite)
     table = Table("scan", "schedule", "layers", "certified constant", "relative gap")
-    for row in rows:
-        if row["layers"] in (25, 30) and (row["tau"], row["decay"]) in ((0.4, 0.9), (0.0, 0.0)):
-            numbers = f"{row['lipschitz_bound']:.2f}", f"{row['relative_gap']:.1e}"
-            table.add_row(str(row["scan"]), str(row["schedule"]), str(row["layers"]), *numbers)
+    for point in (point for one in curves for point in one.points if point.is_shown):
+        numbers = f"{point.lipschitz_bound:.2f}", f"{point.relative_gap:.1e}"
+        table.add_row(point.scan, point.schedule, str(point.layers), *numbers)
     console = Console(highlight=False)
     console.print(table)
     console.print(f"Figure: {files.figure}\nTable:  {files.table}, {files.data}", markup=False)
