@@ -7,7 +7,7 @@ from firenet_mri.firenet.certificate import Certificate, certify
 from firenet_mri.firenet.network import FIRENET, RestartBlock
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
+from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, WARPdSchedule
 from firenet_mri.io import read
 from firenet_mri.reconstruction import Reconstruction, reconstruct
 from firenet_mri.scan import Geometry, RawScan
@@ -26,6 +26,7 @@ __all__ = [
     "Reconstruction",
     "RestartBlock",
     "SquareRootLasso",
+    "WARPdSchedule",
     "certify",
     "read",
     "reconstruct",

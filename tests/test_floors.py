@@ -40,6 +40,7 @@ IN_FUNCTIONS = {
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
     "io": {"h5py", "ismrmrd", "matplotlib", "nibabel"},
+    "report.py": {"matplotlib"},
     "benchmark": {"matplotlib", "sigpy"},
     "paper": {"matplotlib", "monai", "sigpy"},
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DECAYS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-TAUS = (0.25, 0.5, 1.0)
+TAUS = (0.25, 0.5, 1.0, 2.0)
 DEPTHS = tuple(range(10, 61, 5))
 
 

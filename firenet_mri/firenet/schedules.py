@@ -274,7 +274,7 @@ class NetworkSchedule:
     """
 
     layers: int = 30
-    tau: float = 0.5
+    tau: float = 1.0
     decay: float = 0.9
     data_consistency: float = 0.0
     eps0: float | None = None
