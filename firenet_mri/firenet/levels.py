@@ -20,8 +20,11 @@ k = kappa^{1/4},
     c1 = (rho + (1+rho) k/2) (1+rho)/(1-rho),
     c2 = ((1+rho)/(1-rho) + (3+rho)/(1-rho) k/2) gamma,
 
-and where A is known up to an error e <= (1-rho) / (gamma (k + (1+rho)(1+k/2))) only, the constants
-of Theorem 3, which are c1 and c2 at ((1+rho)/2, 2 gamma):
+and where A is known up to an error e in the spectral norm only,
+
+    e <= min( (1-rho) / (gamma (k + (1+rho)(1+k/2))), 1 / (gamma (2+k)) ),
+
+the constants of Theorem 3, which are c1 and c2 at ((1+rho)/2, 2 gamma):
 
     C1 = ((1+rho)/2 + (3+rho) k/4) (3+rho)/(1-rho),
     C2 = 2 ((3+rho)/(1-rho) + (7+rho)/(1-rho) k/2) gamma.
@@ -79,8 +82,8 @@ class LevelStructure:
     Examples
     --------
     >>> levels = LevelStructure.balanced((2, 8), (4, 12))
-    >>> levels.xi, levels.zeta, levels.kappa
-    (20.0, 10.0, 2.0)
+    >>> round(levels.xi), round(levels.zeta), round(levels.kappa)
+    (20, 10, 2)
     """
 
     sparsities: tuple[int, ...]
@@ -154,9 +157,13 @@ class NullSpaceConstants:
         _check_positive("gamma", self.gamma)
 
     def largest_perturbation(self, kappa: float) -> float:
-        """Return the error e of A, in the spectral norm, that C1 and C2 of Theorem 3 allow."""
+        """Return the error e of A, in the spectral norm, that C1 and C2 of Theorem 3 allow.
+
+        The second bound, for gamma, is the smaller one only where rho < 1/9.
+        """
         k = kappa**0.25
-        return (1 - self.rho) / (self.gamma * (k + (1 + self.rho) * (1 + k / 2)))
+        for_rho = (1 - self.rho) / (k + (1 + self.rho) * (1 + k / 2))
+        return min(for_rho, 1 / (2 + k)) / self.gamma
 
     def perturbed(self, error: float, kappa: float) -> NullSpaceConstants:
         """Return constants of every B with ||A - B|| <= error.

@@ -1,29 +1,28 @@
-"""One step of the Chambolle-Pock iteration for the square-root LASSO, and the layer that runs it.
+"""One step of the Chambolle-Pock iteration, and the layer that runs it.
 
 Synthesis form (W unitary), written for the image x = W^H c:
 
     x+ = W^H soft(W (x - tau A^H v), tau lam w)
-    v+ = Pi(v + sigma (A (2 x+ - x) - y))
+    v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
 
 Analysis form (W a Parseval frame), with Q the projection on |q_i| <= lam w_i:
 
     x+ = x - tau (A^H v + W^H q)
-    v+ = Pi(v + sigma (A (2 x+ - x) - y))
+    v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
     q+ = Q(q + sigma W (2 x+ - x))
 
-Pi is the projection on the unit ball of each item. Both need tau sigma ||K||^2 <= 1 with K = A and
-K = (A, W) respectively.
+The prox is that of the problem's data term: for the square-root LASSO the projection on the unit
+ball of each item. Both forms need tau sigma ||K||^2 <= 1 with K = A and K = (A, W) respectively.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.prox import project_unit_ball
+from firenet_mri.firenet.problem import Problem
 
 
 class State(NamedTuple):
@@ -34,19 +33,51 @@ class State(NamedTuple):
     q: Tensor | None = None
 
 
-def start(problem: SquareRootLasso, y: Tensor, x: Tensor) -> State:
+class TrackedState(NamedTuple):
+    """A state with the operators' products: data A x, gradient A^H v + W^H q, coefficients W x.
+
+    A step from it costs no more operator calls than one from the bare state, and objective and dual
+    bound of what it returns cost no call of A. q and ``coefficients`` are None in the synthesis
+    form.
+    """
+
+    x: Tensor
+    v: Tensor
+    q: Tensor | None
+    data: Tensor
+    gradient: Tensor
+    coefficients: Tensor | None
+
+    @property
+    def bare(self) -> State:
+        """The state without the products."""
+        return State(self.x, self.v, self.q)
+
+
+AnyState = TypeVar("AnyState", State, TrackedState)
+
+
+def start(problem: Problem, y: Tensor, x: Tensor) -> State:
     """Return the state with image x and zero duals."""
     q = None if problem.is_synthesis else torch.zeros_like(problem.analyse(x))
     return State(x, torch.zeros_like(y), q)
 
 
-def step(problem: SquareRootLasso, y: Tensor, state: State, tau: Tensor, sigma: Tensor) -> State:
-    """Return the state after one primal-dual step.
+def start_tracked(problem: Problem, y: Tensor, x: Tensor) -> TrackedState:
+    """Return the state with image x and zero duals, and its products: one call of A and W."""
+    coefficients = None if problem.is_synthesis else problem.analyse(x)
+    q = None if coefficients is None else torch.zeros_like(coefficients)
+    data = problem.encoding(x)
+    return TrackedState(x, torch.zeros_like(y), q, data, torch.zeros_like(x), coefficients)
+
+
+def step(problem: Problem, y: Tensor, state: AnyState, tau: Tensor, sigma: Tensor) -> AnyState:
+    """Return the state after one primal-dual step, tracked if the given one is.
 
     Parameters
     ----------
     problem
-        Operators, weights and lam.
+        Operators, weights, and the data term.
     y
         Data, (*batch, *codomain_shape).
     state
@@ -54,6 +85,8 @@ def step(problem: SquareRootLasso, y: Tensor, state: State, tau: Tensor, sigma: 
     tau, sigma
         Step sizes, one an item, (*batch).
     """
+    if isinstance(state, TrackedState):
+        return _tracked_step(problem, y, state, tau, sigma)
     x, v, q = state
     tau, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
     gradient = problem.encoding.adjoint(v)
@@ -62,11 +95,31 @@ def step(problem: SquareRootLasso, y: Tensor, state: State, tau: Tensor, sigma: 
     else:
         x_next = x - tau * (gradient + problem.synthesise(q))
     ahead = 2 * x_next - x
-    v = project_unit_ball(v + sigma_v * (problem.encoding(ahead) - y), problem.data_axes)
+    v = problem.data_prox(v + sigma_v * (problem.encoding(ahead) - y), sigma_v)
     if q is not None:
         sigma_q = _expand(sigma, problem.coefficient_axes)
         q = problem.project_coefficient_dual(q + sigma_q * problem.analyse(ahead))
     return State(x_next, v, q)
+
+
+def _tracked_step(
+    problem: Problem, y: Tensor, state: TrackedState, tau: Tensor, sigma: Tensor
+) -> TrackedState:
+    """Return the same step; the operators are applied to what it returns."""
+    tau, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
+    x = state.x - tau * state.gradient
+    if state.q is None:
+        x = problem.prox(x, tau)
+    data = problem.encoding(x)
+    v = problem.data_prox(state.v + sigma_v * (2 * data - state.data - y), sigma_v)
+    gradient = problem.encoding.adjoint(v)
+    if state.q is None or state.coefficients is None:
+        return TrackedState(x, v, None, data, gradient, None)
+    coefficients = problem.analyse(x)
+    sigma_q = _expand(sigma, problem.coefficient_axes)
+    ahead = 2 * coefficients - state.coefficients
+    q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
+    return TrackedState(x, v, q, data, gradient + problem.synthesise(q), coefficients)
 
 
 def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -77,7 +130,7 @@ class PrimalDualLayer(nn.Module):
     """One step of the iteration as a layer; it has no parameters."""
 
     def forward(
-        self, problem: SquareRootLasso, y: Tensor, state: State, tau: Tensor, sigma: Tensor
-    ) -> State:
+        self, problem: Problem, y: Tensor, state: AnyState, tau: Tensor, sigma: Tensor
+    ) -> AnyState:
         """Return the state after one step, see :func:`step`."""
         return step(problem, y, state, tau, sigma)

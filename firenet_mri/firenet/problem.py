@@ -1,38 +1,48 @@
-"""The problem that the network solves: the weighted square-root LASSO (P3 of [1]).
+"""The problems that the method solves: weighted l1 minimisation under three data terms [1].
 
-    F(x) = lam ||W x||_{1,w} + ||A x - y||,        ||c||_{1,w} = sum_i w_i |c_i|.
+    P1  min ||W x||_{1,w}  subject to  ||A x - y|| <= eta     quadratically constrained basis pursuit
+    P2  min lam ||W x||_{1,w} + ||A x - y||^2                 LASSO
+    P3  min lam ||W x||_{1,w} + ||A x - y||                   square-root LASSO
+
+with ||c||_{1,w} = sum_i w_i |c_i|: F(x) = lam ||W x||_{1,w} + f(A x - y), lam = 1 in P1.
 
 A is the encoding operator, W the sparsifier. With W unitary (or none) the iteration takes the
 synthesis form, on the coefficients c = W x; with W a Parseval frame, W^H W = identity, it takes the
 analysis form, with a second dual variable q for the coefficients.
 
-Dual. For any v with ||v|| <= 1 and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
+Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
 
-    F(x) >= -Re <v, y>  for all x.
+    F(x) >= D(v) = -Re <v, y> - f*(v)  for all x,
+    f*(v) = eta ||v|| (P1), ||v||^2 / 4 (P2), 0 where ||v|| <= 1 (P3).
 
-Any (v, q) is made feasible: synthesis has q = -W A^H v and scales both; analysis first repairs
-the equality by q <- q - W (W^H q + A^H v), then scales both. Alternating this repair with the
-projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of rounds gives a valid
-bound.
+Any (v, q) is made feasible: synthesis has q = -W A^H v; analysis first repairs the equality by
+q <- q - W (W^H q + A^H v); then both are scaled by the s >= 0 that gives the largest D. Alternating
+this repair with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of
+rounds gives a valid bound.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
-from firenet_mri.prox import item_norm, project_modulus, soft_threshold
+from firenet_mri.prox import item_norm, project_modulus, project_unit_ball, shrink, soft_threshold
+
+# Conjugate gradient steps that may look for a feasible image of P1.
+_RESTORE_STEPS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class SquareRootLasso:
-    """P3: min over x of lam ||W x||_{1,w} + ||A x - y||.
+class Problem(ABC):
+    """What P1, P2 and P3 share: min over x of lam ||W x||_{1,w} + f(A x - y).
 
     Parameters
     ----------
@@ -42,39 +52,66 @@ class SquareRootLasso:
         W, unitary or a Parseval frame on the images; None is the identity.
     weights
         w, positive, broadcasts against the coefficients; None is 1.
-    lam
-        lam > 0. It has no scale: (x, y) times a number only multiplies F by it.
 
     Raises
     ------
     UsageError
-        If lam or a weight is not positive, or W is neither unitary nor a Parseval frame.
+        If a weight or the problem's own number lies outside its range, or W is neither unitary nor
+        a Parseval frame.
     ShapeError
-        If W does not act on the images of A.
+        If W does not act on the images of A, or the weights do not fit the coefficients.
     """
 
     encoding: LinearOperator
     sparsifier: LinearOperator | None = None
     weights: Tensor | None = None
-    lam: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 0 < self.lam < float("inf"):
-            raise UsageError(f"lam is {self.lam}; it must be a positive number")
-        if self.weights is not None and not bool((self.weights > 0).all()):
-            raise UsageError("A weight is not positive; use a small one where little is penalised")
+        self._check_number()
+        if self.weights is not None:
+            _check_weights(self.weights)
         sparsifier = self.sparsifier
-        if sparsifier is None:
-            return
-        if not (sparsifier.is_unitary or sparsifier.is_parseval):
-            raise UsageError(
-                "The sparsifier must be unitary or a Parseval frame (W^H W = identity)"
-            )
-        if sparsifier.domain_shape != self.encoding.domain_shape:
-            raise ShapeError(
-                f"The sparsifier takes images of shape {sparsifier.domain_shape}, the encoding "
-                f"operator {self.encoding.domain_shape}"
-            )
+        if sparsifier is not None:
+            if not (sparsifier.is_unitary or sparsifier.is_parseval):
+                raise UsageError(
+                    "The sparsifier must be unitary or a Parseval frame (W^H W = identity)"
+                )
+            if sparsifier.domain_shape != self.encoding.domain_shape:
+                raise ShapeError(
+                    f"The sparsifier takes images of shape {sparsifier.domain_shape}, the encoding "
+                    f"operator {self.encoding.domain_shape}"
+                )
+        if self.weights is not None:
+            _check_weights_fit(self.weights, self._coefficient_shape)
+
+    @property
+    @abstractmethod
+    def penalty(self) -> float:
+        """The factor lam of the sparsity."""
+
+    @abstractmethod
+    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Return the prox of sigma f* at z, argmin over v of sigma f*(v) + ||v - z||^2 / 2.
+
+        Parameters
+        ----------
+        z
+            v + sigma (A x - y), (*batch, *codomain_shape).
+        sigma
+            Step size, broadcasts against z.
+        """
+
+    @abstractmethod
+    def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
+        """Return f for ||A x - y||, (*batch)."""
+
+    @abstractmethod
+    def best_scaled(self, slope: Tensor, norm: Tensor, limit: Tensor) -> Tensor:
+        """Return the largest D(s v) over 0 <= s <= limit, for -Re <v, y> and ||v||, (*batch)."""
+
+    @abstractmethod
+    def _check_number(self) -> None:
+        """Raise UsageError if lam or eta lies outside its range."""
 
     @property
     def is_synthesis(self) -> bool:
@@ -102,11 +139,7 @@ class SquareRootLasso:
     @property
     def coefficient_axes(self) -> tuple[int, ...]:
         """The coefficients' axes, counted from the end."""
-        return (
-            self.image_axes
-            if self.sparsifier is None
-            else _trailing(self.sparsifier.codomain_shape)
-        )
+        return _trailing(self._coefficient_shape)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Return the coefficients W x."""
@@ -119,8 +152,8 @@ class SquareRootLasso:
     def threshold(self, like: Tensor) -> Tensor | float:
         """Return lam w, on the device and in the precision of ``like``."""
         if self.weights is None:
-            return self.lam
-        return self.lam * self.weights.to(like.device, like.real.dtype)
+            return self.penalty
+        return self.penalty * self.weights.to(like.device, like.real.dtype)
 
     def prox(self, x: Tensor, tau: Tensor) -> Tensor:
         """Return the prox of tau lam ||W .||_{1,w} for unitary W: W^H soft(W x, tau lam w)."""
@@ -135,8 +168,13 @@ class SquareRootLasso:
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return F(x), one real number an item, shape (*batch)."""
-        penalty = (self.threshold(x) * self.analyse(x).abs()).sum(self.coefficient_axes)
-        return penalty + item_norm(self.encoding(x) - y, self.data_axes).reshape(penalty.shape)
+        return self.objective_of(self.analyse(x), self.encoding(x), y)
+
+    def objective_of(self, coefficients: Tensor, data: Tensor, y: Tensor) -> Tensor:
+        """Return F(x), (*batch), from W x and A x; no operator is applied."""
+        sparsity = (self.threshold(coefficients) * coefficients.abs()).sum(self.coefficient_axes)
+        distance = item_norm(data - y, self.data_axes).reshape(sparsity.shape)
+        return sparsity + self.data_value(distance, y)
 
     def dual_value(self, v: Tensor, y: Tensor, q: Tensor | None = None) -> Tensor:
         """Return a lower bound of F for any v (and q), made feasible first; (*batch), at least 0.
@@ -155,12 +193,15 @@ class SquareRootLasso:
             q = -self.analyse(image)
         else:
             q = self._repair(image, torch.zeros_like(self.analyse(image)) if q is None else q)
+        return self.dual_value_of(v, q, y)
+
+    def dual_value_of(self, v: Tensor, q: Tensor, y: Tensor) -> Tensor:
+        """Return the lower bound, (*batch), of a v and q with A^H v + W^H q = 0; no operator."""
         batch = y.shape[: y.ndim - len(self.data_axes)]
         tiny = torch.finfo(y.real.dtype).tiny
-        from_q = (self.threshold(q) / q.abs().clamp(min=tiny)).amin(self.coefficient_axes)
-        from_v = 1 / item_norm(v, self.data_axes).reshape(batch).clamp(min=tiny)
-        inner = (v.conj() * y).real.sum(self.data_axes)
-        return (-inner * torch.minimum(from_q, from_v)).clamp(min=0)
+        limit = (self.threshold(q) / q.abs().clamp(min=tiny)).amin(self.coefficient_axes)
+        slope = -(v.conj() * y).real.sum(self.data_axes)
+        return self.best_scaled(slope, item_norm(v, self.data_axes).reshape(batch), limit)
 
     def tighten_dual(self, v: Tensor, q: Tensor, rounds: int) -> Tensor:
         """Return a q that gives a better :meth:`dual_value` with v: nearer to feasible.
@@ -183,16 +224,237 @@ class SquareRootLasso:
     ) -> Tensor:
         """Return an upper bound of F(x) - min F, (*batch), valid for any x, v and q.
 
-        The bound is the better one of two candidates: the normalised residual of x, and v where
-        given.
+        The bound is the better one of two candidates: the residual of x, and v where given. It is
+        infinite where x is not feasible, see
+        :meth:`QuadraticallyConstrainedBasisPursuit.restore`.
         """
-        residual = self.encoding(x) - y
+        data = self.encoding(x)
+        residual = data - y
         tiny = torch.finfo(residual.real.dtype).tiny
         direction = residual / item_norm(residual, self.data_axes).clamp(min=tiny)
         bound = self.dual_value(direction, y, q)
         if v is not None:
             bound = torch.maximum(bound, self.dual_value(v, y, q))
-        return self.objective(x, y) - bound
+        return self.objective_of(self.analyse(x), data, y) - bound
+
+    @property
+    def _coefficient_shape(self) -> Shape:
+        return (
+            self.encoding.domain_shape
+            if self.sparsifier is None
+            else self.sparsifier.codomain_shape
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SquareRootLasso(Problem):
+    """P3: min over x of lam ||W x||_{1,w} + ||A x - y||.
+
+    lam > 0 has no scale: (x, y) times a number only multiplies F by it. The other parameters are
+    those of :class:`Problem`.
+
+    Examples
+    --------
+    >>> from firenet_mri.operators import MatrixOperator
+    >>> problem = SquareRootLasso(MatrixOperator(torch.eye(2)), lam=0.5)
+    >>> problem.objective(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 2.0])).item()
+    2.5
+    """
+
+    lam: float = 1e-3
+
+    @property
+    def penalty(self) -> float:
+        """The factor of the sparsity, lam."""
+        return self.lam
+
+    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Return the projection of z on the unit ball."""
+        return project_unit_ball(z, self.data_axes)
+
+    def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
+        """Return ||A x - y||."""
+        return distance
+
+    def best_scaled(self, slope: Tensor, norm: Tensor, limit: Tensor) -> Tensor:
+        """Return max s slope over 0 <= s <= min(limit, 1 / ||v||)."""
+        tiny = torch.finfo(norm.dtype).tiny
+        return (slope * torch.minimum(limit, 1 / norm.clamp(min=tiny))).clamp(min=0)
+
+    def _check_number(self) -> None:
+        _check_lam(self.lam)
+
+
+@dataclass(frozen=True, eq=False)
+class Lasso(Problem):
+    """P2: min over x of lam ||W x||_{1,w} + ||A x - y||^2.
+
+    lam > 0 has the unit of the data. The other parameters are those of :class:`Problem`.
+
+    Examples
+    --------
+    >>> from firenet_mri.operators import MatrixOperator
+    >>> problem = Lasso(MatrixOperator(torch.eye(2)), lam=0.5)
+    >>> problem.objective(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 2.0])).item()
+    4.5
+    """
+
+    lam: float = 1e-3
+
+    @property
+    def penalty(self) -> float:
+        """The factor of the sparsity, lam."""
+        return self.lam
+
+    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Return z / (1 + sigma / 2)."""
+        return z / (1 + sigma / 2)
+
+    def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
+        """Return ||A x - y||^2."""
+        return distance**2
+
+    def best_scaled(self, slope: Tensor, norm: Tensor, limit: Tensor) -> Tensor:
+        """Return max s slope - s^2 ||v||^2 / 4 over 0 <= s <= limit, at the clipped vertex."""
+        tiny = torch.finfo(norm.dtype).tiny
+        # Divided twice: the square of a small norm may be zero.
+        vertex = (2 * slope / norm.clamp(min=tiny) / norm.clamp(min=tiny)).clamp(min=0)
+        s = torch.minimum(vertex, limit)
+        return (s * slope - (s * norm) ** 2 / 4).clamp(min=0)
+
+    def _check_number(self) -> None:
+        _check_lam(self.lam)
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticallyConstrainedBasisPursuit(Problem):
+    """P1: min over x of ||W x||_{1,w} subject to ||A x - y|| <= eta.
+
+    eta >= 0 has the unit of the data. The other parameters are those of :class:`Problem`. F is
+    infinite where the constraint is violated by more than 64 rounding units of ||y||.
+
+    Examples
+    --------
+    >>> from firenet_mri.operators import MatrixOperator
+    >>> problem = QuadraticallyConstrainedBasisPursuit(MatrixOperator(torch.eye(2)), eta=1.0)
+    >>> y = torch.tensor([3.0, 0.0])
+    >>> problem.objective(torch.zeros(2), y).item()
+    inf
+    >>> problem.objective(problem.restore(torch.zeros(2), y), y).round().item()
+    2.0
+    """
+
+    eta: float = field(kw_only=True)
+
+    @property
+    def penalty(self) -> float:
+        """The factor of the sparsity, 1."""
+        return 1.0
+
+    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Return z made shorter by sigma eta."""
+        return shrink(z, sigma * self.eta, self.data_axes)
+
+    def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
+        """Return 0 where ||A x - y|| <= eta, else infinity."""
+        is_feasible = distance <= self._largest_distance(y).reshape(distance.shape)
+        return torch.zeros_like(distance).masked_fill(~is_feasible, math.inf)
+
+    def best_scaled(self, slope: Tensor, norm: Tensor, limit: Tensor) -> Tensor:
+        """Return max s (slope - eta ||v||) over 0 <= s <= limit."""
+        slope = slope - self.eta * norm
+        # Not a product with clamp: 0 times an infinite limit.
+        return torch.where(slope > 0, slope * limit, torch.zeros_like(slope))
+
+    def restore(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return a feasible image near x, (*batch, *domain_shape).
+
+        Conjugate gradients for A A^H z = y - A x, in the form that lowers ||A (x + A^H z) - y|| at
+        every step (CGLS), stopped where it reaches eta. An item that is feasible is not changed.
+        With A A^H = identity it is the nearest feasible image.
+
+        Parameters
+        ----------
+        x
+            Any image, (*batch, *domain_shape).
+        y
+            Data, (*batch, *codomain_shape).
+
+        Raises
+        ------
+        DataError
+            If no feasible image was found: eta may be less than the distance of y from what A can
+            produce.
+        """
+        target = torch.as_tensor(self.eta, dtype=y.real.dtype, device=y.device)
+        residual = y - self.encoding(x)
+        gradient = self.encoding.adjoint(residual)
+        direction, square = gradient, item_norm(gradient, self.image_axes) ** 2
+        for _ in range(_RESTORE_STEPS):
+            distance = item_norm(residual, self.data_axes)
+            if bool((distance <= self._largest_distance(y)).all()):
+                return x
+            ahead = self.encoding(direction)
+            length = self._length(distance, square, item_norm(ahead, self.data_axes), target)
+            x = x + self._on_image(length) * direction
+            residual = residual - length * ahead
+            gradient = self.encoding.adjoint(residual)
+            previous, square = square, item_norm(gradient, self.image_axes) ** 2
+            tiny = torch.finfo(square.dtype).tiny
+            direction = gradient + square / previous.clamp(min=tiny) * direction
+        raise DataError(
+            f"No image was found with ||A x - y|| <= eta = {self.eta:.6g}; the distance stays at "
+            f"{float(distance.max()):.6g}, use a larger eta"
+        )
+
+    def _length(self, distance: Tensor, square: Tensor, ahead: Tensor, target: Tensor) -> Tensor:
+        """Return the step of each item: to the least distance, but no further than to eta.
+
+        ||r - a A p||^2 = ||r||^2 - 2 a ||A^H r||^2 + a^2 ||A p||^2 along the direction p.
+        """
+        tiny = torch.finfo(ahead.dtype).tiny
+        ahead = ahead.clamp(min=tiny**0.25)
+        square = square.reshape(ahead.shape)
+        full = square / ahead**2
+        least = distance**2 - (square / ahead) ** 2
+        back = (target**2 - least).clamp(min=0).sqrt() / ahead
+        return torch.where(distance > target, full - back, torch.zeros_like(full))
+
+    def _on_image(self, value: Tensor) -> Tensor:
+        batch = value.shape[: value.ndim - len(self.data_axes)]
+        return value.reshape(*batch, *[1] * len(self.image_axes))
+
+    def _largest_distance(self, y: Tensor) -> Tensor:
+        """Return eta with room for rounding, of the shape of an item norm."""
+        slack = 64 * torch.finfo(y.real.dtype).eps
+        return self.eta + slack * item_norm(y, self.data_axes)
+
+    def _check_number(self) -> None:
+        if not 0 <= self.eta < math.inf:
+            raise UsageError(f"eta is {self.eta}; it must be a number of at least 0")
+
+
+def _check_lam(lam: float) -> None:
+    if not 0 < lam < math.inf:
+        raise UsageError(f"lam is {lam}; it must be a positive number")
+
+
+def _check_weights(weights: Tensor) -> None:
+    if weights.is_complex() or not bool(((weights > 0) & (weights < math.inf)).all()):
+        found = "complex" if weights.is_complex() else "zero, negative, infinite or NaN"
+        raise UsageError(
+            f"A weight is {found}; all must lie between 0 and infinity, use a small one where "
+            "little is penalised"
+        )
+
+
+def _check_weights_fit(weights: Tensor, shape: Shape) -> None:
+    for found, size in zip(reversed(weights.shape), reversed(shape), strict=False):
+        if found not in (1, size):
+            raise ShapeError(
+                f"The weights have shape {tuple(weights.shape)}; they must broadcast against the "
+                f"coefficients, (..., *{shape})"
+            )
 
 
 def _trailing(shape: Shape) -> tuple[int, ...]:

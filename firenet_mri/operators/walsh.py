@@ -1,9 +1,9 @@
 """The unitary Walsh-Hadamard transform in sequency order, masked.
 
-Along an axis of N = 2^m samples row j of the transform is a function with values +-1/sqrt(N) that
-changes its sign j times (its sequency), as row k of a Fourier matrix has k waves. In Hadamard's own
-order the matrix is the m-fold Kronecker product of [[1, 1], [1, -1]] / sqrt(2); it is applied factor
-by factor, several at once, and row j is found at the bit-reversed Gray code of j.
+Along an axis of N = 2^m samples row j of the transform has values +-1/sqrt(N) and changes its sign
+j times: its sequency, as a row of the Fourier matrix has its frequency. In Hadamard's own order the
+matrix is the m-fold Kronecker product of [[1, 1], [1, -1]] / sqrt(2); it is applied factor by
+factor, four at once, and row j is found at the bit-reversed Gray code of j.
 """
 
 from __future__ import annotations

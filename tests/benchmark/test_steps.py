@@ -26,7 +26,7 @@ def curves():
         net,
         y,
         encoding,
-        taus=(0.5,),
+        taus=(1.0,),
         decays=(0.9, 0.97),
         depths=(5, 25, 30),
         long_run=300,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from firenet_mri.cli.paper import convergence
+from firenet_mri.cli.paper import barrier, convergence, tradeoff
 
-__all__ = ["convergence"]
+__all__ = ["barrier", "convergence", "tradeoff"]

@@ -1,0 +1,223 @@
+"""``firenet design``: a sampling pattern, and what the theory says about it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firenet_mri.cli.app import app
+from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.levels import NullSpaceConstants, TheoremParameters, theorem_parameters
+from firenet_mri.firenet.sampling import SamplingDesign, measured_sparsities, sampling_design
+from firenet_mri.operators.base import Shape
+
+# What the recovery theorem gives with high probability, for an operator of norm 1.
+_ASSUMED = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
+_NAMES = (
+    "C1",
+    "C2",
+    "largest admissible lam",
+    "lam",
+    "sharpness chi",
+    "inner iterations p",
+    "restarts n",
+    "layers n p",
+)
+
+
+@app.command()
+def design(
+    size: Annotated[
+        str, typer.Argument(help="256, 256x200 (y, x) or 64x256x200 (z, y, x; --kind plane).")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Mask to write, .npy.")],
+    rate: Annotated[float, typer.Option(help="Part of k-space that is sampled.")] = 0.15,
+    wavelet: Annotated[str, typer.Option(help="haar, db2 ... db10, sym2 ... sym10.")] = "haar",
+    transform: Annotated[str, typer.Option(help="fourier or walsh.")] = "fourier",
+    kind: Annotated[
+        str, typer.Option(help="points (2D), lines (phase-encode lines) or plane (3D).")
+    ] = "points",
+    calibration: Annotated[
+        int, typer.Option(help="Width of a fully sampled centre, for coil maps.")
+    ] = 0,
+    sparsities: Annotated[
+        str | None, typer.Option(help="s_1,s_2,...,s_r; default: a Shepp-Logan phantom's.")
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Measure the sparsities of this image, .nii.gz or .npy, same size."),
+    ] = None,
+    lam: Annotated[
+        float | None, typer.Option(help="Weight of the sparsity; default: the largest admissible.")
+    ] = None,
+    accuracy: Annotated[
+        float, typer.Option(help="Error wanted of the network itself, relative to ||y||.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of the random draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Draw a sampling pattern; write mask and picture, and say what the theory then says."""
+    from firenet_mri.paper.pattern import pattern_files, write_pattern
+
+    files = pattern_files(output, overwrite=overwrite)
+    shape = _shape(size, kind)
+    if sparsities is not None and image is not None:
+        raise UsageError("--sparsities and --image given; give one of them")
+    counts = None if sparsities is None else _numbers(sparsities)
+    if image is not None:
+        counts = _measure(image, shape, wavelet, kind)
+    result = sampling_design(
+        shape,
+        rate,
+        sparsities=counts,
+        wavelet=wavelet,
+        transform=transform,  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
+        calibration=calibration,
+        seed=seed,
+    )
+    exact, inexact = (
+        theorem_parameters(result.levels, _ASSUMED, accuracy=accuracy, lam=lam, exact=known)
+        for known in (True, False)
+    )
+    name = " x ".join(str(n) for n in shape)
+    title = f"{transform.capitalize()} {kind}, {name}, {wavelet}, seed {seed}"
+    letter = "sequency " if transform == "walsh" else "k"
+    axes = (letter + ("z" if kind == "plane" else "y"), letter + ("y" if kind == "plane" else "x"))
+    write_pattern(files, result, title=title, axis_names=axes, overwrite=overwrite)
+    source = "a Shepp-Logan phantom" if counts is None else image or "--sparsities"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_level_table(result, f"{title}; s_l: {source}"))
+    console.print(_theorem_table(exact, inexact))
+    _tell(console, result, exact, accuracy, files)
+
+
+def _shape(size: str, kind: str) -> Shape:
+    """Return the sizes; one number stands for all axes."""
+    numbers = _numbers(size, separator="x")
+    return numbers * (3 if kind == "plane" else 2) if len(numbers) == 1 else numbers
+
+
+def _numbers(text: str, *, separator: str = ",") -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(separator))
+    except ValueError:
+        example = "256x200" if separator == "x" else "15,44,82"
+        raise UsageError(
+            f"{text!r} given; whole numbers with {separator!r} between them are needed, such as "
+            f"{example}"
+        ) from None
+
+
+def _measure(path: Path, shape: Shape, wavelet: str, kind: str) -> tuple[int, ...]:
+    """Return the local sparsities of the image in a file."""
+    from firenet_mri.io import read_reference
+
+    found = read_reference(path)
+    if found.ndim > len(shape) and found.shape[0] == 1:
+        found = found[0]
+    if tuple(found.shape) != shape:
+        raise ShapeError(
+            f"{path}: the image has shape {tuple(found.shape)}, the pattern {shape}; give an image "
+            "of the pattern's size"
+        )
+    return measured_sparsities(found, wavelet=wavelet, kind=kind)  # type: ignore[arg-type]
+
+
+def _level_table(result: SamplingDesign, title: str) -> Table:
+    columns = ("level", "coefficients", "sparsity s_l", "weight w_l", "k-space", "samples", "part")
+    table = Table(*columns, title=title)
+    levels = result.levels
+    for index, values in enumerate(
+        zip(
+            levels.sizes,
+            levels.sparsities,
+            levels.weights,
+            result.level_frequencies,
+            result.level_samples,
+            strict=True,
+        ),
+        1,
+    ):
+        size, sparsity, weight, frequencies, samples = values
+        part = f"{samples / frequencies:.1%}"
+        row = (index, size, sparsity, f"{weight:.4f}", frequencies, samples, part)
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def _theorem_table(exact: TheoremParameters, inexact: TheoremParameters) -> Table:
+    table = Table(
+        "theorem, rho = 1/2, gamma = sqrt(2) assumed",
+        "operator known exactly",
+        "known approximately (Theorem 3)",
+    )
+    for name, *cells in zip(_NAMES, _cells(exact), _cells(inexact), strict=True):
+        table.add_row(name, *cells)
+    return table
+
+
+def _cells(theorem: TheoremParameters) -> tuple[str, ...]:
+    """Return the numbers that go with ``_NAMES``."""
+    return (
+        f"{theorem.recovery.c1:.4g}",
+        f"{theorem.recovery.c2:.4g}",
+        f"{theorem.largest_lam:.4g}",
+        f"{theorem.lam:.4g}",
+        f"{theorem.chi:.4g}",
+        str(theorem.inner),
+        str(theorem.restarts),
+        str(theorem.inner * theorem.restarts),
+    )
+
+
+def _tell(
+    console: Console,
+    result: SamplingDesign,
+    exact: TheoremParameters,
+    accuracy: float,
+    files: tuple[Path, Path],
+) -> None:
+    """Say in words what holds, what is assumed, and where the files are."""
+    levels = result.levels
+    count, total = sum(result.level_samples), sum(result.level_frequencies)
+    what = "points" if result.band_samples.ndim == 2 else "lines"
+    lines = [
+        f"Samples: {count} of {total} {what}, {count / total:.2%}. kappa = {levels.kappa:.4g}, "
+        f"xi = {levels.xi:.6g}.",
+        "What then holds: if the sampled transform has the robust null space property in levels "
+        "with rho = 1/2 and gamma = sqrt(2), the network with these p and n ends, for every image "
+        "c and data y, within",
+        f"    {exact.tail_factor:.3g} sigma(c) + {exact.misfit_factor:.3g} ||A c - y|| + "
+        f"{exact.delta_factor:.3g} delta + {accuracy:g} ||y||",
+        "of c; sigma(c) is the weighted l1 norm of all but the s_l largest coefficients of every "
+        "level, and delta any number that is at least "
+        f"{2 * exact.lam:.3g} sigma(c) + {1 + exact.recovery.c2 / exact.chi:.3g} ||A c - y||.",
+        "Assumed, not verified: that this pattern has the property. The theory gives it with high "
+        "probability where every band k has C L kappa M(s, k) samples; the constant C and the "
+        "logarithmic factors L are not verified here.",
+        _margin(result),
+        "One coil; with several coils the operator is another one.",
+        f"Mask:    {files[0]} (firenet recon SCAN --mask {files[0]})",
+        f"Picture: {files[1]}",
+    ]
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def _margin(result: SamplingDesign) -> str:
+    margin = result.margin
+    if margin is None:
+        return "M(s, k) is worked out for Haar only, so nothing can be said about C L here."
+    if math.isinf(margin):
+        return "All of k-space is sampled: then the operator is unitary, and the property holds."
+    return (
+        f"This pattern has at least {margin:.3g} kappa M(s, k) samples in every band that is not "
+        "full: the theorem applies only where C L is no more than that."
+    )
