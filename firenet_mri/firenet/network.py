@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveResult, AdaptiveSchedule
 from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, start
 from firenet_mri.firenet.problem import SquareRootLasso
+from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
 from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.shift import CyclicShift
@@ -86,6 +88,13 @@ class RestartBlock(nn.Module):
         return last
 
 
+def _solver(schedule: AdaptiveSchedule | RadialSchedule) -> AdaptiveBlock | RadialBlock:
+    """Return the module that runs a schedule which looks at the data."""
+    if isinstance(schedule, AdaptiveSchedule):
+        return AdaptiveBlock(schedule)
+    return RadialBlock(schedule)
+
+
 def _shifted(problem: SquareRootLasso, shift: tuple[int, ...] | None) -> SquareRootLasso:
     """Return the problem with the sparsifier's grid shifted: W S in place of W."""
     if shift is None or problem.sparsifier is None:
@@ -106,7 +115,10 @@ class FIRENET(nn.Module):
     weights
         Positive weights of the coefficients, broadcast against them; None is 1.
     schedule
-        Step sizes, see :mod:`firenet_mri.firenet.schedules`.
+        Step sizes, see :mod:`firenet_mri.firenet.schedules`: a network of fixed depth. With an
+        ``AdaptiveSchedule`` or ``RadialSchedule`` the same layer runs until a certified gap is
+        reached: more accurate, but what is done depends on the data, so that no Lipschitz constant
+        exists.
     shift_seed
         Shift the grid of an orthogonal wavelet in every layer by random numbers of pixels that this
         seed fixes (cycle spinning): less of the grid is seen in the image, at no cost. The network
@@ -116,7 +128,8 @@ class FIRENET(nn.Module):
     Raises
     ------
     UsageError
-        If shifts are asked for without an orthogonal wavelet.
+        If shifts are asked for without an orthogonal wavelet, or with a schedule that looks at the
+        data.
 
     Notes
     -----
@@ -142,16 +155,23 @@ class FIRENET(nn.Module):
         sparsifier: LinearOperator | None = None,
         lam: float = 1e-3,
         weights: Tensor | None = None,
-        schedule: Schedule | None = None,
+        schedule: Schedule | AdaptiveSchedule | RadialSchedule | None = None,
         shift_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.sparsifier = sparsifier
         self.lam = lam
         self.register_buffer("weights", weights, persistent=False)
-        self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
+        self.schedule = PaperSchedule() if schedule is None else schedule
         self.shift_seed = shift_seed
-        depths, average = self.schedule.depths, self.schedule.returns_average
+        self.solver: AdaptiveBlock | RadialBlock | None = None
+        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
+            self.solver = _solver(self.schedule)
+            self._refuse_shifts()
+            self.blocks = nn.ModuleList()
+            return
+        schedule = self._fixed_schedule()
+        depths, average = schedule.depths, schedule.returns_average
         shifts = self._draw_shifts()
         self.blocks = nn.ModuleList(
             RestartBlock(depth, average, list(itertools.islice(shifts, depth)) if shifts else None)
@@ -160,7 +180,9 @@ class FIRENET(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Number of primal-dual layers, restarts times inner iterations."""
+        """Number of primal-dual layers; the largest number where the data decide."""
+        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
+            return self.schedule.max_layers
         return sum(self.schedule.depths)
 
     def width(self, encoding: LinearOperator) -> int:
@@ -171,7 +193,8 @@ class FIRENET(nn.Module):
         """
         problem = self.problem(encoding)
         size = torch.Size(encoding.domain_shape).numel()
-        width = size * (2 if self.schedule.returns_average else 1)
+        returns_average = self.solver is None and self._fixed_schedule().returns_average
+        width = size * (2 if returns_average else 1)
         width += torch.Size(encoding.codomain_shape).numel()
         if self.sparsifier is not None and not problem.is_synthesis:
             width += torch.Size(self.sparsifier.codomain_shape).numel()
@@ -202,11 +225,32 @@ class FIRENET(nn.Module):
 
     def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:
         """Return the last state: the image and the dual variables, for certificates."""
+        if self.solver is not None:
+            return self.converge(y, encoding, x0).state
         problem, x, eps0 = self._prepare(y, encoding, x0)
         state = start(problem, y, x)
         for block, steps in zip(self.blocks, self._steps(problem), strict=True):
             state = block(problem, y, self._restart(problem, y, state), steps, eps0)
         return state._replace(x=self._enforce_data(encoding, y, state.x))
+
+    def converge(
+        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
+    ) -> AdaptiveResult:
+        """Return image, duals, certified gap and number of layers of a network that stops itself.
+
+        Raises
+        ------
+        UsageError
+            If the schedule has a fixed depth.
+        """
+        if self.solver is None:
+            raise UsageError(
+                f"{type(self.schedule).__name__} has a fixed depth; use solve(), or give an "
+                "AdaptiveSchedule"
+            )
+        problem, x, _ = self._prepare(y, encoding, x0)
+        result: AdaptiveResult = self.solver(problem, y, x)
+        return result
 
     def iterates(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -214,6 +258,11 @@ class FIRENET(nn.Module):
         """Yield (restart, inner, x) after every layer, counted from 1.
 
         x is what the network would return if it ended there.
+
+        Raises
+        ------
+        UsageError
+            If the schedule looks at the data.
         """
         problem, x, eps0 = self._prepare(y, encoding, x0)
         state = start(problem, y, x)
@@ -230,10 +279,28 @@ class FIRENET(nn.Module):
         A last data-consistency step maps (x, y / ||A||) to a vector that is no longer
         (docs/theory.md, section 3.3), hence sqrt(b^2 + 1 / ||A||^2).
         """
-        bound = self.schedule.lipschitz_bound(self.problem(encoding).norm_bound)
-        if bound is None or self.schedule.data_consistency == 0:
+        if self.solver is not None:
+            return None
+        schedule = self._fixed_schedule()
+        bound = schedule.lipschitz_bound(self.problem(encoding).norm_bound)
+        if bound is None or schedule.data_consistency == 0:
             return bound
         return math.hypot(bound, 1 / encoding.norm_bound)
+
+    def _fixed_schedule(self) -> Schedule:
+        """Return the schedule if it has a fixed depth."""
+        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
+            raise UsageError(
+                f"{type(self.schedule).__name__} has no fixed layers; use solve() or converge()"
+            )
+        return self.schedule
+
+    def _refuse_shifts(self) -> None:
+        if self.shift_seed is not None:
+            raise UsageError(
+                f"{type(self.schedule).__name__} follows the duality gap of one problem; shifts "
+                "would change it from layer to layer, leave out shift_seed"
+            )
 
     def _draw_shifts(self) -> Iterator[tuple[int, ...]] | None:
         """Return the shifts of all layers, None if there are none."""
@@ -251,18 +318,18 @@ class FIRENET(nn.Module):
 
     def _restart(self, problem: SquareRootLasso, y: Tensor, state: State) -> State:
         """Return the state in which the next block begins."""
-        return state if self.schedule.keeps_dual else start(problem, y, state.x)
+        return state if self._fixed_schedule().keeps_dual else start(problem, y, state.x)
 
     def _enforce_data(self, encoding: LinearOperator, y: Tensor, x: Tensor) -> Tensor:
         """Return x after the schedule's data-consistency step."""
-        length = self.schedule.data_consistency
+        length = self._fixed_schedule().data_consistency
         if length == 0:
             return x
         residual = encoding(x) - y
         return x - length / encoding.norm_bound**2 * encoding.adjoint(residual)
 
     def _steps(self, problem: SquareRootLasso) -> tuple[tuple[Steps, ...], ...]:
-        return self.schedule.blocks(problem.norm_bound)
+        return self._fixed_schedule().blocks(problem.norm_bound)
 
     def _prepare(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None

@@ -2,6 +2,7 @@
 
 "network": undecimated Haar in analysis form, weights in proportion to the norms of the wavelets,
 ``NetworkSchedule``; an orthogonal wavelet in its place has its grid shifted from layer to layer.
+"adaptive": the same problem, solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
@@ -10,12 +11,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.levels import level_weights
+from firenet_mri.firenet.adaptive import AdaptiveSchedule
+from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
 from firenet_mri.operators.base import Shape
@@ -23,11 +26,10 @@ from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 
-Preset = Literal["network", "paper"]
+Preset = Literal["network", "paper", "adaptive"]
 
-# The paper's experiments: lam, and local sparsities of its 256 x 256 phantom in 7 Haar levels.
+# The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
-_PAPER_SPARSITIES = (15, 44, 82, 141, 232, 358, 440)
 
 # Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
 _NOISE_FACTOR = 1.1
@@ -42,6 +44,7 @@ def make_network(
     sparsifier: str | None = None,
     levels: int | None = None,
     layers: int | None = None,
+    relative_gap: float | None = None,
 ) -> FIRENET:
     """Return the network of a preset for a number of coils and an image size.
 
@@ -50,7 +53,7 @@ def make_network(
     coils, spatial_shape
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
     preset
-        "network" or "paper".
+        "network", "paper" or "adaptive".
     lam
         Weight of the sparsity; "auto" is :func:`automatic_lam`, or the published value for the
         paper preset.
@@ -59,7 +62,10 @@ def make_network(
     levels
         Wavelet levels; None is a number that suits the size.
     layers
-        Number of layers; None is 30, or 25 for the paper preset.
+        Number of layers; None is 30, or 25 for the paper preset. For the adaptive preset the
+        largest number; None is 2000.
+    relative_gap
+        Adaptive preset: certified (F(x) - min F) / F(x) at which to stop; None is 1e-3.
 
     Raises
     ------
@@ -68,6 +74,10 @@ def make_network(
     """
     if preset not in get_args(Preset):
         raise UsageError(f"Unknown preset {preset!r}; use one of {', '.join(get_args(Preset))}")
+    if relative_gap is not None and preset != "adaptive":
+        raise UsageError(
+            f"A relative gap of {relative_gap} was asked for; only the adaptive preset stops on one"
+        )
     if preset == "paper":
         return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
     operator = make_sparsifier(sparsifier or UNDECIMATED_HAAR, spatial_shape, levels)
@@ -76,6 +86,8 @@ def make_network(
         weights = operator.band_norms / operator.band_norms.max()
     if lam == "auto":
         lam = automatic_lam(coils, operator)
+    if preset == "adaptive":
+        return FIRENET(operator, lam, weights, _adaptive_schedule(layers, relative_gap))
     schedule = NetworkSchedule() if layers is None else NetworkSchedule(layers=layers)
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
@@ -95,6 +107,15 @@ def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet)
     return _NOISE_FACTOR * norms / math.sqrt(coils * math.prod(sparsifier.domain_shape))
 
 
+def _adaptive_schedule(layers: int | None, relative_gap: float | None) -> AdaptiveSchedule:
+    default = AdaptiveSchedule()
+    return replace(
+        default,
+        relative_gap=default.relative_gap if relative_gap is None else relative_gap,
+        max_layers=default.max_layers if layers is None else layers,
+    )
+
+
 def _paper_network(
     spatial_shape: Shape,
     lam: float | Literal["auto"],
@@ -112,7 +133,7 @@ def _paper_network(
             )
         schedule = PaperSchedule(restarts=restarts)
     if levels is None:
-        levels = max(1, min(len(_PAPER_SPARSITIES), int(math.log2(min(spatial_shape))) - 1))
+        levels = max(1, min(len(PAPER_SPARSITIES), int(math.log2(min(spatial_shape))) - 1))
     operator = make_sparsifier(sparsifier or "haar", spatial_shape, levels)
     weights = _paper_weights(levels, operator.band_levels)
     return FIRENET(operator, _PAPER_LAM if lam == "auto" else lam, weights, schedule)
@@ -120,6 +141,6 @@ def _paper_network(
 
 def _paper_weights(levels: int, band_levels: Tensor) -> Tensor:
     """Return the paper's level weights, matched at the finest level; averages join the coarsest."""
-    finest = _PAPER_SPARSITIES[-min(levels, len(_PAPER_SPARSITIES)) :]
+    finest = PAPER_SPARSITIES[-min(levels, len(PAPER_SPARSITIES)) :]
     padded = finest[:1] * (levels - len(finest)) + finest
     return level_weights(padded, (band_levels - 1).clamp(min=0))

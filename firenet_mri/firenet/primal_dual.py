@@ -34,11 +34,11 @@ class State(NamedTuple):
 
 
 class TrackedState(NamedTuple):
-    """A state with the operators' products: data A x, gradient A^H v + W^H q, coefficients W x.
+    """A state with what the operators make of it: A x, A^H v, and W x, W^H q (analysis form).
 
     A step from it costs no more operator calls than one from the bare state, and objective and dual
-    bound of what it returns cost no call of A. q and ``coefficients`` are None in the synthesis
-    form.
+    bound of what it returns cost no call of A. q, ``coefficients`` and ``synthesised`` are None in
+    the synthesis form.
     """
 
     x: Tensor
@@ -47,6 +47,7 @@ class TrackedState(NamedTuple):
     data: Tensor
     gradient: Tensor
     coefficients: Tensor | None
+    synthesised: Tensor | None
 
     @property
     def bare(self) -> State:
@@ -68,7 +69,9 @@ def start_tracked(problem: Problem, y: Tensor, x: Tensor) -> TrackedState:
     coefficients = None if problem.is_synthesis else problem.analyse(x)
     q = None if coefficients is None else torch.zeros_like(coefficients)
     data = problem.encoding(x)
-    return TrackedState(x, torch.zeros_like(y), q, data, torch.zeros_like(x), coefficients)
+    zero = torch.zeros_like(x)
+    synthesised = None if q is None else zero
+    return TrackedState(x, torch.zeros_like(y), q, data, zero, coefficients, synthesised)
 
 
 def step(problem: Problem, y: Tensor, state: AnyState, tau: Tensor, sigma: Tensor) -> AnyState:
@@ -107,19 +110,20 @@ def _tracked_step(
 ) -> TrackedState:
     """Return the same step; the operators are applied to what it returns."""
     tau, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
-    x = state.x - tau * state.gradient
-    if state.q is None:
-        x = problem.prox(x, tau)
+    if state.synthesised is None:
+        x = problem.prox(state.x - tau * state.gradient, tau)
+    else:
+        x = state.x - tau * (state.gradient + state.synthesised)
     data = problem.encoding(x)
     v = problem.data_prox(state.v + sigma_v * (2 * data - state.data - y), sigma_v)
     gradient = problem.encoding.adjoint(v)
     if state.q is None or state.coefficients is None:
-        return TrackedState(x, v, None, data, gradient, None)
+        return TrackedState(x, v, None, data, gradient, None, None)
     coefficients = problem.analyse(x)
     sigma_q = _expand(sigma, problem.coefficient_axes)
     ahead = 2 * coefficients - state.coefficients
     q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
-    return TrackedState(x, v, q, data, gradient + problem.synthesise(q), coefficients)
+    return TrackedState(x, v, q, data, gradient, coefficients, problem.synthesise(q))
 
 
 def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:

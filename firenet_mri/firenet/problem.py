@@ -1,8 +1,8 @@
 """The problems that the method solves: weighted l1 minimisation under three data terms [1].
 
-    P1  min ||W x||_{1,w}  subject to  ||A x - y|| <= eta     quadratically constrained basis pursuit
-    P2  min lam ||W x||_{1,w} + ||A x - y||^2                 LASSO
-    P3  min lam ||W x||_{1,w} + ||A x - y||                   square-root LASSO
+    P1  min ||W x||_{1,w}  subject to  ||A x - y|| <= eta   quadratically constrained basis pursuit
+    P2  min lam ||W x||_{1,w} + ||A x - y||^2               LASSO
+    P3  min lam ||W x||_{1,w} + ||A x - y||                 square-root LASSO
 
 with ||c||_{1,w} = sum_i w_i |c_i|: F(x) = lam ||W x||_{1,w} + f(A x - y), lam = 1 in P1.
 
@@ -38,6 +38,9 @@ from firenet_mri.prox import item_norm, project_modulus, project_unit_ball, shri
 
 # Conjugate gradient steps that may look for a feasible image of P1.
 _RESTORE_STEPS = 300
+
+# How near to 1 the norm of a projected dual is, whatever the precision.
+_ON_SPHERE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,16 @@ class Problem(ABC):
     @abstractmethod
     def best_scaled(self, slope: Tensor, norm: Tensor, limit: Tensor) -> Tensor:
         """Return the largest D(s v) over 0 <= s <= limit, for -Re <v, y> and ||v||, (*batch)."""
+
+    @abstractmethod
+    def dual_curvature(self, distance: Tensor, norm: Tensor) -> Tensor:
+        """Return the strong convexity of f* on its domain near the dual, (*batch); 0 is none.
+
+        Parameters
+        ----------
+        distance, norm
+            ||A x - y|| and ||v||, (*batch), of neighbouring primal and dual points.
+        """
 
     @abstractmethod
     def _check_number(self) -> None:
@@ -206,13 +219,21 @@ class Problem(ABC):
     def tighten_dual(self, v: Tensor, q: Tensor, rounds: int) -> Tensor:
         """Return a q that gives a better :meth:`dual_value` with v: nearer to feasible.
 
-        Analysis form only. A round is the repair of the equality and the projection on
-        |q_i| <= lam w_i; it costs one application of W and of W^H, none of A. Whatever comes out,
-        ``dual_value`` makes it feasible, so single precision does.
+        Analysis form only. A round is the projection on |q_i| <= lam w_i and the repair of the
+        equality, with Nesterov's momentum; it costs one application of W and of W^H, none of A.
+        Whatever comes out, ``dual_value`` makes it feasible, so single precision does.
         """
-        image = self.encoding.adjoint(v)
+        return self.tighten_dual_of(self.encoding.adjoint(v), q, rounds)
+
+    def tighten_dual_of(self, image: Tensor, q: Tensor, rounds: int) -> Tensor:
+        """Return what :meth:`tighten_dual` returns, for image = A^H v, without applying A."""
+        q = self._repair(image, q)
+        ahead, momentum = q, 1.0
         for _ in range(rounds):
-            q = self.project_coefficient_dual(self._repair(image, q))
+            previous, q = q, self._repair(image, self.project_coefficient_dual(ahead))
+            following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            ahead = q + (momentum - 1) / following * (q - previous)
+            momentum = following
         return q
 
     def _repair(self, image: Tensor, q: Tensor) -> Tensor:
@@ -281,6 +302,10 @@ class SquareRootLasso(Problem):
         tiny = torch.finfo(norm.dtype).tiny
         return (slope * torch.minimum(limit, 1 / norm.clamp(min=tiny))).clamp(min=0)
 
+    def dual_curvature(self, distance: Tensor, norm: Tensor) -> Tensor:
+        """Return ||A x - y|| on the unit sphere, 0 inside."""
+        return torch.where(norm > 1 - _ON_SPHERE, distance, torch.zeros_like(distance))
+
     def _check_number(self) -> None:
         _check_lam(self.lam)
 
@@ -321,6 +346,10 @@ class Lasso(Problem):
         vertex = (2 * slope / norm.clamp(min=tiny) / norm.clamp(min=tiny)).clamp(min=0)
         s = torch.minimum(vertex, limit)
         return (s * slope - (s * norm) ** 2 / 4).clamp(min=0)
+
+    def dual_curvature(self, distance: Tensor, norm: Tensor) -> Tensor:
+        """Return 1/2."""
+        return torch.full_like(distance, 0.5)
 
     def _check_number(self) -> None:
         _check_lam(self.lam)
@@ -365,6 +394,10 @@ class QuadraticallyConstrainedBasisPursuit(Problem):
         slope = slope - self.eta * norm
         # Not a product with clamp: 0 times an infinite limit.
         return torch.where(slope > 0, slope * limit, torch.zeros_like(slope))
+
+    def dual_curvature(self, distance: Tensor, norm: Tensor) -> Tensor:
+        """Return eta / ||v||, across the direction of v."""
+        return self.eta / norm.clamp(min=torch.finfo(norm.dtype).tiny)
 
     def restore(self, x: Tensor, y: Tensor) -> Tensor:
         """Return a feasible image near x, (*batch, *domain_shape).

@@ -72,7 +72,7 @@ class Settings:
     size: int = 128
     rate: float = 0.12
     images: int = 3000
-    epochs: int = 5
+    epochs: int = 3
     features: int = 16
     test_images: int = 20
     attacked_images: int = 3
@@ -222,10 +222,11 @@ def train(
     Raises
     ------
     UsageError
-        If a size is out of its range.
+        If a size is out of its range, or the images too small for the letters.
     FileError
         If the weights file is of other settings and may not be replaced, or cannot be written.
     """
+    _details(settings)  # an error should come before the long work
     return train_unets(
         ellipses(settings.size, settings.images, 3 * settings.seed),
         encoding_operator(settings),
@@ -270,8 +271,7 @@ def tradeoff(
         # The scale eps_0 = ||y|| depends on the data: docs/theory.md, section 3.3.
         bounds[name] = None if bound is None else math.sqrt(2) * bound
     test = ellipses(settings.size, settings.test_images, 3 * settings.seed + 1)
-    candidates = ellipses(settings.size, 60 * settings.detail_images, 3 * settings.seed + 2)
-    details = find_details(candidates, settings.detail_images)
+    details = _details(settings)
     attacked, detail = test[: settings.attacked_images], details[0]
     rows = []
     pictures = {"true": Pictures(test[0], test[0], detail.enlarge(detail.image))}
@@ -364,6 +364,11 @@ DIFFERENCES = (
     "images instead of 5000 images, about 100 epochs and learning rate 2e-4; the U-Net adds its "
     "output to the zero-filled image; the attack bounds the perturbation instead of penalising it"
 )
+
+
+def _details(settings: Settings) -> list[Detail]:
+    candidates = ellipses(settings.size, 60 * settings.detail_images, 3 * settings.seed + 2)
+    return find_details(candidates, settings.detail_images)
 
 
 def _attacks(

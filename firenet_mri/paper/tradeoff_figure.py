@@ -26,10 +26,15 @@ def tradeoff_figure(result: Tradeoff) -> Figure:
     _draw_detail(detail, result.rows, colours)
     axes = bottom.subplots(3, len(names))
     largest = result.rows[0].attacks[-1].relative_size
-    titles = ("noiseless data", f"worst {largest:.0%} of noise found", "letters T1, enlarged")
+    titles = ("noiseless data", f"worst perturbation, {largest:.0%}", "unseen letters T1, enlarged")
+    # The letters are faint: their row is shown in the range of the true picture.
+    true = result.pictures[names[0]].detail
+    ranges = ((0.0, 1.0), (0.0, 1.0), (float(true.min()), float(true.max())))
     for column, name in enumerate(names):
-        for axis, image in zip(axes[:, column], result.pictures[name], strict=True):
-            axis.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1)
+        for axis, image, (low, high) in zip(
+            axes[:, column], result.pictures[name], ranges, strict=True
+        ):
+            axis.imshow(image.numpy(), cmap="gray", vmin=low, vmax=high)
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0, column].set_title(name, fontsize=10)
@@ -63,7 +68,7 @@ def _draw_stability(axes: Axes, rows: Sequence[TradeoffRow], colours: Mapping[st
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("size of the perturbation (% of ||y||)")
-    axes.set_ylabel("amplification: worst found (solid), random (dotted)")
+    axes.set_ylabel("amplification, worst found (dotted: random)")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,10 +50,12 @@ class UNet(nn.Module):
                 "multiple of 16"
             )
         stages = (features, features, 2 * features, 4 * features, 8 * features, features)
+        network = BasicUNet(2, 2, 1, features=stages, norm="batch")
+        # Training begins at zero filling.
+        nn.init.zeros_(network.final_conv.weight)
+        nn.init.zeros_(network.final_conv.bias)
         # Memory with channels last: a third faster on CPUs.
-        self.network: nn.Module = BasicUNet(2, 2, 1, features=stages, norm="batch").to(
-            memory_format=torch.channels_last  # type: ignore[call-overload]
-        )
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.encoding = encoding
 
     def forward(self, y: Tensor) -> Tensor:
@@ -247,7 +248,8 @@ def _load(weights: Path, digest: str, *, overwrite: bool) -> dict[str, Any]:
     try:
         content = torch.load(weights, weights_only=True)
         found, networks = content["digest"], content["networks"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+    # Damaged and foreign files make the unpickler fail in a dozen ways.
+    except Exception:
         if overwrite:
             return {}
         raise FileError(

@@ -91,7 +91,7 @@ def test_training_lowers_the_loss_of_every_network() -> None:
     x = torch.randn(3, 300, 9, generator=generator, dtype=torch.float64)
     x *= torch.rand(3, 300, 9, generator=generator) < 0.2
     y = x @ matrices.mT
-    recipe = Recipe(layers=4, steps=300, batch=50, learning_rates=(1e-2, 1e-12), checks=6)
+    recipe = Recipe(layers=4, steps=300, batch=50, learning_rates=(1e-12, 1e-2), checks=6)
     training = train(
         matrices, (y[:, :200], x[:, :200]), (y[:, 200:], x[:, 200:]), recipe=recipe, seed=0
     )
@@ -142,6 +142,10 @@ def small():
 def test_lista_is_right_for_the_problem_it_learned_and_wrong_for_the_other(small) -> None:
     (row,) = small[0].rows
     assert row.lista_validation_error < 1e-3
+    output = firenet_solution(barrier_problem(3, 10, 2))
+    for j in (1, 2):
+        distance = float((output - barrier_problem(3, 10, j).minimiser).norm())
+        assert getattr(row, f"firenet_true_{j}") == pytest.approx(distance, rel=1e-12)
     assert row.lista_true_2 < 1e-5
     assert row.lista_true_1 == pytest.approx(0.003, rel=1e-2)
     # Trained on both it is half-way, like FIRENET.

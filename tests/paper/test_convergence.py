@@ -10,6 +10,8 @@ import sys
 import cvxpy
 import numpy as np
 import pytest
+import sigpy
+import sigpy.mri
 import torch
 
 import firenet_mri.cli.paper.convergence  # noqa: F401
@@ -52,16 +54,16 @@ def solve(problem: Problem) -> tuple[float, np.ndarray]:
 
 
 def test_optimum_is_that_of_a_convex_solver(small) -> None:
-    image, best = optimum(small)
+    image, best = optimum(small, relative_gap=1e-7)
     value, minimiser = solve(small)
     assert best.objective == pytest.approx(value, rel=1e-6)
     assert best.objective >= value * (1 - 1e-7)
     assert best.objective - best.gap <= value * (1 + 1e-7)
-    assert best.gap < 1e-5 * value
-    assert np.linalg.norm(image.numpy() - minimiser) < 1e-4
+    assert best.gap <= 1e-7 * value * (1 + 1e-6)
+    assert np.linalg.norm(image.numpy() - minimiser) < 3e-3
     truth = small.truth.numpy()
     error = np.linalg.norm(minimiser - truth) / np.linalg.norm(truth)
-    assert best.error == pytest.approx(error, rel=1e-3)
+    assert best.error == pytest.approx(error, rel=3e-3)
 
 
 def test_gaps_fall_as_the_theorem_promises_where_p_suffices(small) -> None:
@@ -92,12 +94,12 @@ def test_curves_are_those_of_the_networks_iterates(small) -> None:
 
 def test_few_inner_iterations_end_on_a_plateau_that_p_sets() -> None:
     problem = simulated_problem("phantom", shepp_logan(32), "fourier", rate=0.4)
-    few, many = convergence(problem, (5, 20), iterations=100, layers=3000)
+    few, many = convergence(problem, (5, 20), iterations=100)
     assert few.falls[0] < math.exp(-1)
     assert few.gap[-1] == pytest.approx(few.gap[70], rel=0.05)
     assert few.gap[-1] > 100 * few.eps[-1]
     assert many.gap[-1] < few.gap[-1] / 2
-    assert few.optimum.gap < 0.01 * few.optimum.objective
+    assert few.optimum.gap <= 1e-5 * few.optimum.objective
 
 
 @pytest.mark.parametrize("transform", ["fourier", "walsh"])
@@ -155,8 +157,8 @@ def run(monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
 
 def test_command_writes_figure_and_tables(tmp_path, monkeypatch, capsys) -> None:
     np.save(tmp_path / "head.npy", np.random.default_rng(0).random((20, 15)))
-    options = f"--size 16 --iterations 10 --inner 3 --inner 5 --image {tmp_path / 'head.npy'}"
-    run(monkeypatch, f"-o {tmp_path / 'out'} {options}")
+    options = "--size 16 --rate .5 --lam .01 --iterations 10 --inner 3 --inner 5"
+    run(monkeypatch, f"-o {tmp_path / 'out'} --image {tmp_path / 'head.npy'} {options}")
     assert (tmp_path / "out/convergence.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "out/convergence.csv").open() as table:
         rows = list(csv.DictReader(table))
@@ -174,6 +176,21 @@ def test_command_writes_figure_and_tables(tmp_path, monkeypatch, capsys) -> None
     said = capsys.readouterr().out
     assert "proven to within" in said
     assert "convergence.png" in said
+
+
+def test_command_takes_a_scan_and_says_whether_it_is_simulated(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    maps, image = sigpy.mri.birdcage_maps((4, 32, 32)), sigpy.shepp_logan((32, 32))
+    kspace = sigpy.fft(maps * image, axes=(-2, -1)).astype(np.complex64)
+    np.save(tmp_path / "scan.npy", kspace)
+    options = "--lam .01 --iterations 5 --inner 5"
+    run(monkeypatch, f"-o {tmp_path} --scan {tmp_path / 'scan.npy'} {options}")
+    report = json.loads((tmp_path / "convergence.json").read_text())
+    assert report["settings"]["simulated"] is False
+    assert {row["problem"] for row in report["rows"]} == {"scan.npy"}
+    assert [row["relative_error"] for row in report["rows"]] == [None] * 5
+    assert "error of the minimiser" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The trade-off: the attack beside an SVD, training that can be continued, letters, and the table."""
+"""The trade-off: the attack beside an SVD, continued training, letters, and the table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from firenet_mri.paper.tradeoff_figure import tradeoff_figure
 from firenet_mri.paper.unet import UNetRecipe, random_noise, train_unets
 
 TINY = Settings(
-    size=48,
+    size=64,
     rate=0.3,
     images=20,
     epochs=2,
@@ -82,7 +82,7 @@ def test_attack_finds_the_largest_singular_value_of_a_linear_map() -> None:
 def test_attack_changes_firenet_more_than_random_noise_of_the_same_size() -> None:
     settings = replace(TINY, size=32)
     encoding = encoding_operator(settings)
-    y = encoding(ellipses(32, 2, 5).to(torch.complex64))
+    y = encoding(ellipses(32, 1, 5).to(torch.complex64))
     radius = 0.02 * torch.linalg.vector_norm(y, dim=(1, 2))
     mask = encoding.kspace_factor != 0
     for net in firenets(settings).values():
@@ -90,7 +90,7 @@ def test_attack_changes_firenet_more_than_random_noise_of_the_same_size() -> Non
         def reconstruct(data, net=net):
             return net(data, encoding)
 
-        found = worst_perturbation(reconstruct, y, mask, radius, steps=8, restarts=2, seed=0)
+        found = worst_perturbation(reconstruct, y, mask, radius, steps=30, restarts=2, seed=0)
         noise = torch.randn(10, *y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(9))
         noise = noise * mask
         noise *= (radius / torch.linalg.vector_norm(noise, dim=(2, 3)))[..., None, None]
@@ -116,6 +116,29 @@ def test_attack_goes_on_from_a_given_start() -> None:
     assert float(again.random_change) < float(again.change)
 
 
+def test_attack_starts_on_the_samples() -> None:
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[2, 1:4] = True
+    y = torch.zeros(1, 4, 5, dtype=torch.complex64)
+    found = worst_perturbation(
+        lambda data: data, y, mask, torch.ones(1), steps=0, restarts=2, seed=0
+    )
+    assert torch.equal(found.e[0] != 0, mask)
+
+
+def test_attack_may_end_inside_the_ball() -> None:
+    """The change falls again beyond ||e|| = 1: the worst perturbation is smaller than allowed."""
+
+    def peaked(data: torch.Tensor) -> torch.Tensor:
+        size = torch.linalg.vector_norm(data, dim=(1, 2), keepdim=True)
+        return data * torch.exp((1 - size**2) / 2)
+
+    y, mask = torch.zeros(1, 4, 5, dtype=torch.complex64), torch.ones(4, 5, dtype=torch.bool)
+    found = worst_perturbation(peaked, y, mask, torch.full((1,), 1.5), steps=60, restarts=2, seed=0)
+    assert float(found.change) > 0.95
+    assert float(torch.linalg.vector_norm(found.e)) < 1.4
+
+
 def test_training_lowers_the_loss_and_beats_zero_filling(encoding, tmp_path) -> None:
     images = ellipses(32, 200, 0)
     recipe = UNetRecipe(epochs=5, features=4, noise={"clean": 0.0}, seed=0)
@@ -139,7 +162,7 @@ def test_stopped_training_goes_on_to_the_same_weights(encoding, tmp_path) -> Non
 
     def stop(step: int, steps: int) -> None:
         assert steps == 24
-        if step == 14:
+        if step == 6:
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -148,14 +171,18 @@ def test_stopped_training_goes_on_to_the_same_weights(encoding, tmp_path) -> Non
     parts = train_unets(
         images, encoding, RECIPE, tmp_path / "parts.pt", on_step=lambda step, _: seen.append(step)
     )
-    # The epoch that was interrupted is done again, the three before are not.
-    assert seen == list(range(13, 25))
+    # The epoch that was interrupted is done again, the one before is not.
+    assert seen == list(range(5, 25))
     y = encoding(ellipses(32, 3, 1).to(torch.complex64))
     with torch.no_grad():
         for name in RECIPE.noise:
             assert parts[name].curve == whole[name].curve
             assert torch.equal(parts[name].network(y), whole[name].network(y))
         assert not torch.equal(whole["clean"].network(y), whole["noisy"].network(y))
+    # The rate of the last of twelve steps, on half a cosine.
+    stored = torch.load(tmp_path / "whole.pt", weights_only=True)["networks"]["clean"]
+    (group,) = stored["optimizer"]["param_groups"]
+    assert group["lr"] == pytest.approx(3e-3 * (1 + np.cos(np.pi * 11 / 12)) / 2)
 
 
 def test_trained_weights_are_used_again_and_not_for_other_settings(encoding, tmp_path) -> None:
@@ -194,6 +221,21 @@ def test_foreign_weights_files_are_refused_in_one_sentence(encoding, tmp_path, c
         train_unets(ellipses(32, 20, 0), encoding, RECIPE, weights)
 
 
+def test_every_epoch_has_an_order_of_its_own(encoding, tmp_path, monkeypatch) -> None:
+    orders = []
+    randperm = torch.randperm
+
+    def record(*arguments, **options):
+        orders.append(tuple(randperm(*arguments, **options).tolist()))
+        return torch.tensor(orders[-1])
+
+    monkeypatch.setattr(torch, "randperm", record)
+    train_unets(ellipses(32, 20, 0), encoding, RECIPE, tmp_path / "w.pt")
+    assert len(orders) == 6
+    assert len(set(orders)) == 3
+    assert all(sorted(order) == list(range(20)) for order in orders)
+
+
 def test_training_leaves_the_global_random_state_alone(encoding, tmp_path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -212,17 +254,31 @@ def test_noise_has_the_published_size_and_lies_on_the_samples(encoding) -> None:
 
 
 def test_letters_lie_in_uniform_places_and_their_contrast_is_measured() -> None:
-    details = find_details(ellipses(64, 200, 2), 5)
+    details = find_details(ellipses(64, 400, 2), 12)
+    assert {detail.contrast > 0 for detail in details} == {True, False}
     for detail in details:
         assert detail.without[detail.box].unique().numel() == 1
+        (level,) = detail.without[detail.box].unique().tolist()
+        assert 0.15 < level < 0.85
+        assert (detail.contrast > 0) == (level < 0.5)
         change = (detail.image - detail.without).numpy()
-        assert np.count_nonzero(change) == 4 * 21
+        assert np.count_nonzero(change) == 4 * 15
         np.testing.assert_allclose(np.abs(change[change != 0]), 30 / 255, rtol=1e-5)
         assert 0 <= detail.image.min() <= detail.image.max() <= 1
         assert detail.measure(detail.image) == pytest.approx(1, rel=1e-4)
         assert detail.measure(detail.without) == pytest.approx(0, abs=1e-6)
         half = detail.without + 0.5 * (detail.image - detail.without)
         assert detail.measure(half) == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("level", "fits"), [(0.0, False), (0.3, True), (0.9, False)])
+def test_letters_avoid_the_dark_and_the_saturated(level, fits) -> None:
+    images = torch.full((1, 32, 32), level)
+    if fits:
+        assert len(find_details(images, 1)) == 1
+    else:
+        with pytest.raises(UsageError, match="0 of 1 images"):
+            find_details(images, 1)
 
 
 def test_images_without_room_for_letters_are_refused() -> None:
@@ -232,9 +288,14 @@ def test_images_without_room_for_letters_are_refused() -> None:
         find_details(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)), 1)
 
 
-def test_sizes_that_cannot_be_halved_four_times_are_refused(tmp_path) -> None:
-    with pytest.raises(UsageError, match="multiple of 16"):
-        train(replace(TINY, size=40), tmp_path / "w.pt")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"size": 72}, "multiple of 16"), ({"size": 32}, "room"), ({"images": 3}, "3 training")],
+)
+def test_settings_that_cannot_work_are_refused_before_training(changes, said, tmp_path) -> None:
+    with pytest.raises(UsageError, match=said):
+        train(replace(TINY, **changes), tmp_path / "w.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -254,14 +315,32 @@ def test_table_has_every_method_and_attacks_beat_random_noise(tiny) -> None:
                 assert attack.amplification <= row.lipschitz_bound * (1 + 1e-5)
     # Zero filling is an isometry on the samples.
     assert rows["zero filling"].attacks[1].amplification == pytest.approx(1, rel=1e-5)
+    assert rows["zero filling"].attacks[1].psnr_loss_db > 0
+    assert rows[DEFAULT_FIRENET].attacks[1].psnr_loss_db > 1
     assert rows[UNET].lipschitz_bound is None
     assert rows[UNET].attacks[0].amplification > 1.05 * rows[UNET].attacks[0].random_amplification
     # n = p = 5: the tabulated bound 4.270 times sqrt(tau sigma) = 0.6, times sqrt(2).
     assert rows[PAPER_FIRENET].lipschitz_bound == pytest.approx(2**0.5 * 0.6 * 4.27, rel=1e-3)
 
 
+def test_larger_attacks_start_from_the_smaller_ones(tiny, monkeypatch) -> None:
+    starts, ends = [], []
+
+    def record(*arguments, start=None, **options):
+        found = worst_perturbation(*arguments, start=start, **options)
+        starts.append(start)
+        ends.append(found.e)
+        return found
+
+    monkeypatch.setattr("firenet_mri.paper.tradeoff.worst_perturbation", record)
+    tradeoff(replace(TINY, attack_steps=1), tiny[1])
+    assert len(starts) == 5 * 2
+    assert all(start is None for start in starts[::2])
+    assert all(a is b for a, b in zip(starts[1::2], ends[::2], strict=True))
+
+
 def test_accuracy_is_that_of_the_test_images_by_scikit_image(tiny) -> None:
-    images = ellipses(48, 3, 1)
+    images = ellipses(64, 3, 1)
     encoding = encoding_operator(TINY)
     y = encoding(images.to(torch.complex64))
     with torch.no_grad():
@@ -303,7 +382,8 @@ def test_figure_shows_every_method(tiny) -> None:
 def test_command_writes_everything_and_uses_the_weights_again(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    arguments = ["--quick", "--size", "48", "--images", "20", "--epochs", "1"]
+    arguments = ["--quick", "--images", "20", "--epochs", "1"]
+    monkeypatch.setattr(Settings, "quick", lambda seed: replace(TINY, attack_steps=1, seed=seed))
     monkeypatch.setattr(
         sys, "argv", ["firenet", "paper", "tradeoff", "-o", str(tmp_path), *arguments]
     )
@@ -316,10 +396,10 @@ def test_command_writes_everything_and_uses_the_weights_again(
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"tradeoff{end}" for end in (".png", ".csv", ".json", "_unet.pt")}
     report = json.loads((tmp_path / "tradeoff.json").read_text())
-    assert report["settings"]["size"] == 48
+    assert report["settings"]["size"] == 64
     assert report["settings"]["simulated"] is True
     assert len(report["rows"]) == 5
-    assert report["rows"][1]["amplification_0.5_percent"] > 0
+    assert report["rows"][1]["amplification_5_percent"] > 0
     # Other settings: refused, since report and weights are there.
     with pytest.raises(SystemExit) as raised:
         main()

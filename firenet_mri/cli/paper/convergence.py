@@ -14,6 +14,7 @@ from rich.table import Table
 from firenet_mri.cli.app import paper_app
 from firenet_mri.cli.scans import first_slice
 from firenet_mri.errors import UsageError
+from firenet_mri.scan import RawScan
 
 if TYPE_CHECKING:
     from firenet_mri.paper.convergence import Curve, Problem
@@ -43,16 +44,20 @@ def paper_convergence(
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Show the network's exponential convergence, and the plateau that p sets."""
+    from firenet_mri.io import read
     from firenet_mri.paper.convergence import convergence, figure, optima
     from firenet_mri.report import report_files, write_report
 
     if scan is not None and image is not None:
         raise UsageError("--scan and --image given; give one of them")
     files = report_files(output, "convergence", overwrite=overwrite)
+    simulated = True
     if scan is None:
         problems = _simulated(image, size, rate=rate, noise=noise, lam=lam, seed=seed)
     else:
-        problems = [_measured(scan, lam)]
+        raw = read(scan)
+        simulated = raw.simulated
+        problems = [_measured(raw, lam)]
     numbers = tuple(dict.fromkeys(inner or (5, 8, 10)))
     curves: list[Curve] = []
     with _progress(len(problems) * (1 + len(numbers))) as bar:
@@ -63,7 +68,7 @@ def paper_convergence(
                 problem, numbers, iterations=iterations, on_curve=lambda: bar.advance(task)
             )
     simulation = {} if scan else {"rate": rate, "noise": noise, "seed": seed, "size": size}
-    settings = {"simulated": scan is None, "lam": lam, **simulation, "optimum": optima(curves)}
+    settings = {"simulated": simulated, "lam": lam, **simulation, "optimum": optima(curves)}
     title = f"λ = {lam:g}"
     if scan is None:
         title = f"Simulated: {rate:.0%} sampled, {noise:.0%} noise, {title}"
@@ -94,17 +99,17 @@ def _simulated(
     ]
 
 
-def _measured(scan: Path, lam: float) -> Problem:
+def _measured(raw: RawScan, lam: float) -> Problem:
     """Return the problem of a scan's first slice, with the paper preset."""
     from firenet_mri.firenet.presets import make_network
-    from firenet_mri.io import read
     from firenet_mri.paper.convergence import Problem
 
-    y, encoding = first_slice(read(scan))
+    y, encoding = first_slice(raw)
     coils, *shape = y.shape
     preset = make_network(coils, tuple(shape), preset="paper", lam=lam)
     weights = preset.problem(encoding).weights
-    return Problem(scan.name, encoding, preset.sparsifier, weights, lam, y)
+    name = f"{raw.name}, simulated" if raw.simulated else raw.name
+    return Problem(name, encoding, preset.sparsifier, weights, lam, y)
 
 
 def _progress(total: int) -> Progress:

@@ -28,7 +28,7 @@ def paper_tradeoff(
     ] = False,
     size: Annotated[int | None, typer.Option(help="Pixels along an axis; default 128.")] = None,
     images: Annotated[int | None, typer.Option(help="Training images; default 3000.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over them; default 5.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over them; default 3.")] = None,
     seed: Annotated[int, typer.Option(help="Of images, pattern, training and attacks.")] = 0,
     overwrite: Annotated[
         bool, typer.Option(help="Replace outputs that exist, and weights of other settings.")

@@ -1,0 +1,362 @@
+"""The solver that looks at the data: steps adapted to the certified duality gap, and a stop on it.
+
+Over-relaxed Chambolle-Pock iteration z <- z + rho (T z - z), rho in (0, 2), with tau = 1 / (om L)
+and sigma = om / L, z = (x, v, q). The certified gap of T z is the merit: with m_0 the merit and
+z_0 the state at the last restart, n layers ago, the iteration restarts from T z when
+
+    m <= 0.2 m_0,  or  m <= 0.8 m_0 and m has grown,  or  n >= 0.36 of all layers,
+
+and then balances the steps by the distances covered [1],
+
+    om <- sqrt(om ||v - v_0|| / ||x - x_0||),    at least 0.3 L / c.
+
+c is the strong convexity of f* at the dual: ||A x - y|| for the square-root LASSO while ||v|| = 1
+all along, so that the residual stays at the noise level; 0, no bound, where ||v|| < 1 and the
+solution fits the data exactly. Without this bound the steps of noisy problems are far too long.
+
+The gap costs no application of A, since A x and A^H v are kept (see
+:class:`~firenet_mri.firenet.primal_dual.TrackedState`). It is certified whatever the iteration
+does; a rate of convergence is not. The map from data to image need not be continuous, so there is
+no Lipschitz bound.
+
+Differs from [1] in: over-relaxation in place of averages, the bound by the residual, the merit.
+
+[1] Applegate et al., Practical large-scale linear programming using primal-dual hybrid gradient,
+    NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, TrackedState, start_tracked
+from firenet_mri.firenet.problem import Problem, QuadraticallyConstrainedBasisPursuit
+from firenet_mri.prox import item_norm
+
+_SUFFICIENT, _NECESSARY, _LONGEST = 0.2, 0.8, 0.36
+_DAMPING = 0.3
+
+# Rounds that tighten the dual of the analysis form: at every look, and where the gap is within
+# reach of the wanted one.
+_ROUNDS, _MORE_ROUNDS, _WITHIN_REACH = 4, 20, 4.0
+
+
+@dataclass(frozen=True)
+class AdaptiveSchedule:
+    """Steps that follow the data until a certified gap is reached.
+
+    Parameters
+    ----------
+    relative_gap
+        Stop where (F(x) - lower bound) / F(x) is at most this. Single precision reaches about 1e-5.
+    max_layers
+        Stop after so many layers in any case.
+    relaxation
+        rho, in (0, 2).
+    check_every
+        Layers between two looks at the gap.
+    eps0
+        Scale of the first steps; None is ||y|| of each item.
+
+    Raises
+    ------
+    UsageError
+        If a number lies outside its range.
+    """
+
+    relative_gap: float = 1e-3
+    max_layers: int = 2000
+    relaxation: float = 1.8
+    check_every: int = 4
+    eps0: float | None = None
+
+    def __post_init__(self) -> None:
+        check_open("relative_gap", self.relative_gap, 1.0)
+        check_open("relaxation", self.relaxation, 2.0)
+        if self.eps0 is not None:
+            check_open("eps0", self.eps0, math.inf)
+        for name in ("max_layers", "check_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; it must be a whole number of at least 1"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveResult:
+    """What a solver that stops by itself returns.
+
+    Parameters
+    ----------
+    state
+        Image and duals of each item, from the layer in which it was finished.
+    layers
+        Layers that were run, each one A and one A^H.
+    restarts
+        Of each item, (*batch) int64.
+    relative_gap
+        Certified (F(x) - lower bound) / F(x) of each item, (*batch).
+    converged
+        True where that is at most the one asked for, (*batch) bool.
+    """
+
+    state: State
+    layers: int
+    restarts: Tensor
+    relative_gap: Tensor
+    converged: Tensor
+
+
+class AdaptiveBlock(nn.Module):
+    """The solver as a module: one layer, run until every item has its gap.
+
+    Parameters
+    ----------
+    schedule
+        When to stop, and the relaxation.
+
+    Examples
+    --------
+    >>> from firenet_mri.firenet.problem import SquareRootLasso
+    >>> from firenet_mri.operators import MatrixOperator
+    >>> problem = SquareRootLasso(MatrixOperator(torch.eye(3), norm_bound=1.0), lam=0.1)
+    >>> y = torch.tensor([1.0, 0.0, 2.0])
+    >>> result = AdaptiveBlock(AdaptiveSchedule(1e-4))(problem, y, torch.zeros(3))
+    >>> bool(result.converged), bool((result.state.x - y).norm() < 1e-2)
+    (True, True)
+    """
+
+    def __init__(self, schedule: AdaptiveSchedule | None = None) -> None:
+        super().__init__()
+        self.schedule = AdaptiveSchedule() if schedule is None else schedule
+        self.layer = PrimalDualLayer()
+
+    def forward(self, problem: Problem, y: Tensor, x0: Tensor) -> AdaptiveResult:
+        """Return image, duals and certified gap of each item.
+
+        Parameters
+        ----------
+        problem, y
+            P2 or P3 and its data, (*batch, *codomain_shape).
+        x0
+            Start image, (*batch, *domain_shape).
+
+        Raises
+        ------
+        UsageError
+            For P1, whose iterates are not feasible, so that they have no finite gap.
+        """
+        for latest in self.iterates(problem, y, x0):
+            result = latest
+        return result
+
+    def iterates(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[AdaptiveResult]:
+        """Yield, at every look at the gap, what would be returned if the solver ended there."""
+        check_has_gap(problem)
+        inner = on_coefficients(problem)
+        wanted = self.schedule.relative_gap
+        point = start_tracked(inner, y, x0 if inner is problem else problem.analyse(x0))
+        best = certify_state(inner, y, point, wanted)
+        epoch = _first_epoch(inner, y, best, self.schedule.eps0)
+        for layer in range(1, self.schedule.max_layers + 1):
+            after = self.layer(inner, y, point, *epoch.steps(inner))
+            point = combine(point, combine(after, point, -1.0), self.schedule.relaxation)
+            if layer % self.schedule.check_every and layer < self.schedule.max_layers:
+                continue
+            look = certify_state(inner, y, after, wanted)
+            best = keep(inner, best.relative_gap <= wanted, best, look)
+            yield result_of(problem, best, wanted, layer, epoch.restarts)
+            if bool((best.relative_gap <= wanted).all()):
+                return
+            epoch, restarts = _next_epoch(inner, y, epoch, look, layer)
+            point = choose(inner, restarts, after, point)
+
+    def extra_repr(self) -> str:
+        """Return the schedule, for printing."""
+        return f"{self.schedule}"
+
+
+class Look(NamedTuple):
+    """A state, F(x) and a lower bound of F, (*batch), and the q that gives this bound."""
+
+    state: TrackedState
+    q: Tensor | None
+    objective: Tensor
+    bound: Tensor
+
+    @property
+    def relative_gap(self) -> Tensor:
+        """(F(x) - bound) / F(x), (*batch); 0 where F(x) is 0."""
+        gap = self.objective - self.bound
+        return torch.where(self.objective > 0, gap / self.objective, torch.zeros_like(gap))
+
+
+class _Epoch(NamedTuple):
+    """What is known since the last restart, each (*batch) but for the state.
+
+    omega; the state and the merit at the restart; the merit and the curvature of the last look; the
+    layer of the restart; the number of restarts.
+    """
+
+    omega: Tensor
+    anchor: TrackedState
+    merit: Tensor
+    last: Tensor
+    curvature: Tensor
+    begin: Tensor
+    restarts: Tensor
+
+    def steps(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Return tau = 1 / (om L) and sigma = om / L."""
+        return 1 / (self.omega * problem.norm_bound), self.omega / problem.norm_bound
+
+
+def _first_epoch(problem: Problem, y: Tensor, look: Look, eps0: float | None) -> _Epoch:
+    merit = look.relative_gap
+    scale = item_norm(y, problem.data_axes).reshape(merit.shape)
+    if eps0 is not None:
+        scale = torch.full_like(scale, eps0)
+    # An item without signal keeps its zero image; any positive scale does.
+    omega = problem.encoding.norm_bound / torch.where(scale > 0, scale, torch.ones_like(scale))
+    none = torch.zeros_like(merit, dtype=torch.int64)
+    unknown = torch.full_like(merit, math.inf)
+    return _Epoch(omega, look.state, merit, unknown, torch.zeros_like(merit), none, none)
+
+
+def _next_epoch(
+    problem: Problem, y: Tensor, epoch: _Epoch, look: Look, layer: int
+) -> tuple[_Epoch, Tensor]:
+    """Return what is known after a look at the gap, and which items restart, (*batch) bool."""
+    merit = look.relative_gap
+    restarts = (
+        (merit <= _SUFFICIENT * epoch.merit)
+        | ((merit <= _NECESSARY * epoch.merit) & (merit > epoch.last))
+        | (layer - epoch.begin >= _LONGEST * layer)
+    )
+    distance = item_norm(look.state.data - y, problem.data_axes).reshape(merit.shape)
+    length = item_norm(look.state.v, problem.data_axes).reshape(merit.shape)
+    curvature = problem.dual_curvature(distance, length)
+    lasting = torch.minimum(curvature, epoch.curvature)
+    omega = _balanced(problem, epoch, look.state, lasting)
+    following = _Epoch(
+        torch.where(restarts, omega, epoch.omega),
+        choose(problem, restarts, look.state, epoch.anchor),
+        torch.where(restarts, merit, epoch.merit),
+        torch.where(restarts, torch.full_like(merit, math.inf), merit),
+        curvature,
+        torch.where(restarts, torch.full_like(epoch.begin, layer), epoch.begin),
+        epoch.restarts + restarts,
+    )
+    return following, restarts
+
+
+def _balanced(problem: Problem, epoch: _Epoch, after: TrackedState, curvature: Tensor) -> Tensor:
+    """Return the new omega of each item."""
+    shape, anchor = curvature.shape, epoch.anchor
+    primal = item_norm(after.x - anchor.x, problem.image_axes).reshape(shape)
+    dual = item_norm(after.v - anchor.v, problem.data_axes).reshape(shape)
+    moved = (primal > 0) & (dual > 0)
+    omega = torch.where(moved, (epoch.omega * dual / primal).sqrt(), epoch.omega)
+    bound = _DAMPING * problem.norm_bound / curvature
+    return torch.where(curvature > 0, torch.maximum(omega, bound), omega)
+
+
+def check_has_gap(problem: Problem) -> None:
+    """Raise UsageError for P1, whose iterates are not feasible."""
+    if isinstance(problem, QuadraticallyConstrainedBasisPursuit):
+        raise UsageError(
+            "The iterates of basis pursuit violate its constraint, so that they have no duality "
+            "gap to follow; use a fixed schedule and restore(), or the square-root LASSO"
+        )
+
+
+def on_coefficients(problem: Problem) -> Problem:
+    """Return the problem of the coefficients c = W x for unitary W, A W^H in place of A."""
+    if problem.sparsifier is None or not problem.is_synthesis:
+        return problem
+    return replace(problem, encoding=problem.encoding @ problem.sparsifier.H, sparsifier=None)
+
+
+def result_of(
+    problem: Problem, look: Look, wanted: float, layers: int, restarts: Tensor
+) -> AdaptiveResult:
+    """Return a look as a result, its image in place of coefficients."""
+    state = State(look.state.x, look.state.v, look.q)
+    if problem.is_synthesis:
+        state = state._replace(x=problem.synthesise(state.x))
+    converged = look.relative_gap <= wanted
+    return AdaptiveResult(state, layers, restarts, look.relative_gap, converged)
+
+
+def certify_state(problem: Problem, y: Tensor, state: TrackedState, wanted: float) -> Look:
+    """Return objective and lower bound of a state; A is not applied.
+
+    In the analysis form the dual is tightened by a few rounds, and by more where that may bring the
+    relative gap to the one that is wanted.
+    """
+    if state.q is None or state.coefficients is None:
+        objective = problem.objective_of(state.x, state.data, y)
+        return Look(state, None, objective, problem.dual_value_of(state.v, -state.gradient, y))
+    q = problem.tighten_dual_of(state.gradient, state.q, _ROUNDS)
+    objective = problem.objective_of(state.coefficients, state.data, y)
+    look = Look(state, q, objective, problem.dual_value_of(state.v, q, y))
+    gap = look.relative_gap
+    if not bool(((gap > wanted) & (gap <= _WITHIN_REACH * wanted)).any()):
+        return look
+    q = problem.tighten_dual_of(state.gradient, state.q, _MORE_ROUNDS)
+    tighter = look._replace(q=q, bound=problem.dual_value_of(state.v, q, y))
+    return keep(problem, look.bound >= tighter.bound, look, tighter)
+
+
+def keep(problem: Problem, mask: Tensor, first: Look, second: Look) -> Look:
+    """Return the first look of the items where the mask, (*batch), is True, else the second."""
+    return Look(
+        choose(problem, mask, first.state, second.state),
+        _select(mask, first.q, second.q, problem.coefficient_axes),
+        torch.where(mask, first.objective, second.objective),
+        torch.where(mask, first.bound, second.bound),
+    )
+
+
+def choose(
+    problem: Problem, mask: Tensor, first: TrackedState, second: TrackedState
+) -> TrackedState:
+    """Return the first state of the items where the mask, (*batch), is True, else the second."""
+    image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
+    axes = (image, data, coefficients, data, image, coefficients, image)
+    pairs = zip(first, second, axes, strict=True)
+    return TrackedState(*(_select(mask, a, b, over) for a, b, over in pairs))  # type: ignore[arg-type]
+
+
+def _select(
+    mask: Tensor, first: Tensor | None, second: Tensor | None, axes: tuple[int, ...]
+) -> Tensor | None:
+    if first is None or second is None:
+        return None
+    return torch.where(over_axes(mask, axes), first, second)
+
+
+def combine(first: TrackedState, second: TrackedState, factor: float) -> TrackedState:
+    """Return first + factor second; what the operators make of a state is linear in it."""
+    fields = (
+        None if a is None or b is None else a + factor * b
+        for a, b in zip(first, second, strict=True)
+    )
+    return TrackedState(*fields)  # type: ignore[arg-type]
+
+
+def over_axes(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return values, (*batch), with axes of size 1 after them."""
+    return values.reshape(*values.shape, *[1] * len(axes))
+
+
+def check_open(name: str, value: float, end: float) -> None:
+    if not 0 < value < end:
+        raise UsageError(f"{name} is {value}; it must lie between 0 and {end:g}")
