@@ -46,7 +46,7 @@ class CartesianFourier(LinearOperator):
         super().__init__(spatial_shape, spatial_shape, 1.0)
         if mask is None:
             mask = torch.ones(spatial_shape, dtype=torch.bool)
-        _check_mask(mask, self.domain_shape)
+        check_mask(mask, self.domain_shape)
         self.is_unitary = self.is_parseval = bool(mask.all())
         image_factor, kspace_factor = _centring_factors(self.domain_shape)
         self.register_buffer("image_factor", image_factor.to(mask.device), persistent=False)
@@ -103,7 +103,8 @@ def _unit_phase(turns: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
 
 
-def _check_mask(mask: Tensor, spatial_shape: Shape) -> None:
+def check_mask(mask: Tensor, spatial_shape: Shape) -> None:
+    """Raise ShapeError unless the mask is boolean (or 0/1) and broadcasts to the spatial axes."""
     if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
         raise ShapeError("The sampling mask has values other than 0 and 1; give a bool mask")
     trailing = mask.shape[-len(spatial_shape) :]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
-from firenet_mri.operators.fourier import _check_mask
+from firenet_mri.operators.fourier import check_mask
 
 # Butterflies are joined to matrices of at most this size, which costs less than single ones.
 _FACTOR = 16
@@ -54,7 +54,7 @@ class WalshHadamard(LinearOperator):
                 )
         if mask is None:
             mask = torch.ones(self.domain_shape, dtype=torch.bool)
-        _check_mask(mask, self.domain_shape)
+        check_mask(mask, self.domain_shape)
         self.is_unitary = self.is_parseval = bool(mask.all())
         self.register_buffer("mask", mask.bool(), persistent=False)
         for size in sorted(set(self.domain_shape)):
