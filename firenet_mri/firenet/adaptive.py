@@ -8,18 +8,20 @@ z_0 the state at the last restart, n layers ago, the iteration restarts from T z
 
 and then balances the steps by the distances covered [1],
 
-    om <- sqrt(om ||v - v_0|| / ||x - x_0||),    at least 0.3 L / c.
+    om <- sqrt(om ||v - v_0|| / ||x - x_0||),    at least 0.3 L / c,
 
-c is the strong convexity of f* at the dual: ||A x - y|| for the square-root LASSO while ||v|| = 1
-all along, so that the residual stays at the noise level; 0, no bound, where ||v|| < 1 and the
-solution fits the data exactly. Without this bound the steps of noisy problems are far too long.
+from om = 2 ||A|| / ||y||. c is the strong convexity of f* at the dual: for the square-root LASSO
+||A x - y|| where ||v|| = 1, so that the residual stays at the noise level, and 0, no bound, where
+||v|| < 1 and the solution fits the data exactly. Without this bound the steps of noisy problems are
+far too long. The numbers were chosen by measurement (``firenet benchmark schedules``).
 
 The gap costs no application of A, since A x and A^H v are kept (see
 :class:`~firenet_mri.firenet.primal_dual.TrackedState`). It is certified whatever the iteration
 does; a rate of convergence is not. The map from data to image need not be continuous, so there is
 no Lipschitz bound.
 
-Differs from [1] in: over-relaxation in place of averages, the bound by the residual, the merit.
+Differs from [1] in: over-relaxation in place of averages, which need up to twice the layers here;
+the bound by the residual; the merit.
 
 [1] Applegate et al., Practical large-scale linear programming using primal-dual hybrid gradient,
     NeurIPS 2021.
@@ -42,6 +44,8 @@ from firenet_mri.prox import item_norm
 
 _SUFFICIENT, _NECESSARY, _LONGEST = 0.2, 0.8, 0.36
 _DAMPING = 0.3
+# First omega for data of unit norm.
+_START = 2.0
 
 # Rounds that tighten the dual of the analysis form: at every look, and where the gap is within
 # reach of the wanted one.
@@ -224,7 +228,8 @@ def _first_epoch(problem: Problem, y: Tensor, look: Look, eps0: float | None) ->
     if eps0 is not None:
         scale = torch.full_like(scale, eps0)
     # An item without signal keeps its zero image; any positive scale does.
-    omega = problem.encoding.norm_bound / torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    omega = _START * problem.encoding.norm_bound / scale
     none = torch.zeros_like(merit, dtype=torch.int64)
     unknown = torch.full_like(merit, math.inf)
     return _Epoch(omega, look.state, merit, unknown, torch.zeros_like(merit), none, none)

