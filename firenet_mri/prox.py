@@ -20,12 +20,12 @@ def soft_threshold(x: Tensor, threshold: Tensor | float) -> Tensor:
     threshold
         Non-negative, broadcasts against ``x``.
     """
-    return x * (1 - threshold * _inverse_modulus(x)).clamp(min=0)
+    return x * (1 - _length_over_modulus(threshold, x)).clamp(min=0)
 
 
 def project_modulus(x: Tensor, radius: Tensor | float) -> Tensor:
     """Return the projection of every entry on the disc |x_i| <= radius_i (radius positive)."""
-    return x * (radius * _inverse_modulus(x)).clamp(max=1)
+    return x * _length_over_modulus(radius, x).clamp(max=1)
 
 
 def project_unit_ball(x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -54,7 +54,9 @@ def shrink(x: Tensor, length: Tensor | float, axes: tuple[int, ...]) -> Tensor:
         The last axes, counted from the end.
     """
     norm = item_norm(x, axes)
-    return x * (1 - length / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(min=0)
+    floor = torch.as_tensor(length, dtype=norm.dtype, device=norm.device) / 2
+    floor = floor + torch.finfo(norm.dtype).tiny
+    return x * (1 - length / torch.maximum(norm, floor)).clamp(min=0)
 
 
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -67,7 +69,14 @@ def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return norm.reshape(*norm.shape, *[1] * len(axes))
 
 
-def _inverse_modulus(x: Tensor) -> Tensor:
-    """Return 1/|x|, large and with a zero gradient at zero."""
+def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:
+    """Return length / |x|, where it is at most 2, else 2.
+
+    The callers clamp at 1. Without the 2 the derivative for small x is infinite, and times the
+    clamp's zero NaN.
+    """
     square = x.real**2 + x.imag**2 if x.is_complex() else x**2
-    return square.clamp(min=torch.finfo(square.dtype).tiny).rsqrt()
+    floor = torch.as_tensor(length, dtype=square.dtype, device=square.device) ** 2 / 4
+    # Where the length is zero too, any positive modulus does.
+    floor = floor + torch.finfo(square.dtype).tiny
+    return length / torch.maximum(square, floor).sqrt()

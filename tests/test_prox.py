@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firenet_mri.prox import item_norm, project_modulus, project_unit_ball, soft_threshold
+from firenet_mri.prox import (
+    item_norm,
+    project_modulus,
+    project_unit_ball,
+    shrink,
+    soft_threshold,
+)
 
 finite = st.floats(-1e3, 1e3)
 
@@ -41,13 +48,54 @@ def test_unit_ball_is_per_item(randn) -> None:
     assert torch.allclose(item_norm(projected[1:], (-2, -1)), torch.ones(2, 1, 1).double())
 
 
+@given(scale=st.floats(1e-6, 1e3), length=st.floats(0, 10), seed=st.integers(0, 1000))
+def test_shrinking_minimises_its_definition(scale, length, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    z = scale * torch.randn(2, 3, dtype=torch.complex128, generator=generator)
+    x = shrink(z, length, (-2, -1))
+
+    def value(candidate: torch.Tensor) -> float:
+        return length * float(candidate.norm()) + 0.5 * float((candidate - z).norm()) ** 2
+
+    assert value(x) <= value(0 * z) + 1e-12 * value(0 * z)
+    for _ in range(5):
+        step = torch.randn(2, 3, dtype=torch.complex128, generator=generator)
+        assert value(x) <= value(x + 1e-3 * scale * step) + 1e-12 * value(z)
+
+
+def test_shrinking_is_per_item_and_keeps_zero(randn) -> None:
+    v = randn(3, 4)
+    v[1] = 0
+    shrunk = shrink(v, torch.tensor([[0.5], [0.5], [1e3]]), (-1,))
+    assert torch.allclose(item_norm(shrunk[0], (-1,)), item_norm(v[0], (-1,)) - 0.5)
+    assert not shrunk[1:].any()
+
+
 def test_real_numbers_keep_their_sign() -> None:
     x = torch.tensor([-3.0, -0.5, 0.0, 0.5, 3.0])
     assert torch.allclose(soft_threshold(x, 1.0), torch.tensor([-2.0, 0.0, 0.0, 0.0, 2.0]))
 
 
 def test_gradients_are_finite_at_zero() -> None:
-    for function in (lambda z: soft_threshold(z, 0.5), lambda z: project_modulus(z, 0.5)):
+    for function in (
+        lambda z: soft_threshold(z, 0.5),
+        lambda z: project_modulus(z, 0.5),
+    ):
         z = torch.zeros(3, dtype=torch.complex128, requires_grad=True)
         (gradient,) = torch.autograd.grad(function(z).abs().sum(), z)
         assert torch.isfinite(torch.view_as_real(gradient)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float32, torch.complex128])
+@pytest.mark.parametrize("function", [soft_threshold, project_modulus])
+@pytest.mark.parametrize("length", [0.1, 1e-6])
+def test_gradients_of_small_numbers_are_finite_and_right(function, length, dtype) -> None:
+    """|x|^-3 overflows in single precision long before |x| does."""
+    sizes = torch.tensor([0.0, 1e-30, 3e-19, 1e-15, 1e-14, 1e-12, 1e-9]).to(dtype)
+    x = (sizes * (0.6 + 0.8j) if dtype.is_complex else sizes).requires_grad_()
+    weight = torch.ones_like(x)
+    (gradient,) = torch.autograd.grad(function(x, length), x, weight, create_graph=True)
+    expected = torch.zeros_like(x) if function is soft_threshold else weight
+    assert torch.equal(gradient, expected)
+    (second,) = torch.autograd.grad(gradient, x, weight, allow_unused=True)
+    assert second is None or torch.equal(second, torch.zeros_like(x))

@@ -1,27 +1,26 @@
 """The solver that looks at the data: steps adapted to the certified duality gap, and a stop on it.
 
 Over-relaxed Chambolle-Pock iteration z <- z + rho (T z - z), rho in (0, 2), with tau = 1 / (om L)
-and sigma = om / L, z = (x, v, q). The certified gap of T z is the merit: with m_0 the merit and
-z_0 the state at the last restart, n layers ago, the iteration restarts from T z when
+and sigma = om / L, z = (x, v, q). The merit m is the certified relative gap of T z or of the
+average of all T z since the last restart, the better one. With m_0 the merit and z_0 the state at
+that restart, n layers ago, the iteration restarts from the better one when
 
     m <= 0.2 m_0,  or  m <= 0.8 m_0 and m has grown,  or  n >= 0.36 of all layers,
 
-and then balances the steps by the distances covered [1],
+and then balances the steps: om <- sqrt(om ||v - v_0|| / ||x - x_0||) [1], and where that is less
+than b = 0.4 L / c, the geometric mean of it and b; it begins with om = 2 ||A|| / ||y||.
 
-    om <- sqrt(om ||v - v_0|| / ||x - x_0||),    at least 0.3 L / c,
-
-from om = 2 ||A|| / ||y||. c is the strong convexity of f* at the dual: for the square-root LASSO
-||A x - y|| where ||v|| = 1, so that the residual stays at the noise level, and 0, no bound, where
-||v|| < 1 and the solution fits the data exactly. Without this bound the steps of noisy problems are
-far too long. The numbers were chosen by measurement (``firenet benchmark schedules``).
+c is the strong convexity of f* at the dual: for the square-root LASSO ||A x - y|| where ||v|| = 1,
+so that the residual stays at the noise level, and 0 where ||v|| < 1 and the solution fits the data
+exactly. Distances alone make the steps of noisy problems several times too long. The numbers were
+chosen by measurement (``firenet benchmark schedules``).
 
 The gap costs no application of A, since A x and A^H v are kept (see
 :class:`~firenet_mri.firenet.primal_dual.TrackedState`). It is certified whatever the iteration
 does; a rate of convergence is not. The map from data to image need not be continuous, so there is
 no Lipschitz bound.
 
-Differs from [1] in: over-relaxation in place of averages, which need up to twice the layers here;
-the bound by the residual; the merit.
+Differs from [1] in: over-relaxation, the part that c has, the merit.
 
 [1] Applegate et al., Practical large-scale linear programming using primal-dual hybrid gradient,
     NeurIPS 2021.
@@ -43,13 +42,13 @@ from firenet_mri.firenet.problem import Problem, QuadraticallyConstrainedBasisPu
 from firenet_mri.prox import item_norm
 
 _SUFFICIENT, _NECESSARY, _LONGEST = 0.2, 0.8, 0.36
-_DAMPING = 0.3
+_DAMPING = 0.4
 # First omega for data of unit norm.
 _START = 2.0
 
 # Rounds that tighten the dual of the analysis form: at every look, and where the gap is within
 # reach of the wanted one.
-_ROUNDS, _MORE_ROUNDS, _WITHIN_REACH = 4, 20, 4.0
+_ROUNDS, _MORE_ROUNDS, _WITHIN_REACH = 2, 20, 4.0
 
 
 @dataclass(frozen=True)
@@ -165,22 +164,25 @@ class AdaptiveBlock(nn.Module):
         """Yield, at every look at the gap, what would be returned if the solver ended there."""
         check_has_gap(problem)
         inner = on_coefficients(problem)
-        wanted = self.schedule.relative_gap
+        wanted, every = self.schedule.relative_gap, self.schedule.check_every
         point = start_tracked(inner, y, x0 if inner is problem else problem.analyse(x0))
-        best = certify_state(inner, y, point, wanted)
-        epoch = _first_epoch(inner, y, best, self.schedule.eps0)
+        best = certify_state(inner, y, point)
+        epoch, total = _first_epoch(inner, y, best, self.schedule.eps0), combine(point, point, -1)
         for layer in range(1, self.schedule.max_layers + 1):
             after = self.layer(inner, y, point, *epoch.steps(inner))
-            point = combine(point, combine(after, point, -1.0), self.schedule.relaxation)
-            if layer % self.schedule.check_every and layer < self.schedule.max_layers:
+            point = combine(point, combine(after, point, -1), self.schedule.relaxation)
+            total = combine(total, after, 1)
+            if layer % every and layer < self.schedule.max_layers:
                 continue
-            look = certify_state(inner, y, after, wanted)
+            average = _divide(inner, total, layer - epoch.begin)
+            look = tighten(inner, y, _better(inner, y, after, average), wanted)
             best = keep(inner, best.relative_gap <= wanted, best, look)
             yield result_of(problem, best, wanted, layer, epoch.restarts)
             if bool((best.relative_gap <= wanted).all()):
                 return
             epoch, restarts = _next_epoch(inner, y, epoch, look, layer)
-            point = choose(inner, restarts, after, point)
+            point = choose(inner, restarts, look.state, point)
+            total = choose(inner, restarts, combine(total, total, -1), total)
 
     def extra_repr(self) -> str:
         """Return the schedule, for printing."""
@@ -205,12 +207,13 @@ class Look(NamedTuple):
 class _Epoch(NamedTuple):
     """What is known since the last restart, each (*batch) but for the state.
 
-    omega; the state and the merit at the restart; the merit and the curvature of the last look; the
-    layer of the restart; the number of restarts.
+    omega; image, data dual and merit at the restart; the merit and the curvature of the last look;
+    the layer of the restart; the number of restarts.
     """
 
     omega: Tensor
-    anchor: TrackedState
+    x: Tensor
+    v: Tensor
     merit: Tensor
     last: Tensor
     curvature: Tensor
@@ -232,7 +235,14 @@ def _first_epoch(problem: Problem, y: Tensor, look: Look, eps0: float | None) ->
     omega = _START * problem.encoding.norm_bound / scale
     none = torch.zeros_like(merit, dtype=torch.int64)
     unknown = torch.full_like(merit, math.inf)
-    return _Epoch(omega, look.state, merit, unknown, torch.zeros_like(merit), none, none)
+    x, v = look.state.x, look.state.v
+    return _Epoch(omega, x, v, merit, unknown, torch.zeros_like(merit), none, none)
+
+
+def _better(problem: Problem, y: Tensor, first: TrackedState, second: TrackedState) -> Look:
+    """Return the state with the smaller relative gap, item by item."""
+    one, other = certify_state(problem, y, first), certify_state(problem, y, second)
+    return keep(problem, one.relative_gap <= other.relative_gap, one, other)
 
 
 def _next_epoch(
@@ -248,11 +258,11 @@ def _next_epoch(
     distance = item_norm(look.state.data - y, problem.data_axes).reshape(merit.shape)
     length = item_norm(look.state.v, problem.data_axes).reshape(merit.shape)
     curvature = problem.dual_curvature(distance, length)
-    lasting = torch.minimum(curvature, epoch.curvature)
-    omega = _balanced(problem, epoch, look.state, lasting)
+    omega = _balanced(problem, epoch, look.state, torch.minimum(curvature, epoch.curvature))
     following = _Epoch(
         torch.where(restarts, omega, epoch.omega),
-        choose(problem, restarts, look.state, epoch.anchor),
+        torch.where(over_axes(restarts, problem.image_axes), look.state.x, epoch.x),
+        torch.where(over_axes(restarts, problem.data_axes), look.state.v, epoch.v),
         torch.where(restarts, merit, epoch.merit),
         torch.where(restarts, torch.full_like(merit, math.inf), merit),
         curvature,
@@ -262,15 +272,15 @@ def _next_epoch(
     return following, restarts
 
 
-def _balanced(problem: Problem, epoch: _Epoch, after: TrackedState, curvature: Tensor) -> Tensor:
+def _balanced(problem: Problem, epoch: _Epoch, state: TrackedState, curvature: Tensor) -> Tensor:
     """Return the new omega of each item."""
-    shape, anchor = curvature.shape, epoch.anchor
-    primal = item_norm(after.x - anchor.x, problem.image_axes).reshape(shape)
-    dual = item_norm(after.v - anchor.v, problem.data_axes).reshape(shape)
+    shape = curvature.shape
+    primal = item_norm(state.x - epoch.x, problem.image_axes).reshape(shape)
+    dual = item_norm(state.v - epoch.v, problem.data_axes).reshape(shape)
     moved = (primal > 0) & (dual > 0)
     omega = torch.where(moved, (epoch.omega * dual / primal).sqrt(), epoch.omega)
-    bound = _DAMPING * problem.norm_bound / curvature
-    return torch.where(curvature > 0, torch.maximum(omega, bound), omega)
+    damped = _DAMPING * problem.norm_bound / curvature
+    return torch.where(damped > omega, (omega * damped).sqrt(), omega).where(curvature > 0, omega)
 
 
 def check_has_gap(problem: Problem) -> None:
@@ -300,24 +310,28 @@ def result_of(
     return AdaptiveResult(state, layers, restarts, look.relative_gap, converged)
 
 
-def certify_state(problem: Problem, y: Tensor, state: TrackedState, wanted: float) -> Look:
+def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
     """Return objective and lower bound of a state; A is not applied.
 
-    In the analysis form the dual is tightened by a few rounds, and by more where that may bring the
-    relative gap to the one that is wanted.
+    In the analysis form the dual is tightened by a few rounds.
     """
     if state.q is None or state.coefficients is None:
         objective = problem.objective_of(state.x, state.data, y)
         return Look(state, None, objective, problem.dual_value_of(state.v, -state.gradient, y))
     q = problem.tighten_dual_of(state.gradient, state.q, _ROUNDS)
     objective = problem.objective_of(state.coefficients, state.data, y)
-    look = Look(state, q, objective, problem.dual_value_of(state.v, q, y))
-    gap = look.relative_gap
-    if not bool(((gap > wanted) & (gap <= _WITHIN_REACH * wanted)).any()):
+    return Look(state, q, objective, problem.dual_value_of(state.v, q, y))
+
+
+def tighten(problem: Problem, y: Tensor, look: Look, wanted: float) -> Look:
+    """Return the look with a better dual where that may bring the gap to the one wanted."""
+    state, gap = look.state, look.relative_gap
+    within_reach = (gap > wanted) & (gap <= _WITHIN_REACH * wanted)
+    if state.q is None or not bool(within_reach.any()):
         return look
     q = problem.tighten_dual_of(state.gradient, state.q, _MORE_ROUNDS)
     tighter = look._replace(q=q, bound=problem.dual_value_of(state.v, q, y))
-    return keep(problem, look.bound >= tighter.bound, look, tighter)
+    return keep(problem, within_reach & (tighter.bound > look.bound), tighter, look)
 
 
 def keep(problem: Problem, mask: Tensor, first: Look, second: Look) -> Look:
@@ -334,9 +348,7 @@ def choose(
     problem: Problem, mask: Tensor, first: TrackedState, second: TrackedState
 ) -> TrackedState:
     """Return the first state of the items where the mask, (*batch), is True, else the second."""
-    image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
-    axes = (image, data, coefficients, data, image, coefficients, image)
-    pairs = zip(first, second, axes, strict=True)
+    pairs = zip(first, second, _axes(problem), strict=True)
     return TrackedState(*(_select(mask, a, b, over) for a, b, over in pairs))  # type: ignore[arg-type]
 
 
@@ -355,6 +367,18 @@ def combine(first: TrackedState, second: TrackedState, factor: float) -> Tracked
         for a, b in zip(first, second, strict=True)
     )
     return TrackedState(*fields)  # type: ignore[arg-type]
+
+
+def _divide(problem: Problem, total: TrackedState, count: Tensor) -> TrackedState:
+    """Return the average of each item's states."""
+    pairs = zip(total, _axes(problem), strict=True)
+    return TrackedState(*(None if a is None else a / over_axes(count, over) for a, over in pairs))  # type: ignore[arg-type]
+
+
+def _axes(problem: Problem) -> tuple[tuple[int, ...], ...]:
+    """Return the axes of one item in each field of a tracked state."""
+    image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
+    return (image, data, coefficients, data, image, coefficients, image)
 
 
 def over_axes(values: Tensor, axes: tuple[int, ...]) -> Tensor:

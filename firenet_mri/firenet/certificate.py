@@ -1,27 +1,36 @@
-"""What is proven about a reconstruction: its duality gap, and the network's Lipschitz bound.
+"""What is known about a reconstruction, entry by entry, each marked with how it is known.
+
+"proven" follows from a proof (docs/theory.md, section 3) for every scan; "verified on this scan":
+the hypotheses of a theorem were checked numerically for these data (section 6); "measured": a
+number that was seen; "assumed": taken as given; "not verified": nothing is claimed, and why.
 
 Duality gap: F(x) - min F <= F(x) - D for any feasible dual point, whatever the network did. It is
 computed in double precision.
 
-Lipschitz bound (docs/theory.md, section 3.3): with eps_0 fixed, L1 = n (p-1)/2 sqrt(tau sigma).
-With eps_0 = ||y|| the network is positively homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that
-its Jacobian at y is at most sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1
-everywhere.
+Lipschitz bound: with eps_0 fixed the schedule's L1. With eps_0 = ||y|| the network is positively
+homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that its Jacobian at y is at most
+sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from firenet_mri.errors import DataError
+from firenet_mri.firenet.digests import Digests
+from firenet_mri.firenet.jacobian import jacobian_norm_estimate
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.prox import item_norm
+
+VERSION = 1
 
 SCOPE = (
     "This certificate is about the stated optimisation problem: how near the image is to its "
@@ -32,67 +41,163 @@ SCOPE = (
 # Rounds that tighten the dual bound; 20 bring it from 8 % to 3 % on an in-vivo brain scan.
 _ROUNDS = 20
 
-_ASSUMPTIONS = (
-    "Sensitivity maps, sampling mask and noise whitening are taken as given: what a change of the "
-    "data does to the maps that are estimated from it is not covered.",
-    "Statements about the network hold in exact arithmetic; the duality gap is evaluated in double "
-    "precision.",
-)
+Status = Literal["proven", "verified on this scan", "measured", "assumed", "not verified"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is said about some items of a reconstruction.
+
+    Parameters
+    ----------
+    name
+        What it is about, in snake case.
+    status
+        How it is known.
+    statement
+        What is said, in plain words.
+    limits
+        What is not said.
+    values
+        Numbers by name, each with one value an item.
+    items
+        Which items it is about, counted from 0.
+    """
+
+    name: str
+    status: Status
+    statement: str
+    limits: str = ""
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    items: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if self.status not in get_args(Status):
+            raise DataError(f"Entry {self.name!r} is marked {self.status!r}, which is no status")
+        for key, numbers in self.values.items():
+            if len(numbers) != len(self.items) or not all(map(math.isfinite, numbers)):
+                raise DataError(
+                    f"Entry {self.name!r} has {key} = {numbers}; it needs one finite number for "
+                    f"each of {len(self.items)} items"
+                )
+
+    @property
+    def claim(self) -> tuple[object, ...]:
+        """Everything but numbers and items: entries with the same claim can be joined."""
+        return self.name, self.status, self.statement, self.limits, tuple(self.values)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Entry:
+        """Return the entry that ``dataclasses.asdict`` has turned into plain data."""
+        values = {str(key): tuple(map(float, numbers)) for key, numbers in data["values"].items()}
+        items = tuple(int(item) for item in data["items"])
+        return cls(**{**data, "values": values, "items": items})
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is proven about one reconstruction, item by item.
+    """What is known about one reconstruction of one or several items (slices).
 
     Parameters
     ----------
-    objective
-        F(x) of each item, in the units of the data.
-    lower_bound
-        Proven lower bound of min F.
-    duality_gap
-        objective - lower_bound: x is at most this far from optimal.
-    relative_gap
-        duality_gap / objective; 0 where the objective is 0.
-    lipschitz_bound
-        Proven bound of ||phi(y') - phi(y)|| / ||y' - y|| over all data; None if there is none.
-    lipschitz_bound_at_data
-        Proven bound of the Jacobian's norm at the data of each item; None if there is none.
-    lipschitz_statement
-        The two bounds, or why there is none, as a sentence.
-    assumptions
-        What the statements rest on.
+    entries
+        What is said, see :class:`Entry`; every item has an entry "duality_gap".
+    items
+        Number of items.
+    digests
+        What it belongs to; None before that is known.
     scope
         What the certificate says and what it does not.
     """
 
-    objective: tuple[float, ...]
-    lower_bound: tuple[float, ...]
-    duality_gap: tuple[float, ...]
-    relative_gap: tuple[float, ...]
-    lipschitz_bound: float | None
-    lipschitz_bound_at_data: tuple[float, ...] | None
-    lipschitz_statement: str
-    assumptions: tuple[str, ...] = _ASSUMPTIONS
+    entries: tuple[Entry, ...]
+    items: int = 1
+    digests: Digests | None = None
     scope: str = SCOPE
 
     @classmethod
     def join(cls, certificates: Sequence[Certificate]) -> Certificate:
-        """Return one certificate for the items of several that one network made."""
-        first = certificates[0]
-        at_data = None
-        if first.lipschitz_bound_at_data is not None:
-            at_data = tuple(
-                bound for one in certificates for bound in one.lipschitz_bound_at_data or ()
+        """Return one certificate for the items of several, in their order."""
+        merged: dict[tuple[object, ...], Entry] = {}
+        first = 0
+        for certificate in certificates:
+            for entry in certificate.entries:
+                moved = replace(entry, items=tuple(first + item for item in entry.items))
+                before = merged.get(entry.claim)
+                merged[entry.claim] = moved if before is None else _append(before, moved)
+            first += certificate.items
+        return cls(tuple(merged.values()), first)
+
+    def with_entries(self, *entries: Entry) -> Certificate:
+        """Return the certificate with more entries, before the assumptions."""
+        known = tuple(entry for entry in self.entries if entry.status != "assumed")
+        assumed = tuple(entry for entry in self.entries if entry.status == "assumed")
+        return replace(self, entries=(*known, *entries, *assumed))
+
+    @property
+    def objective(self) -> tuple[float, ...]:
+        """F(x) of each item, in the units of the data."""
+        return self._of_all("duality_gap", "objective")
+
+    @property
+    def lower_bound(self) -> tuple[float, ...]:
+        """Proven lower bound of min F of each item."""
+        return self._of_all("duality_gap", "lower_bound")
+
+    @property
+    def duality_gap(self) -> tuple[float, ...]:
+        """objective - lower_bound: x is at most this far from optimal."""
+        return self._of_all("duality_gap", "duality_gap")
+
+    @property
+    def relative_gap(self) -> tuple[float, ...]:
+        """duality_gap / objective; 0 where the objective is 0."""
+        return self._of_all("duality_gap", "relative_gap")
+
+    @property
+    def lipschitz_bound(self) -> float | None:
+        """Proven bound of ||phi(y') - phi(y)|| / ||y' - y|| over all data, the largest of all items;
+        None if an item has none.
+        """
+        bounds = self.lookup("lipschitz_bound", "lipschitz_bound")
+        return max(bounds.values()) if len(bounds) == self.items else None
+
+    @property
+    def lipschitz_bound_at_data(self) -> tuple[float, ...] | None:
+        """Proven bound of the Jacobian's norm at the data of each item; None if one has none."""
+        bounds = self.lookup("lipschitz_bound", "lipschitz_bound_at_data")
+        return tuple(bounds[i] for i in range(self.items)) if len(bounds) == self.items else None
+
+    @property
+    def measured_gain(self) -> tuple[float, ...] | None:
+        """Measured lower bound of the Jacobian's norm at the data; None if it was not measured."""
+        gains = self.lookup("measured_gain", "measured_gain")
+        return tuple(gains[i] for i in range(self.items)) if len(gains) == self.items else None
+
+    @property
+    def lipschitz_statement(self) -> str:
+        """The Lipschitz bound, or why there is none, as a sentence."""
+        bound = self.lipschitz_bound
+        if bound is not None:
+            return (
+                f"A change of the data changes the image by at most {bound:.4g} times its size "
+                "(proven Lipschitz bound of the network)."
             )
-        return replace(
-            first,
-            objective=tuple(value for one in certificates for value in one.objective),
-            lower_bound=tuple(value for one in certificates for value in one.lower_bound),
-            duality_gap=tuple(value for one in certificates for value in one.duality_gap),
-            relative_gap=tuple(value for one in certificates for value in one.relative_gap),
-            lipschitz_bound_at_data=at_data,
-        )
+        entries = [entry for entry in self.entries if entry.name == "lipschitz_bound"]
+        return next((e.statement for e in entries if not e.values), "")
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the statements rest on."""
+        return tuple(entry.statement for entry in self.entries if entry.status == "assumed")
+
+    def lookup(self, name: str, key: str) -> dict[int, float]:
+        """Return the values of one number by item; items without it are left out."""
+        found: dict[int, float] = {}
+        for entry in self.entries:
+            if entry.name == name and key in entry.values:
+                found.update(zip(entry.items, entry.values[key], strict=True))
+        return found
 
     def sentence(self) -> str:
         """Return the certificate as a sentence for people."""
@@ -103,14 +208,74 @@ class Certificate:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the certificate as plain data for JSON."""
-        return {**asdict(self), "sentence": self.sentence()}
+        """Return the certificate as plain data for JSON.
+
+        The numbers that most ask for stand at the top once more, besides the entries.
+        """
+        at_data = self.lipschitz_bound_at_data
+        gain = self.measured_gain
+        return {
+            "version": VERSION,
+            "scope": self.scope,
+            "sentence": self.sentence(),
+            "items": self.items,
+            "objective": list(self.objective),
+            "lower_bound": list(self.lower_bound),
+            "duality_gap": list(self.duality_gap),
+            "relative_gap": list(self.relative_gap),
+            "lipschitz_bound": self.lipschitz_bound,
+            "lipschitz_bound_at_data": None if at_data is None else list(at_data),
+            "measured_gain": None if gain is None else list(gain),
+            "entries": [_plain(entry) for entry in self.entries],
+            "digests": None if self.digests is None else asdict(self.digests),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
+        """Return the certificate that :meth:`to_dict` has turned into plain data.
+
+        Raises
+        ------
+        DataError
+            If the data are not a certificate, have another version, or contradict themselves.
+        """
+        version = data.get("version")
+        if version != VERSION:
+            raise DataError(
+                f"The certificate has version {version!r}; this version of firenet_mri reads "
+                f"version {VERSION}"
+            )
+        try:
+            digests = data["digests"]
+            certificate = cls(
+                entries=tuple(Entry.from_dict(entry) for entry in data["entries"]),
+                items=int(data["items"]),
+                digests=None if digests is None else Digests(**digests),
+                scope=str(data["scope"]),
+            )
+            again = certificate.to_dict()
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"The certificate is damaged ({type(error).__name__}: {error}); use the file as "
+                "firenet wrote it"
+            ) from None
+        if again != dict(data):
+            raise DataError(
+                "The certificate contradicts itself: its numbers are not those of its entries; "
+                "use the file as firenet wrote it"
+            )
+        return certificate
+
+    def _of_all(self, name: str, key: str) -> tuple[float, ...]:
+        """Return a number that every item has."""
+        found = self.lookup(name, key)
+        return tuple(found[item] for item in range(self.items))
 
 
 def certify(
     net: FIRENET, y: Tensor, encoding: LinearOperator, state: State, *, x0: Tensor | None = None
 ) -> Certificate:
-    """Return the certificate of a reconstruction.
+    """Return the certificate of a reconstruction: duality gap, Lipschitz bound, assumptions.
 
     Parameters
     ----------
@@ -134,58 +299,134 @@ def certify(
         gain = item_norm(x, problem.image_axes).reshape(objective.shape) / item_norm(
             data, problem.data_axes
         ).reshape(objective.shape)
-    relative = torch.where(objective > 0, gap / objective, torch.zeros_like(gap))
-    fixed = _fixed_scale_bound(net, problem.norm_bound, x0)
-    return Certificate(
-        objective=_floats(objective),
-        lower_bound=_floats(objective - gap),
-        duality_gap=_floats(gap),
-        relative_gap=_floats(relative),
-        lipschitz_bound=_everywhere(net, fixed),
-        lipschitz_bound_at_data=_at_data(net, fixed, _floats(gain.nan_to_num(nan=0.0))),
-        lipschitz_statement=_statement(net, fixed, x0),
+    entries = (
+        _gap_entry(objective, gap),
+        _lipschitz_entry(net, encoding, _floats(gain.nan_to_num(nan=0.0)), x0),
+        *_assumptions(objective.numel()),
+    )
+    return Certificate(entries, objective.numel())
+
+
+def measure_gain(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, *, steps: int = 10, seed: int = 0
+) -> Entry:
+    """Return the entry "measured_gain": a lower bound of the Jacobian's norm at the data.
+
+    Where the network has no Jacobian the entry says so. Takes ``2 steps + 3`` runs of the network.
+
+    Parameters
+    ----------
+    net, y, encoding
+        The network, its data (*batch, *codomain_shape) and its encoding operator.
+    steps, seed
+        See :func:`firenet_mri.firenet.jacobian.jacobian_norm_estimate`.
+    """
+    items = tuple(range(math.prod(y.shape[: y.ndim - len(encoding.codomain_shape)])))
+    if net.solver is not None:
+        reason = "The network decides by the data what is done, so that it may have no Jacobian."
+        return Entry("measured_gain", "not verified", reason, items=items)
+    gain = jacobian_norm_estimate(net, y, encoding, steps=steps, seed=seed)
+    return Entry(
+        "measured_gain",
+        "measured",
+        "A small change of these data was found that changes the image measured_gain times its "
+        "size. The true constant near these data lies between this number and "
+        "lipschitz_bound_at_data.",
+        "Other changes may be amplified more, up to the proven bound.",
+        {"measured_gain": _floats(gain)},
+        items,
     )
 
 
-def _fixed_scale_bound(net: FIRENET, norm_bound: float, x0: Tensor | None) -> float | None:
-    """Return L1; None where nothing is proven."""
-    if x0 is not None and net.schedule.eps0 is None:
-        return None
-    return net.schedule.lipschitz_bound(norm_bound)
+def _gap_entry(objective: Tensor, gap: Tensor) -> Entry:
+    relative = torch.where(objective > 0, gap / objective, torch.zeros_like(gap))
+    return Entry(
+        "duality_gap",
+        "proven",
+        "No image has an objective that is smaller than this one's by more than the gap. Weak "
+        "duality shows it after the fact, whatever has computed the image.",
+        "The image that is optimal for the objective need not be the true one. Computed in double "
+        "precision; rounding errors are not bounded.",
+        {
+            "objective": _floats(objective),
+            "lower_bound": _floats(objective - gap),
+            "duality_gap": _floats(gap),
+            "relative_gap": _floats(relative),
+        },
+        tuple(range(objective.numel())),
+    )
 
 
-def _everywhere(net: FIRENET, fixed: float | None) -> float | None:
-    if fixed is None or net.schedule.eps0 is not None:
-        return fixed
-    return math.sqrt(2) * fixed
-
-
-def _at_data(
-    net: FIRENET, fixed: float | None, gains: tuple[float, ...]
-) -> tuple[float, ...] | None:
+def _lipschitz_entry(
+    net: FIRENET, encoding: LinearOperator, gains: tuple[float, ...], x0: Tensor | None
+) -> Entry:
+    items = tuple(range(len(gains)))
+    free = net.schedule.eps0 is None
+    fixed = None if x0 is not None and free else net.lipschitz_bound(encoding)
     if fixed is None:
-        return None
-    if net.schedule.eps0 is not None:
-        return (fixed,) * len(gains)
-    return tuple(math.hypot(fixed, gain) for gain in gains)
+        return Entry("lipschitz_bound", "not verified", _why_not(net, x0), items=items)
+    everywhere = math.sqrt(2) * fixed if free else fixed
+    at_data = tuple(math.hypot(fixed, gain) if free else fixed for gain in gains)
+    return Entry(
+        "lipschitz_bound",
+        "proven",
+        "Whatever the data and whatever their change, the image changes by at most "
+        "lipschitz_bound times the size of the change (Euclidean norms); for small changes of "
+        "these data by at most lipschitz_bound_at_data times. It follows from the step sizes.",
+        "The encoding (maps, mask, whitening) is kept fixed. A small constant alone is no merit: "
+        "an image that is always zero has the smallest; read it together with the gap.",
+        {
+            "lipschitz_bound": (everywhere,) * len(items),
+            "lipschitz_bound_at_data": at_data,
+        },
+        items,
+    )
 
 
-def _statement(net: FIRENET, fixed: float | None, x0: Tensor | None) -> str:
-    bound = _everywhere(net, fixed)
-    if bound is not None:
+def _why_not(net: FIRENET, x0: Tensor | None) -> str:
+    """Return why there is no Lipschitz bound."""
+    name = type(net.schedule).__name__
+    if net.solver is not None:
         return (
-            f"A change of the data changes the image by at most {bound:.4g} times its size "
-            "(proven Lipschitz bound of the network)."
+            f"The network's Lipschitz constant is not certified: {name} decides by the data when "
+            "to restart and stop, so that the image may jump."
         )
     if x0 is not None and net.schedule.eps0 is None:
         return (
             "The network's Lipschitz constant is not certified: with a start image the scale eps0 "
             "must be fixed."
         )
+    return f"The network's Lipschitz constant is not certified for {name} with these steps."
+
+
+def _assumptions(count: int) -> tuple[Entry, ...]:
+    items = tuple(range(count))
     return (
-        f"The network's Lipschitz constant is not yet certified for "
-        f"{type(net.schedule).__name__} with these steps."
+        Entry(
+            "encoding",
+            "assumed",
+            "Sensitivity maps, sampling mask and noise whitening are taken as given: what a change "
+            "of the data does to the maps that are estimated from it is not covered.",
+            items=items,
+        ),
+        Entry(
+            "arithmetic",
+            "assumed",
+            "Statements about the network hold in exact arithmetic; the duality gap is evaluated "
+            "in double precision.",
+            items=items,
+        ),
     )
+
+
+def _append(before: Entry, after: Entry) -> Entry:
+    values = {key: (*numbers, *after.values[key]) for key, numbers in before.values.items()}
+    return replace(before, values=values, items=(*before.items, *after.items))
+
+
+def _plain(entry: Entry) -> dict[str, object]:
+    values = {key: list(numbers) for key, numbers in entry.values.items()}
+    return {**asdict(entry), "values": values, "items": list(entry.items)}
 
 
 def _floats(values: Tensor) -> tuple[float, ...]:

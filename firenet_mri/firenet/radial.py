@@ -43,10 +43,13 @@ from firenet_mri.firenet.adaptive import (
     keep,
     on_coefficients,
     result_of,
+    tighten,
 )
 from firenet_mri.firenet.primal_dual import PrimalDualLayer, TrackedState, start_tracked
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.prox import item_norm
+
+_ROUNDING = 1e-16
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class RadialSchedule:
 
     relative_gap: float = 1e-3
     max_layers: int = 2000
-    alpha: float = 1.0
+    alpha: float = 0.1
     factor: float = math.e
     half_width: int = 4
     exponents: tuple[float, ...] = (1.0,)
@@ -154,7 +157,9 @@ class GridRun:
 
     @property
     def due(self) -> float:
-        """When it is its turn: the least is next."""
+        """When it is its turn: the least is next; never once eps is lost in rounding."""
+        if self.decrease**self.done < _ROUNDING:
+            return math.inf
         return self.price * (self.spent + self.iterations)
 
     def following(self) -> GridRun:
@@ -205,25 +210,19 @@ class RadialBlock(nn.Module):
         Raises
         ------
         UsageError
-            For P1, whose iterates are not feasible, or if ``max_layers`` does not allow one run.
+            For P1, whose iterates are not feasible.
         """
-        result: AdaptiveResult | None = None
         for latest in self.iterates(problem, y, x0):
             result = latest
-        if result is None:
-            raise UsageError(
-                f"max_layers is {self.schedule.max_layers}; the first run needs "
-                f"{min(run.iterations for run in self.schedule.runs())} layers, allow more"
-            )
         return result
 
     def iterates(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[AdaptiveResult]:
-        """Yield, after every run, what would be returned if the solver ended there."""
+        """Yield, first and after every run, what would be returned if the solver ended there."""
         check_has_gap(problem)
         inner = on_coefficients(problem)
         wanted, layers = self.schedule.relative_gap, 0
         begin = start_tracked(inner, y, x0 if inner is problem else problem.analyse(x0))
-        best = certify_state(inner, y, begin, wanted)
+        best = certify_state(inner, y, begin)
         scale = item_norm(y, inner.data_axes).reshape(best.objective.shape)
         if self.schedule.eps0 is not None:
             scale = torch.full_like(scale, self.schedule.eps0)
@@ -232,9 +231,12 @@ class RadialBlock(nn.Module):
         runs = list(self.schedule.runs())
         duals = [begin] * len(runs)
         restarts = torch.zeros_like(scale, dtype=torch.int64)
+        yield result_of(problem, best, wanted, layers, restarts)
         while not bool((best.relative_gap <= wanted).all()):
             index = min(range(len(runs)), key=lambda entry: runs[entry].due)
             run = runs[index]
+            if math.isinf(run.due):
+                return
             layers += run.iterations
             if layers > self.schedule.max_layers:
                 return
@@ -243,8 +245,8 @@ class RadialBlock(nn.Module):
             finished = best.relative_gap <= wanted
             found = best
             for state in (average, last):
-                found = _better(inner, found, certify_state(inner, y, state, wanted))
-            best = keep(inner, finished, best, found)
+                found = _better(inner, found, certify_state(inner, y, state))
+            best = keep(inner, finished, best, tighten(inner, y, found, wanted))
             restarts = restarts + ~finished
             yield result_of(problem, best, wanted, layers, restarts)
 

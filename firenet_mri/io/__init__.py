@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
 from firenet_mri.io.maps import read_maps
 from firenet_mri.io.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes, check_outputs
@@ -11,11 +12,14 @@ from firenet_mri.io.reference import read_reference
 
 __all__ = [
     "Panel",
+    "SavedCertificate",
     "atomic_writes",
     "check_outputs",
     "read",
+    "read_certificate",
     "read_maps",
     "read_reference",
+    "write_certificate",
     "write_nifti",
     "write_picture",
 ]

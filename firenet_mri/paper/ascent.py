@@ -82,14 +82,17 @@ def worst_perturbation(
         change = item_norm(reconstruct(data + e) - clean, _PIXELS)
         found = change.detach().flatten()
         first = found if first is None else first
-        best_e = torch.where((found > best)[:, None, None], e.detach(), best_e)
-        best = torch.maximum(best, found)
+        better = found > best  # never where a change is NaN
+        best_e = torch.where(better[:, None, None], e.detach(), best_e)
+        best = torch.where(better, found, best)
         if on_step is not None:
             on_step(step, steps)
         if step == steps:
             break
         (gradient,) = torch.autograd.grad(change.square().sum(), e)
-        ascent = gradient * mask / item_norm(gradient * mask, _PIXELS).clamp(min=1e-30)
+        # An item whose gradient overflows goes on along its momentum.
+        gradient = gradient.nan_to_num(0, 0, 0) * mask
+        ascent = gradient / item_norm(gradient, _PIXELS).clamp(min=1e-30)
         velocity = 0.9 * velocity + ascent
         e = e.detach() + 0.5 * radii * (ascent + 0.9 * velocity)
         e = e * (radii / item_norm(e, _PIXELS).clamp(min=1e-30)).clamp(max=1)

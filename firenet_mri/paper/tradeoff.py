@@ -330,8 +330,8 @@ def reading(rows: Sequence[TradeoffRow]) -> list[str]:
     sentences.append(
         "Stability, largest amplification found: "
         + ", ".join(f"{name} {worst[name]:.2f}" for name in order)
-        + "; what an attack finds is a lower bound, and only FIRENET has a proven upper one. Zero "
-        "filling has 1: little amplification alone is no merit"
+        + "; what an attack finds is a lower bound, and of these only FIRENET has a proven upper "
+        "one. Zero filling has 1: little amplification alone is no merit"
     )
     sentences.append(
         "Detail, part of the letters' contrast that is recovered: "
@@ -345,7 +345,7 @@ def reading(rows: Sequence[TradeoffRow]) -> list[str]:
 def report_settings(settings: Settings, result: Tradeoff) -> dict[str, object]:
     """Return what the experiment was run with and what it says; JSON data."""
     networks = {
-        name: {"lam": net.lam, "schedule": asdict(net.schedule), "sparsifier": str(net.sparsifier)}  # type: ignore[call-overload]
+        name: {"lam": net.lam, "schedule": str(net.schedule), "sparsifier": str(net.sparsifier)}
         for name, net in firenets(settings).items()
     }
     return {

@@ -152,6 +152,8 @@ def train_unets(
             network.load_state_dict(store[name]["network"])
             optimizer.load_state_dict(store[name]["optimizer"])
             curve = list(store[name]["curve"])
+            steps = len(images) // recipe.batch
+            _in_epoch(on_step, place * recipe.epochs + len(curve) - 1, total)(steps, steps)
         while len(curve) < recipe.epochs:
             report = _in_epoch(on_step, place * recipe.epochs + len(curve), total)
             curve.append(

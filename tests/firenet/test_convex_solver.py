@@ -1,4 +1,4 @@
-"""P1, P2 and P3 beside a general convex solver: same optimal value, bracketed by the certificate."""
+"""P1, P2 and P3 beside a general convex solver: same optimum, bracketed by the certificate."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def optimum(kind: str, matrix: Tensor, sparsifier: Tensor, w: Tensor, y: Tensor,
     else:
         misfit = distance if kind == "P3" else cvxpy.square(distance)
         task = cvxpy.Problem(cvxpy.Minimize(number * sparsity + misfit))
-    options = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
-    return float(task.solve(solver=cvxpy.CLARABEL, **options))
+    return float(task.solve(solver=cvxpy.CLARABEL))
 
 
 def make_case(kind: str, form: str, field: str) -> Case:
@@ -56,9 +55,7 @@ def make_case(kind: str, form: str, field: str) -> Case:
     sparsifier = SPARSIFIERS[form]()
     columns = sparsifier(torch.eye(SIZE, dtype=torch.float64))
     dense = columns.reshape(SIZE, -1).T
-    w = 0.5 + 1.5 * torch.rand(
-        sparsifier.codomain_shape, dtype=torch.float64, generator=generator
-    )
+    w = 0.5 + 1.5 * torch.rand(sparsifier.codomain_shape, dtype=torch.float64, generator=generator)
     encoding = MatrixOperator(matrix, float(torch.linalg.matrix_norm(matrix, 2)))
     number = {"P1": 0.8, "P2": 0.15, "P3": 0.1}[kind]
     if kind == "P1":
@@ -96,10 +93,13 @@ def test_basis_pursuit_finds_the_optimal_value(form, field) -> None:
 def check_bracket(
     problem: Problem, x: Tensor, y: Tensor, v: Tensor, q: Tensor | None, expected: float
 ) -> None:
-    """The objective is the solver's to 1e-6, and the certified gap contains the solver's value."""
+    """The objective is the solver's to 1e-6, and the certified gap contains the solver's value.
+
+    The solver's own tolerance is 1e-8.
+    """
     objective, gap = float(problem.objective(x, y)), float(problem.duality_gap(x, y, v, q))
     assert objective == pytest.approx(expected, rel=1e-6)
-    slack = 1e-8 * expected
+    slack = 1e-7 * expected
     assert objective - gap - slack <= expected <= objective + slack
     assert gap <= 1e-5 * expected
 
@@ -118,6 +118,6 @@ def test_certified_gap_is_at_least_the_true_gap_on_the_way(kind, form) -> None:
         if isinstance(problem, QuadraticallyConstrainedBasisPursuit):
             x = problem.restore(x, y)
         gaps.append(float(problem.duality_gap(x, y, state.v, state.q)))
-        assert gaps[-1] >= float(problem.objective(x, y)) - expected - 1e-8
+        assert gaps[-1] >= float(problem.objective(x, y)) - expected * (1 + 1e-7)
     assert min(gaps) < 0.5 * gaps[0]
     assert np.isfinite(gaps).all()

@@ -112,9 +112,7 @@ def test_gap_of_restored_basis_pursuit_closes(name, eta) -> None:
 
 
 @pytest.mark.parametrize("kind", ["P2", "P3"])
-@given(
-    seed=st.integers(0, 10_000), number=st.floats(1e-3, 10), scale=st.floats(1e-5, 1e5)
-)
+@given(seed=st.integers(0, 10_000), number=st.floats(1e-3, 10), scale=st.floats(1e-5, 1e5))
 def test_gap_is_never_less_than_the_distance_to_a_better_point(kind, seed, number, scale) -> None:
     """F(x) - gap is a lower bound of F everywhere: at zero, at the data, at random points."""
     encoding, y = small(seed % 40)
@@ -156,7 +154,8 @@ def test_bound_of_basis_pursuit_is_below_every_feasible_image(seed, eta, scale) 
 @given(slope=st.floats(-10, 10), norm=st.floats(1e-3, 10), limit=st.floats(1e-3, 10))
 def test_no_other_scaling_of_the_dual_gives_a_better_bound(kind, slope, norm, limit) -> None:
     problem = make(kind, MatrixOperator(torch.eye(2)), number=0.3)
-    value = float(problem.best_scaled(*(torch.tensor(z).double() for z in (slope, norm, limit))))
+    numbers = (torch.tensor(z, dtype=torch.float64) for z in (slope, norm, limit))
+    value = float(problem.best_scaled(*numbers))
     s = np.linspace(0, limit, 2001)
     conjugate = {"P1": 0.3 * s * norm, "P2": (s * norm) ** 2 / 4, "P3": 0 * s}[kind]
     values = s * slope - conjugate
@@ -201,7 +200,7 @@ def test_dual_curvature_is_that_of_the_conjugate(kind, randn) -> None:
     sigma = torch.tensor([0.3], dtype=torch.float64)
     z = v + sigma * (x - y)
     across = randn(6)
-    across = across - direction * torch.linalg.vdot(direction, across)
+    across = across - direction * torch.vdot(direction, across)
     moved = problem.data_prox(z + 1e-6 * across, sigma) - problem.data_prox(z, sigma)
     curvature = problem.dual_curvature(distance, v.norm())
     assert moved.norm() / (1e-6 * across.norm()) == pytest.approx(

@@ -30,7 +30,7 @@ def paper_barrier(
     """Show how many digits networks have where the matrix is known to n bits (Table 1)."""
     from firenet_mri.paper import barrier
     from firenet_mri.paper.lista import Recipe
-    from firenet_mri.paper.report import report_files, write_report
+    from firenet_mri.report import report_files, write_report
 
     recipe = Recipe(steps=steps)
     files = report_files(folder, "barrier", overwrite=overwrite)

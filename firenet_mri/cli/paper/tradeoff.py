@@ -40,9 +40,9 @@ def paper_tradeoff(
     The weights are kept in the folder, as tradeoff_unet.pt: a run that was stopped goes on there,
     and a second one does not train again.
     """
-    from firenet_mri.paper.report import report_files, write_report
     from firenet_mri.paper.tradeoff import Settings, reading, report_settings, tradeoff, train
     from firenet_mri.paper.tradeoff_figure import tradeoff_figure
+    from firenet_mri.report import report_files, write_report
 
     given: dict[str, Any] = {"size": size, "images": images, "epochs": epochs}
     changes = {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,188 @@
+"""Writes a certificate beside its image, and reads it back only if it is whole and the image's own.
+
+The file is JSON: what is known about the reconstruction (scan, settings, timings, versions) and,
+under "certificate", the certificate itself. "digest" is the SHA-256 of all the rest, so that a
+number that was changed by accident is noticed; it is no signature, anyone can compute it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.digests import (
+    Digests,
+    digest_of_data,
+    digest_of_file,
+    digest_of_scan,
+)
+from firenet_mri.scan import RawScan
+
+_FORMAT = "firenet certificate"
+_IMAGE_SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class SavedCertificate:
+    """A certificate as it was read from its file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    certificate
+        What is known about the image.
+    report
+        The whole file as plain data.
+    """
+
+    path: Path
+    certificate: Certificate
+    report: Mapping[str, Any]
+
+    @property
+    def digests(self) -> Digests:
+        """What the certificate belongs to."""
+        assert self.certificate.digests is not None
+        return self.certificate.digests
+
+    def check_image(self, image: Path | None = None) -> Path:
+        """Return the image file, after checking that the certificate is the one of this file.
+
+        Parameters
+        ----------
+        image
+            The image; None is the file of the same name beside the certificate.
+
+        Raises
+        ------
+        FileError
+            If the image is not there or cannot be read.
+        DataError
+            If it is another image, or was changed.
+        """
+        image = self._image_beside() if image is None else image
+        try:
+            found = digest_of_file(image)
+        except FileNotFoundError:
+            raise FileError(f"{image}: no such file; give the image that was written") from None
+        except OSError as error:
+            raise FileError(f"{image}: cannot be read ({error.strerror or error})") from error
+        if found != self.digests.file:
+            raise DataError(
+                f"{image}: is not the image of {self.path.name}, its SHA-256 is another; the image "
+                "was changed or replaced after it was certified, reconstruct it again"
+            )
+        return image
+
+    def check_scan(self, scan: RawScan) -> None:
+        """Check that the image was made from this scan.
+
+        Raises
+        ------
+        DataError
+            If k-space, mask or noise measurement are others.
+        """
+        for name, digest in digest_of_scan(scan.kspace, scan.mask, scan.noise).items():
+            if digest != getattr(self.digests, name):
+                raise DataError(
+                    f"{scan.name}: is not the scan of {self.path.name}, its {name} has another "
+                    "SHA-256; give the scan, and the mask if one was given, that the image was "
+                    "made from"
+                )
+
+    def _image_beside(self) -> Path:
+        stem = self.path.name.removesuffix(".json")
+        places = [self.path.with_name(stem + suffix) for suffix in _IMAGE_SUFFIXES]
+        found = [place for place in places if place.exists()]
+        if len(found) > 1:
+            raise UsageError(
+                f"{self.path}: {found[0].name} and {found[1].name} lie beside it; name the image "
+                "with --image"
+            )
+        if not found:
+            raise FileError(
+                f"{self.path}: neither {places[0].name} nor {places[1].name} lies beside it; name "
+                "the image with --image"
+            )
+        return found[0]
+
+
+def write_certificate(path: Path, certificate: Certificate, report: Mapping[str, object]) -> None:
+    """Write a certificate of a written image, and what else is known of the reconstruction.
+
+    Raises
+    ------
+    DataError
+        If the certificate does not carry the digest of a file.
+    """
+    if certificate.digests is None or certificate.digests.file is None:
+        raise DataError(f"{path.name}: the certificate has no digest of its image; add it first")
+    content = {"format": _FORMAT, **report, "certificate": certificate.to_dict()}
+    sealed = {**content, "digest": digest_of_data(content)}
+    path.write_text(json.dumps(sealed, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_certificate(path: Path) -> SavedCertificate:
+    """Return the certificate in a file.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, truncated, or no certificate.
+    DataError
+        If the certificate has another version, was changed, or contradicts itself.
+    """
+    report = _read_json(path)
+    if not isinstance(report, dict) or report.get("format") != _FORMAT:
+        raise FileError(
+            f"{path}: is JSON, but no certificate; give the .json that firenet recon wrote"
+        )
+    content = {key: value for key, value in report.items() if key != "digest"}
+    try:
+        if not isinstance(report.get("certificate"), dict):
+            raise DataError("The certificate is damaged; use the file as firenet wrote it")
+        # The version comes first: another one may have other fields, and a digest made otherwise.
+        certificate = Certificate.from_dict(report["certificate"])
+        if certificate.digests is None or certificate.digests.file is None:
+            raise DataError("The certificate names no image; use the file as firenet wrote it")
+        if report.get("digest") != digest_of_data(content):
+            raise DataError(
+                "The file was changed after it was written: its digest is another; use the file as "
+                "firenet wrote it"
+            )
+    except DataError as error:
+        message = str(error)
+        raise DataError(f"{path}: {message[0].lower()}{message[1:]}") from None
+    return SavedCertificate(path, certificate, report)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file; give the .json beside an image") from None
+    except IsADirectoryError:
+        raise FileError(f"{path}: is a folder; give the .json beside an image") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: is not JSON; give the .json beside the image") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not text.strip():
+        raise FileError(f"{path}: the file is empty; give the .json that firenet recon wrote")
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise FileError(
+            f"{path}: is not whole JSON; it is truncated or no certificate, give the .json that "
+            "firenet recon wrote"
+        ) from None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
