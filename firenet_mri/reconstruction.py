@@ -21,7 +21,8 @@ from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify, measure_gain
-from firenet_mri.firenet.digests import Digests, digest_of_data, digest_of_file, digest_of_tensor
+from firenet_mri.firenet.digests import Digests, digest_of_data, digest_of_file
+from firenet_mri.firenet.digests import digest_of_scan, digest_of_tensor
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
@@ -293,12 +294,45 @@ def reconstruct(
     )
     calibration_s = time.perf_counter() - started
     slices = list(_slices(scan, coil_maps))
-    with _counted_layers(net, len(slices), on_layer) as solve:
-        results = [
-            _reconstruct_slice(solve, net, scan.spatial_ndim, target, jacobian, *item)
-            for item in slices
-        ]
+    if on_layer is not None:
+        # The Jacobian is taken along a second run of the network.
+        runs = 2 if jacobian and net.solver is None else 1
+        _count_layers(net, len(slices) * runs, on_layer)
+    results = [
+        _reconstruct_slice(net, scan.spatial_ndim, target, jacobian, *item) for item in slices
+    ]
     shape = (*scan.batch_shape, *scan.spatial_shape)
+    image = torch.stack([result.image for result in results]).reshape(shape)
+    settings = Settings(
+        preset=preset,
+        sparsifier=str(net.sparsifier),
+        schedule=str(net.schedule),
+        layers=net.depth,
+        lam=net.lam,
+        maps="given" if isinstance(maps, Tensor) else maps,
+        whitened=whitened,
+        device=str(target),
+    )
+    digests = Digests(
+        **read,
+        maps=digest_of_tensor(coil_maps),
+        parameters=digest_of_data(asdict(settings)),
+        pixels=digest_of_tensor(image),
+    )
+    return Reconstruction(
+        image=image,
+        zero_filled=torch.stack([result.zero_filled for result in results]).reshape(shape),
+        certificate=replace(Certificate.join([r.certificate for r in results]), digests=digests),
+        settings=settings,
+        timings=Timings(
+            calibration_s,
+            sum(result.network_s for result in results),
+            sum(result.certificate_s for result in results),
+        ),
+        scan=scan,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Slice:
     image: Tensor
@@ -309,7 +343,13 @@ class _Slice:
 
 
 def _reconstruct_slice(
-    net: FIRENET, spatial_ndim: int, device: torch.device, y: Tensor, mask: Tensor, maps: Tensor
+    net: FIRENET,
+    spatial_ndim: int,
+    device: torch.device,
+    jacobian: bool,
+    y: Tensor,
+    mask: Tensor,
+    maps: Tensor,
 ) -> _Slice:
     """Return image and certificate of k-space y (coil, *spatial)."""
     started = time.perf_counter()
@@ -321,7 +361,9 @@ def _reconstruct_slice(
         # Where the maps are zero the data say nothing; leaving it out keeps the Lipschitz bound.
         image = state.x * encoding.root_sum_of_squares
     solved = time.perf_counter()
-    certificate = certify(net, y, encoding, state)
+    certificate = certify(net, y, encoding, state._replace(x=image))
+    if jacobian:
+        certificate = certificate.with_entries(measure_gain(net, y, encoding))
     certified = time.perf_counter()
     return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
 
@@ -356,12 +398,12 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 
 
-def _count_layers(net: FIRENET, slices: int, on_layer: Callable[[int, int], None]) -> None:
-    """Have the network call ``on_layer`` after every layer, with the count over all slices."""
+def _count_layers(net: FIRENET, runs: int, on_layer: Callable[[int, int], None]) -> None:
+    """Have the network call ``on_layer`` after every layer, with the count over all its runs."""
     counter = itertools.count(1)
 
     def report(*_: object) -> None:
-        on_layer(next(counter), net.depth * slices)
+        on_layer(next(counter), net.depth * runs)
 
     for module in net.modules():
         if isinstance(module, PrimalDualLayer):

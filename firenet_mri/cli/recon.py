@@ -25,7 +25,7 @@ def recon(
         Path, typer.Option("-o", "--output", help="Image to write, .nii.gz or .nii.")
     ],
     preset: Annotated[
-        str, typer.Option(help="network (default) or paper (the published network).")
+        str, typer.Option(help="network (default), adaptive or paper (the published network).")
     ] = "network",
     lam: Annotated[
         float | None, typer.Option(help="Weight of the sparsity; default: from the scan's size.")
@@ -36,6 +36,9 @@ def recon(
     ] = None,
     levels: Annotated[int | None, typer.Option(help="Wavelet levels.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
+    relative_gap: Annotated[
+        float | None, typer.Option(help="Adaptive preset: stop at this certified relative gap.")
+    ] = None,
     maps: Annotated[
         str, typer.Option(help="Sensitivity maps: espirit, jsense, or none (single coil).")
     ] = "espirit",
@@ -53,6 +56,10 @@ def recon(
         bool, typer.Option("--complex", help="Keep the phase: write a complex image.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    jacobian: Annotated[
+        bool,
+        typer.Option(help="Measure the amplification of small changes too; 20 times the work."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the certificate and the paths as JSON.")
     ] = False,
@@ -75,8 +82,10 @@ def recon(
             sparsifier=sparsifier,
             levels=levels,
             layers=layers,
+            relative_gap=relative_gap,
             maps=sensitivity,
             device=device,
+            jacobian=jacobian,
             on_layer=on_layer,
         )
     files = result.save(output, overwrite=overwrite, complex_image=complex_image, reference=target)
@@ -100,3 +109,4 @@ def _tell(result: Reconstruction, files: SavedFiles) -> None:
         f"Calibration {timings.calibration_s:.1f} s, network {timings.network_s:.1f} s, "
         f"certificate {timings.certificate_s:.1f} s"
     )
+    console.print(f"firenet certify {files.certificate} explains the certificate.", markup=False)

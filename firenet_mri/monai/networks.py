@@ -24,7 +24,7 @@ class FIRENETModel(nn.Module):
     ----------
     spatial_dims
         2 or 3.
-    preset, lam, sparsifier, levels, layers
+    preset, lam, sparsifier, levels, layers, relative_gap
         The network, see :func:`firenet_mri.firenet.presets.make_network`.
     maps
         How sensitivity maps are found where ``sens_maps`` is not given: "espirit", "jsense" or
@@ -48,6 +48,7 @@ class FIRENETModel(nn.Module):
         sparsifier: str | None = None,
         levels: int | None = None,
         layers: int | None = None,
+        relative_gap: float | None = None,
         maps: MapMethod = "espirit",
     ) -> None:
         super().__init__()
@@ -57,6 +58,7 @@ class FIRENETModel(nn.Module):
         self.sparsifier = sparsifier
         self.levels = levels
         self.layers = layers
+        self.relative_gap = relative_gap
         self.maps = maps
 
     def forward(
@@ -111,6 +113,7 @@ class FIRENETModel(nn.Module):
             sparsifier=self.sparsifier,
             levels=self.levels,
             layers=self.layers,
+            relative_gap=self.relative_gap,
         ).to(kspace.device)
         encoding = encoding_operator(sampled, maps, self.spatial_dims)
         image = net(kspace * sampled, encoding).abs() * encoding.root_sum_of_squares

@@ -25,7 +25,7 @@ class FIRENETReconstruct(Transform):
 
     Parameters
     ----------
-    preset, lam, sparsifier, levels, layers, maps, device
+    preset, lam, sparsifier, levels, layers, relative_gap, maps, device
         As in :func:`firenet_mri.reconstruct`.
     """
 
@@ -39,6 +39,7 @@ class FIRENETReconstruct(Transform):
         sparsifier: str | None = None,
         levels: int | None = None,
         layers: int | None = None,
+        relative_gap: float | None = None,
         maps: MapMethod = "espirit",
         device: str = "cpu",
     ) -> None:
@@ -47,6 +48,7 @@ class FIRENETReconstruct(Transform):
         self.sparsifier = sparsifier
         self.levels = levels
         self.layers = layers
+        self.relative_gap = relative_gap
         self.maps = maps
         self.device = device
 
@@ -75,6 +77,7 @@ class FIRENETReconstruct(Transform):
             sparsifier=self.sparsifier,
             levels=self.levels,
             layers=self.layers,
+            relative_gap=self.relative_gap,
             maps=self.maps,
         )
         with torch.no_grad():
@@ -89,6 +92,7 @@ class FIRENETReconstruct(Transform):
             sparsifier=self.sparsifier,
             levels=self.levels,
             layers=self.layers,
+            relative_gap=self.relative_gap,
             maps=self.maps,
             device=self.device,
         )
@@ -114,7 +118,7 @@ class FIRENETReconstructd(MapTransform):
         The image is stored under ``key_postfix``; None replaces the scan.
     allow_missing_keys
         Leave out keys that are not there.
-    preset, lam, sparsifier, levels, layers, maps, device
+    preset, lam, sparsifier, levels, layers, relative_gap, maps, device
         As in :func:`firenet_mri.reconstruct`.
     """
 
@@ -132,6 +136,7 @@ class FIRENETReconstructd(MapTransform):
         sparsifier: str | None = None,
         levels: int | None = None,
         layers: int | None = None,
+        relative_gap: float | None = None,
         maps: MapMethod = "espirit",
         device: str = "cpu",
     ) -> None:
@@ -144,6 +149,7 @@ class FIRENETReconstructd(MapTransform):
             sparsifier=sparsifier,
             levels=levels,
             layers=layers,
+            relative_gap=relative_gap,
             maps=maps,
             device=device,
         )

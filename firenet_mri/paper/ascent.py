@@ -90,8 +90,7 @@ def worst_perturbation(
         if step == steps:
             break
         (gradient,) = torch.autograd.grad(change.square().sum(), e)
-        # An item whose gradient overflows goes on along its momentum.
-        gradient = gradient.nan_to_num(0, 0, 0) * mask
+        gradient = gradient * mask
         ascent = gradient / item_norm(gradient, _PIXELS).clamp(min=1e-30)
         velocity = 0.9 * velocity + ascent
         e = e.detach() + 0.5 * radii * (ascent + 0.9 * velocity)

@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,10 +106,11 @@ class Automap(nn.Module):
         nn.init.zeros_(self.first.bias)
         nn.init.eye_(self.second.weight)
         nn.init.zeros_(self.second.bias)
-        first, second, last = (self.convolutions[place] for place in (0, 2, 4))
-        for layer in (first, second, last):
+        layers = [layer for layer in self.convolutions if isinstance(layer, nn.Conv2d)]
+        for layer in layers:
             layer.weight.mul_(0.1)
-            layer.bias.zero_()
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        first, second, last = layers
         # relu(a) - relu(-a) = a: two channels carry the image through.
         first.weight[0, 0, 2, 2], first.weight[1, 0, 2, 2] = 1, -1
         second.weight[0, 0, 2, 2] = second.weight[1, 1, 2, 2] = 1
@@ -141,10 +142,10 @@ class AutomapRecipe:
         If a number lies outside its range.
     """
 
-    epochs: int = 30
+    epochs: int = 24
     images: int = 2000
     batch: int = 50
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     channels: int = 8
     noise: float = 0.01
     first_images: int = 20_000
@@ -259,9 +260,7 @@ def _epoch(
         yield float(loss.detach())
 
 
-def _best_linear_map(
-    network: Automap, encoding: CartesianFourier, recipe: AutomapRecipe
-) -> Tensor:
+def _best_linear_map(network: Automap, encoding: CartesianFourier, recipe: AutomapRecipe) -> Tensor:
     """Return W, (N, 2 m), for which sum ||W n - Re x||^2 + mu ||W||^2 is least over images x."""
     inputs, pixels = network.first.in_features, network.first.out_features
     gram = torch.zeros(inputs, inputs, dtype=torch.float64)

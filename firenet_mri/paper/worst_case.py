@@ -23,7 +23,7 @@ Antun, Renna, Poon, Adcock, Hansen, PNAS 117(48), 2020.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,7 +123,7 @@ def worst_case(
     reference: Tensor | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> list[Perturbation]:
-    """Return the perturbations that were found, one for each norm; each goes on from the one before.
+    """Return the perturbations found, one for each norm; each goes on from the one before.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def worst_case(
     reference
         z, of the shape of Phi's images; None is Phi(A x).
     on_step
-        Called after every step.
+        Called after every gradient.
 
     Raises
     ------
@@ -167,12 +167,7 @@ def worst_case(
     state = Momentum(r, torch.zeros_like(r))
     found = []
     for norm in norms:
-        best = None
-        for state, best in _climb_to(norm, objective, state, ascent):
-            if on_step is not None:
-                on_step()
-        assert best is not None
-        state = state._replace(r=best.r)
+        state, best = _climb_to(norm, objective, state, ascent, on_step or (lambda: None))
         found.append(best)
     return found
 
@@ -224,9 +219,13 @@ class _Objective:
 
 
 def _climb_to(
-    norm: Tensor, objective: _Objective, state: Momentum, ascent: Ascent
-) -> Iterator[tuple[Momentum, Perturbation]]:
-    """Yield state and best r so far, until all items have held the norm or the steps are spent."""
+    norm: Tensor,
+    objective: _Objective,
+    state: Momentum,
+    ascent: Ascent,
+    on_step: Callable[[], None],
+) -> tuple[Momentum, Perturbation]:
+    """Climb until all items have been held at the norm, or the steps are spent; return the best."""
     reached = torch.zeros_like(norm, dtype=torch.bool)
     best = Perturbation(state.r, torch.full_like(norm, -1.0), reached)
     held = -1
@@ -239,11 +238,12 @@ def _climb_to(
         best = Perturbation(
             _where(better, state.r, best.r), torch.where(better, distance, best.distance), reached
         )
-        yield state, best
+        on_step()
         held += bool(reached.all())
         if held == ascent.hold or (held < 0 and step >= ascent.steps):
             break
         state = climb(state, gradient, ascent)
+    return state._replace(r=best.r), best
 
 
 def _random_start(images: Tensor, start: float, seed: int) -> Tensor:

@@ -1,0 +1,110 @@
+"""``firenet certify``: a certificate in plain words, after checking that it is that of the image."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firenet_mri.cli.app import app
+from firenet_mri.firenet.certificate import Certificate, Entry
+
+_COLOURS = {
+    "proven": "green",
+    "verified on this scan": "green",
+    "measured": "cyan",
+    "assumed": "yellow",
+    "not verified": "red",
+}
+_MEANINGS = {
+    "proven": "follows from a proof, for every scan",
+    "verified on this scan": "a theorem's conditions were checked numerically for these data",
+    "measured": "a number that was seen; the truth is at least as large",
+    "assumed": "taken as given",
+    "not verified": "nothing is claimed",
+}
+
+
+@app.command()
+def certify(
+    certificate: Annotated[Path, typer.Argument(help="The .json beside an image.")],
+    image: Annotated[
+        Path | None, typer.Option(help="The image, if it does not lie beside the certificate.")
+    ] = None,
+    scan: Annotated[
+        Path | None, typer.Option(help="Check too that the image was made from this scan.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Sampling mask that was given with the scan.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Explain a certificate entry by entry; fail if it is not the certificate of the image."""
+    from firenet_mri.errors import UsageError
+    from firenet_mri.io import read, read_certificate
+
+    if mask is not None and scan is None:
+        raise UsageError("--mask belongs to a scan; give --scan too")
+    saved = read_certificate(certificate)
+    found = saved.check_image(image)
+    if scan is not None:
+        saved.check_scan(read(scan, mask=mask))
+    if as_json:
+        checked = {
+            "image": str(found),
+            "image_matches": True,
+            "scan_matches": None if scan is None else True,
+            "certificate": saved.certificate.to_dict(),
+        }
+        sys.stdout.write(json.dumps(checked, indent=2, allow_nan=False) + "\n")
+        return
+    console = Console(highlight=False)
+    console.print(f"{found} is the image of this certificate (SHA-256).", markup=False)
+    if scan is not None:
+        console.print(f"{scan} is the scan it was made from (SHA-256).", markup=False)
+    _explain(console, saved.certificate)
+
+
+def _explain(console: Console, certificate: Certificate) -> None:
+    """Print every entry: how it is known, what it says, what it does not say, its numbers."""
+    console.print()
+    console.print(certificate.sentence(), markup=False)
+    for entry in certificate.entries:
+        console.print()
+        title = entry.name.replace("_", " ").capitalize()
+        console.print(f"[bold]{title}[/bold]: [{_COLOURS[entry.status]}]{entry.status}[/]")
+        if len(entry.items) < certificate.items:
+            console.print(f"  Slices {', '.join(str(item + 1) for item in entry.items)} only.")
+        for line in _lines(entry):
+            console.print(f"  {line}", markup=False)
+        if entry.values:
+            console.print(_numbers(entry))
+    console.print()
+    console.print("[bold]What it does not say[/bold]")
+    console.print(f"  {certificate.scope}", markup=False)
+    console.print()
+    for status in dict.fromkeys(entry.status for entry in certificate.entries):
+        console.print(f"[{_COLOURS[status]}]{status}[/]: {_MEANINGS[status]}")
+
+
+def _lines(entry: Entry) -> Iterator[str]:
+    yield entry.statement
+    if entry.limits:
+        yield f"Not said: {entry.limits}"
+
+
+def _numbers(entry: Entry) -> Table:
+    """Return the numbers, a line for each, with their range over the slices."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for name, numbers in entry.values.items():
+        low, high = min(numbers), max(numbers)
+        text = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g} (over the slices)"
+        table.add_row(name, text)
+    return table
