@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from firenet_mri.cli import benchmark, design, paper, recon
+from firenet_mri.cli import benchmark, certify, design, paper, recon, schedules
 from firenet_mri.cli.app import app
 from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
-_COMMANDS = (benchmark, design, paper, recon)
+_COMMANDS = (benchmark, certify, design, paper, recon, schedules)
 
 
 def main() -> None:

@@ -225,24 +225,27 @@ def _climb_to(
     ascent: Ascent,
     on_step: Callable[[], None],
 ) -> tuple[Momentum, Perturbation]:
-    """Climb until all items have been held at the norm, or the steps are spent; return the best."""
-    reached = torch.zeros_like(norm, dtype=torch.bool)
+    """Climb until every item has been held at its norm or has spent its steps; return the best."""
+    reached = done = torch.zeros_like(norm, dtype=torch.bool)
+    held = torch.zeros_like(norm, dtype=torch.int64)
     best = Perturbation(state.r, torch.full_like(norm, -1.0), reached)
-    held = -1
     for step in range(ascent.steps + ascent.hold + 1):
         reached = reached | (_norms(state.r) >= norm)
         state = state._replace(r=_where(reached, _scale(state.r, norm), state.r))
         gradient, distance = objective.gradient(state.r)
         # Where the norm is not reached yet, the last r stands for the best.
-        better = ~best.reached | (distance > best.distance)
+        better = ~done & (~best.reached | (distance > best.distance))
         best = Perturbation(
             _where(better, state.r, best.r), torch.where(better, distance, best.distance), reached
         )
         on_step()
-        held += bool(reached.all())
-        if held == ascent.hold or (held < 0 and step >= ascent.steps):
+        done = done | torch.where(reached, held >= ascent.hold, torch.tensor(step >= ascent.steps))
+        if bool(done.all()):
             break
-        state = climb(state, gradient, ascent)
+        held += reached
+        ahead = climb(state, gradient, ascent)
+        # Items that are done stay where they are: they do not depend on the others' steps.
+        state = Momentum(_where(done, state.r, ahead.r), _where(done, state.v, ahead.v))
     return state._replace(r=best.r), best
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from firenet_mri.cli.paper import barrier, convergence, tradeoff
+from firenet_mri.cli.paper import barrier, convergence, stability, tradeoff
 
-__all__ = ["barrier", "convergence", "tradeoff"]
+__all__ = ["barrier", "convergence", "stability", "tradeoff"]
