@@ -119,6 +119,9 @@ class Settings:
                 f"Sizes of perturbations {self.relative_sizes} asked for; they must be positive "
                 "and grow"
             )
+        # Refused here, not after the training.
+        self.recipe()
+        ascent_of(AUTOMAP, self)
 
     @classmethod
     def quick(cls, seed: int = 0) -> Settings:

@@ -116,7 +116,7 @@ def test_first_linear_map_is_ridge_regression_of_numpy(encoding, monkeypatch) ->
 
 
 def test_training_lowers_the_error_on_held_out_images(encoding, tmp_path) -> None:
-    recipe = replace(RECIPE, epochs=12, images=400, first_images=0, learning_rate=1e-3)
+    recipe = replace(RECIPE, epochs=8, images=300, first_images=0, learning_rate=1e-3)
     trained = train_automap(encoding, recipe, tmp_path / "a.pt")
     torch.manual_seed(recipe.seed)
     untrained = Automap(encoding, recipe.channels)
@@ -126,8 +126,8 @@ def test_training_lowers_the_error_on_held_out_images(encoding, tmp_path) -> Non
             (net(encoding(x)) - x).abs().square().mean() for net in (untrained, trained.network)
         )
     assert after < 0.5 * before
-    assert len(trained.curve) == 12
-    assert trained.curve[-1] < 0.5 * trained.curve[0]
+    assert len(trained.curve) == 8
+    assert trained.curve[-1] == min(trained.curve)
     assert not any(p.requires_grad for p in trained.network.parameters())
 
 
@@ -184,8 +184,11 @@ def test_stopped_training_goes_on_with_the_same_result(encoding, tmp_path) -> No
 
 
 def test_trained_network_is_not_trained_again(encoding, tmp_path) -> None:
+    def fail(*_) -> None:
+        pytest.fail("trained again")
+
     first = train_automap(encoding, RECIPE, tmp_path / "a.pt")
-    second = train_automap(encoding, RECIPE, tmp_path / "a.pt", on_step=lambda *_: pytest.fail())
+    second = train_automap(encoding, RECIPE, tmp_path / "a.pt", on_step=fail)
     assert second.curve == first.curve
     y = encoding(ellipses(16, 2, 0).to(torch.complex64))
     assert torch.equal(first.network(y), second.network(y))
@@ -235,7 +238,7 @@ def test_foreign_and_damaged_weights_are_refused(encoding, tmp_path, content) ->
     ],
 )
 def test_impossible_recipes_are_refused(change) -> None:
-    with pytest.raises(UsageError, match="given|asked for"):
+    with pytest.raises(UsageError, match=r"given|asked for"):
         replace(RECIPE, **change)
 
 
