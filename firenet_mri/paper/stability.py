@@ -218,9 +218,15 @@ class Stability:
         """Return the rows of a method under a perturbation."""
         return [r for r in self.rows if (r.method, r.perturbation) == (method, perturbation)]
 
-    def largest_amplification(self, method: str, perturbation: str) -> float:
-        """Return the largest over images and sizes of change over ||r||."""
-        return max(row.amplification or 0.0 for row in self.select(method, perturbation))
+    def largest_amplification(
+        self, method: str, perturbation: str, image: str | None = None
+    ) -> float:
+        """Return the largest change over ||r|| over sizes, of one image or over all."""
+        return max(
+            row.amplification or 0.0
+            for row in self.select(method, perturbation)
+            if image in (None, row.image)
+        )
 
 
 def train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from firenet_mri.paper.stability import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 _COLOURS = dict(zip(METHODS, ("#d1495b", "#8a5fbf", "#2e86ab", "#3d8b37", "#999999"), strict=True))
 
@@ -49,7 +49,8 @@ def reading(result: Stability) -> list[str]:
     sentences = [
         "Accuracy on unperturbed held-out ellipses, dB: "
         + ", ".join(f"{name} {result.accuracy[name]:.1f}" for name in by_accuracy),
-        *_who_wins(result),
+        *_image_by_image(result, PAPER_FIRENET),
+        *_image_by_image(result, DEFAULT_FIRENET),
     ]
     worst = {name: result.largest_amplification(name, name) for name in METHODS}
     order = sorted((m for m in METHODS if m != ZERO_FILLING), key=lambda name: worst[name])
@@ -106,36 +107,47 @@ def stability_figure(result: Stability) -> Figure:
     from matplotlib.figure import Figure
 
     count = len(result.pictures[AUTOMAP, ""])
-    figure = Figure(figsize=(13.5, 5 + 1.75 * count), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(4.4, 0.6 + 1.75 * count), squeeze=False)[
-        :, 0
-    ]
+    figure = Figure(figsize=(13.5, 5.6 + 1.7 * count), layout="constrained")
+    halves = figure.subfigures(2, 1, height_ratios=(4.7, 0.8 + 1.7 * count), squeeze=False)
+    top, bottom = halves[:, 0]
     error, image_space, data_space = top.subplots(1, 3)
     _draw_errors(error, result)
     _draw_amplifications(image_space, result)
     _draw_bounds(data_space, result)
-    sizes = [row.relative_size for row in result.select(AUTOMAP, AUTOMAP)]
-    groups = bottom.subfigures(1, 2, width_ratios=(_FIRST_OWN, len(_COLUMNS) - _FIRST_OWN))
-    name = result.rows[-1].image
-    groups[0].suptitle(
-        f"{name}, perturbed by the worst found for the {AUTOMAP} network", fontsize=10
-    )
-    groups[1].suptitle("by the worst found for each itself", fontsize=10)
-    labels = ["unperturbed", *(f"{size:.0%}" for size in sorted({round(s, 3) for s in sizes}))]
-    for group, columns in zip(groups, (_COLUMNS[:_FIRST_OWN], _COLUMNS[_FIRST_OWN:]), strict=True):
-        axes = group.subplots(count, len(columns), squeeze=False)
-        for column, (perturbation, method, title) in enumerate(columns):
-            axes[0, column].set_title(title, fontsize=9)
-            for axis, pixels in zip(
-                axes[:, column], result.pictures[perturbation, method], strict=True
-            ):
-                axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-                axis.set_xticks([])
-                axis.set_yticks([])
-        if group is groups[0]:
-            for axis, label in zip(axes[:, 0], labels, strict=True):
-                axis.set_ylabel(label, fontsize=9)
+    handles, labels = image_space.get_legend_handles_labels()
+    top.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
+    _draw_pictures(bottom, result)
     return figure
+
+
+def _draw_pictures(figure: SubFigure, result: Stability) -> None:
+    """Draw the last image: a row a size, a column a method; a narrow gap between the groups."""
+    sizes = sorted({round(row.relative_size, 4) for row in result.select(AUTOMAP, AUTOMAP)})
+    labels = ["unperturbed", *(f"{size:.2g} of ||x||" for size in sizes)]
+    columns = [*_COLUMNS[:_FIRST_OWN], None, *_COLUMNS[_FIRST_OWN:]]
+    widths = [1.0 if column else 0.12 for column in columns]
+    grid = figure.subplots(len(labels), len(columns), width_ratios=widths, squeeze=False)
+    for axes, column in zip(grid.T, columns, strict=True):
+        for row, axis in enumerate(axes):
+            axis.set(xticks=[], yticks=[])
+            if column is None:
+                axis.set_axis_off()
+                continue
+            pixels = result.pictures[column[:2]][row]
+            axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        if column is not None:
+            axes[0].set_title(column[2], fontsize=9)
+    for axis, label in zip(grid[:, 0], labels, strict=True):
+        axis.set_ylabel(label, fontsize=9)
+    name = result.rows[-1].image
+    groups = {
+        2: f"{name} with the worst perturbation found for the {AUTOMAP} network",
+        _FIRST_OWN + 2: "with the worst found for each itself",
+    }
+    for place, title in groups.items():
+        grid[0, place].annotate(
+            title, (0.5, 1.32), xycoords="axes fraction", ha="center", fontsize=10
+        )
 
 
 def _by_size(rows: Sequence[StabilityRow]) -> dict[float, list[StabilityRow]]:
@@ -155,7 +167,8 @@ def _draw_errors(axis: Axes, result: Stability) -> None:
             axis.plot(list(sizes), mean, style, color=_COLOURS[method], ms=4)
     largest = max(sizes)
     axis.plot([0, largest], [0, largest], color="0.3", lw=0.8, dashes=(4, 3))
-    axis.annotate("x + r itself", (largest, largest), fontsize=8, color="0.3", va="top", ha="right")
+    place = (0.6 * largest, 0.6 * largest)
+    axis.annotate("x + r itself", place, fontsize=8, color="0.3", va="top", ha="left")
     _label(axis, "error (% of ||x||), mean of images")
     axis.set_title("worst found for each (solid), random (dotted)", fontsize=9)
 
@@ -170,7 +183,6 @@ def _draw_amplifications(axis: Axes, result: Stability) -> None:
             axis.plot(list(sizes), largest, style, color=_COLOURS[method], ms=4, label=label)
     _label(axis, "largest ||change|| / ||r||")
     axis.set_title("worst found for each (solid), random (dotted)", fontsize=9)
-    axis.legend(frameon=False, fontsize=8)
 
 
 def _draw_bounds(axis: Axes, result: Stability) -> None:
@@ -211,25 +223,40 @@ def _label(axis: Axes, what: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _who_wins(result: Stability) -> list[str]:
-    """Return where the network is better than a FIRENET, and where not, image by image."""
-    sentences = []
-    for firenet in (PAPER_FIRENET, DEFAULT_FIRENET):
-        pairs = list(zip(result.select(AUTOMAP, NONE), result.select(firenet, NONE), strict=True))
-        ahead = [
-            f"{a.image} ({a.psnr_db:.1f} to {b.psnr_db:.1f} dB)"
-            for a, b in pairs
-            if a.psnr_db > b.psnr_db
-        ]
-        behind = [
-            f"{a.image} ({a.psnr_db:.1f} to {b.psnr_db:.1f} dB)"
-            for a, b in pairs
-            if a.psnr_db <= b.psnr_db
-        ]
-        parts = [f"more accurate than {firenet} on {', '.join(ahead)}"] if ahead else []
-        parts += [f"less accurate than {firenet} on {', '.join(behind)}"] if behind else []
-        sentences.append(f"The {AUTOMAP} network is {' and '.join(parts)}")
-    return sentences
+def _image_by_image(result: Stability, firenet: str) -> list[str]:
+    """Return how the network and a FIRENET compare on every image, and where it is ahead."""
+    images = list(dict.fromkeys(row.image for row in result.rows))
+    pairs = zip(result.select(AUTOMAP, NONE), result.select(firenet, NONE), strict=True)
+    accuracy = {a.image: (a.psnr_db, b.psnr_db) for a, b in pairs}
+    amplification = {
+        image: (
+            result.largest_amplification(AUTOMAP, AUTOMAP, image),
+            result.largest_amplification(firenet, firenet, image),
+        )
+        for image in images
+    }
+    both = f"of the {AUTOMAP} network and {firenet}"
+    return [
+        _comparison(
+            f"PSNR {both}, dB",
+            {name: (f"{a:.1f}", f"{b:.1f}") for name, (a, b) in accuracy.items()},
+            "more accurate",
+            [name for name, (a, b) in accuracy.items() if a > b],
+        ),
+        _comparison(
+            f"Largest amplification found {both}",
+            {name: (f"{a:.2f}", f"{b:.2f}") for name, (a, b) in amplification.items()},
+            "stabler",
+            [name for name, (a, b) in amplification.items() if a < b],
+        ),
+    ]
+
+
+def _comparison(
+    what: str, values: Mapping[str, tuple[str, str]], better: str, ahead: Sequence[str]
+) -> str:
+    numbers = ", ".join(f"{name} {a} and {b}" for name, (a, b) in values.items())
+    return f"{what}: {numbers}; the network is {better} on: {', '.join(ahead) or 'none'}"
 
 
 def _transfer(result: Stability) -> str:

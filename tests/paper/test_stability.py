@@ -42,7 +42,7 @@ TINY = Settings(
     epoch_images=200,
     first_images=400,
     test_images=3,
-    relative_sizes=(0.02, 0.1),
+    relative_sizes=(0.01, 0.03),
     restarts=2,
     hold=3,
     random_draws=3,
@@ -68,7 +68,7 @@ def test_table_has_every_method_image_and_perturbation_once(tiny) -> None:
         for method in METHODS
         for image in ("ellipses", "phantom")
         for perturbation in perturbations
-        for size in (0.02, 0.1)
+        for size in (0.01, 0.03)
     }
     expected |= {(m, image, NONE, 0.0) for m in METHODS for image in ("ellipses", "phantom")}
     assert set(keys) == expected
@@ -137,7 +137,8 @@ def test_scale_of_the_steps_is_that_of_the_unperturbed_image(trained) -> None:
         )
         paper = firenets(TINY)[PAPER_FIRENET]
         one = FIRENET(paper.sparsifier, paper.lam, paper.weights, schedule)
-        expected = one(y[:1], encoding, trained.network(y[:1]))
+        # The whole batch: single precision depends on its size.
+        expected = one(y[:1], encoding, trained.network(y)[:1])
         torch.testing.assert_close(maps[STABILISED](y)[:1], expected, rtol=1e-9, atol=1e-10)
 
 
@@ -153,7 +154,7 @@ def test_numbers_of_a_row_are_those_of_its_images_by_numpy(trained, tiny) -> Non
     encoding = encoding_operator(TINY)
     x = torch.stack(list(images.values())).to(torch.complex128)
     size = torch.linalg.vector_norm(x, dim=(1, 2))
-    draws = random_perturbations(x, 0.1 * size, TINY.random_draws, seed=TINY.seed)
+    draws = random_perturbations(x, 0.03 * size, TINY.random_draws, seed=TINY.seed)
     phi = methods(TINY, trained.network, encoding, x)[PAPER_FIRENET]
     with torch.no_grad():
         clean = phi(encoding(x)).numpy()
@@ -165,11 +166,11 @@ def test_numbers_of_a_row_are_those_of_its_images_by_numpy(trained, tiny) -> Non
         (row,) = [
             row
             for row in tiny.select(PAPER_FIRENET, RANDOM)
-            if row.image == name and row.relative_size > 0.05
+            if row.image == name and row.relative_size > 0.02
         ]
         norm = np.linalg.norm(true)
         data = encoding(torch.from_numpy(r)).numpy()
-        assert row.relative_size == pytest.approx(0.1)
+        assert row.relative_size == pytest.approx(0.03)
         assert row.change == pytest.approx(changes[worst] / norm)
         assert row.error == pytest.approx(np.linalg.norm(image - true) / norm)
         assert row.error_to_perturbed == pytest.approx(np.linalg.norm(image - true - r) / norm)
@@ -217,12 +218,17 @@ def test_same_seed_gives_the_same_table(trained, tiny) -> None:
 def test_text_says_where_the_network_is_ahead(tiny) -> None:
     def changed(row):
         ahead = row.method == AUTOMAP and row.image == "phantom"
-        return replace(row, psnr_db=40.0 if ahead else 20.0)
+        gain = None if row.amplification is None else (1.5 if ahead else 2.0)
+        return replace(row, psnr_db=40.0 if ahead else 20.0, amplification=gain)
 
     said = reading(replace(tiny, rows=tuple(changed(row) for row in tiny.rows)))
     assert (
-        "The AUTOMAP-type network is more accurate than default FIRENET on phantom "
-        "(40.0 to 20.0 dB) and less accurate than default FIRENET on ellipses (20.0 to 20.0 dB)"
+        "PSNR of the AUTOMAP-type network and default FIRENET, dB: ellipses 20.0 and 20.0, phantom "
+        "40.0 and 20.0; the network is more accurate on: phantom"
+    ) in said
+    assert (
+        "Largest amplification found of the AUTOMAP-type network and paper's FIRENET: ellipses "
+        "2.00 and 2.00, phantom 1.50 and 2.00; the network is stabler on: phantom"
     ) in said
 
 
@@ -245,6 +251,7 @@ def test_figure_shows_all_sizes_of_all_methods(tiny) -> None:
     figure = stability_figure(tiny)
     pictures = [axes for axes in figure.axes if axes.images]
     assert len(pictures) == 8 * 3
+    assert len(figure.axes) == 3 + 9 * 3
     bounds = [tiny.bounds[PAPER_FIRENET], tiny.bounds[DEFAULT_FIRENET]]
     flat = [line.get_ydata()[0] for line in figure.axes[2].lines if line.get_linewidth() == 1]
     assert flat == bounds
@@ -290,7 +297,7 @@ def run(monkeypatch, *arguments) -> int:
 def test_command_writes_everything_and_uses_the_weights_again(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    quick = replace(TINY, relative_sizes=(0.1,), restarts=1, hold=0)
+    quick = replace(TINY, relative_sizes=(0.01,), restarts=1, hold=0)
     monkeypatch.setattr(Settings, "quick", lambda seed: replace(quick, seed=seed))
     monkeypatch.chdir(tmp_path)
     np.save("mine.npy", np.eye(16, dtype=np.float32))
