@@ -20,12 +20,13 @@ from torch import Tensor
 from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.certificate import Certificate, certify, measure_gain
+from firenet_mri.firenet.certificate import Certificate, certify
 from firenet_mri.firenet.digests import Digests, digest_of_data, digest_of_file
 from firenet_mri.firenet.digests import digest_of_scan, digest_of_tensor
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.firenet.verification import measure_gain, verify_on_scan
 from firenet_mri.io import (
     Panel,
     atomic_writes,
@@ -242,6 +243,7 @@ def reconstruct(
     maps: MapMethod | Tensor = "espirit",
     device: str | torch.device = "cpu",
     jacobian: bool = False,
+    recovery: bool = False,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
     """Return the image of a scan with its certificate.
@@ -261,6 +263,9 @@ def reconstruct(
     jacobian
         Measure how strongly the network amplifies a small change of these data, for the
         certificate; takes about twenty times as long as the network.
+    recovery
+        Verify for the certificate where the optimum and the true image can lie, as far as that can
+        be done for this scan; takes minutes on a large one.
     on_layer
         Called after every layer with (layers done, layers in all).
 
@@ -299,7 +304,8 @@ def reconstruct(
         runs = 2 if jacobian and net.solver is None else 1
         _count_layers(net, len(slices) * runs, on_layer)
     results = [
-        _reconstruct_slice(net, scan.spatial_ndim, target, jacobian, *item) for item in slices
+        _reconstruct_slice(net, scan.spatial_ndim, target, (jacobian, recovery), *item)
+        for item in slices
     ]
     shape = (*scan.batch_shape, *scan.spatial_shape)
     image = torch.stack([result.image for result in results]).reshape(shape)
@@ -346,7 +352,7 @@ def _reconstruct_slice(
     net: FIRENET,
     spatial_ndim: int,
     device: torch.device,
-    jacobian: bool,
+    wanted: tuple[bool, bool],
     y: Tensor,
     mask: Tensor,
     maps: Tensor,
@@ -361,9 +367,13 @@ def _reconstruct_slice(
         # Where the maps are zero the data say nothing; leaving it out keeps the Lipschitz bound.
         image = state.x * encoding.root_sum_of_squares
     solved = time.perf_counter()
-    certificate = certify(net, y, encoding, state._replace(x=image))
+    state = state._replace(x=image)
+    certificate = certify(net, y, encoding, state)
+    jacobian, recovery = wanted
     if jacobian:
         certificate = certificate.with_entries(measure_gain(net, y, encoding))
+    if recovery:
+        certificate = certificate.with_entries(*verify_on_scan(net, y, encoding, state))
     certified = time.perf_counter()
     return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
 

@@ -60,6 +60,10 @@ def recon(
         bool,
         typer.Option(help="Measure the amplification of small changes too; 20 times the work."),
     ] = False,
+    recovery: Annotated[
+        bool,
+        typer.Option(help="Verify where the optimum and the truth can lie; takes minutes."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the certificate and the paths as JSON.")
     ] = False,
@@ -86,6 +90,7 @@ def recon(
             maps=sensitivity,
             device=device,
             jacobian=jacobian,
+            recovery=recovery,
             on_layer=on_layer,
         )
     files = result.save(output, overwrite=overwrite, complex_image=complex_image, reference=target)

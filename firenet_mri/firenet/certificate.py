@@ -24,7 +24,6 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.digests import Digests
-from firenet_mri.firenet.jacobian import jacobian_norm_estimate
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator
@@ -305,37 +304,6 @@ def certify(
         *_assumptions(objective.numel()),
     )
     return Certificate(entries, objective.numel())
-
-
-def measure_gain(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, *, steps: int = 10, seed: int = 0
-) -> Entry:
-    """Return the entry "measured_gain": a lower bound of the Jacobian's norm at the data.
-
-    Where the network has no Jacobian the entry says so. Takes ``2 steps + 3`` runs of the network.
-
-    Parameters
-    ----------
-    net, y, encoding
-        The network, its data (*batch, *codomain_shape) and its encoding operator.
-    steps, seed
-        See :func:`firenet_mri.firenet.jacobian.jacobian_norm_estimate`.
-    """
-    items = tuple(range(math.prod(y.shape[: y.ndim - len(encoding.codomain_shape)])))
-    if net.solver is not None:
-        reason = "The network decides by the data what is done, so that it may have no Jacobian."
-        return Entry("measured_gain", "not verified", reason, items=items)
-    gain = jacobian_norm_estimate(net, y, encoding, steps=steps, seed=seed)
-    return Entry(
-        "measured_gain",
-        "measured",
-        "A small change of these data was found that changes the image measured_gain times its "
-        "size. The true constant near these data lies between this number and "
-        "lipschitz_bound_at_data.",
-        "Other changes may be amplified more, up to the proven bound.",
-        {"measured_gain": _floats(gain)},
-        items,
-    )
 
 
 def _gap_entry(objective: Tensor, gap: Tensor) -> Entry:

@@ -272,8 +272,10 @@ def local_recovery(
         )
     y, c = _double(y), problem.analyse(_double(x))
     duals: list[tuple[Tensor, _DualVector]] = []
-    size = min(_FIRST_SUPPORT, int((c != 0).sum()))
-    while 0 < size <= min(c.numel() - 1, int((c != 0).sum())):
+    # What rounding leaves where a coefficient is zero has no sign to speak of.
+    count = int((c.abs() > 1e-9 * c.abs().max()).sum())
+    size = min(_FIRST_SUPPORT, count)
+    while 0 < size <= min(count, c.numel() - 1):
         mask = _largest(c, size)
         dual = _fuchs_vector(problem, c, mask)
         if dual.eta <= 0:

@@ -31,10 +31,10 @@ _COLOURS = dict(zip(METHODS, ("#d1495b", "#8a5fbf", "#2e86ab", "#3d8b37", "#9999
 
 # Columns of pictures: (perturbation, method, title); "" is the perturbed image.
 _COLUMNS = (
-    (AUTOMAP, "", "image"),
-    (AUTOMAP, AUTOMAP, AUTOMAP),
+    (AUTOMAP, "", "\nimage"),
+    (AUTOMAP, AUTOMAP, "\n" + AUTOMAP),
     (AUTOMAP, STABILISED, "AUTOMAP-type\n+ FIRENET"),
-    (AUTOMAP, PAPER_FIRENET, PAPER_FIRENET),
+    (AUTOMAP, PAPER_FIRENET, "\n" + PAPER_FIRENET),
     (AUTOMAP, DEFAULT_FIRENET, DEFAULT_FIRENET),
     (STABILISED, STABILISED, "AUTOMAP-type\n+ FIRENET"),
     (PAPER_FIRENET, PAPER_FIRENET, PAPER_FIRENET),
@@ -121,33 +121,31 @@ def stability_figure(result: Stability) -> Figure:
 
 
 def _draw_pictures(figure: SubFigure, result: Stability) -> None:
-    """Draw the last image: a row a size, a column a method; a narrow gap between the groups."""
-    sizes = sorted({round(row.relative_size, 4) for row in result.select(AUTOMAP, AUTOMAP)})
-    labels = ["unperturbed", *(f"{size:.2g} of ||x||" for size in sizes)]
-    columns = [*_COLUMNS[:_FIRST_OWN], None, *_COLUMNS[_FIRST_OWN:]]
-    widths = [1.0 if column else 0.12 for column in columns]
-    grid = figure.subplots(len(labels), len(columns), width_ratios=widths, squeeze=False)
-    for axes, column in zip(grid.T, columns, strict=True):
-        for row, axis in enumerate(axes):
-            axis.set(xticks=[], yticks=[])
-            if column is None:
-                axis.set_axis_off()
-                continue
-            pixels = result.pictures[column[:2]][row]
-            axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if column is not None:
-            axes[0].set_title(column[2], fontsize=9)
-    for axis, label in zip(grid[:, 0], labels, strict=True):
-        axis.set_ylabel(label, fontsize=9)
+    """Draw the last image: a row a size, a column a method."""
+    own = len(_COLUMNS) - _FIRST_OWN
+    # The left group has the rows' names too.
+    groups = figure.subfigures(1, 2, width_ratios=(_FIRST_OWN + 0.15, own), squeeze=False)[0]
     name = result.rows[-1].image
-    groups = {
-        2: f"{name} with the worst perturbation found for the {AUTOMAP} network",
-        _FIRST_OWN + 2: "with the worst found for each itself",
-    }
-    for place, title in groups.items():
-        grid[0, place].annotate(
-            title, (0.5, 1.32), xycoords="axes fraction", ha="center", fontsize=10
-        )
+    titles = (
+        f"{name} with the worst perturbation found for the {AUTOMAP} network",
+        "with the worst found for each itself",
+    )
+    grids = []
+    for group, title, columns in zip(
+        groups, titles, (_COLUMNS[:_FIRST_OWN], _COLUMNS[_FIRST_OWN:]), strict=True
+    ):
+        group.suptitle(title, fontsize=10)
+        grid = group.subplots(len(result.pictures[AUTOMAP, ""]), len(columns), squeeze=False)
+        for axes, (perturbation, method, heading) in zip(grid.T, columns, strict=True):
+            for axis, pixels in zip(axes, result.pictures[perturbation, method], strict=True):
+                axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+            axes[0].set_title(heading, fontsize=9)
+        grids.append(grid)
+    sizes = sorted({round(row.relative_size, 4) for row in result.select(AUTOMAP, AUTOMAP)})
+    labels = ["unperturbed", *(f"{100 * size:.2g} %" for size in sizes)]
+    for axis, label in zip(grids[0][:, 0], labels, strict=True):
+        axis.set_ylabel(label, fontsize=9)
 
 
 def _by_size(rows: Sequence[StabilityRow]) -> dict[float, list[StabilityRow]]:

@@ -1,0 +1,192 @@
+"""The entries of a certificate that take longer than the network, and are made on request.
+
+How strongly a small change of these data is amplified (measured, see ``jacobian``), and what can be
+verified about this scan: where the optimum and the true image can lie (see ``recovery``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
+from firenet_mri.firenet.certificate import Entry
+from firenet_mri.firenet.jacobian import jacobian_norm_estimate
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.problem import SquareRootLasso
+from firenet_mri.firenet.recovery import (
+    FAILURE,
+    NotVerified,
+    local_recovery,
+    localise,
+    minimiser_stability,
+)
+from firenet_mri.operators.base import LinearOperator
+
+# The optimum is approached to this gap, or with so many layers.
+_RELATIVE_GAP = 1e-9
+_LAYERS = 400
+
+# Data change for which the certificate says how far the optimum can move.
+_CHANGE = 0.01
+
+_ODDS = (
+    f"Checked in double precision; the smallest singular value behind it is bounded with the help "
+    f"of random numbers, which fails with probability {FAILURE:g}."
+)
+_EMPTY = " The radius is larger than the image itself, so that this says nothing about the image."
+
+
+def measure_gain(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, *, steps: int = 10, seed: int = 0
+) -> Entry:
+    """Return the entry "measured_gain": a lower bound of the Jacobian's norm at the data.
+
+    Where the network has no Jacobian the entry says so. Takes the time of 2 steps + 2 runs of the
+    network.
+
+    Parameters
+    ----------
+    net, y, encoding
+        The network, its data (*batch, *codomain_shape) and its encoding operator.
+    steps, seed
+        See :func:`firenet_mri.firenet.jacobian.jacobian_norm_estimate`.
+    """
+    items = tuple(range(math.prod(y.shape[: y.ndim - len(encoding.codomain_shape)])))
+    if net.solver is not None:
+        reason = "The network decides by the data what is done, so that it may have no Jacobian."
+        return Entry("measured_gain", "not verified", reason, items=items)
+    gain = jacobian_norm_estimate(net, y, encoding, steps=steps, seed=seed)
+    return Entry(
+        "measured_gain",
+        "measured",
+        "A small change of these data was found that changes the image measured_gain times its "
+        "size. So the largest amplification near these data lies between this number and "
+        "lipschitz_bound_at_data.",
+        "Other changes may be amplified more, up to the proven bound.",
+        {"measured_gain": tuple(gain.reshape(-1).tolist())},
+        items,
+    )
+
+
+def verify_on_scan(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, state: State, *, seed: int = 0
+) -> tuple[Entry, ...]:
+    """Return the entries "localisation", "recovery" and "stability_of_the_optimum" of one item.
+
+    The optimum is approached further first, in double precision, which takes up to 400 layers.
+
+    Parameters
+    ----------
+    net, y, encoding
+        The network, its data (*codomain_shape) and its encoding operator.
+    state
+        What ``net.solve(y, encoding)`` returned.
+    seed
+        Of the random numbers that bound singular values.
+    """
+    problem = net.problem(encoding)
+    with torch.no_grad():
+        data = y.to(torch.promote_types(y.dtype, torch.float64))
+        x = state.x.to(data.dtype)
+        solver = AdaptiveBlock(AdaptiveSchedule(_RELATIVE_GAP, _LAYERS))
+        optimum = solver(problem, data, x)
+        gap = float(optimum.relative_gap * problem.objective(optimum.state.x, data))
+        return (
+            _localisation(problem, data, x, optimum.state, seed),
+            _recovery(problem, data, x, seed),
+            _stability(problem, data, optimum.state.x, gap, seed),
+        )
+
+
+def _localisation(
+    problem: SquareRootLasso, y: Tensor, x: Tensor, optimum: State, seed: int
+) -> Entry:
+    found = localise(problem, y, x, optimum.v, optimum.q, seed=seed)
+    if isinstance(found, NotVerified):
+        return _nothing(
+            "localisation", "How far from this image the optimum can lie could not be verified", found
+        )
+    size, radius = _norm(x), found.radius()
+    moved = found.radius(2 * _CHANGE * _norm(y))
+    return Entry(
+        "localisation",
+        "verified on this scan",
+        "Every image with an objective no larger than this one's, the optimum included, lies "
+        "within radius of it. If the data change by 1 %, the new optimum lies within "
+        "radius_at_1_percent of this image." + (_EMPTY if radius >= size else ""),
+        f"The true image need not have such an objective. {_ODDS}",
+        _values(
+            radius=radius,
+            radius_of_image=radius / size if size > 0 else 0.0,
+            radius_at_1_percent=moved,
+            support=found.support,
+            eta=found.eta,
+            mu=found.mu,
+        ),
+    )
+
+
+def _recovery(problem: SquareRootLasso, y: Tensor, x: Tensor, seed: int) -> Entry:
+    found = local_recovery(problem, y, x, seed=seed)
+    if isinstance(found, NotVerified):
+        return _nothing("recovery", "That these data determine the image could not be verified", found)
+    size = _norm(x)
+    return Entry(
+        "recovery",
+        "verified on this scan",
+        "Every image that is at least as sparse as this one and fits the data at least as well "
+        "lies within radius of it. In general its distance is at most "
+        "k1 (its sparsity term - this one's + 2 tail) + k2 ||A (difference)||."
+        + (_EMPTY if found.radius >= size else ""),
+        f"The true image need not be as sparse. {_ODDS}",
+        _values(
+            radius=found.radius,
+            radius_of_image=found.radius / size if size > 0 else 0.0,
+            k1=found.k1,
+            k2=found.k2,
+            tail=found.tail,
+            support=found.support,
+            eta=found.eta,
+            theta=found.theta,
+            mu=found.mu,
+        ),
+    )
+
+
+def _stability(problem: SquareRootLasso, y: Tensor, x: Tensor, gap: float, seed: int) -> Entry:
+    name = "stability_of_the_optimum"
+    found = minimiser_stability(problem, y, x, gap, seed=seed)
+    if isinstance(found, NotVerified):
+        return _nothing(name, "How the exact optimum depends on the data could not be verified", found)
+    return Entry(
+        name,
+        "verified on this scan",
+        "A change of the data below largest_change moves the exact optimum by at most "
+        "lipschitz_of_optimum times its size.",
+        "It says nothing about larger changes, nor about the network's image, for which the "
+        f"Lipschitz bound stands. {_ODDS}",
+        _values(
+            lipschitz_of_optimum=found.lipschitz,
+            largest_change=found.largest_change,
+            largest_change_of_data=found.largest_change / _norm(y),
+            support=found.support,
+            eta=found.eta,
+            mu=found.mu,
+        ),
+    )
+
+
+def _nothing(name: str, what: str, found: NotVerified) -> Entry:
+    return Entry(name, "not verified", f"{what}. {found.reason}")
+
+
+def _values(**numbers: float) -> dict[str, tuple[float, ...]]:
+    return {name: (float(number),) for name, number in numbers.items()}
+
+
+def _norm(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values))
