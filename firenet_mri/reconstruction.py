@@ -21,8 +21,13 @@ from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify
-from firenet_mri.firenet.digests import Digests, digest_of_data, digest_of_file
-from firenet_mri.firenet.digests import digest_of_scan, digest_of_tensor
+from firenet_mri.firenet.digests import (
+    Digests,
+    digest_of_data,
+    digest_of_file,
+    digest_of_scan,
+    digest_of_tensor,
+)
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
@@ -38,6 +43,10 @@ from firenet_mri.io import (
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import RawScan
+
+# Layers that tighten the duality gap once the image is there: 60 show that images of the default
+# network are within 0.3 % of the optimum and not only within 3 %, for twice the network's time.
+_DUAL_LAYERS = 60
 
 
 @dataclass(frozen=True)
@@ -368,7 +377,7 @@ def _reconstruct_slice(
         image = state.x * encoding.root_sum_of_squares
     solved = time.perf_counter()
     state = state._replace(x=image)
-    certificate = certify(net, y, encoding, state)
+    certificate = certify(net, y, encoding, state, dual_layers=_DUAL_LAYERS)
     jacobian, recovery = wanted
     if jacobian:
         certificate = certificate.with_entries(measure_gain(net, y, encoding))

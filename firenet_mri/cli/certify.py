@@ -1,4 +1,4 @@
-"""``firenet certify``: a certificate in plain words, after checking that it is that of the image."""
+"""``firenet certify``: a certificate in plain words, once it is known to be that of the image."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """How strongly a network amplifies a small change of given data: a measured lower bound.
 
 J is the Jacobian of data -> image at y, a real-linear map also for complex data. For any u that is
-not zero ||J u|| / ||u|| <= ||J||. The u is taken from the Krylov space of J^T J: with an orthonormal
-basis u_1..u_k the largest ||J u|| / ||u|| in the space is the root of the largest eigenvalue of the
-k x k matrix Re <J u_i, J u_j>. That is at least what k power iterations find.
+not zero ||J u|| / ||u|| <= ||J||. The u is taken from the Krylov space of J^T J: with an
+orthonormal basis u_1..u_k the largest ||J u|| / ||u|| in the space is the root of the largest
+eigenvalue of the k x k matrix Re <J u_i, J u_j>. That is at least what k power iterations find.
 
 J and J^T are applied layer by layer, with the derivatives of the thresholds and projections (all of
 them symmetric) from one run: each application costs as much as the network, a tenth of what
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State, start
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.firenet.radial import RadialSchedule
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.prox import item_norm, soft_threshold
 
@@ -96,23 +98,24 @@ class Jacobian:
     def __init__(
         self, net: FIRENET, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
     ) -> None:
-        if net.solver is not None:
+        schedule = net.schedule
+        if isinstance(schedule, AdaptiveSchedule | RadialSchedule):
             raise UsageError(
-                f"{type(net.schedule).__name__} decides by the data what is done, so that the "
+                f"{type(schedule).__name__} decides by the data what is done, so that the "
                 "network may have no Jacobian; use a schedule of fixed depth"
             )
-        if x0 is not None and net.schedule.eps0 is None:
+        if x0 is not None and schedule.eps0 is None:
             raise UsageError(
                 "The Jacobian with a start image is known at a fixed scale only; give eps0"
             )
         self.encoding = encoding
         self.problem = net.problem(encoding)
-        self.keeps_dual = net.schedule.keeps_dual
-        self.returns_average = net.schedule.returns_average
-        self.consistency = net.schedule.data_consistency / encoding.norm_bound**2
+        self.keeps_dual = schedule.keeps_dual
+        self.returns_average = schedule.returns_average
+        self.consistency = schedule.data_consistency / encoding.norm_bound**2
         image = self._linearise(net, y, x0)
         self.radial: tuple[Tensor, Tensor] | None = None
-        if net.schedule.eps0 is None:
+        if schedule.eps0 is None:
             norm = item_norm(y, self.problem.data_axes)
             norm = torch.where(norm > 0, norm, torch.ones_like(norm))
             self.radial = y / norm, image / self._on_image(norm)
@@ -195,7 +198,7 @@ class Jacobian:
 
 
 class _Slope(NamedTuple):
-    """The symmetric map d -> alpha d + beta <n, d> n; n is a unit vector, of numbers or of items."""
+    """The symmetric map d -> alpha d + beta <n, d> n with unit vectors n, by numbers or items."""
 
     alpha: Tensor
     beta: Tensor
@@ -238,7 +241,7 @@ class _LayerSlopes:
         return State(x_next, v, q)
 
     def transpose(self, change: State) -> tuple[State, Tensor]:
-        """Return the transposed derivative of the output: a change of the input, and of the data."""
+        """Return the transposed derivative of the output: for the input, and for the data."""
         problem, (x, v, q) = self.problem, change
         v = self.ball.on_items(v, problem.data_axes)
         pushed = self.sigma_v * v

@@ -5,21 +5,23 @@ values; A is applied as an operator. T is a set of coefficients, T^c the others,
 L >= ||A||, d = z - x.
 
 Localisation (:func:`localise`), synthesis and analysis form. Let (v, q) be feasible for the dual of
-the square-root LASSO: A^H v + W^H q = 0, ||v|| <= 1, |q_i| <= lam w_i, and |q_i| <= (1 - eta) lam w_i
-on T^c. With lower = -<v, y> every z has
+the square-root LASSO, A^H v + W^H q = 0, ||v|| <= 1, |q_i| <= lam w_i, with
+|q_i| <= (1 - eta) lam w_i on T^c. With lower = -<v, y> every z has
 
     F(z) - lower = [lam ||W z||_{1,w} + <q, W z>] + [||A z - y|| - <v, A z - y>],
 
 two terms that are not negative. So with D = F(z) - lower, r = A z - y and P the projection on the
 (real) orthogonal complement of v
 
-    ||(W z)_{T^c}||_{1,w} <= D / (eta lam),   ||P r||^2 <= (||r|| - <v, r>)(||r|| + <v, r>) <= 2 D ||r||
+    ||(W z)_{T^c}||_{1,w} <= D / (eta lam),
+    ||P r||^2 <= (||r|| - <v, r>)(||r|| + <v, r>) <= 2 D ||r||
 
 (the second for v scaled to unit length, which only shortens the bracket where <v, r> >= 0; where it
 is negative ||r|| <= D), and ||r|| <= D / (1 - ||v||) where ||v|| < 1. If mu > 0 is a lower bound of
 the smallest singular value of d -> (P A d, s w (W d)_{T^c}) then
 
-    mu^2 ||d||^2 <= (||P (A x - y)|| + sqrt(2 D ||r||))^2 + s^2 (||w (W x)_{T^c}|| + D / (eta lam))^2.
+    mu^2 ||d||^2 <= (||P (A x - y)|| + sqrt(2 D ||r||))^2
+                    + s^2 (||w (W x)_{T^c}|| + D / (eta lam))^2.
 
 ||r|| <= F(z) at first, then ||r|| <= ||A x - y|| + L ||d||. All images with F(z) <= F(x) + t lie
 within that radius of x. For data y + e the minimiser x' has F(x') <= min F + 2 ||e||, hence
@@ -39,7 +41,8 @@ r = A x - y, v = r / ||r||. Any dual solution v* has ||v* - v|| <= delta = sqrt(
 second bracket above. So with h = -A^H v / lam every minimiser is zero outside of
 T = {|h_i| > (1 - eta) w_i - L delta / lam}. With mu a lower bound of the smallest singular value of
 (1 - v v^T) A_T, the minimiser x* lies within R = (||r*|| delta + B D / (eta lam)) / mu +
-D / (eta lam min_{T^c} w) of x; ||r*|| <= F(x) at first, then <= ||r|| + L R. If ||r|| > L R, then for
+D / (eta lam min_{T^c} w) of x; ||r*|| <= F(x) at first, then <= ||r|| + L R. If ||r|| > L R, then
+for
 
     ||e|| < eta lam (||r|| - L R) min_{T^c} w / (2 L)
 
@@ -48,9 +51,9 @@ the minimiser for data y + e lives on T too and is at most 3 ||e|| / (mu - L del
 
 Smallest singular values (:func:`smallest_eigenvalue_bound`): let G be symmetric, 0 <= G <= c, and
 p_k(t) = T_k((c + m - 2 t) / (c - m)) with Chebyshev's polynomial T_k and any m in (0, c). For the
-smallest eigenvalue t and a vector g of independent normal numbers |p_k(t)| |g_1| <= ||p_k(G) g||, g_1
-along an eigenvector, and |g_1| > f sqrt(pi/2) with probability 1 - f at least. T_k grows to the
-right of 1, hence with that probability
+smallest eigenvalue t and a vector g of independent normal numbers, g_1 its component along an
+eigenvector of t, |p_k(t)| |g_1| <= ||p_k(G) g||, and |g_1| > f sqrt(pi/2) with probability 1 - f at
+least. T_k grows to the right of 1, hence with that probability
 
     t >= m - (c - m) / 2 (cosh(arcosh(||p_k(G) g|| / (f sqrt(pi/2))) / k) - 1).
 

@@ -108,7 +108,9 @@ def _localisation(
     found = localise(problem, y, x, optimum.v, optimum.q, seed=seed)
     if isinstance(found, NotVerified):
         return _nothing(
-            "localisation", "How far from this image the optimum can lie could not be verified", found
+            "localisation",
+            "How far from this image the optimum can lie could not be verified",
+            found,
         )
     size, radius = _norm(x), found.radius()
     moved = found.radius(2 * _CHANGE * _norm(y))
@@ -133,7 +135,9 @@ def _localisation(
 def _recovery(problem: SquareRootLasso, y: Tensor, x: Tensor, seed: int) -> Entry:
     found = local_recovery(problem, y, x, seed=seed)
     if isinstance(found, NotVerified):
-        return _nothing("recovery", "That these data determine the image could not be verified", found)
+        return _nothing(
+            "recovery", "That these data determine the image could not be verified", found
+        )
     size = _norm(x)
     return Entry(
         "recovery",
@@ -161,7 +165,9 @@ def _stability(problem: SquareRootLasso, y: Tensor, x: Tensor, gap: float, seed:
     name = "stability_of_the_optimum"
     found = minimiser_stability(problem, y, x, gap, seed=seed)
     if isinstance(found, NotVerified):
-        return _nothing(name, "How the exact optimum depends on the data could not be verified", found)
+        return _nothing(
+            name, "How the exact optimum depends on the data could not be verified", found
+        )
     return Entry(
         name,
         "verified on this scan",

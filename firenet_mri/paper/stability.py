@@ -100,7 +100,7 @@ class Settings:
     test_images: int = 20
     relative_sizes: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
     restarts: int = 2
-    hold: int = 15
+    hold: int = 30
     random_draws: int = 5
     seed: int = 0
 
@@ -132,7 +132,7 @@ class Settings:
             epoch_images=400,
             first_images=1500,
             test_images=5,
-            relative_sizes=(0.02, 0.1),
+            relative_sizes=(0.02, 0.05),
             restarts=1,
             hold=5,
             random_draws=3,

@@ -165,8 +165,14 @@ def _draw_errors(axis: Axes, result: Stability) -> None:
             axis.plot(list(sizes), mean, style, color=_COLOURS[method], ms=4)
     largest = max(sizes)
     axis.plot([0, largest], [0, largest], color="0.3", lw=0.8, dashes=(4, 3))
-    place = (0.6 * largest, 0.6 * largest)
-    axis.annotate("x + r itself", place, fontsize=8, color="0.3", va="top", ha="left")
+    axis.annotate(
+        "x + r itself",
+        (largest, largest),
+        (5, 0),
+        textcoords="offset points",
+        fontsize=8,
+        va="center",
+    )
     _label(axis, "error (% of ||x||), mean of images")
     axis.set_title("worst found for each (solid), random (dotted)", fontsize=9)
 

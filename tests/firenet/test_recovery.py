@@ -35,15 +35,17 @@ from firenet_mri.operators import (
 DTYPES = [torch.float64, torch.complex128]
 
 
-def small_problem(seed: int, dtype: torch.dtype, lam: float = 0.4) -> tuple[SquareRootLasso, Tensor, Tensor]:
+def small_problem(
+    seed: int, dtype: torch.dtype, lam: float = 0.4
+) -> tuple[SquareRootLasso, Tensor, Tensor]:
     """Return a problem of 24 x 60 with weights, its data, and the sparse truth."""
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(24, 60, dtype=dtype, generator=generator) / 24**0.5
     weights = 0.8 + 0.4 * torch.rand(60, dtype=torch.float64, generator=generator)
     truth = torch.zeros(60, dtype=dtype)
-    truth[torch.randperm(60, generator=generator)[:3]] = 5 * torch.randn(
-        3, dtype=dtype, generator=generator
-    ).sgn()
+    truth[torch.randperm(60, generator=generator)[:3]] = (
+        5 * torch.randn(3, dtype=dtype, generator=generator).sgn()
+    )
     y = matrix @ truth + 0.05 * torch.randn(24, dtype=dtype, generator=generator)
     encoding = MatrixOperator(matrix, float(torch.linalg.matrix_norm(matrix, 2)))
     return SquareRootLasso(encoding, None, weights, lam), y, truth
