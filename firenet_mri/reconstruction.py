@@ -44,8 +44,9 @@ from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import RawScan
 
-# Layers that tighten the duality gap once the image is there: 60 show that images of the default
-# network are within 0.3 % of the optimum and not only within 3 %, for twice the network's time.
+# Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
+# that it is within 0.04 % and not only 2.6 % of the optimum, in two to three times the network's
+# time.
 _DUAL_LAYERS = 60
 
 
@@ -329,7 +330,7 @@ def reconstruct(
         device=str(target),
     )
     digests = Digests(
-        **read,
+        *read,
         maps=digest_of_tensor(coil_maps),
         parameters=digest_of_data(asdict(settings)),
         pixels=digest_of_tensor(image),

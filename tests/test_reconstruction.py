@@ -14,8 +14,10 @@ import torch
 from laws import assert_close
 
 from firenet_mri import RawScan, reconstruct
-from firenet_mri.calibration import sensitivity_maps
+from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.firenet.presets import make_network
+from firenet_mri.io import read_certificate
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import Geometry
@@ -145,12 +147,99 @@ def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:
     assert report["settings"]["layers"] == 3
     assert report["accuracy_against_reference"]["psnr_db"] > 10
     assert report["versions"]["torch"] == torch.__version__
+    saved = read_certificate(files.certificate)
+    assert saved.check_image() == files.image
+    assert dataclasses.replace(saved.digests, file=None) == result.certificate.digests
+    assert saved.certificate.entries == result.certificate.entries
     assert files.picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "brain.json",
         "brain.nii.gz",
         "brain.png",
     ]
+
+
+def test_certificate_is_never_written_for_another_image(scan, tmp_path) -> None:
+    result = reconstruct(scan, layers=2)
+    other = reconstruct(dataclasses.replace(scan, kspace=2 * scan.kspace), layers=2)
+    bare = dataclasses.replace(result.certificate, digests=None)
+    settings = dataclasses.replace(result.settings, lam=1.0)
+    for swapped, said in (
+        ({"image": 2 * result.image}, "image was changed"),
+        ({"certificate": other.certificate}, "image was changed"),
+        ({"certificate": bare}, "does not say to which image"),
+        ({"settings": settings}, "settings are not those"),
+    ):
+        with pytest.raises(DataError, match=f"phantom.h5: .*{said}"):
+            dataclasses.replace(result, **swapped).save(tmp_path / "a.nii.gz")
+    result.image[0, 3, 4] += 1e-3
+    with pytest.raises(DataError, match="image was changed"):
+        result.save(tmp_path / "a.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_digests_tell_scans_and_parameters_apart(scan) -> None:
+    maps = sensitivity_maps(scan)
+    noise = torch.randn(4, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    fewer = scan.mask.clone()
+    fewer[..., 0, :] = False
+    variants = {
+        "kspace": ({"kspace": 2 * scan.kspace}, {}),
+        "mask": ({"mask": fewer}, {}),
+        "noise": ({"noise": noise}, {}),
+        "maps": ({}, {"maps": maps.roll(1, -1)}),
+        "parameters": ({}, {"layers": 3}),
+    }
+    plain = reconstruct(scan, maps=maps, layers=2).certificate.digests
+    assert plain == reconstruct(scan, maps=maps, layers=2).certificate.digests
+    for name, (data, options) in variants.items():
+        changed = dataclasses.replace(scan, **data)
+        digests = reconstruct(changed, **{"maps": maps, "layers": 2, **options}).certificate.digests
+        assert getattr(digests, name) != getattr(plain, name), name
+
+
+def test_jacobian_and_recovery_are_added_when_asked_for() -> None:
+    two = phantom_scan((40, 36), slices=2)
+    layers = []
+    result = reconstruct(
+        two,
+        layers=5,
+        sparsifier="haar",
+        jacobian=True,
+        recovery=True,
+        on_layer=lambda done, total: layers.append((done, total)),
+    )
+    certificate = result.certificate
+    assert certificate.measured_gain is not None
+    assert certificate.lipschitz_bound_at_data is not None
+    for gain, bound in zip(
+        certificate.measured_gain, certificate.lipschitz_bound_at_data, strict=True
+    ):
+        assert 0 < gain < bound
+    names = {entry.name for entry in certificate.entries}
+    assert {"localisation", "recovery", "stability_of_the_optimum"} < names
+    assert layers == [(done, 20) for done in range(1, 21)]
+    assert reconstruct(two, layers=5).certificate.measured_gain is None
+
+
+def test_gap_is_that_of_the_written_image(scan) -> None:
+    """Also where maps are zero, and the network's own image is not."""
+    maps = sensitivity_maps(scan)
+    maps[..., 20:40, 20:40] = 0
+    result = reconstruct(scan, maps=maps, layers=3)
+    net = make_network(4, (64, 56), layers=3)
+    encoding = encoding_operator(scan.mask, normalise_maps(maps, 2))
+    kspace = scan.kspace.to(torch.complex128)
+    objective = net.problem(encoding).objective(result.image[0].to(torch.complex128), kspace[0])
+    assert result.certificate.objective[0] == pytest.approx(objective.item(), rel=1e-6)
+
+
+def test_adaptive_preset_stops_at_the_gap_asked_for(scan) -> None:
+    gap = reconstruct(scan, preset="adaptive", relative_gap=0.02).certificate.relative_gap[0]
+    assert 0.002 < gap <= 0.0201
+    assert reconstruct(scan, preset="adaptive", relative_gap=1e-3).certificate.relative_gap[0] < gap
+    with pytest.raises(UsageError, match="only the adaptive preset"):
+        reconstruct(scan, relative_gap=0.02)
 
 
 def test_complex_images_keep_their_phase(scan, tmp_path) -> None:

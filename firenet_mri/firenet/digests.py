@@ -6,7 +6,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 _CHUNK_BYTES = 1 << 20
@@ -49,13 +51,23 @@ def digest_of_tensor(values: Tensor) -> str:
     return state.hexdigest()
 
 
-def digest_of_scan(kspace: Tensor, mask: Tensor, noise: Tensor | None) -> dict[str, str | None]:
-    """Return the digests of a scan, before whitening, under the names of :class:`Digests`."""
-    return {
-        "kspace": digest_of_tensor(kspace * mask),
-        "mask": digest_of_tensor(mask),
-        "noise": None if noise is None else digest_of_tensor(noise),
-    }
+class ScanDigests(NamedTuple):
+    """The digests of a scan, named and ordered as in :class:`Digests`."""
+
+    kspace: str
+    mask: str
+    noise: str | None
+
+
+def digest_of_scan(kspace: Tensor, mask: Tensor, noise: Tensor | None) -> ScanDigests:
+    """Return the digests of a scan as it was read, before whitening."""
+    # Not a product: it would keep the sign of the zeros.
+    sampled = torch.where(mask, kspace, torch.zeros_like(kspace))
+    return ScanDigests(
+        digest_of_tensor(sampled),
+        digest_of_tensor(mask),
+        None if noise is None else digest_of_tensor(noise),
+    )
 
 
 def digest_of_data(values: object) -> str:

@@ -88,7 +88,8 @@ class SavedCertificate:
         DataError
             If k-space, mask or noise measurement are others.
         """
-        for name, digest in digest_of_scan(scan.kspace, scan.mask, scan.noise).items():
+        found = digest_of_scan(scan.kspace, scan.mask, scan.noise)
+        for name, digest in found._asdict().items():
             if digest != getattr(self.digests, name):
                 raise DataError(
                     f"{scan.name}: is not the scan of {self.path.name}, its {name} has another "

@@ -18,8 +18,10 @@ from firenet_mri import (
     PaperSchedule,
     SquareRootLasso,
 )
-from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.verification import measure_gain, verify_on_scan
 from firenet_mri.operators import (
     CartesianFourier,
     MatrixOperator,
@@ -233,3 +235,154 @@ def test_certificate_of_all_zero_data_is_finite() -> None:
     certificate = certify(net, y, encoding, net.solve(y, encoding))
     assert certificate.duality_gap == (0.0,)
     assert certificate.relative_gap == (0.0,)
+
+
+def two_certificates() -> list[Certificate]:
+    """Return those of two items, one of which has a Lipschitz bound and a measured gain."""
+    encoding, y = small_problem(1)
+    net, adaptive = FIRENET(lam=0.1), FIRENET(lam=0.1, schedule=AdaptiveSchedule(1e-2))
+    first = certify(net, y, encoding, net.solve(y, encoding))
+    second = certify(adaptive, 2 * y, encoding, adaptive.solve(2 * y, encoding))
+    return [first.with_entries(measure_gain(net, y, encoding)), second]
+
+
+def test_every_entry_is_marked_and_says_what_it_means() -> None:
+    certificate = two_certificates()[0]
+    marks = {entry.name: entry.status for entry in certificate.entries}
+    assert marks == {
+        "duality_gap": "proven",
+        "lipschitz_bound": "proven",
+        "measured_gain": "measured",
+        "encoding": "assumed",
+        "arithmetic": "assumed",
+    }
+    assert all(len(entry.statement) > 40 for entry in certificate.entries)
+    assert len(certificate.assumptions) == 2
+
+
+def test_measured_gain_and_proven_bound_are_a_bracket() -> None:
+    certificate = two_certificates()[0]
+    assert certificate.measured_gain is not None
+    assert certificate.lipschitz_bound_at_data is not None
+    assert 0.1 < certificate.measured_gain[0] < certificate.lipschitz_bound_at_data[0]
+
+
+def test_what_holds_for_some_items_is_not_said_of_all() -> None:
+    joined = Certificate.join(two_certificates())
+    assert joined.items == 2
+    assert len(joined.duality_gap) == 2
+    assert joined.lipschitz_bound is None
+    assert joined.measured_gain is None
+    assert "not certified" in joined.sentence()
+    bounds = [entry for entry in joined.entries if entry.name == "lipschitz_bound"]
+    assert [(entry.status, entry.items) for entry in bounds] == [
+        ("proven", (0,)),
+        ("not verified", (1,)),
+    ]
+    assumed = [entry for entry in joined.entries if entry.status == "assumed"]
+    assert [entry.items for entry in assumed] == [(0, 1), (0, 1)]
+
+
+def test_lipschitz_bound_of_several_items_is_the_largest() -> None:
+    encoding, y = small_problem(1)
+    small = MatrixOperator(encoding.matrix / 2, encoding.norm_bound / 2)
+    net = FIRENET(lam=0.1)
+    both = [certify(net, y, one, net.solve(y, one)) for one in (encoding, small)]
+    assert both[1].lipschitz_bound == pytest.approx(2 * both[0].lipschitz_bound)
+    assert Certificate.join(both).lipschitz_bound == both[1].lipschitz_bound
+
+
+def test_certificate_comes_back_from_json() -> None:
+    certificate = Certificate.join(two_certificates())
+    again = Certificate.from_dict(json.loads(json.dumps(certificate.to_dict(), allow_nan=False)))
+    assert again == certificate
+
+
+def changed(data: dict, *path: object, value: object = None) -> dict:
+    """Return a copy of plain data with one value replaced, or removed."""
+    copied = json.loads(json.dumps(data))
+    inside = copied
+    for key in path[:-1]:
+        inside = inside[key]
+    if value is None:
+        del inside[path[-1]]
+    else:
+        inside[path[-1]] = value
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("version",), 2, "version 2"),
+        (("version",), None, "version None"),
+        (("entries",), None, "damaged"),
+        (("entries",), "none", "damaged"),
+        (("entries", 0, "values", "objective"), None, "damaged"),
+        (("entries", 0, "values", "objective"), [1.0, 2.0], "one finite number"),
+        (("entries", 0, "values", "objective"), [float("nan")], "one finite number"),
+        (("entries", 0, "values", "objective"), ["much"], "damaged"),
+        (("entries", 0, "status"), "certain", "is no status"),
+        (("entries", 0, "colour"), "red", "damaged"),
+        (("entries", 0, "values", "duality_gap"), [1e-9], "contradicts itself"),
+        (("relative_gap",), [0.0], "contradicts itself"),
+        (("sentence",), "All is well.", "contradicts itself"),
+        (("items",), 2, "damaged"),
+        (("digests",), {"kspace": "0"}, "damaged"),
+    ],
+)
+def test_plain_data_that_are_no_certificate_are_refused(path, value, said) -> None:
+    data = two_certificates()[0].to_dict()
+    with pytest.raises(DataError, match=said):
+        Certificate.from_dict(changed(data, *path, value=value))
+
+
+@pytest.mark.parametrize("name", sparsifiers())
+def test_more_layers_for_the_dual_tighten_the_gap_and_keep_it_true(name) -> None:
+    encoding, y = small_problem(2)
+    batch = torch.stack([y, 1e3 * y.roll(1)])
+    net = FIRENET(sparsifiers()[name], 0.1, schedule=NetworkSchedule(10))
+    state = net.solve(batch, encoding)
+    rough = certify(net, batch, encoding, state)
+    tight = certify(net, batch, encoding, state, dual_layers=200)
+    assert tight.objective == rough.objective
+    for item, data in enumerate(batch):
+        minimum = accurate_minimum(net.problem(encoding), data)
+        assert minimum * (1 - 1e-3) < tight.lower_bound[item] <= minimum * (1 + 1e-9)
+        assert tight.duality_gap[item] < 0.95 * rough.duality_gap[item]
+
+
+def test_networks_that_stop_themselves_have_no_measured_gain() -> None:
+    encoding, y = small_problem(1)
+    entry = measure_gain(FIRENET(schedule=AdaptiveSchedule()), y, encoding)
+    assert (entry.status, entry.values) == ("not verified", {})
+
+
+@pytest.mark.parametrize("name", sparsifiers())
+def test_what_is_verified_on_a_scan_is_entered_with_its_numbers(name) -> None:
+    encoding, y = small_problem(2)
+    net = FIRENET(sparsifiers()[name], 0.5)
+    entries = verify_on_scan(net, y, encoding, net.solve(y, encoding))
+    certificate = certify(net, y, encoding, net.solve(y, encoding)).with_entries(*entries)
+    marks = {entry.name: entry.status for entry in entries}
+    assert list(marks) == ["localisation", "recovery", "stability_of_the_optimum"]
+    assert set(marks.values()) <= {"verified on this scan", "not verified"}
+    for entry in entries:
+        assert bool(entry.values) == (entry.status == "verified on this scan")
+        assert "1e-09" in entry.limits or entry.status == "not verified"
+    if name == "frame":
+        assert marks["recovery"] == "not verified"
+    assert Certificate.from_dict(json.loads(json.dumps(certificate.to_dict()))) == certificate
+
+
+def test_radius_that_says_nothing_is_called_so() -> None:
+    encoding, y = small_problem(2)
+    net = FIRENET(lam=0.3)
+    x, v, _ = net.solve(y, encoding)
+    noisy = x + torch.randn(16, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+    recovery = verify_on_scan(net, y, encoding, State(noisy, v))[1]
+    if recovery.status == "verified on this scan":
+        assert recovery.values["radius_of_image"][0] > 1
+        assert "says nothing about the image" in recovery.statement
+    else:
+        assert "could not be verified" in recovery.statement

@@ -1,4 +1,4 @@
-"""The measured gain is that of the network's Jacobian: never above it, and near it after a while."""
+"""The measured gain is that of the network's Jacobian: never above it, near it after a while."""
 
 from __future__ import annotations
 

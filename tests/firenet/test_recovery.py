@@ -32,12 +32,11 @@ from firenet_mri.operators import (
     encoding_operator,
 )
 
+_LAM = 0.4
 DTYPES = [torch.float64, torch.complex128]
 
 
-def small_problem(
-    seed: int, dtype: torch.dtype, lam: float = 0.4
-) -> tuple[SquareRootLasso, Tensor, Tensor]:
+def small_problem(seed: int, dtype: torch.dtype) -> tuple[SquareRootLasso, Tensor, Tensor]:
     """Return a problem of 24 x 60 with weights, its data, and the sparse truth."""
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(24, 60, dtype=dtype, generator=generator) / 24**0.5
@@ -48,7 +47,7 @@ def small_problem(
     )
     y = matrix @ truth + 0.05 * torch.randn(24, dtype=dtype, generator=generator)
     encoding = MatrixOperator(matrix, float(torch.linalg.matrix_norm(matrix, 2)))
-    return SquareRootLasso(encoding, None, weights, lam), y, truth
+    return SquareRootLasso(encoding, None, weights, _LAM), y, truth
 
 
 def fourier_haar(seed: int, coils: int = 1) -> tuple[SquareRootLasso, Tensor, Tensor]:
@@ -325,7 +324,7 @@ def test_what_cannot_be_true_is_not_verified() -> None:
     at = int(truth.abs().argmax())
     matrix[:, (at + 1) % 60] = matrix[:, at]
     weights = torch.ones(60, dtype=torch.float64)
-    twins = SquareRootLasso(MatrixOperator(matrix), None, weights, 0.4)
+    twins = SquareRootLasso(MatrixOperator(matrix), None, weights, _LAM)
     # Two coefficients do the same: no dual vector tells them apart.
     assert isinstance(local_recovery(twins, y, truth), NotVerified)
     x, v, gap = solved(twins, y, 1e-9)

@@ -26,6 +26,7 @@ from firenet_mri.paper.stability import (
     STABILISED,
     ZERO_FILLING,
     Settings,
+    ascent_of,
     attacked_images,
     encoding_operator,
     firenets,
@@ -34,7 +35,7 @@ from firenet_mri.paper.stability import (
     train,
 )
 from firenet_mri.paper.stability_report import differences, reading, stability_figure
-from firenet_mri.paper.worst_case import random_perturbations
+from firenet_mri.paper.worst_case import random_perturbations, worst_case
 
 TINY = Settings(
     size=16,
@@ -83,6 +84,26 @@ def test_attacks_are_stronger_than_noise_of_the_same_size(tiny) -> None:
                 round(noise.relative_size, 6),
             )
             assert own.change > 1.1 * noise.change, (method, own.image, own.relative_size)
+
+
+def test_best_of_all_starts_is_in_the_table(trained, tiny) -> None:
+    encoding = encoding_operator(TINY)
+    x = torch.stack(list(attacked_images(TINY, None).values())).to(torch.complex128)
+    copies = x.repeat(TINY.restarts, 1, 1)
+    size = torch.linalg.vector_norm(copies, dim=(1, 2))
+    found = worst_case(
+        trained.network,
+        encoding,
+        copies,
+        [relative * size for relative in TINY.relative_sizes],
+        ascent_of(AUTOMAP, TINY),
+        seed=TINY.seed,
+    )
+    distances = torch.cat([p.distance.reshape(TINY.restarts, len(x)).amax(0) for p in found])
+    changes = [row.change for row in tiny.select(AUTOMAP, AUTOMAP)]
+    relative = distances / size[: len(x)].repeat(len(found))
+    # Single precision inside depends on the size of the batch.
+    assert changes == pytest.approx(relative.tolist(), rel=1e-5)
 
 
 def test_held_ascents_find_no_less_than_published_ones(tiny) -> None:

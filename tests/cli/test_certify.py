@@ -1,0 +1,217 @@
+"""``firenet certify`` explains a certificate, and refuses one that is not that of the image."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import sigpy.mri
+
+import firenet_mri.cli.certify  # noqa: F401  (hangs the command on the app)
+from firenet_mri import read, reconstruct
+from firenet_mri.cli import main
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a scan, its image and certificate, and the mask."""
+    folder = tmp_path_factory.mktemp("saved")
+    maps = sigpy.mri.birdcage_maps((4, 40, 36))
+    data = sigpy.fft(maps * sigpy.shepp_logan((40, 36)), axes=(-2, -1)).astype(np.complex64)
+    mask = np.zeros((40, 36), bool)
+    mask[::2] = mask[10:30] = True
+    np.save(folder / "scan.npy", data * mask)
+    np.save(folder / "other.npy", 2 * data * mask)
+    np.save(folder / "mask.npy", mask)
+    mask[12] = False
+    np.save(folder / "smaller_mask.npy", mask)
+    result = reconstruct(read(folder / "scan.npy"), layers=3, jacobian=True)
+    result.save(folder / "a.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, which is the working folder."""
+    shutil.copytree(saved, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def firenet(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command in this process; return the exit status."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["firenet", "certify", *arguments])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    return int(raised.value.code or 0)
+
+
+def test_every_entry_is_explained(folder, monkeypatch, capsys) -> None:
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy") == 0
+    output = capsys.readouterr().out
+    assert "a.nii.gz is the image of this certificate" in output
+    assert "scan.npy is the scan it was made from" in output
+    for name in ("Duality gap: proven", "Lipschitz bound: proven", "Measured gain: measured"):
+        assert name in output
+    for name in ("Encoding: assumed", "Arithmetic: assumed"):
+        assert name in output
+    report = json.loads((folder / "a.json").read_text())
+    for number in ("relative_gap", "lipschitz_bound_at_data", "measured_gain"):
+        assert f"{report['certificate'][number][0]:.6g}" in output
+    assert "does not say" in output
+    assert "true to the anatomy" in " ".join(output.split())
+
+
+def test_json_is_for_machines(folder, monkeypatch, capsys) -> None:
+    assert firenet(monkeypatch, "a.json", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["image_matches"] is True
+    assert output["scan_matches"] is None
+    assert output["certificate"] == json.loads((folder / "a.json").read_text())["certificate"]
+
+
+def test_mask_that_was_given_is_checked_with_the_scan(folder, monkeypatch, capsys) -> None:
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--mask", "mask.npy") == 0
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--mask", "smaller_mask.npy") == 1
+    assert "is not the scan of a.json" in capsys.readouterr().err
+
+
+def test_image_may_be_named_and_moved(folder, monkeypatch) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "a.nii.gz").rename(folder / "elsewhere" / "b.nii.gz")
+    assert firenet(monkeypatch, "a.json") == 1
+    assert firenet(monkeypatch, "a.json", "--image", "elsewhere/b.nii.gz") == 0
+
+
+def test_digest_in_the_certificate_is_that_of_sha256sum(folder) -> None:
+    import hashlib
+
+    report = json.loads((folder / "a.json").read_text())
+    expected = hashlib.sha256((folder / "a.nii.gz").read_bytes()).hexdigest()
+    assert report["certificate"]["digests"]["file"] == expected
+    kspace = np.where(np.load(folder / "mask.npy"), np.load(folder / "scan.npy"), 0)
+    expected = hashlib.sha256(b"torch.complex64 (4, 40, 36)\n" + kspace.tobytes()).hexdigest()
+    assert report["certificate"]["digests"]["kspace"] == expected
+
+
+def change_one_pixel(folder: Path) -> None:
+    image = nibabel.load(folder / "a.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[20, 20, 0] *= 1.0001
+    nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), folder / "a.nii.gz")
+
+
+def edit(folder: Path, *path: str, value: object) -> None:
+    report = json.loads((folder / "a.json").read_text())
+    inside = report
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    (folder / "a.json").write_text(json.dumps(report))
+
+
+def write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "status", "said"),
+    [
+        (change_one_pixel, "a.json", 1, "a.nii.gz: is not the image of a.json, its SHA-256"),
+        (lambda f: (f / "a.nii.gz").unlink(), "a.json", 1, "neither a.nii.gz nor a.nii lies"),
+        (
+            lambda f: (f / "a.nii").write_bytes(gzip.decompress((f / "a.nii.gz").read_bytes())),
+            "a.json",
+            2,
+            "a.nii.gz and a.nii lie beside it",
+        ),
+        (lambda f: None, "missing.json", 1, "missing.json: no such file"),
+        (lambda f: (f / "b.json").mkdir(), "b.json", 1, "b.json: is a folder"),
+        (lambda f: None, "a.nii.gz", 1, "a.nii.gz: is not JSON"),
+        (write("b.json", b""), "b.json", 1, "b.json: the file is empty"),
+        (write("b.json", b'{"a": [1, 2'), "b.json", 1, "b.json: is not whole JSON"),
+        (write("b.json", b"[" * 100_000), "b.json", 1, "b.json: is not whole JSON"),
+        (write("b.json", b'{"a": NaN}'), "b.json", 1, "b.json: is not whole JSON"),
+        (write("b.json", b"[1, 2]"), "b.json", 1, "b.json: is JSON, but no certificate"),
+        (write("b.json", b'{"SliceTiming": []}'), "b.json", 1, "is JSON, but no certificate"),
+        (
+            lambda f: edit(f, "certificate", value={}),
+            "a.json",
+            1,
+            "a.json: the certificate has version None",
+        ),
+        (
+            lambda f: edit(f, "certificate", value=[1]),
+            "a.json",
+            1,
+            "a.json: the certificate is damaged",
+        ),
+        (
+            lambda f: edit(f, "certificate", "version", value=7),
+            "a.json",
+            1,
+            "a.json: the certificate has version 7",
+        ),
+        (
+            lambda f: edit(f, "certificate", "relative_gap", value=[0.0]),
+            "a.json",
+            1,
+            "contradicts itself",
+        ),
+        (
+            lambda f: edit(f, "certificate", "digests", "file", value="0" * 64),
+            "a.json",
+            1,
+            "was changed after it was written",
+        ),
+        (
+            lambda f: edit(f, "certificate", "digests", value=None),
+            "a.json",
+            1,
+            "names no image",
+        ),
+        (
+            lambda f: edit(f, "settings", "lam", value=1.0),
+            "a.json",
+            1,
+            "a.json: the file was changed after it was written",
+        ),
+        (lambda f: None, "a.json --image missing.nii", 1, "missing.nii: no such file"),
+        (lambda f: None, "a.json --image mask.npy", 1, "mask.npy: is not the image of a.json"),
+        (lambda f: None, "a.json --scan other.npy", 1, "other.npy: is not the scan of a.json"),
+        (lambda f: None, "a.json --scan missing.h5", 1, "missing.h5: no such file"),
+        (lambda f: None, "a.json --mask mask.npy", 2, "--mask belongs to a scan"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    spoil, arguments, status, said, folder, monkeypatch, capsys
+) -> None:
+    spoil(folder)
+    assert firenet(monkeypatch, *arguments.split()) == status
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert output.err.startswith("firenet: ")
+    assert said in output.err
+    assert "Traceback" not in output.err
+    assert "proven" not in output.out
+
+
+def test_truncated_certificates_are_refused_wherever_they_end(folder, monkeypatch, capsys) -> None:
+    whole = (folder / "a.json").read_bytes().rstrip()
+    for length in range(1, len(whole), 97):
+        (folder / "a.json").write_bytes(whole[:length])
+        assert firenet(monkeypatch, "a.json") == 1
+        assert "truncated" in capsys.readouterr().err
+
+
+def test_report_names_no_folder_and_no_person(folder) -> None:
+    report = (folder / "a.json").read_text()
+    assert str(folder) not in report
+    assert str(Path.home()) not in report
