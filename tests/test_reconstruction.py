@@ -182,7 +182,7 @@ def test_digests_tell_scans_and_parameters_apart(scan) -> None:
     maps = sensitivity_maps(scan)
     noise = torch.randn(4, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     fewer = scan.mask.clone()
-    fewer[..., 0, :] = False
+    fewer[..., :10, :] = False
     variants = {
         "kspace": ({"kspace": 2 * scan.kspace}, {}),
         "mask": ({"mask": fewer}, {}),

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from firenet_mri.cli.app import app
 from firenet_mri.firenet.certificate import Certificate, Entry
@@ -81,17 +83,23 @@ def _explain(console: Console, certificate: Certificate) -> None:
         title = entry.name.replace("_", " ").capitalize()
         console.print(f"[bold]{title}[/bold]: [{_COLOURS[entry.status]}]{entry.status}[/]")
         if len(entry.items) < certificate.items:
-            console.print(f"  Slices {', '.join(str(item + 1) for item in entry.items)} only.")
+            slices = ", ".join(str(item + 1) for item in entry.items)
+            _print_indented(console, f"Of slice {slices} only.")
         for line in _lines(entry):
-            console.print(f"  {line}", markup=False)
+            _print_indented(console, line)
         if entry.values:
             console.print(_numbers(entry))
     console.print()
     console.print("[bold]What it does not say[/bold]")
-    console.print(f"  {certificate.scope}", markup=False)
+    _print_indented(console, certificate.scope)
     console.print()
     for status in dict.fromkeys(entry.status for entry in certificate.entries):
         console.print(f"[{_COLOURS[status]}]{status}[/]: {_MEANINGS[status]}")
+
+
+def _print_indented(console: Console, text: str) -> None:
+    """Print a paragraph with a margin that every line keeps."""
+    console.print(Padding(Text(text), (0, 0, 0, 2)))
 
 
 def _lines(entry: Entry) -> Iterator[str]:

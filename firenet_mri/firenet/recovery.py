@@ -445,10 +445,8 @@ def _localise_at(
     objective = float(problem.objective_of(problem.analyse(x), residual + y, y))
     gap = max(objective - dual.lower, 0.0)
     rest = _norm(outside * problem.analyse(x))
-    # So that the two parts weigh about the same; any s does.
-    fidelity = _norm(across) + math.sqrt(2 * gap * _norm(residual))
-    share = fidelity * heaviest / max(norm * (rest + gap / slope), 1e-300)
-    s = norm / heaviest * min(1.0, max(share, 1e-3))
+    # Any s does; with this one the two parts are of the same norm.
+    s = norm / heaviest
 
     def apply(d: Tensor) -> Tensor:
         data = problem.encoding(d)

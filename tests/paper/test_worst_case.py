@@ -162,7 +162,7 @@ def test_holding_finds_more_than_passing_by(matrices, randn) -> None:
     assert first < second < third
 
 
-@pytest.mark.parametrize("norm", [50.0, 0.02])
+@pytest.mark.parametrize("norm", [1e9, 0.02])
 def test_batch_items_do_not_talk(matrices, randn, norm) -> None:
     """Neither another image nor how many steps it takes changes what is found for the first."""
     phi, a = (linear(m) for m in matrices)
