@@ -31,13 +31,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.paper.images import ellipses
+from firenet_mri.paper.weights import load_weights, save_weights
 
 # Images reach tanh at this part of their size, where it is nearly linear.
 _TANH_SCALE = 0.5
+
+# The one network of the weights file.
+_NAME = "AUTOMAP-type"
 
 
 class Automap(nn.Module):
@@ -206,7 +209,7 @@ def train_automap(
         If the file belongs to another recipe and may not be replaced, or is no such file.
     """
     digest = _digest(encoding, recipe)
-    stored = _load(weights, digest, overwrite=overwrite)
+    stored = load_weights(weights, digest, overwrite=overwrite).get(_NAME)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Automap(encoding, recipe.channels)
@@ -227,11 +230,10 @@ def train_automap(
             if on_step is not None:
                 on_step(epoch * steps + step, recipe.epochs * steps)
         curve.append(total / steps)
-        content = {"digest": digest, "network": network.state_dict(), "curve": curve}
+        content: dict[str, Any] = {"network": network.state_dict(), "curve": curve}
         if len(curve) < recipe.epochs:
             content["optimizer"] = optimizer.state_dict()
-        with atomic_writes([weights], overwrite=True) as (path,):
-            torch.save(content, path)
+        save_weights(weights, digest, {_NAME: content})
     return TrainedAutomap(network.requires_grad_(False).eval(), tuple(curve))
 
 
@@ -301,27 +303,3 @@ def _digest(encoding: CartesianFourier, recipe: AutomapRecipe) -> str:
     content.update((encoding.kspace_factor != 0).contiguous().numpy().tobytes())
     content.update(str(encoding.domain_shape).encode())
     return content.hexdigest()
-
-
-def _load(weights: Path, digest: str, *, overwrite: bool) -> dict[str, Any] | None:
-    """Return what a weights file of this recipe has; None without a file."""
-    if not weights.exists():
-        return None
-    try:
-        content = torch.load(weights, weights_only=True)
-        found = content["digest"]
-    # Damaged and foreign files make the unpickler fail in a dozen ways.
-    except Exception:
-        if overwrite:
-            return None
-        raise FileError(
-            f"{weights}: is no weights file of this experiment; use --overwrite to replace it"
-        ) from None
-    if found == digest:
-        return dict(content)
-    if overwrite:
-        return None
-    raise FileError(
-        f"{weights}: belongs to other settings of this experiment; use --overwrite to train anew, "
-        "or another folder"
-    )

@@ -19,14 +19,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.paper.weights import load_weights, save_weights
 
 
 class UNet(nn.Module):
@@ -141,7 +140,7 @@ def train_unets(
     if len(images) < recipe.batch:
         raise UsageError(f"{len(images)} training images given; a batch has {recipe.batch}")
     digest = _digest(images, encoding, recipe)
-    store = _load(weights, digest, overwrite=overwrite)
+    store = load_weights(weights, digest, overwrite=overwrite)
     total = recipe.epochs * len(recipe.noise)
     trained = {}
     for place, (name, noise) in enumerate(recipe.noise.items()):
@@ -164,8 +163,7 @@ def train_unets(
                 "optimizer": optimizer.state_dict(),
                 "curve": curve,
             }
-            with atomic_writes([weights], overwrite=True) as (path,):
-                torch.save({"digest": digest, "networks": store}, path)
+            save_weights(weights, digest, store)
         trained[name] = TrainedUNet(network.eval(), tuple(curve))
     return trained
 
@@ -241,27 +239,3 @@ def _digest(images: Tensor, encoding: CartesianFourier, recipe: UNetRecipe) -> s
     for array in (images, encoding.kspace_factor != 0):
         content.update(array.contiguous().numpy().tobytes())
     return content.hexdigest()
-
-
-def _load(weights: Path, digest: str, *, overwrite: bool) -> dict[str, Any]:
-    """Return what a weights file of this recipe has, by the networks' names; {} without a file."""
-    if not weights.exists():
-        return {}
-    try:
-        content = torch.load(weights, weights_only=True)
-        found, networks = content["digest"], content["networks"]
-    # Damaged and foreign files make the unpickler fail in a dozen ways.
-    except Exception:
-        if overwrite:
-            return {}
-        raise FileError(
-            f"{weights}: is no weights file of this experiment; use --overwrite to replace it"
-        ) from None
-    if found == digest:
-        return dict(networks)
-    if overwrite:
-        return {}
-    raise FileError(
-        f"{weights}: belongs to other settings of this experiment; use --overwrite to train anew, "
-        "or another folder"
-    )
