@@ -10,7 +10,15 @@ import torch
 from laws import assert_close
 from torch import Tensor
 
-from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, PrimalDualLayer, RestartBlock
+from firenet_mri import (
+    FIRENET,
+    AdaptiveSchedule,
+    NetworkSchedule,
+    PaperSchedule,
+    PrimalDualLayer,
+    RadialSchedule,
+    RestartBlock,
+)
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators import (
     MatrixOperator,
@@ -175,3 +183,28 @@ def test_primal_steps_shrink_by_e_a_restart() -> None:
     ratios = [a[0].tau / b[0].tau for a, b in itertools.pairwise(blocks)]
     assert ratios == pytest.approx([2.718281828] * 4)
     assert all(step.tau * step.sigma == pytest.approx(1) for block in blocks for step in block)
+
+
+@pytest.mark.parametrize("schedule", [AdaptiveSchedule(1e-2), RadialSchedule(0.3)])
+def test_solvers_run_behind_the_same_network(schedule, encoding, data) -> None:
+    net = FIRENET(StationaryWavelet(2, SHAPE), 0.05, schedule=schedule)
+    result = net.converge(data, encoding)
+    assert bool(result.converged.all())
+    assert result.layers < net.depth == schedule.max_layers
+    state = net.solve(data, encoding)
+    assert torch.equal(state.x, result.state.x)
+    assert net.lipschitz_bound(encoding) is None
+    gap = net.problem(encoding).duality_gap(state.x, data, state.v, state.q)
+    objective = net.problem(encoding).objective(state.x, data)
+    assert bool((gap / objective <= schedule.relative_gap * (1 + 1e-6)).all())
+    assert len(net.state_dict()) == 0
+
+
+def test_what_a_solver_or_a_fixed_network_cannot_do_is_refused(encoding, data) -> None:
+    solver = FIRENET(OrthogonalWavelet("haar", 2, SHAPE), 0.05, schedule=AdaptiveSchedule())
+    with pytest.raises(UsageError, match="no fixed layers"):
+        next(solver.iterates(data, encoding))
+    with pytest.raises(UsageError, match="fixed depth"):
+        FIRENET(None, 0.05).converge(data, encoding)
+    with pytest.raises(UsageError, match="shift_seed"):
+        FIRENET(solver.sparsifier, 0.05, schedule=AdaptiveSchedule(), shift_seed=0)

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import level_weights, local_sparsities
 from firenet_mri.firenet.presets import automatic_lam, make_network
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
@@ -70,3 +72,17 @@ def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
     assert total == pytest.approx([sum(sparsities)] * 3)
     with pytest.raises(ValueError, match="one a level"):
         level_weights((1, 2), operator.band_levels)
+
+
+def test_adaptive_preset_solves_the_default_problem_to_its_gap() -> None:
+    net = make_network(4, (32, 32), preset="adaptive", relative_gap=1e-2, layers=50)
+    default = make_network(4, (32, 32))
+    assert net.schedule == AdaptiveSchedule(relative_gap=1e-2, max_layers=50)
+    assert net.lam == default.lam
+    assert torch.equal(net.weights, default.weights)
+    assert make_network(4, (32, 32), preset="adaptive").schedule == AdaptiveSchedule()
+
+
+def test_gap_is_refused_where_nothing_stops_on_it() -> None:
+    with pytest.raises(UsageError, match="adaptive"):
+        make_network(4, (32, 32), relative_gap=1e-2)

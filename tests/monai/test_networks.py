@@ -144,3 +144,9 @@ def test_samples_outside_of_the_mask_are_not_used(kspace, mask, maps) -> None:
     model = FIRENETModel(layers=3)
     sens = maps.unsqueeze(0)
     assert_close(model(dirty, mask, sens_maps=sens), model(kspace, mask, sens_maps=sens))
+
+
+def test_adaptive_preset_runs_in_the_network() -> None:
+    kspace = torch.randn(1, 1, 16, 16, 2, generator=torch.Generator().manual_seed(0))
+    model = FIRENETModel(preset="adaptive", relative_gap=0.05, maps="none")
+    assert model(kspace).shape == (1, 16, 16)
