@@ -39,7 +39,7 @@ SCOPE = (
     "say that the image is true to the anatomy."
 )
 
-# Rounds that tighten the dual bound; 20 bring the gap from 14 % to 2.6 % on the sample scan.
+# Rounds that tighten the dual bound; 20 bring the gap from 14 % to 2.6 % on the sample.
 _ROUNDS = 20
 
 # Single precision does not reach a smaller relative gap.
