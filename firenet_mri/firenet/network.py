@@ -121,7 +121,7 @@ class FIRENET(nn.Module):
         exists.
     shift_seed
         Shift the grid of an orthogonal wavelet in every layer by random numbers of pixels that this
-        seed fixes (cycle spinning): less of the grid is seen, for a few percent of time. The network
+        seed fixes (cycle spinning): less of the grid is seen, at a few percent of time. The network
         stays one fixed map and its Lipschitz bound holds; the duality gap is that of the problem
         with the grid unshifted. None: no shifts.
 
