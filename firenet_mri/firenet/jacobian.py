@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import State, start
+from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.radial import RadialSchedule
 from firenet_mri.operators.base import LinearOperator
@@ -145,14 +145,15 @@ class Jacobian:
         self.blocks: list[list[_LayerSlopes]] = []
         handles = []
 
-        def keep(slopes: list[_LayerSlopes], _: nn.Module, inputs: Any, __: State) -> None:
-            slopes.append(_slopes(*inputs))
+        def keep(slopes: list[_LayerSlopes], _: nn.Module, inputs: Any) -> None:
+            problem, _residual, state, tau, sigma = inputs
+            slopes.append(_slopes(problem, y, state.bare(problem, y), tau, sigma))
 
         for block in net.blocks:
             slopes: list[_LayerSlopes] = []
             self.blocks.append(slopes)
             layers: Any = block.layers
-            handles += [layer.register_forward_hook(partial(keep, slopes)) for layer in layers]
+            handles += [layer.register_forward_pre_hook(partial(keep, slopes)) for layer in layers]
         try:
             with torch.no_grad():
                 return net.solve(y, self.encoding, x0).x
@@ -163,10 +164,10 @@ class Jacobian:
     def _forward(self, u: Tensor) -> Tensor:
         """Return J u at fixed eps_0."""
         x = torch.zeros_like(self.encoding.adjoint(u))
-        state = start(self.problem, u, x)
+        state = _at_rest(self.problem, u, x)
         for block in self.blocks:
             if not self.keeps_dual:
-                state = start(self.problem, u, x)
+                state = _at_rest(self.problem, u, x)
             total = torch.zeros_like(x)
             for layer in block:
                 state = layer.forward(state, u)
@@ -179,7 +180,7 @@ class Jacobian:
         """Return J^T of an image at fixed eps_0."""
         data = self.consistency * self.encoding(image)
         x = image - self.encoding.adjoint(data)
-        state = start(self.problem, data, x)
+        state = _at_rest(self.problem, data, x)
         for block in reversed(self.blocks):
             share = torch.zeros_like(x)
             if self.returns_average:
@@ -188,13 +189,19 @@ class Jacobian:
                 state, change = layer.transpose(state._replace(x=state.x + share))
                 data = data + change
             if not self.keeps_dual:
-                state = start(self.problem, data, state.x)
+                state = _at_rest(self.problem, data, state.x)
         return data
 
     def _on_image(self, values: Tensor) -> Tensor:
         """Return one number an item with the axes of the image in place of those of the data."""
         batch = values.shape[: values.ndim - len(self.problem.data_axes)]
         return values.reshape(*batch, *[1] * len(self.problem.image_axes))
+
+
+def _at_rest(problem: Problem, y: Tensor, x: Tensor) -> State:
+    """Return image x with zero duals."""
+    q = None if problem.is_synthesis else torch.zeros_like(problem.analyse(x))
+    return State(x, torch.zeros_like(y), q)
 
 
 class _Slope(NamedTuple):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveResult, AdaptiveSchedule
-from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, start
+from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State, start
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
 from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Residual
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.prox import item_norm
 
@@ -30,62 +30,73 @@ class RestartBlock(nn.Module):
         Number of layers.
     returns_average
         Hand on the average of the block's iterates instead of the last one.
-    shifts
-        Cyclic shift of the sparsifier's grid in each layer; None is no shift.
+    sparsifiers
+        The sparsifier of each layer, where it changes; None takes the problem's.
     """
 
     def __init__(
-        self, depth: int, returns_average: bool, shifts: Sequence[tuple[int, ...]] | None = None
+        self,
+        depth: int,
+        returns_average: bool,
+        sparsifiers: Sequence[LinearOperator] | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(PrimalDualLayer() for _ in range(depth))
         self.returns_average = returns_average
-        self.shifts = (None,) * depth if shifts is None else tuple(shifts)
+        self.sparsifiers = None if sparsifiers is None else nn.ModuleList(sparsifiers)
 
     def iterates(
         self,
         problem: SquareRootLasso,
-        y: Tensor,
-        state: State,
+        residual: Residual,
+        state: LayerState,
         steps: tuple[Steps, ...],
         eps0: Tensor,
-    ) -> Iterator[State]:
+    ) -> Iterator[LayerState]:
         """Yield after every layer the state in which the block would end there."""
-        total = torch.zeros_like(state.x)
-        layers = zip(self.layers, steps, self.shifts, strict=True)
-        for count, (layer, (tau, sigma), shift) in enumerate(layers, 1):
-            state = layer(_shifted(problem, shift), y, state, tau * eps0, sigma / eps0)
-            if self.returns_average:
+        total = torch.zeros_like(state.x) if self.returns_average else None
+        for count, (layer, (tau, sigma)) in enumerate(zip(self.layers, steps, strict=True), 1):
+            layer_problem = self._problem(problem, count - 1)
+            state = layer(layer_problem, residual, state, tau * eps0, sigma / eps0)
+            if total is None:
+                yield state
+            else:
                 total = total + state.x
                 yield state._replace(x=total / count)
-            else:
-                yield state
 
     def forward(
         self,
         problem: SquareRootLasso,
-        y: Tensor,
-        state: State,
+        residual: Residual,
+        state: LayerState,
         steps: tuple[Steps, ...],
         eps0: Tensor,
-    ) -> State:
+    ) -> LayerState:
         """Return the state at the end of the block.
 
         Parameters
         ----------
-        problem, y
-            The problem and its data, (*batch, *codomain_shape).
+        problem
+            The problem.
+        residual
+            ``problem.encoding.residual(y)`` for the data y, (*batch, *codomain_shape).
         state
-            Where the block starts: image and duals.
+            Where the block starts.
         steps
             Steps of every layer for data of unit norm.
         eps0
             Scale of the steps of each item, (*batch).
         """
         # Not ``*_, last = ...``: that would keep the states of all layers in memory.
-        for after in self.iterates(problem, y, state, steps, eps0):
+        for after in self.iterates(problem, residual, state, steps, eps0):
             last = after
         return last
+
+    def _problem(self, problem: SquareRootLasso, index: int) -> SquareRootLasso:
+        """Return the problem of one layer."""
+        if self.sparsifiers is None:
+            return problem
+        return replace(problem, sparsifier=self.sparsifiers[index])
 
 
 def _solver(schedule: AdaptiveSchedule | RadialSchedule) -> AdaptiveBlock | RadialBlock:
@@ -93,14 +104,6 @@ def _solver(schedule: AdaptiveSchedule | RadialSchedule) -> AdaptiveBlock | Radi
     if isinstance(schedule, AdaptiveSchedule):
         return AdaptiveBlock(schedule)
     return RadialBlock(schedule)
-
-
-def _shifted(problem: SquareRootLasso, shift: tuple[int, ...] | None) -> SquareRootLasso:
-    """Return the problem with the sparsifier's grid shifted: W S in place of W."""
-    if shift is None or problem.sparsifier is None:
-        return problem
-    shifted = problem.sparsifier @ CyclicShift(shift, problem.sparsifier.domain_shape)
-    return replace(problem, sparsifier=shifted)
 
 
 class FIRENET(nn.Module):
@@ -172,9 +175,11 @@ class FIRENET(nn.Module):
             return
         schedule = self._fixed_schedule()
         depths, average = schedule.depths, schedule.returns_average
-        shifts = self._draw_shifts()
+        shifted = self._shifted_sparsifiers()
         self.blocks = nn.ModuleList(
-            RestartBlock(depth, average, list(itertools.islice(shifts, depth)) if shifts else None)
+            RestartBlock(
+                depth, average, list(itertools.islice(shifted, depth)) if shifted else None
+            )
             for depth in depths
         )
 
@@ -188,16 +193,16 @@ class FIRENET(nn.Module):
     def width(self, encoding: LinearOperator) -> int:
         """Return the largest number of complex values that a layer hands to the next, an item.
 
-        For the synthesis form it is 2N + m, as in Theorem 3 of the paper: the iterate, its average
-        and the dual of the m data.
+        Images of N pixels: the iterate, the mean that stands for the dual of the data, and its
+        gradient; their average where the schedule returns it; and for a frame the dual of the
+        coefficients and what it makes of them. (Theorem 3 of the paper has 2N + m: iterate, average
+        and the dual of the m data, which is not stored here.)
         """
-        problem = self.problem(encoding)
         size = torch.Size(encoding.domain_shape).numel()
         returns_average = self.solver is None and self._fixed_schedule().returns_average
-        width = size * (2 if returns_average else 1)
-        width += torch.Size(encoding.codomain_shape).numel()
-        if self.sparsifier is not None and not problem.is_synthesis:
-            width += torch.Size(self.sparsifier.codomain_shape).numel()
+        width = size * (4 if returns_average else 3)
+        if self.sparsifier is not None and not self.problem(encoding).is_synthesis:
+            width += size + torch.Size(self.sparsifier.codomain_shape).numel()
         return width
 
     def problem(self, encoding: LinearOperator) -> SquareRootLasso:
@@ -221,17 +226,24 @@ class FIRENET(nn.Module):
         ShapeError
             If y or x0 does not fit the encoding operator.
         """
-        return self.solve(y, encoding, x0).x
+        if self.solver is not None:
+            return self.converge(y, encoding, x0).state.x
+        return self._run(y, encoding, x0).x
 
     def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:
         """Return the last state: the image and the dual variables, for certificates."""
         if self.solver is not None:
             return self.converge(y, encoding, x0).state
+        return self._run(y, encoding, x0).bare(self.problem(encoding), y)
+
+    def _run(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None) -> LayerState:
+        """Return the state after the last layer of a network of fixed depth."""
         problem, x, eps0 = self._prepare(y, encoding, x0)
-        state = start(problem, y, x)
+        residual = encoding.residual(y)
+        state = start(problem, x)
         for block, steps in zip(self.blocks, self._steps(problem), strict=True):
-            state = block(problem, y, self._restart(problem, y, state), steps, eps0)
-        return state._replace(x=self._enforce_data(encoding, y, state.x))
+            state = block(problem, residual, self._restart(problem, state), steps, eps0)
+        return state._replace(x=self._enforce_data(encoding, residual, state.x))
 
     def converge(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -265,12 +277,14 @@ class FIRENET(nn.Module):
             If the schedule looks at the data.
         """
         problem, x, eps0 = self._prepare(y, encoding, x0)
-        state = start(problem, y, x)
+        residual = encoding.residual(y)
+        state = start(problem, x)
         blocks = zip(self.blocks, self._steps(problem), strict=True)
         for restart, (block, steps) in enumerate(blocks, 1):
-            begin = self._restart(problem, y, state)
-            for inner, after in enumerate(block.iterates(problem, y, begin, steps, eps0), 1):  # type: ignore[operator]
-                yield restart, inner, self._enforce_data(encoding, y, after.x)
+            begin = self._restart(problem, state)
+            layers = block.iterates(problem, residual, begin, steps, eps0)  # type: ignore[operator]
+            for inner, after in enumerate(layers, 1):
+                yield restart, inner, self._enforce_data(encoding, residual, after.x)
                 state = after
 
     def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
@@ -302,8 +316,8 @@ class FIRENET(nn.Module):
                 "would change it from layer to layer, leave out shift_seed"
             )
 
-    def _draw_shifts(self) -> Iterator[tuple[int, ...]] | None:
-        """Return the shifts of all layers, None if there are none."""
+    def _shifted_sparsifiers(self) -> Iterator[LinearOperator] | None:
+        """Return W S for the shift S of every layer, None if there are no shifts."""
         if self.shift_seed is None:
             return None
         if self.sparsifier is None or not self.sparsifier.is_unitary:
@@ -312,21 +326,22 @@ class FIRENET(nn.Module):
                 "shift-invariant as it is"
             )
         generator = torch.Generator().manual_seed(self.shift_seed)
-        sizes = torch.tensor(self.sparsifier.domain_shape)
-        draws = torch.rand(self.depth, len(sizes), generator=generator)
-        return iter([tuple(row) for row in (draws * sizes).long().tolist()])
+        shape = self.sparsifier.domain_shape
+        draws = torch.rand(self.depth, len(shape), generator=generator) * torch.tensor(shape)
+        shifts = [CyclicShift(tuple(row), shape) for row in draws.long().tolist()]
+        return iter([self.sparsifier @ shift for shift in shifts])
 
-    def _restart(self, problem: SquareRootLasso, y: Tensor, state: State) -> State:
+    def _restart(self, problem: SquareRootLasso, state: LayerState) -> LayerState:
         """Return the state in which the next block begins."""
-        return state if self._fixed_schedule().keeps_dual else start(problem, y, state.x)
+        return state if self._fixed_schedule().keeps_dual else start(problem, state.x)
 
-    def _enforce_data(self, encoding: LinearOperator, y: Tensor, x: Tensor) -> Tensor:
+    def _enforce_data(self, encoding: LinearOperator, residual: Residual, x: Tensor) -> Tensor:
         """Return x after the schedule's data-consistency step."""
         length = self._fixed_schedule().data_consistency
         if length == 0:
             return x
-        residual = encoding(x) - y
-        return x - length / encoding.norm_bound**2 * encoding.adjoint(residual)
+        gradient, _ = residual(x)
+        return x - length / encoding.norm_bound**2 * gradient
 
     def _steps(self, problem: SquareRootLasso) -> tuple[tuple[Steps, ...], ...]:
         return self._fixed_schedule().blocks(problem.norm_bound)

@@ -5,7 +5,7 @@ Synthesis form (W unitary), written for the image x = W^H c:
     x+ = W^H soft(W (x - tau A^H v), tau lam w)
     v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
 
-Analysis form (W a Parseval frame), with Q the projection on |q_i| <= lam w_i:
+Analysis form (W a frame or differences), with Q the projection on |q_i| <= lam w_i:
 
     x+ = x - tau (A^H v + W^H q)
     v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
@@ -13,24 +13,54 @@ Analysis form (W a Parseval frame), with Q the projection on |q_i| <= lam w_i:
 
 The prox is that of the problem's data term: for the square-root LASSO the projection on the unit
 ball of each item. Both forms need tau sigma ||K||^2 <= 1 with K = A and K = (A, W) respectively.
+
+The dual of the data need not be stored. The prox only changes the length of its argument, so that
+from v = 0 on v = rho (A m - y), with a number rho and a running mean m of the points 2 x+ - x:
+
+    m+ = m + sigma / (rho + sigma) (2 x+ - x - m),   rho+ = (rho + sigma) s,
+
+where s is the factor of the prox at (rho + sigma) ||A m+ - y||. A layer thus applies A^H (A . - y)
+once and keeps images only.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.operators.base import Residual
 
 
 class State(NamedTuple):
-    """Where the iteration stands: image x, dual v of the data, dual q of the coefficients."""
+    """Image x, dual v of the data, dual q of the coefficients (None in the synthesis form)."""
 
     x: Tensor
     v: Tensor
     q: Tensor | None = None
+
+
+class LayerState(NamedTuple):
+    """What a layer hands to the next: images, one number an item, and the coefficients' dual.
+
+    v = rho (A mean - y) is the dual of the data and ``gradient`` is A^H (A mean - y). ``q`` is
+    laid out as the sparsifier likes it and ``synthesised`` is W^H q; both are None in the synthesis
+    form.
+    """
+
+    x: Tensor
+    mean: Tensor
+    rho: Tensor
+    gradient: Tensor
+    q: Tensor | None
+    synthesised: Tensor | None
+
+    def bare(self, problem: Problem, y: Tensor) -> State:
+        """Return image and duals in full; costs one application of A."""
+        v = _expand(self.rho, problem.data_axes) * (problem.encoding(self.mean) - y)
+        return State(self.x, v, None if self.q is None else problem.coefficients(self.q))
 
 
 class TrackedState(NamedTuple):
@@ -55,13 +85,14 @@ class TrackedState(NamedTuple):
         return State(self.x, self.v, self.q)
 
 
-AnyState = TypeVar("AnyState", State, TrackedState)
-
-
-def start(problem: Problem, y: Tensor, x: Tensor) -> State:
-    """Return the state with image x and zero duals."""
-    q = None if problem.is_synthesis else torch.zeros_like(problem.analyse(x))
-    return State(x, torch.zeros_like(y), q)
+def start(problem: Problem, x: Tensor) -> LayerState:
+    """Return the state with image x, (*batch, *domain_shape), and zero duals."""
+    batch = x.shape[: x.ndim - len(problem.image_axes)]
+    rho = torch.zeros(batch, dtype=x.real.dtype, device=x.device)
+    zero = torch.zeros_like(x)
+    if problem.is_synthesis:
+        return LayerState(x, x, rho, zero, None, None)
+    return LayerState(x, x, rho, zero, problem.zero_coefficient_dual(x), zero)
 
 
 def start_tracked(problem: Problem, y: Tensor, x: Tensor) -> TrackedState:
@@ -74,48 +105,77 @@ def start_tracked(problem: Problem, y: Tensor, x: Tensor) -> TrackedState:
     return TrackedState(x, torch.zeros_like(y), q, data, zero, coefficients, synthesised)
 
 
-def step(problem: Problem, y: Tensor, state: AnyState, tau: Tensor, sigma: Tensor) -> AnyState:
+@overload
+def step(
+    problem: Problem, data: Residual, state: LayerState, tau: Tensor, sigma: Tensor
+) -> LayerState: ...
+
+
+@overload
+def step(
+    problem: Problem, data: Tensor, state: TrackedState, tau: Tensor, sigma: Tensor
+) -> TrackedState: ...
+
+
+def step(
+    problem: Problem,
+    data: Residual | Tensor,
+    state: LayerState | TrackedState,
+    tau: Tensor,
+    sigma: Tensor,
+) -> LayerState | TrackedState:
     """Return the state after one primal-dual step, tracked if the given one is.
 
     Parameters
     ----------
     problem
         Operators, weights, and the data term.
-    y
-        Data, (*batch, *codomain_shape).
+    data
+        ``problem.encoding.residual(y)`` for data y, (*batch, *codomain_shape); y itself for a
+        tracked state.
     state
         Where the iteration stands.
     tau, sigma
         Step sizes, one an item, (*batch).
     """
     if isinstance(state, TrackedState):
-        return _tracked_step(problem, y, state, tau, sigma)
-    x, v, q = state
-    tau, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
-    gradient = problem.encoding.adjoint(v)
-    if q is None:
-        x_next = problem.prox(x - tau * gradient, tau)
+        assert isinstance(data, Tensor)
+        return _tracked_step(problem, data, state, tau, sigma)
+    assert isinstance(data, Residual)
+    return _step(problem, data, state, tau, sigma)
+
+
+def _step(
+    problem: Problem, residual: Residual, state: LayerState, tau: Tensor, sigma: Tensor
+) -> LayerState:
+    axes = problem.image_axes
+    x, mean, rho, gradient, q, synthesised = state
+    pull = _expand(rho, axes) * gradient
+    if synthesised is None:
+        x_next = problem.prox(x - _expand(tau, axes) * pull, tau)
     else:
-        x_next = x - tau * (gradient + problem.synthesise(q))
+        x_next = x - _expand(tau, axes) * (pull + synthesised)
     ahead = 2 * x_next - x
-    v = problem.data_prox(v + sigma_v * (problem.encoding(ahead) - y), sigma_v)
+    total = rho + sigma
+    mean = mean + _expand(sigma / total, axes) * (ahead - mean)
+    gradient, norm = residual(mean)
+    rho = total * problem.data_factor(total * norm, sigma)
     if q is not None:
-        sigma_q = _expand(sigma, problem.coefficient_axes)
-        q = problem.project_coefficient_dual(q + sigma_q * problem.analyse(ahead))
-    return State(x_next, v, q)
+        q, synthesised = problem.coefficient_step(q, ahead, sigma)
+    return LayerState(x_next, mean, rho, gradient, q, synthesised)
 
 
 def _tracked_step(
     problem: Problem, y: Tensor, state: TrackedState, tau: Tensor, sigma: Tensor
 ) -> TrackedState:
     """Return the same step; the operators are applied to what it returns."""
-    tau, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
+    tau_x, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
     if state.synthesised is None:
-        x = problem.prox(state.x - tau * state.gradient, tau)
+        x = problem.prox(state.x - tau_x * state.gradient, tau)
     else:
-        x = state.x - tau * (state.gradient + state.synthesised)
+        x = state.x - tau_x * (state.gradient + state.synthesised)
     data = problem.encoding(x)
-    v = problem.data_prox(state.v + sigma_v * (2 * data - state.data - y), sigma_v)
+    v = problem.data_prox(state.v + sigma_v * (2 * data - state.data - y), sigma)
     gradient = problem.encoding.adjoint(v)
     if state.q is None or state.coefficients is None:
         return TrackedState(x, v, None, data, gradient, None, None)
@@ -133,8 +193,16 @@ def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
 class PrimalDualLayer(nn.Module):
     """One step of the iteration as a layer; it has no parameters."""
 
+    @overload
     def forward(
-        self, problem: Problem, y: Tensor, state: AnyState, tau: Tensor, sigma: Tensor
-    ) -> AnyState:
+        self, problem: Problem, data: Residual, state: LayerState, tau: Tensor, sigma: Tensor
+    ) -> LayerState: ...
+
+    @overload
+    def forward(
+        self, problem: Problem, data: Tensor, state: TrackedState, tau: Tensor, sigma: Tensor
+    ) -> TrackedState: ...
+
+    def forward(self, problem, data, state, tau, sigma):  # type: ignore[no-untyped-def]
         """Return the state after one step, see :func:`step`."""
-        return step(problem, y, state, tau, sigma)
+        return step(problem, data, state, tau, sigma)

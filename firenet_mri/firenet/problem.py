@@ -34,7 +34,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
-from firenet_mri.prox import item_norm, project_modulus, project_unit_ball, shrink, soft_threshold
+from firenet_mri.prox import item_norm, project_modulus, soft_threshold
 
 # Conjugate gradient steps that may look for a feasible image of P1.
 _RESTORE_STEPS = 300
@@ -93,15 +93,13 @@ class Problem(ABC):
         """The factor lam of the sparsity."""
 
     @abstractmethod
-    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Return the prox of sigma f* at z, argmin over v of sigma f*(v) + ||v - z||^2 / 2.
+    def data_factor(self, norm: Tensor, sigma: Tensor) -> Tensor:
+        """Return s such that the prox of sigma f* at any z of that norm is s z.
 
         Parameters
         ----------
-        z
-            v + sigma (A x - y), (*batch, *codomain_shape).
-        sigma
-            Step size, broadcasts against z.
+        norm, sigma
+            ||z|| and the step size, (*batch).
         """
 
     @abstractmethod
@@ -168,12 +166,46 @@ class Problem(ABC):
             return self.penalty
         return self.penalty * self.weights.to(like.device, like.real.dtype)
 
+    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Return the prox of sigma f* at z, argmin over v of sigma f*(v) + ||v - z||^2 / 2.
+
+        Parameters
+        ----------
+        z
+            v + sigma (A x - y), (*batch, *codomain_shape).
+        sigma
+            Step size, one an item, (*batch).
+        """
+        norm = item_norm(z, self.data_axes)
+        return z * self.data_factor(norm, _expand(sigma, self.data_axes))
+
     def prox(self, x: Tensor, tau: Tensor) -> Tensor:
-        """Return the prox of tau lam ||W .||_{1,w} for unitary W: W^H soft(W x, tau lam w)."""
-        tau = tau.reshape(
-            tau.shape[: tau.ndim - len(self.image_axes)] + (1,) * len(self.image_axes)
-        )
-        return self.synthesise(soft_threshold(self.analyse(x), tau * self.threshold(x)))
+        """Return the prox of tau lam ||W .||_{1,w} for unitary W: W^H soft(W x, tau lam w).
+
+        Parameters
+        ----------
+        x
+            Images, (*batch, *domain_shape).
+        tau
+            Step size, one an item, (*batch).
+        """
+        c = self.analyse(x)
+        tau = _expand(tau, self.coefficient_axes)
+        return self.synthesise(soft_threshold(c, tau * self.threshold(c)))
+
+    def zero_coefficient_dual(self, x: Tensor) -> Tensor:
+        """Return q = 0 for images like x, laid out as :meth:`coefficient_step` takes it."""
+        return torch.zeros_like(self.analyse(x))
+
+    def coefficient_step(self, q: Tensor, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch)."""
+        sigma = _expand(sigma, self.coefficient_axes)
+        q = self.project_coefficient_dual(q + sigma * self.analyse(x))
+        return q, self.synthesise(q)
+
+    def coefficients(self, q: Tensor) -> Tensor:
+        """Return q, laid out as :meth:`coefficient_step` takes it, of the shape of W x."""
+        return q
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:
         """Return the projection of q on |q_i| <= lam w_i."""
@@ -289,9 +321,9 @@ class SquareRootLasso(Problem):
         """The factor of the sparsity, lam."""
         return self.lam
 
-    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Return the projection of z on the unit ball."""
-        return project_unit_ball(z, self.data_axes)
+    def data_factor(self, norm: Tensor, sigma: Tensor) -> Tensor:
+        """Return 1 / max(||z||, 1): the projection on the unit ball."""
+        return 1 / norm.clamp(min=1)
 
     def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
         """Return ||A x - y||."""
@@ -331,9 +363,9 @@ class Lasso(Problem):
         """The factor of the sparsity, lam."""
         return self.lam
 
-    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Return z / (1 + sigma / 2)."""
-        return z / (1 + sigma / 2)
+    def data_factor(self, norm: Tensor, sigma: Tensor) -> Tensor:
+        """Return 1 / (1 + sigma / 2)."""
+        return 1 / (1 + sigma / 2)
 
     def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
         """Return ||A x - y||^2."""
@@ -380,9 +412,11 @@ class QuadraticallyConstrainedBasisPursuit(Problem):
         """The factor of the sparsity, 1."""
         return 1.0
 
-    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Return z made shorter by sigma eta."""
-        return shrink(z, sigma * self.eta, self.data_axes)
+    def data_factor(self, norm: Tensor, sigma: Tensor) -> Tensor:
+        """Return max(1 - sigma eta / ||z||, 0): z made shorter by sigma eta."""
+        length = sigma * self.eta
+        floor = length / 2 + torch.finfo(norm.dtype).tiny
+        return (1 - length / torch.maximum(norm, floor)).clamp(min=0)
 
     def data_value(self, distance: Tensor, y: Tensor) -> Tensor:
         """Return 0 where ||A x - y|| <= eta, else infinity."""
@@ -492,3 +526,7 @@ def _check_weights_fit(weights: Tensor, shape: Shape) -> None:
 
 def _trailing(shape: Shape) -> tuple[int, ...]:
     return tuple(range(-len(shape), 0))
+
+
+def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return value.reshape(*value.shape, *[1] * len(axes))

@@ -7,8 +7,17 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError
+from firenet_mri.prox import item_norm
 
 Shape = tuple[int, ...]
+
+
+class Residual(ABC):
+    """What a primal-dual layer needs of the data y: x -> (A^H (A x - y), ||A x - y||)."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A^H (A x - y), (*batch, *domain_shape), and ||A x - y||, (*batch)."""
 
 
 class LinearOperator(nn.Module, ABC):
@@ -45,6 +54,14 @@ class LinearOperator(nn.Module, ABC):
     def adjoint(self, y: Tensor) -> Tensor:
         """Return A^H y, (*batch, *domain_shape), for y of shape (*batch, *codomain_shape)."""
 
+    def residual(self, y: Tensor) -> Residual:
+        """Return the function x -> (A^H (A x - y), ||A x - y||) for data y, (*batch, *codomain_shape).
+
+        Made once before a loop: an operator may have a faster way than forward and adjoint.
+        """
+        self.check_codomain(y)
+        return _PlainResidual(self, y)
+
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator."""
@@ -70,6 +87,20 @@ class LinearOperator(nn.Module, ABC):
 def _check(x: Tensor, shape: Shape, where: str) -> None:
     if x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
         raise ShapeError(f"{where} got shape {tuple(x.shape)}; it takes (*batch, *{shape})")
+
+
+class _PlainResidual(Residual):
+    """The residual by forward and adjoint."""
+
+    def __init__(self, operator: LinearOperator, y: Tensor) -> None:
+        self.operator = operator
+        self.y = y
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ndim = len(self.operator.codomain_shape)
+        difference = self.operator(x) - self.y
+        norm = item_norm(difference, tuple(range(-ndim, 0)))
+        return self.operator.adjoint(difference), norm.reshape(norm.shape[: norm.ndim - ndim])
 
 
 class Adjoint(LinearOperator):

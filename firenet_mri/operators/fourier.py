@@ -39,6 +39,7 @@ class CartesianFourier(LinearOperator):
     ``norm_bound`` is 1: a mask is a projection and F is unitary.
     """
 
+    mask: Tensor
     image_factor: Tensor
     kspace_factor: Tensor
 
@@ -47,6 +48,7 @@ class CartesianFourier(LinearOperator):
         if mask is None:
             mask = torch.ones(spatial_shape, dtype=torch.bool)
         check_mask(mask, self.domain_shape)
+        self.register_buffer("mask", mask.bool(), persistent=False)
         self.is_unitary = self.is_parseval = bool(mask.all())
         image_factor, kspace_factor = _centring_factors(self.domain_shape)
         self.register_buffer("image_factor", image_factor.to(mask.device), persistent=False)

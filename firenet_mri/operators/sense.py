@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Residual
+from firenet_mri.operators.cartesian_residual import CartesianResidual
 from firenet_mri.operators.fourier import CartesianFourier, modulate
 
 
@@ -19,7 +20,8 @@ class Sense(LinearOperator):
         (..., coil, *spatial) complex sensitivity maps. Leading axes are batch: every item has its
         own maps.
     fourier
-        The operator of one coil, from images (*spatial) to k-space.
+        The operator of one coil, from images (*spatial) to its k-space: Cartesian, non-Cartesian,
+        or any other.
 
     Notes
     -----
@@ -30,14 +32,13 @@ class Sense(LinearOperator):
     maps normalised to unit root-sum-of-squares. Differentiable with respect to ``maps``.
     """
 
-    coil_maps: Tensor
-    coil_maps_conj: Tensor
+    maps: Tensor
     root_sum_of_squares: Tensor
 
-    def __init__(self, maps: Tensor, fourier: CartesianFourier) -> None:
+    def __init__(self, maps: Tensor, fourier: LinearOperator) -> None:
         shape = fourier.domain_shape
         axis = -len(shape) - 1
-        if maps.ndim < 1 - axis - 1 or tuple(maps.shape[axis + 1 :]) != shape:
+        if maps.ndim < -axis or tuple(maps.shape[axis + 1 :]) != shape:
             raise ShapeError(
                 f"Sensitivity maps have shape {tuple(maps.shape)}; they must be "
                 f"(..., coil, *{shape})"
@@ -51,27 +52,43 @@ class Sense(LinearOperator):
         self.fourier = fourier
         self.coil_axis = axis
         self.register_buffer("root_sum_of_squares", root_sum_of_squares, persistent=False)
-        coil_maps = modulate(maps, fourier.image_factor)
-        self.register_buffer("coil_maps", coil_maps, persistent=False)
-        self.register_buffer("coil_maps_conj", coil_maps.conj().resolve_conj(), persistent=False)
+        self.register_buffer("maps", maps.resolve_conj(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sampled k-space (..., coil, *spatial) of images x (..., *spatial)."""
+        """Return the k-space of all coils (..., coil, *codomain) of images x (..., *spatial)."""
         self.check_domain(x)
-        return self.fourier.forward_modulated(x.unsqueeze(self.coil_axis) * self.coil_maps)
+        if isinstance(self.fourier, CartesianFourier):
+            # Centring costs less on the one image than on those of all coils.
+            x = modulate(x, self.fourier.image_factor)
+            return self.fourier.forward_modulated(x.unsqueeze(self.coil_axis) * self.maps)
+        result: Tensor = self.fourier(x.unsqueeze(self.coil_axis) * self.maps)
+        return result
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return the coil-combined zero-filled images (..., *spatial) of k-space y."""
+        """Return the coil-combined images (..., *spatial) of k-space y: A^H y."""
         self.check_codomain(y)
-        images = self.fourier.adjoint_modulated(y)
+        if isinstance(self.fourier, CartesianFourier):
+            combined = self._combine(self.fourier.adjoint_modulated(y))
+            return modulate(combined, self.fourier.image_factor.conj())
+        return self._combine(self.fourier.adjoint(y))
+
+    def residual(self, y: Tensor) -> Residual:
+        """Return x -> (A^H (A x - y), ||A x - y||); for Cartesian scans little more than its FFTs."""
+        self.check_codomain(y)
+        if isinstance(self.fourier, CartesianFourier):
+            return CartesianResidual(self.maps, self.fourier, y)
+        return super().residual(y)
+
+    def _combine(self, images: Tensor) -> Tensor:
+        """Return the sum over coils of conj(maps) * images."""
         # A loop of addcmul costs a third of (maps.conj() * images).sum(coil): no large temporary.
-        maps = self.coil_maps_conj.to(images.dtype)
+        maps, images = self.maps.to(images.dtype), images.conj_physical()
         combined = images.select(self.coil_axis, 0) * maps.select(self.coil_axis, 0)
         for coil in range(1, images.shape[self.coil_axis]):
             combined = torch.addcmul(
                 combined, images.select(self.coil_axis, coil), maps.select(self.coil_axis, coil)
             )
-        return combined
+        return combined.conj_physical()
 
 
 def encoding_operator(mask: Tensor | None, maps: Tensor, spatial_ndim: int = 2) -> Sense:

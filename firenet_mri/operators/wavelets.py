@@ -9,14 +9,15 @@ averages first on every axis, as ``pywt.coeffs_to_array`` lays them out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.filter_bank import FilterBank
 
 
 class OrthogonalWavelet(LinearOperator):
@@ -44,11 +45,10 @@ class OrthogonalWavelet(LinearOperator):
         super().__init__(spatial_shape, spatial_shape, 1.0)
         self.name = name
         self.levels = levels
-        low, high = _filters(name)
         self.level_shapes = _level_shapes(self.domain_shape, levels)
-        for size in sorted({size for shape in self.level_shapes for size in shape}):
-            split = torch.from_numpy(_split_matrix(size, low, high))
-            self.register_buffer(f"split_{size}", split, persistent=False)
+        low, high = _filters(name)
+        sizes = sorted({size for shape in self.level_shapes for size in shape})
+        self.banks = nn.ModuleDict({str(size): FilterBank(size, low, high) for size in sizes})
 
     @property
     def band_levels(self) -> Tensor:
@@ -63,43 +63,53 @@ class OrthogonalWavelet(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         """Return the coefficients W x."""
         self.check_domain(x)
-        coefficients = x
-        for shape in self.level_shapes:
-            coefficients = self._split(coefficients, shape, adjoint=False)
-        return coefficients
+        first, *deeper = self.level_shapes
+        coefficients = self._level(x, first, "split")
+        blocks = [coefficients]
+        for shape in deeper:
+            blocks.append(self._level(_corner(blocks[-1], shape), shape, "split"))
+        return _nested(blocks)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return the image W^H y."""
         self.check_codomain(y)
-        image = y
-        for shape in reversed(self.level_shapes):
-            image = self._split(image, shape, adjoint=True)
-        return image
+        *shallower, deepest = self.level_shapes
+        block = self._level(_corner(y, deepest), deepest, "merge")
+        for shape in reversed(shallower):
+            block = self._level(_nested([_corner(y, shape), block]), shape, "merge")
+        return block
 
-    def _split(self, x: Tensor, shape: Shape, *, adjoint: bool) -> Tensor:
-        """Apply one level, or its adjoint, to the leading block of size ``shape``."""
-        index: tuple[Any, ...] = (..., *(slice(size) for size in shape))
-        block = x[index]
-        for axis, size in zip(range(-len(shape), 0), shape, strict=True):
-            split = self.get_buffer(f"split_{size}")
-            block = _apply(split.mT if adjoint else split, block, axis)
-        if shape == self.domain_shape:
-            return block
-        result = x.clone()
-        result[index] = block
-        return result
+    def _level(self, x: Tensor, shape: Shape, direction: Literal["split", "merge"]) -> Tensor:
+        """Apply one level, or its adjoint, to a block of that shape."""
+        ndim = len(shape)
+        # Real and imaginary part, like all batch axes, go in front, and come out last.
+        planes = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
+        batch = planes.ndim - ndim - 1
+        block = planes.permute(*range(batch), -1, *range(batch, batch + ndim))
+        for size in reversed(shape):
+            bank = self.banks[str(size)]
+            block = bank(block) if direction == "split" else bank.adjoint(block)
+        result = block.permute(*range(ndim, ndim + batch), *range(ndim), -1)
+        return torch.view_as_complex(result.contiguous()) if x.is_complex() else result.squeeze(-1)
 
     def extra_repr(self) -> str:
         """Return name, levels and shape, for printing."""
         return f"{self.name}, levels={self.levels}, {self.domain_shape}"
 
 
-def _apply(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Return the real matrix times x along an axis."""
-    if x.is_complex():
-        # Real products: half the work of a complex product with a real matrix.
-        return torch.view_as_complex(_apply(matrix, torch.view_as_real(x), axis - 1).contiguous())
-    return torch.movedim(torch.movedim(x, axis, -1) @ matrix.mT.to(x.dtype), -1, axis)
+def _corner(x: Tensor, shape: Shape) -> Tensor:
+    """Return the leading block of that shape, a view."""
+    return x[(..., *(slice(size) for size in shape))]
+
+
+def _nested(blocks: list[Tensor]) -> Tensor:
+    """Return the first block with the second in its leading corner, the third in that one's ..."""
+    if len(blocks) == 1:
+        return blocks[0]
+    result = blocks[0].clone()
+    for block in blocks[1:]:
+        _corner(result, tuple(block.shape)).copy_(block)
+    return result
 
 
 def _filters(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -115,23 +125,6 @@ def _filters(name: str) -> tuple[np.ndarray, np.ndarray]:
     if not wavelet.orthogonal or wavelet.short_family_name == "dmey":
         raise UsageError(f"Wavelet {name!r} is not orthogonal; use haar, db2 to db38 or sym4")
     return np.array(wavelet.dec_lo), np.array(wavelet.dec_hi)
-
-
-def _split_matrix(size: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the (size, size) orthogonal matrix of one level; rows are averages, then details."""
-    half = size // 2
-    even = 2 * half
-    matrix = np.zeros((size, size))
-    # pywt convolves and keeps every second sample, starting so that the filter is centred.
-    shift = len(low) // 2
-    for tap in range(len(low)):
-        for row in range(half):
-            column = (2 * row + shift - tap) % even
-            matrix[row, column] += low[tap]
-            matrix[size - half + row, column] += high[tap]
-    if size != even:
-        matrix[half, size - 1] = 1.0
-    return matrix
 
 
 def _level_shapes(shape: Shape, levels: int) -> list[Shape]:

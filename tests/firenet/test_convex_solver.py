@@ -83,9 +83,10 @@ def test_basis_pursuit_finds_the_optimal_value(form, field) -> None:
     assert isinstance(problem, QuadraticallyConstrainedBasisPursuit)
     tau = torch.tensor(0.25, dtype=torch.float64)
     sigma = 1 / (tau * problem.norm_bound**2)
-    state = start(problem, y, torch.zeros(SIZE, dtype=y.dtype))
+    residual, layer = problem.encoding.residual(y), start(problem, torch.zeros(SIZE, dtype=y.dtype))
     for _ in range(4000):
-        state = step(problem, y, state, tau, sigma)
+        layer = step(problem, residual, layer, tau, sigma)
+    state = layer.bare(problem, y)
     x = problem.restore(state.x, y)
     check_bracket(problem, x, y, state.v, state.q, expected)
 
@@ -110,10 +111,11 @@ def test_certified_gap_is_at_least_the_true_gap_on_the_way(kind, form) -> None:
     problem, y, expected = make_case(kind, form, "complex")
     tau = torch.tensor(0.5, dtype=torch.float64)
     sigma = 1 / (tau * problem.norm_bound**2)
-    state = start(problem, y, torch.zeros(SIZE, dtype=y.dtype))
+    residual, layer = problem.encoding.residual(y), start(problem, torch.zeros(SIZE, dtype=y.dtype))
     gaps = []
     for _ in range(30):
-        state = step(problem, y, state, tau, sigma)
+        layer = step(problem, residual, layer, tau, sigma)
+        state = layer.bare(problem, y)
         x = state.x
         if isinstance(problem, QuadraticallyConstrainedBasisPursuit):
             x = problem.restore(x, y)

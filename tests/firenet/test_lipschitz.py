@@ -109,20 +109,20 @@ def trajectory(iteration: UnrolledIteration, y: Tensor, sparsifier=None) -> list
     problem = net.problem(MatrixOperator(torch.eye(len(y), dtype=y.dtype), 1.0))
     basis = [y]
     x = torch.zeros_like(y)
-    state = start(problem, y, x)
+    residual, state = problem.encoding.residual(y), start(problem, x)
     blocks = iteration.primal_steps
     for block, steps in enumerate(blocks):
         if not iteration.keeps_dual:
-            state = start(problem, y, x)
+            state = start(problem, x)
         total = torch.zeros_like(y)
         for layer, tau in enumerate(steps):
             t = torch.tensor(float(tau), dtype=torch.float64)
-            state = step(problem, y, state, t, 1 / t)
+            state = step(problem, residual, state, t, 1 / t)
             total = total + state.x
             if not (block == 0 and layer == 0):
                 basis.append(state.x)
             if layer < len(steps) - 1 or (iteration.keeps_dual and block < len(blocks) - 1):
-                basis.append(state.v)
+                basis.append(state.bare(problem, y).v)
         x = total / len(steps) if iteration.returns_average else state.x
     return [*basis, x]
 

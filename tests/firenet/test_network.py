@@ -107,7 +107,7 @@ def test_states_of_past_layers_are_let_go(name, encoding, data) -> None:
     net, states = NETWORKS[name](), []
 
     def watch(_module, _inputs, state) -> None:
-        states.append(weakref.ref(state.v))
+        states.append(weakref.ref(state.mean))
         assert sum(state() is not None for state in states) <= 3
 
     for module in net.modules():
@@ -128,11 +128,18 @@ def test_layers_can_be_hooked(encoding, data) -> None:
     assert len(calls) == net.depth == 8
 
 
-def test_width_is_that_of_the_theorem(randn) -> None:
+@pytest.mark.parametrize("sparsifier", [None, StationaryWavelet(2, (20,))])
+def test_width_is_what_a_layer_hands_on(sparsifier, randn) -> None:
     encoding = MatrixOperator(randn(7, 20))
-    assert FIRENET().width(encoding) == 2 * 20 + 7
-    analysis = FIRENET(StationaryWavelet(2, (20,)), schedule=NetworkSchedule())
-    assert analysis.width(encoding) == 20 + 7 + 3 * 20
+    net = FIRENET(sparsifier, schedule=NetworkSchedule(3))
+    handed = []
+    for module in net.modules():
+        if isinstance(module, PrimalDualLayer):
+            module.register_forward_hook(lambda _, __, state: handed.append(state))
+    net(randn(7), encoding)
+    tensors = [part for part in handed[-1] if part is not None and part.ndim > 0]
+    reals = sum(part.numel() * (2 if part.is_complex() else 1) for part in tensors)
+    assert net.width(encoding) == reals // 2
 
 
 def test_start_image_is_used_and_checked(encoding, data, randn) -> None:

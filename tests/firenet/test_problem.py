@@ -52,9 +52,10 @@ def iterate(problem: Problem, y: Tensor, tau: float, count: int) -> Tensor:
     batch = y.shape[: y.ndim - len(problem.data_axes)]
     taus = torch.full(batch, tau, dtype=torch.float64)
     sigmas = 1 / (taus * problem.norm_bound**2)
-    state = start(problem, y, torch.zeros(*batch, *problem.encoding.domain_shape, dtype=y.dtype))
+    residual = problem.encoding.residual(y)
+    state = start(problem, torch.zeros(*batch, *problem.encoding.domain_shape, dtype=y.dtype))
     for _ in range(count):
-        state = step(problem, y, state, taus, sigmas)
+        state = step(problem, residual, state, taus, sigmas)
     return state.x
 
 
@@ -103,9 +104,10 @@ def test_gap_of_restored_basis_pursuit_closes(name, eta) -> None:
     assert isinstance(problem, QuadraticallyConstrainedBasisPursuit)
     tau = torch.tensor(0.2, dtype=torch.float64)
     sigma = 1 / (tau * problem.norm_bound**2)
-    state = start(problem, y, torch.zeros(16, dtype=y.dtype))
+    residual, layer = encoding.residual(y), start(problem, torch.zeros(16, dtype=y.dtype))
     for _ in range(1500):
-        state = step(problem, y, state, tau, sigma)
+        layer = step(problem, residual, layer, tau, sigma)
+    state = layer.bare(problem, y)
     x = problem.restore(state.x, y)
     gap, objective = problem.duality_gap(x, y, state.v, state.q), problem.objective(x, y)
     assert -1e-12 * objective <= gap <= 1e-4 * objective
@@ -220,12 +222,13 @@ def test_tracked_step_is_the_step(kind, name, randn) -> None:
     encoding, _ = small(3)
     y = randn(2, 10)
     problem = make(kind, encoding, SPARSIFIERS[name](), None, 0.3)
-    plain = start(problem, y, randn(2, 16))
-    tracked = start_tracked(problem, y, plain.x)
+    residual, layer = encoding.residual(y), start(problem, randn(2, 16))
+    tracked = start_tracked(problem, y, layer.x)
     tau = torch.tensor([0.5, 1.3], dtype=torch.float64)
     sigma = 0.9 / (tau * problem.norm_bound**2)
     for _ in range(5):
-        plain = step(problem, y, plain, tau, sigma)
+        layer = step(problem, residual, layer, tau, sigma)
+        plain = layer.bare(problem, y)
         tracked = step(problem, y, tracked, tau, sigma)
         assert torch.allclose(plain.x, tracked.x, atol=1e-12)
         assert torch.allclose(plain.v, tracked.v, atol=1e-12)
