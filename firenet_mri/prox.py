@@ -28,37 +28,6 @@ def project_modulus(x: Tensor, radius: Tensor | float) -> Tensor:
     return x * _length_over_modulus(radius, x).clamp(max=1)
 
 
-def project_unit_ball(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return the projection on the Euclidean unit ball over ``axes``; other axes are batch.
-
-    Parameters
-    ----------
-    x
-        Any shape, real or complex.
-    axes
-        The last axes, counted from the end.
-    """
-    return x * (1 / item_norm(x, axes).clamp(min=1))
-
-
-def shrink(x: Tensor, length: Tensor | float, axes: tuple[int, ...]) -> Tensor:
-    """Return max(||x|| - length, 0) x / ||x||, the norm over ``axes``: the prox of length * ||x||.
-
-    Parameters
-    ----------
-    x
-        Any shape, real or complex.
-    length
-        Non-negative, broadcasts against the norms, which keep ``axes`` with size 1.
-    axes
-        The last axes, counted from the end.
-    """
-    norm = item_norm(x, axes)
-    floor = torch.as_tensor(length, dtype=norm.dtype, device=norm.device) / 2
-    floor = floor + torch.finfo(norm.dtype).tiny
-    return x * (1 - length / torch.maximum(norm, floor)).clamp(min=0)
-
-
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the Euclidean norm over the last axes, kept as axes of size 1; real."""
     # Over one flat real axis it takes a hundredth of the time of a complex norm over several.
@@ -79,4 +48,4 @@ def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:
     floor = torch.as_tensor(length, dtype=square.dtype, device=square.device) ** 2 / 4
     # Where the length is zero too, any positive modulus does.
     floor = floor + torch.finfo(square.dtype).tiny
-    return length / torch.maximum(square, floor).sqrt()
+    return length * torch.maximum(square, floor).rsqrt()

@@ -31,6 +31,7 @@ from firenet_mri.firenet.digests import (
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.verification import measure_gain, verify_on_scan
 from firenet_mri.io import (
     Panel,
@@ -58,6 +59,7 @@ class Settings:
     sparsifier: str
     schedule: str
     layers: int
+    reweighting: int
     lam: float
     maps: str
     whitened: bool
@@ -250,6 +252,7 @@ def reconstruct(
     levels: int | None = None,
     layers: int | None = None,
     relative_gap: float | None = None,
+    reweighting: int = 0,
     maps: MapMethod | Tensor = "espirit",
     device: str | torch.device = "cpu",
     jacobian: bool = False,
@@ -264,6 +267,9 @@ def reconstruct(
         A multi-coil Cartesian scan, as :func:`firenet_mri.read` returns it.
     preset, lam, sparsifier, levels, layers, relative_gap
         The network, see :func:`firenet_mri.firenet.presets.make_network`.
+    reweighting
+        Number of further passes whose weights come from the image of the pass before, see
+        :mod:`firenet_mri.firenet.reweighting`; their Lipschitz constant is not proven.
     maps
         How sensitivity maps are found, "espirit", "jsense" or "none" (single coil), or the maps
         themselves, (..., coil, *spatial) complex; given maps are normalised to
@@ -288,6 +294,8 @@ def reconstruct(
     ShapeError
         If given maps do not fit the scan.
     """
+    if reweighting < 0:
+        raise UsageError(f"{reweighting} reweighted passes asked for; use 0 or more")
     target = _device(device)
     net = make_network(
         scan.coils,
@@ -311,10 +319,10 @@ def reconstruct(
     slices = list(_slices(scan, coil_maps))
     if on_layer is not None:
         # The Jacobian is taken along a second run of the network.
-        runs = 2 if jacobian and net.solver is None else 1
+        runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
         _count_layers(net, len(slices) * runs, on_layer)
     results = [
-        _reconstruct_slice(net, scan.spatial_ndim, target, (jacobian, recovery), *item)
+        _reconstruct_slice(net, scan.spatial_ndim, target, reweighting, (jacobian, recovery), *item)
         for item in slices
     ]
     shape = (*scan.batch_shape, *scan.spatial_shape)
@@ -324,6 +332,7 @@ def reconstruct(
         sparsifier=str(net.sparsifier),
         schedule=str(net.schedule),
         layers=net.depth,
+        reweighting=reweighting,
         lam=net.lam,
         maps="given" if isinstance(maps, Tensor) else maps,
         whitened=whitened,
@@ -362,6 +371,7 @@ def _reconstruct_slice(
     net: FIRENET,
     spatial_ndim: int,
     device: torch.device,
+    reweighting: int,
     wanted: tuple[bool, bool],
     y: Tensor,
     mask: Tensor,
@@ -373,6 +383,9 @@ def _reconstruct_slice(
         encoding = encoding_operator(mask, maps, spatial_ndim).to(device)
         y = y.to(device)
         state = net.solve(y, encoding)
+        for _ in range(reweighting):
+            net = reweighted(net, state.x, y, encoding)
+            state = net.solve(y, encoding, state.x)
         zero_filled = encoding.adjoint(y)
         # Where the maps are zero the data say nothing; leaving it out keeps the Lipschitz bound.
         image = state.x * encoding.root_sum_of_squares

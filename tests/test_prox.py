@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from firenet_mri.prox import (
     item_norm,
     project_modulus,
-    project_unit_ball,
-    shrink,
     soft_threshold,
 )
 
@@ -38,37 +36,6 @@ def test_projection_on_the_modulus_is_the_nearest_point(real, imaginary, radius)
     p = complex(project_modulus(torch.tensor([z], dtype=torch.complex128), radius)[0])
     expected = z if abs(z) <= radius else z / abs(z) * radius
     assert np.isclose(p, expected, rtol=1e-12)
-
-
-def test_unit_ball_is_per_item(randn) -> None:
-    v = randn(3, 4, 5)
-    v[0] *= 0.01
-    projected = project_unit_ball(v, (-2, -1))
-    assert torch.equal(projected[0], v[0])
-    assert torch.allclose(item_norm(projected[1:], (-2, -1)), torch.ones(2, 1, 1).double())
-
-
-@given(scale=st.floats(1e-6, 1e3), length=st.floats(0, 10), seed=st.integers(0, 1000))
-def test_shrinking_minimises_its_definition(scale, length, seed) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    z = scale * torch.randn(2, 3, dtype=torch.complex128, generator=generator)
-    x = shrink(z, length, (-2, -1))
-
-    def value(candidate: torch.Tensor) -> float:
-        return length * float(candidate.norm()) + 0.5 * float((candidate - z).norm()) ** 2
-
-    assert value(x) <= value(0 * z) + 1e-12 * value(0 * z)
-    for _ in range(5):
-        step = torch.randn(2, 3, dtype=torch.complex128, generator=generator)
-        assert value(x) <= value(x + 1e-3 * scale * step) + 1e-12 * value(z)
-
-
-def test_shrinking_is_per_item_and_keeps_zero(randn) -> None:
-    v = randn(3, 4)
-    v[1] = 0
-    shrunk = shrink(v, torch.tensor([[0.5], [0.5], [1e3]]), (-1,))
-    assert torch.allclose(item_norm(shrunk[0], (-1,)), item_norm(v[0], (-1,)) - 0.5)
-    assert not shrunk[1:].any()
 
 
 def test_real_numbers_keep_their_sign() -> None:

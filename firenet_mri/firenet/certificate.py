@@ -381,10 +381,15 @@ def _why_not(net: FIRENET, x0: Tensor | None) -> str:
             f"The network's Lipschitz constant is not certified: {name} decides by the data when "
             "to restart and stop, so that the image may jump."
         )
-    if x0 is not None and net.schedule.eps0 is None:
+    if x0 is not None and net.schedule.eps0 is None and not net.weights_depend_on_data:
         return (
             "The network's Lipschitz constant is not certified: with a start image the scale eps0 "
             "must be fixed."
+        )
+    if net.weights_depend_on_data:
+        return (
+            "The network's Lipschitz constant is not certified: reweighting takes the weights from "
+            "the data. The duality gap is that of the last pass, for its weights."
         )
     return f"The network's Lipschitz constant is not certified for {name} with these steps."
 

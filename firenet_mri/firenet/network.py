@@ -167,6 +167,8 @@ class FIRENET(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
         self.schedule = PaperSchedule() if schedule is None else schedule
         self.shift_seed = shift_seed
+        #: The weights were made from the data (reweighting): no Lipschitz constant is proven then.
+        self.weights_depend_on_data = False
         self.solver: AdaptiveBlock | RadialBlock | None = None
         if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
             self.solver = _solver(self.schedule)
@@ -293,7 +295,7 @@ class FIRENET(nn.Module):
         A last data-consistency step maps (x, y / ||A||) to a vector that is no longer
         (docs/theory.md, section 3.3), hence sqrt(b^2 + 1 / ||A||^2).
         """
-        if self.solver is not None:
+        if self.solver is not None or self.weights_depend_on_data:
             return None
         schedule = self._fixed_schedule()
         bound = schedule.lipschitz_bound(self.problem(encoding).norm_bound)

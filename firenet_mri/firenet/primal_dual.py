@@ -150,14 +150,14 @@ def _step(
 ) -> LayerState:
     axes = problem.image_axes
     x, mean, rho, gradient, q, synthesised = state
-    pull = _expand(rho, axes) * gradient
+    x_next = _moved(x, gradient, _expand(-tau * rho, axes))
     if synthesised is None:
-        x_next = problem.prox(x - _expand(tau, axes) * pull, tau)
+        x_next = problem.prox(x_next, tau)
     else:
-        x_next = x - _expand(tau, axes) * (pull + synthesised)
+        x_next = _moved(x_next, synthesised, _expand(-tau, axes))
     ahead = 2 * x_next - x
     total = rho + sigma
-    mean = mean + _expand(sigma / total, axes) * (ahead - mean)
+    mean = _moved(mean, ahead - mean, _expand(sigma / total, axes))
     gradient, norm = residual(mean)
     rho = total * problem.data_factor(total * norm, sigma)
     if q is not None:
@@ -184,6 +184,14 @@ def _tracked_step(
     ahead = 2 * coefficients - state.coefficients
     q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
     return TrackedState(x, v, q, data, gradient, coefficients, problem.synthesise(q))
+
+
+def _moved(x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+    """Return x + length * direction for real lengths, in one pass over real numbers."""
+    if not x.is_complex():
+        return torch.addcmul(x, direction, length)
+    parts = torch.view_as_real(x), torch.view_as_real(direction)
+    return torch.view_as_complex(torch.addcmul(*parts, length.unsqueeze(-1)))
 
 
 def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:

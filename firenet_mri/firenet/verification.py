@@ -59,6 +59,11 @@ def measure_gain(
     if net.solver is not None:
         reason = "The network decides by the data what is done, so that it may have no Jacobian."
         return Entry("measured_gain", "not verified", reason, items=items)
+    if net.weights_depend_on_data:
+        reason = (
+            "Reweighting takes the weights from the data; the change through them is not known."
+        )
+        return Entry("measured_gain", "not verified", reason, items=items)
     gain = jacobian_norm_estimate(net, y, encoding, steps=steps, seed=seed)
     return Entry(
         "measured_gain",

@@ -8,7 +8,9 @@ cheapest:
   there. Such axes come first, the transformed ones last and contiguous.
 - Along the others zero frequency comes first, as the FFT has it: no shift and no factor remains.
 
-The loop goes through blocks that fit the cache: maps, FFT, mask, data, inverse FFT, coil sum.
+The loop goes through blocks that fit the cache: maps, FFT, mask and data, FFT back, coil sum. The
+mask also conjugates k-space, for nothing, since A^H r = conj(sum_c s_c F conj(r_c)): no conjugate
+of the maps is needed.
 """
 
 from __future__ import annotations
@@ -30,11 +32,16 @@ _BLOCK = 1 << 18
 
 
 class _Item(NamedTuple):
-    """One item of the batch: maps and data (coil, *axes); the mask real, with 1 coil or all."""
+    """One item of the batch: complex maps (coil, *axes), and what turns k-space to the residual.
+
+    For interleaved real and imaginary parts k the conjugate residual is factor * k + offset, with
+    the mask, negative for imaginary parts, and minus the conjugate data. The factor has 1 coil or
+    all.
+    """
 
     maps: Tensor
-    mask: Tensor
-    data: Tensor
+    factor: Tensor
+    offset: Tensor
 
 
 class CartesianResidual(Residual):
@@ -66,8 +73,10 @@ class CartesianResidual(Residual):
         # Values off the mask are out of reach of A x: they only add to the norm.
         unreached = item_norm(y * ~fourier.mask, tuple(range(-ndim - 1, 0)))
         self._unreached = unreached.reshape(-1)
-        real_mask = self._arrange(mask).to(y.real.dtype).repeat_interleave(2, dim=-1)
-        parts = (self._arrange(maps.to(y.dtype)), real_mask, self._arrange(data * mask))
+        real_mask = self._arrange(mask).to(y.real.dtype)
+        factor = torch.stack([real_mask, -real_mask], dim=-1).flatten(-2)
+        offset = torch.view_as_real(self._arrange(data)).flatten(-2) * -factor
+        parts = (self._arrange(maps.to(y.dtype)), factor, offset)
         unbatched = (_unbatch(part, self._batch, ndim + 1) for part in parts)
         self._items = [_Item(*item) for item in zip(*unbatched, strict=True)]
 
@@ -92,11 +101,11 @@ class CartesianResidual(Residual):
             parts = []
             for coil in range(0, len(item.maps), coils):
                 channels = slice(coil, coil + coils)
-                mask = item.mask[channels] if len(item.mask) > 1 else item.mask
+                factor = item.factor[channels] if len(item.factor) > 1 else item.factor
                 gradient, norm = self._block(
                     item.maps[channels, window],
-                    mask[:, window],
-                    item.data[channels, window],
+                    factor[:, window],
+                    item.offset[channels, window],
                     image[window],
                 )
                 parts.append(gradient)
@@ -106,30 +115,26 @@ class CartesianResidual(Residual):
         return joined, torch.linalg.vector_norm(torch.stack(norms))
 
     def _block(
-        self, maps: Tensor, mask: Tensor, data: Tensor, image: Tensor
+        self, maps: Tensor, factor: Tensor, offset: Tensor, image: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the share of some coils and rows."""
-        axes = tuple(range(-len(self._transformed), 0))
-        recorded = torch.is_grad_enabled()
-        kspace = maps * image
-        if axes:
-            kspace = torch.fft.fftn(kspace, dim=axes, norm="ortho")
-        # A mask times two interleaved reals is several times faster than times complex numbers.
+        kspace = self._transform(maps * image)
+        # Two interleaved reals times a real are several times faster than a complex number.
         flat = torch.view_as_real(kspace).flatten(-2)
-        if recorded:
-            kspace = torch.view_as_complex((flat * mask).unflatten(-1, (-1, 2))) - data
+        if torch.is_grad_enabled():
+            flat = torch.addcmul(offset, flat, factor)
         else:
-            flat.mul_(mask)
-            kspace.sub_(data)
-        norm = torch.linalg.vector_norm(torch.view_as_real(kspace).flatten())
-        images = torch.fft.ifftn(kspace, dim=axes, norm="ortho") if axes else kspace
-        # sum conj(s) z = conj(sum s conj(z)) needs no second set of maps.
-        if recorded:
-            images = images.conj_physical() * maps
-        else:
-            images.conj_physical_().mul_(maps)
+            torch.addcmul(offset, flat, factor, out=flat)
+        norm = torch.linalg.vector_norm(flat.flatten())
+        images = self._transform(torch.view_as_complex(flat.unflatten(-1, (-1, 2))))
+        images = images * maps if torch.is_grad_enabled() else images.mul_(maps)
         total = torch.view_as_complex(torch.view_as_real(images).sum(0))
         return total.conj_physical(), norm
+
+    def _transform(self, x: Tensor) -> Tensor:
+        """Return the FFT of x along the transformed axes, the last ones."""
+        axes = tuple(range(-len(self._transformed), 0))
+        return torch.fft.fftn(x, dim=axes, norm="ortho") if axes else x
 
     def _block_sizes(self, maps: Tensor) -> tuple[int, int]:
         """Return how many entries of the first axis and how many coils make a block."""

@@ -64,10 +64,13 @@ class FilterBank(nn.Module):
         margin = self.reach - 1
         signal = _wrap(rows[:, : 2 * self.half], margin, margin)
         windows = _windows(signal, split.shape[1], 2 * self.group)
-        bands = _product(split, windows).unflatten(1, (2, self.group))
-        low, high = (band.reshape(self.half, -1) for band in bands.unbind(1))
-        parts = [low, rows[:, 2 * self.half :].mT, high] if self.size % 2 else [low, high]
-        return torch.cat(parts).reshape(self.size, *x.shape[:-1])
+        kernel = split.expand(len(windows), *split.shape)
+        bands = torch.bmm(kernel, windows).unflatten(1, (2, self.group)).transpose(0, 1)
+        bands = bands.reshape(2 * self.half, -1)
+        if self.size % 2:
+            low, high = bands.chunk(2)
+            bands = torch.cat([low, rows[:, 2 * self.half :].mT, high])
+        return bands.reshape(self.size, *x.shape[:-1])
 
     def adjoint(self, c: Tensor) -> Tensor:
         """Return the signal, (n, *rows), for averages, then details, c (*rows, n), real."""
@@ -78,9 +81,11 @@ class FilterBank(nn.Module):
         before = self.reach // 2
         after = self.reach - before - self.reach % 2
         bands = rows[:, : self.half], rows[:, self.size - self.half :]
-        windows = [_windows(_wrap(b, before, after), merge.shape[1] // 2, self.group) for b in bands]
-        kernels = merge.chunk(2, dim=1)
-        signal = _product(kernels[0], windows[0]) + _product(kernels[1], windows[1])
+        windows = [
+            _windows(_wrap(b, before, after), merge.shape[1] // 2, self.group) for b in bands
+        ]
+        low, high = (k.expand(len(windows[0]), *k.shape) for k in merge.chunk(2, dim=1))
+        signal = torch.baddbmm(torch.bmm(low, windows[0]), high, windows[1])
         signal = signal.reshape(2 * self.half, -1)
         if self.size % 2:
             signal = torch.cat([signal, rows[:, self.half : self.half + 1].mT])
@@ -133,8 +138,3 @@ def _wrap(x: Tensor, before: int, after: int) -> Tensor:
 def _windows(x: Tensor, length: int, step: int) -> Tensor:
     """Return (window, length, rows): a view of x (rows, samples) every ``step`` samples."""
     return x.unfold(1, length, step).permute(1, 2, 0)
-
-
-def _product(kernel: Tensor, windows: Tensor) -> Tensor:
-    """Return the kernel times every window."""
-    return torch.bmm(kernel.expand(len(windows), *kernel.shape), windows)
