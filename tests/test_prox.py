@@ -8,11 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firenet_mri.prox import (
-    item_norm,
-    project_modulus,
-    soft_threshold,
-)
+from firenet_mri.prox import project_modulus, soft_threshold
 
 finite = st.floats(-1e3, 1e3)
 

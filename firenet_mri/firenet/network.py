@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,8 @@ class RestartBlock(nn.Module):
         """Return the problem of one layer."""
         if self.sparsifiers is None:
             return problem
-        return replace(problem, sparsifier=self.sparsifiers[index])
+        sparsifier: Any = self.sparsifiers[index]
+        return replace(problem, sparsifier=sparsifier)
 
 
 def _solver(schedule: AdaptiveSchedule | RadialSchedule) -> AdaptiveBlock | RadialBlock:

@@ -55,9 +55,14 @@ class LinearOperator(nn.Module, ABC):
         """Return A^H y, (*batch, *domain_shape), for y of shape (*batch, *codomain_shape)."""
 
     def residual(self, y: Tensor) -> Residual:
-        """Return the function x -> (A^H (A x - y), ||A x - y||) for data y, (*batch, *codomain_shape).
+        """Return the function x -> (A^H (A x - y), ||A x - y||) for data y.
 
         Made once before a loop: an operator may have a faster way than forward and adjoint.
+
+        Parameters
+        ----------
+        y
+            Data, (*batch, *codomain_shape).
         """
         self.check_codomain(y)
         return _PlainResidual(self, y)

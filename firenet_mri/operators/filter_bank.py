@@ -8,8 +8,6 @@ length the last sample goes unchanged to the averages, which keeps the map unita
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -73,7 +73,7 @@ class Sense(LinearOperator):
         return self._combine(self.fourier.adjoint(y))
 
     def residual(self, y: Tensor) -> Residual:
-        """Return x -> (A^H (A x - y), ||A x - y||); for Cartesian scans little more than its FFTs."""
+        """Return x -> (A^H (A x - y), ||A x - y||), for Cartesian scans at the cost of its FFTs."""
         self.check_codomain(y)
         if isinstance(self.fourier, CartesianFourier):
             return CartesianResidual(self.maps, self.fourier, y)

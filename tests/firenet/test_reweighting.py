@@ -1,4 +1,4 @@
-"""A reweighted pass spares the coefficients that an image has, and says what is no longer proven."""
+"""A reweighted pass spares the coefficients of an image, and says what is no longer proven."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def case(randn):
-    """Return a network, a sparse truth in its wavelets, noisy data of it in part, and the encoding."""
+    """Return a network, a truth that is sparse in its wavelets, some noisy data, the encoding."""
     encoding = MatrixOperator(torch.linalg.qr(randn(SIZE, SIZE))[0][:48], 1.0)
     wavelet = OrthogonalWavelet("haar", 1, (SIZE,))
     truth = torch.zeros(SIZE, dtype=torch.complex128)

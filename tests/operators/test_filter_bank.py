@@ -1,4 +1,4 @@
-"""One level of an orthogonal filter bank is a product with an orthogonal matrix of shifted filters."""
+"""One level of an orthogonal filter bank is a product with an orthogonal matrix."""
 
 from __future__ import annotations
 
