@@ -45,7 +45,8 @@ def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:
     clamp's zero NaN.
     """
     square = x.real**2 + x.imag**2 if x.is_complex() else x**2
-    floor = torch.as_tensor(length, dtype=square.dtype, device=square.device) ** 2 / 4
     # Where the length is zero too, any positive modulus does.
-    floor = floor + torch.finfo(square.dtype).tiny
-    return length * torch.maximum(square, floor).rsqrt()
+    floor = length**2 / 4 + torch.finfo(square.dtype).tiny
+    if isinstance(floor, Tensor):
+        return length * torch.maximum(square, floor.to(square.dtype)).rsqrt()
+    return length * square.clamp(min=floor).rsqrt()
