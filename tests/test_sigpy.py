@@ -10,7 +10,6 @@ import torch
 from laws import assert_close, check_linear_operator
 
 from firenet_mri import FIRENET, NetworkSchedule
-from firenet_mri.errors import UsageError
 from firenet_mri.operators import StationaryWavelet, encoding_operator
 from firenet_mri.sigpy import from_sigpy, to_sigpy
 
@@ -101,11 +100,3 @@ def test_norm_bound_is_the_norm_where_it_is_known(linop, norm) -> None:
     columns = torch.eye(size, dtype=torch.complex128).reshape(size, *linop.ishape)
     matrix = operator(columns).reshape(size, -1)
     assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(norm)
-
-
-def test_operator_without_a_known_bound_asks_for_one() -> None:
-    coordinates = np.random.default_rng(0).uniform(-4, 4, (20, 2))
-    linop = sigpy.linop.NUFFT((8, 8), coordinates)
-    with pytest.raises(UsageError, match="norm_bound"):
-        from_sigpy(linop)
-    assert from_sigpy(linop, norm_bound=3.0).norm_bound == 3.0

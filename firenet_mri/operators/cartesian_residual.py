@@ -15,6 +15,7 @@ of the maps is needed.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ from firenet_mri.prox import item_norm
 
 # Complex numbers of k-space in a block on a CPU: 2 MiB in single precision.
 _BLOCK = 1 << 18
+
+# Just below the largest block that glibc will learn to keep.
+_KEPT_BYTES = (32 << 20) - (1 << 14)
 
 
 class _Item(NamedTuple):
@@ -58,6 +62,7 @@ class CartesianResidual(Residual):
     """
 
     def __init__(self, maps: Tensor, fourier: CartesianFourier, y: Tensor) -> None:
+        _keep_freed_memory()
         ndim = len(fourier.domain_shape)
         axes = range(-ndim, 0)
         mask = fourier.mask
@@ -149,6 +154,16 @@ class CartesianResidual(Residual):
     def _arrange(self, x: Tensor) -> Tensor:
         """Return x with the spatial axes in the loop's order."""
         return _permute(x, self._order)
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep freed blocks of up to 32 MiB instead of returning them at once.
+
+    Page faults on memory that was just given back cost up to as much as an FFT. glibc keeps blocks
+    as large as the largest that it has seen freed; this one is never touched.
+    """
+    torch.empty(_KEPT_BYTES, dtype=torch.uint8)
 
 
 def _varies_along(mask: Tensor, axis: int) -> bool:
