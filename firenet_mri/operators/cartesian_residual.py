@@ -63,37 +63,53 @@ class CartesianResidual(Residual):
 
     def __init__(self, maps: Tensor, fourier: CartesianFourier, y: Tensor) -> None:
         _keep_freed_memory()
-        ndim = len(fourier.domain_shape)
+        self._ndim = ndim = len(fourier.domain_shape)
         axes = range(-ndim, 0)
         mask = fourier.mask
         self._batch = y.shape[: y.ndim - ndim - 1]
         self._transformed = [axis for axis in axes if _varies_along(mask, axis)]
         self._order = [axis for axis in axes if axis not in self._transformed] + self._transformed
-        data = fourier.adjoint(y)
         if self._transformed:
-            data = torch.fft.fftn(data, dim=self._transformed, norm="ortho")
             mask = torch.fft.ifftshift(mask, dim=self._transformed)
-        mask = mask.expand(*mask.shape[:-ndim], *fourier.domain_shape)
-        mask = mask if mask.ndim > ndim else mask.unsqueeze(0)
-        # Values off the mask are out of reach of A x: they only add to the norm.
-        unreached = item_norm(y * ~fourier.mask, tuple(range(-ndim - 1, 0)))
-        self._unreached = unreached.reshape(-1)
-        real_mask = self._arrange(mask).to(y.real.dtype)
-        factor = torch.stack([real_mask, -real_mask], dim=-1).flatten(-2)
-        offset = torch.view_as_real(self._arrange(data)).flatten(-2) * -factor
+        mask = self._arrange(_thin(mask, self._transformed, ndim)).to(y.real.dtype)
+        mask = mask.expand(*mask.shape[:-1], fourier.domain_shape[self._order[-1]])
+        factor = torch.stack([mask, -mask], dim=-1).flatten(-2)
+        offset, self._unreached = self._transform_data(fourier, y, factor)
+        factor = factor.expand(*factor.shape[:-ndim], *offset.shape[-ndim:])
         parts = (self._arrange(maps.to(y.dtype)), factor, offset)
         unbatched = (_unbatch(part, self._batch, ndim + 1) for part in parts)
         self._items = [_Item(*item) for item in zip(*unbatched, strict=True)]
 
+    def _transform_data(
+        self, fourier: CartesianFourier, y: Tensor, factor: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the offset, (*batch, coil, *axes), and the norm of what is off the mask, (item)."""
+        coil_axis = -self._ndim - 1
+        # Coil by coil, to need little memory, unless the coils have masks of their own.
+        count = 1 if factor.shape[coil_axis] == 1 else y.shape[coil_axis]
+        sizes = [y.shape[axis] for axis in self._order]
+        offset = y.real.new_empty(*y.shape[: -self._ndim], *sizes[:-1], 2 * sizes[-1])
+        norms = []
+        for coil in range(0, y.shape[coil_axis], count):
+            part = y.narrow(coil_axis, coil, count)
+            data = fourier.adjoint(part)
+            if self._transformed:
+                data = torch.fft.fftn(data, dim=self._transformed, norm="ortho")
+            flat = torch.view_as_real(self._arrange(data)).flatten(-2)
+            offset.narrow(coil_axis, coil, count).copy_(flat * -factor)
+            # What is off the mask is out of reach of A x: it only adds to the norm.
+            unreached = item_norm(part * ~fourier.mask, tuple(range(coil_axis, 0)))
+            norms.append(unreached.reshape(-1))
+        return offset, torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y), (*batch, *spatial), and ||A x - y||, (*batch)."""
-        ndim = len(self._order)
-        images = _unbatch(self._arrange(x), self._batch, ndim)
+        images = _unbatch(self._arrange(x), self._batch, self._ndim)
         pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
         gradients, norms = zip(*pairs, strict=True)
         gradient = torch.stack(gradients).reshape(*self._batch, *gradients[0].shape)
-        back = sorted(range(ndim), key=lambda i: self._order[i])
-        gradient = _permute(gradient, [i - ndim for i in back])
+        back = sorted(range(self._ndim), key=lambda i: self._order[i])
+        gradient = _permute(gradient, [i - self._ndim for i in back])
         norm = torch.linalg.vector_norm(torch.stack([torch.stack(norms), self._unreached]), dim=0)
         return gradient, norm.reshape(self._batch)
 
@@ -170,6 +186,16 @@ def _varies_along(mask: Tensor, axis: int) -> bool:
     if mask.ndim < -axis or mask.shape[axis] == 1:
         return False
     return not bool((mask == mask.narrow(axis, 0, 1)).all())
+
+
+def _thin(mask: Tensor, transformed: Sequence[int], ndim: int) -> Tensor:
+    """Return the mask, (..., coil, *spatial), with size 1 along axes on which it does not depend."""
+    while mask.ndim <= ndim:
+        mask = mask.unsqueeze(0)
+    for axis in range(-ndim, 0):
+        if axis not in transformed:
+            mask = mask.narrow(axis, 0, 1)
+    return mask
 
 
 def _permute(x: Tensor, order: Sequence[int]) -> Tensor:

@@ -85,20 +85,24 @@ def modulate(x: Tensor, factor: Tensor) -> Tensor:
 
 def _centring_factors(shape: Shape) -> tuple[Tensor, Tensor]:
     """Return prod e_n and prod e_k exp(-2 pi i c c / N), both real where all sizes are even."""
-    image_factor = torch.ones((), dtype=torch.complex128)
     constant = torch.ones((), dtype=torch.complex128)
+    phases = []
     for size in shape:
         centre = size // 2
         # c * n is reduced modulo N before the division: exact for even N, full accuracy for odd.
         turns = (centre * torch.arange(size) % size).double() / size
-        image_factor = image_factor.unsqueeze(-1) * _unit_phase(turns)
+        phases.append(_unit_phase(turns))
         constant = constant * _unit_phase(
             torch.tensor(-(centre * centre % size) / size, dtype=torch.float64)
         )
-    kspace_factor = image_factor * constant
     if all(size % 2 == 0 for size in shape):
-        return image_factor.real.round(), kspace_factor.real.round()
-    return image_factor, kspace_factor
+        # Signs, exact in single precision, which needs half of the memory.
+        phases = [phase.real.round().float() for phase in phases]
+        constant = constant.real.round().float()
+    image_factor = phases[0]
+    for phase in phases[1:]:
+        image_factor = image_factor.unsqueeze(-1) * phase
+    return image_factor, image_factor * constant
 
 
 def _unit_phase(turns: Tensor) -> Tensor:

@@ -45,8 +45,11 @@ class Sense(LinearOperator):
             )
         if not maps.is_complex():
             raise ShapeError(f"Sensitivity maps are {maps.dtype}; they must be complex")
-        root_sum_of_squares = torch.linalg.vector_norm(maps.detach(), dim=axis)
-        bound = float(maps.detach().abs().double().square().sum(axis).max()) ** 0.5
+        # Coil by coil, since a copy of the maps in double precision is large.
+        energy = sum(one.abs().double().square() for one in maps.detach().unbind(axis))
+        assert isinstance(energy, Tensor)
+        root_sum_of_squares = energy.sqrt().to(maps.real.dtype)
+        bound = float(energy.max()) ** 0.5
         shapes = shape, (maps.shape[axis], *fourier.codomain_shape)
         super().__init__(*shapes, bound * fourier.norm_bound)
         self.fourier = fourier
