@@ -34,6 +34,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.frame import Frame
 from firenet_mri.prox import item_norm, project_modulus, soft_threshold
 
 # Conjugate gradient steps that may look for a feasible image of P1.
@@ -195,17 +196,21 @@ class Problem(ABC):
 
     def zero_coefficient_dual(self, x: Tensor) -> Tensor:
         """Return q = 0 for images like x, laid out as :meth:`coefficient_step` takes it."""
+        if isinstance(self.sparsifier, Frame):
+            return self.sparsifier.zero_dual(x)
         return torch.zeros_like(self.analyse(x))
 
     def coefficient_step(self, q: Tensor, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch)."""
+        if isinstance(self.sparsifier, Frame):
+            return self.sparsifier.dual_step(q, x, sigma, self.threshold(x))
         sigma = _expand(sigma, self.coefficient_axes)
         q = self.project_coefficient_dual(q + sigma * self.analyse(x))
         return q, self.synthesise(q)
 
     def coefficients(self, q: Tensor) -> Tensor:
         """Return q, laid out as :meth:`coefficient_step` takes it, of the shape of W x."""
-        return q
+        return self.sparsifier.coefficients(q) if isinstance(self.sparsifier, Frame) else q
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:
         """Return the projection of q on |q_i| <= lam w_i."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import Shape
+from firenet_mri.operators.frame import Frame
 
 
-class StationaryWavelet(LinearOperator):
+class StationaryWavelet(Frame):
     """W: images (*spatial) to undecimated Haar coefficients (band, *spatial), W^H W = identity.
 
     Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
@@ -44,7 +45,7 @@ class StationaryWavelet(LinearOperator):
                 f"allows 1 to {allowed}"
             )
         bands = 1 + levels * (2**ndim - 1)
-        super().__init__(spatial_shape, (bands, *spatial_shape), 1.0)
+        super().__init__(spatial_shape, bands)
         self.levels = levels
 
     @property
@@ -63,38 +64,54 @@ class StationaryWavelet(LinearOperator):
         depth = self.levels + 1 - self.band_levels.clamp(min=1)
         return 2.0 ** (-ndim * depth.double() / 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the coefficients W x, (..., band, *spatial)."""
-        self.check_domain(x)
+    def _analyse(self, planes: Tensor) -> Tensor:
         ndim = len(self.domain_shape)
-        averages = x
-        details: list[Tensor] = []
+        coefficients = planes.new_empty(*planes.shape[:-ndim], *self.codomain_shape)
+        averages = planes
         for level in range(self.levels):
-            bands = [averages]
+            bands = averages.unsqueeze(-ndim - 1) * 0.5**ndim
             for axis in range(-ndim, 0):
-                shifted = [band.roll(-(2**level), axis) for band in bands]
-                sums = [band + shift for band, shift in zip(bands, shifted, strict=True)]
-                bands = sums + [band - shift for band, shift in zip(bands, shifted, strict=True)]
-            averages, *finer = (band * 0.5**ndim for band in bands)
-            details = finer + details
-        return torch.stack([averages, *details], dim=-ndim - 1)
+                bands = _split(bands, axis, 2**level, ndim)
+            averages, details = bands.select(-ndim - 1, 0), bands.narrow(-ndim - 1, 1, 2**ndim - 1)
+            coefficients.narrow(-ndim - 1, self._first(level), 2**ndim - 1).copy_(details)
+        coefficients.select(-ndim - 1, 0).copy_(averages)
+        return coefficients
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Return W^H y, which is also the least-squares inverse."""
-        self.check_codomain(y)
+    def _synthesise(self, coefficients: Tensor) -> Tensor:
         ndim = len(self.domain_shape)
-        averages, *details = y.unbind(-ndim - 1)
-        count = 2**ndim - 1
+        averages = coefficients.narrow(-ndim - 1, 0, 1)
         for level in reversed(range(self.levels)):
-            bands = [averages, *details[:count]]
-            details = details[count:]
+            details = coefficients.narrow(-ndim - 1, self._first(level), 2**ndim - 1)
+            bands = torch.cat([averages, details], dim=-ndim - 1)
             for axis in reversed(range(-ndim, 0)):
-                half = len(bands) // 2
-                pairs = list(zip(bands[:half], bands[half:], strict=True))
-                bands = [s + d + (s - d).roll(2**level, axis) for s, d in pairs]
-            averages = bands[0] * 0.5**ndim
-        return averages
+                bands = _merge(bands, axis, 2**level, ndim)
+            averages = bands * 0.5**ndim
+        return averages.squeeze(-ndim - 1)
+
+    def _first(self, level: int) -> int:
+        """Return the first band of the details of a level, counted from 0 for the finest."""
+        return 1 + (2 ** len(self.domain_shape) - 1) * (self.levels - 1 - level)
 
     def extra_repr(self) -> str:
         """Return levels and shape, for printing."""
         return f"haar, levels={self.levels}, {self.domain_shape}"
+
+
+def _split(bands: Tensor, axis: int, distance: int, ndim: int) -> Tensor:
+    """Return the sums of all bands, then their differences, along the band axis."""
+    size = bands.shape[axis]
+    wrapped = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
+    here, ahead = wrapped.narrow(axis, 0, size), wrapped.narrow(axis, distance, size)
+    return torch.cat([here + ahead, here - ahead], dim=-ndim - 1)
+
+
+def _merge(bands: Tensor, axis: int, distance: int, ndim: int) -> Tensor:
+    """Return the adjoint of :func:`_split`."""
+    sums, differences = bands.chunk(2, dim=-ndim - 1)
+    shares = sums - differences
+    size = shares.shape[axis]
+    behind = torch.cat(
+        [shares.narrow(axis, size - distance, distance), shares.narrow(axis, 0, size - distance)],
+        dim=axis,
+    )
+    return sums + differences + behind
