@@ -14,6 +14,10 @@ from torch import Tensor
 from firenet_mri.operators.base import LinearOperator, Shape
 
 
+# Real numbers of the dual in a slab on a CPU: 8 MiB in single precision.
+_SLAB = 1 << 21
+
+
 class Frame(LinearOperator):
     """A real linear map W from images (*spatial) to bands (band, *spatial).
 
@@ -25,21 +29,34 @@ class Frame(LinearOperator):
         Number of bands.
     norm_bound
         Proven bound of the norm: 1 for a Parseval frame.
+    reach
+        A coefficient sees so many rows after its own along the first axis, with periodic ends; None
+        if the frame cannot be applied to slabs.
     """
 
     #: W of a constant image is zero, so that W^H W has no inverse.
     annihilates_constants = False
 
-    def __init__(self, spatial_shape: Shape, bands: int, norm_bound: float = 1.0) -> None:
+    def __init__(
+        self, spatial_shape: Shape, bands: int, norm_bound: float = 1.0, reach: int | None = None
+    ) -> None:
         super().__init__(spatial_shape, (bands, *spatial_shape), norm_bound)
+        self.reach = reach
 
     @abstractmethod
-    def _analyse(self, planes: Tensor) -> Tensor:
-        """Return W of real images (..., *spatial), (..., band, *spatial), a new tensor."""
+    def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
+        """Return W of real images (..., *spatial), (..., band, *spatial), a new tensor.
+
+        A slab is a part of the images along the first axis with ``reach`` rows after it, which get
+        no coefficients of their own.
+        """
 
     @abstractmethod
-    def _synthesise(self, coefficients: Tensor) -> Tensor:
-        """Return W^H of real coefficients (..., band, *spatial), (..., *spatial)."""
+    def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
+        """Return W^H of real coefficients (..., band, *spatial), (..., *spatial).
+
+        For those of a slab with the ``reach`` rows after it on which they act.
+        """
 
     @property
     @abstractmethod
@@ -81,6 +98,8 @@ class Frame(LinearOperator):
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
 
+        Where no gradients are recorded q+ takes the place of q in memory.
+
         Parameters
         ----------
         q
@@ -94,25 +113,68 @@ class Frame(LinearOperator):
         """
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
-        q = self._project(torch.addcmul(q, self._analyse(planes), steps), radius)
-        image = self._synthesise(q)
+        if torch.is_grad_enabled():
+            q = self._project(torch.addcmul(q, self._analyse(planes), steps), radius)
+            image = self._synthesise(q)
+        else:
+            image = self._step_in_slabs(q, planes, steps, radius)
         return q, _joined(image) if x.is_complex() else image[0]
 
+    def _step_in_slabs(
+        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+    ) -> Tensor:
+        """Overwrite q with q+ and return W^H q+ in planes, by parts that stay in the cache."""
+        axis = -len(self.domain_shape)
+        size, rows = self.domain_shape[0], self._slab_rows(q)
+        if rows >= size:
+            self._project_(q.addcmul_(self._analyse(planes), steps), radius)
+            return self._synthesise(q)
+        assert self.reach is not None
+        wrapped = torch.cat([planes, planes.narrow(axis, 0, self.reach)], dim=axis)
+        image = torch.zeros_like(wrapped)
+        for row in range(0, size, rows):
+            count = min(rows, size - row)
+            part = q.narrow(axis, row, count)
+            slab = wrapped.narrow(axis, row, count + self.reach)
+            part.addcmul_(self._analyse(slab, is_slab=True), steps)
+            self._project_(part, _rows(radius, axis, row, count))
+            image.narrow(axis, row, count + self.reach).add_(self._synthesise(part, is_slab=True))
+        end = image.narrow(axis, size, self.reach)
+        image.narrow(axis, 0, self.reach).add_(end)
+        return image.narrow(axis, 0, size)
+
+    def _slab_rows(self, q: Tensor) -> int:
+        """Return how many rows a slab has."""
+        size = self.domain_shape[0]
+        if self.reach is None or len(self.domain_shape) == 1 or q.device.type != "cpu":
+            return size
+        # More than the reach, since so many rows are worked on twice.
+        return min(size, max(self.reach + 1, _SLAB // (q.numel() // size)))
+
     def _project(self, q: Tensor, radius: Tensor | float) -> Tensor:
-        """Return q in planes projected on the discs; q is this function's to change."""
+        """Return q in planes projected on the discs."""
+        square = self._square(q)
         # The modulus is at least half the radius, so that the slope is finite where it is clamped.
         least = radius**2 / 4 + torch.finfo(q.dtype).tiny
-        if torch.is_grad_enabled():
-            square = self._square(q)
-            square = torch.maximum(square, torch.as_tensor(least, dtype=q.dtype, device=q.device))
-            return q * (radius * square.rsqrt()).clamp(max=1)
-        square = self._square(q).clamp_(min=least)
-        return q.mul_(square.rsqrt_().mul_(radius).clamp_(max=1))
+        least = torch.as_tensor(least, dtype=q.dtype, device=q.device)
+        return q * (radius * torch.maximum(square, least).rsqrt()).clamp(max=1)
+
+    def _project_(self, q: Tensor, radius: Tensor | float) -> None:
+        """Overwrite q in planes with its projection on the discs."""
+        square = self._square(q).clamp_(min=torch.finfo(q.dtype).tiny)
+        q.mul_(square.rsqrt_().mul_(radius).clamp_(max=1))
 
     def _square(self, q: Tensor) -> Tensor:
         """Return |q_i|^2 for q in planes, (*batch, band, *spatial), a new tensor."""
         square = q[0] * q[0]
         return torch.addcmul(square, q[1], q[1]) if len(q) == 2 else square
+
+
+def _rows(radius: Tensor | float, axis: int, row: int, count: int) -> Tensor | float:
+    """Return the radius of some rows."""
+    if not isinstance(radius, Tensor) or radius.ndim < -axis or radius.shape[axis] == 1:
+        return radius
+    return radius.narrow(axis, row, count)
 
 
 def _split(x: Tensor) -> Tensor:

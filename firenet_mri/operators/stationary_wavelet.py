@@ -7,6 +7,8 @@ Level j splits the averages a of the level before, on every axis, into (a_n + a_
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,7 @@ class StationaryWavelet(Frame):
                 f"allows 1 to {allowed}"
             )
         bands = 1 + levels * (2**ndim - 1)
-        super().__init__(spatial_shape, bands)
+        super().__init__(spatial_shape, bands, reach=2**levels - 1)
         self.levels = levels
 
     @property
@@ -64,27 +66,46 @@ class StationaryWavelet(Frame):
         depth = self.levels + 1 - self.band_levels.clamp(min=1)
         return 2.0 ** (-ndim * depth.double() / 2)
 
-    def _analyse(self, planes: Tensor) -> Tensor:
+    def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)
-        coefficients = planes.new_empty(*planes.shape[:-ndim], *self.codomain_shape)
-        averages = planes
+        half = 2 ** (ndim - 1)
+        rows = planes.shape[-ndim] - (self.reach if is_slab else 0)
+        batch, others = planes.shape[:-ndim], self.domain_shape[1:]
+        coefficients = planes.new_empty(*batch, self.codomain_shape[0], rows, *others)
+        averages = planes.unsqueeze(-ndim - 1)
         for level in range(self.levels):
-            bands = averages.unsqueeze(-ndim - 1) * 0.5**ndim
-            for axis in range(-ndim, 0):
-                bands = _split(bands, axis, 2**level, ndim)
-            averages, details = bands.select(-ndim - 1, 0), bands.narrow(-ndim - 1, 1, 2**ndim - 1)
-            coefficients.narrow(-ndim - 1, self._first(level), 2**ndim - 1).copy_(details)
-        coefficients.select(-ndim - 1, 0).copy_(averages)
+            distance = 2**level
+            bands = averages * 0.5**ndim
+            for axis in range(-ndim, -1):
+                wraps = not (is_slab and axis == -ndim)
+                here, ahead = _neighbours(bands, axis, distance, wraps=wraps)
+                bands = torch.cat([here + ahead, here - ahead], dim=-ndim - 1)
+            here, ahead = _neighbours(bands, -1, distance, wraps=True)
+            averages = here.narrow(-ndim - 1, 0, 1) + ahead.narrow(-ndim - 1, 0, 1)
+            here, ahead = here.narrow(-ndim, 0, rows), ahead.narrow(-ndim, 0, rows)
+            first = self._first(level)
+            if half > 1:
+                sums = coefficients.narrow(-ndim - 1, first, half - 1)
+                rest = (band.narrow(-ndim - 1, 1, half - 1) for band in (here, ahead))
+                _write(torch.add, *rest, sums)
+            _write(torch.sub, here, ahead, coefficients.narrow(-ndim - 1, first + half - 1, half))
+        coefficients.narrow(-ndim - 1, 0, 1).copy_(averages)
         return coefficients
 
-    def _synthesise(self, coefficients: Tensor) -> Tensor:
+    def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)
+        half = 2 ** (ndim - 1)
         averages = coefficients.narrow(-ndim - 1, 0, 1)
         for level in reversed(range(self.levels)):
-            details = coefficients.narrow(-ndim - 1, self._first(level), 2**ndim - 1)
-            bands = torch.cat([averages, details], dim=-ndim - 1)
-            for axis in reversed(range(-ndim, 0)):
-                bands = _merge(bands, axis, 2**level, ndim)
+            distance = 2**level
+            details = coefficients.narrow(-ndim - 1, self._first(level), 2 * half - 1)
+            details = _lengthened(details, -ndim, averages.shape[-ndim])
+            sums = torch.cat([averages, details.narrow(-ndim - 1, 0, half - 1)], dim=-ndim - 1)
+            bands = _merged(sums, details.narrow(-ndim - 1, half - 1, half), -1, distance)
+            for axis in reversed(range(-ndim, -1)):
+                if is_slab and axis == -ndim:
+                    bands = _lengthened(bands, axis, bands.shape[axis] + distance)
+                bands = _merged(*bands.chunk(2, dim=-ndim - 1), axis, distance)
             averages = bands * 0.5**ndim
         return averages.squeeze(-ndim - 1)
 
@@ -97,21 +118,37 @@ class StationaryWavelet(Frame):
         return f"haar, levels={self.levels}, {self.domain_shape}"
 
 
-def _split(bands: Tensor, axis: int, distance: int, ndim: int) -> Tensor:
-    """Return the sums of all bands, then their differences, along the band axis."""
-    size = bands.shape[axis]
-    wrapped = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
-    here, ahead = wrapped.narrow(axis, 0, size), wrapped.narrow(axis, distance, size)
-    return torch.cat([here + ahead, here - ahead], dim=-ndim - 1)
+def _neighbours(
+    bands: Tensor, axis: int, distance: int, *, wraps: bool
+) -> tuple[Tensor, Tensor]:
+    """Return samples, and those ``distance`` ahead of them, as views: all, or those that have one."""
+    if wraps:
+        bands = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
+    size = bands.shape[axis] - distance
+    return bands.narrow(axis, 0, size), bands.narrow(axis, distance, size)
 
 
-def _merge(bands: Tensor, axis: int, distance: int, ndim: int) -> Tensor:
-    """Return the adjoint of :func:`_split`."""
-    sums, differences = bands.chunk(2, dim=-ndim - 1)
-    shares = sums - differences
-    size = shares.shape[axis]
-    behind = torch.cat(
-        [shares.narrow(axis, size - distance, distance), shares.narrow(axis, 0, size - distance)],
-        dim=axis,
-    )
-    return sums + differences + behind
+def _lengthened(bands: Tensor, axis: int, size: int) -> Tensor:
+    """Return the bands with zeros after them up to a size along the axis."""
+    if bands.shape[axis] == size:
+        return bands
+    shape = list(bands.shape)
+    shape[axis] = size - bands.shape[axis]
+    return torch.cat([bands, bands.new_zeros(shape)], dim=axis)
+
+
+def _merged(sums: Tensor, differences: Tensor, axis: int, distance: int) -> Tensor:
+    """Return the adjoint of sums and differences of neighbours."""
+    result, behind = sums + differences, sums - differences
+    kept = behind.shape[axis] - distance
+    for start, count, source in ((distance, kept, 0), (0, distance, kept)):
+        result.narrow(axis, start, count).add_(behind.narrow(axis, source, count))
+    return result
+
+
+def _write(operation: Callable[..., Tensor], a: Tensor, b: Tensor, target: Tensor) -> None:
+    """Write the operation's result to the target; where gradients are recorded, by a copy."""
+    if torch.is_grad_enabled():
+        target.copy_(operation(a, b))
+    else:
+        operation(a, b, out=target)
