@@ -318,9 +318,10 @@ def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
     if state.q is None or state.coefficients is None:
         objective = problem.objective_of(state.x, state.data, y)
         return Look(state, None, objective, problem.dual_value_of(state.v, -state.gradient, y))
-    q = problem.tighten_dual_of(state.gradient, state.q, _ROUNDS)
+    v, gradient = problem.without_constants(state.v, state.gradient)
+    q = problem.tighten_dual_of(gradient, state.q, _ROUNDS)
     objective = problem.objective_of(state.coefficients, state.data, y)
-    return Look(state, q, objective, problem.dual_value_of(state.v, q, y))
+    return Look(state, q, objective, problem.dual_value_of(v, q, y))
 
 
 def tighten(problem: Problem, y: Tensor, look: Look, wanted: float) -> Look:
@@ -329,8 +330,9 @@ def tighten(problem: Problem, y: Tensor, look: Look, wanted: float) -> Look:
     within_reach = (gap > wanted) & (gap <= _WITHIN_REACH * wanted)
     if state.q is None or not bool(within_reach.any()):
         return look
-    q = problem.tighten_dual_of(state.gradient, state.q, _MORE_ROUNDS)
-    tighter = look._replace(q=q, bound=problem.dual_value_of(state.v, q, y))
+    v, gradient = problem.without_constants(state.v, state.gradient)
+    q = problem.tighten_dual_of(gradient, state.q, _MORE_ROUNDS)
+    tighter = look._replace(q=q, bound=problem.dual_value_of(v, q, y))
     return keep(problem, within_reach & (tighter.bound > look.bound), tighter, look)
 
 

@@ -211,9 +211,10 @@ class _Slope(NamedTuple):
     beta: Tensor
     n: Tensor
 
-    def on_numbers(self, d: Tensor) -> Tensor:
-        """Return the map of every number."""
+    def on_numbers(self, d: Tensor, problem: Problem | None = None) -> Tensor:
+        """Return the map of every number, or of every group that the problem has."""
         inner = (self.n.conj() * d).real
+        inner = inner if problem is None else problem.over_groups(inner)
         return self.alpha * d + (self.beta * inner) * self.n
 
     def on_items(self, d: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -244,7 +245,7 @@ class _LayerSlopes:
         v = v + self.sigma_v * (problem.encoding(ahead) - u)
         v = self.ball.on_items(v, problem.data_axes)
         if q is not None and self.discs is not None:
-            q = self.discs.on_numbers(q + self.sigma_q * problem.analyse(ahead))
+            q = self.discs.on_numbers(q + self.sigma_q * problem.analyse(ahead), problem)
         return State(x_next, v, q)
 
     def transpose(self, change: State) -> tuple[State, Tensor]:
@@ -254,7 +255,7 @@ class _LayerSlopes:
         pushed = self.sigma_v * v
         ahead = problem.encoding.adjoint(pushed)
         if q is not None and self.discs is not None:
-            q = self.discs.on_numbers(q)
+            q = self.discs.on_numbers(q, problem)
             ahead = ahead + problem.synthesise(self.sigma_q * q)
         x = self._prox(x + 2 * ahead)
         drawn = self.tau * x
@@ -287,7 +288,7 @@ def _slopes(problem: Problem, y: Tensor, state: State, tau: Tensor, sigma: Tenso
     ahead = 2 * x_next - x
     if q is not None:
         inside = q + sigma_q * problem.analyse(ahead)
-        discs = _slope_of_projection(inside, inside.abs(), problem.threshold(inside))
+        discs = _slope_of_projection(inside, problem.modulus(inside), problem.threshold(inside))
     inside = v + sigma_v * (problem.encoding(ahead) - y)
     ball = _slope_of_projection(inside, item_norm(inside, problem.data_axes), 1.0)
     return _LayerSlopes(problem, tau_x, sigma_v, sigma_q, threshold, ball, discs)

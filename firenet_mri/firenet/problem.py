@@ -7,8 +7,9 @@
 with ||c||_{1,w} = sum_i w_i |c_i|: F(x) = lam ||W x||_{1,w} + f(A x - y), lam = 1 in P1.
 
 A is the encoding operator, W the sparsifier. With W unitary (or none) the iteration takes the
-synthesis form, on the coefficients c = W x; with W a Parseval frame, W^H W = identity, it takes the
-analysis form, with a second dual variable q for the coefficients.
+synthesis form, on the coefficients c = W x; with W a frame it takes the analysis form, with a second
+dual variable q for the coefficients. For total variation |c_i| is the norm of all differences of a
+pixel.
 
 Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
 
@@ -16,9 +17,10 @@ Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
     f*(v) = eta ||v|| (P1), ||v||^2 / 4 (P2), 0 where ||v|| <= 1 (P3).
 
 Any (v, q) is made feasible: synthesis has q = -W A^H v; analysis first repairs the equality by
-q <- q - W (W^H q + A^H v); then both are scaled by the s >= 0 that gives the largest D. Alternating
-this repair with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of
-rounds gives a valid bound.
+q <- q - W (W^H W)^+ (W^H q + A^H v), after taking from v what gives A^H v a constant part where W of
+a constant is 0; then both are scaled by the s >= 0 that gives the largest D. Alternating this repair
+with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of rounds gives
+a valid bound.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022.
 """
@@ -53,7 +55,7 @@ class Problem(ABC):
     encoding
         A, from images (domain_shape) to data (codomain_shape).
     sparsifier
-        W, unitary or a Parseval frame on the images; None is the identity.
+        W, unitary or a :class:`Frame` on the images; None is the identity.
     weights
         w, positive, broadcasts against the coefficients; None is 1.
 
@@ -61,7 +63,7 @@ class Problem(ABC):
     ------
     UsageError
         If a weight or the problem's own number lies outside its range, or W is neither unitary nor
-        a Parseval frame.
+        a frame.
     ShapeError
         If W does not act on the images of A, or the weights do not fit the coefficients.
     """
@@ -76,9 +78,10 @@ class Problem(ABC):
             _check_weights(self.weights)
         sparsifier = self.sparsifier
         if sparsifier is not None:
-            if not (sparsifier.is_unitary or sparsifier.is_parseval):
+            if not (sparsifier.is_parseval or isinstance(sparsifier, Frame)):
                 raise UsageError(
-                    "The sparsifier must be unitary or a Parseval frame (W^H W = identity)"
+                    "The sparsifier must be unitary, a Parseval frame (W^H W = identity) or "
+                    "another Frame, such as FiniteDifference"
                 )
             if sparsifier.domain_shape != self.encoding.domain_shape:
                 raise ShapeError(
@@ -87,6 +90,7 @@ class Problem(ABC):
                 )
         if self.weights is not None:
             _check_weights_fit(self.weights, self._coefficient_shape)
+            _check_groups(self.weights, self._coefficient_shape, self._groups)
 
     @property
     @abstractmethod
@@ -214,7 +218,30 @@ class Problem(ABC):
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:
         """Return the projection of q on |q_i| <= lam w_i."""
-        return project_modulus(q, self.threshold(q))
+        if self._groups is None:
+            return project_modulus(q, self.threshold(q))
+        radius = self.threshold(q)
+        square = self.over_groups(q.abs().square())
+        least = torch.as_tensor(radius, dtype=square.dtype, device=square.device) ** 2 / 4
+        return q * (radius * torch.maximum(square, least).rsqrt()).clamp(max=1)
+
+    def over_groups(self, values: Tensor) -> Tensor:
+        """Return for every coefficient the sum over those that are penalised with it; real.
+
+        That is the value itself, but for total variation, where the differences of a pixel go
+        together, and sums with it.
+        """
+        if self._groups is None:
+            return values
+        axis = self.coefficient_axes[0]
+        parts = values.split(self._groups, dim=axis)
+        return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
+
+    def modulus(self, coefficients: Tensor) -> Tensor:
+        """Return the size |c_i| that is penalised, for every coefficient that of its group."""
+        if self._groups is None:
+            return coefficients.abs()
+        return self.over_groups(coefficients.abs().square()).sqrt()
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return F(x), one real number an item, shape (*batch)."""
@@ -222,7 +249,11 @@ class Problem(ABC):
 
     def objective_of(self, coefficients: Tensor, data: Tensor, y: Tensor) -> Tensor:
         """Return F(x), (*batch), from W x and A x; no operator is applied."""
-        sparsity = (self.threshold(coefficients) * coefficients.abs()).sum(self.coefficient_axes)
+        modulus = self.modulus(coefficients)
+        if self._groups is not None:
+            # Each group counts once.
+            modulus = modulus / self.over_groups(torch.ones_like(modulus))
+        sparsity = (self.threshold(coefficients) * modulus).sum(self.coefficient_axes)
         distance = item_norm(data - y, self.data_axes).reshape(sparsity.shape)
         return sparsity + self.data_value(distance, y)
 
@@ -238,7 +269,7 @@ class Problem(ABC):
         q
             Analysis form: candidate for the dual of the coefficients; None is 0.
         """
-        image = self.encoding.adjoint(v)
+        v, image = self.without_constants(v, self.encoding.adjoint(v))
         if self.is_synthesis:
             q = -self.analyse(image)
         else:
@@ -249,7 +280,7 @@ class Problem(ABC):
         """Return the lower bound, (*batch), of a v and q with A^H v + W^H q = 0; no operator."""
         batch = y.shape[: y.ndim - len(self.data_axes)]
         tiny = torch.finfo(y.real.dtype).tiny
-        limit = (self.threshold(q) / q.abs().clamp(min=tiny)).amin(self.coefficient_axes)
+        limit = (self.threshold(q) / self.modulus(q).clamp(min=tiny)).amin(self.coefficient_axes)
         slope = -(v.conj() * y).real.sum(self.data_axes)
         return self.best_scaled(slope, item_norm(v, self.data_axes).reshape(batch), limit)
 
@@ -260,7 +291,8 @@ class Problem(ABC):
         equality, with Nesterov's momentum; it costs one application of W and of W^H, none of A.
         Whatever comes out, ``dual_value`` makes it feasible, so single precision does.
         """
-        return self.tighten_dual_of(self.encoding.adjoint(v), q, rounds)
+        _, image = self.without_constants(v, self.encoding.adjoint(v))
+        return self.tighten_dual_of(image, q, rounds)
 
     def tighten_dual_of(self, image: Tensor, q: Tensor, rounds: int) -> Tensor:
         """Return what :meth:`tighten_dual` returns, for image = A^H v, without applying A."""
@@ -273,9 +305,30 @@ class Problem(ABC):
             momentum = following
         return q
 
+    def without_constants(self, v: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the v nearest to the given one with A^H v in the range of W^H, and A^H v.
+
+        Where W of a constant image is 0, as for total variation, W^H q + A^H v = 0 needs an A^H v
+        without a constant part: v loses its part along A 1. Else v is returned as it is.
+        """
+        if not (isinstance(self.sparsifier, Frame) and self.sparsifier.annihilates_constants):
+            return v, image
+        ones = torch.ones(self.encoding.domain_shape, dtype=image.dtype, device=image.device)
+        direction = self.encoding(ones)
+        norm = item_norm(direction, self.data_axes)
+        direction = direction / torch.where(norm > 0, norm, torch.ones_like(norm))
+        part = (direction.conj() * v).sum(self.data_axes, keepdim=True)
+        back = self.encoding.adjoint(direction)
+        batch = part.shape[: part.ndim - len(self.data_axes)]
+        on_image = part.reshape(*batch, *[1] * len(self.image_axes))
+        return v - part * direction, image - on_image * back
+
     def _repair(self, image: Tensor, q: Tensor) -> Tensor:
         """Return the q nearest to the given one with A^H v + W^H q = 0, for image = A^H v."""
-        return q - self.analyse(image + self.synthesise(q))
+        excess = image + self.synthesise(q)
+        if isinstance(self.sparsifier, Frame):
+            excess = self.sparsifier.solve_gram(excess)
+        return q - self.analyse(excess)
 
     def duality_gap(
         self, x: Tensor, y: Tensor, v: Tensor | None = None, q: Tensor | None = None
@@ -294,6 +347,11 @@ class Problem(ABC):
         if v is not None:
             bound = torch.maximum(bound, self.dual_value(v, y, q))
         return self.objective_of(self.analyse(x), data, y) - bound
+
+    @property
+    def _groups(self) -> tuple[int, ...] | None:
+        """Sizes of the groups of bands that are penalised together; None if there are none."""
+        return self.sparsifier.groups if isinstance(self.sparsifier, Frame) else None
 
     @property
     def _coefficient_shape(self) -> Shape:
@@ -526,6 +584,17 @@ def _check_weights_fit(weights: Tensor, shape: Shape) -> None:
             raise ShapeError(
                 f"The weights have shape {tuple(weights.shape)}; they must broadcast against the "
                 f"coefficients, (..., *{shape})"
+            )
+
+
+def _check_groups(weights: Tensor, shape: Shape, groups: tuple[int, ...] | None) -> None:
+    if groups is None or weights.ndim < len(shape) or weights.shape[-len(shape)] == 1:
+        return
+    for part in weights.split(groups, dim=-len(shape)):
+        if not bool((part == part.narrow(-len(shape), 0, 1)).all()):
+            raise UsageError(
+                "Bands that are penalised together have different weights; give all bands of a "
+                "group the same"
             )
 
 

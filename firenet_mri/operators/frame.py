@@ -11,8 +11,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
-
 
 # Real numbers of the dual in a slab on a CPU: 8 MiB in single precision.
 _SLAB = 1 << 21
@@ -36,6 +36,8 @@ class Frame(LinearOperator):
 
     #: W of a constant image is zero, so that W^H W has no inverse.
     annihilates_constants = False
+    #: Numbers of successive bands that are penalised together, with one radius; None: each its own.
+    groups: tuple[int, ...] | None = None
 
     def __init__(
         self, spatial_shape: Shape, bands: int, norm_bound: float = 1.0, reach: int | None = None
@@ -74,14 +76,44 @@ class Frame(LinearOperator):
         return _joined(self._synthesise(_split(y))) if y.is_complex() else self._synthesise(y)
 
     def modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised, |c_i|; broadcasts against the coefficients."""
-        return coefficients.abs()
+        """Return the size that is penalised: |c_i|, for each of a group the norm of all of it.
+
+        Parameters
+        ----------
+        coefficients
+            (..., band, *spatial).
+        """
+        if self.groups is None:
+            return coefficients.abs()
+        axis = -len(self.codomain_shape)
+        parts = coefficients.split(self.groups, dim=axis)
+        norms = [torch.linalg.vector_norm(part, dim=axis, keepdim=True) for part in parts]
+        sizes = [norm.expand(part.shape) for norm, part in zip(norms, parts, strict=True)]
+        return torch.cat(sizes, dim=axis)
+
+    def gram_symbol(self) -> Tensor:
+        """Return the eigenvalues of W^H W at the frequencies of the FFT, (*spatial) float64.
+
+        Raises
+        ------
+        UsageError
+            If W^H W is not known to be a convolution.
+        """
+        if not self.is_parseval:
+            raise UsageError(f"{type(self).__name__} has no W^H W that the FFT diagonalises")
+        return torch.ones(self.domain_shape, dtype=torch.float64)
 
     def solve_gram(self, x: Tensor) -> Tensor:
         """Return the pseudo-inverse of W^H W applied to x, (..., *spatial)."""
-        if not self.is_parseval:
-            raise NotImplementedError
-        return x
+        if self.is_parseval:
+            return x
+        symbol = self.gram_symbol()
+        is_seen = symbol > symbol.max() * torch.finfo(symbol.dtype).eps
+        inverse = torch.where(is_seen, 1 / symbol.clamp(min=torch.finfo(symbol.dtype).tiny), 0.0)
+        axes = tuple(range(-len(self.domain_shape), 0))
+        spectrum = torch.fft.fftn(x, dim=axes) * inverse.to(x.device, x.real.dtype)
+        solution = torch.fft.ifftn(spectrum, dim=axes)
+        return solution if x.is_complex() else solution.real
 
     def zero_dual(self, x: Tensor) -> Tensor:
         """Return a zero dual of the coefficients of images like x, in planes."""
@@ -92,6 +124,10 @@ class Frame(LinearOperator):
     def coefficients(self, q: Tensor) -> Tensor:
         """Return a dual in planes as coefficients, (*batch, band, *spatial)."""
         return _joined(q) if len(q) == 2 else q[0]
+
+    def planes(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients as a dual in planes: the inverse of :meth:`coefficients`."""
+        return _split(coefficients) if coefficients.is_complex() else coefficients.unsqueeze(0)
 
     def dual_step(
         self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
@@ -109,7 +145,7 @@ class Frame(LinearOperator):
         sigma
             Step size, one an item, (*batch).
         radius
-            Positive, broadcasts against the coefficients.
+            Positive, broadcasts against the coefficients; one number for a group of bands.
         """
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
@@ -165,9 +201,15 @@ class Frame(LinearOperator):
         q.mul_(square.rsqrt_().mul_(radius).clamp_(max=1))
 
     def _square(self, q: Tensor) -> Tensor:
-        """Return |q_i|^2 for q in planes, (*batch, band, *spatial), a new tensor."""
+        """Return the squared modulus for q in planes, (*batch, band, *spatial), a new tensor."""
         square = q[0] * q[0]
-        return torch.addcmul(square, q[1], q[1]) if len(q) == 2 else square
+        if len(q) == 2:
+            square = torch.addcmul(square, q[1], q[1])
+        if self.groups is None:
+            return square
+        axis = -len(self.codomain_shape)
+        parts = square.split(self.groups, dim=axis)
+        return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
 
 
 def _rows(radius: Tensor | float, axis: int, row: int, count: int) -> Tensor | float:

@@ -3,34 +3,88 @@
 from __future__ import annotations
 
 import math
+import re
 
+from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
+from firenet_mri.operators.dual_tree import DualTreeWavelet
+from firenet_mri.operators.finite_difference import FiniteDifference
+from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.stacked import StackedFrame
+from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
+from firenet_mri.operators.undecimated_wavelet import UndecimatedWavelet
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 
 UNDECIMATED_HAAR = "undecimated-haar"
 
+_REDUNDANT = (
+    "undecimated-haar, undecimated-db2 (and other orthogonal wavelets), undecimated-dct4 (and "
+    "other block sizes), dual-tree, tv, or a sum of these such as tv+undecimated-haar"
+)
+
 
 def make_sparsifier(
     name: str, spatial_shape: Shape, levels: int | None = None
-) -> StationaryWavelet | OrthogonalWavelet:
+) -> Frame | OrthogonalWavelet:
     """Return the sparsifier of that name for images of a size.
 
     Parameters
     ----------
     name
-        "undecimated-haar", or an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ...
+        Redundant: "undecimated-haar", "undecimated-db2", ..., "undecimated-dct" (blocks of 4
+        pixels), "undecimated-dct6", ..., "dual-tree", "tv", or several joined by "+", all with the
+        same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ...
     spatial_shape
         Sizes of the 2 or 3 spatial axes.
     levels
         Number of levels; None takes 3 undecimated or 4 decimated ones, fewer on small images.
+        Cosines and total variation have none.
 
     Raises
     ------
     UsageError
         If the name is unknown or the size does not allow so many levels.
     """
+    names = name.split("+")
+    frames = [_make_frame(part, spatial_shape, levels) for part in names]
+    redundant = [frame for frame in frames if frame is not None]
+    if len(redundant) < len(names):
+        if len(names) > 1:
+            raise UsageError(f"Sparsifier {name!r} is no sum of frames; use {_REDUNDANT}")
+        return _make_wavelet(name, spatial_shape, levels)
+    if len(redundant) == 1:
+        return redundant[0]
+    scale = len(redundant) ** -0.5
+    return StackedFrame([(scale, frame) for frame in redundant])
+
+
+def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:
+    """Return the redundant sparsifier of that name, None if it is none."""
     allowed = int(math.log2(min(spatial_shape)))
+    if name == "tv":
+        return FiniteDifference(spatial_shape)
+    if name == "dual-tree":
+        return DualTreeWavelet(levels or max(1, min(4, allowed - 1)), spatial_shape)
+    if cosine := re.fullmatch(r"undecimated-dct(\d*)", name):
+        return StationaryCosine(int(cosine[1] or 4), spatial_shape)
+    depth = levels or max(1, min(3, allowed))
     if name == UNDECIMATED_HAAR:
-        return StationaryWavelet(levels or max(1, min(3, allowed)), spatial_shape)
-    return OrthogonalWavelet(name, levels or max(1, min(4, allowed - 1)), spatial_shape)
+        return StationaryWavelet(depth, spatial_shape)
+    if name.startswith("undecimated-"):
+        wavelet = name.removeprefix("undecimated-")
+        return UndecimatedWavelet(wavelet, depth, spatial_shape)
+    return None
+
+
+def _make_wavelet(name: str, spatial_shape: Shape, levels: int | None) -> OrthogonalWavelet:
+    allowed = int(math.log2(min(spatial_shape)))
+    try:
+        return OrthogonalWavelet(name, levels or max(1, min(4, allowed - 1)), spatial_shape)
+    except UsageError as error:
+        if "Unknown" in str(error):
+            raise UsageError(
+                f"Unknown sparsifier {name!r}; use {_REDUNDANT}; or an orthogonal wavelet such as "
+                "haar, db4 or sym4"
+            ) from None
+        raise

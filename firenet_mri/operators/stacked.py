@@ -1,0 +1,102 @@
+"""Sums of sparsity terms as one frame: sum_j ||s_j W_j x|| has the bands of all s_j W_j."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.operators.frame import Frame
+
+
+class StackedFrame(Frame):
+    """W x = (s_1 W_1 x, s_2 W_2 x, ...), one after the other along the band axis.
+
+    W^H W = sum_j s_j^2 W_j^H W_j; with frames of norm at most 1 and sum_j s_j^2 = 1 the norm is at
+    most 1 too, and W is a Parseval frame if all W_j are.
+
+    Parameters
+    ----------
+    parts
+        Pairs (s_j, W_j), s_j positive, all W_j for images of one size.
+
+    Raises
+    ------
+    UsageError
+        If there is no part, or a factor is not positive.
+    ShapeError
+        If the parts take images of different sizes.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Frame]]) -> None:
+        scales, frames = [scale for scale, _ in parts], [frame for _, frame in parts]
+        if not frames or not all(0 < scale < math.inf for scale in scales):
+            raise UsageError(
+                f"Frames with factors {scales} came; at least one frame is needed, with positive "
+                "factors"
+            )
+        shapes = {frame.domain_shape for frame in frames}
+        if len(shapes) > 1:
+            raise ShapeError(f"Frames for images of different sizes cannot be summed: {shapes}")
+        reaches = [frame.reach for frame in frames]
+        reach = None if None in reaches else max(r for r in reaches if r is not None)
+        squares = [(s * frame.norm_bound) ** 2 for s, frame in zip(scales, frames, strict=True)]
+        bands = sum(frame.codomain_shape[0] for frame in frames)
+        super().__init__(frames[0].domain_shape, bands, math.sqrt(sum(squares)), reach)
+        self.scales = tuple(scales)
+        self.frames = nn.ModuleList(frames)
+        self.groups = tuple(size for frame in frames for size in _groups(frame))
+        total = sum(scale**2 for scale in scales)
+        self.is_parseval = all(frame.is_parseval for frame in frames) and abs(total - 1) < 1e-14
+        self.annihilates_constants = all(frame.annihilates_constants for frame in frames)
+
+    @property
+    def parts(self) -> list[tuple[float, Frame]]:
+        """The pairs (s_j, W_j)."""
+        frames: list[Frame] = list(self.frames)  # type: ignore[arg-type]
+        return list(zip(self.scales, frames, strict=True))
+
+    @property
+    def band_norms(self) -> Tensor:
+        """(band, 1, ...) float64: norm of each band's functions."""
+        return torch.cat([scale * frame.band_norms for scale, frame in self.parts])
+
+    def gram_symbol(self) -> Tensor:
+        """Return the eigenvalues of W^H W at the frequencies of the FFT, (*spatial) float64."""
+        return torch.stack([scale**2 * frame.gram_symbol() for scale, frame in self.parts]).sum(0)
+
+    def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
+        axis = -len(self.domain_shape)
+        bands = []
+        for scale, frame in self.parts:
+            rows = planes.shape[axis] - (self._surplus(frame) if is_slab else 0)
+            part = planes.narrow(axis, 0, rows)
+            bands.append(scale * frame._analyse(part, is_slab=is_slab))
+        return torch.cat(bands, dim=axis - 1)
+
+    def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
+        axis = -len(self.domain_shape)
+        sizes = [frame.codomain_shape[0] for _, frame in self.parts]
+        images = []
+        for (scale, frame), part in zip(
+            self.parts, coefficients.split(sizes, dim=axis - 1), strict=True
+        ):
+            image = scale * frame._synthesise(part, is_slab=is_slab)
+            if is_slab:
+                padding = [0] * (-2 * axis - 1) + [self._surplus(frame)]
+                image = nn.functional.pad(image, padding)
+            images.append(image)
+        return torch.stack(images).sum(0)
+
+    def _surplus(self, frame: Frame) -> int:
+        """Return how many rows of a slab a part does not need."""
+        assert self.reach is not None
+        assert frame.reach is not None
+        return self.reach - frame.reach
+
+
+def _groups(frame: Frame) -> tuple[int, ...]:
+    return (1,) * frame.codomain_shape[0] if frame.groups is None else frame.groups

@@ -1,0 +1,116 @@
+"""Undecimated transforms of all orthogonal wavelets: shift-invariant, Parseval frames on any size.
+
+Level j filters the averages of the level before, on every axis, with the wavelet's two filters over
+sqrt(2), taps 2^(j-1) pixels apart, periodic ends ("a trous"). The filters of an orthogonal wavelet
+obey |H|^2 + |G|^2 = 2, so that every level preserves the energy: W^H W = identity.
+
+The Haar wavelet has a faster class of its own, :class:`StationaryWavelet`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import UsageError
+from firenet_mri.operators.base import Shape
+from firenet_mri.operators.circular_filters import analyse, separable, synthesise
+from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.wavelets import _filters
+
+
+class UndecimatedWavelet(Frame):
+    """W: images (*spatial) to undecimated coefficients (band, *spatial), W^H W = identity.
+
+    Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
+    coarsest level, and so on to the finest. The coefficients are those of
+    ``pywt.swtn(x, name, levels, trim_approx=True, norm=True)``, moved towards lower indices by
+    half the length of the filters that made them.
+
+    Parameters
+    ----------
+    name
+        An orthogonal family of PyWavelets: "db2", "sym4", ...
+    levels
+        Number of levels, at least 1, with 2^levels no larger than any size.
+    spatial_shape
+        Sizes of the 1, 2 or 3 transformed axes, odd ones included.
+
+    Raises
+    ------
+    UsageError
+        If the wavelet is unknown or not orthogonal, or the size does not allow so many levels.
+    """
+
+    is_parseval = True
+    kernels: Tensor
+
+    def __init__(self, name: str, levels: int, spatial_shape: Shape) -> None:
+        ndim = len(spatial_shape)
+        allowed = min(spatial_shape).bit_length() - 1
+        if not 1 <= levels <= allowed:
+            raise UsageError(
+                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
+                f"allows 1 to {allowed}"
+            )
+        # pywt convolves; a correlation has the taps in the other order.
+        filters = np.stack(_filters(name))[:, ::-1] / 2**0.5
+        bands = 1 + levels * (2**ndim - 1)
+        super().__init__(spatial_shape, bands, reach=(filters.shape[1] - 1) * (2**levels - 1))
+        self.name = name
+        self.levels = levels
+        kernels = separable(torch.from_numpy(filters.copy()), ndim)
+        self.register_buffer("kernels", kernels, persistent=False)
+
+    @property
+    def band_levels(self) -> Tensor:
+        """(band, 1, ...) int64: 0 for averages, 1 for the coarsest details up to ``levels``."""
+        ndim = len(self.domain_shape)
+        details = torch.arange(1, self.levels + 1).repeat_interleave(2**ndim - 1)
+        bands = torch.cat([torch.zeros(1, dtype=torch.int64), details])
+        return bands.reshape(-1, *[1] * ndim)
+
+    @property
+    def band_norms(self) -> Tensor:
+        """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation.
+
+        Exact where no wavelet is longer than the image.
+        """
+        depth = self.levels + 1 - self.band_levels.clamp(min=1)
+        return 2.0 ** (-len(self.domain_shape) * depth.double() / 2)
+
+    def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
+        ndim = len(self.domain_shape)
+        rows = planes.shape[-ndim] - (self._slab_reach if is_slab else 0)
+        averages, details = planes, []
+        for level in range(self.levels):
+            bands = analyse(averages, self.kernels, 2**level, is_slab=is_slab)
+            averages = bands.select(-ndim - 1, 0)
+            bands = bands.narrow(-ndim - 1, 1, bands.shape[-ndim - 1] - 1)
+            details.append(bands.narrow(-ndim, 0, rows))
+        return torch.cat([averages.unsqueeze(-ndim - 1), *reversed(details)], dim=-ndim - 1)
+
+    def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
+        ndim = len(self.domain_shape)
+        count = 2**ndim - 1
+        averages = coefficients.narrow(-ndim - 1, 0, 1)
+        for level in reversed(range(self.levels)):
+            first = 1 + count * (self.levels - 1 - level)
+            details = coefficients.narrow(-ndim - 1, first, count)
+            missing = averages.shape[-ndim] - details.shape[-ndim]
+            if missing:
+                details = torch.nn.functional.pad(details, [0] * (2 * ndim - 1) + [missing])
+            bands = torch.cat([averages, details], dim=-ndim - 1)
+            merged = synthesise(bands, self.kernels, 2**level, is_slab=is_slab)
+            averages = merged.unsqueeze(-ndim - 1)
+        return averages.squeeze(-ndim - 1)
+
+    @property
+    def _slab_reach(self) -> int:
+        assert self.reach is not None
+        return self.reach
+
+    def extra_repr(self) -> str:
+        """Return name, levels and shape, for printing."""
+        return f"{self.name}, levels={self.levels}, {self.domain_shape}"
