@@ -246,7 +246,7 @@ def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
 def reconstruct(
     scan: RawScan,
     *,
-    preset: Preset = "network",
+    preset: Preset = "accurate",
     lam: float | Literal["auto"] = "auto",
     sparsifier: str | None = None,
     levels: int | None = None,

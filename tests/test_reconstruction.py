@@ -71,7 +71,7 @@ def test_slices_are_those_of_single_scans() -> None:
 def test_image_scales_with_the_scan(scan, scale) -> None:
     scaled = dataclasses.replace(scan, kspace=scan.kspace * scale)
     maps = sensitivity_maps(scan)
-    for preset in ("network", "paper"):
+    for preset in ("accurate", "stable", "paper"):
         expected = reconstruct(scan, preset=preset, maps=maps).image * scale
         assert_close(reconstruct(scaled, preset=preset, maps=maps).image, expected, 1e-4)
 

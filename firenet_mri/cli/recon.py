@@ -25,8 +25,9 @@ def recon(
         Path, typer.Option("-o", "--output", help="Image to write, .nii.gz or .nii.")
     ],
     preset: Annotated[
-        str, typer.Option(help="network (default), adaptive or paper (the published network).")
-    ] = "network",
+        str,
+        typer.Option(help="accurate (default), stable, adaptive or paper (the published network)."),
+    ] = "accurate",
     lam: Annotated[
         float | None, typer.Option(help="Weight of the sparsity; default: from the scan's size.")
     ] = None,

@@ -1,8 +1,11 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
-"network": undecimated Haar in analysis form, weights in proportion to the norms of the wavelets,
-``NetworkSchedule``; an orthogonal wavelet in its place has its grid shifted from layer to layer.
-"adaptive": the same problem, solved to a certified relative gap; no Lipschitz constant.
+"accurate": undecimated cosines of 3 x 3 pixels in analysis form (3D: undecimated Haar of one level),
+weights in proportion to the norms of their functions, half for the averages, a slowly falling step;
+an orthogonal wavelet in their place has its grid shifted from layer to layer.
+"stable": the same problem with twice the sparsity and fewer, faster falling steps: less is
+amplified, and less of fine detail comes out.
+"adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
@@ -22,24 +25,28 @@ from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
 from firenet_mri.operators.base import Shape
+from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
-from firenet_mri.operators.stationary_wavelet import StationaryWavelet
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 
-Preset = Literal["network", "paper", "adaptive"]
+Preset = Literal["accurate", "stable", "paper", "adaptive"]
 
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
 
 # Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
 _NOISE_FACTOR = 1.1
+_AVERAGES = 0.5
+_ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
+_STABLE = NetworkSchedule(layers=20, tau=1.0, decay=0.85)
+_STABLE_FACTOR = 2.0
 
 
 def make_network(
     coils: int,
     spatial_shape: Shape,
     *,
-    preset: Preset = "network",
+    preset: Preset = "accurate",
     lam: float | Literal["auto"] = "auto",
     sparsifier: str | None = None,
     levels: int | None = None,
@@ -53,17 +60,17 @@ def make_network(
     coils, spatial_shape
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
     preset
-        "network", "paper" or "adaptive".
+        "accurate", "stable", "paper" or "adaptive".
     lam
         Weight of the sparsity; "auto" is :func:`automatic_lam`, or the published value for the
         paper preset.
     sparsifier
         Name for :func:`firenet_mri.operators.make_sparsifier`; None is the preset's.
     levels
-        Wavelet levels; None is a number that suits the size.
+        Wavelet levels; None is the sparsifier's own choice.
     layers
-        Number of layers; None is 30, or 25 for the paper preset. For the adaptive preset the
-        largest number; None is 2000.
+        Number of layers; None is 50, 20 or 25 for the accurate, stable or paper preset. For the
+        adaptive preset the largest number; None is 2000.
     relative_gap
         Adaptive preset: certified (F(x) - min F) / F(x) at which to stop; None is 1e-3.
 
@@ -80,21 +87,24 @@ def make_network(
         )
     if preset == "paper":
         return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
-    operator = make_sparsifier(sparsifier or UNDECIMATED_HAAR, spatial_shape, levels)
-    weights = None
-    if isinstance(operator, StationaryWavelet):
-        weights = operator.band_norms / operator.band_norms.max()
+    if sparsifier is None:
+        # Cosines have no levels; in 3D they have too many bands.
+        is_haar = levels is not None or len(spatial_shape) == 3
+        sparsifier = UNDECIMATED_HAAR if is_haar else "undecimated-dct3"
+    operator = make_sparsifier(sparsifier, spatial_shape, levels)
+    weights = _frame_weights(operator) if isinstance(operator, Frame) else None
     if lam == "auto":
-        lam = automatic_lam(coils, operator)
+        lam = automatic_lam(coils, operator) * (_STABLE_FACTOR if preset == "stable" else 1)
     if preset == "adaptive":
         return FIRENET(operator, lam, weights, _adaptive_schedule(layers, relative_gap))
-    schedule = NetworkSchedule() if layers is None else NetworkSchedule(layers=layers)
+    schedule = _STABLE if preset == "stable" else _ACCURATE
+    schedule = schedule if layers is None else replace(schedule, layers=layers)
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
     return FIRENET(operator, lam, weights, schedule, shift_seed)
 
 
-def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet) -> float:
+def automatic_lam(coils: int, sparsifier: Frame | OrthogonalWavelet) -> float:
     """Return the weight at which white noise alone is just not represented.
 
     At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a
@@ -103,8 +113,16 @@ def automatic_lam(coils: int, sparsifier: StationaryWavelet | OrthogonalWavelet)
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
     lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
     """
-    norms = sparsifier.band_norms.max().item() if isinstance(sparsifier, StationaryWavelet) else 1.0
-    return _NOISE_FACTOR * norms / math.sqrt(coils * math.prod(sparsifier.domain_shape))
+    norm = sparsifier.band_norms.max().item() if isinstance(sparsifier, Frame) else 1.0
+    return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
+
+
+def _frame_weights(frame: Frame) -> Tensor:
+    """Return weights in proportion to the bands' norms; averages, which are not sparse, have half."""
+    weights = frame.band_norms / frame.band_norms.max()
+    for band in frame.average_bands:
+        weights[band] *= _AVERAGES
+    return weights
 
 
 def _adaptive_schedule(layers: int | None, relative_gap: float | None) -> AdaptiveSchedule:
@@ -135,7 +153,13 @@ def _paper_network(
     if levels is None:
         levels = max(1, min(len(PAPER_SPARSITIES), int(math.log2(min(spatial_shape))) - 1))
     operator = make_sparsifier(sparsifier or "haar", spatial_shape, levels)
-    weights = _paper_weights(levels, operator.band_levels)
+    band_levels = getattr(operator, "band_levels", None)
+    if band_levels is None:
+        raise UsageError(
+            f"The paper preset has a weight for each wavelet level; {sparsifier} has no levels, use "
+            "a wavelet such as haar"
+        )
+    weights = _paper_weights(levels, band_levels)
     return FIRENET(operator, _PAPER_LAM if lam == "auto" else lam, weights, schedule)
 
 

@@ -43,7 +43,7 @@ class FIRENETModel(nn.Module):
         self,
         spatial_dims: int = 2,
         *,
-        preset: Preset = "network",
+        preset: Preset = "accurate",
         lam: float | Literal["auto"] = "auto",
         sparsifier: str | None = None,
         levels: int | None = None,

@@ -34,7 +34,7 @@ class FIRENETReconstruct(Transform):
     def __init__(
         self,
         *,
-        preset: Preset = "network",
+        preset: Preset = "accurate",
         lam: float | Literal["auto"] = "auto",
         sparsifier: str | None = None,
         levels: int | None = None,
@@ -131,7 +131,7 @@ class FIRENETReconstructd(MapTransform):
         mask_key: str = "mask",
         output_postfix: str | None = None,
         allow_missing_keys: bool = False,
-        preset: Preset = "network",
+        preset: Preset = "accurate",
         lam: float | Literal["auto"] = "auto",
         sparsifier: str | None = None,
         levels: int | None = None,

@@ -80,6 +80,10 @@ class LinearOperator(nn.Module, ABC):
         """Return the shapes, for printing."""
         return f"{self.domain_shape} -> {self.codomain_shape}"
 
+    def __repr__(self) -> str:
+        """Return one line, without the modules that the operator is made of."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
     def check_domain(self, x: Tensor) -> None:
         """Raise ShapeError unless x has shape (*batch, *domain_shape)."""
         _check(x, self.domain_shape, f"{type(self).__name__}.forward")

@@ -48,18 +48,20 @@ def synthesise(bands: Tensor, kernels: Tensor, distance: int, *, is_slab: bool) 
     total = [size + shift for size, shift in zip(item, shifts, strict=True)]
     images = bands.new_zeros(*bands.shape[: -ndim - 1], *total)
     for share, index in zip(shares, itertools.product(*map(range, kernels.shape[1:])), strict=True):
-        window = [slice(distance * i, distance * i + n) for i, n in zip(index, item, strict=True)]
-        images[(..., *window)].add_(share)
+        window = images
+        for axis, (tap, size) in enumerate(zip(index, item, strict=True)):
+            window = window.narrow(axis - ndim, distance * tap, size)
+        window.add_(share)
     for axis in range(is_slab - ndim, 0):
         images = _folded(images, axis, item[axis])
     return images
 
 
 def separable(filters: Tensor, ndim: int) -> Tensor:
-    """Return all products of 1D filters (band, tap), (band^ndim, *taps); the last axis is fastest."""
+    """Return products of 1D filters (band, tap), (band^ndim, *taps); the first axis is fastest."""
     kernels = filters
     for _ in range(ndim - 1):
-        kernels = torch.einsum("a...,bt->ab...t", kernels, filters).flatten(0, 1)
+        kernels = torch.einsum("a...,bt->ba...t", kernels, filters).flatten(0, 1)
     return kernels
 
 

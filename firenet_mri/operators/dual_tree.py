@@ -47,8 +47,8 @@ _FIRST = "sym5"
 class DualTreeWavelet(Frame):
     """W: images (*spatial) to dual-tree coefficients (2^ndim, *spatial), W^H W = identity.
 
-    Bands 2 j and 2 j + 1 are real and imaginary part of the complex wavelets with the j-th choice of
-    signs, and are penalised together. Each band is laid out as that of
+    Bands 2 j and 2 j + 1 are real and imaginary part of the complex wavelets with the j-th choice
+    of signs, and are penalised together. Each band is laid out as that of
     :class:`OrthogonalWavelet`: averages first on every axis.
 
     Parameters

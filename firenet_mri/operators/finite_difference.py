@@ -43,11 +43,12 @@ class FiniteDifference(Frame):
         ndim = len(spatial_shape)
         super().__init__(spatial_shape, ndim, reach=1)
         self.groups = (ndim,)
-        kernels = torch.zeros(ndim, *[2] * ndim, dtype=torch.float64)
-        kernels[(slice(None), *[0] * ndim)] = -1
+        kernels = torch.zeros(ndim, 2**ndim, dtype=torch.float64)
+        kernels[:, 0] = -1
         for axis in range(ndim):
-            kernels[(axis, *[int(i == axis) for i in range(ndim)])] = 1
-        self.register_buffer("kernels", kernels / (2 * ndim**0.5), persistent=False)
+            kernels[axis, 2 ** (ndim - 1 - axis)] = 1
+        kernels = kernels.reshape(ndim, *[2] * ndim) / (2 * ndim**0.5)
+        self.register_buffer("kernels", kernels, persistent=False)
 
     @property
     def band_norms(self) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 
-# Real numbers of the dual in a slab on a CPU: 8 MiB in single precision.
-_SLAB = 1 << 21
+# Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
+_SLAB = 1 << 20
 
 
 class Frame(LinearOperator):
@@ -38,6 +38,8 @@ class Frame(LinearOperator):
     annihilates_constants = False
     #: Numbers of successive bands that are penalised together, with one radius; None: each its own.
     groups: tuple[int, ...] | None = None
+    #: Bands that hold averages of the image, not details.
+    average_bands: tuple[int, ...] = ()
 
     def __init__(
         self, spatial_shape: Shape, bands: int, norm_bound: float = 1.0, reach: int | None = None
@@ -173,7 +175,7 @@ class Frame(LinearOperator):
             part = q.narrow(axis, row, count)
             slab = wrapped.narrow(axis, row, count + self.reach)
             part.addcmul_(self._analyse(slab, is_slab=True), steps)
-            self._project_(part, _rows(radius, axis, row, count))
+            self._project_(part, part_along(radius, axis, row, count))
             image.narrow(axis, row, count + self.reach).add_(self._synthesise(part, is_slab=True))
         end = image.narrow(axis, size, self.reach)
         image.narrow(axis, 0, self.reach).add_(end)
@@ -212,11 +214,11 @@ class Frame(LinearOperator):
         return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
 
 
-def _rows(radius: Tensor | float, axis: int, row: int, count: int) -> Tensor | float:
-    """Return the radius of some rows."""
+def part_along(radius: Tensor | float, axis: int, first: int, count: int) -> Tensor | float:
+    """Return the radius of a part of an axis, counted from the end."""
     if not isinstance(radius, Tensor) or radius.ndim < -axis or radius.shape[axis] == 1:
         return radius
-    return radius.narrow(axis, row, count)
+    return radius.narrow(axis, first, count)
 
 
 def _split(x: Tensor) -> Tensor:

@@ -38,15 +38,17 @@ def make_sparsifier(
     spatial_shape
         Sizes of the 2 or 3 spatial axes.
     levels
-        Number of levels; None takes 3 undecimated or 4 decimated ones, fewer on small images.
+        Number of levels; None takes 1 undecimated or 4 decimated ones, fewer on small images.
         Cosines and total variation have none.
 
     Raises
     ------
     UsageError
-        If the name is unknown or the size does not allow so many levels.
+        If the name is unknown, or it has no levels, or the size does not allow so many.
     """
     names = name.split("+")
+    if levels is not None and all(_has_no_levels(part) for part in names):
+        raise UsageError(f"{levels} levels asked for; {name} has none, leave them out")
     frames = [_make_frame(part, spatial_shape, levels) for part in names]
     redundant = [frame for frame in frames if frame is not None]
     if len(redundant) < len(names):
@@ -65,10 +67,11 @@ def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | 
     if name == "tv":
         return FiniteDifference(spatial_shape)
     if name == "dual-tree":
-        return DualTreeWavelet(levels or max(1, min(4, allowed - 1)), spatial_shape)
+        depth = max(1, min(4, allowed - 1)) if levels is None else levels
+        return DualTreeWavelet(depth, spatial_shape)
     if cosine := re.fullmatch(r"undecimated-dct(\d*)", name):
         return StationaryCosine(int(cosine[1] or 4), spatial_shape)
-    depth = levels or max(1, min(3, allowed))
+    depth = 1 if levels is None else levels
     if name == UNDECIMATED_HAAR:
         return StationaryWavelet(depth, spatial_shape)
     if name.startswith("undecimated-"):
@@ -77,10 +80,15 @@ def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | 
     return None
 
 
+def _has_no_levels(name: str) -> bool:
+    return name == "tv" or name.startswith("undecimated-dct")
+
+
 def _make_wavelet(name: str, spatial_shape: Shape, levels: int | None) -> OrthogonalWavelet:
     allowed = int(math.log2(min(spatial_shape)))
+    depth = max(1, min(4, allowed - 1)) if levels is None else levels
     try:
-        return OrthogonalWavelet(name, levels or max(1, min(4, allowed - 1)), spatial_shape)
+        return OrthogonalWavelet(name, depth, spatial_shape)
     except UsageError as error:
         if "Unknown" in str(error):
             raise UsageError(

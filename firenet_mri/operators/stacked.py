@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.frame import Frame, part_along
 
 
 class StackedFrame(Frame):
@@ -41,14 +42,18 @@ class StackedFrame(Frame):
         shapes = {frame.domain_shape for frame in frames}
         if len(shapes) > 1:
             raise ShapeError(f"Frames for images of different sizes cannot be summed: {shapes}")
-        reaches = [frame.reach for frame in frames]
-        reach = None if None in reaches else max(r for r in reaches if r is not None)
         squares = [(s * frame.norm_bound) ** 2 for s, frame in zip(scales, frames, strict=True)]
         bands = sum(frame.codomain_shape[0] for frame in frames)
-        super().__init__(frames[0].domain_shape, bands, math.sqrt(sum(squares)), reach)
+        super().__init__(frames[0].domain_shape, bands, math.sqrt(sum(squares)))
         self.scales = tuple(scales)
         self.frames = nn.ModuleList(frames)
         self.groups = tuple(size for frame in frames for size in _groups(frame))
+        starts = itertools.accumulate((f.codomain_shape[0] for f in frames), initial=0)
+        self.average_bands = tuple(
+            start + band
+            for start, frame in zip(starts, frames, strict=False)
+            for band in frame.average_bands
+        )
         total = sum(scale**2 for scale in scales)
         self.is_parseval = all(frame.is_parseval for frame in frames) and abs(total - 1) < 1e-14
         self.annihilates_constants = all(frame.annihilates_constants for frame in frames)
@@ -69,33 +74,35 @@ class StackedFrame(Frame):
         return torch.stack([scale**2 * frame.gram_symbol() for scale, frame in self.parts]).sum(0)
 
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
-        axis = -len(self.domain_shape)
-        bands = []
-        for scale, frame in self.parts:
-            rows = planes.shape[axis] - (self._surplus(frame) if is_slab else 0)
-            part = planes.narrow(axis, 0, rows)
-            bands.append(scale * frame._analyse(part, is_slab=is_slab))
-        return torch.cat(bands, dim=axis - 1)
+        axis = -len(self.codomain_shape)
+        return torch.cat([scale * frame._analyse(planes) for scale, frame in self.parts], dim=axis)
 
     def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
-        axis = -len(self.domain_shape)
-        sizes = [frame.codomain_shape[0] for _, frame in self.parts]
-        images = []
-        for (scale, frame), part in zip(
-            self.parts, coefficients.split(sizes, dim=axis - 1), strict=True
-        ):
-            image = scale * frame._synthesise(part, is_slab=is_slab)
-            if is_slab:
-                padding = [0] * (-2 * axis - 1) + [self._surplus(frame)]
-                image = nn.functional.pad(image, padding)
-            images.append(image)
+        bands = coefficients.split(self._sizes, dim=-len(self.codomain_shape))
+        images = [
+            scale * frame._synthesise(part)
+            for (scale, frame), part in zip(self.parts, bands, strict=True)
+        ]
         return torch.stack(images).sum(0)
 
-    def _surplus(self, frame: Frame) -> int:
-        """Return how many rows of a slab a part does not need."""
-        assert self.reach is not None
-        assert frame.reach is not None
-        return self.reach - frame.reach
+    def _step_in_slabs(
+        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+    ) -> Tensor:
+        """Overwrite q with q+ and return W^H q+ in planes, frame by frame."""
+        axis = -len(self.codomain_shape)
+        image = torch.zeros_like(planes)
+        first = 0
+        for scale, frame in self.parts:
+            count = frame.codomain_shape[0]
+            part = q.narrow(axis, first, count)
+            limit = part_along(radius, axis, first, count)
+            image.add_(frame._step_in_slabs(part, planes, steps * scale, limit), alpha=scale)
+            first += count
+        return image
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [frame.codomain_shape[0] for _, frame in self.parts]
 
 
 def _groups(frame: Frame) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ class StationaryCosine(Frame):
     """W: images (*spatial) to block cosine coefficients (band, *spatial), W^H W = identity.
 
     The coefficients at a pixel are those of the block that begins there; band 0 is its mean, then
-    frequencies rise, along the last axis first.
+    frequencies rise, along the first axis first.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ class StationaryCosine(Frame):
     """
 
     is_parseval = True
+    average_bands = (0,)
     kernels: Tensor
 
     def __init__(self, block: int, spatial_shape: Shape) -> None:

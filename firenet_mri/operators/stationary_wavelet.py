@@ -37,6 +37,7 @@ class StationaryWavelet(Frame):
     """
 
     is_parseval = True
+    average_bands = (0,)
 
     def __init__(self, levels: int, spatial_shape: Shape) -> None:
         ndim = len(spatial_shape)
@@ -69,7 +70,7 @@ class StationaryWavelet(Frame):
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)
         half = 2 ** (ndim - 1)
-        rows = planes.shape[-ndim] - (self.reach if is_slab else 0)
+        rows = planes.shape[-ndim] - (2**self.levels - 1 if is_slab else 0)
         batch, others = planes.shape[:-ndim], self.domain_shape[1:]
         coefficients = planes.new_empty(*batch, self.codomain_shape[0], rows, *others)
         averages = planes.unsqueeze(-ndim - 1)
@@ -86,8 +87,8 @@ class StationaryWavelet(Frame):
             first = self._first(level)
             if half > 1:
                 sums = coefficients.narrow(-ndim - 1, first, half - 1)
-                rest = (band.narrow(-ndim - 1, 1, half - 1) for band in (here, ahead))
-                _write(torch.add, *rest, sums)
+                a, b = (band.narrow(-ndim - 1, 1, half - 1) for band in (here, ahead))
+                _write(torch.add, a, b, sums)
             _write(torch.sub, here, ahead, coefficients.narrow(-ndim - 1, first + half - 1, half))
         coefficients.narrow(-ndim - 1, 0, 1).copy_(averages)
         return coefficients
@@ -105,7 +106,8 @@ class StationaryWavelet(Frame):
             for axis in reversed(range(-ndim, -1)):
                 if is_slab and axis == -ndim:
                     bands = _lengthened(bands, axis, bands.shape[axis] + distance)
-                bands = _merged(*bands.chunk(2, dim=-ndim - 1), axis, distance)
+                added, subtracted = bands.chunk(2, dim=-ndim - 1)
+                bands = _merged(added, subtracted, axis, distance)
             averages = bands * 0.5**ndim
         return averages.squeeze(-ndim - 1)
 
@@ -118,10 +120,8 @@ class StationaryWavelet(Frame):
         return f"haar, levels={self.levels}, {self.domain_shape}"
 
 
-def _neighbours(
-    bands: Tensor, axis: int, distance: int, *, wraps: bool
-) -> tuple[Tensor, Tensor]:
-    """Return samples, and those ``distance`` ahead of them, as views: all, or those that have one."""
+def _neighbours(bands: Tensor, axis: int, distance: int, *, wraps: bool) -> tuple[Tensor, Tensor]:
+    """Return samples and those ``distance`` ahead, as views; all, or those that have one."""
     if wraps:
         bands = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
     size = bands.shape[axis] - distance

@@ -25,8 +25,8 @@ class UndecimatedWavelet(Frame):
 
     Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
     coarsest level, and so on to the finest. The coefficients are those of
-    ``pywt.swtn(x, name, levels, trim_approx=True, norm=True)``, moved towards lower indices by
-    half the length of the filters that made them.
+    ``pywt.swtn(x, name, levels, trim_approx=True, norm=True)``, with filters of L taps moved by
+    (L / 2 - 1) (2^j - 1) towards lower indices at level j, 1 the finest: c[n] sees x from n on.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class UndecimatedWavelet(Frame):
     """
 
     is_parseval = True
+    average_bands = (0,)
     kernels: Tensor
 
     def __init__(self, name: str, levels: int, spatial_shape: Shape) -> None:

@@ -28,7 +28,7 @@ def test_paper_preset_has_the_published_parameters() -> None:
     assert finest.unique().item() == pytest.approx(1.7268, abs=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["network", "paper"])
+@pytest.mark.parametrize("preset", ["accurate", "stable", "paper"])
 @pytest.mark.parametrize("shape", [(16, 16), (230, 180), (24, 30, 17), (6, 7)])
 def test_presets_fit_any_size(preset, shape) -> None:
     net = make_network(4, shape, preset=preset)
@@ -38,8 +38,9 @@ def test_presets_fit_any_size(preset, shape) -> None:
 
 
 def test_layers_are_those_asked_for() -> None:
-    assert make_network(4, (32, 32)).depth == NetworkSchedule().layers
-    assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(layers=7)
+    assert make_network(4, (32, 32)).schedule == NetworkSchedule(50, 0.4, 0.97)
+    assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(7, 0.4, 0.97)
+    assert make_network(4, (32, 32), preset="stable").depth == 20
     assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
 
 
@@ -56,6 +57,30 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
     finest = coefficients[operator.band_levels.expand(coefficients.shape) == 2]
     size = math.sqrt(float(finest.abs().square().mean()))
     assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
+
+
+def test_stable_preset_has_the_smaller_constant_and_the_stronger_sparsity() -> None:
+    accurate, stable = (make_network(4, (16, 16), preset=name) for name in ("accurate", "stable"))
+    maps = torch.full((4, 16, 16), 0.5, dtype=torch.complex64)
+    encoding = encoding_operator(None, maps)
+    assert stable.lipschitz_bound(encoding) < 0.3 * accurate.lipschitz_bound(encoding)
+    assert stable.lam == 2 * accurate.lam
+
+
+@pytest.mark.parametrize("name", ["tv", "dual-tree", "undecimated-dct3", "tv+undecimated-haar"])
+def test_weights_are_in_proportion_to_the_norms_but_for_averages(name) -> None:
+    net = make_network(4, (16, 20), sparsifier=name)
+    norms = net.sparsifier.band_norms
+    expected = norms / norms.max()
+    for band in net.sparsifier.average_bands:
+        expected[band] /= 2
+    assert torch.equal(net.weights, expected)
+    assert len(net.sparsifier.average_bands) == ("undecimated" in name)
+
+
+def test_the_paper_preset_wants_levels() -> None:
+    with pytest.raises(UsageError, match="level"):
+        make_network(4, (16, 16), preset="paper", sparsifier="tv")
 
 
 def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
