@@ -1,0 +1,8 @@
+"""SigPy, both ways: its operators as ours, ours as its, and FIRENET as one of its apps."""
+
+from __future__ import annotations
+
+from firenet_mri.sigpy.adapter import from_sigpy, to_sigpy
+from firenet_mri.sigpy.app import FIRENETRecon
+
+__all__ = ["FIRENETRecon", "from_sigpy", "to_sigpy"]

@@ -1,0 +1,311 @@
+"""FIRENET as a SigPy app that stands where ``sigpy.mri.app.L1WaveletRecon`` stands.
+
+L1WaveletRecon solves the LASSO, FIRENET the square-root LASSO:
+
+    min 1/2 ||A x - y||^2 + mu ||W x||_1        and        min ||A x - y|| + lam ||W x||_1.
+
+Both have one solution for mu = lam ||A x - y||, as their optimality conditions show: lam has no
+scale and need not follow the noise, mu has to.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import sigpy
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.adaptive import AdaptiveBlock
+from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State
+from firenet_mri.sigpy.arrays import as_array, as_tensor
+from firenet_mri.sigpy.encoding import Scan, make_scan, torch_device
+
+# As in firenet_mri.reconstruct.
+_DUAL_LAYERS = 60
+
+
+class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
+    """The network as a SigPy algorithm: one update is one layer.
+
+    With the adaptive preset it is one look at the gap, every few layers, and ``done()`` when the
+    gap is reached.
+
+    Attributes
+    ----------
+    x
+        The image after the last update, None before the first.
+    """
+
+    def __init__(self, net: FIRENET, scan: Scan, x0: Tensor | None) -> None:
+        self.x: Tensor | None = None
+        self.converged = False
+        self._net, self._scan, self._x0 = net, scan, x0
+        self._last: State | LayerState | None = None
+        is_adaptive = isinstance(net.solver, AdaptiveBlock)
+        layers = net.solver.schedule.check_every if isinstance(net.solver, AdaptiveBlock) else 1
+        super().__init__(-(-net.depth // layers))
+        self._images = self._adapt() if is_adaptive else self._run()
+
+    def state(self) -> State:
+        """Return image and dual variables of the last layer, for certificates; after an update."""
+        if isinstance(self._last, LayerState):
+            return self._last.bare(self._net.problem(self._scan.encoding), self._scan.y)
+        assert self._last is not None
+        return self._last
+
+    def _update(self) -> None:
+        with torch.no_grad():
+            self.x = next(self._images)
+
+    def _done(self) -> bool:
+        return self.converged or self.iter >= self.max_iter
+
+    def _run(self) -> Iterator[Tensor]:
+        """Yield the image after every layer of a network of fixed depth."""
+
+        def remember(module: object, args: object, output: LayerState) -> None:
+            self._last = output
+
+        layers = [part for part in self._net.modules() if isinstance(part, PrimalDualLayer)]
+        hooks = [layer.register_forward_hook(remember) for layer in layers]
+        try:
+            for _, _, x in self._net.iterates(self._scan.y, self._scan.encoding, self._x0):
+                yield x
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _adapt(self) -> Iterator[Tensor]:
+        """Yield the image at every look at the gap."""
+        y, encoding = self._scan.y, self._scan.encoding
+        x0 = self._x0
+        if x0 is None:
+            x0 = torch.zeros(encoding.domain_shape, dtype=y.dtype, device=y.device)
+        assert isinstance(self._net.solver, AdaptiveBlock)
+        for result in self._net.solver.iterates(self._net.problem(encoding), y, x0):
+            self._last = result.state
+            self.converged = bool(result.converged.all())
+            yield result.state.x
+
+
+class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
+    """FIRENET reconstruction with the arguments of ``sigpy.mri.app.L1WaveletRecon``.
+
+    Minimises ||A x - y|| + lamda ||W x||_{1,w} with A = sqrt(weights) F S, by a network without
+    training; ``.certificate`` says afterwards what is proven about the image.
+
+    Parameters
+    ----------
+    y
+        k-space, (coil, *spatial), zero where not sampled; with ``coord`` (coil, *samples).
+    mps
+        Sensitivity maps, (coil, *spatial), 2 or 3 spatial axes, best with root-sum-of-squares 1.
+    lamda
+        Weight of the sparsity. It has no scale and is no SigPy ``lamda``: :attr:`sigpy_lamda` says
+        which one that would be. "auto" sets it by the number of coils and pixels.
+    weights
+        Real and at least 0, broadcast against y; None estimates 1 where there are samples.
+    coord
+        Trajectory (*samples, ndim) in cycles per field of view; None is Cartesian. The transform is
+        accurate to 1e-6, which SigPy's is not.
+    wave_name
+        Orthogonal wavelet of PyWavelets; None is the preset's sparsifier.
+    device
+        -1 or ``sigpy.cpu_device``, or the number of a GPU (with CuPy).
+    coil_batch_size
+        Work on so many coils at once, to save memory; the image is the same.
+    comm, transp_nufft
+        Not available: None and False.
+    show_pbar, leave_pbar
+        Show a progress bar, and leave it there.
+    preset, sparsifier, levels, layers, relative_gap
+        The network, see :func:`firenet_mri.firenet.presets.make_network`.
+    x
+        Start image, (*spatial); None is zero.
+    max_iter
+        Another name of ``layers``.
+    tol
+        Not available; 0. The adaptive preset stops by ``relative_gap``.
+    save_objective_values
+        Keep the objective, ||A x - y|| + lamda ||W x||_{1,w}, in ``objective_values``.
+    **solver_options
+        Refused by name: options of SigPy's own solvers.
+
+    Attributes
+    ----------
+    alg
+        The network; ``update()`` is one layer.
+    lamda
+        The weight as a number.
+    objective_values
+        Before the first layer and after each one, if asked for.
+
+    Raises
+    ------
+    UsageError, DataError, ShapeError
+        If an argument cannot be used; the message says what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> maps = np.ones((1, 16, 16), dtype=np.complex64)
+    >>> kspace = np.zeros((1, 16, 16), dtype=np.complex64)
+    >>> kspace[0, 4:12, 4:12] = 1
+    >>> app = FIRENETRecon(kspace, maps, show_pbar=False)
+    >>> image = app.run()
+    >>> image.shape, image.dtype, app.certificate.relative_gap[0] < 0.1
+    ((16, 16), dtype('complex64'), True)
+    """
+
+    def __init__(
+        self,
+        y: Any,
+        mps: Any,
+        lamda: float | Literal["auto"] = "auto",
+        weights: Any = None,
+        coord: Any = None,
+        wave_name: str | None = None,
+        device: Any = sigpy.cpu_device,
+        coil_batch_size: int | None = None,
+        comm: None = None,
+        show_pbar: bool = True,
+        transp_nufft: bool = False,
+        *,
+        preset: Preset = "accurate",
+        sparsifier: str | None = None,
+        levels: int | None = None,
+        layers: int | None = None,
+        relative_gap: float | None = None,
+        x: Any = None,
+        max_iter: int | None = None,
+        tol: float = 0,
+        save_objective_values: bool = False,
+        leave_pbar: bool = True,
+        **solver_options: object,
+    ) -> None:
+        _refuse(comm, transp_nufft, tol, solver_options)
+        self.device = torch_device(device)
+        self._scan = make_scan(
+            y, mps, weights, coord, device=self.device, coil_batch_size=coil_batch_size
+        )
+        self._net = make_network(
+            len(mps),
+            self._scan.encoding.domain_shape,
+            preset=preset,
+            lam="auto" if lamda == "auto" else _positive(lamda) / self._scan.gain,
+            sparsifier=_one_of("sparsifier", sparsifier, "wave_name", wave_name),
+            levels=levels,
+            layers=_one_of("layers", layers, "max_iter", max_iter),
+            relative_gap=relative_gap,
+        ).to(self.device)
+        self.lamda = self._net.lam * self._scan.gain
+        self.save_objective_values = save_objective_values
+        self._x0 = None if x is None else self._start(x)
+        alg = FIRENETAlg(self._net, self._scan, self._x0)
+        super().__init__(alg, show_pbar=show_pbar, leave_pbar=leave_pbar)
+        if save_objective_values:
+            self.objective_values = [self.objective()]
+
+    @property
+    def x(self) -> Any:
+        """The image as it stands, (*spatial) complex, an array on the device."""
+        return as_array(self._image() / self._scan.gain)
+
+    @functools.cached_property
+    def certificate(self) -> Certificate:
+        """What is proven about the image, see :class:`firenet_mri.Certificate`; after ``run()``.
+
+        It is computed when first asked for, in two to three times the network's time.
+
+        Raises
+        ------
+        UsageError
+            If the app has not been run.
+        """
+        if not self.alg.done():
+            raise UsageError("There is no certificate yet; call run() first")
+        with torch.no_grad():
+            state = self.alg.state()._replace(x=self._image())
+        y, encoding = self._scan.y, self._scan.encoding
+        return certify(self._net, y, encoding, state, x0=self._x0, dual_layers=_DUAL_LAYERS)
+
+    @property
+    def sigpy_lamda(self) -> float:
+        """The ``lamda`` of SigPy's LASSO for which its solution is that of this problem.
+
+        lamda ||A x - y||, with the residual of the image as it stands.
+        """
+        with torch.no_grad():
+            residual = self._scan.encoding(self._image()) - self._scan.y
+        return self.lamda * float(residual.norm())
+
+    def objective(self) -> float:
+        """Return ||A x - y|| + lamda ||W x||_{1,w} of the image as it stands."""
+        with torch.no_grad():
+            problem = self._net.problem(self._scan.encoding)
+            return float(problem.objective(self._image(), self._scan.y))
+
+    def _image(self) -> Tensor:
+        """Return the image in the network's scale, zero where no coil sees anything."""
+        if self.alg.x is not None:
+            # The data say nothing there; as in firenet_mri.reconstruct.
+            return self.alg.x * self._scan.support
+        if self._x0 is not None:
+            return self._x0
+        return torch.zeros_like(self._scan.support, dtype=self._scan.y.dtype)
+
+    def _start(self, x: Any) -> Tensor:
+        shape = self._scan.encoding.domain_shape
+        if tuple(np.shape(x)) != shape:
+            raise ShapeError(f"x has shape {np.shape(x)}; the maps call for {shape}")
+        start = as_tensor(x).to(self.device, self._scan.y.dtype)
+        return start * self._scan.gain
+
+    def _summarize(self) -> None:
+        if self.save_objective_values:
+            self.objective_values.append(self.objective())
+            if self.show_pbar:
+                self.pbar.set_postfix(obj=f"{self.objective_values[-1]:.2E}")
+
+    def _output(self) -> Any:
+        return self.x
+
+
+def _refuse(
+    comm: object, transp_nufft: bool, tol: float, solver_options: dict[str, object]
+) -> None:
+    """Raise UsageError for what SigPy's app has and this one has not."""
+    if comm is not None:
+        raise UsageError("comm is given; FIRENETRecon runs in one process, leave it out")
+    if transp_nufft:
+        raise UsageError("transp_nufft=True is given; leave it out, the transform is exact to 1e-6")
+    if tol != 0:
+        raise UsageError(
+            f"tol is {tol}; a network has a fixed depth, use preset='adaptive' with relative_gap"
+        )
+    if solver_options:
+        names = ", ".join(sorted(solver_options))
+        raise UsageError(f"FIRENETRecon has no use for {names}; leave out options of other solvers")
+
+
+def _positive(lamda: float) -> float:
+    is_number = isinstance(lamda, int | float | np.number)
+    if not is_number or not 0 < lamda < math.inf:
+        raise UsageError(f"lamda is {lamda!r}; it must be a positive number or 'auto'")
+    return float(lamda)
+
+
+def _one_of(name: str, value: Any, other: str, alternative: Any) -> Any:
+    """Return the one that is given; both have one meaning."""
+    if value is not None and alternative is not None:
+        raise UsageError(f"{name} and {other} mean the same; give one of them")
+    return alternative if value is None else value

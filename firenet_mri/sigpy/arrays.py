@@ -1,0 +1,49 @@
+"""Tensors and arrays that share their memory: NumPy on the CPU, CuPy through DLPack on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sigpy
+import torch
+import torch.utils.dlpack
+from torch import Tensor
+
+from firenet_mri.errors import UsageError
+
+
+def as_array(x: Tensor) -> Any:
+    """Return a tensor as a contiguous NumPy or CuPy array on the same memory.
+
+    Only a tensor that is not contiguous, or has a pending conjugation or sign, is copied.
+
+    Raises
+    ------
+    UsageError
+        If the tensor is on a device for which there is no array library here.
+    """
+    plain = x.detach().resolve_conj().resolve_neg().contiguous()
+    if plain.device.type == "cpu":
+        return plain.numpy()
+    if plain.device.type != "cuda" or not sigpy.config.cupy_enabled:
+        raise UsageError(
+            f"SigPy has no arrays on {x.device} here; move the tensor to the CPU, or install CuPy "
+            "for CUDA"
+        )
+    return sigpy.Device(plain.device.index).xp.from_dlpack(plain)
+
+
+def as_tensor(array: Any) -> Tensor:
+    """Return an array as a tensor on the same memory.
+
+    Only a NumPy array that is read-only or not contiguous is copied: torch would warn of the one
+    and refuse negative strides, which contiguous arrays may have along axes of size 1.
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        array = np.require(array, requirements=["C", "W"])
+        is_reversed = any(stride < 0 for stride in array.strides)
+        result: Tensor = torch.from_numpy(array.copy() if is_reversed else array)
+    else:
+        result = torch.utils.dlpack.from_dlpack(array)
+    return result
