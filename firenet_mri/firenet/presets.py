@@ -3,8 +3,8 @@
 "accurate": undecimated cosines of 3 x 3 pixels in analysis form (3D: undecimated Haar of one level),
 weights in proportion to the norms of their functions, half for the averages, a slowly falling step;
 an orthogonal wavelet in their place has its grid shifted from layer to layer.
-"stable": the same problem with twice the sparsity and fewer, faster falling steps: less is
-amplified, and less of fine detail comes out.
+"stable": the same problem with few and fast falling steps: a smaller Lipschitz constant than the
+published network's, and less of fine detail than "accurate".
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
@@ -38,8 +38,9 @@ _PAPER_LAM = 0.00025
 _NOISE_FACTOR = 1.1
 _AVERAGES = 0.5
 _ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
-_STABLE = NetworkSchedule(layers=20, tau=1.0, decay=0.85)
-_STABLE_FACTOR = 2.0
+# Where the grid moves from layer to layer, small last steps average over many grids.
+_SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
+_STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 
 
 def make_network(
@@ -69,7 +70,7 @@ def make_network(
     levels
         Wavelet levels; None is the sparsifier's own choice.
     layers
-        Number of layers; None is 50, 20 or 25 for the accurate, stable or paper preset. For the
+        Number of layers; None is 50, 15 or 25 for the accurate, stable or paper preset. For the
         adaptive preset the largest number; None is 2000.
     relative_gap
         Adaptive preset: certified (F(x) - min F) / F(x) at which to stop; None is 1e-3.
@@ -94,13 +95,15 @@ def make_network(
     operator = make_sparsifier(sparsifier, spatial_shape, levels)
     weights = _frame_weights(operator) if isinstance(operator, Frame) else None
     if lam == "auto":
-        lam = automatic_lam(coils, operator) * (_STABLE_FACTOR if preset == "stable" else 1)
+        lam = automatic_lam(coils, operator)
     if preset == "adaptive":
         return FIRENET(operator, lam, weights, _adaptive_schedule(layers, relative_gap))
-    schedule = _STABLE if preset == "stable" else _ACCURATE
-    schedule = schedule if layers is None else replace(schedule, layers=layers)
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
+    schedule = _ACCURATE if shift_seed is None else _SHIFTED
+    if preset == "stable":
+        schedule = _STABLE
+    schedule = schedule if layers is None else replace(schedule, layers=layers)
     return FIRENET(operator, lam, weights, schedule, shift_seed)
 
 

@@ -40,7 +40,7 @@ def test_presets_fit_any_size(preset, shape) -> None:
 def test_layers_are_those_asked_for() -> None:
     assert make_network(4, (32, 32)).schedule == NetworkSchedule(50, 0.4, 0.97)
     assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(7, 0.4, 0.97)
-    assert make_network(4, (32, 32), preset="stable").depth == 20
+    assert make_network(4, (32, 32), preset="stable").depth == 15
     assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
 
 
@@ -59,12 +59,13 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
     assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
 
 
-def test_stable_preset_has_the_smaller_constant_and_the_stronger_sparsity() -> None:
-    accurate, stable = (make_network(4, (16, 16), preset=name) for name in ("accurate", "stable"))
-    maps = torch.full((4, 16, 16), 0.5, dtype=torch.complex64)
-    encoding = encoding_operator(None, maps)
-    assert stable.lipschitz_bound(encoding) < 0.3 * accurate.lipschitz_bound(encoding)
-    assert stable.lam == 2 * accurate.lam
+def test_stable_preset_has_a_smaller_constant_than_the_paper() -> None:
+    encoding = encoding_operator(None, torch.full((4, 16, 16), 0.5, dtype=torch.complex64))
+    paper, stable, accurate = (
+        make_network(4, (16, 16), preset=name).lipschitz_bound(encoding)
+        for name in ("paper", "stable", "accurate")
+    )
+    assert stable < paper < accurate
 
 
 @pytest.mark.parametrize("name", ["tv", "dual-tree", "undecimated-dct3", "tv+undecimated-haar"])
