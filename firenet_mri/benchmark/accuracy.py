@@ -102,10 +102,17 @@ def compare(
     zero_filled = encoding.adjoint(single.kspace).abs()
     yield Row("zero filling", psnr(target, zero_filled), ssim(target, zero_filled), 0.0)
     yield from _sigpy_rows(single, coil_maps, target, float(zero_filled.max()))
-    choices: dict[str, dict[str, str]] = {
+    choices: dict[str, dict[str, object]] = {
         "FIRENET paper": {"preset": "paper"},
-        "FIRENET db4": {"sparsifier": "db4"},
-        "FIRENET default": {},
+        "FIRENET stable": {"preset": "stable"},
+        "FIRENET accurate": {},
+        "accurate, undecimated-haar": {"sparsifier": "undecimated-haar"},
+        "accurate, undecimated-db2": {"sparsifier": "undecimated-db2"},
+        "accurate, dual-tree": {"sparsifier": "dual-tree"},
+        "accurate, tv": {"sparsifier": "tv"},
+        "accurate, tv+undecimated-haar": {"sparsifier": "tv+undecimated-haar"},
+        "accurate, db4 with shifts": {"sparsifier": "db4"},
+        "accurate, reweighted once": {"reweighting": 1},
     }
     for name, options in choices.items():
         result = reconstruct(single, maps=coil_maps, **options)  # type: ignore[arg-type]
