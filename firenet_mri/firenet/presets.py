@@ -1,8 +1,8 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
-"accurate": undecimated cosines of 3 x 3 pixels in analysis form (3D: undecimated Haar of one level),
-weights in proportion to the norms of their functions, half for the averages, a slowly falling step;
-an orthogonal wavelet in their place has its grid shifted from layer to layer.
+"accurate": undecimated Haar of one level and, in 2D, undecimated cosines of 3 x 3 pixels, in analysis
+form, with weights in proportion to the norms of their functions, half for the averages, and a slowly
+falling step; an orthogonal wavelet in their place has its grid shifted from layer to layer.
 "stable": the same problem with few and fast falling steps: a smaller Lipschitz constant than the
 published network's, and less of fine detail than "accurate".
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
@@ -36,6 +36,7 @@ _PAPER_LAM = 0.00025
 
 # Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
 _NOISE_FACTOR = 1.1
+_FLAT = "undecimated-haar+undecimated-dct3"
 _AVERAGES = 0.5
 _ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
 # Where the grid moves from layer to layer, small last steps average over many grids.
@@ -89,9 +90,8 @@ def make_network(
     if preset == "paper":
         return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
     if sparsifier is None:
-        # Cosines have no levels; in 3D they have too many bands.
-        is_haar = levels is not None or len(spatial_shape) == 3
-        sparsifier = UNDECIMATED_HAAR if is_haar else "undecimated-dct3"
+        # In 3D cosines have too many bands.
+        sparsifier = _FLAT if len(spatial_shape) == 2 else UNDECIMATED_HAAR
     operator = make_sparsifier(sparsifier, spatial_shape, levels)
     weights = _frame_weights(operator) if isinstance(operator, Frame) else None
     if lam == "auto":
