@@ -1,74 +1,374 @@
-"""Time of one layer beside the FFTs that it needs: one forward and one inverse over all coils."""
+"""PSNR against seconds on the speed problems: FIRENET and other libraries in one run.
+
+Every method runs in a process of its own. Its set-up counts; working out the PSNR does not. PSNR is
+that of the magnitude image, the largest magnitude being 1.
+"""
 
 from __future__ import annotations
 
-import statistics
+import json
+import math
+import multiprocessing
+import platform
+import re
+import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import start, step
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.benchmark.peers import PEERS, Peer
+from firenet_mri.benchmark.problems import SpeedProblem, make_problem
+from firenet_mri.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Options of firenet_mri.firenet.presets.make_network, by what the table calls them.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "FIRENET accurate": {},
+    "FIRENET undecimated-haar": {"sparsifier": "undecimated-haar"},
+    "FIRENET stable": {"preset": "stable"},
+}
+
+_ITERATIONS = (5, 10, 15, 20, 30, 40, 60, 100, 160)
+# A run of half a minute is not made longer.
+_PATIENCE_S = 30.0
+# So many layers are seen as one point of the curve.
+_STRIDE = 5
+_LAYERS = 100
 
 
 @dataclass(frozen=True)
-class LayerTime:
-    """Median milliseconds of one layer and of its FFTs, and their ratio."""
+class Point:
+    """What a method has after so many seconds."""
 
-    threads: int
-    layer_ms: float
-    fft_ms: float
-
-    @property
-    def ratio(self) -> float:
-        """Layer over FFTs; 1 is the floor."""
-        return self.layer_ms / self.fft_ms
+    problem: str
+    method: str
+    iterations: int
+    seconds: float
+    psnr_db: float
+    peak_mib: float
 
 
-def layer_time(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, *, threads: int, repeats: int = 15
-) -> LayerTime:
-    """Return the time of one layer of a network and of the FFTs that it needs.
+def measure(path: Path, method: str, threads: int) -> list[Point]:
+    """Return the curve of a method on the problem in a file; run it in a fresh process."""
+    torch.set_num_threads(threads)
+    problem = SpeedProblem.load(path)
+    before = _peak_mib()
+    points = []
+    for iterations, seconds, image in _curve(problem, method, threads):
+        peak = _peak_mib() - before
+        points.append(
+            Point(problem.name, method, iterations, seconds, _psnr(problem, image), peak)
+        )
+    return points
+
+
+def _curve(
+    problem: SpeedProblem, method: str, threads: int
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    if method in NETWORKS:
+        yield from _network_curve(problem, NETWORKS[method])
+        return
+    peer = _peer(method)
+    lam = peer.lambdas[problem.name]
+    # The first call of a library loads what later ones do not: not what is compared here.
+    peer.run(problem, 1, lam, threads)
+    for iterations in _ITERATIONS:
+        image, seconds = peer.run(problem, iterations, lam, threads)
+        yield iterations, seconds, image
+        if seconds > _PATIENCE_S:
+            return
+
+
+def _network_curve(
+    problem: SpeedProblem, options: dict[str, Any]
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Yield the images of one run, with the time of set-up and layers up to there."""
+    from firenet_mri.firenet.presets import make_network
+
+    y, maps = torch.from_numpy(problem.kspace), torch.from_numpy(problem.maps)
+    shape = problem.truth.shape
+    for warm in (True, False):
+        started = time.perf_counter()
+        with torch.no_grad():
+            layers = None if "preset" in options else _LAYERS
+            net = make_network(len(maps), shape, **{"layers": layers, **options})
+            data, encoding = _encoded(problem, y, maps)
+            count = 0
+            for _, _, image in net.iterates(data, encoding):
+                count += 1
+                if warm and count == 2:
+                    break
+                if count % _STRIDE == 0 and not warm:
+                    elapsed = time.perf_counter() - started
+                    yield count, elapsed, image.numpy()
+                    started = time.perf_counter() - elapsed
+
+
+def _encoded(problem: SpeedProblem, y: torch.Tensor, maps: torch.Tensor) -> tuple[Any, Any]:
+    """Return data and encoding operator."""
+    from firenet_mri.operators import encoding_operator
+
+    assert problem.mask is not None
+    mask = torch.from_numpy(problem.mask)
+    return y, encoding_operator(mask, maps, problem.truth.ndim)
+
+
+def race(
+    problems: Sequence[str],
+    methods: Sequence[str],
+    threads: int,
+    folder: Path,
+    on_run: Callable[[int, int], None] | None = None,
+) -> list[Point]:
+    """Return the curves of all methods on all problems.
 
     Parameters
     ----------
-    net, y, encoding
-        Network, data (*codomain_shape) complex64, and encoding operator.
+    problems, methods
+        Names of problems, and of methods that are installed, see :func:`available`.
     threads
-        Threads that torch uses for both.
-    repeats
-        Runs of which the median is taken, after two to warm up.
+        Threads that every method may use.
+    folder
+        Finished runs are kept there, so that an interrupted race goes on where it was.
+    on_run
+        Called after every run with (runs done, runs in all).
     """
-    problem = net.problem(encoding)
-    axes = tuple(range(-len(encoding.domain_shape), 0))
-    tau = torch.tensor(0.3) * y.norm()
-    sigma = 1 / (problem.norm_bound**2 * tau)
-    with torch.no_grad(), _threads(threads):
-        state = start(problem, y, encoding.adjoint(y))
-        layer = _median_ms(lambda: step(problem, y, state, tau, sigma), repeats)
-        fft = _median_ms(lambda: torch.fft.ifftn(torch.fft.fftn(y, dim=axes), dim=axes), repeats)
-    return LayerTime(threads, layer, fft)
+    runs = [(p, m) for p in problems for m in methods if _is_for(m, p)]
+    points: list[Point] = []
+    for done, (name, method) in enumerate(runs, 1):
+        kept = folder / f"speed-{name}-{method.replace(' ', '_')}-{threads}.part.json"
+        if kept.exists():
+            found = [Point(**row) for row in json.loads(kept.read_text(encoding="utf-8"))]
+        else:
+            found = _in_a_process(_stored(folder, name), method, threads)
+            kept.write_text(json.dumps([asdict(point) for point in found]), encoding="utf-8")
+        points += found
+        if on_run is not None:
+            on_run(done, len(runs))
+    return points
 
 
-def _median_ms(work: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats + 2):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times[2:])
+def forget(folder: Path) -> None:
+    """Remove the finished runs and problems that :func:`race` keeps."""
+    for path in (*folder.glob("speed-*.part.json"), *folder.glob("speed-problem-*.npz")):
+        path.unlink()
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def available() -> tuple[list[str], list[str]]:
+    """Return the methods that can be run here, and the names of those that are not installed."""
+    here = [peer.name for peer in PEERS if peer.is_installed()]
+    missing = [peer.name for peer in PEERS if not peer.is_installed()]
+    return [*NETWORKS, *here], missing
+
+
+def versions(methods: Sequence[str]) -> dict[str, str]:
+    """Return the versions of what was compared."""
+    found = {p.name: p.version() for p in PEERS if p.name in methods}
+    return {"python": platform.python_version(), "torch": torch.__version__, **found}
+
+
+def _in_a_process(path: Path, method: str, threads: int) -> list[Point]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measure, path, method, threads).result()
+
+
+def _stored(folder: Path, name: str) -> Path:
+    """Return the file of a problem, made if it is not there."""
+    path = folder / f"speed-problem-{name}.npz"
+    if not path.exists():
+        make_problem(name).save(path)
+    return path
+
+
+def _is_for(method: str, problem: str) -> bool:
+    if method in NETWORKS:
+        return True
+    return problem in _peer(method).lambdas
+
+
+def _peer(name: str) -> Peer:
+    for peer in PEERS:
+        if peer.name == name:
+            return peer
+    known = ", ".join([*NETWORKS, *(peer.name for peer in PEERS)])
+    raise UsageError(f"Unknown method {name!r}; use one of {known}")
+
+
+def tune(name: str, method: str, iterations: int, threads: int) -> tuple[float, float]:
+    """Return the best lambda of a peer on a problem over powers of two, and its PSNR in dB."""
+    problem, peer = make_problem(name), _peer(method)
+    found = []
+    for exponent in range(-13, -3):
+        image, _ = peer.run(problem, iterations, 2.0**exponent, threads)
+        found.append((_psnr(problem, image), 2.0**exponent))
+    best, lam = max(found)
+    return lam, best
+
+
+def _psnr(problem: SpeedProblem, image: np.ndarray) -> float:
+    error = np.abs(image).astype(np.float64) - np.abs(problem.truth)
+    return float(-10 * np.log10(np.mean(error**2)))
+
+
+def _peak_mib() -> float:
+    """Return the most memory that this process has held; not what its parent held before it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii"))
+        assert found is not None
+        return int(found[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A level, and the time to it as a share of a peer's time to a level of its own."""
+
+    problem: str
+    psnr_db: float
+    peer: str
+    peer_psnr_db: float
+    share: float
+
+
+GOALS = (
+    Goal("A", 48.3, "", math.nan, math.inf),
+    Goal("A", 45.4, "bartorch", 45.4, 0.25),
+    Goal("A", 43.0, "MIRTorch POGM", 43.0, 0.5),
+    Goal("B", 37.5, "BART", math.nan, 0.5),
+    Goal("C", 43.5, "BART", 42.8, 0.5),
+    Goal("D", 38.0, "bartorch", math.nan, 0.5),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a goal came out: seconds of ours and of the peer, and their ratio; None is never."""
+
+    goal: Goal
+    method: str
+    seconds: float | None
+    peer_seconds: float | None
+    is_met: bool | None
+
+    def text(self) -> str:
+        """Return the goal and its outcome in words."""
+        wanted = f"{self.goal.problem}: {self.goal.psnr_db:g} dB"
+        if self.goal.peer:
+            wanted += f" in {self.goal.share:g} of {self.goal.peer}'s time"
+        if self.is_met is None:
+            return f"{wanted}: not decided, {self.goal.peer or self.method} was not run"
+        reached = "never" if self.seconds is None else f"{self.seconds:.2f} s"
+        theirs = "" if self.peer_seconds is None else f" against {self.peer_seconds:.2f} s"
+        outcome = "met" if self.is_met else "missed"
+        return f"{wanted}: {outcome} ({self.method} {reached}{theirs})"
+
+
+def judge(points: Sequence[Point]) -> list[Verdict]:
+    """Return how the goals came out for the network that gets there first.
+
+    A peer that never comes to its level is given the time to within 0.1 dB of its own best.
+    """
+    verdicts = []
+    for goal in GOALS:
+        curves = {method: _curve_of(points, goal.problem, method) for method in NETWORKS}
+        times = {method: _time_to(curve, goal.psnr_db) for method, curve in curves.items()}
+        theirs = _curve_of(points, goal.problem, goal.peer)
+        if not any(curves.values()):
+            continue
+        method = min(times, key=lambda name: math.inf if times[name] is None else times[name] or 0)
+        seconds = times[method]
+        if not goal.peer:
+            verdicts.append(Verdict(goal, method, seconds, None, seconds is not None))
+            continue
+        if not theirs:
+            verdicts.append(Verdict(goal, method, seconds, None, None))
+            continue
+        best = max(point.psnr_db for point in theirs) - 0.1
+        level = best if math.isnan(goal.peer_psnr_db) else min(goal.peer_psnr_db, best)
+        limit = _time_to(theirs, level)
+        assert limit is not None
+        is_met = seconds is not None and seconds <= goal.share * limit
+        verdicts.append(Verdict(goal, method, seconds, limit, is_met))
+    return verdicts
+
+
+def _curve_of(points: Sequence[Point], problem: str, method: str) -> list[Point]:
+    return [point for point in points if (point.problem, point.method) == (problem, method)]
+
+
+def _time_to(curve: Sequence[Point], psnr_db: float) -> float | None:
+    """Return the seconds of the first point at or above a level; None if there is none."""
+    times = [point.seconds for point in curve if point.psnr_db >= psnr_db]
+    return min(times) if times else None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row of the table: best PSNR, seconds to within 0.1 dB of it, ms an iteration."""
+
+    problem: str
+    method: str
+    best_psnr_db: float
+    seconds: float
+    ms_an_iteration: float
+    peak_mib: float
+
+
+def summarise(points: Sequence[Point]) -> list[Summary]:
+    """Return one row for every problem and method, in the order of the points."""
+    rows = []
+    for problem, method in dict.fromkeys((point.problem, point.method) for point in points):
+        curve = _curve_of(points, problem, method)
+        best = max(point.psnr_db for point in curve)
+        seconds = _time_to(curve, best - 0.1)
+        assert seconds is not None
+        first, last = curve[0], curve[-1]
+        pace = (last.seconds - first.seconds) / max(last.iterations - first.iterations, 1)
+        peak = max(point.peak_mib for point in curve)
+        rows.append(Summary(problem, method, best, seconds, 1e3 * pace, peak))
+    return rows
+
+
+def plot(points: Sequence[Point]) -> Figure:
+    """Return a figure with a panel for each problem: PSNR against seconds."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    problems = list(dict.fromkeys(point.problem for point in points))
+    methods = list(dict.fromkeys(point.method for point in points))
+    figure = Figure(figsize=(4.6 * len(problems), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(problems), squeeze=False)[0]
+    for panel, problem in zip(panels, problems, strict=True):
+        for index, method in enumerate(methods):
+            curve = _curve_of(points, problem, method)
+            if not curve:
+                continue
+            is_ours = method in NETWORKS
+            panel.plot(
+                [point.seconds for point in curve],
+                [point.psnr_db for point in curve],
+                "-o",
+                color=colormaps["tab10"](index % 10),
+                linewidth=2 if is_ours else 1,
+                markersize=3,
+                label=method,
+            )
+        panel.set_xscale("log")
+        panel.set_title(f"problem {problem} (simulated)", fontsize=10)
+        panel.set_xlabel("seconds, set-up included")
+        panel.spines[["top", "right"]].set_visible(False)
+        best = max(point.psnr_db for point in points if point.problem == problem)
+        panel.set_ylim(best - 16, best + 6)
+        panel.legend(fontsize=7, frameon=False, loc="upper left")
+    panels[0].set_ylabel("PSNR / dB")
+    return figure
