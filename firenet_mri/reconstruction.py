@@ -42,7 +42,8 @@ from firenet_mri.io import (
     write_picture,
 )
 from firenet_mri.metrics import nmse, psnr, ssim
-from firenet_mri.operators import encoding_operator
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators.density import pipe_menon
 from firenet_mri.scan import RawScan
 
 # Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
@@ -294,6 +295,10 @@ def reconstruct(
     ShapeError
         If given maps do not fit the scan.
     """
+    if jacobian and scan.trajectory is not None:
+        raise UsageError(
+            f"{scan.name}: the amplification is measured on Cartesian scans only; leave it out"
+        )
     if reweighting < 0:
         raise UsageError(f"{reweighting} reweighted passes asked for; use 0 or more")
     target = _device(device)
@@ -322,7 +327,7 @@ def reconstruct(
         runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
         _count_layers(net, len(slices) * runs, on_layer)
     results = [
-        _reconstruct_slice(net, scan.spatial_ndim, target, reweighting, (jacobian, recovery), *item)
+        _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item)
         for item in slices
     ]
     shape = (*scan.batch_shape, *scan.spatial_shape)
@@ -369,18 +374,16 @@ class _Slice:
 
 def _reconstruct_slice(
     net: FIRENET,
-    spatial_ndim: int,
     device: torch.device,
     reweighting: int,
     wanted: tuple[bool, bool],
     y: Tensor,
-    mask: Tensor,
-    maps: Tensor,
+    encoding: Sense,
 ) -> _Slice:
-    """Return image and certificate of k-space y (coil, *spatial)."""
+    """Return image and certificate of k-space y, (coil, *samples)."""
     started = time.perf_counter()
     with torch.no_grad():
-        encoding = encoding_operator(mask, maps, spatial_ndim).to(device)
+        encoding = encoding.to(device)
         y = y.to(device)
         state = net.solve(y, encoding)
         for _ in range(reweighting):
@@ -392,6 +395,9 @@ def _reconstruct_slice(
     solved = time.perf_counter()
     state = state._replace(x=image)
     certificate = certify(net, y, encoding, state, dual_layers=_DUAL_LAYERS)
+    root = getattr(encoding.fourier, "root_weights", None)
+    if root is not None:
+        certificate = certificate.for_data_times(float(root.max()))
     jacobian, recovery = wanted
     if jacobian:
         certificate = certificate.with_entries(measure_gain(net, y, encoding))
@@ -401,18 +407,26 @@ def _reconstruct_slice(
     return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
 
 
-def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield k-space, mask and maps of every slice; they are worked on one by one to save memory."""
-    kspace = scan.kspace
-    mask = scan.mask
-    maps = maps.expand(kspace.shape)
-    keep = scan.spatial_ndim + 1
-    yield from zip(
-        (kspace * mask).reshape(-1, *kspace.shape[-keep:]),
-        mask.reshape(-1, *mask.shape[-keep:]),
-        maps.reshape(-1, *maps.shape[-keep:]),
-        strict=True,
-    )
+def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Sense]]:
+    """Yield k-space and encoding of every slice; they are worked on one by one to save memory.
+
+    Samples along a trajectory are multiplied by the roots of their density weights, which the
+    encoding has too: few layers do then.
+    """
+    shape = (scan.coils, *scan.spatial_shape)
+    samples = scan.kspace.shape[-scan.sample_ndim - 1 :]
+    data = (scan.kspace * scan.mask).reshape(-1, *samples)
+    masks = scan.mask.reshape(-1, 1, *samples[1:])
+    each = maps.expand(*scan.batch_shape, *shape).reshape(-1, *shape)
+    if scan.trajectory is None:
+        for y, mask, one in zip(data, masks, each, strict=True):
+            yield y, encoding_operator(mask, one, scan.spatial_ndim)
+        return
+    weights = pipe_menon(scan.trajectory, scan.spatial_shape)
+    fourier = NonuniformFourier(scan.trajectory, scan.spatial_shape, weights=weights)
+    root = weights.sqrt().to(data.real.dtype)
+    for y, one in zip(data, each, strict=True):
+        yield y * root, Sense(one, fourier)
 
 
 def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:

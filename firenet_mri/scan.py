@@ -6,13 +6,15 @@ Geometry follows ISMRMRD and DICOM: LPS coordinates in mm, the pixel with index 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.errors import DataError, FirenetError, ShapeError
+from firenet_mri.operators.nonuniform import check_trajectory
 
 Vector = tuple[float, float, float]
 
@@ -94,16 +96,17 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class RawScan:
-    """A multi-coil Cartesian scan.
+    """A multi-coil scan, Cartesian or along a trajectory.
 
     Parameters
     ----------
     kspace
         (..., coil, *spatial) complex64, zero frequency at index N//2 of every spatial axis, zero
-        where not sampled. Leading axes are slices. Readout oversampling is already removed.
+        where not sampled. Leading axes are slices. Readout oversampling is already removed. With a
+        trajectory (..., coil, *samples).
     mask
         bool, True where sampled; broadcasts from the right to (..., 1, *spatial), the shape in
-        which it is kept.
+        which it is kept; with a trajectory (..., 1, *samples).
     spatial_ndim
         2 or 3.
     noise
@@ -115,6 +118,11 @@ class RawScan:
         File name for messages; never a patient's.
     simulated
         True if the data were computed from an image.
+    trajectory
+        (*samples, spatial_ndim) real, in cycles per field of view, the last axis in the order of
+        the image's axes; None if Cartesian.
+    image_shape
+        Sizes of the image where there is a trajectory.
     """
 
     kspace: Tensor
@@ -124,6 +132,8 @@ class RawScan:
     geometry: Geometry | None = None
     name: str = "scan"
     simulated: bool = False
+    trajectory: Tensor | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         name = self.name
@@ -131,7 +141,9 @@ class RawScan:
             raise ShapeError(
                 f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed"
             )
-        if self.kspace.ndim < self.spatial_ndim + 1:
+        if self.trajectory is not None:
+            self._check_trajectory(self.trajectory)
+        if self.kspace.ndim < self.sample_ndim + 1:
             raise ShapeError(
                 f"{name}: k-space has shape {tuple(self.kspace.shape)}; expected (..., coil, "
                 f"{'z, ' if self.spatial_ndim == 3 else ''}y, x)"
@@ -146,7 +158,7 @@ class RawScan:
             )
         if self.mask.dtype != torch.bool:
             raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
-        shape = (*self.batch_shape, 1, *self.spatial_shape)
+        shape = (*self.batch_shape, 1, *self.kspace.shape[-self.sample_ndim :])
         try:
             full_mask = self.mask.expand(shape)
         except RuntimeError:
@@ -161,24 +173,53 @@ class RawScan:
                 f"{self.coils}"
             )
 
+    def _check_trajectory(self, trajectory: Tensor) -> None:
+        """Raise a named error unless trajectory, image size and data belong together."""
+        if self.image_shape is None or len(self.image_shape) != self.spatial_ndim:
+            raise ShapeError(
+                f"{self.name}: the image size is {self.image_shape}; with a trajectory give one of "
+                f"{self.spatial_ndim} numbers"
+            )
+        try:
+            check_trajectory(trajectory, self.image_shape)
+        except FirenetError as error:
+            raise type(error)(f"{self.name}: {error}") from None
+        samples = tuple(trajectory.shape[:-1])
+        found = tuple(self.kspace.shape[-len(samples) :])
+        if found != samples or self.kspace.ndim <= len(samples):
+            raise ShapeError(
+                f"{self.name}: the data have shape {tuple(self.kspace.shape)}, the trajectory "
+                f"{tuple(trajectory.shape)}; the data must be (..., coil, "
+                f"{', '.join(map(str, samples))})"
+            )
+
+    @property
+    def sample_ndim(self) -> int:
+        """Number of k-space axes after the coil axis."""
+        return self.spatial_ndim if self.trajectory is None else self.trajectory.ndim - 1
+
     @property
     def coils(self) -> int:
         """Number of receive coils."""
-        return self.kspace.shape[-self.spatial_ndim - 1]
+        return self.kspace.shape[-self.sample_ndim - 1]
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
-        """Sizes of the spatial axes, (y, x) or (z, y, x)."""
+        """Sizes of the image, (y, x) or (z, y, x)."""
+        if self.image_shape is not None:
+            return tuple(self.image_shape)
         return tuple(self.kspace.shape[-self.spatial_ndim :])
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Sizes of the axes before the coil axis: slices."""
-        return tuple(self.kspace.shape[: -self.spatial_ndim - 1])
+        return tuple(self.kspace.shape[: -self.sample_ndim - 1])
 
     @property
     def sampled_fraction(self) -> float:
-        """Share of the k-space grid that was sampled, in (0, 1]."""
+        """Share of the k-space grid that was sampled, in (0, 1]; samples a pixel on a trajectory."""
+        if self.trajectory is not None:
+            return self.trajectory.shape[:-1].numel() / math.prod(self.spatial_shape)
         return float(self.mask.float().mean())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.scan import RawScan
@@ -51,12 +52,15 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
                 f"{scan.name}: {scan.coils} coils found; unit maps (none) serve a single coil, use "
                 "espirit or jsense"
             )
-        return torch.ones_like(scan.kspace)
+        shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
+        return torch.ones(shape, dtype=scan.kspace.dtype)
     if scan.coils == 1:
         raise CalibrationError(
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
             "reconstruct a single coil"
         )
+    if scan.trajectory is not None:
+        scan = cartesian_centre(scan, _CALIBRATION_WIDTH)
     region = calibration_region(scan.mask, scan.spatial_ndim)
     width = min(_CALIBRATION_WIDTH, *region)
     if width < _SMALLEST_WIDTH[method]:

@@ -43,9 +43,9 @@ def whiten(scan: RawScan) -> RawScan:
             f"{scan.name}: the noise of the coils is linearly dependent (a coil may be dead); "
             "remove that coil or read the scan without its noise measurement"
         )
-    kspace = scan.kspace.movedim(-scan.spatial_ndim - 1, 0)
+    kspace = scan.kspace.movedim(-scan.sample_ndim - 1, 0)
     white = torch.linalg.solve_triangular(
         factor, kspace.reshape(coils, -1).to(torch.complex128), upper=False
     )
-    white = white.reshape(kspace.shape).movedim(0, -scan.spatial_ndim - 1)
+    white = white.reshape(kspace.shape).movedim(0, -scan.sample_ndim - 1)
     return dataclasses.replace(scan, kspace=white.to(scan.kspace.dtype).contiguous(), noise=None)

@@ -12,6 +12,7 @@ from rich.console import Console
 import firenet_mri
 from firenet_mri.cli.app import app
 from firenet_mri.cli.scans import progress
+from firenet_mri.errors import UsageError
 from firenet_mri.reconstruction import Reconstruction, SavedFiles, output_paths
 
 
@@ -40,6 +41,9 @@ def recon(
     relative_gap: Annotated[
         float | None, typer.Option(help="Adaptive preset: stop at this certified relative gap.")
     ] = None,
+    reweighting: Annotated[
+        int, typer.Option(help="Further passes with weights from the image; not proven stable.")
+    ] = 0,
     maps: Annotated[
         str, typer.Option(help="Sensitivity maps: espirit, jsense, or none (single coil).")
     ] = "espirit",
@@ -48,6 +52,14 @@ def recon(
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="Sampling mask, .npy or .cfl; default: found in the data.")
+    ] = None,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(help="Points of k-space of non-Cartesian data, .npy or .cfl, cycles/FOV."),
+    ] = None,
+    matrix_size: Annotated[
+        str | None,
+        typer.Option(help="Image size with a trajectory, such as 256x256; default: it decides."),
     ] = None,
     reference: Annotated[
         Path | None,
@@ -75,7 +87,7 @@ def recon(
     from firenet_mri.io import read, read_maps, read_reference
 
     output_paths(output, overwrite=overwrite)
-    raw = read(scan, mask=mask)
+    raw = read(scan, mask=mask, trajectory=trajectory, matrix_size=_sizes(matrix_size))
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
@@ -88,6 +100,7 @@ def recon(
             levels=levels,
             layers=layers,
             relative_gap=relative_gap,
+            reweighting=reweighting,
             maps=sensitivity,
             device=device,
             jacobian=jacobian,
@@ -99,6 +112,16 @@ def recon(
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
     else:
         _tell(result, files)
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers of a size such as 256x256."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not all(part.isdigit() for part in parts):
+        raise UsageError(f"Matrix size {text!r} is no size; give one such as 256x256")
+    return tuple(int(part) for part in parts)
 
 
 def _tell(result: Reconstruction, files: SavedFiles) -> None:

@@ -138,6 +138,20 @@ class Certificate:
         assumed = tuple(entry for entry in self.entries if entry.status == "assumed")
         return replace(self, entries=(*known, *entries, *assumed))
 
+    def for_data_times(self, factor: float) -> Certificate:
+        """Return the certificate for samples that were multiplied by at most ``factor`` each.
+
+        The Lipschitz bounds become those with respect to the samples themselves; objective and gap
+        stay those of the problem with the products.
+        """
+        entries = []
+        for entry in self.entries:
+            if entry.name == "lipschitz_bound" and entry.status == "proven":
+                values = {key: tuple(factor * v for v in all_) for key, all_ in entry.values.items()}
+                entry = replace(entry, values=values)
+            entries.append(entry)
+        return replace(self, entries=tuple(entries))
+
     @property
     def objective(self) -> tuple[float, ...]:
         """F(x) of each item, in the units of the data."""

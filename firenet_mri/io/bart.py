@@ -90,6 +90,26 @@ def read_array(cfl: Path) -> NDArray[np.complex64]:
     return np.fromfile(cfl, np.dtype("<c8"), count).reshape(shape).astype(np.complex64, copy=False)
 
 
+def read_plain(cfl: Path) -> NDArray[np.complex64]:
+    """Return the array of a .cfl file in C order, without axes of size 1 at its slow end.
+
+    Raises
+    ------
+    FileError
+        If one file of the pair is missing, damaged or too short.
+    """
+    sizes = list(_read_header(cfl))
+    while len(sizes) > 1 and sizes[-1] == 1:
+        sizes.pop()
+    read_head(cfl)
+    count, available = math.prod(sizes), cfl.stat().st_size // 8
+    if available < count:
+        raise FileError(
+            f"{cfl}: the file is truncated: {available} of {count} samples are there; copy it again"
+        )
+    return np.fromfile(cfl, np.dtype("<c8"), count).reshape(sizes[::-1])
+
+
 def write_cfl(path: Path, array: NDArray[np.complexfloating]) -> None:
     """Write (..., coil, z, y, x) or fewer axes, last axis first, as ``path`` (.cfl) and its .hdr.
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.io import ismrmrd_trajectory
 from firenet_mri.scan import Geometry, RawScan
 
 _log = logging.getLogger(__name__)
@@ -64,14 +65,16 @@ def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") ->
     Returns
     -------
     RawScan
-        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding. Slices are in the
-        order of their positions.
+        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding; along a trajectory
+        (slice, coil, line, sample), without the slice axis if there is one slice. Slices are in
+        the order of their positions.
 
     Raises
     ------
     DataError
-        If the readouts are not those of one Cartesian image: several echoes, repetitions, sets,
-        cardiac phases or encodings, another trajectory, EPI, or samples outside of the matrix.
+        If the readouts are not those of one image: several echoes, repetitions, sets, cardiac
+        phases or encodings, EPI, a trajectory that the readouts do not hold, or samples outside of
+        the matrix.
     ShapeError
         If readouts have different numbers of channels.
     """
@@ -84,6 +87,8 @@ def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") ->
     slices = _ordered_slices(lines)
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
+    if _trajectory(encoding) != "cartesian":
+        return _along_trajectory(header, readouts, slices, grid, name)
     kspace, counts = _place(lines, slices, grid, coils, name)
     mask = counts > 0
     noise = _scaled_noise(header, readouts, name)
@@ -187,15 +192,39 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
             f"{len(header.encoding)}; export the scan again"
         )
     encoding = header.encoding[references[0]]
-    trajectory = getattr(encoding.trajectory, "value", str(encoding.trajectory))
-    if trajectory != "cartesian":
-        raise DataError(f"{name}: {trajectory} trajectory; only Cartesian scans can be read")
+    if _trajectory(encoding) == "epi":
+        raise DataError(
+            f"{name}: epi trajectory, which would ghost; correct and regrid the scan first"
+        )
     if readouts.phase_correction and any(_has(line, _REVERSE) for line in readouts.imaging):
         raise DataError(
             f"{name}: an EPI scan (reversed lines with phase correction), which would ghost; "
             "correct and regrid it first, only Cartesian scans can be read"
         )
     return encoding
+
+
+def _trajectory(encoding: Any) -> str:
+    return str(getattr(encoding.trajectory, "value", encoding.trajectory))
+
+
+def _along_trajectory(
+    header: Any, readouts: _Readouts, slices: Sequence[Any], grid: _Grid, name: str
+) -> RawScan:
+    """Return a scan whose readouts hold the points of k-space."""
+    shape = (grid.ny, grid.nx) if grid.nz == 1 else (grid.nz, grid.ny, grid.nx)
+    kspace, trajectory = ismrmrd_trajectory.place(readouts.imaging, slices, shape, name)
+    return RawScan(
+        kspace if len(slices) > 1 else kspace[0],
+        torch.ones((1, *trajectory.shape[:-1]), dtype=torch.bool),
+        spatial_ndim=len(shape),
+        noise=_scaled_noise(header, readouts, name),
+        geometry=_geometry(grid, slices, name),
+        name=name,
+        simulated=_is_simulated(header),
+        trajectory=trajectory,
+        image_shape=shape,
+    )
 
 
 def _check_one_image(readouts: _Readouts, name: str) -> None:

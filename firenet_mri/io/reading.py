@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io import bart, ismrmrd_file, npy
+from firenet_mri.io import bart, ismrmrd_file, noncartesian, npy
 from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
 from firenet_mri.scan import RawScan
 
 PathLike = str | os.PathLike[str]
 
 
-def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None = None) -> RawScan:
+Array = PathLike | NDArray[np.generic] | Tensor
+
+
+def read(
+    path: PathLike,
+    *,
+    mask: Array | None = None,
+    trajectory: Array | None = None,
+    matrix_size: Sequence[int] | None = None,
+) -> RawScan:
     """Return the scan in a file.
 
     Parameters
@@ -34,6 +43,13 @@ def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None
         it are dropped. An ISMRMRD file knows which samples were measured, so there the mask can
         only drop samples; in the other formats it replaces the mask found from the data, in which
         a sample that is zero in all coils was not measured.
+    trajectory
+        For non-Cartesian data in a .npy or .cfl file, (coil, *samples): an array (*samples, 2 or 3)
+        in cycles per field of view, the last axis in the order of the image's axes, or a .npy file
+        of one, or a .cfl file as BART writes trajectories. ISMRMRD files hold their own.
+    matrix_size
+        Sizes of the image, (y, x) or (z, y, x), with a trajectory; None is the smallest even size
+        that the trajectory fits.
 
     Raises
     ------
@@ -43,6 +59,12 @@ def read(path: PathLike, *, mask: PathLike | NDArray[np.generic] | Tensor | None
         If its content cannot be reconstructed: several echoes, no samples, NaN, ...
     """
     path = Path(path)
+    if trajectory is not None:
+        if mask is not None:
+            raise DataError(f"{path}: a mask and a trajectory were given; give one of them")
+        return noncartesian.read(path, trajectory, matrix_size)
+    if matrix_size is not None:
+        raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     cfl = bart.find_pair(path)
     if cfl is not None:
         scan, known = bart.read(cfl), False

@@ -8,12 +8,14 @@ from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.matrix import MatrixOperator
+from firenet_mri.operators.nonuniform import NonuniformFourier
 from firenet_mri.operators.sense import Sense, encoding_operator
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
+from firenet_mri.operators.toeplitz import ToeplitzNormal
 from firenet_mri.operators.undecimated_wavelet import UndecimatedWavelet
 from firenet_mri.operators.walsh import WalshHadamard
 from firenet_mri.operators.wavelets import OrthogonalWavelet
@@ -26,11 +28,13 @@ __all__ = [
     "Frame",
     "LinearOperator",
     "MatrixOperator",
+    "NonuniformFourier",
     "OrthogonalWavelet",
     "Sense",
     "StackedFrame",
     "StationaryCosine",
     "StationaryWavelet",
+    "ToeplitzNormal",
     "UndecimatedWavelet",
     "WalshHadamard",
     "encoding_operator",

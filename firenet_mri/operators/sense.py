@@ -9,6 +9,8 @@ from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Residual
 from firenet_mri.operators.cartesian_residual import CartesianResidual
 from firenet_mri.operators.fourier import CartesianFourier, modulate
+from firenet_mri.operators.nonuniform import NonuniformFourier
+from firenet_mri.operators.toeplitz import ToeplitzResidual
 
 
 class Sense(LinearOperator):
@@ -80,6 +82,8 @@ class Sense(LinearOperator):
         self.check_codomain(y)
         if isinstance(self.fourier, CartesianFourier):
             return CartesianResidual(self.maps, self.fourier, y)
+        if isinstance(self.fourier, NonuniformFourier) and not _is_recorded(y, self.maps):
+            return ToeplitzResidual(self, self.maps, self.fourier, y)
         return super().residual(y)
 
     def _combine(self, images: Tensor) -> Tensor:
@@ -94,19 +98,28 @@ class Sense(LinearOperator):
         return combined.conj_physical()
 
 
-def encoding_operator(mask: Tensor | None, maps: Tensor, spatial_ndim: int = 2) -> Sense:
-    """Return the encoding operator P F S of a Cartesian scan.
+def _is_recorded(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def encoding_operator(sampling: Tensor | None, maps: Tensor, spatial_ndim: int = 2) -> Sense:
+    """Return the encoding operator P F S of a scan.
 
     Parameters
     ----------
-    mask
-        Sampling mask, see :class:`CartesianFourier`; None if fully sampled.
+    sampling
+        Sampling mask, see :class:`CartesianFourier`; None if fully sampled. Or a trajectory, see
+        :class:`NonuniformFourier`: real numbers, not all 0 or 1, the last axis of length
+        ``spatial_ndim``.
     maps
         (..., coil, *spatial) complex.
     spatial_ndim
         Number of spatial axes, 2 or 3.
     """
     shape = tuple(maps.shape[-spatial_ndim:])
-    if mask is None:
-        mask = torch.ones(shape, dtype=torch.bool, device=maps.device)
-    return Sense(maps, CartesianFourier(mask, shape))
+    if sampling is None:
+        sampling = torch.ones(shape, dtype=torch.bool, device=maps.device)
+    if sampling.is_floating_point() and sampling.shape[-1] == spatial_ndim:
+        if not bool(((sampling == 0) | (sampling == 1)).all()):
+            return Sense(maps, NonuniformFourier(sampling, shape))
+    return Sense(maps, CartesianFourier(sampling, shape))
