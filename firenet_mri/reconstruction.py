@@ -327,8 +327,7 @@ def reconstruct(
         runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
         _count_layers(net, len(slices) * runs, on_layer)
     results = [
-        _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item)
-        for item in slices
+        _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item) for item in slices
     ]
     shape = (*scan.batch_shape, *scan.spatial_shape)
     image = torch.stack([result.image for result in results]).reshape(shape)

@@ -217,7 +217,7 @@ class RawScan:
 
     @property
     def sampled_fraction(self) -> float:
-        """Share of the k-space grid that was sampled, in (0, 1]; samples a pixel on a trajectory."""
+        """Share of the k-space grid that was sampled; samples a pixel where it has a trajectory."""
         if self.trajectory is not None:
             return self.trajectory.shape[:-1].numel() / math.prod(self.spatial_shape)
         return float(self.mask.float().mean())

@@ -37,11 +37,14 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 # lowest floor has the standard library alone.
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"typer", "rich"}}
 IN_FUNCTIONS = {
+    "operators/density.py": {"scipy"},
+    "operators/nonuniform.py": {"finufft"},
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
     "io": {"h5py", "ismrmrd", "matplotlib", "nibabel"},
     "report.py": {"matplotlib"},
-    "benchmark": {"matplotlib", "sigpy"},
+    "benchmark": {"finufft", "matplotlib", "nibabel", "scipy", "sigpy"},
+    "benchmark/peers.py": {"bartorch", "deepinv", "mirtorch", "mrpro"},
     "paper": {"matplotlib", "monai", "sigpy"},
 }
 

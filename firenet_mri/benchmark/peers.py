@@ -80,7 +80,8 @@ def _bart(problem: SpeedProblem, iterations: int, lam: float, threads: int) -> R
             trajectory = np.zeros((*problem.trajectory.shape[:2], 3), np.complex64)
             trajectory[..., :2] = problem.trajectory[..., ::-1]
             write_cfl(folder / "trajectory", trajectory)
-            command += ["-t", str(folder / "trajectory")]
+            # The norm of the encoding is not 1 here, so it looks for it.
+            command += ["-e", "-t", str(folder / "trajectory")]
         elif flat:
             data = data[:, None]
         write_cfl(folder / "data", data)
@@ -106,7 +107,8 @@ def _bartorch(problem: SpeedProblem, iterations: int, lam: float, threads: int) 
     if problem.trajectory is not None:
         trajectory = np.zeros((*problem.trajectory.shape[:2], 3), np.float32)
         trajectory[..., :2] = problem.trajectory[..., ::-1]
-        options["traj"] = torch.from_numpy(trajectory)
+        # The norm of the encoding is not 1 here, so it looks for it.
+        options = {"traj": torch.from_numpy(trajectory), "eigen_step": True}
     elif flat:
         data = data[:, None]
     maps = maps[:, None] if flat else maps
@@ -218,9 +220,9 @@ def _mirtorch(problem: SpeedProblem, iterations: int, lam: float, threads: int) 
 PEERS = (
     Peer("BART", "bart", _bart, {"A": 1e-3, "B": 2e-3, "C": 1e-3, "D": 1e-3}),
     Peer("bartorch", "bartorch", _bartorch, {"A": 1e-3, "B": 2e-3, "C": 1e-3, "D": 1e-3}),
-    Peer("SigPy L1Wavelet", "sigpy", _sigpy("L1WaveletRecon"), {"A": 1e-3, "B": 2e-3, "D": 1e-3}),
-    Peer("SigPy TV", "sigpy", _sigpy("TotalVariationRecon"), {"A": 1e-3, "B": 1e-3}),
-    Peer("mrpro PGD", "mrpro", _mrpro, {"A": 1e-3, "B": 2e-3}),
+    Peer("SigPy L1Wavelet", "sigpy", _sigpy("L1WaveletRecon"), {"A": 1e-3, "B": 1e-3, "D": 1e-3}),
+    Peer("SigPy TV", "sigpy", _sigpy("TotalVariationRecon"), {"A": 1e-3, "B": 3e-2}),
+    Peer("mrpro PGD", "mrpro", _mrpro, {"A": 1e-3, "B": 1e-3}),
     Peer("deepinv FISTA", "deepinv", _deepinv, {"A": 4e-3, "B": 4e-3}),
-    Peer("MIRTorch POGM", "mirtorch", _mirtorch, {"A": 1e-3, "B": 2e-3}),
+    Peer("MIRTorch POGM", "mirtorch", _mirtorch, {"A": 1e-3, "B": 5e-4}),
 )

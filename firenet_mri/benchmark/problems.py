@@ -17,8 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from firenet_mri.errors import DataError
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators.density import pipe_menon
 
 NAMES = ("A", "B", "C", "D")
 
@@ -58,6 +62,17 @@ class SpeedProblem:
         """Write the arrays to an .npz file."""
         arrays = {key: value for key, value in vars(self).items() if value is not None}
         np.savez(path, **arrays)
+
+    def tensors(self) -> tuple[Tensor, Sense]:
+        """Return data and encoding operator, with density compensation where there are spokes."""
+        y, maps = torch.from_numpy(self.kspace), torch.from_numpy(self.maps)
+        if self.trajectory is None:
+            assert self.mask is not None
+            return y, encoding_operator(torch.from_numpy(self.mask), maps, self.truth.ndim)
+        points = torch.from_numpy(self.trajectory)
+        weights = pipe_menon(points, self.truth.shape)
+        fourier = NonuniformFourier(points, self.truth.shape, weights=weights)
+        return y * weights.sqrt().to(y.real.dtype), Sense(maps, fourier)
 
     @staticmethod
     def load(path: Path) -> SpeedProblem:
@@ -211,7 +226,7 @@ def _phase(shape: tuple[int, ...], *, seed: int) -> np.ndarray:
 
 
 def _variable_density(size: int, *, fraction: float, calibration: int, seed: int) -> np.ndarray:
-    """Return a random mask whose density falls as (1 - radius)^3, with a full square in the middle."""
+    """Return a random mask of density (1 - radius)^3 with a full square in the middle."""
     generator = np.random.default_rng(seed)
     axis = np.linspace(-1, 1, size, endpoint=False)
     density = (1 - np.hypot(axis[:, None], axis[None]) / np.sqrt(2)) ** 3

@@ -64,9 +64,7 @@ def measure(path: Path, method: str, threads: int) -> list[Point]:
     points = []
     for iterations, seconds, image in _curve(problem, method, threads):
         peak = _peak_mib() - before
-        points.append(
-            Point(problem.name, method, iterations, seconds, _psnr(problem, image), peak)
-        )
+        points.append(Point(problem.name, method, iterations, seconds, _psnr(problem, image), peak))
     return points
 
 
@@ -93,32 +91,20 @@ def _network_curve(
     """Yield the images of one run, with the time of set-up and layers up to there."""
     from firenet_mri.firenet.presets import make_network
 
-    y, maps = torch.from_numpy(problem.kspace), torch.from_numpy(problem.maps)
     shape = problem.truth.shape
     for warm in (True, False):
         started = time.perf_counter()
         with torch.no_grad():
             layers = None if "preset" in options else _LAYERS
-            net = make_network(len(maps), shape, **{"layers": layers, **options})
-            data, encoding = _encoded(problem, y, maps)
-            count = 0
-            for _, _, image in net.iterates(data, encoding):
-                count += 1
+            net = make_network(len(problem.maps), shape, **{"layers": layers, **options})
+            data, encoding = problem.tensors()
+            for count, (_, _, image) in enumerate(net.iterates(data, encoding), 1):
                 if warm and count == 2:
                     break
                 if count % _STRIDE == 0 and not warm:
                     elapsed = time.perf_counter() - started
                     yield count, elapsed, image.numpy()
                     started = time.perf_counter() - elapsed
-
-
-def _encoded(problem: SpeedProblem, y: torch.Tensor, maps: torch.Tensor) -> tuple[Any, Any]:
-    """Return data and encoding operator."""
-    from firenet_mri.operators import encoding_operator
-
-    assert problem.mask is not None
-    mask = torch.from_numpy(problem.mask)
-    return y, encoding_operator(mask, maps, problem.truth.ndim)
 
 
 def race(

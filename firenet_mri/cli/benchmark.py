@@ -54,19 +54,25 @@ def accuracy(
 
 @benchmark_app.command()
 def layers(
-    scan: Annotated[Path, typer.Argument(help="A scan; its first slice is used.")],
+    scan: Annotated[
+        str, typer.Argument(help="A scan, of which the first slice is used, or A, B or C.")
+    ],
     threads: Annotated[list[int] | None, typer.Option(help="Threads; default 1 and 2.")] = None,
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Time one layer beside the FFTs that it needs."""
-    from firenet_mri.benchmark.speed import layer_time
+    from firenet_mri.benchmark.layers import layer_time
+    from firenet_mri.benchmark.problems import make_problem
     from firenet_mri.firenet.presets import make_network
     from firenet_mri.io import read
 
-    table = Table("network", "threads", "layer ms", "FFTs ms", "ratio", title=scan.name)
-    y, encoding = first_slice(read(scan))
+    table = Table("network", "threads", "layer ms", "FFTs ms", "ratio", title=Path(scan).name)
+    y, encoding = make_problem(scan).tensors() if scan in "ABC" else first_slice(read(scan))
     coils, *shape = y.shape
-    for name in ("undecimated-haar", "db4"):
+    names = ["haar", "db4", "undecimated-haar"]
+    if len(shape) == 2:
+        names.append("undecimated-haar+undecimated-dct3")
+    for name in names:
         net = make_network(coils, tuple(shape), sparsifier=name)
         for count in threads or [1, 2]:
             time = layer_time(net, y, encoding, threads=count)

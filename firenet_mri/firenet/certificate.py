@@ -147,7 +147,8 @@ class Certificate:
         entries = []
         for entry in self.entries:
             if entry.name == "lipschitz_bound" and entry.status == "proven":
-                values = {key: tuple(factor * v for v in all_) for key, all_ in entry.values.items()}
+                known = entry.values.items()
+                values = {key: tuple(factor * value for value in each) for key, each in known}
                 entry = replace(entry, values=values)
             entries.append(entry)
         return replace(self, entries=tuple(entries))

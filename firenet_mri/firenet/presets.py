@@ -1,8 +1,9 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
-"accurate": undecimated Haar of one level and, in 2D, undecimated cosines of 3 x 3 pixels, in analysis
-form, with weights in proportion to the norms of their functions, half for the averages, and a slowly
-falling step; an orthogonal wavelet in their place has its grid shifted from layer to layer.
+"accurate": undecimated Haar of one level and, in 2D, undecimated cosines of 3 x 3 pixels, in
+analysis form, with weights in proportion to the norms of their functions, half for the averages,
+and a slowly falling step; an orthogonal wavelet in their place has its grid shifted from layer to
+layer.
 "stable": the same problem with few and fast falling steps: a smaller Lipschitz constant than the
 published network's, and less of fine detail than "accurate".
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
@@ -121,7 +122,7 @@ def automatic_lam(coils: int, sparsifier: Frame | OrthogonalWavelet) -> float:
 
 
 def _frame_weights(frame: Frame) -> Tensor:
-    """Return weights in proportion to the bands' norms; averages, which are not sparse, have half."""
+    """Return weights in proportion to the bands' norms; averages are not sparse and have half."""
     weights = frame.band_norms / frame.band_norms.max()
     for band in frame.average_bands:
         weights[band] *= _AVERAGES
@@ -159,8 +160,8 @@ def _paper_network(
     band_levels = getattr(operator, "band_levels", None)
     if band_levels is None:
         raise UsageError(
-            f"The paper preset has a weight for each wavelet level; {sparsifier} has no levels, use "
-            "a wavelet such as haar"
+            f"The paper preset has a weight for each wavelet level; {sparsifier} has no levels, "
+            "use a wavelet such as haar"
         )
     weights = _paper_weights(levels, band_levels)
     return FIRENET(operator, _PAPER_LAM if lam == "auto" else lam, weights, schedule)

@@ -7,9 +7,9 @@
 with ||c||_{1,w} = sum_i w_i |c_i|: F(x) = lam ||W x||_{1,w} + f(A x - y), lam = 1 in P1.
 
 A is the encoding operator, W the sparsifier. With W unitary (or none) the iteration takes the
-synthesis form, on the coefficients c = W x; with W a frame it takes the analysis form, with a second
-dual variable q for the coefficients. For total variation |c_i| is the norm of all differences of a
-pixel.
+synthesis form, on the coefficients c = W x; with W a frame it takes the analysis form, with a
+second dual variable q for the coefficients. For total variation |c_i| is the norm of all
+differences of a pixel.
 
 Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
 
@@ -17,10 +17,10 @@ Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
     f*(v) = eta ||v|| (P1), ||v||^2 / 4 (P2), 0 where ||v|| <= 1 (P3).
 
 Any (v, q) is made feasible: synthesis has q = -W A^H v; analysis first repairs the equality by
-q <- q - W (W^H W)^+ (W^H q + A^H v), after taking from v what gives A^H v a constant part where W of
-a constant is 0; then both are scaled by the s >= 0 that gives the largest D. Alternating this repair
-with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of rounds gives
-a valid bound.
+q <- q - W (W^H W)^+ (W^H q + A^H v), after taking from v what gives A^H v a constant part where W
+of a constant is 0; then both are scaled by the s >= 0 that gives the largest D. Alternating this
+repair with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of
+rounds gives a valid bound.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022.
 """

@@ -1,7 +1,7 @@
 """Readouts of ISMRMRD scans that carry the points of k-space at which they were taken.
 
-Points are in cycles per field of view; values that nowhere exceed 1/2 are taken as cycles per pixel,
-as many sequences store them. The first coordinate is x.
+Points are in cycles per field of view; values that nowhere exceed 1/2 are taken as cycles per
+pixel, as many sequences store them. The first coordinate is x.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _one_slice(
     samples = [line.data[:, part] for line, part in zip(mine, kept, strict=True)]
     if len({part.shape for part in samples}) > 1:
         raise ShapeError(
-            f"{name}: readouts with {sorted({part.shape[1] for part in samples})} samples; all must "
-            "have the same number"
+            f"{name}: readouts with {sorted({part.shape[1] for part in samples})} samples; all "
+            "must have the same number"
         )
     points = [line.traj[part, :ndim] for line, part in zip(mine, kept, strict=True)]
     return np.stack(samples, axis=1).astype(np.complex64), np.stack(points)

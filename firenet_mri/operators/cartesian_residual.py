@@ -83,7 +83,7 @@ class CartesianResidual(Residual):
     def _transform_data(
         self, fourier: CartesianFourier, y: Tensor, factor: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the offset, (*batch, coil, *axes), and the norm of what is off the mask, (item)."""
+        """Return the offset, (*batch, coil, *axes), and the norm off the mask, (item)."""
         coil_axis = -self._ndim - 1
         # Coil by coil, to need little memory, unless the coils have masks of their own.
         count = 1 if factor.shape[coil_axis] == 1 else y.shape[coil_axis]
@@ -112,6 +112,15 @@ class CartesianResidual(Residual):
         gradient = _permute(gradient, [i - self._ndim for i in back])
         norm = torch.linalg.vector_norm(torch.stack([torch.stack(norms), self._unreached]), dim=0)
         return gradient, norm.reshape(self._batch)
+
+    def workload(self) -> tuple[Tensor, tuple[int, ...], int, int]:
+        """Return an array like one item's data, the axes that are transformed, and the blocks.
+
+        For benchmarks. A block is so many entries of the first axis, and so many coils.
+        """
+        maps = self._items[0].maps
+        axes = tuple(range(-len(self._transformed), 0))
+        return maps.clone(memory_format=torch.contiguous_format), axes, *self._block_sizes(maps)
 
     def _residual(self, item: _Item, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y) of one item, in the loop's order of axes, and its norm."""
@@ -189,7 +198,7 @@ def _varies_along(mask: Tensor, axis: int) -> bool:
 
 
 def _thin(mask: Tensor, transformed: Sequence[int], ndim: int) -> Tensor:
-    """Return the mask, (..., coil, *spatial), with size 1 along axes on which it does not depend."""
+    """Return the mask, (..., coil, *spatial), of size 1 along axes on which it does not depend."""
     while mask.ndim <= ndim:
         mask = mask.unsqueeze(0)
     for axis in range(-ndim, 0):

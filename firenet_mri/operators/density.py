@@ -6,6 +6,8 @@ layers; noise is then no longer weighted by its variance alone.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -103,4 +105,4 @@ def geometric(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
 
 def _scaled(weights: Tensor, spatial_shape: Shape) -> Tensor:
     """Return weights whose sum is the number of pixels: trace(F^H W F) = sum of weights."""
-    return weights * (np.prod(spatial_shape) / weights.sum())
+    return weights * (math.prod(spatial_shape) / weights.sum())

@@ -39,11 +39,11 @@ class FilterBank(nn.Module):
     def __init__(self, size: int, low: np.ndarray, high: np.ndarray) -> None:
         super().__init__()
         self.size = size
-        self.half = size // 2
+        self.pairs = size // 2
         self.reach = len(low) // 2
-        groups = [count for count in _GROUPS if self.half % count == 0]
+        groups = [count for count in _GROUPS if self.pairs % count == 0]
         # A window must not meet the same sample twice.
-        is_long = size > _SHORT and self.half >= 8 + self.reach
+        is_long = size > _SHORT and self.pairs >= 8 + self.reach
         self.group = groups[0] if groups and is_long else 0
         if self.group:
             split, merge = _kernels(self.group, low, high)
@@ -60,14 +60,14 @@ class FilterBank(nn.Module):
         if not self.group:
             return (split @ rows.mT).reshape(self.size, *x.shape[:-1])
         margin = self.reach - 1
-        signal = _wrap(rows[:, : 2 * self.half], margin, margin)
+        signal = _wrap(rows[:, : 2 * self.pairs], margin, margin)
         windows = _windows(signal, split.shape[1], 2 * self.group)
         kernel = split.expand(len(windows), *split.shape)
         bands = torch.bmm(kernel, windows).unflatten(1, (2, self.group)).transpose(0, 1)
-        bands = bands.reshape(2 * self.half, -1)
+        bands = bands.reshape(2 * self.pairs, -1)
         if self.size % 2:
             low, high = bands.chunk(2)
-            bands = torch.cat([low, rows[:, 2 * self.half :].mT, high])
+            bands = torch.cat([low, rows[:, 2 * self.pairs :].mT, high])
         return bands.reshape(self.size, *x.shape[:-1])
 
     def adjoint(self, c: Tensor) -> Tensor:
@@ -78,15 +78,15 @@ class FilterBank(nn.Module):
             return (merge @ rows.mT).reshape(self.size, *c.shape[:-1])
         before = self.reach // 2
         after = self.reach - before - self.reach % 2
-        bands = rows[:, : self.half], rows[:, self.size - self.half :]
+        bands = rows[:, : self.pairs], rows[:, self.size - self.pairs :]
         windows = [
             _windows(_wrap(b, before, after), merge.shape[1] // 2, self.group) for b in bands
         ]
         low, high = (k.expand(len(windows[0]), *k.shape) for k in merge.chunk(2, dim=1))
         signal = torch.baddbmm(torch.bmm(low, windows[0]), high, windows[1])
-        signal = signal.reshape(2 * self.half, -1)
+        signal = signal.reshape(2 * self.pairs, -1)
         if self.size % 2:
-            signal = torch.cat([signal, rows[:, self.half : self.half + 1].mT])
+            signal = torch.cat([signal, rows[:, self.pairs : self.pairs + 1].mT])
         return signal.reshape(self.size, *c.shape[:-1])
 
 

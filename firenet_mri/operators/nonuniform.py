@@ -2,8 +2,11 @@
 
     y_j = w_j^(1/2) N^(-1/2) sum_n x_n exp(-2 pi i <k_j, n - c> / N),   c = N // 2 on every axis,
 
-with N the number of pixels under the root: on integer k_j the centred unitary transform of Cartesian
-MRI. F^H F is a convolution with the point spread function p_d = N^(-1) sum_j w_j exp(2 pi i k_j d / N)
+with N the number of pixels under the root: on integer k_j the centred unitary transform of
+Cartesian MRI. F^H F is a convolution with the point spread function
+
+    p_d = N^(-1) sum_j w_j exp(2 pi i k_j d / N)
+
 on all distances d, thus a corner of a periodic convolution of twice the size, whose eigenvalues are
 one FFT of p. Their maximum bounds ||F||^2.
 """
@@ -133,12 +136,12 @@ class NonuniformFourier(LinearOperator):
         # Cycles per twice the field of view.
         points = 2 * self._points()
         spread = plans.execute(points, weights.reshape(1, -1).numpy(), forward=False)
-        spread = torch.from_numpy(spread).reshape(doubled) / math.prod(self.domain_shape)
+        function = torch.from_numpy(spread).reshape(doubled) / math.prod(self.domain_shape)
         # The distance of -N has no counterpart; it belongs to no pair of pixels.
         for axis in range(len(doubled)):
-            spread.select(axis, 0).zero_()
+            function.select(axis, 0).zero_()
         axes = tuple(range(len(doubled)))
-        return torch.fft.fftn(torch.fft.ifftshift(spread, dim=axes), dim=axes).real
+        return torch.fft.fftn(torch.fft.ifftshift(function, dim=axes), dim=axes).real
 
     def extra_repr(self) -> str:
         """Return shapes and accuracy, for printing."""
@@ -240,7 +243,7 @@ class _Plans:
         key = forward, str(values.dtype), len(values), threads
         if key not in self._plans:
             real = np.float32 if values.dtype == np.complex64 else np.float64
-            # The small grid costs a fraction of the large one; below 1e-9 it is not accurate enough.
+            # The small grid costs a fraction of the large one, but ends at 1e-9.
             small = self.eps >= 1e-9
             plan = finufft.Plan(
                 2 if forward else 1,

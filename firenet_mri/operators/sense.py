@@ -119,7 +119,7 @@ def encoding_operator(sampling: Tensor | None, maps: Tensor, spatial_ndim: int =
     shape = tuple(maps.shape[-spatial_ndim:])
     if sampling is None:
         sampling = torch.ones(shape, dtype=torch.bool, device=maps.device)
-    if sampling.is_floating_point() and sampling.shape[-1] == spatial_ndim:
-        if not bool(((sampling == 0) | (sampling == 1)).all()):
-            return Sense(maps, NonuniformFourier(sampling, shape))
+    has_points = sampling.is_floating_point() and sampling.shape[-1] == spatial_ndim
+    if has_points and not bool(((sampling == 0) | (sampling == 1)).all()):
+        return Sense(maps, NonuniformFourier(sampling, shape))
     return Sense(maps, CartesianFourier(sampling, shape))

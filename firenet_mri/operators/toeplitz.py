@@ -1,7 +1,7 @@
 """The normal operator of a non-Cartesian scan by FFTs, and the residual that it gives a layer.
 
-F^H F is a corner of a periodic convolution on a grid of twice the size. So A^H A x costs two FFTs of
-that size a coil, at any number of samples.
+F^H F is a corner of a periodic convolution on a grid of twice the size. So A^H A x costs two FFTs
+of that size a coil, at any number of samples.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ averages first on every axis, as ``pywt.coeffs_to_array`` lays them out.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class OrthogonalWavelet(LinearOperator):
         batch = planes.ndim - ndim - 1
         block = planes.permute(*range(batch), -1, *range(batch, batch + ndim))
         for size in reversed(shape):
-            bank = self.banks[str(size)]
+            bank: Any = self.banks[str(size)]
             block = bank(block) if direction == "split" else bank.adjoint(block)
         result = block.permute(*range(ndim, ndim + batch), *range(ndim), -1)
         return torch.view_as_complex(result.contiguous()) if x.is_complex() else result.squeeze(-1)
@@ -99,7 +99,8 @@ class OrthogonalWavelet(LinearOperator):
 
 def _corner(x: Tensor, shape: Shape) -> Tensor:
     """Return the leading block of that shape, a view."""
-    return x[(..., *(slice(size) for size in shape))]
+    index: tuple[Any, ...] = (..., *(slice(size) for size in shape))
+    return x[index]
 
 
 def _nested(blocks: list[Tensor]) -> Tensor:
