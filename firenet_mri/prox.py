@@ -48,5 +48,7 @@ def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:
     # Where the length is zero too, any positive modulus does.
     floor = length**2 / 4 + torch.finfo(square.dtype).tiny
     if isinstance(floor, Tensor):
-        return length * torch.maximum(square, floor.to(square.dtype)).rsqrt()
-    return length * square.clamp(min=floor).rsqrt()
+        floor = floor.to(square.dtype)
+        # The derivative of rsqrt would overflow at the smallest modulus.
+        return length / torch.maximum(square, floor).sqrt()
+    return length / square.clamp(min=floor).sqrt()

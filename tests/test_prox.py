@@ -62,3 +62,12 @@ def test_gradients_of_small_numbers_are_finite_and_right(function, length, dtype
     assert torch.equal(gradient, expected)
     (second,) = torch.autograd.grad(gradient, x, weight, allow_unused=True)
     assert second is None or torch.equal(second, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float64])
+def test_gradients_are_finite_for_a_threshold_of_zero(dtype) -> None:
+    """Learned thresholds may come to zero; so may what they shrink."""
+    z = torch.zeros(3, dtype=dtype, requires_grad=True)
+    threshold = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    gradients = torch.autograd.grad(soft_threshold(z, threshold).abs().sum(), (z, threshold))
+    assert all(bool(torch.isfinite(gradient.abs()).all()) for gradient in gradients)

@@ -221,7 +221,7 @@ PEERS = (
     Peer("BART", "bart", _bart, {"A": 1e-3, "B": 2e-3, "C": 1e-3, "D": 1e-3}),
     Peer("bartorch", "bartorch", _bartorch, {"A": 1e-3, "B": 2e-3, "C": 1e-3, "D": 1e-3}),
     Peer("SigPy L1Wavelet", "sigpy", _sigpy("L1WaveletRecon"), {"A": 1e-3, "B": 1e-3, "D": 1e-3}),
-    Peer("SigPy TV", "sigpy", _sigpy("TotalVariationRecon"), {"A": 1e-3, "B": 3e-2}),
+    Peer("SigPy TV", "sigpy", _sigpy("TotalVariationRecon"), {"A": 2e-3, "B": 3e-2}),
     Peer("mrpro PGD", "mrpro", _mrpro, {"A": 1e-3, "B": 1e-3}),
     Peer("deepinv FISTA", "deepinv", _deepinv, {"A": 4e-3, "B": 4e-3}),
     Peer("MIRTorch POGM", "mirtorch", _mirtorch, {"A": 1e-3, "B": 5e-4}),

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError
-from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
-from firenet_mri.operators.density import pipe_menon
+from firenet_mri.operators import Sense, encoding_operator
+from firenet_mri.operators.density import compensated
 
 NAMES = ("A", "B", "C", "D")
 
@@ -69,10 +69,9 @@ class SpeedProblem:
         if self.trajectory is None:
             assert self.mask is not None
             return y, encoding_operator(torch.from_numpy(self.mask), maps, self.truth.ndim)
-        points = torch.from_numpy(self.trajectory)
-        weights = pipe_menon(points, self.truth.shape)
-        fourier = NonuniformFourier(points, self.truth.shape, weights=weights)
-        return y * weights.sqrt().to(y.real.dtype), Sense(maps, fourier)
+        fourier = compensated(torch.from_numpy(self.trajectory), self.truth.shape)
+        assert fourier.root_weights is not None
+        return y * fourier.root_weights.to(y.real.dtype), Sense(maps, fourier)
 
     @staticmethod
     def load(path: Path) -> SpeedProblem:

@@ -17,6 +17,25 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.nonuniform import NonuniformFourier, check_trajectory
 
 
+def compensated(trajectory: Tensor, spatial_shape: Shape) -> NonuniformFourier:
+    """Return the transform for reconstruction, w^(1/2) F, with the weights of :func:`pipe_menon`.
+
+    Scaled so that sum w^2 = sum w: |F^H w^(1/2) r| of white noise r before the weights is then as
+    large beside the weighted noise as on a Cartesian scan, which sparsity weights and steps rest
+    on. Data must be multiplied by ``root_weights``.
+
+    Parameters
+    ----------
+    trajectory
+        (*samples, ndim), cycles per field of view.
+    spatial_shape
+        Sizes of the image.
+    """
+    weights = pipe_menon(trajectory, spatial_shape)
+    weights = weights * (weights.sum() / weights.square().sum())
+    return NonuniformFourier(trajectory, spatial_shape, weights=weights)
+
+
 def pipe_menon(trajectory: Tensor, spatial_shape: Shape, iterations: int = 20) -> Tensor:
     """Return weights w <- w / (K w), which tends to K w = 1 [1].
 

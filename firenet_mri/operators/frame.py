@@ -195,7 +195,8 @@ class Frame(LinearOperator):
         # The modulus is at least half the radius, so that the slope is finite where it is clamped.
         least = radius**2 / 4 + torch.finfo(q.dtype).tiny
         least = torch.as_tensor(least, dtype=q.dtype, device=q.device)
-        return q * (radius * torch.maximum(square, least).rsqrt()).clamp(max=1)
+        # The derivative of rsqrt would overflow at the smallest modulus.
+        return q * (radius / torch.maximum(square, least).sqrt()).clamp(max=1)
 
     def _project_(self, q: Tensor, radius: Tensor | float) -> None:
         """Overwrite q in planes with its projection on the discs."""

@@ -147,8 +147,8 @@ def _merged(sums: Tensor, differences: Tensor, axis: int, distance: int) -> Tens
 
 
 def _write(operation: Callable[..., Tensor], a: Tensor, b: Tensor, target: Tensor) -> None:
-    """Write the operation's result to the target; where gradients are recorded, by a copy."""
-    if torch.is_grad_enabled():
+    """Write the operation's result to the target, by a copy where gradients or graphs are made."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         target.copy_(operation(a, b))
     else:
         operation(a, b, out=target)

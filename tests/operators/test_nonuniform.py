@@ -20,7 +20,7 @@ from firenet_mri.operators import (
     ToeplitzNormal,
     encoding_operator,
 )
-from firenet_mri.operators.density import geometric, pipe_menon
+from firenet_mri.operators.density import compensated, geometric, pipe_menon
 from firenet_mri.operators.trajectories import radial, spiral, stack_of_stars
 
 SHAPES = [(8,), (8, 9), (7, 6), (4, 5, 6)]
@@ -170,6 +170,19 @@ def test_density_weights_follow_the_radius_of_spokes(density) -> None:
     assert float(ratio.std() / ratio.mean()) < 0.1
     assert float(weights.sum()) == pytest.approx(32 * 32)
     assert weights.min() > 0
+
+
+def test_compensated_transform_keeps_the_level_of_white_noise() -> None:
+    """As on a Cartesian scan: |A^H r| of a pixel beside ||r|| is 1 / sqrt(pixels) on average."""
+    shape = (32, 32)
+    fourier = compensated(radial(40, 64, 32), shape)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(50, 40, 64, dtype=torch.complex128, generator=generator)
+    weighted = noise * fourier.root_weights
+    pixels = fourier.adjoint(weighted).abs().square().mean()
+    assert float(pixels * 1024 / weighted.abs().square().sum((1, 2)).mean()) == pytest.approx(
+        1, abs=0.05
+    )
 
 
 def test_density_compensation_brings_the_image_back() -> None:
