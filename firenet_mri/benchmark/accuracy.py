@@ -107,6 +107,8 @@ def compare(
         "FIRENET stable": {"preset": "stable"},
         "FIRENET accurate": {},
         "accurate, undecimated-haar": {"sparsifier": "undecimated-haar"},
+        "accurate, undecimated-dct3": {"sparsifier": "undecimated-dct3"},
+        "accurate, undecimated-dct": {"sparsifier": "undecimated-dct"},
         "accurate, undecimated-db2": {"sparsifier": "undecimated-db2"},
         "accurate, dual-tree": {"sparsifier": "dual-tree"},
         "accurate, tv": {"sparsifier": "tv"},

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,14 +23,35 @@ from firenet_mri.firenet.primal_dual import start, step
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.cartesian_residual import CartesianResidual
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Median milliseconds of one layer and of its FFTs, and their ratio."""
+    """Median milliseconds of one layer, of its FFTs alone, and of its two large parts.
 
+    Parameters
+    ----------
+    scan, network, threads
+        What was timed.
+    layer_ms
+        The whole layer.
+    fft_ms
+        The FFTs that it needs, as fast as they can be had.
+    residual_ms
+        A^H (A x - y) and ||A x - y||, which holds the FFTs.
+    sparsifier_ms
+        Prox, or dual step of the coefficients.
+    """
+
+    scan: str
+    network: str
     threads: int
     layer_ms: float
     fft_ms: float
+    residual_ms: float
+    sparsifier_ms: float
 
     @property
     def ratio(self) -> float:
@@ -38,7 +60,14 @@ class LayerTime:
 
 
 def layer_time(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, *, threads: int, repeats: int = 15
+    net: FIRENET,
+    y: Tensor,
+    encoding: LinearOperator,
+    *,
+    threads: int,
+    repeats: int = 15,
+    scan: str = "",
+    network: str = "",
 ) -> LayerTime:
     """Return the time of one layer of a network and of the FFTs that it needs.
 
@@ -49,7 +78,9 @@ def layer_time(
     threads
         Threads that both may use.
     repeats
-        Runs of which the median is taken, after two to warm up.
+        Rounds of which the median is taken, after two to warm up.
+    scan, network
+        Names for the table.
 
     Raises
     ------
@@ -67,9 +98,23 @@ def layer_time(
     sigma = 1 / (problem.norm_bound**2 * tau)
     with torch.no_grad(), _threads(threads):
         state = step(problem, residual, start(problem, encoding.adjoint(y)), tau, sigma)
-        layer = _median_ms(lambda: step(problem, residual, state, tau, sigma), repeats)
-        floors = [_median_ms(pair, repeats) for pair in _fft_pairs(residual, threads)]
-    return LayerTime(threads, layer, min(floors))
+
+        def sparsify() -> None:
+            if state.q is None:
+                problem.prox(state.x, tau)
+            else:
+                problem.coefficient_step(state.q, state.x, sigma)
+
+        layer, residual_alone, sparsifier, *floors = _median_ms(
+            [
+                lambda: step(problem, residual, state, tau, sigma),
+                lambda: residual(state.mean),
+                sparsify,
+                *_fft_pairs(residual, threads),
+            ],
+            repeats,
+        )
+    return LayerTime(scan, network, threads, layer, min(floors), residual_alone, sparsifier)
 
 
 def _fft_pairs(residual: CartesianResidual, threads: int) -> Iterator[Callable[[], object]]:
@@ -95,13 +140,47 @@ def _fft_pairs(residual: CartesianResidual, threads: int) -> Iterator[Callable[[
     yield from (whole, blocked, by_scipy)
 
 
-def _median_ms(work: Callable[[], object], repeats: int) -> float:
-    times = []
+def _median_ms(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Return the median of each, in turns, so that what slows the machine slows all of them."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats + 2):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times[2:])
+        for work, own in zip(works, times, strict=True):
+            started = time.perf_counter()
+            work()
+            own.append(time.perf_counter() - started)
+    return [1e3 * statistics.median(own[2:]) for own in times]
+
+
+def plot(times: Sequence[LayerTime]) -> Figure:
+    """Return a figure with a bar for each layer, made of its parts, in units of the FFTs."""
+    from matplotlib.figure import Figure
+
+    labels = [f"{t.scan}, {t.network}, {t.threads} thread{'s'[: t.threads - 1]}" for t in times]
+    parts = {
+        "FFTs that are needed": [1.0 for _ in times],
+        "rest of the residual: maps, mask, coil sum": [
+            max(t.residual_ms / t.fft_ms - 1, 0) for t in times
+        ],
+        "sparsifier": [t.sparsifier_ms / t.fft_ms for t in times],
+        "updates of the image": [
+            max((t.layer_ms - t.residual_ms - t.sparsifier_ms) / t.fft_ms, 0) for t in times
+        ],
+    }
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(times)), layout="constrained")
+    panel = figure.subplots()
+    left = [0.0 for _ in times]
+    rows = range(len(times))
+    for (label, widths), colour in zip(
+        parts.items(), ("#4c4c4c", "#8da0cb", "#fc8d62", "#c7c7c7"), strict=True
+    ):
+        panel.barh(rows, widths, left=left, color=colour, label=label)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    panel.set_yticks(rows, labels, fontsize=8)
+    panel.set_ylim(len(times) - 0.4, -0.6)
+    panel.set_xlabel("time of one layer / time of its FFTs")
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return figure
 
 
 @contextmanager

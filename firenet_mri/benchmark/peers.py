@@ -49,15 +49,20 @@ class Peer:
     run: Callable[[SpeedProblem, int, float, int], Run]
     lambdas: dict[str, float]
 
+    @property
+    def is_program(self) -> bool:
+        """Whether it runs as a program, outside this process."""
+        return self.package == "bart"
+
     def is_installed(self) -> bool:
         """Return whether it can be run here."""
-        if self.package == "bart":
+        if self.is_program:
             return shutil.which("bart") is not None
         return find_spec(self.package) is not None
 
     def version(self) -> str:
         """Return the version that is installed."""
-        if self.package == "bart":
+        if self.is_program:
             answer = subprocess.run(["bart", "version"], capture_output=True, text=True, check=True)
             return answer.stdout.strip()
         try:

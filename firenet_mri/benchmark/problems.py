@@ -23,6 +23,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError
 from firenet_mri.operators import Sense, encoding_operator
 from firenet_mri.operators.density import compensated
+from firenet_mri.scan import RawScan
 
 NAMES = ("A", "B", "C", "D")
 
@@ -72,6 +73,13 @@ class SpeedProblem:
         fourier = compensated(torch.from_numpy(self.trajectory), self.truth.shape)
         assert fourier.root_weights is not None
         return y * fourier.root_weights.to(y.real.dtype), Sense(maps, fourier)
+
+    def scan(self) -> RawScan:
+        """Return the k-space and mask of A, B or C as a scan, without the maps."""
+        assert self.mask is not None
+        kspace, mask = torch.from_numpy(self.kspace), torch.from_numpy(self.mask)
+        name = f"problem {self.name}"
+        return RawScan(kspace, mask, self.truth.ndim, name=name, simulated=True)
 
     @staticmethod
     def load(path: Path) -> SpeedProblem:

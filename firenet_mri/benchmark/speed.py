@@ -46,24 +46,25 @@ _LAYERS = 100
 
 @dataclass(frozen=True)
 class Point:
-    """What a method has after so many seconds."""
+    """What a method has after so many seconds; of programs the memory is not known."""
 
     problem: str
     method: str
     iterations: int
     seconds: float
     psnr_db: float
-    peak_mib: float
+    peak_mib: float | None
 
 
 def measure(path: Path, method: str, threads: int) -> list[Point]:
     """Return the curve of a method on the problem in a file; run it in a fresh process."""
     torch.set_num_threads(threads)
     problem = SpeedProblem.load(path)
+    is_seen = method in NETWORKS or not _peer(method).is_program
     before = _peak_mib()
     points = []
     for iterations, seconds, image in _curve(problem, method, threads):
-        peak = _peak_mib() - before
+        peak = _peak_mib() - before if is_seen else None
         points.append(Point(problem.name, method, iterations, seconds, _psnr(problem, image), peak))
     return points
 
@@ -293,9 +294,19 @@ def _curve_of(points: Sequence[Point], problem: str, method: str) -> list[Point]
 
 
 def _time_to(curve: Sequence[Point], psnr_db: float) -> float | None:
-    """Return the seconds of the first point at or above a level; None if there is none."""
-    times = [point.seconds for point in curve if point.psnr_db >= psnr_db]
-    return min(times) if times else None
+    """Return the seconds at which a curve first reaches a level, between points on a straight line.
+
+    None if it never does.
+    """
+    before = None
+    for point in curve:
+        if point.psnr_db >= psnr_db:
+            if before is None:
+                return point.seconds
+            share = (psnr_db - before.psnr_db) / (point.psnr_db - before.psnr_db)
+            return before.seconds + share * (point.seconds - before.seconds)
+        before = point
+    return None
 
 
 @dataclass(frozen=True)
@@ -307,7 +318,7 @@ class Summary:
     best_psnr_db: float
     seconds: float
     ms_an_iteration: float
-    peak_mib: float
+    peak_mib: float | None
 
 
 def summarise(points: Sequence[Point]) -> list[Summary]:
@@ -320,7 +331,7 @@ def summarise(points: Sequence[Point]) -> list[Summary]:
         assert seconds is not None
         first, last = curve[0], curve[-1]
         pace = (last.seconds - first.seconds) / max(last.iterations - first.iterations, 1)
-        peak = max(point.peak_mib for point in curve)
+        peak = max((p.peak_mib for p in curve if p.peak_mib is not None), default=None)
         rows.append(Summary(problem, method, best, seconds, 1e3 * pace, peak))
     return rows
 
@@ -332,29 +343,43 @@ def plot(points: Sequence[Point]) -> Figure:
 
     problems = list(dict.fromkeys(point.problem for point in points))
     methods = list(dict.fromkeys(point.method for point in points))
-    figure = Figure(figsize=(4.6 * len(problems), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(problems), squeeze=False)[0]
-    for panel, problem in zip(panels, problems, strict=True):
+    columns = min(len(problems), 2)
+    rows = -(-len(problems) // columns)
+    figure = Figure(figsize=(5 * columns, 3.4 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel, problem in zip(panels.flat, problems, strict=False):
         for index, method in enumerate(methods):
             curve = _curve_of(points, problem, method)
             if not curve:
                 continue
-            is_ours = method in NETWORKS
             panel.plot(
                 [point.seconds for point in curve],
                 [point.psnr_db for point in curve],
                 "-o",
                 color=colormaps["tab10"](index % 10),
-                linewidth=2 if is_ours else 1,
+                linewidth=2 if method in NETWORKS else 1,
                 markersize=3,
                 label=method,
             )
         panel.set_xscale("log")
         panel.set_title(f"problem {problem} (simulated)", fontsize=10)
         panel.set_xlabel("seconds, set-up included")
+        panel.set_ylabel("PSNR / dB")
         panel.spines[["top", "right"]].set_visible(False)
         best = max(point.psnr_db for point in points if point.problem == problem)
-        panel.set_ylim(best - 16, best + 6)
-        panel.legend(fontsize=7, frameon=False, loc="upper left")
-    panels[0].set_ylabel("PSNR / dB")
+        panel.set_ylim(best - 16, best + 1)
+    for panel in panels.flat[len(problems) :]:
+        panel.set_axis_off()
+    lines = {
+        line.get_label(): line for panel in panels.flat for line in reversed(panel.get_lines())
+    }
+    named = [method for method in methods if method in lines]
+    figure.legend(
+        [lines[method] for method in named],
+        named,
+        loc="outside upper center",
+        ncols=min(5, len(named)),
+        fontsize=8,
+        frameon=False,
+    )
     return figure

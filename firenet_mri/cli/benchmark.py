@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from firenet_mri.scan import RawScan
 
 @benchmark_app.command()
 def accuracy(
-    scan: Annotated[Path, typer.Argument(help="One 2D slice, (coil, y, x).")],
+    scan: Annotated[str, typer.Argument(help="One 2D slice, (coil, y, x); or A or B, simulated.")],
     reference: Annotated[
         Path | None,
         typer.Option(help="Reference magnitude image; without it the scan must be fully sampled."),
@@ -30,15 +31,24 @@ def accuracy(
     seed: Annotated[int, typer.Option(help="Of the sampling mask.")] = 0,
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
-    """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned."""
+    """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned.
+
+    Maps are estimated. A and B are the problems of ``firenet benchmark speed``.
+    """
+    from torch import from_numpy
+
     from firenet_mri.benchmark.accuracy import compare, undersample
+    from firenet_mri.benchmark.problems import make_problem
     from firenet_mri.io import read, read_reference
 
-    raw = read(scan)
     target: Tensor | RawScan
-    if reference is not None:
-        target = read_reference(reference)
+    if scan in ("A", "B"):
+        problem = make_problem(scan)
+        raw, target = problem.scan(), from_numpy(problem.truth).abs()
+    elif reference is not None:
+        raw, target = read(Path(scan)), read_reference(reference)
     else:
+        raw = read(Path(scan))
         target = raw
         raw = undersample(raw, acceleration, calibration=calibration, seed=seed)
     kind = "simulated" if raw.simulated else "measured"
@@ -54,36 +64,56 @@ def accuracy(
 
 @benchmark_app.command()
 def layers(
-    scan: Annotated[
-        str, typer.Argument(help="A scan, of which the first slice is used, or A, B or C.")
+    scans: Annotated[
+        list[str], typer.Argument(help="Scans, of which the first slice is used, or A, B, C.")
     ],
     threads: Annotated[list[int] | None, typer.Option(help="Threads; default 1 and 2.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for figure and tables.")
+    ] = Path("benchmark"),
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
-    """Time one layer beside the FFTs that it needs."""
-    from firenet_mri.benchmark.layers import layer_time
+    """Time one layer, and its parts, beside the FFTs that it needs.
+
+    A, B and C are the simulated Cartesian problems of ``firenet benchmark speed``.
+    """
+    import torch
+
+    from firenet_mri.benchmark.layers import layer_time, plot
     from firenet_mri.benchmark.problems import make_problem
     from firenet_mri.firenet.presets import make_network
     from firenet_mri.io import read
+    from firenet_mri.report import report_files, write_report
 
-    table = Table("network", "threads", "layer ms", "FFTs ms", "ratio", title=Path(scan).name)
-    y, encoding = make_problem(scan).tensors() if scan in "ABC" else first_slice(read(scan))
-    coils, *shape = y.shape
-    names = ["haar", "db4", "undecimated-haar"]
-    if len(shape) == 2:
-        names.append("undecimated-haar+undecimated-dct3")
-    for name in names:
-        net = make_network(coils, tuple(shape), sparsifier=name)
-        for count in threads or [1, 2]:
-            time = layer_time(net, y, encoding, threads=count)
-            table.add_row(
-                name,
-                str(count),
-                f"{time.layer_ms:.2f}",
-                f"{time.fft_ms:.2f}",
-                f"{time.ratio:.2f}",
-            )
-    Console(highlight=False).print(table)
+    files = report_files(output, "layers", overwrite=overwrite)
+    times = []
+    for scan in scans:
+        problem = make_problem(scan) if scan in ("A", "B", "C") else None
+        y, encoding = first_slice(read(Path(scan))) if problem is None else problem.tensors()
+        coils, *shape = y.shape
+        names = ["haar", "db4", "undecimated-haar"]
+        if len(shape) == 2:
+            names.append("undecimated-haar+undecimated-dct3")
+        for name in names:
+            net = make_network(coils, tuple(shape), sparsifier=name)
+            for count in threads or [1, 2]:
+                stem = Path(scan).stem
+                times.append(layer_time(net, y, encoding, threads=count, scan=stem, network=name))
+    table = Table("scan")
+    table.add_column("network", overflow="fold")
+    for column in ("threads", "FFTs ms", "residual", "prox", "layer", "ratio"):
+        table.add_column(column, justify="right")
+    for time in times:
+        parts = (time.fft_ms, time.residual_ms, time.sparsifier_ms, time.layer_ms, time.ratio)
+        cells = [f"{part:.2f}" for part in parts]
+        table.add_row(time.scan, time.network, str(time.threads), *cells)
+    rows = [{**asdict(time), "ratio": time.ratio} for time in times]
+    settings = {"median_of": 15, "torch": torch.__version__}
+    write_report(files, plot(times), rows, settings=settings, overwrite=overwrite)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"Figure: {files.figure}\nTable:  {files.table}, {files.data}", markup=False)
 
 
 @benchmark_app.command()

@@ -67,12 +67,15 @@ def speed(
     rows = [asdict(point) for point in points]
     write_report(files, plot(points), rows, settings=settings, overwrite=overwrite)
     forget(output)
-    columns = "problem", "method", "best PSNR dB", "s to 0.1 dB of it", "ms an iteration", "MiB"
-    table = Table(*columns, title=f"simulated data, {threads} threads")
+    table = Table("", title=f"simulated data, {threads} threads")
+    table.add_column("method", no_wrap=True)
+    for column in ("best PSNR dB", "s to 0.1 dB of it", "ms an iteration", "MiB"):
+        table.add_column(column, justify="right")
     for row in summarise(points):
         numbers = (row.best_psnr_db, row.seconds, row.ms_an_iteration)
         cells = [f"{number:.2f}" for number in numbers]
-        table.add_row(row.problem, row.method, *cells, f"{row.peak_mib:.0f}")
+        memory = "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+        table.add_row(row.problem, row.method, *cells, memory)
     console = Console(highlight=False)
     console.print(table)
     for name in missing:

@@ -223,7 +223,7 @@ class Problem(ABC):
         radius = self.threshold(q)
         square = self.over_groups(q.abs().square())
         least = torch.as_tensor(radius, dtype=square.dtype, device=square.device) ** 2 / 4
-        return q * (radius * torch.maximum(square, least).rsqrt()).clamp(max=1)
+        return q * (radius / torch.maximum(square, least).sqrt()).clamp(max=1)
 
     def over_groups(self, values: Tensor) -> Tensor:
         """Return for every coefficient the sum over those that are penalised with it; real.
