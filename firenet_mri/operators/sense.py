@@ -12,6 +12,9 @@ from firenet_mri.operators.fourier import CartesianFourier, modulate
 from firenet_mri.operators.nonuniform import NonuniformFourier
 from firenet_mri.operators.toeplitz import ToeplitzResidual
 
+# Complex numbers of k-space, all coils, above which temporaries of their size are avoided.
+_LARGE = 1 << 22
+
 
 class Sense(LinearOperator):
     """x -> (P F (s_c x))_c for coils c.
@@ -73,9 +76,18 @@ class Sense(LinearOperator):
         """Return the coil-combined images (..., *spatial) of k-space y: A^H y."""
         self.check_codomain(y)
         if isinstance(self.fourier, CartesianFourier):
-            combined = self._combine(self.fourier.adjoint_modulated(y))
-            return modulate(combined, self.fourier.image_factor.conj())
-        return self._combine(self.fourier.adjoint(y))
+            factor = self.fourier.kspace_factor
+            is_shared = factor.ndim < -self.coil_axis or factor.shape[self.coil_axis] == 1
+            combined = None
+            # Coil by coil, large data need no second array of their size.
+            count = 1 if is_shared and y.numel() > _LARGE else y.shape[self.coil_axis]
+            for coil in range(0, y.shape[self.coil_axis], count):
+                images = self.fourier.adjoint_modulated(y.narrow(self.coil_axis, coil, count))
+                combined = self._combine(images, coil, combined)
+            assert combined is not None
+            return modulate(combined.conj_physical(), self.fourier.image_factor.conj())
+        combined = self._combine(self.fourier.adjoint(y), 0, None)
+        return combined.conj_physical()
 
     def residual(self, y: Tensor) -> Residual:
         """Return x -> (A^H (A x - y), ||A x - y||), for Cartesian scans at the cost of its FFTs."""
@@ -86,16 +98,18 @@ class Sense(LinearOperator):
             return ToeplitzResidual(self, self.maps, self.fourier, y)
         return super().residual(y)
 
-    def _combine(self, images: Tensor) -> Tensor:
-        """Return the sum over coils of conj(maps) * images."""
+    def _combine(self, images: Tensor, first: int, combined: Tensor | None) -> Tensor:
+        """Return the conjugate of the sum over coils of conj(maps) * images, added to another.
+
+        The images are those of the coils from ``first`` on.
+        """
         # A loop of addcmul costs a third of (maps.conj() * images).sum(coil): no large temporary.
         maps, images = self.maps.to(images.dtype), images.conj_physical()
-        combined = images.select(self.coil_axis, 0) * maps.select(self.coil_axis, 0)
-        for coil in range(1, images.shape[self.coil_axis]):
-            combined = torch.addcmul(
-                combined, images.select(self.coil_axis, coil), maps.select(self.coil_axis, coil)
-            )
-        return combined.conj_physical()
+        for index in range(images.shape[self.coil_axis]):
+            pair = images.select(self.coil_axis, index), maps.select(self.coil_axis, first + index)
+            combined = pair[0] * pair[1] if combined is None else torch.addcmul(combined, *pair)
+        assert combined is not None
+        return combined
 
 
 def _is_recorded(*tensors: Tensor) -> bool:
