@@ -325,7 +325,8 @@ def firenets(settings: Settings) -> dict[str, FIRENET]:
     weights = level_weights(sparsities, level_index(haar))
     schedule = PaperSchedule(restarts=5, inner=10, tau=1.0, sigma=1.0, eps0=1.0, delta=1e-9)
     default = make_network(1, settings.shape)
-    fixed = replace(NetworkSchedule(), eps0=1.0)
+    assert isinstance(default.schedule, NetworkSchedule)
+    fixed = replace(default.schedule, eps0=1.0)
     return {
         PAPER_FIRENET: FIRENET(haar, 0.00025, weights, schedule),
         DEFAULT_FIRENET: FIRENET(

@@ -214,3 +214,37 @@ def test_help_and_version_are_there() -> None:
     assert "recon" in firenet("--help").stdout
     assert "--sparsifier" in firenet("recon", "--help").stdout
     assert firenet("--version").stdout.startswith("firenet_mri 0.")
+
+
+def test_trajectory_and_reweighting_are_options(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    points = generator.uniform(-16, 16, (30, 64, 2)) * np.linspace(0.05, 0.99, 64)[:, None]
+    maps = sigpy.mri.birdcage_maps((4, 32, 32))
+    data = sigpy.nufft(maps * sigpy.shepp_logan((32, 32)), points, oversamp=2, width=6)
+    np.save(tmp_path / "scan.npy", data.astype(np.complex64))
+    np.save(tmp_path / "points.npy", points.astype(np.float32))
+    np.save(tmp_path / "maps.npy", maps.astype(np.complex64))
+    arguments = ["recon", "scan.npy", "--trajectory", "points.npy", "--matrix-size", "32x32"]
+    arguments += ["--maps-file", "maps.npy", "--reweighting", 1, "-o", "a.nii", "--json"]
+    result = firenet(*arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    assert report["settings"]["reweighting"] == 1
+    # The weights come from the image: of the whole no bound is proven.
+    names = {entry["name"]: entry["status"] for entry in report["certificate"]["entries"]}
+    assert names["lipschitz_bound"] != "proven"
+    image = nibabel.load(tmp_path / "a.nii").get_fdata()[..., 0]
+    truth = abs(sigpy.shepp_logan((32, 32))).T
+    error = min(
+        np.linalg.norm(flipped - truth) / np.linalg.norm(truth)
+        for flipped in (image, image[::-1], image[:, ::-1], image[::-1, ::-1])
+    )
+    assert error < 0.15
+
+
+def test_a_matrix_size_that_is_none_is_refused(tmp_path) -> None:
+    np.save(tmp_path / "scan.npy", np.ones((2, 8, 8), np.complex64))
+    result = firenet("recon", "scan.npy", "-o", "a.nii", "--matrix-size", "8by8", folder=tmp_path)
+    assert result.returncode != 0
+    assert "8by8" in result.stderr

@@ -10,6 +10,7 @@ from mrd_scans import make_header
 
 import firenet_mri
 from firenet_mri.errors import DataError, FirenetError, ShapeError
+from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import NonuniformFourier, Sense
@@ -157,3 +158,31 @@ def _write_cfl(path, array: np.ndarray) -> None:
     sizes = [*array.shape[::-1], *[1] * (16 - array.ndim)]
     path.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, sizes)) + "\n")
     array.astype(np.complex64).tofile(path.with_suffix(".cfl"))
+
+
+def test_bound_is_that_for_the_samples_before_the_density_weights(tmp_path) -> None:
+    points, shape = TRAJECTORIES["radial"]
+    _, maps, kspace = simulate(points, shape)
+    scan = firenet_mri.read(_saved(tmp_path, kspace), trajectory=points, matrix_size=shape)
+    before = firenet_mri.reconstruct(scan, maps=maps)
+    bound = before.certificate.lipschitz_bound
+    assert bound is not None
+    # A change that the weights raise the most, of which the image may show no more than the bound.
+    spoke, place = divmod(int(pipe_menon(points, shape).flatten().argmax()), points.shape[1])
+    for size in (1e-2, 1.0):
+        changed = kspace.clone()
+        changed[0, spoke, place] += size
+        np.save(tmp_path / "changed.npy", changed.numpy())
+        other = firenet_mri.read(tmp_path / "changed.npy", trajectory=points, matrix_size=shape)
+        after = firenet_mri.reconstruct(other, maps=maps)
+        assert 0 < float((after.image - before.image).norm()) <= bound * size
+
+
+def test_certificate_for_multiplied_data_raises_only_what_is_proven() -> None:
+    entry = Entry("lipschitz_bound", "proven", "said", values={"lipschitz_bound": (2.0,)})
+    gap = Entry("duality_gap", "proven", "said", values={"objective": (3.0,)})
+    known = Certificate((entry, gap)).for_data_times(1.5)
+    assert [dict(one.values) for one in known.entries] == [
+        {"lipschitz_bound": (3.0,)},
+        {"objective": (3.0,)},
+    ]
