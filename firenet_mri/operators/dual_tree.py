@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.filter_bank import FilterBank
 from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.wavelets import _corner, _filters, _level_shapes, _nested
+from firenet_mri.operators.wavelets import _corner, _level_shapes, _nested, orthogonal_filters
 
 _Q_SHIFT = np.array(
     [
@@ -141,7 +141,7 @@ class DualTreeWavelet(Frame):
 
 def _first_filters() -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the filters of both trees at the first level, the second's one sample on."""
-    low, high = _filters(_FIRST)
+    low, high = orthogonal_filters(_FIRST)
     return [(low, high), (np.pad(low, (2, 0)), np.pad(high, (2, 0)))]
 
 

@@ -12,12 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
-from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.dyadic_frame import DyadicFrame
 
 
-class StationaryWavelet(Frame):
+class StationaryWavelet(DyadicFrame):
     """W: images (*spatial) to undecimated Haar coefficients (band, *spatial), W^H W = identity.
 
     Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
@@ -36,36 +35,8 @@ class StationaryWavelet(Frame):
         If the size does not allow so many levels.
     """
 
-    is_parseval = True
-    average_bands = (0,)
-
     def __init__(self, levels: int, spatial_shape: Shape) -> None:
-        ndim = len(spatial_shape)
-        allowed = min(spatial_shape).bit_length() - 1
-        if not 1 <= levels <= allowed:
-            raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
-                f"allows 1 to {allowed}"
-            )
-        bands = 1 + levels * (2**ndim - 1)
-        super().__init__(spatial_shape, bands, reach=2**levels - 1)
-        self.levels = levels
-
-    @property
-    def band_levels(self) -> Tensor:
-        """(band, 1, ...) int64: 0 for averages, 1 for the coarsest details up to ``levels``."""
-        ndim = len(self.domain_shape)
-        details = torch.arange(1, self.levels + 1).repeat_interleave(2**ndim - 1)
-        bands = torch.cat([torch.zeros(1, dtype=torch.int64), details])
-        return bands.reshape(-1, *[1] * ndim)
-
-    @property
-    def band_norms(self) -> Tensor:
-        """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation."""
-        ndim = len(self.domain_shape)
-        # A level halves the energy along every axis; averages are as large as the coarsest details.
-        depth = self.levels + 1 - self.band_levels.clamp(min=1)
-        return 2.0 ** (-ndim * depth.double() / 2)
+        super().__init__(levels, spatial_shape, taps=2)
 
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.circular_filters import analyse, separable, synthesise
-from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.wavelets import _filters
+from firenet_mri.operators.dyadic_frame import DyadicFrame
+from firenet_mri.operators.wavelets import orthogonal_filters
 
 
-class UndecimatedWavelet(Frame):
+class UndecimatedWavelet(DyadicFrame):
     """W: images (*spatial) to undecimated coefficients (band, *spatial), W^H W = identity.
 
     Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
@@ -43,43 +42,15 @@ class UndecimatedWavelet(Frame):
         If the wavelet is unknown or not orthogonal, or the size does not allow so many levels.
     """
 
-    is_parseval = True
-    average_bands = (0,)
     kernels: Tensor
 
     def __init__(self, name: str, levels: int, spatial_shape: Shape) -> None:
-        ndim = len(spatial_shape)
-        allowed = min(spatial_shape).bit_length() - 1
-        if not 1 <= levels <= allowed:
-            raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
-                f"allows 1 to {allowed}"
-            )
         # pywt convolves; a correlation has the taps in the other order.
-        filters = np.stack(_filters(name))[:, ::-1] / 2**0.5
-        bands = 1 + levels * (2**ndim - 1)
-        super().__init__(spatial_shape, bands, reach=(filters.shape[1] - 1) * (2**levels - 1))
+        filters = np.stack(orthogonal_filters(name))[:, ::-1] / 2**0.5
+        super().__init__(levels, spatial_shape, filters.shape[1])
         self.name = name
-        self.levels = levels
-        kernels = separable(torch.from_numpy(filters.copy()), ndim)
+        kernels = separable(torch.from_numpy(filters.copy()), len(spatial_shape))
         self.register_buffer("kernels", kernels, persistent=False)
-
-    @property
-    def band_levels(self) -> Tensor:
-        """(band, 1, ...) int64: 0 for averages, 1 for the coarsest details up to ``levels``."""
-        ndim = len(self.domain_shape)
-        details = torch.arange(1, self.levels + 1).repeat_interleave(2**ndim - 1)
-        bands = torch.cat([torch.zeros(1, dtype=torch.int64), details])
-        return bands.reshape(-1, *[1] * ndim)
-
-    @property
-    def band_norms(self) -> Tensor:
-        """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation.
-
-        Exact where no wavelet is longer than the image.
-        """
-        depth = self.levels + 1 - self.band_levels.clamp(min=1)
-        return 2.0 ** (-len(self.domain_shape) * depth.double() / 2)
 
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)

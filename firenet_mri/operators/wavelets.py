@@ -46,7 +46,7 @@ class OrthogonalWavelet(LinearOperator):
         self.name = name
         self.levels = levels
         self.level_shapes = _level_shapes(self.domain_shape, levels)
-        low, high = _filters(name)
+        low, high = orthogonal_filters(name)
         sizes = sorted({size for shape in self.level_shapes for size in shape})
         self.banks = nn.ModuleDict({str(size): FilterBank(size, low, high) for size in sizes})
 
@@ -113,7 +113,7 @@ def _nested(blocks: list[Tensor]) -> Tensor:
     return result
 
 
-def _filters(name: str) -> tuple[np.ndarray, np.ndarray]:
+def orthogonal_filters(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the low- and high-pass analysis filters of an orthogonal wavelet."""
     import pywt
 
