@@ -120,3 +120,15 @@ def test_any_operator_has_one(randn) -> None:
     x, y = randn(2, 4), randn(2, 5)
     for found, expected in zip(encoding.residual(y)(x), plainly(encoding, x, y), strict=True):
         assert torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize("per_coil", [False, True])
+def test_adjoint_of_large_data_is_the_same_coil_by_coil(per_coil, monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 7, 10, dtype=torch.complex128, generator=generator)
+    mask = torch.rand((3, 7, 10) if per_coil else (7, 10), generator=generator) < 0.5
+    encoding = Sense(maps, CartesianFourier(mask, (7, 10)))
+    y = torch.randn(2, 3, 7, 10, dtype=torch.complex128, generator=generator)
+    at_once = encoding.adjoint(y)
+    monkeypatch.setattr("firenet_mri.operators.sense._LARGE", 0)
+    torch.testing.assert_close(encoding.adjoint(y), at_once)
