@@ -12,12 +12,12 @@ demo: .venv/ready
 	.venv/bin/firenet recon sample_data/brain_8coil.h5 -o demo/brain.nii.gz \
 	    --reference sample_data/brain_8coil_reference.nii.gz --overwrite
 
-# One thread: the tests' problems are small, and threads cost them more than they give.
+# One thread a process: the tests' problems are small, and threads cost them more than they give.
 test: .venv/ready-for-tests
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
 
 clean:
 	rm -rf .venv demo
