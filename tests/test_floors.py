@@ -38,6 +38,7 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"typer", "rich"}}
 IN_FUNCTIONS = {
     "operators/density.py": {"scipy"},
+    "operators/kernels.py": {"numba"},
     "operators/nonuniform.py": {"finufft"},
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
@@ -206,7 +207,7 @@ def test_the_check_lets_pass_what_is_right(path, source) -> None:
 
 def test_importing_the_package_is_light() -> None:
     heavy = ("sigpy", "monai", "nibabel", "pydicom", "matplotlib", "h5py", "ismrmrd", "typer")
-    heavy += ("rich", "pywt", "scipy", "finufft")
+    heavy += ("rich", "pywt", "scipy", "finufft", "numba")
     code = f"import sys, firenet_mri; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

@@ -37,6 +37,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.kernels import can_compile, shrink_
 from firenet_mri.prox import item_norm, project_modulus, soft_threshold
 
 # Conjugate gradient steps that may look for a feasible image of P1.
@@ -195,8 +196,12 @@ class Problem(ABC):
             Step size, one an item, (*batch).
         """
         c = self.analyse(x)
-        tau = _expand(tau, self.coefficient_axes)
-        return self.synthesise(soft_threshold(c, tau * self.threshold(c)))
+        if self.sparsifier is not None and can_compile(c, tau):
+            shrink_(c, tau, self.threshold(c))
+        else:
+            tau = _expand(tau, self.coefficient_axes)
+            c = soft_threshold(c, tau * self.threshold(c))
+        return self.synthesise(c)
 
     def zero_coefficient_dual(self, x: Tensor) -> Tensor:
         """Return q = 0 for images like x, laid out as :meth:`coefficient_step` takes it."""

@@ -10,7 +10,8 @@ cheapest:
 
 The loop goes through blocks that fit the cache: maps, FFT, mask and data, FFT back, coil sum. The
 mask also conjugates k-space, for nothing, since A^H r = conj(sum_c s_c F conj(r_c)): no conjugate
-of the maps is needed.
+of the maps is needed. Mask and data hold the scale of the FFTs, which need none of their own. Where
+no gradients are recorded, on a CPU, what lies between the FFTs is compiled (``kernels``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from firenet_mri.operators.base import Residual, Shape
 from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators.kernels import can_compile, kernels, real_array
 from firenet_mri.prox import item_norm
 
 # Complex numbers of k-space in a block on a CPU: 2 MiB in single precision.
@@ -38,9 +40,9 @@ _KEPT_BYTES = (32 << 20) - (1 << 14)
 class _Item(NamedTuple):
     """One item of the batch: complex maps (coil, *axes), and what turns k-space to the residual.
 
-    For interleaved real and imaginary parts k the conjugate residual is factor * k + offset, with
-    the mask, negative for imaginary parts, and minus the conjugate data. The factor has 1 coil or
-    all.
+    For interleaved real and imaginary parts k of an FFT without a scale, the conjugate residual is
+    sqrt(n) (factor * k + offset): with the mask over n, negative for imaginary parts, and minus the
+    conjugate data over sqrt(n), for n points of the FFT. The factor has 1 coil or all.
     """
 
     maps: Tensor
@@ -75,8 +77,14 @@ class CartesianResidual(Residual):
         mask = mask.expand(*mask.shape[:-1], fourier.domain_shape[self._order[-1]])
         factor = torch.stack([mask, -mask], dim=-1).flatten(-2)
         offset, self._unreached = self._transform_data(fourier, y, factor)
-        factor = factor.expand(*factor.shape[:-ndim], *offset.shape[-ndim:])
-        parts = (self._arrange(maps.to(y.dtype)), factor, offset)
+        # One row stands for all where the mask does not depend on the first axis.
+        if ndim > 1:
+            factor = factor.expand(*factor.shape[: 1 - ndim], *offset.shape[1 - ndim :])
+        points = math.prod(y.shape[axis] for axis in self._transformed)
+        self._norm_factor = math.sqrt(points)
+        factor = (factor / points).contiguous()
+        maps = self._arrange(maps.to(y.dtype)).contiguous()
+        parts = (maps, factor, offset.div_(self._norm_factor))
         unbatched = (_unbatch(part, self._batch, ndim + 1) for part in parts)
         self._items = [_Item(*item) for item in zip(*unbatched, strict=True)]
 
@@ -124,6 +132,8 @@ class CartesianResidual(Residual):
 
     def _residual(self, item: _Item, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y) of one item, in the loop's order of axes, and its norm."""
+        if image.ndim > 1 and can_compile(image, *item):
+            return self._compiled_residual(item, image)
         rows, coils = self._block_sizes(item.maps)
         gradients, norms = [], []
         for row in range(0, image.shape[0], rows):
@@ -134,7 +144,7 @@ class CartesianResidual(Residual):
                 factor = item.factor[channels] if len(item.factor) > 1 else item.factor
                 gradient, norm = self._block(
                     item.maps[channels, window],
-                    factor[:, window],
+                    factor if factor.shape[1] == 1 else factor[:, window],
                     item.offset[channels, window],
                     image[window],
                 )
@@ -142,7 +152,32 @@ class CartesianResidual(Residual):
                 norms.append(norm)
             gradients.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
         joined = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
-        return joined, torch.linalg.vector_norm(torch.stack(norms))
+        return joined, self._norm_factor * torch.linalg.vector_norm(torch.stack(norms))
+
+    def _compiled_residual(self, item: _Item, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same through compiled passes."""
+        compiled = kernels()
+        coils, rows = item.maps.shape[:2]
+        block_rows, block_coils = self._block_sizes(item.maps)
+        image = image.contiguous()
+        gradient = torch.zeros_like(image)
+        maps, offset = (real_array(x).reshape(coils, rows, -1) for x in (item.maps, item.offset))
+        factor = real_array(item.factor).reshape(*item.factor.shape[:2], -1)
+        source, target = (real_array(x).reshape(rows, -1) for x in (image, gradient))
+        square = 0.0
+        starts = itertools.product(range(0, rows, block_rows), range(0, coils, block_coils))
+        for row, coil in starts:
+            block = item.maps[coil : coil + block_coils, row : row + block_rows]
+            kspace = torch.empty_like(block, memory_format=torch.contiguous_format)
+            shape = (*kspace.shape[:2], -1)
+            compiled.expand(maps, source, coil, row, real_array(kspace).reshape(shape))
+            kspace = self._transform(kspace)
+            data = real_array(kspace).reshape(shape)
+            square += compiled.subtract_data(data, factor, offset, coil, row)
+            images = real_array(self._transform(kspace)).reshape(shape)
+            compiled.combine(maps, images, coil, row, target)
+        norm = self._norm_factor * math.sqrt(square)
+        return gradient, torch.tensor(norm, dtype=image.real.dtype)
 
     def _block(
         self, maps: Tensor, factor: Tensor, offset: Tensor, image: Tensor
@@ -162,9 +197,9 @@ class CartesianResidual(Residual):
         return total.conj_physical(), norm
 
     def _transform(self, x: Tensor) -> Tensor:
-        """Return the FFT of x along the transformed axes, the last ones."""
+        """Return the FFT of x along the transformed axes, the last ones, without a scale."""
         axes = tuple(range(-len(self._transformed), 0))
-        return torch.fft.fftn(x, dim=axes, norm="ortho") if axes else x
+        return torch.fft.fftn(x, dim=axes) if axes else x
 
     def _block_sizes(self, maps: Tensor) -> tuple[int, int]:
         """Return how many entries of the first axis and how many coils make a block."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.filter_bank import FilterBank
+from firenet_mri.operators.kernels import can_compile, kernels, real_array
 
 
 class OrthogonalWavelet(LinearOperator):
@@ -47,6 +48,7 @@ class OrthogonalWavelet(LinearOperator):
         self.levels = levels
         self.level_shapes = _level_shapes(self.domain_shape, levels)
         low, high = orthogonal_filters(name)
+        self.filters = low, high
         sizes = sorted({size for shape in self.level_shapes for size in shape})
         self.banks = nn.ModuleDict({str(size): FilterBank(size, low, high) for size in sizes})
 
@@ -81,6 +83,8 @@ class OrthogonalWavelet(LinearOperator):
 
     def _level(self, x: Tensor, shape: Shape, direction: Literal["split", "merge"]) -> Tensor:
         """Apply one level, or its adjoint, to a block of that shape."""
+        if can_compile(x):
+            return self._compiled_level(x, direction)
         ndim = len(shape)
         # Real and imaginary part, like all batch axes, go in front, and come out last.
         planes = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
@@ -91,6 +95,20 @@ class OrthogonalWavelet(LinearOperator):
             block = bank(block) if direction == "split" else bank.adjoint(block)
         result = block.permute(*range(ndim, ndim + batch), *range(ndim), -1)
         return torch.view_as_complex(result.contiguous()) if x.is_complex() else result.squeeze(-1)
+
+    def _compiled_level(self, x: Tensor, direction: Literal["split", "merge"]) -> Tensor:
+        """Return the same by compiled passes along one axis after the other."""
+        run = getattr(kernels(), direction)
+        x = x.resolve_conj().contiguous()
+        low, high = (f.astype(real_array(x).dtype) for f in self.filters)
+        for axis in range(-len(self.domain_shape), 0):
+            result = torch.empty_like(x)
+            before, size = x.shape[:axis].numel(), x.shape[axis]
+            pair = (real_array(part).reshape(before, size, -1) for part in (x, result))
+            source, target = pair
+            run(source, low, high, target)
+            x = result
+        return x
 
     def extra_repr(self) -> str:
         """Return name, levels and shape, for printing."""

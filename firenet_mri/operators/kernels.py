@@ -1,0 +1,267 @@
+"""Passes over memory between the FFTs of a layer, compiled: each reads and writes its arrays once.
+
+On a CPU a pass over all coils takes as long as memory does, and torch needs two for what is one
+here. Numba compiles these functions when they are first called and keeps the result on disk. They
+take real arrays in which real and imaginary parts alternate, and record no gradients; the callers
+have the same in torch, which is what the tests compare with.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.floating[Any]]
+
+
+class Kernels(NamedTuple):
+    """The compiled functions, see those of the same names with an underscore below."""
+
+    expand: Callable[..., None]
+    subtract_data: Callable[..., float]
+    combine: Callable[..., None]
+    shrink: Callable[..., None]
+    split: Callable[..., None]
+    merge: Callable[..., None]
+
+
+def can_compile(*tensors: Tensor) -> bool:
+    """Return whether these tensors can go through the compiled functions here and now.
+
+    No where gradients or tangents are recorded, where a graph is traced, and off the CPU.
+    """
+    if (
+        torch.is_grad_enabled()
+        or torch._C._get_tracing_state() is not None
+        or torch.compiler.is_compiling()
+    ):
+        return False
+    # Forward-mode derivatives are carried without grad mode.
+    if torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return all(type(x) is Tensor and x.device.type == "cpu" for x in tensors) and not _is_wrapped(
+        tensors
+    )
+
+
+def _is_wrapped(tensors: tuple[Tensor, ...]) -> bool:
+    """Return whether vmap or another function transform looks at one of the tensors."""
+    return any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
+
+
+def real_array(x: Tensor) -> Array:
+    """Return the memory of a complex (..., n) or real contiguous tensor as real (..., 2 n or n)."""
+    plain = x.detach()
+    return (torch.view_as_real(plain).flatten(-2) if x.is_complex() else plain).numpy()
+
+
+def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
+    """Overwrite x with its soft threshold at lengths * weights.
+
+    Parameters
+    ----------
+    x
+        Real or complex, contiguous, (*batch, ...).
+    lengths
+        (*batch), not negative.
+    weights
+        One number, or something that broadcasts against x.
+    """
+    array = real_array(x).reshape(lengths.numel(), -1)
+    parts = 2 if x.is_complex() else 1
+    one = torch.as_tensor(weights, dtype=x.real.dtype)
+    is_single = one.numel() == 1
+    shape = (1, 1) if is_single else (lengths.numel(), array.shape[1] // parts)
+    spread = one.reshape(shape) if is_single else one.expand(x.shape).reshape(shape)
+    for i, length in enumerate(lengths.to(x.real.dtype).reshape(-1).numpy()):
+        kernels().shrink(array[i], spread[0 if is_single else i].numpy(), length, parts)
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """Return the compiled functions; numba is loaded at the first call."""
+    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge)
+    return Kernels(*(_compile(function) for function in functions))
+
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    import numba
+
+    # Sums may be reordered and products joined, but NaN stays NaN.
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
+    try:
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        # No folder to keep the result in.
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+def _expand(maps: Array, image: Array, first: int, row: int, out: Array) -> None:
+    """Set out to maps * image for the coils from ``first`` and the rows from ``row`` on.
+
+    Parameters
+    ----------
+    maps
+        (coil, rows, 2 n).
+    image
+        (rows, 2 n).
+    out
+        (coils, rows, 2 n) of the block, overwritten.
+    """
+    for c in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            s, x, o = maps[first + c, row + r], image[row + r], out[c, r]
+            for i in range(x.size // 2):
+                a, b, re, im = s[2 * i], s[2 * i + 1], x[2 * i], x[2 * i + 1]
+                o[2 * i] = a * re - b * im
+                o[2 * i + 1] = a * im + b * re
+
+
+def _subtract_data(kspace: Array, factor: Array, offset: Array, first: int, row: int) -> float:
+    """Overwrite kspace with factor * kspace + offset; return the sum of its squares.
+
+    Parameters
+    ----------
+    kspace
+        (coils, rows, 2 n) of the block.
+    factor
+        (1 or coil, 1 or rows, 2 n).
+    offset
+        (coil, rows, 2 n).
+    """
+    total = 0.0
+    for c in range(kspace.shape[0]):
+        for r in range(kspace.shape[1]):
+            k, o = kspace[c, r], offset[first + c, row + r]
+            f = factor[
+                first + c if factor.shape[0] > 1 else 0, row + r if factor.shape[1] > 1 else 0
+            ]
+            square = k[0] * 0
+            for i in range(k.size):
+                value = o[i] + k[i] * f[i]
+                k[i] = value
+                square += value * value
+            total += square
+    return total
+
+
+def _combine(maps: Array, images: Array, first: int, row: int, out: Array) -> None:
+    """Add to out the conjugate of the sum over the block's coils of maps * images.
+
+    Parameters
+    ----------
+    maps
+        (coil, rows, 2 n).
+    images
+        (coils, rows, 2 n) of the block.
+    out
+        (rows, 2 n), added to.
+    """
+    for c in range(images.shape[0]):
+        for r in range(images.shape[1]):
+            s, k, o = maps[first + c, row + r], images[c, r], out[row + r]
+            for i in range(k.size // 2):
+                a, b, re, im = s[2 * i], s[2 * i + 1], k[2 * i], k[2 * i + 1]
+                o[2 * i] += a * re - b * im
+                o[2 * i + 1] -= a * im + b * re
+
+
+def _shrink(values: Array, weights: Array, length: float, parts: int) -> None:
+    """Overwrite every number with max(|c| - length * weight, 0) c / |c|.
+
+    Parameters
+    ----------
+    values
+        (parts * n): ``parts`` 2 for complex numbers, 1 for real ones.
+    weights
+        (1 or n).
+    """
+    for i in range(values.size // parts):
+        limit = length * (weights[i] if weights.size > 1 else weights[0])
+        square = values[parts * i] ** 2
+        if parts == 2:
+            square += values[2 * i + 1] ** 2
+        factor = 1 - limit / np.sqrt(square) if square > limit * limit else square * 0
+        for part in range(parts):
+            values[parts * i + part] *= factor
+
+
+def _split(x: Array, low: Array, high: Array, out: Array) -> None:
+    """Set out to averages, then details, of x along the middle axis, see ``FilterBank``.
+
+    Parameters
+    ----------
+    x, out
+        (before, n, after).
+    low, high
+        The filters.
+    """
+    size, after = x.shape[1:]
+    half, taps = size // 2, low.size
+    even = 2 * half
+    # Within, no source lies beyond the ends.
+    first, last = taps // 4, half - taps // 4
+    for b in range(x.shape[0]):
+        if after == 2:
+            for row in range(half):
+                is_inside = first <= row < last
+                average_re = average_im = detail_re = detail_im = x[b, 0, 0] * 0
+                for tap in range(taps):
+                    source = 2 * row + taps // 2 - tap
+                    if not is_inside:
+                        source %= even
+                    re, im = x[b, source, 0], x[b, source, 1]
+                    average_re += low[tap] * re
+                    average_im += low[tap] * im
+                    detail_re += high[tap] * re
+                    detail_im += high[tap] * im
+                out[b, row, 0], out[b, row, 1] = average_re, average_im
+                detail = size - half + row
+                out[b, detail, 0], out[b, detail, 1] = detail_re, detail_im
+        else:
+            out[b] = 0
+            for row in range(half):
+                for tap in range(taps):
+                    source = (2 * row + taps // 2 - tap) % even
+                    for i in range(after):
+                        out[b, row, i] += low[tap] * x[b, source, i]
+                        out[b, size - half + row, i] += high[tap] * x[b, source, i]
+        if size > even:
+            out[b, half] = x[b, even]
+
+
+def _merge(x: Array, low: Array, high: Array, out: Array) -> None:
+    """Set out to the signal of averages and details x: the adjoint of ``_split``."""
+    size, after = x.shape[1:]
+    half, taps = size // 2, low.size
+    even = 2 * half
+    first, last = taps // 4, half - taps // 4
+    out[:] = 0
+    for b in range(x.shape[0]):
+        for row in range(half):
+            is_inside = first <= row < last
+            detail = size - half + row
+            if after == 2:
+                average_re, average_im = x[b, row, 0], x[b, row, 1]
+                detail_re, detail_im = x[b, detail, 0], x[b, detail, 1]
+                for tap in range(taps):
+                    target = 2 * row + taps // 2 - tap
+                    if not is_inside:
+                        target %= even
+                    out[b, target, 0] += low[tap] * average_re + high[tap] * detail_re
+                    out[b, target, 1] += low[tap] * average_im + high[tap] * detail_im
+            else:
+                for tap in range(taps):
+                    target = (2 * row + taps // 2 - tap) % even
+                    for i in range(after):
+                        value = low[tap] * x[b, row, i] + high[tap] * x[b, detail, i]
+                        out[b, target, i] += value
+        if size > even:
+            out[b, even] = x[b, half]
