@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import ShapeError
 from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import RawScan, sampled_mask
 
@@ -90,21 +90,21 @@ class FIRENETModel(nn.Module):
         CalibrationError
             If the maps cannot be estimated.
         """
-        kspace = _native_complex(_plain(masked_kspace))
+        kspace = native_complex(plain(masked_kspace), "masked_kspace")
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
                 f"masked_kspace has shape {tuple(masked_kspace.shape)}; it must be (batch, coil, "
                 f"*spatial, 2) or complex (batch, coil, *spatial) with {self.spatial_dims} "
                 "spatial axes"
             )
-        sampled = self._mask(kspace, None if mask is None else _plain(mask), masked_kspace.ndim)
+        sampled = self._mask(kspace, None if mask is None else plain(mask), masked_kspace.ndim)
         scan = RawScan(
             kspace.detach().cpu(), sampled.cpu(), self.spatial_dims, name="masked_kspace"
         )
         if sens_maps is None:
             maps = sensitivity_maps(scan, self.maps).to(kspace.device)
         else:
-            maps = normalise_maps(_native_complex(_plain(sens_maps)), self.spatial_dims)
+            maps = normalise_maps(native_complex(plain(sens_maps), "sens_maps"), self.spatial_dims)
         net = make_network(
             scan.coils,
             scan.spatial_shape,
@@ -134,20 +134,3 @@ class FIRENETModel(nn.Module):
                 f"shape {tuple(kspace.shape)} and be the same for all coils"
             )
         return mask.expand(mask.shape[0], 1, *kspace.shape[2:])
-
-
-def _plain(x: Tensor) -> Tensor:
-    """Return a plain tensor: a MetaTensor would cost a dispatch at every operation."""
-    return x.as_tensor() if isinstance(x, MetaTensor) else x
-
-
-def _native_complex(x: Tensor) -> Tensor:
-    """Return x, or the complex tensor that (..., 2) real numbers stand for, in single precision."""
-    if x.is_complex():
-        return x.to(torch.complex64)
-    if x.shape[-1] != 2:
-        raise ShapeError(
-            f"A real tensor of shape {tuple(x.shape)} came; its last axis must hold real and "
-            "imaginary part"
-        )
-    return torch.view_as_complex(x.float().contiguous())

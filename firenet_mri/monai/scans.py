@@ -1,0 +1,106 @@
+"""A raw scan as MONAI carries it, k-space with metadata, and back.
+
+The metadata hold plain Python values and arrays only, as MONAI's collate functions and
+``torch.load(weights_only=True)`` need it, and nothing of the file's header besides.
+
+===================  ===============================================================================
+key                  value
+===================  ===============================================================================
+affine               (4, 4) float64, index (x, y, z) of the image to RAS mm
+original_affine      the same
+space                "RAS"
+spatial_shape        (x, y, z) sizes of the image
+original_channel_dim NaN: the image that this describes has no channel
+filename_or_obj      the file's name
+spatial_ndim         2 or 3
+simulated            True if the data were computed from an image
+geometry             the fields of :class:`Geometry` as arrays; empty if they are unknown
+noise                (coil, samples) complex64; (coil, 0) if there is no measurement or it is used
+===================  ===============================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import DataError
+from firenet_mri.scan import Geometry, RawScan, sampled_mask
+
+
+def metadata_of(scan: RawScan) -> dict[str, Any]:
+    """Return what the table above lists.
+
+    Raises
+    ------
+    DataError
+        If the scan has a trajectory, which MONAI's arrays have no place for.
+    """
+    if scan.trajectory is not None:
+        raise DataError(f"{scan.name}: is a non-Cartesian scan; give it to firenet_mri.reconstruct")
+    *_, ny, nx = scan.spatial_shape
+    nz = math.prod(scan.batch_shape) if scan.spatial_ndim == 2 else scan.spatial_shape[0]
+    shape = (nz, ny, nx)
+    geometry = scan.geometry
+    affine = np.eye(4) if geometry is None else geometry.affine_ras(shape)
+    noise = scan.noise
+    if noise is None:
+        noise = scan.kspace.new_zeros(scan.coils, 0)
+    return {
+        "affine": affine,
+        "original_affine": affine.copy(),
+        "space": "RAS",
+        "spatial_shape": np.array(shape[::-1]),
+        "original_channel_dim": float("nan"),
+        "filename_or_obj": scan.name,
+        "spatial_ndim": scan.spatial_ndim,
+        "simulated": scan.simulated,
+        "geometry": {} if geometry is None else _plain_geometry(geometry),
+        "noise": noise.numpy(),
+    }
+
+
+def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = None) -> RawScan:
+    """Return the scan of k-space, (..., coil, *spatial) complex, with metadata as above.
+
+    Parameters
+    ----------
+    kspace
+        Plain, native complex.
+    meta
+        What :func:`metadata_of` gives; keys that are missing stand for a 2D scan without geometry
+        and noise.
+    mask
+        Broadcasts from the right to (..., 1, *spatial), not zero where sampled; None finds it from
+        the samples.
+    """
+    ndim = int(meta.get("spatial_ndim", 2))
+    noise = torch.as_tensor(meta["noise"]) if "noise" in meta else None
+    return RawScan(
+        kspace,
+        sampled_mask(kspace, ndim) if mask is None else mask != 0,
+        ndim,
+        noise=noise if noise is not None and noise.numel() else None,
+        geometry=_geometry(meta["geometry"]) if meta.get("geometry") else None,
+        name=str(meta.get("filename_or_obj", "k-space")),
+        simulated=bool(meta.get("simulated", False)),
+    )
+
+
+def _plain_geometry(geometry: Geometry) -> dict[str, Any]:
+    return {name: np.array(value, dtype=float) for name, value in asdict(geometry).items()}
+
+
+def _geometry(values: Mapping[str, Any]) -> Geometry:
+    plain = {name: np.asarray(value, dtype=float) for name, value in values.items()}
+    positions = tuple(tuple(row) for row in plain.pop("positions_mm").tolist())
+    return Geometry(
+        positions_mm=positions,
+        **{name: tuple(value.tolist()) for name, value in plain.items()},
+    )
