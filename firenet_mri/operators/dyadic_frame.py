@@ -24,6 +24,8 @@ class DyadicFrame(Frame):
         Sizes of the 1, 2 or 3 transformed axes, odd ones included.
     taps
         Length of the filters.
+    filters
+        The pair of filters, (2, taps), of one level.
 
     Raises
     ------
@@ -34,7 +36,9 @@ class DyadicFrame(Frame):
     is_parseval = True
     average_bands = (0,)
 
-    def __init__(self, levels: int, spatial_shape: Shape, taps: int) -> None:
+    def __init__(
+        self, levels: int, spatial_shape: Shape, taps: int, filters: Tensor | None = None
+    ) -> None:
         allowed = min(spatial_shape).bit_length() - 1
         if not 1 <= levels <= allowed:
             raise UsageError(
@@ -42,7 +46,10 @@ class DyadicFrame(Frame):
                 f"allows 1 to {allowed}"
             )
         bands = 1 + levels * (2 ** len(spatial_shape) - 1)
-        super().__init__(spatial_shape, bands, reach=(taps - 1) * (2**levels - 1))
+        reach = (taps - 1) * (2**levels - 1)
+        super().__init__(
+            spatial_shape, bands, reach=reach, filters=filters if levels == 1 else None
+        )
         self.levels = levels
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.kernels import can_compile, frame_step_
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
@@ -32,6 +33,9 @@ class Frame(LinearOperator):
     reach
         A coefficient sees so many rows after its own along the first axis, with periodic ends; None
         if the frame cannot be applied to slabs.
+    filters
+        (K, taps) filters of which products make all K^ndim bands, the first axis fastest; None if
+        the bands are made in another way.
     """
 
     #: W of a constant image is zero, so that W^H W has no inverse.
@@ -40,12 +44,19 @@ class Frame(LinearOperator):
     groups: tuple[int, ...] | None = None
     #: Bands that hold averages of the image, not details.
     average_bands: tuple[int, ...] = ()
+    filters: Tensor | None
 
     def __init__(
-        self, spatial_shape: Shape, bands: int, norm_bound: float = 1.0, reach: int | None = None
+        self,
+        spatial_shape: Shape,
+        bands: int,
+        norm_bound: float = 1.0,
+        reach: int | None = None,
+        filters: Tensor | None = None,
     ) -> None:
         super().__init__(spatial_shape, (bands, *spatial_shape), norm_bound)
         self.reach = reach
+        self.register_buffer("filters", filters, persistent=False)
 
     @abstractmethod
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
@@ -162,6 +173,10 @@ class Frame(LinearOperator):
         self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, by parts that stay in the cache."""
+        if self.filters is not None and self._can_compile(q, planes, steps, radius):
+            lengths = steps.reshape(planes.shape[1 : -len(self.domain_shape)])
+            radii = torch.as_tensor(radius, dtype=torch.float64)
+            return frame_step_(q, planes, lengths, radii, self.filters)
         axis = -len(self.domain_shape)
         size, rows = self.domain_shape[0], self._slab_rows(q)
         if rows >= size:
@@ -180,6 +195,20 @@ class Frame(LinearOperator):
         end = image.narrow(axis, size, self.reach)
         image.narrow(axis, 0, self.reach).add_(end)
         return image.narrow(axis, 0, size)
+
+    def _can_compile(
+        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+    ) -> bool:
+        """Return whether the compiled step can be taken: in 2D, with one radius a band."""
+        bands, *shape = self.codomain_shape
+        rows_are_whole = q.stride()[-2:] == (self.domain_shape[-1], 1)
+        has_flat_radius = not isinstance(radius, Tensor) or radius.shape in (
+            (),
+            (bands, *[1] * len(shape)),
+        )
+        wraps_once = self.filters is not None and self.filters.shape[1] <= min(shape)
+        is_simple = rows_are_whole and has_flat_radius and wraps_once and self.groups is None
+        return len(shape) == 2 and is_simple and can_compile(q, planes, steps)
 
     def _slab_rows(self, q: Tensor) -> int:
         """Return how many rows a slab has."""

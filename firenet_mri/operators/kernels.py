@@ -9,6 +9,7 @@ have the same in torch, which is what the tests compare with.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ class Kernels(NamedTuple):
     shrink: Callable[..., None]
     split: Callable[..., None]
     merge: Callable[..., None]
+    frame_step: Callable[..., None]
 
 
 def can_compile(*tensors: Tensor) -> bool:
@@ -83,10 +85,45 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
         kernels().shrink(array[i], spread[0 if is_single else i].numpy(), length, parts)
 
 
+def frame_step_(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:
+    """Overwrite q with its projection after a step along W x, and return W^H of it.
+
+    W has one level of separable filters: band k2 K + k1 is sum over s, t of
+    filters[k1, s] filters[k2, t] x[m + s, n + t], indices modulo the size.
+
+    Parameters
+    ----------
+    q
+        (planes, *batch, K^2, ny, nx) real, the last two axes contiguous; 1 or 2 planes.
+    x
+        (planes, *batch, ny, nx) real.
+    lengths
+        (*batch) step sizes.
+    radii
+        (1 or K^2) of the discs.
+    filters
+        (K, taps).
+    """
+    planes, shape = x.shape[0], x.shape[-2:]
+    source = x.reshape(planes, -1, *shape).contiguous()
+    image = torch.zeros_like(source)
+    items = q.unflatten(0, (planes, 1)) if q.ndim == 4 else q.flatten(1, -4)
+    memory = items.as_strided((items.untyped_storage().nbytes() // items.element_size(),), (1,), 0)
+    bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
+    taps = filters.to(q.dtype).numpy()
+    steps = lengths.to(q.dtype).reshape(-1).numpy()
+    for item, step in enumerate(steps):
+        start = items.storage_offset() + item * items.stride(1)
+        strides = np.array([items.stride(0), items.stride(2)])
+        arrays = memory.numpy(), source[:, item].numpy(), image[:, item].numpy()
+        kernels().frame_step(*arrays, start, strides, step, bounds, taps)
+    return image.reshape(x.shape)
+
+
 @functools.cache
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
-    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge)
+    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge, _frame_step)
     return Kernels(*(_compile(function) for function in functions))
 
 
@@ -95,6 +132,8 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
     # Sums may be reordered and products joined, but NaN stays NaN.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
+    # Without a test for division by zero, which would forbid vector instructions.
+    options["error_model"] = "numpy"
     try:
         compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:
@@ -265,3 +304,84 @@ def _merge(x: Array, low: Array, high: Array, out: Array) -> None:
                         out[b, target, i] += value
         if size > even:
             out[b, even] = x[b, half]
+
+
+def _frame_step(
+    q: Array,
+    x: Array,
+    image: Array,
+    start: int,
+    strides: NDArray[np.int64],
+    length: float,
+    radii: Array,
+    filters: Array,
+) -> None:
+    """Do what ``frame_step_`` says for one item, row by row; add W^H q to image.
+
+    Parameters
+    ----------
+    q
+        The memory in which the dual lies, of which plane p and band b begin at
+        start + p strides[0] + b strides[1].
+    x, image
+        (planes, ny, nx).
+    length
+        Step size.
+    radii
+        (K^2).
+    filters
+        (K, taps).
+    """
+    planes, ny, nx = x.shape
+    count, taps = filters.shape
+    wide = nx + taps - 1
+    ahead = np.empty((planes, count, wide), x.dtype)
+    back = np.empty((planes, count, wide), x.dtype)
+    for y in range(ny):
+        ahead[:] = 0
+        back[:] = 0
+        for p in range(planes):
+            for k in range(count):
+                for s in range(taps):
+                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
+                    for n in range(nx):
+                        target[n] += g * row[n]
+                for n in range(nx, wide):
+                    ahead[p, k, n] = ahead[p, k, n - nx]
+        for k2 in range(count):
+            for k1 in range(count):
+                band = k2 * count + k1
+                first = start + band * strides[1] + y * nx
+                for p in range(planes):
+                    row = q[first + p * strides[0] : first + p * strides[0] + nx]
+                    for t in range(taps):
+                        g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
+                        for n in range(nx):
+                            row[n] += g * source[n]
+                radius, least = radii[band], radii[band] * radii[band]
+                re = q[first : first + nx]
+                if planes == 2:
+                    im = q[first + strides[0] : first + strides[0] + nx]
+                    for n in range(nx):
+                        square = re[n] * re[n] + im[n] * im[n]
+                        scale = radius / math.sqrt(square if square > least else least)
+                        re[n] *= scale
+                        im[n] *= scale
+                else:
+                    for n in range(nx):
+                        re[n] = min(max(re[n], -radius), radius)
+                for p in range(planes):
+                    row = q[first + p * strides[0] : first + p * strides[0] + nx]
+                    for t in range(taps):
+                        g, target = filters[k2, t], back[p, k1, t : t + nx]
+                        for n in range(nx):
+                            target[n] += g * row[n]
+        for p in range(planes):
+            for k in range(count):
+                for n in range(nx, wide):
+                    back[p, k, n - nx] += back[p, k, n]
+                source = back[p, k]
+                for s in range(taps):
+                    g, target = filters[k, s], image[p, (y + s) % ny]
+                    for n in range(nx):
+                        target[n] += g * source[n]

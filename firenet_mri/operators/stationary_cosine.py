@@ -45,9 +45,9 @@ class StationaryCosine(Frame):
                 f"{tuple(spatial_shape)} allows 2 to {min(spatial_shape)}"
             )
         ndim = len(spatial_shape)
-        super().__init__(spatial_shape, block**ndim, reach=block - 1)
-        self.block = block
         filters = _cosines(block) / block**0.5
+        super().__init__(spatial_shape, block**ndim, reach=block - 1, filters=filters)
+        self.block = block
         self.register_buffer("kernels", separable(filters, ndim), persistent=False)
 
     @property

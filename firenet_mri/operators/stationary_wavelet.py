@@ -36,7 +36,8 @@ class StationaryWavelet(DyadicFrame):
     """
 
     def __init__(self, levels: int, spatial_shape: Shape) -> None:
-        super().__init__(levels, spatial_shape, taps=2)
+        filters = torch.tensor([[0.5, 0.5], [0.5, -0.5]], dtype=torch.float64)
+        super().__init__(levels, spatial_shape, taps=2, filters=filters)
 
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         ndim = len(self.domain_shape)

@@ -1,0 +1,133 @@
+"""The compiled passes do what torch does, and stand aside where derivatives are recorded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laws import assert_close
+from torch.autograd import forward_ad
+
+from firenet_mri.firenet.problem import SquareRootLasso
+from firenet_mri.operators import OrthogonalWavelet, encoding_operator, kernels
+from firenet_mri.operators.sparsifiers import make_sparsifier
+from firenet_mri.prox import soft_threshold
+
+DTYPES = st.sampled_from([torch.complex128, torch.float64])
+BATCHES = st.sampled_from([(), (2,), (2, 3)])
+
+
+def random(seed: int, *shape: int, dtype: torch.dtype = torch.complex128) -> torch.Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def by_torch(function, *tensors):
+    """Return what a function gives where gradients are recorded, which is never compiled."""
+    with torch.enable_grad():
+        return function(*tensors)
+
+
+@given(
+    name=st.sampled_from(["haar", "db2", "db3", "db4", "sym5", "db20"]),
+    shape=st.lists(st.integers(2, 21), min_size=1, max_size=3).map(tuple),
+    batch=BATCHES,
+    dtype=DTYPES,
+)
+@settings(deadline=None)
+@torch.no_grad()
+def test_wavelets_are_those_of_torch(name, shape, batch, dtype) -> None:
+    wavelet = OrthogonalWavelet(name, 1, shape)
+    x = random(0, *batch, *shape, dtype=dtype)
+    assert_close(wavelet(x), by_torch(wavelet, x))
+    assert_close(wavelet.adjoint(x), by_torch(wavelet.adjoint, x))
+
+
+@given(batch=BATCHES, dtype=DTYPES, weights=st.sampled_from(["one", "each", "items"]))
+@settings(deadline=None)
+@torch.no_grad()
+def test_shrinking_is_the_soft_threshold(batch, dtype, weights) -> None:
+    x = random(1, *batch, 5, 7, dtype=dtype)
+    lengths = random(2, *batch, dtype=torch.float64).abs()
+    shape = {"one": (), "each": (5, 7), "items": (*batch, 5, 7)}[weights]
+    factors = random(3, *shape, dtype=torch.float64).abs()
+    expected = soft_threshold(x, lengths[..., None, None] * factors)
+    kernels.shrink_(x, lengths, factors)
+    assert_close(x, expected)
+
+
+@given(
+    name=st.sampled_from(["undecimated-haar", "undecimated-dct3", "undecimated-dct"]),
+    joined=st.booleans(),
+    shape=st.tuples(st.integers(4, 19), st.integers(4, 19)),
+    batch=BATCHES,
+    dtype=DTYPES,
+    flat=st.booleans(),
+)
+@settings(deadline=None)
+@torch.no_grad()
+def test_steps_of_frames_are_those_of_torch(name, joined, shape, batch, dtype, flat) -> None:
+    frame = make_sparsifier(f"{name}+undecimated-dct3" if joined else name, shape, None)
+    x, more = (random(seed, *batch, *shape, dtype=dtype) for seed in (4, 5))
+    lengths = random(6, *batch, dtype=torch.float64).abs()
+    radius = 0.3 if flat else 0.3 * frame.band_norms
+    q, expected_q = frame.zero_dual(x), frame.zero_dual(x)
+    for image in (x, more):
+        q, image_of_q = frame.dual_step(q, image, lengths, radius)
+        expected_q, expected = by_torch(frame.dual_step, expected_q, image, lengths, radius)
+        assert_close(q, expected_q)
+        assert_close(image_of_q, expected)
+
+
+@torch.no_grad()
+def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
+    """Otherwise the tests above would compare torch with torch."""
+    calls = []
+    real = kernels.kernels()
+    counted = real._replace(
+        **{name: lambda *a, name=name: calls.append(name) or 1.0 for name in real._fields}
+    )
+    for module in ("kernels", "cartesian_residual", "wavelets"):
+        monkeypatch.setattr(f"firenet_mri.operators.{module}.kernels", lambda: counted)
+    x = random(7, 8, 8)
+    frame = make_sparsifier("undecimated-haar+undecimated-dct3", (8, 8), None)
+    frame.dual_step(frame.zero_dual(x), x, torch.tensor(0.1).double(), frame.band_norms)
+    encoding = encoding_operator(None, random(8, 2, 8, 8))
+    encoding.residual(random(9, 2, 8, 8))(x)
+    SquareRootLasso(encoding, OrthogonalWavelet("haar", 1, (8, 8))).prox(x, torch.tensor(0.1))
+    assert set(calls) == set(real._fields)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.trace:DeprecationWarning")
+def test_derivatives_and_transforms_are_left_to_torch() -> None:
+    x = torch.ones(3)
+    assert not kernels.can_compile(x)
+    with torch.no_grad():
+        assert kernels.can_compile(x)
+        assert not kernels.can_compile(torch.nn.Parameter(x))
+        with forward_ad.dual_level():
+            assert not kernels.can_compile(x)
+        seen = []
+        torch.func.vmap(lambda row: seen.append(kernels.can_compile(row)) or row)(x)
+        # Checking the trace would run the function once more, untraced.
+        torch.jit.trace(
+            lambda row: seen.append(kernels.can_compile(row)) or row * 2, x, check_trace=False
+        )
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("name", ["shrink", "frame", "residual"])
+@torch.no_grad()
+def test_nan_is_not_swallowed(name) -> None:
+    x = random(10, 8, 8)
+    x[2, 3] = torch.nan
+    if name == "shrink":
+        kernels.shrink_(x, torch.tensor(0.1).double(), 1.0)
+        found = x
+    elif name == "frame":
+        frame = make_sparsifier("undecimated-haar", (8, 8), 1)
+        _, found = frame.dual_step(frame.zero_dual(x), x, torch.tensor(0.1).double(), 0.2)
+    else:
+        found, norm = encoding_operator(None, random(8, 2, 8, 8)).residual(random(9, 2, 8, 8))(x)
+        assert torch.isnan(norm)
+    assert torch.isnan(torch.view_as_real(found)).any()
