@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,6 +52,9 @@ from firenet_mri.scan import RawScan
 # time.
 _DUAL_LAYERS = 60
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -69,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Timings:
-    """Wall-clock seconds of the parts of a reconstruction."""
+    """Seconds of the parts of a reconstruction, summed over slices of which several run at once."""
 
     calibration_s: float
     network_s: float
@@ -326,9 +330,11 @@ def reconstruct(
         # The Jacobian is taken along a second run of the network.
         runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
         _count_layers(net, len(slices) * runs, on_layer)
-    results = [
-        _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item) for item in slices
-    ]
+
+    def work(item: tuple[Tensor, Sense]) -> _Slice:
+        return _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item)
+
+    results = _on_all_cores(work, slices) if target.type == "cpu" else list(map(work, slices))
     shape = (*scan.batch_shape, *scan.spatial_shape)
     image = torch.stack([result.image for result in results]).reshape(shape)
     settings = Settings(
@@ -410,8 +416,27 @@ def _reconstruct_slice(
     return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
 
 
+def _on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Return ``work`` of each item, as many at once as torch has threads, each on one thread.
+
+    A layer's passes gain less from a second thread than another slice does.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, len(items)) == 1:
+        return [work(item) for item in items]
+    pool = ThreadPoolExecutor(
+        min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        return list(pool.map(work, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # Threads that start later take over what was set last.
+        torch.set_num_threads(threads)
+
+
 def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Sense]]:
-    """Yield k-space and encoding of every slice; they are worked on one by one to save memory.
+    """Yield k-space and encoding of every slice; each has its own, to save memory.
 
     Samples along a trajectory are multiplied by the roots of their density weights, which the
     encoding has too: few layers do then.

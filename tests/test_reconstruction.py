@@ -67,6 +67,23 @@ def test_slices_are_those_of_single_scans() -> None:
         assert_close(reconstruct(alone, layers=5).image, together.image[index], 1e-4)
 
 
+def test_slices_on_all_cores_are_those_of_one_core() -> None:
+    scan = phantom_scan((64, 56), slices=5)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = reconstruct(scan, layers=5)
+        torch.set_num_threads(3)
+        together = reconstruct(scan, layers=5)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert_close(together.image, alone.image, 1e-5)
+    assert together.certificate.relative_gap == pytest.approx(
+        alone.certificate.relative_gap, rel=1e-3
+    )
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_image_scales_with_the_scan(scan, scale) -> None:
     scaled = dataclasses.replace(scan, kspace=scan.kspace * scale)
