@@ -276,8 +276,8 @@ def reconstruct(
         Number of further passes whose weights come from the image of the pass before, see
         :mod:`firenet_mri.firenet.reweighting`; their Lipschitz constant is not proven.
     maps
-        How sensitivity maps are found, "espirit", "jsense" or "none" (single coil), or the maps
-        themselves, (..., coil, *spatial) complex; given maps are normalised to
+        How sensitivity maps are found, "espirit", "jsense", "lowres" or "none" (single coil), or
+        the maps themselves, (..., coil, *spatial) complex; given maps are normalised to
         root-sum-of-squares 1.
     device
         Where the network runs, "cpu" or "cuda".

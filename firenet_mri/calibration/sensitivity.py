@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,10 +19,10 @@ from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.scan import RawScan
 
-MapMethod = Literal["espirit", "jsense", "none"]
+MapMethod = Literal["espirit", "jsense", "lowres", "none"]
 
 _CALIBRATION_WIDTH = 24
-_SMALLEST_WIDTH = {"espirit": 12, "jsense": 8}
+_SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
 
 
 def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
@@ -33,6 +35,7 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     method
         "espirit": ESPIRiT [1], one map set, zero where there is no signal.
         "jsense": JSENSE [2], smooth maps everywhere.
+        "lowres": the coil images of the calibration region alone, over their root-sum-of-squares.
         "none": all maps are 1, for a single coil.
 
     Raises
@@ -64,13 +67,16 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     region = calibration_region(scan.mask, scan.spatial_ndim)
     width = min(_CALIBRATION_WIDTH, *region)
     if width < _SMALLEST_WIDTH[method]:
-        enough_for_jsense = method == "espirit" and width >= _SMALLEST_WIDTH["jsense"]
-        advice = "use --maps jsense or give maps" if enough_for_jsense else "give maps"
+        others = [name for name, least in _SMALLEST_WIDTH.items() if width >= least]
+        advice = f"use --maps {others[0]} or give maps" if others else "give maps"
         raise CalibrationError(
             f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
             f"at least {_SMALLEST_WIDTH[method]} along every axis; {advice} "
             "with --maps-file"
         )
+    if method == "lowres":
+        centre = [min(_CALIBRATION_WIDTH, size) for size in region]
+        return low_resolution_maps(scan.kspace, centre)
     estimate = _espirit if method == "espirit" else _jsense
     kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *scan.spatial_shape)
     maps = np.stack([estimate(item, width) for item in kspace])
@@ -80,6 +86,36 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
             "method or give maps with --maps-file"
         )
     return normalise_maps(torch.from_numpy(maps).reshape(scan.kspace.shape), scan.spatial_ndim)
+
+
+def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
+    """Return maps from the centre of k-space: its coil images over their root-sum-of-squares.
+
+    A Hann window of the centre keeps ringing low. Nothing but torch is used.
+
+    Parameters
+    ----------
+    kspace
+        (..., coil, *spatial) complex, zero where not sampled.
+    widths
+        Sizes of the centre, one for each spatial axis.
+
+    Returns
+    -------
+    Tensor
+        Maps of the same shape, of root-sum-of-squares 1; 0 where the centre gives no signal.
+    """
+    axes = tuple(range(-len(widths), 0))
+    for axis, width in zip(axes, widths, strict=True):
+        size = kspace.shape[axis]
+        # In units of the half width, so that the window ends just outside of the centre.
+        offset = (torch.arange(size, device=kspace.device) - size // 2) / ((width + 1) / 2)
+        window = torch.cos(math.pi / 2 * offset.clamp(-1, 1)).square().to(kspace.real.dtype)
+        kspace = kspace * window.reshape(-1, *[1] * (-axis - 1))
+    images = torch.fft.fftshift(
+        torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=axes), dim=axes, norm="ortho"), dim=axes
+    )
+    return normalise_maps(images, len(widths))
 
 
 def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:

@@ -45,7 +45,7 @@ def recon(
         int, typer.Option(help="Further passes with weights from the image; not proven stable.")
     ] = 0,
     maps: Annotated[
-        str, typer.Option(help="Sensitivity maps: espirit, jsense, or none (single coil).")
+        str, typer.Option(help="Sensitivity maps: espirit, jsense, lowres, or none (single coil).")
     ] = "espirit",
     maps_file: Annotated[
         Path | None, typer.Option(help="Use these maps, .npy or .cfl, coils first.")

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Shape, records_graph
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.kernels import can_compile, shrink_
 from firenet_mri.prox import item_norm, project_modulus, soft_threshold
@@ -74,9 +74,10 @@ class Problem(ABC):
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self._check_number()
-        if self.weights is not None:
-            _check_weights(self.weights)
+        if not records_graph():
+            self._check_number()
+            if self.weights is not None:
+                _check_weights(self.weights)
         sparsifier = self.sparsifier
         if sparsifier is not None:
             if not (sparsifier.is_parseval or isinstance(sparsifier, Frame)):
@@ -91,7 +92,8 @@ class Problem(ABC):
                 )
         if self.weights is not None:
             _check_weights_fit(self.weights, self._coefficient_shape)
-            _check_groups(self.weights, self._coefficient_shape, self._groups)
+            if not records_graph():
+                _check_groups(self.weights, self._coefficient_shape, self._groups)
 
     @property
     @abstractmethod

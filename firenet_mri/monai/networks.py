@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
+import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.sensitivity import MapMethod
-from firenet_mri.errors import ShapeError
+from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.trainable import TrainableSteps
+from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
+from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.operators import encoding_operator
-from firenet_mri.scan import RawScan, sampled_mask
+from firenet_mri.operators.base import records_graph
+
+Output = Literal["magnitude", "complex"]
+
+# Root-sum-of-squares of normalised maps of hundreds of coils, rounding included.
+_NORMALISED = 1 + 1e-5
 
 
 class FIRENETModel(nn.Module):
@@ -27,8 +37,38 @@ class FIRENETModel(nn.Module):
     preset, lam, sparsifier, levels, layers, relative_gap
         The network, see :func:`firenet_mri.firenet.presets.make_network`.
     maps
-        How sensitivity maps are found where ``sens_maps`` is not given: "espirit", "jsense" or
-        "none" (single coil).
+        Where sensitivity maps come from if ``sens_maps`` is not given: "espirit", "jsense",
+        "lowres" or "none" (single coil), see :func:`firenet_mri.calibration.sensitivity_maps`, with
+        "lowres" and a warning where an item's calibration region is too small; maps themselves,
+        (coil, *spatial) or (batch, coil, *spatial) complex or the same with a last axis of 2; or a
+        module that is called with k-space (batch, coil, *spatial, 2) and a mask (1, ..., W, 1), as
+        MONAI's ``CoilSensitivityModel``.
+    output
+        "magnitude" float32, or "complex" complex64.
+    channel_dim
+        Return (batch, 1, *spatial) instead of (batch, *spatial).
+    trainable
+        Make step sizes and one threshold a band parameters, which begin at the network's own
+        values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
+        the maps' module, if it is trained too, is not looked at.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown, or the preset cannot be trained with a proven bound.
+
+    Notes
+    -----
+    Unless it is trainable or the maps are a module, it has no parameters and an empty
+    ``state_dict``: there is nothing to load, and no optimiser to give it to. Everything is computed
+    in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do not
+    influence each other.
+
+    ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
+    ``sens_maps`` is given or maps are a tensor, a module, "lowres" (from the 24 central samples
+    along each axis then) or "none": ESPIRiT and JSENSE are computed outside of torch. The preset
+    "adaptive" cannot be recorded, since the data decide on its depth. ``torch.jit.script`` does not
+    work: the operators are Python objects.
 
     Examples
     --------
@@ -38,6 +78,8 @@ class FIRENETModel(nn.Module):
     >>> model(torch.randn(1, 1, 16, 16, 2), torch.ones(1, 1, 1, 16, 1, dtype=torch.bool)).shape
     torch.Size([1, 16, 16])
     """
+
+    _given_maps: Tensor | None
 
     def __init__(
         self,
@@ -49,9 +91,21 @@ class FIRENETModel(nn.Module):
         levels: int | None = None,
         layers: int | None = None,
         relative_gap: float | None = None,
-        maps: MapMethod = "espirit",
+        maps: MapMethod | Tensor | nn.Module = "espirit",
+        output: Output = "magnitude",
+        channel_dim: bool = False,
+        trainable: bool = False,
     ) -> None:
         super().__init__()
+        if spatial_dims not in (2, 3):
+            raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
+        if output not in get_args(Output):
+            raise UsageError(f"Unknown output {output!r}; use magnitude or complex")
+        if isinstance(maps, str) and maps not in get_args(MapMethod):
+            raise UsageError(
+                f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}, a tensor or "
+                "a module"
+            )
         self.spatial_dims = spatial_dims
         self.preset = preset
         self.lam = lam
@@ -59,7 +113,15 @@ class FIRENETModel(nn.Module):
         self.levels = levels
         self.layers = layers
         self.relative_gap = relative_gap
-        self.maps = maps
+        self.output = output
+        self.channel_dim = channel_dim
+        self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
+        self.map_module = maps if isinstance(maps, nn.Module) else None
+        given = plain(maps) if isinstance(maps, Tensor) else None
+        self.register_buffer("_given_maps", given, persistent=False)
+        # Also checks the options.
+        net = self._network(1, self._some_shape, None)
+        self.steps = TrainableSteps(net) if trainable else None
 
     def forward(
         self,
@@ -68,27 +130,31 @@ class FIRENETModel(nn.Module):
         num_low_frequencies: int | None = None,
         *,
         sens_maps: Tensor | None = None,
+        x0: Tensor | None = None,
     ) -> Tensor:
-        """Return the magnitude image (batch, *spatial), on the scale of the root-sum-of-squares.
+        """Return the image (batch, *spatial), its magnitude on the root-sum-of-squares' scale.
 
         Parameters
         ----------
         masked_kspace
             (batch, coil, *spatial, 2) real, or (batch, coil, *spatial) complex.
         mask
-            Sampling mask that broadcasts against ``masked_kspace``, any dtype; None finds it from
-            the samples that are not zero.
+            Not zero where sampled, see :func:`firenet_mri.monai.masks.sampling_mask`; None finds it
+            from the samples.
         num_low_frequencies
             Taken for fastMRI's signature; the calibration region is found from the mask.
         sens_maps
-            Sensitivity maps in the layout of ``masked_kspace``; None estimates them.
+            Sensitivity maps in the layout of ``masked_kspace``.
+        x0
+            Image from which the network starts, such as that of a trained network behind which
+            this one stands: (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last
+            axis of 2. Another real one is a magnitude; it gets the phase of the zero-filled image.
+            The Lipschitz bound is then not that of the whole.
 
         Raises
         ------
         ShapeError
-            If k-space, mask or maps do not have these shapes.
-        CalibrationError
-            If the maps cannot be estimated.
+            If k-space, mask, maps or x0 do not have these shapes.
         """
         kspace = native_complex(plain(masked_kspace), "masked_kspace")
         if kspace.ndim != self.spatial_dims + 2:
@@ -97,40 +163,90 @@ class FIRENETModel(nn.Module):
                 f"*spatial, 2) or complex (batch, coil, *spatial) with {self.spatial_dims} "
                 "spatial axes"
             )
-        sampled = self._mask(kspace, None if mask is None else plain(mask), masked_kspace.ndim)
-        scan = RawScan(
-            kspace.detach().cpu(), sampled.cpu(), self.spatial_dims, name="masked_kspace"
+        with torch.autocast(kspace.device.type, enabled=False):
+            sampled = sampling_mask(None if mask is None else plain(mask), kspace, kspace.ndim - 2)
+            kspace = kspace * sampled
+            image = self._reconstruct(kspace, sampled, sens_maps, x0)
+        if self.output == "magnitude":
+            image = image.abs()
+        if self.channel_dim:
+            image = image.unsqueeze(1)
+        return MetaTensor(image) if isinstance(masked_kspace, MetaTensor) else image
+
+    def lipschitz_bound(self) -> float | None:
+        """Return a proven Lipschitz constant of k-space -> complex image; None if none is proven.
+
+        It holds for all k-space, for fixed maps and mask and without x0, with the scale of the
+        steps taken from the data (docs/theory.md, section 3.3), and for the trained steps as they
+        are now.
+        """
+        maps = torch.ones(1, *self._some_shape, dtype=torch.complex64)
+        net = self._network(1, self._some_shape, self.steps)
+        fixed = net.lipschitz_bound(encoding_operator(None, maps, self.spatial_dims))
+        return None if fixed is None else math.sqrt(2) * fixed
+
+    @property
+    def _some_shape(self) -> tuple[int, ...]:
+        """A shape that allows all levels; bands and steps are the same for all of these."""
+        return (2 ** max(6, (self.levels or 0) + 1),) * self.spatial_dims
+
+    def _reconstruct(
+        self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None, x0: Tensor | None
+    ) -> Tensor:
+        """Return the complex image of k-space that is zero off the mask."""
+        maps = self._maps(kspace, mask, sens_maps)
+        bound = _NORMALISED if records_graph() else None
+        encoding = encoding_operator(mask, maps, self.spatial_dims, maps_bound=bound)
+        # A traced shape is made of tensors.
+        coils, *spatial = (int(size) for size in kspace.shape[1:])
+        net = self._network(coils, tuple(spatial), self.steps)
+        start = None if x0 is None else self._start(x0, encoding.adjoint(kspace))
+        image: Tensor = net.to(kspace.device)(kspace, encoding, start)
+        return image * encoding.root_sum_of_squares
+
+    def _maps(self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None) -> Tensor:
+        if sens_maps is not None:
+            return given_maps(sens_maps, kspace, "sens_maps")
+        if self._given_maps is not None:
+            return given_maps(self._given_maps, kspace, "maps")
+        if self.map_module is not None:
+            return maps_of_module(self.map_module, kspace, mask)
+        assert self.map_method is not None
+        return estimated_maps(kspace, mask, self.map_method)
+
+    def _start(self, x0: Tensor, zero_filled: Tensor) -> Tensor:
+        """Return x0 as a complex image of the zero-filled image's shape."""
+        found = plain(x0).to(zero_filled.device)
+        shape = tuple(zero_filled.shape)
+        is_pair = not found.is_complex() and found.shape in (
+            (*shape, 2),
+            (shape[0], 1, *shape[1:], 2),
         )
-        if sens_maps is None:
-            maps = sensitivity_maps(scan, self.maps).to(kspace.device)
-        else:
-            maps = normalise_maps(native_complex(plain(sens_maps), "sens_maps"), self.spatial_dims)
+        image = native_complex(found, "x0") if is_pair else found
+        if image.ndim == len(shape) + 1 and image.shape[1] == 1:
+            image = image[:, 0]
+        if tuple(image.shape) != shape:
+            raise ShapeError(
+                f"x0 has shape {tuple(x0.shape)}; it must be {shape} or {(shape[0], 1, *shape[1:])}"
+            )
+        if image.is_complex():
+            return image.to(zero_filled.dtype)
+        return torch.polar(image.float(), zero_filled.angle())
+
+    def _network(
+        self, coils: int, spatial_shape: tuple[int, ...], steps: TrainableSteps | None
+    ) -> FIRENET:
+        """Return the network for a number of coils and an image size."""
         net = make_network(
-            scan.coils,
-            scan.spatial_shape,
+            coils,
+            spatial_shape,
             preset=self.preset,
             lam=self.lam,
             sparsifier=self.sparsifier,
             levels=self.levels,
             layers=self.layers,
             relative_gap=self.relative_gap,
-        ).to(kspace.device)
-        encoding = encoding_operator(sampled, maps, self.spatial_dims)
-        image = net(kspace * sampled, encoding).abs() * encoding.root_sum_of_squares
-        return MetaTensor(image) if isinstance(masked_kspace, MetaTensor) else image
-
-    def _mask(self, kspace: Tensor, mask: Tensor | None, given_ndim: int) -> Tensor:
-        """Return the mask as (batch or 1, 1, *spatial) bool."""
-        if mask is None:
-            return sampled_mask(kspace, self.spatial_dims)
-        # MONAI's masks have a last axis of 1 for real and imaginary parts.
-        if mask.shape[-1] == 1 and (given_ndim > kspace.ndim or mask.ndim > kspace.ndim):
-            mask = mask[..., 0]
-        mask = mask.to(kspace.device) != 0
-        mask = mask.reshape((1,) * (kspace.ndim - mask.ndim) + tuple(mask.shape))
-        if mask.ndim != kspace.ndim or mask.shape[1] != 1:
-            raise ShapeError(
-                f"The mask has shape {tuple(mask.shape)}; it must broadcast against k-space of "
-                f"shape {tuple(kspace.shape)} and be the same for all coils"
-            )
-        return mask.expand(mask.shape[0], 1, *kspace.shape[2:])
+        )
+        if steps is None:
+            return net
+        return steps.applied_to(net.to(steps.log_first_step.device))

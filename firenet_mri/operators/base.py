@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError
 from firenet_mri.prox import item_norm
 
 Shape = tuple[int, ...]
+
+
+def records_graph() -> bool:
+    """Return whether a graph is traced, exported or compiled: numbers in tensors are not known."""
+    return torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
 
 
 class Residual(ABC):

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from firenet_mri.operators.base import Residual, Shape
+from firenet_mri.operators.base import Residual, Shape, records_graph
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.kernels import can_compile, kernels, real_array
 from firenet_mri.prox import item_norm
@@ -229,7 +229,8 @@ def _keep_freed_memory() -> None:
 def _varies_along(mask: Tensor, axis: int) -> bool:
     if mask.ndim < -axis or mask.shape[axis] == 1:
         return False
-    return not bool((mask == mask.narrow(axis, 0, 1)).all())
+    # A recorded graph serves any mask.
+    return records_graph() or not bool((mask == mask.narrow(axis, 0, 1)).all())
 
 
 def _thin(mask: Tensor, transformed: Sequence[int], ndim: int) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Shape, records_graph
 
 
 class CartesianFourier(LinearOperator):
@@ -49,7 +49,7 @@ class CartesianFourier(LinearOperator):
             mask = torch.ones(spatial_shape, dtype=torch.bool)
         check_mask(mask, self.domain_shape)
         self.register_buffer("mask", mask.bool(), persistent=False)
-        self.is_unitary = self.is_parseval = bool(mask.all())
+        self.is_unitary = self.is_parseval = not records_graph() and bool(mask.all())
         image_factor, kspace_factor = _centring_factors(self.domain_shape)
         self.register_buffer("image_factor", image_factor.to(mask.device), persistent=False)
         factor = kspace_factor.to(mask.device) * mask
@@ -111,7 +111,8 @@ def _unit_phase(turns: Tensor) -> Tensor:
 
 def check_mask(mask: Tensor, spatial_shape: Shape) -> None:
     """Raise ShapeError unless the mask is boolean (or 0/1) and broadcasts to the spatial axes."""
-    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+    is_binary = mask.dtype == torch.bool or records_graph()
+    if not is_binary and not bool(((mask == 0) | (mask == 1)).all()):
         raise ShapeError("The sampling mask has values other than 0 and 1; give a bool mask")
     trailing = mask.shape[-len(spatial_shape) :]
     for found, size in zip(reversed(trailing), reversed(spatial_shape), strict=False):

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firenet_mri.operators.base import records_graph
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -38,11 +40,7 @@ def can_compile(*tensors: Tensor) -> bool:
 
     No where gradients or tangents are recorded, where a graph is traced, and off the CPU.
     """
-    if (
-        torch.is_grad_enabled()
-        or torch._C._get_tracing_state() is not None
-        or torch.compiler.is_compiling()
-    ):
+    if torch.is_grad_enabled() or records_graph():
         return False
     # Forward-mode derivatives are carried without grad mode.
     if torch.autograd.forward_ad._current_level >= 0:

@@ -27,6 +27,9 @@ class Sense(LinearOperator):
     fourier
         The operator of one coil, from images (*spatial) to its k-space: Cartesian, non-Cartesian,
         or any other.
+    maps_bound
+        At least the largest root-sum-of-squares of the maps, where it is known beforehand; None
+        takes it from the maps. While a graph is recorded it must be given.
 
     Notes
     -----
@@ -40,7 +43,9 @@ class Sense(LinearOperator):
     maps: Tensor
     root_sum_of_squares: Tensor
 
-    def __init__(self, maps: Tensor, fourier: LinearOperator) -> None:
+    def __init__(
+        self, maps: Tensor, fourier: LinearOperator, maps_bound: float | None = None
+    ) -> None:
         shape = fourier.domain_shape
         axis = -len(shape) - 1
         if maps.ndim < -axis or tuple(maps.shape[axis + 1 :]) != shape:
@@ -54,7 +59,7 @@ class Sense(LinearOperator):
         energy = sum(one.abs().double().square() for one in maps.detach().unbind(axis))
         assert isinstance(energy, Tensor)
         root_sum_of_squares = energy.sqrt().to(maps.real.dtype)
-        bound = float(energy.max()) ** 0.5
+        bound = float(energy.max()) ** 0.5 if maps_bound is None else maps_bound
         shapes = shape, (maps.shape[axis], *fourier.codomain_shape)
         super().__init__(*shapes, bound * fourier.norm_bound)
         self.fourier = fourier
@@ -116,7 +121,13 @@ def _is_recorded(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def encoding_operator(sampling: Tensor | None, maps: Tensor, spatial_ndim: int = 2) -> Sense:
+def encoding_operator(
+    sampling: Tensor | None,
+    maps: Tensor,
+    spatial_ndim: int = 2,
+    *,
+    maps_bound: float | None = None,
+) -> Sense:
     """Return the encoding operator P F S of a scan.
 
     Parameters
@@ -129,11 +140,14 @@ def encoding_operator(sampling: Tensor | None, maps: Tensor, spatial_ndim: int =
         (..., coil, *spatial) complex.
     spatial_ndim
         Number of spatial axes, 2 or 3.
+    maps_bound
+        See :class:`Sense`.
     """
-    shape = tuple(maps.shape[-spatial_ndim:])
+    # A traced shape is made of tensors.
+    shape = tuple(int(size) for size in maps.shape[-spatial_ndim:])
     if sampling is None:
         sampling = torch.ones(shape, dtype=torch.bool, device=maps.device)
     has_points = sampling.is_floating_point() and sampling.shape[-1] == spatial_ndim
     if has_points and not bool(((sampling == 0) | (sampling == 1)).all()):
-        return Sense(maps, NonuniformFourier(sampling, shape))
-    return Sense(maps, CartesianFourier(sampling, shape))
+        return Sense(maps, NonuniformFourier(sampling, shape), maps_bound)
+    return Sense(maps, CartesianFourier(sampling, shape), maps_bound)

@@ -78,5 +78,5 @@ def test_too_small_calibration_region_is_refused_by_size(scan, method, lines) ->
 
 
 def test_unknown_method_is_refused(scan) -> None:
-    with pytest.raises(UsageError, match="espirit, jsense, none"):
+    with pytest.raises(UsageError, match="espirit, jsense, lowres, none"):
         sensitivity_maps(scan, "magic")

@@ -1,0 +1,117 @@
+"""Step sizes and thresholds as parameters, with a Lipschitz bound that holds for all of them.
+
+    tau_0 = exp(a),  tau_k = tau_{k-1} / (1 + exp(-b_k)),  sigma_k = 1 / (L^2 tau_k),
+
+so that steps never grow and tau_k sigma_k L^2 = 1: the closed form of docs/theory.md, section 3.3,
+holds for all a and b: (1/L) sum_k tau_k / tau_{k-1} < (K - 1) / L for K layers. Thresholds are
+those of the network times exp(c), one factor a band: with any threshold the step is the resolvent
+of a monotone map, so that the bound does not depend on c.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.lipschitz import UnrolledIteration, closed_form
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.schedules import NetworkSchedule, Steps
+
+# A ratio of 1 is out of the sigmoid's reach.
+_LARGEST_RATIO = 1 - 1e-6
+
+
+@dataclass(frozen=True)
+class LearnedSchedule:
+    """Primal steps for data of unit norm as a tensor; dual kept, last iterate.
+
+    Parameters
+    ----------
+    taus
+        (layers) positive, never growing.
+    data_consistency
+        See :class:`NetworkSchedule`.
+    eps0
+        Scale of the steps; None is ||y|| of each item.
+    """
+
+    taus: Tensor
+    data_consistency: float = 0.0
+    eps0: float | None = None
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Layers of each block: one block."""
+        return (len(self.taus),)
+
+    @property
+    def returns_average(self) -> bool:
+        """False: the network returns its last iterate."""
+        return False
+
+    @property
+    def keeps_dual(self) -> bool:
+        """True; there is one block only."""
+        return True
+
+    def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
+        """Return the steps of the one block, scalar tensors."""
+        steps = [(tau, 1 / (norm_bound**2 * tau)) for tau in self.taus]
+        return (tuple(Steps(*pair) for pair in steps),)
+
+    def lipschitz_bound(self, norm_bound: float) -> float | None:
+        """Return the closed form of docs/theory.md, section 3.3, for the steps as they are."""
+        taus = tuple(Fraction(tau) for tau in self.taus.tolist())
+        bound = closed_form(UnrolledIteration((taus,), False, True))
+        return None if bound is None else bound / norm_bound
+
+
+class TrainableSteps(nn.Module):
+    """The parameters of a network that can be trained.
+
+    Parameters
+    ----------
+    net
+        The network whose steps and thresholds are the start.
+
+    Raises
+    ------
+    UsageError
+        If its schedule is not a :class:`NetworkSchedule`: no bound is proven for other steps.
+    """
+
+    def __init__(self, net: FIRENET) -> None:
+        super().__init__()
+        schedule = net.schedule
+        if not isinstance(schedule, NetworkSchedule):
+            raise UsageError(
+                f"{type(schedule).__name__} cannot be trained with a proven bound; use the preset "
+                "accurate or stable"
+            )
+        ratio = min(schedule.decay, _LARGEST_RATIO)
+        logits = torch.full((schedule.layers - 1,), math.log(ratio / (1 - ratio)))
+        bands = torch.ones(()) if net.weights is None else net.weights
+        self.log_first_step = nn.Parameter(torch.tensor(math.log(schedule.tau)))
+        self.ratio_logits = nn.Parameter(logits)
+        self.log_thresholds = nn.Parameter(torch.zeros_like(bands, dtype=torch.float32))
+        self.data_consistency = schedule.data_consistency
+
+    @property
+    def schedule(self) -> LearnedSchedule:
+        """The schedule that the parameters stand for."""
+        ratios = torch.cat([self.log_first_step.new_zeros(1), self.ratio_logits])
+        logs = nn.functional.logsigmoid(ratios)
+        # The first entry only holds the place of the first step.
+        logs = torch.cat([self.log_first_step.reshape(1), logs[1:]])
+        return LearnedSchedule(torch.exp(torch.cumsum(logs, 0)), self.data_consistency)
+
+    def applied_to(self, net: FIRENET) -> FIRENET:
+        """Return the network with these steps, and its thresholds times these factors."""
+        factors = torch.exp(self.log_thresholds)
+        weights = factors if net.weights is None else net.weights.to(factors.dtype) * factors
+        return FIRENET(net.sparsifier, net.lam, weights, self.schedule, net.shift_seed)

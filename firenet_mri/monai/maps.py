@@ -1,0 +1,115 @@
+"""Sensitivity maps for a batch, whatever its items are like: no item keeps the others waiting."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from firenet_mri.calibration import normalise_maps, sensitivity_maps
+from firenet_mri.calibration.sensitivity import MapMethod, low_resolution_maps
+from firenet_mri.errors import CalibrationError, ShapeError, UsageError
+from firenet_mri.monai.tensors import native_complex, plain
+from firenet_mri.operators.base import records_graph
+from firenet_mri.scan import RawScan
+
+# Width of the centre of k-space from which maps are made where no calibration region was found.
+_CENTRE = 24
+
+
+def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
+    """Return maps (batch, coil, *spatial) complex64 of root-sum-of-squares 1 (or 0).
+
+    One coil has the map 1. Where the calibration region of an item does not suffice for the method,
+    its maps are made from the centre of k-space as far as it was sampled, and a warning says so. An
+    item without signal has the same constant map in all coils.
+
+    Parameters
+    ----------
+    kspace
+        (batch, coil, *spatial) complex.
+    mask
+        (batch or 1, 1, *spatial) bool.
+    method
+        See :func:`firenet_mri.calibration.sensitivity_maps`.
+
+    Raises
+    ------
+    UsageError
+        If the method is unknown; if "none" is asked for with several coils; if maps by "espirit" or
+        "jsense" are asked for while a graph is recorded.
+    """
+    batch, coils, *spatial = kspace.shape
+    kspace = kspace.detach()
+    if coils == 1:
+        return torch.ones_like(kspace)
+    if records_graph():
+        if method != "lowres":
+            raise UsageError(
+                f"Maps by {method} are made outside of torch and cannot be traced or exported; "
+                "give sens_maps, or use maps='lowres'"
+            )
+        return low_resolution_maps(kspace, [min(_CENTRE, size) for size in spatial])
+    masks = mask.expand(batch, 1, *spatial)
+    items = [_maps_of_item(kspace[i], masks[i], method, i) for i in range(batch)]
+    return torch.stack(items).to(kspace.device)
+
+
+def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -> Tensor:
+    """Return the maps of one item, (coil, *spatial)."""
+    ndim = kspace.ndim - 1
+    sampled = kspace * mask
+    if not bool(sampled.any()):
+        return torch.full_like(kspace, len(kspace) ** -0.5)
+    scan = RawScan(sampled.cpu(), mask.cpu(), ndim, name=f"item {index} of masked_kspace")
+    try:
+        return sensitivity_maps(scan, method)
+    except CalibrationError as error:
+        warnings.warn(
+            f"{error} Its maps are made from the centre of k-space as far as it was sampled",
+            stacklevel=5,
+        )
+    widths = [min(_CENTRE, size) for size in kspace.shape[1:]]
+    return low_resolution_maps(scan.kspace, widths)
+
+
+def given_maps(maps: Tensor, kspace: Tensor, name: str) -> Tensor:
+    """Return a user's maps, (batch or 1, coil, *spatial) complex64, normalised.
+
+    Parameters
+    ----------
+    maps
+        (batch or 1, coil, *spatial) complex or (..., 2) real; without batch, they serve all items.
+    kspace
+        (batch, coil, *spatial) complex.
+    name
+        What the maps are, for messages.
+
+    Raises
+    ------
+    ShapeError
+        If the maps do not fit k-space.
+    """
+    found = native_complex(plain(maps), name).to(kspace.device)
+    if found.ndim == kspace.ndim - 1:
+        found = found.unsqueeze(0)
+    if found.shape[1:] != kspace.shape[1:] or found.shape[0] not in (1, kspace.shape[0]):
+        raise ShapeError(
+            f"{name} has shape {tuple(maps.shape)}; k-space of shape {tuple(kspace.shape)} needs "
+            f"(batch or 1, {', '.join(map(str, kspace.shape[1:]))}) complex, or the same with a "
+            "last axis of 2"
+        )
+    return normalise_maps(found, kspace.ndim - 2)
+
+
+def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:
+    """Return the maps that a network such as MONAI's ``CoilSensitivityModel`` gives, normalised.
+
+    It is called with k-space (batch, coil, *spatial, 2) and the mask's lines, (1, ..., W, 1) bool,
+    along the last axis, as MONAI's and fastMRI's networks take them.
+    """
+    pairs = torch.view_as_real(kspace)
+    lines = mask.any(dim=tuple(range(mask.ndim - 1)))
+    shape = (*[1] * (kspace.ndim - 1), len(lines), 1)
+    return given_maps(module(pairs, lines.reshape(shape)), kspace, type(module).__name__)
