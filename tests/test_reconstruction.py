@@ -67,6 +67,16 @@ def test_slices_are_those_of_single_scans() -> None:
         assert_close(reconstruct(alone, layers=5).image, together.image[index], 1e-4)
 
 
+def test_an_empty_slice_stays_empty_and_disturbs_nobody() -> None:
+    scan = phantom_scan((64, 56), slices=2)
+    kspace = scan.kspace.clone()
+    kspace[1] = 0
+    result = reconstruct(dataclasses.replace(scan, kspace=kspace), layers=5)
+    assert not result.image[1].any()
+    assert result.certificate.relative_gap[1] == 0
+    assert_close(result.image[0], reconstruct(scan, layers=5).image[0], 1e-5)
+
+
 def test_slices_on_all_cores_are_those_of_one_core() -> None:
     scan = phantom_scan((64, 56), slices=5)
     before = torch.get_num_threads()

@@ -1,9 +1,10 @@
-"""Calibration: noise whitening, calibration region, sensitivity maps."""
+"""Calibration: noise whitening, coil compression, calibration region, sensitivity maps."""
 
 from __future__ import annotations
 
+from firenet_mri.calibration.compression import compress_coils
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.sensitivity import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.whitening import whiten
 
-__all__ = ["calibration_region", "normalise_maps", "sensitivity_maps", "whiten"]
+__all__ = ["calibration_region", "compress_coils", "normalise_maps", "sensitivity_maps", "whiten"]

@@ -33,7 +33,8 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     scan
         The scan, whitened if it has a noise measurement.
     method
-        "espirit": ESPIRiT [1], one map set, zero where there is no signal.
+        "espirit": ESPIRiT [1], one map set, zero where there is no signal. (A slice of which all
+        samples are zero has the same constant map in all coils, with any method.)
         "jsense": JSENSE [2], smooth maps everywhere.
         "lowres": the coil images of the calibration region alone, over their root-sum-of-squares.
         "none": all maps are 1, for a single coil.
@@ -79,7 +80,9 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
         return low_resolution_maps(scan.kspace, centre)
     estimate = _espirit if method == "espirit" else _jsense
     kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *scan.spatial_shape)
-    maps = np.stack([estimate(item, width) for item in kspace])
+    flat = np.full(kspace.shape[1:], scan.coils**-0.5, kspace.dtype)
+    # A slice without signal has no maps of its own, and any serve it.
+    maps = np.stack([estimate(item, width) if item.any() else flat for item in kspace])
     if not np.isfinite(maps).all():
         raise CalibrationError(
             f"{scan.name}: {method} found no signal in the calibration region; try the other "

@@ -67,7 +67,7 @@ def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -
         return sensitivity_maps(scan, method)
     except CalibrationError as error:
         warnings.warn(
-            f"{error} Its maps are made from the centre of k-space as far as it was sampled",
+            f"{error}. Its maps are made from the centre of k-space as far as it was sampled",
             stacklevel=5,
         )
     widths = [min(_CENTRE, size) for size in kspace.shape[1:]]

@@ -28,9 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
-from firenet_mri.errors import DataError
+from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.monai.masks import sampling_mask
+from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 
@@ -64,6 +67,60 @@ def metadata_of(scan: RawScan) -> dict[str, Any]:
         "geometry": {} if geometry is None else _plain_geometry(geometry),
         "noise": noise.numpy(),
     }
+
+
+def kspace_of(scan: RawScan, before: Tensor | None = None) -> MetaTensor:
+    """Return k-space (*slices, coil, *spatial) complex64 with the scan's metadata.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    before
+        The k-space that it was made from: where the scan has no geometry, its affine stays.
+
+    Raises
+    ------
+    DataError
+        If the scan has a trajectory.
+    """
+    meta = metadata_of(scan)
+    if scan.geometry is None and isinstance(before, MetaTensor):
+        meta["affine"] = meta["original_affine"] = before.affine
+    return MetaTensor(scan.kspace, meta=meta)
+
+
+def scan_of(kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2) -> RawScan:
+    """Return the scan of k-space as MONAI's transforms hand it on.
+
+    Parameters
+    ----------
+    kspace
+        (*slices, coil, *spatial) complex, or the same with a last axis of 2, real. A MetaTensor's
+        metadata are looked at.
+    mask
+        See :func:`firenet_mri.monai.masks.sampling_mask`, slices for batch; None finds it.
+    spatial_dims
+        2 or 3, where the metadata do not say.
+
+    Raises
+    ------
+    ShapeError
+        If k-space or mask do not have these shapes.
+    """
+    meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
+    ndim = int(meta.get("spatial_ndim", spatial_dims))
+    y = native_complex(plain(kspace))
+    if y.ndim < ndim + 1:
+        raise ShapeError(
+            f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) complex "
+            f"with {ndim} spatial axes, or the same with a last axis of 2"
+        )
+    items = y.reshape(-1, *y.shape[-ndim - 1 :])
+    sampled = sampling_mask(None if mask is None else plain(mask), items, ndim)
+    sampled = sampled.expand(len(items), 1, *y.shape[-ndim:])
+    sampled = sampled.reshape(*y.shape[: -ndim - 1], 1, *y.shape[-ndim:])
+    return scan_from(y * sampled, {"spatial_ndim": ndim, **meta}, sampled)
 
 
 def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = None) -> RawScan:

@@ -52,19 +52,28 @@ def test_compose_ends_in_a_nifti_file_in_the_right_place(scan, tmp_path) -> None
     assert result["scan"].applied_operations == []
 
 
-def test_kspace_tensors_keep_their_affine_and_layout(scan) -> None:
+def test_image_axes_are_those_asked_for(scan) -> None:
     affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0]))
-    kspace = MetaTensor(scan.kspace[0], affine=affine)
+    kspace = MetaTensor(scan.kspace, affine=affine)
     transform = FIRENETReconstructd("kspace", output_postfix="firenet", maps="none", layers=3)
     data = {"kspace": kspace, "mask": torch.ones(16)}
     result = transform(data)
     assert result["kspace"] is kspace
     assert "kspace_firenet" not in data
     image = result["kspace_firenet"]
-    assert image.shape == (1, 20, 16)
+    assert image.shape == (1, 16, 20, 3)
     assert torch.equal(image.affine, affine.double())
-    real_layout = FIRENETReconstruct(maps="none", layers=3)(torch.view_as_real(scan.kspace[0]))
-    assert_close(real_layout.as_tensor(), image.as_tensor(), 1e-6)
+    slices = FIRENETReconstruct(maps="none", layers=3, image_axes="kspace")
+    layout = slices(torch.view_as_real(scan.kspace))
+    assert layout.shape == (3, 20, 16)
+    assert_close(layout.as_tensor(), image.as_tensor()[0].permute(2, 1, 0), 1e-6)
+    # Index (y, x, z) of one layout and (x, y, z) of the other are the same place.
+    there = slices(kspace).affine
+    assert torch.equal(
+        there @ torch.tensor([5.0, 2, 1, 1]).double(),
+        image.affine @ torch.tensor([2.0, 5, 1, 1]).double(),
+    )
+    assert slices(scan.kspace[0]).shape == (1, 20, 16)
 
 
 def test_transform_is_picklable_and_missing_keys_can_be_allowed(scan) -> None:

@@ -1,0 +1,66 @@
+"""Reconstruction as MONAI transforms, for arrays and for dictionaries."""
+
+from __future__ import annotations
+
+from firenet_mri.monai.transforms.dictionary import (
+    CompressCoilsD,
+    CompressCoilsd,
+    CompressCoilsDict,
+    EstimateSensitivityD,
+    EstimateSensitivityd,
+    EstimateSensitivityDict,
+    FIRENETReconstructD,
+    FIRENETReconstructd,
+    FIRENETReconstructDict,
+    FixedKspaceMaskD,
+    FixedKspaceMaskd,
+    FixedKspaceMaskDict,
+    LoadKspaceD,
+    LoadKspaced,
+    LoadKspaceDict,
+    StabilityCertificateD,
+    StabilityCertificated,
+    StabilityCertificateDict,
+    WhitenCoilsD,
+    WhitenCoilsd,
+    WhitenCoilsDict,
+)
+from firenet_mri.monai.transforms.kspace import (
+    CompressCoils,
+    EstimateSensitivity,
+    FixedKspaceMask,
+    LoadKspace,
+    WhitenCoils,
+)
+from firenet_mri.monai.transforms.reconstruct import FIRENETReconstruct, StabilityCertificate
+
+__all__ = [
+    "CompressCoils",
+    "CompressCoilsD",
+    "CompressCoilsDict",
+    "CompressCoilsd",
+    "EstimateSensitivity",
+    "EstimateSensitivityD",
+    "EstimateSensitivityDict",
+    "EstimateSensitivityd",
+    "FIRENETReconstruct",
+    "FIRENETReconstructD",
+    "FIRENETReconstructDict",
+    "FIRENETReconstructd",
+    "FixedKspaceMask",
+    "FixedKspaceMaskD",
+    "FixedKspaceMaskDict",
+    "FixedKspaceMaskd",
+    "LoadKspace",
+    "LoadKspaceD",
+    "LoadKspaceDict",
+    "LoadKspaced",
+    "StabilityCertificate",
+    "StabilityCertificateD",
+    "StabilityCertificateDict",
+    "StabilityCertificated",
+    "WhitenCoils",
+    "WhitenCoilsD",
+    "WhitenCoilsDict",
+    "WhitenCoilsd",
+]

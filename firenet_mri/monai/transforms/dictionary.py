@@ -1,0 +1,396 @@
+"""The transforms for dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.errors import DataError, FirenetError
+from firenet_mri.firenet.presets import Preset
+from firenet_mri.monai.masks import sampling_mask
+from firenet_mri.monai.networks import Output
+from firenet_mri.monai.transforms.kspace import (
+    CompressCoils,
+    EstimateSensitivity,
+    FixedKspaceMask,
+    LoadKspace,
+    Pattern,
+    WhitenCoils,
+)
+from firenet_mri.monai.transforms.reconstruct import (
+    FIRENETReconstruct,
+    ImageAxes,
+    StabilityCertificate,
+)
+
+Data = Mapping[Hashable, Any]
+
+
+class LoadKspaced(MapTransform):
+    """Dictionary form of :class:`LoadKspace`; also writes which samples were measured.
+
+    Parameters
+    ----------
+    keys
+        Keys of the files, replaced by their k-space.
+    mask_key
+        The mask, (*slices or 1, 1, *spatial) bool, is stored there; of the last key, if there are
+        several.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = LoadKspace.backend
+
+    def __init__(
+        self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.transform = LoadKspace()
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with k-space and mask."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            with _named(key):
+                kspace = self.transform(result[key])
+            ndim = kspace.meta["spatial_ndim"]
+            plain = kspace.as_tensor()
+            items = plain.reshape(-1, *plain.shape[-ndim - 1 :])
+            mask = sampling_mask(None, items, ndim)
+            result[key] = kspace
+            result[self.mask_key] = mask.reshape(*plain.shape[: -ndim - 1], *mask.shape[1:])
+        return result
+
+
+class WhitenCoilsd(MapTransform):
+    """Dictionary form of :class:`WhitenCoils`.
+
+    Parameters
+    ----------
+    keys
+        Keys of k-space.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = WhitenCoils.backend
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = WhitenCoils()
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with whitened k-space."""
+        return _map(self, data, self.transform)
+
+
+class CompressCoilsd(MapTransform):
+    """Dictionary form of :class:`CompressCoils`.
+
+    Parameters
+    ----------
+    keys
+        Keys of k-space.
+    coils
+        Number of virtual coils, or the share of the energy that they hold.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = CompressCoils.backend
+
+    def __init__(
+        self, keys: KeysCollection, coils: int | float, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = CompressCoils(coils)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with k-space of virtual coils."""
+        return _map(self, data, self.transform)
+
+
+class EstimateSensitivityd(MapTransform):
+    """Dictionary form of :class:`EstimateSensitivity`.
+
+    Parameters
+    ----------
+    keys
+        Keys of k-space.
+    maps
+        "espirit", "jsense", "lowres" or "none".
+    mask_key
+        Key of the sampling mask; where it is missing, the mask is found from the samples.
+    sens_key
+        The maps are stored there.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = EstimateSensitivity.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        maps: MapMethod = "espirit",
+        *,
+        mask_key: str = "mask",
+        sens_key: str = "sens_maps",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.sens_key = sens_key
+        self.transform = EstimateSensitivity(maps)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with the maps."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            with _named(key):
+                result[self.sens_key] = self.transform(result[key], result.get(self.mask_key))
+        return result
+
+
+class FixedKspaceMaskd(MapTransform):
+    """Dictionary form of :class:`FixedKspaceMask`; stands in the place of MONAI's mask transforms.
+
+    Parameters
+    ----------
+    keys
+        Keys of k-space.
+    pattern, acceleration, center_fraction, seed, spatial_dims, native_complex
+        See :class:`FixedKspaceMask`.
+    mask_key
+        The mask is stored there.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = FixedKspaceMask.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        pattern: Pattern | NdarrayOrTensor = "equispaced",
+        *,
+        acceleration: float = 4,
+        center_fraction: float = 0.08,
+        seed: int = 0,
+        spatial_dims: int = 2,
+        native_complex: bool = False,
+        mask_key: str = "mask",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.transform = FixedKspaceMask(
+            pattern,
+            acceleration=acceleration,
+            center_fraction=center_fraction,
+            seed=seed,
+            spatial_dims=spatial_dims,
+            native_complex=native_complex,
+        )
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy with ``KEY_masked``, ``KEY_masked_ifft`` and mask, as MONAI has them."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            with _named(key):
+                masked = self.transform(result[key])
+            result[f"{key}_masked"] = masked.kspace
+            result[f"{key}_masked_ifft"] = masked.image
+            result[self.mask_key] = masked.mask
+        return result
+
+
+class FIRENETReconstructd(MapTransform):
+    """Dictionary form of :class:`FIRENETReconstruct`.
+
+    Parameters
+    ----------
+    keys
+        Keys of k-space, or of what :func:`firenet_mri.read` returns.
+    mask_key
+        Key of the sampling mask; where it is missing, the mask is found from the samples.
+    sens_key
+        Key of sensitivity maps; None estimates them.
+    x0_key
+        Key of images to start from; None starts at zero.
+    meta_key
+        Key of the k-space whose metadata are the image's, where the reconstructed one has none:
+        what comes from MONAI's mask transforms has lost them.
+    output_postfix
+        The image is stored under ``KEY_postfix``; None replaces k-space.
+    allow_missing_keys
+        Leave out keys that are not there.
+    preset, lam, sparsifier, levels, layers, relative_gap, maps, output, image_axes, certificate, \
+    device, spatial_dims
+        See :class:`FIRENETReconstruct`.
+    """
+
+    backend = FIRENETReconstruct.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        mask_key: str = "mask",
+        sens_key: str | None = None,
+        x0_key: str | None = None,
+        meta_key: str | None = None,
+        output_postfix: str | None = None,
+        allow_missing_keys: bool = False,
+        preset: Preset = "accurate",
+        lam: float | Literal["auto"] = "auto",
+        sparsifier: str | None = None,
+        levels: int | None = None,
+        layers: int | None = None,
+        relative_gap: float | None = None,
+        maps: MapMethod = "espirit",
+        output: Output = "magnitude",
+        image_axes: ImageAxes = "xyz",
+        certificate: bool = False,
+        device: str = "cpu",
+        spatial_dims: int = 2,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.sens_key = sens_key
+        self.x0_key = x0_key
+        self.meta_key = meta_key
+        self.output_postfix = output_postfix
+        self.transform = FIRENETReconstruct(
+            preset=preset,
+            lam=lam,
+            sparsifier=sparsifier,
+            levels=levels,
+            layers=layers,
+            relative_gap=relative_gap,
+            maps=maps,
+            output=output,
+            image_axes=image_axes,
+            certificate=certificate,
+            device=device,
+            spatial_dims=spatial_dims,
+        )
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary with the images."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            with _named(key):
+                image = self.transform(
+                    self._with_metadata(result, key),
+                    result.get(self.mask_key),
+                    _of(result, self.sens_key),
+                    _of(result, self.x0_key),
+                )
+            result[key if self.output_postfix is None else f"{key}_{self.output_postfix}"] = image
+        return result
+
+    def _with_metadata(self, data: Data, key: Hashable) -> Any:
+        """Return k-space with the metadata of ``meta_key``, if that is given."""
+        source = _of(data, self.meta_key)
+        if source is None:
+            return data[key]
+        if not isinstance(source, MetaTensor):
+            raise DataError(f"{self.meta_key!r} has no metadata: it is a {type(source).__name__}")
+        return MetaTensor(data[key], meta=source.meta)
+
+
+class StabilityCertificated(MapTransform):
+    """Dictionary form of :class:`StabilityCertificate`.
+
+    Parameters
+    ----------
+    keys
+        Keys of the images.
+    kspace_key
+        Key of the k-space that they were made of.
+    reconstruct
+        The transform that made them; None is ``FIRENETReconstruct()``.
+    mask_key, sens_key
+        As :class:`FIRENETReconstructd` was given them.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = StabilityCertificate.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kspace_key: str,
+        reconstruct: FIRENETReconstruct | None = None,
+        *,
+        mask_key: str = "mask",
+        sens_key: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.kspace_key = kspace_key
+        self.mask_key = mask_key
+        self.sens_key = sens_key
+        self.transform = StabilityCertificate(reconstruct)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary whose images have certificates."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            with _named(key):
+                result[key] = self.transform(
+                    result[key],
+                    _of(result, self.kspace_key),
+                    result.get(self.mask_key),
+                    _of(result, self.sens_key),
+                )
+        return result
+
+
+LoadKspaceD = LoadKspaceDict = LoadKspaced
+WhitenCoilsD = WhitenCoilsDict = WhitenCoilsd
+CompressCoilsD = CompressCoilsDict = CompressCoilsd
+EstimateSensitivityD = EstimateSensitivityDict = EstimateSensitivityd
+FixedKspaceMaskD = FixedKspaceMaskDict = FixedKspaceMaskd
+FIRENETReconstructD = FIRENETReconstructDict = FIRENETReconstructd
+StabilityCertificateD = StabilityCertificateDict = StabilityCertificated
+
+
+def _map(
+    mapped: MapTransform, data: Data, transform: Callable[[Tensor], MetaTensor]
+) -> dict[Hashable, Any]:
+    """Return a copy of the dictionary in which a transform was applied to its keys."""
+    result = dict(data)
+    for key in mapped.key_iterator(result):
+        with _named(key):
+            result[key] = transform(result[key])
+    return result
+
+
+def _of(data: Data, key: str | None) -> Any:
+    """Return the entry of a key that was asked for by name; None if none was."""
+    if key is None:
+        return None
+    if key not in data:
+        raise DataError(f"{key!r} is missing; the dictionary has {', '.join(map(str, data))}")
+    return data[key]
+
+
+@contextmanager
+def _named(key: Hashable) -> Iterator[None]:
+    """Have errors say in which entry of the dictionary they arose."""
+    try:
+        yield
+    except FirenetError as error:
+        raise type(error)(f"{key!r}: {error}") from None
