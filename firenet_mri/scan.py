@@ -32,6 +32,9 @@ class Geometry:
         Centre of each slice (2D) or of the one volume (3D), LPS.
     read_direction, phase_direction, slice_direction
         Unit vectors, LPS. Taken as they are: a left-handed frame stays left-handed.
+    is_placed
+        False if the sizes are known but position and directions are made up; an image is then
+        written without claiming to lie in the scanner.
     """
 
     field_of_view_mm: Vector
@@ -39,6 +42,7 @@ class Geometry:
     read_direction: Vector = (1.0, 0.0, 0.0)
     phase_direction: Vector = (0.0, 1.0, 0.0)
     slice_direction: Vector = (0.0, 0.0, 1.0)
+    is_placed: bool = True
 
     def __post_init__(self) -> None:
         if not self.positions_mm:

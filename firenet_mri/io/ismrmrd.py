@@ -411,11 +411,9 @@ def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
             "%s: the slices are not parallel and evenly spaced; the image gets no position", name
         )
         return None
-    return Geometry(
-        grid.field_of_view_mm,
-        tuple(tuple(position) for position in positions.tolist()),
-        *(tuple(direction) for direction in directions.tolist()),
-    )
+    read, phase, slice_ = (tuple(direction) for direction in directions.tolist())
+    centres = tuple(tuple(position) for position in positions.tolist())
+    return Geometry(grid.field_of_view_mm, centres, read, phase, slice_)
 
 
 def _coincide(steps: NDArray[np.floating]) -> bool:

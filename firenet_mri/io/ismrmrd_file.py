@@ -73,10 +73,6 @@ def parse_header(xml: bytes, name: str) -> Any:
 def _check_groups(path: Path, file: Any) -> None:
     """Refuse HDF5 files that hold no ISMRMRD raw data in /dataset."""
     names = sorted(file)
-    if "kspace" in names and ("ismrmrd_header" in names or "reconstruction_rss" in names):
-        raise FileError(
-            f"{path}: is a fastMRI file; save one slice of its kspace as .npy, (coil, y, x)"
-        )
     group = file.get("dataset")
     members = sorted(group) if hasattr(group, "keys") else []
     if "xml" in members and "data" in members and "header" not in members:

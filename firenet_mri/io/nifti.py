@@ -33,7 +33,7 @@ def write_nifti(
         (y, x) or (z, y, x), slices being z; real, stored as float32, or complex, as complex64.
     geometry
         Gives the affine, marked as scanner coordinates (code 1). Without it voxels are 1 mm and
-        the codes say that the position is unknown (0).
+        the codes say that the position is unknown (0); so do they if it is not placed.
     description
         Free text in ASCII, up to 79 characters; never anything about a patient.
 
@@ -62,7 +62,7 @@ def write_nifti(
     affine = np.eye(4) if geometry is None else geometry.affine_ras(volume.shape)
     nibabel: Any = importlib.import_module("nibabel")
     nifti = nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine)
-    code = _UNKNOWN if geometry is None else _SCANNER
+    code = _SCANNER if geometry is not None and geometry.is_placed else _UNKNOWN
     nifti.set_sform(affine, code)
     nifti.set_qform(affine, code)
     # A quaternion cannot hold slices that are shifted sideways: then only the sform is right.

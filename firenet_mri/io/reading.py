@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io import bart, ismrmrd_file, noncartesian, npy
+from firenet_mri.io import bart, fastmri, ismrmrd_file, noncartesian, npy
 from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
 from firenet_mri.scan import RawScan
 
@@ -35,14 +35,15 @@ def read(
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
-        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
+        ISMRMRD / MRD 1.x (HDF5), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix),
+        or NumPy (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the
+        name.
     mask
         The sampling mask, where it is to differ from what the file says: an array of the k-space's
         spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
-        it are dropped. An ISMRMRD file knows which samples were measured, so there the mask can
-        only drop samples; in the other formats it replaces the mask found from the data, in which
-        a sample that is zero in all coils was not measured.
+        it are dropped. ISMRMRD and fastMRI files know which samples were measured, so there the
+        mask can only drop samples; in the other formats it replaces the mask found from the data,
+        in which a sample that is zero in all coils was not measured.
     trajectory
         For non-Cartesian data in a .npy or .cfl file, (coil, *samples): an array (*samples, 2 or 3)
         in cycles per field of view, the last axis in the order of the image's axes, or a .npy file
@@ -73,7 +74,8 @@ def read(
         if head.startswith(NPY_SIGNATURE):
             scan, known = npy.read(path), False
         elif head.startswith(HDF5_SIGNATURE):
-            scan, known = ismrmrd_file.read(path), True
+            reader = fastmri if fastmri.is_fastmri(path) else ismrmrd_file
+            scan, known = reader.read(path), True
         else:
             raise FileError(f"{path}: is {describe_foreign(path, head)}")
     if mask is None:

@@ -12,7 +12,7 @@ HEAD_BYTES = 4096
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NPY_SIGNATURE = b"\x93NUMPY"
 
-_READABLE = "give an ISMRMRD (.h5), BART (.cfl with .hdr) or NumPy (.npy) scan"
+_READABLE = "give an ISMRMRD or fastMRI (.h5), BART (.cfl with .hdr) or NumPy (.npy) scan"
 _IMAGE = f"an image, not k-space; {_READABLE}"
 _FOREIGN_SIGNATURES = (
     (b"PK\x03\x04", "a zip or .npz archive; save the k-space array alone as .npy, coils first"),

@@ -1,8 +1,16 @@
-"""FIRENET in MONAI: a network in the place of its variational network, and transforms."""
+"""FIRENET in MONAI: a network in the place of its variational network, transforms, readers."""
 
 from __future__ import annotations
 
 from firenet_mri.monai.networks import FIRENETModel
+from firenet_mri.monai.readers import (
+    CflReader,
+    ComplexDicomReader,
+    ComplexNiftiReader,
+    FastMRIKspaceReader,
+    MRDReader,
+)
+from firenet_mri.monai.registration import register
 from firenet_mri.monai.transforms import (
     CompressCoils,
     CompressCoilsD,
@@ -33,8 +41,13 @@ from firenet_mri.monai.transforms import (
     WhitenCoilsd,
     WhitenCoilsDict,
 )
+from firenet_mri.monai.writer import ComplexNiftiWriter
 
 __all__ = [
+    "CflReader",
+    "ComplexDicomReader",
+    "ComplexNiftiReader",
+    "ComplexNiftiWriter",
     "CompressCoils",
     "CompressCoilsD",
     "CompressCoilsDict",
@@ -48,6 +61,7 @@ __all__ = [
     "FIRENETReconstructD",
     "FIRENETReconstructDict",
     "FIRENETReconstructd",
+    "FastMRIKspaceReader",
     "FixedKspaceMask",
     "FixedKspaceMaskD",
     "FixedKspaceMaskDict",
@@ -56,6 +70,7 @@ __all__ = [
     "LoadKspaceD",
     "LoadKspaceDict",
     "LoadKspaced",
+    "MRDReader",
     "StabilityCertificate",
     "StabilityCertificateD",
     "StabilityCertificateDict",
@@ -64,4 +79,5 @@ __all__ = [
     "WhitenCoilsD",
     "WhitenCoilsDict",
     "WhitenCoilsd",
+    "register",
 ]

@@ -155,9 +155,12 @@ def _plain_geometry(geometry: Geometry) -> dict[str, Any]:
 
 
 def _geometry(values: Mapping[str, Any]) -> Geometry:
-    plain = {name: np.asarray(value, dtype=float) for name, value in values.items()}
-    positions = tuple(tuple(row) for row in plain.pop("positions_mm").tolist())
+    plain = {name: np.asarray(value, dtype=float).tolist() for name, value in values.items()}
     return Geometry(
-        positions_mm=positions,
-        **{name: tuple(value.tolist()) for name, value in plain.items()},
+        field_of_view_mm=tuple(plain["field_of_view_mm"]),
+        positions_mm=tuple(tuple(position) for position in plain["positions_mm"]),
+        read_direction=tuple(plain["read_direction"]),
+        phase_direction=tuple(plain["phase_direction"]),
+        slice_direction=tuple(plain["slice_direction"]),
+        is_placed=bool(plain["is_placed"]),
     )

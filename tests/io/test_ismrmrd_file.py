@@ -57,7 +57,6 @@ def test_not_a_number_is_refused(write_mrd: Callable[..., Path], kspace: np.ndar
         ({}, "it holds nothing"),
         ({"other/data": 1}, "it holds /other"),
         ({"dataset/xml": 1}, "/dataset holds only xml"),
-        ({"kspace": 1, "reconstruction_rss": 1}, "fastMRI"),
     ],
 )
 def test_other_hdf5_files_are_refused_by_what_they_hold(

@@ -1,0 +1,230 @@
+"""MONAI ``ImageReader``s of k-space and of complex images.
+
+``LoadImage`` goes on to MONAI's own readers, in silence, where ``read`` of the reader that it was
+given fails. So here ``read`` only hands the path on, and ``get_data`` does the work: an error
+reaches the user. Give ``LoadImage`` ``dtype=numpy.complex64``; its default drops imaginary parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from numpy.typing import NDArray
+
+from firenet_mri.errors import FileError
+from firenet_mri.io import read
+from firenet_mri.io.bart import find_pair
+from firenet_mri.io.complex_dicom import read_complex_dicom
+from firenet_mri.io.complex_image import ComplexImage
+from firenet_mri.io.complex_nifti import read_complex_nifti
+from firenet_mri.io.fastmri import is_fastmri, read_targets
+from firenet_mri.io.recognise import HDF5_SIGNATURE
+from firenet_mri.monai.scans import metadata_of
+from firenet_mri.scan import RawScan
+
+Paths = Sequence[PathLike] | PathLike
+
+
+class MRDReader(ImageReader):
+    """Reads Cartesian ISMRMRD / MRD 1.x files: (*slices, coil, *spatial) complex64.
+
+    The metadata are those of :mod:`firenet_mri.monai.scans`, and under "mask" which samples were
+    measured, (*slices or 1, 1, *spatial, 1) bool.
+    """
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is one HDF5 file and not a fastMRI file."""
+        path = _only(filename)
+        return path is not None and _is_hdf5(path) and not is_fastmri(path)
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        """Return k-space and metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            As :func:`firenet_mri.read`.
+        """
+        if is_fastmri(path):
+            raise FileError(f"{path}: is a fastMRI file; use FastMRIKspaceReader")
+        return _kspace(read(path))
+
+
+class FastMRIKspaceReader(ImageReader):
+    """Reads fastMRI files, in the place of MONAI's ``FastMRIReader``.
+
+    k-space is (slice, coil, readout, phase) complex64 without readout oversampling. The metadata
+    are those of :mod:`firenet_mri.monai.scans`, with voxel sizes from the file's header, and
+
+    mask
+        (slice, 1, readout, phase, 1) bool: what was measured, of the file's mask and the samples.
+    reconstruction_rss, reconstruction_esc
+        The file's targets (slice, y, x) float32, where there are any.
+    acquisition, max, norm
+        The file's attributes; the patient's number is left out.
+    """
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is one fastMRI file."""
+        path = _only(filename)
+        return path is not None and is_fastmri(path)
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        """Return k-space and metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            If it is no fastMRI file, or damaged.
+        """
+        if not is_fastmri(path):
+            # What else it is, or that it is missing, is said by the reader of all formats.
+            scan = read(path)
+            raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but no fastMRI file")
+        kspace, meta = _kspace(read(path))
+        return kspace, {**meta, **read_targets(path)}
+
+
+class CflReader(ImageReader):
+    """Reads BART's .cfl with .hdr: (*slices, coil, *spatial) complex64.
+
+    The metadata are those of :mod:`firenet_mri.monai.scans`; the format has no geometry.
+    """
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is one .cfl file with its .hdr."""
+        path = _only(filename)
+        return path is not None and find_pair(path) is not None
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        """Return k-space and metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            If it is no pair of .cfl and .hdr, or damaged.
+        """
+        if find_pair(path) is None:
+            raise FileError(f"{path}: no .cfl file with its .hdr; give one of the two")
+        return _kspace(read(path))
+
+
+class ComplexNiftiReader(ImageReader):
+    """Reads complex NIfTI images, (x, y, z) complex64 in RAS mm.
+
+    Parameters
+    ----------
+    phase_scale
+        See :func:`firenet_mri.io.complex_nifti.read_complex_nifti`.
+    """
+
+    def __init__(self, phase_scale: float | None = None) -> None:
+        super().__init__()
+        self.phase_scale = phase_scale
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is one .nii or .nii.gz file."""
+        path = _only(filename)
+        return path is not None and path.name.endswith((".nii", ".nii.gz"))
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        """Return the image and its metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            As :func:`firenet_mri.io.complex_nifti.read_complex_nifti`.
+        """
+        return _image(read_complex_nifti(path, phase_scale=self.phase_scale))
+
+
+class ComplexDicomReader(ImageReader):
+    """Reads complex DICOM series, (x, y, z) complex64 in RAS mm.
+
+    Parameters
+    ----------
+    phase_scale
+        See :func:`firenet_mri.io.complex_dicom.read_complex_dicom`.
+    """
+
+    def __init__(self, phase_scale: float | None = None) -> None:
+        super().__init__()
+        self.phase_scale = phase_scale
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is a folder, or files that end in .dcm."""
+        paths = [Path(str(one)) for one in ensure_tuple(filename)]
+        return all(path.is_dir() or path.suffix.lower() == ".dcm" for path in paths)
+
+    def read(self, data: Paths, **kwargs: Any) -> list[Path]:
+        """Return the paths; see the module for why."""
+        return [Path(str(one)) for one in ensure_tuple(data)]
+
+    def get_data(self, paths: list[Path]) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        """Return the image and its metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            As :func:`firenet_mri.io.complex_dicom.read_complex_dicom`.
+        """
+        source = paths[0] if len(paths) == 1 else paths
+        return _image(read_complex_dicom(source, phase_scale=self.phase_scale))
+
+
+def _only(filename: Paths) -> Path | None:
+    """Return the path if it is one."""
+    paths = ensure_tuple(filename)
+    return Path(str(paths[0])) if len(paths) == 1 else None
+
+
+def _one(filename: Paths) -> Path:
+    path = _only(filename)
+    if path is None:
+        raise FileError(f"{len(ensure_tuple(filename))} files were given for one scan; give one")
+    return path
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+    except OSError:
+        return False
+
+
+def _kspace(scan: RawScan) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+    mask = scan.mask.unsqueeze(-1).numpy()
+    return scan.kspace.numpy(), {**metadata_of(scan), "mask": np.ascontiguousarray(mask)}
+
+
+def _image(image: ComplexImage) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+    return np.ascontiguousarray(image.image), {
+        "affine": image.affine_ras,
+        "original_affine": image.affine_ras.copy(),
+        "space": "RAS",
+        "spatial_shape": np.array(image.image.shape[:3]),
+        "original_channel_dim": float("nan") if image.image.ndim == 3 else image.image.ndim - 1,
+    }
