@@ -1,0 +1,63 @@
+"""The MONAI Deploy operator where the SDK is installed; elsewhere it says what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "plugins/monai_deploy/firenet_operator.py"
+
+
+def has_sdk() -> bool:
+    return importlib.util.find_spec("monai.deploy") is not None
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("firenet_operator", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(has_sdk(), reason="the MONAI Deploy App SDK is installed")
+def test_without_the_sdk_the_error_names_the_package() -> None:
+    with pytest.raises(ImportError, match="pip install monai-deploy-app-sdk"):
+        load()
+
+
+@pytest.mark.skipif(not has_sdk(), reason="the MONAI Deploy App SDK is not installed")
+def test_an_application_writes_image_and_certificate(tmp_path) -> None:
+    from monai.deploy.core import Application, Operator
+
+    operator = load().FIRENETReconstructionOperator
+    sample = FILE.parents[2] / "sample_data/brain_8coil.h5"
+
+    class Source(Operator):
+        def setup(self, spec):
+            spec.output("scan")
+
+        def compute(self, op_input, op_output, context):
+            op_output.emit(str(sample), "scan")
+
+    class Sink(Operator):
+        def setup(self, spec):
+            spec.input("image")
+            spec.input("certificate")
+
+        def compute(self, op_input, op_output, context):
+            assert op_input.receive("image").ndim >= 2
+            assert op_input.receive("certificate")["lipschitz_bound"] > 0
+
+    class Reconstruction(Application):
+        def compose(self):
+            firenet = operator(self, output_folder=tmp_path, name="firenet")
+            self.add_flow(Source(self, name="source"), firenet, {("scan", "scan")})
+            pairs = {("image", "image"), ("certificate", "certificate")}
+            self.add_flow(firenet, Sink(self, name="sink"), pairs)
+
+    sys.argv = ["test"]
+    Reconstruction().run()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".gz", ".png", ".json"}
