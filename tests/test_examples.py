@@ -1,0 +1,54 @@
+"""The examples of docs/examples run, in short, and print what they should."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "docs/examples"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run_example(name: str, *arguments: str) -> str:
+        monkeypatch.syspath_prepend(EXAMPLES)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
+def test_the_varnet_tutorial_runs_with_firenet(run) -> None:
+    scores = re.findall(r"simulated\d\.h5: SSIM ([\d.]+), PSNR ([\d.]+)", run("varnet_inference"))
+    assert len(scores) == 2
+    assert all(float(ssim) > 0.9 and float(psnr) > 31 for ssim, psnr in scores)
+
+
+def test_the_unet_tutorial_runs_with_firenet(run) -> None:
+    found = re.findall(r"^(\S+): SSIM ([\d.]+)", run("unet_inference"), re.MULTILINE)
+    scores = {name: float(score) for name, score in found}
+    assert scores["FIRENET"] > 0.9 > scores["zero-filled"]
+
+
+def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:
+    printed = run("train_segmentation", "--steps", "60", "--train", "16", "--test", "8")
+    scores = [float(score) for score in re.findall(r"Dice ([\d.]+)", printed)]
+    assert len(scores) == 2
+    # Chance is about 0.1: discs cover few of the pixels.
+    assert min(scores) > 0.3
+
+
+def test_firenet_stands_behind_a_trained_network(run) -> None:
+    printed = run("stabilise_network", "--steps", "60", "--ascent", "4")
+    rows = re.findall(
+        r"^(U-Net|FIRENET|U-Net, then FIRENET) +([\d.]+) +([\d.]+), ([\d.]+)$", printed, re.M
+    )
+    error = {name: float(value) for name, value, *_ in rows}
+    assert error["U-Net, then FIRENET"] < error["U-Net"]
+    bound = float(re.search(r"at most ([\d.]+)", printed)[1])
+    assert max(float(gain) for gain in rows[1][2:]) < bound
