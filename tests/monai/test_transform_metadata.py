@@ -89,20 +89,21 @@ def test_the_mask_is_that_of_the_file_and_not_of_the_samples(tmp_path, monkeypat
     assert torch.equal(data["kspace"].as_tensor(), found.kspace)
 
 
-@pytest.mark.parametrize("through_a_mask", [False, True])
+@pytest.mark.parametrize("way", ["as it is", "masked", "masked without metadata"])
 @pytest.mark.parametrize(
     "move", [mt.Flip(1), mt.Rotate90(), mt.RandFlip(prob=1.0)], ids=lambda t: type(t).__name__
 )
-def test_kspace_that_was_moved_under_a_known_geometry_is_refused(
-    move, through_a_mask, scan
-) -> None:
+def test_kspace_that_was_moved_under_a_known_geometry_is_refused(move, way, scan) -> None:
     """The affine would be wrong in silence: left would be right."""
     data = {"kspace": move(kspace_of(scan))}
     transform = fm.FIRENETReconstructd("kspace", maps="lowres", layers=2)
-    if through_a_mask:
+    if way != "as it is":
         options = {"acceleration": 2, "center_fraction": 0.4}
         data = fm.FixedKspaceMaskd("kspace", **options)(data)
-        transform = fm.FIRENETReconstructd("kspace_masked", meta_key="kspace", maps="lowres")
+        transform = fm.FIRENETReconstructd("kspace_masked")
+    if way == "masked without metadata":
+        data["kspace_masked"] = data["kspace_masked"].as_tensor()
+        transform = fm.FIRENETReconstructd("kspace_masked", meta_key="kspace")
     with pytest.raises(DataError, match=f"'kspace.*{type(move).__name__}.*to the image"):
         transform(data)
     assert RECONSTRUCT(mt.RandFlip(prob=0.0)(kspace_of(scan))).shape == (1, 12, 16, 2)
