@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firenet_mri.monai.complex_data import check_keeps_complex
 from firenet_mri.monai.networks import FIRENETModel
 from firenet_mri.monai.readers import (
     CflReader,
@@ -79,5 +80,6 @@ __all__ = [
     "WhitenCoilsD",
     "WhitenCoilsDict",
     "WhitenCoilsd",
+    "check_keeps_complex",
     "register",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration import normalise_maps, sensitivity_maps
@@ -74,7 +75,7 @@ def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -
     return low_resolution_maps(scan.kspace, widths)
 
 
-def given_maps(maps: Tensor, kspace: Tensor, name: str) -> Tensor:
+def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
     """Return a user's maps, (batch or 1, coil, *spatial) complex64, normalised.
 
     Parameters
@@ -91,7 +92,7 @@ def given_maps(maps: Tensor, kspace: Tensor, name: str) -> Tensor:
     ShapeError
         If the maps do not fit k-space.
     """
-    found = native_complex(plain(maps), name).to(kspace.device)
+    found = native_complex(plain(maps, name), name).to(kspace.device)
     if found.ndim == kspace.ndim - 1:
         found = found.unsqueeze(0)
     if found.shape[1:] != kspace.shape[1:] or found.shape[0] not in (1, kspace.shape[0]):

@@ -1,6 +1,6 @@
 """A raw scan as MONAI carries it, k-space with metadata, and back.
 
-The metadata hold plain Python values and arrays only, as MONAI's collate functions and
+The metadata hold plain Python values and tensors only, as MONAI's collate functions and
 ``torch.load(weights_only=True)`` need it, and nothing of the file's header besides.
 
 ===================  ===============================================================================
@@ -14,7 +14,7 @@ original_channel_dim NaN: the image that this describes has no channel
 filename_or_obj      the file's name
 spatial_ndim         2 or 3
 simulated            True if the data were computed from an image
-geometry             the fields of :class:`Geometry` as arrays; empty if they are unknown
+geometry             the fields of :class:`Geometry` as tensors; empty if they are unknown
 noise                (coil, samples) complex64; (coil, 0) if there is no measurement or it is used
 ===================  ===============================================================================
 """
@@ -28,7 +28,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
+from monai.utils import TraceKeys
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
@@ -51,25 +53,25 @@ def metadata_of(scan: RawScan) -> dict[str, Any]:
     nz = math.prod(scan.batch_shape) if scan.spatial_ndim == 2 else scan.spatial_shape[0]
     shape = (nz, ny, nx)
     geometry = scan.geometry
-    affine = np.eye(4) if geometry is None else geometry.affine_ras(shape)
+    affine = torch.from_numpy(np.eye(4) if geometry is None else geometry.affine_ras(shape))
     noise = scan.noise
     if noise is None:
         noise = scan.kspace.new_zeros(scan.coils, 0)
     return {
         "affine": affine,
-        "original_affine": affine.copy(),
+        "original_affine": affine.clone(),
         "space": "RAS",
-        "spatial_shape": np.array(shape[::-1]),
+        "spatial_shape": torch.tensor(shape[::-1]),
         "original_channel_dim": float("nan"),
         "filename_or_obj": scan.name,
         "spatial_ndim": scan.spatial_ndim,
         "simulated": scan.simulated,
         "geometry": {} if geometry is None else _plain_geometry(geometry),
-        "noise": noise.numpy(),
+        "noise": noise,
     }
 
 
-def kspace_of(scan: RawScan, before: Tensor | None = None) -> MetaTensor:
+def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTensor:
     """Return k-space (*slices, coil, *spatial) complex64 with the scan's metadata.
 
     Parameters
@@ -90,7 +92,9 @@ def kspace_of(scan: RawScan, before: Tensor | None = None) -> MetaTensor:
     return MetaTensor(scan.kspace, meta=meta)
 
 
-def scan_of(kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2) -> RawScan:
+def scan_of(
+    kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None = None, *, spatial_dims: int = 2
+) -> RawScan:
     """Return the scan of k-space as MONAI's transforms hand it on.
 
     Parameters
@@ -107,7 +111,17 @@ def scan_of(kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2
     ------
     ShapeError
         If k-space or mask do not have these shapes.
+    DataError
+        If it is a batch of several scans; or if k-space was flipped or turned and its geometry is
+        known, which is another image's then.
     """
+    if isinstance(kspace, MetaTensor):
+        if kspace.is_batch:
+            raise DataError(
+                f"k-space of shape {tuple(kspace.shape)} is a batch, whose items have metadata of "
+                "their own; transform them before they are collated, or use FIRENETModel"
+            )
+        _check_geometry(kspace)
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
     ndim = int(meta.get("spatial_ndim", spatial_dims))
     y = native_complex(plain(kspace))
@@ -117,10 +131,30 @@ def scan_of(kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2
             f"with {ndim} spatial axes, or the same with a last axis of 2"
         )
     items = y.reshape(-1, *y.shape[-ndim - 1 :])
-    sampled = sampling_mask(None if mask is None else plain(mask), items, ndim)
+    sampled = sampling_mask(None if mask is None else plain(mask, "mask"), items, ndim)
     sampled = sampled.expand(len(items), 1, *y.shape[-ndim:])
     sampled = sampled.reshape(*y.shape[: -ndim - 1], 1, *y.shape[-ndim:])
     return scan_from(y * sampled, {"spatial_ndim": ndim, **meta}, sampled)
+
+
+def _check_geometry(kspace: MetaTensor) -> None:
+    """Raise an error if something was done to k-space that its geometry does not follow.
+
+    Cropping and padding change the resolution, the field of view stays.
+    """
+    if not kspace.meta.get("geometry"):
+        return
+    done = [
+        str(operation[TraceKeys.CLASS_NAME])
+        for operation in kspace.applied_operations
+        if operation.get(TraceKeys.DO_TRANSFORM, True)
+    ]
+    moved = [name for name in done if not any(kind in name for kind in ("Crop", "Pad"))]
+    if moved:
+        raise DataError(
+            f"k-space of shape {tuple(kspace.shape)} went through {', '.join(moved)}, and its "
+            "geometry would be wrong for the image; do that to the image"
+        )
 
 
 def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = None) -> RawScan:
@@ -151,7 +185,9 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
 
 
 def _plain_geometry(geometry: Geometry) -> dict[str, Any]:
-    return {name: np.array(value, dtype=float) for name, value in asdict(geometry).items()}
+    return {
+        name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(geometry).items()
+    }
 
 
 def _geometry(values: Mapping[str, Any]) -> Geometry:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from torch import Tensor
 
-from firenet_mri.errors import ShapeError
+from firenet_mri.errors import DataError, ShapeError
 
 
-def plain(x: Tensor) -> Tensor:
-    """Return a plain tensor: a MetaTensor would cost a dispatch at every operation."""
-    return x.as_tensor() if isinstance(x, MetaTensor) else x
+def plain(x: NdarrayOrTensor, name: str = "k-space") -> Tensor:
+    """Return a plain tensor: a MetaTensor would cost a dispatch at every operation.
+
+    Parameters
+    ----------
+    x
+        A tensor or a NumPy array.
+    name
+        What it is, for messages.
+
+    Raises
+    ------
+    DataError
+        If x is neither.
+    """
+    if isinstance(x, MetaTensor):
+        return x.as_tensor()
+    if isinstance(x, np.ndarray):
+        return torch.as_tensor(x)
+    if not isinstance(x, Tensor):
+        raise DataError(
+            f"{name} is a {type(x).__name__}; it must be a tensor or an array: read files with "
+            "LoadKspace or LoadImage first"
+        )
+    return x
 
 
 def native_complex(x: Tensor, name: str = "k-space") -> Tensor:
@@ -33,8 +57,10 @@ def native_complex(x: Tensor, name: str = "k-space") -> Tensor:
         return x.to(torch.complex64)
     if x.ndim == 0 or x.shape[-1] != 2:
         raise ShapeError(
-            f"{name} is real and has shape {tuple(x.shape)}; its last axis must hold real and "
-            "imaginary part, or the tensor must be complex. MONAI's loaders drop the imaginary "
-            "part unless they are given dtype=numpy.complex64"
+            f"{name} is real ({x.dtype}) and has shape {tuple(x.shape)}; its last axis must hold "
+            "real and imaginary part, or the tensor must be complex. MONAI drops the imaginary "
+            "part in LoadImage unless given dtype=numpy.complex64, and in ScaleIntensity, "
+            "NormalizeIntensity, Resize, Spacing, GibbsNoise, CastToType and others: use them on "
+            "the image"
         )
     return torch.view_as_complex(x.float().contiguous())

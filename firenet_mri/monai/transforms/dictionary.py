@@ -9,13 +9,15 @@ from typing import Any, Literal
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from torch import Tensor
 
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, FirenetError
 from firenet_mri.firenet.presets import Preset
-from firenet_mri.monai.masks import sampling_mask
+from firenet_mri.io import read
 from firenet_mri.monai.networks import Output
+from firenet_mri.monai.scans import kspace_of
+from firenet_mri.monai.tensors import plain
+from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.monai.transforms.kspace import (
     CompressCoils,
     EstimateSensitivity,
@@ -33,7 +35,7 @@ from firenet_mri.monai.transforms.reconstruct import (
 Data = Mapping[Hashable, Any]
 
 
-class LoadKspaced(MapTransform):
+class LoadKspaced(Configured, MapTransform):
     """Dictionary form of :class:`LoadKspace`; also writes which samples were measured.
 
     Parameters
@@ -41,7 +43,7 @@ class LoadKspaced(MapTransform):
     keys
         Keys of the files, replaced by their k-space.
     mask_key
-        The mask, (*slices or 1, 1, *spatial) bool, is stored there; of the last key, if there are
+        The mask, (*slices, 1, *spatial) bool, is stored there; of the last key, if there are
         several.
     allow_missing_keys
         Leave out keys that are not there.
@@ -54,24 +56,20 @@ class LoadKspaced(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.transform = LoadKspace()
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with k-space and mask."""
         result = dict(data)
         for key in self.key_iterator(result):
             with _named(key):
-                kspace = self.transform(result[key])
-            ndim = kspace.meta["spatial_ndim"]
-            plain = kspace.as_tensor()
-            items = plain.reshape(-1, *plain.shape[-ndim - 1 :])
-            mask = sampling_mask(None, items, ndim)
-            result[key] = kspace
-            result[self.mask_key] = mask.reshape(*plain.shape[: -ndim - 1], *mask.shape[1:])
+                scan = read(result[key])
+                result[key] = kspace_of(scan)
+            # The file knows more than the samples: what was measured may be zero.
+            result[self.mask_key] = scan.mask.contiguous()
         return result
 
 
-class WhitenCoilsd(MapTransform):
+class WhitenCoilsd(Configured, MapTransform):
     """Dictionary form of :class:`WhitenCoils`.
 
     Parameters
@@ -93,7 +91,7 @@ class WhitenCoilsd(MapTransform):
         return _map(self, data, self.transform)
 
 
-class CompressCoilsd(MapTransform):
+class CompressCoilsd(Configured, MapTransform):
     """Dictionary form of :class:`CompressCoils`.
 
     Parameters
@@ -119,7 +117,7 @@ class CompressCoilsd(MapTransform):
         return _map(self, data, self.transform)
 
 
-class EstimateSensitivityd(MapTransform):
+class EstimateSensitivityd(Configured, MapTransform):
     """Dictionary form of :class:`EstimateSensitivity`.
 
     Parameters
@@ -161,7 +159,7 @@ class EstimateSensitivityd(MapTransform):
         return result
 
 
-class FixedKspaceMaskd(MapTransform):
+class FixedKspaceMaskd(Configured, MapTransform):
     """Dictionary form of :class:`FixedKspaceMask`; stands in the place of MONAI's mask transforms.
 
     Parameters
@@ -214,7 +212,7 @@ class FixedKspaceMaskd(MapTransform):
         return result
 
 
-class FIRENETReconstructd(MapTransform):
+class FIRENETReconstructd(Configured, MapTransform):
     """Dictionary form of :class:`FIRENETReconstruct`.
 
     Parameters
@@ -306,10 +304,11 @@ class FIRENETReconstructd(MapTransform):
             return data[key]
         if not isinstance(source, MetaTensor):
             raise DataError(f"{self.meta_key!r} has no metadata: it is a {type(source).__name__}")
-        return MetaTensor(data[key], meta=source.meta)
+        done = source.applied_operations
+        return MetaTensor(plain(data[key]), meta=source.meta, applied_operations=done)
 
 
-class StabilityCertificated(MapTransform):
+class StabilityCertificated(Configured, MapTransform):
     """Dictionary form of :class:`StabilityCertificate`.
 
     Parameters
@@ -368,7 +367,7 @@ StabilityCertificateD = StabilityCertificateDict = StabilityCertificated
 
 
 def _map(
-    mapped: MapTransform, data: Data, transform: Callable[[Tensor], MetaTensor]
+    mapped: MapTransform, data: Data, transform: Callable[[NdarrayOrTensor], MetaTensor]
 ) -> dict[Hashable, Any]:
     """Return a copy of the dictionary in which a transform was applied to its keys."""
     result = dict(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Literal, NamedTuple, get_args
 
@@ -24,11 +25,12 @@ from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io import read
 from firenet_mri.monai.scans import kspace_of, scan_of
 from firenet_mri.monai.tensors import native_complex, plain
+from firenet_mri.monai.transforms.configuration import Configured
 
 Pattern = Literal["equispaced", "random"]
 
 
-class LoadKspace(Transform):
+class LoadKspace(Configured, Transform):
     """Reads a Cartesian raw scan; see :func:`firenet_mri.read` for the formats."""
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
@@ -47,12 +49,12 @@ class LoadKspace(Transform):
         return kspace_of(read(path))
 
 
-class WhitenCoils(Transform):
+class WhitenCoils(Configured, Transform):
     """Whitens k-space with the noise measurement in its metadata, which is gone afterwards."""
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
 
-    def __call__(self, kspace: Tensor) -> MetaTensor:
+    def __call__(self, kspace: NdarrayOrTensor) -> MetaTensor:
         """Return k-space of the same shape, complex64, in units of the noise standard deviation.
 
         Parameters
@@ -69,7 +71,7 @@ class WhitenCoils(Transform):
         return kspace_of(whiten(scan_of(kspace)), kspace)
 
 
-class CompressCoils(Transform):
+class CompressCoils(Configured, Transform):
     """Turns the coils to fewer virtual ones, see :func:`firenet_mri.calibration.compress_coils`.
 
     Parameters
@@ -84,7 +86,7 @@ class CompressCoils(Transform):
     def __init__(self, coils: int | float) -> None:
         self.coils = coils
 
-    def __call__(self, kspace: Tensor) -> MetaTensor:
+    def __call__(self, kspace: NdarrayOrTensor) -> MetaTensor:
         """Return k-space (*slices, virtual coil, *spatial) complex64 with its metadata.
 
         Parameters
@@ -96,7 +98,7 @@ class CompressCoils(Transform):
         return kspace_of(compress_coils(scan_of(kspace), self.coils), kspace)
 
 
-class EstimateSensitivity(Transform):
+class EstimateSensitivity(Configured, Transform):
     """Estimates sensitivity maps, see :func:`firenet_mri.calibration.sensitivity_maps`.
 
     Parameters
@@ -112,8 +114,10 @@ class EstimateSensitivity(Transform):
             raise UsageError(f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}")
         self.maps: MapMethod = maps
 
-    def __call__(self, kspace: Tensor, mask: Tensor | None = None) -> Tensor:
+    def __call__(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> MetaTensor:
         """Return maps (*slices, coil, *spatial) complex64 of root-sum-of-squares 1 or 0.
+
+        Their metadata are those of k-space, without noise.
 
         Parameters
         ----------
@@ -127,7 +131,9 @@ class EstimateSensitivity(Transform):
         CalibrationError
             If the calibration region is too small for the method.
         """
-        return sensitivity_maps(scan_of(kspace, mask), self.maps)
+        scan = scan_of(kspace, mask)
+        meta = kspace_of(dataclasses.replace(scan, noise=None), kspace).meta
+        return MetaTensor(sensitivity_maps(scan, self.maps), meta=meta)
 
 
 class MaskedKspace(NamedTuple):
@@ -138,7 +144,7 @@ class MaskedKspace(NamedTuple):
     mask: Tensor
 
 
-class FixedKspaceMask(Transform):
+class FixedKspaceMask(Configured, Transform):
     """Under-samples k-space by a mask that is always the same, so that datasets can cache it.
 
     MONAI's ``EquispacedKspaceMask`` and ``RandomKspaceMask`` draw at every call; what stands behind
@@ -182,14 +188,14 @@ class FixedKspaceMask(Transform):
             self.pattern: Pattern | NDArray[np.bool_] = pattern
         else:
             # An array pickles to the same bytes in every process, as cached datasets need it.
-            self.pattern = np.asarray(torch.as_tensor(pattern) != 0)
+            self.pattern = np.ascontiguousarray(torch.as_tensor(pattern) != 0)
         self.acceleration = acceleration
         self.center_fraction = center_fraction
         self.seed = seed
         self.spatial_dims = spatial_dims
         self.native_complex = native_complex
 
-    def __call__(self, kspace: Tensor) -> MaskedKspace:
+    def __call__(self, kspace: NdarrayOrTensor) -> MaskedKspace:
         """Return masked k-space, its image, and the mask, as MONAI's mask transforms have them.
 
         Parameters
@@ -218,7 +224,9 @@ class FixedKspaceMask(Transform):
         if self.native_complex:
             result, shown = torch.view_as_complex(masked), mask.float()
         if isinstance(kspace, MetaTensor):
-            result = MetaTensor(result, meta=kspace.meta)
+            result = MetaTensor(
+                result, meta=kspace.meta, applied_operations=kspace.applied_operations
+            )
         return MaskedKspace(result, torch.as_tensor(image), shown)
 
     def _mask(self, shape: tuple[int, ...]) -> Tensor:

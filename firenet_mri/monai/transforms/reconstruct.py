@@ -6,8 +6,8 @@ import copy
 import json
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
@@ -21,6 +21,7 @@ from firenet_mri.monai.maps import estimated_maps, given_maps
 from firenet_mri.monai.networks import FIRENETModel, Output
 from firenet_mri.monai.scans import metadata_of, scan_of
 from firenet_mri.monai.tensors import plain
+from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.reconstruction import reconstruct
 from firenet_mri.scan import RawScan
 
@@ -30,7 +31,7 @@ ImageAxes = Literal["xyz", "kspace"]
 _SAME_IMAGE = 1e-3
 
 
-class FIRENETReconstruct(Transform):
+class FIRENETReconstruct(Configured, Transform):
     """Reconstructs a multi-coil scan to an image, channel first.
 
     Parameters
@@ -99,10 +100,10 @@ class FIRENETReconstruct(Transform):
 
     def __call__(
         self,
-        kspace: RawScan | Tensor,
-        mask: Tensor | None = None,
-        sens_maps: Tensor | None = None,
-        x0: Tensor | None = None,
+        kspace: RawScan | NdarrayOrTensor,
+        mask: NdarrayOrTensor | None = None,
+        sens_maps: NdarrayOrTensor | None = None,
+        x0: NdarrayOrTensor | None = None,
     ) -> MetaTensor:
         """Return the image, see ``output`` and ``image_axes``.
 
@@ -147,7 +148,7 @@ class FIRENETReconstruct(Transform):
             image = image.abs()
         return self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
 
-    def _scan_of(self, kspace: Tensor, mask: Tensor | None) -> RawScan:
+    def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
     def _model(self, spatial_dims: int) -> FIRENETModel:
@@ -164,14 +165,17 @@ class FIRENETReconstruct(Transform):
         )
 
     def _run(
-        self, scan: RawScan, items: tuple[Tensor, Tensor, Tensor], x0: Tensor | None
+        self,
+        scan: RawScan,
+        items: tuple[Tensor, Tensor, Tensor],
+        x0: NdarrayOrTensor | None,
     ) -> Tensor:
         """Return the images (slices, *spatial) of k-space, masks and maps, one after another."""
         model = self._model(scan.spatial_ndim)
         slices = len(items[0])
         starts: list[Tensor | None] = [None] * slices
         if x0 is not None:
-            starts = list(x0.split(1))
+            starts = list(plain(x0, "x0").split(1))
         if len(starts) != slices:
             raise ShapeError(f"x0 has {len(starts)} slices, k-space {slices}; give one for each")
         images = []
@@ -207,11 +211,11 @@ class FIRENETReconstruct(Transform):
             order = [2, 1, 0, 3] if ndim == 3 else [1, 0, 2, 3]
             affine = affine[:, order]
         meta["original_affine"] = affine.clone()
-        meta["spatial_shape"] = np.array(image.shape[1:])
+        meta["spatial_shape"] = torch.tensor(image.shape[1:])
         return MetaTensor(image.contiguous(), affine=affine, meta=meta)
 
 
-class StabilityCertificate(Transform):
+class StabilityCertificate(Configured, Transform):
     """Puts the certificate of an image into its metadata, after checking that it is this image's.
 
     The network runs once more, and the image must be the one that comes out: a certificate never
@@ -231,10 +235,10 @@ class StabilityCertificate(Transform):
 
     def __call__(  # type: ignore[override]
         self,
-        image: Tensor,
-        kspace: RawScan | Tensor,
-        mask: Tensor | None = None,
-        sens_maps: Tensor | None = None,
+        image: NdarrayOrTensor,
+        kspace: RawScan | NdarrayOrTensor,
+        mask: NdarrayOrTensor | None = None,
+        sens_maps: NdarrayOrTensor | None = None,
     ) -> MetaTensor:
         """Return the image with ``meta["certificate"]``, JSON.
 
@@ -253,7 +257,7 @@ class StabilityCertificate(Transform):
         again = copy.copy(self.reconstruct)
         again.certificate = True
         made = again(kspace, mask, sens_maps)
-        found, expected = plain(image).cpu(), made.as_tensor()
+        found, expected = plain(image, "the image").cpu(), made.as_tensor()
         is_same = found.shape == expected.shape and bool(
             (found - expected).norm() <= _SAME_IMAGE * expected.norm()
         )
@@ -267,7 +271,7 @@ class StabilityCertificate(Transform):
         return MetaTensor(found, meta={**meta, "certificate": made.meta["certificate"]})
 
 
-def _image_metadata(scan: RawScan, kspace: RawScan | Tensor) -> dict[str, Any]:
+def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[str, Any]:
     """Return what of the metadata of k-space is the image's too, with the affine of (x, y, z)."""
     meta = metadata_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
