@@ -116,7 +116,8 @@ def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:
 
     It is called with k-space (batch, coil, *spatial, 2) and the mask's lines, (1, ..., W, 1) bool,
     along the last axis, as MONAI's and fastMRI's networks take them. Items with different lines are
-    given to it one by one. Of a mask of points, the lines are those through its calibration region.
+    given to it one by one, items without signal not at all, since MONAI's makes NaN of them. Of a
+    mask of points, the lines are those through its calibration region.
 
     Parameters
     ----------
@@ -132,19 +133,21 @@ def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:
     DataError
         If the maps have NaN or infinite values.
     """
-    name = type(module).__name__
-    lines = torch.stack([_lines(item) for item in mask])
+    lines = torch.stack([_lines(item) for item in mask]).expand(len(kspace), -1)
+    found = list(range(len(kspace)))
+    groups = [found] if len(mask) == 1 else [[i] for i in found]
+    if not records_graph():
+        found = [i for i in found if bool(kspace[i].any())]
+        is_shared = bool((lines == lines[:1]).all())
+        groups = [found] if is_shared and found else [[i] for i in found]
+    maps = list(torch.full_like(kspace, kspace.shape[1] ** -0.5))
     shape = (1, *[1] * (kspace.ndim - 2), lines.shape[-1], 1)
-    # The maps of an item without signal do not matter; such networks would give NaN.
-    is_empty = ~(kspace != 0).any(dim=tuple(range(1, kspace.ndim)), keepdim=True)
-    pairs = torch.view_as_real(torch.where(is_empty, torch.ones_like(kspace), kspace))
-    if len(lines) == 1 or (not records_graph() and bool((lines == lines[:1]).all())):
-        return given_maps(module(pairs, lines[0].reshape(shape)), kspace, name)
-    maps = [
-        given_maps(module(item.unsqueeze(0), own.reshape(shape)), kspace[i : i + 1], name)
-        for i, (item, own) in enumerate(zip(pairs, lines, strict=True))
-    ]
-    return torch.cat(maps)
+    for group in groups:
+        items = kspace[group]
+        made = module(torch.view_as_real(items), lines[group[0]].reshape(shape))
+        for i, one in zip(group, given_maps(made, items, type(module).__name__), strict=True):
+            maps[i] = one
+    return torch.stack(maps)
 
 
 def _lines(mask: Tensor) -> Tensor:
