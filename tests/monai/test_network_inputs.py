@@ -178,8 +178,9 @@ def test_metadata_stay_with_their_items_but_not_the_operations_on_kspace() -> No
         )
         for i in (1, 2)
     ]
-    images = decollate_batch(FIRENETModel(layers=2)(list_data_collate(items), LINES))
-    for item, image in zip(items, images, strict=True):
+    batch = FIRENETModel(layers=2)(list_data_collate(items), LINES)
+    assert batch[1].meta["filename_or_obj"] == "2.h5"
+    for item, image in zip(items, decollate_batch(batch), strict=True):
         assert image.shape == (SIZE, SIZE)
         assert image.meta["filename_or_obj"] == item.meta["filename_or_obj"]
         assert torch.equal(image.affine, item.affine)
@@ -292,6 +293,16 @@ def test_a_module_for_maps_is_spared_what_it_fails_on() -> None:
         module(torch.view_as_real(kspace), full.reshape(1, 1, 1, -1, 1))
     with pytest.raises(DataError, match="CoilSensitivityModel has NaN"):
         model(measured(OFF_CENTRE), OFF_CENTRE)
+
+
+def test_a_module_for_maps_is_told_the_lines_through_the_calibration_region_of_points() -> None:
+    class Spy(torch.nn.Module):
+        def forward(self, kspace: Tensor, mask: Tensor) -> Tensor:
+            assert mask.shape == (1, 1, 1, SIZE, 1)
+            assert mask.flatten().nonzero().flatten().tolist() == list(range(16, 32))
+            return torch.ones_like(kspace)
+
+    assert torch.isfinite(FIRENETModel(layers=2, maps=Spy())(measured(FIELD), FIELD)).all()
 
 
 def test_a_module_for_maps_is_trained_through_a_slice_of_zeros() -> None:
