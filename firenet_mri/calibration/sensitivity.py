@@ -1,4 +1,5 @@
-"""Coil sensitivity maps from a scan's own calibration region, by SigPy's ESPIRiT or JSENSE.
+"""Coil sensitivity maps from a scan's own calibration region: SigPy's ESPIRiT and JSENSE, or its
+coil images at low resolution.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
 [2] Ying, Sheng, JSENSE, Magn Reson Med 57:1196-1202, 2007.
@@ -94,7 +95,8 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
     """Return maps from the centre of k-space: its coil images over their root-sum-of-squares.
 
-    A Hann window of the centre keeps ringing low. Nothing but torch is used.
+    A Hann window of the centre keeps ringing low. An item of which nothing was sampled in the
+    centre gets the maps of all its samples. Nothing but torch is used.
 
     Parameters
     ----------
@@ -106,17 +108,20 @@ def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
     Returns
     -------
     Tensor
-        Maps of the same shape, of root-sum-of-squares 1; 0 where the centre gives no signal.
+        Maps of the same shape, of root-sum-of-squares 1; 0 where there is no signal.
     """
     axes = tuple(range(-len(widths), 0))
+    centre = kspace
     for axis, width in zip(axes, widths, strict=True):
         size = kspace.shape[axis]
         # In units of the half width, so that the window ends just outside of the centre.
         offset = (torch.arange(size, device=kspace.device) - size // 2) / ((width + 1) / 2)
-        window = torch.cos(math.pi / 2 * offset.clamp(-1, 1)).square().to(kspace.real.dtype)
-        kspace = kspace * window.reshape(-1, *[1] * (-axis - 1))
+        window = torch.cos(math.pi / 2 * offset).square() * (offset.abs() < 1)
+        centre = centre * window.to(kspace.real.dtype).reshape(-1, *[1] * (-axis - 1))
+    is_sampled = (centre != 0).any(dim=(-len(widths) - 1, *axes), keepdim=True)
+    centre = torch.where(is_sampled, centre, kspace)
     images = torch.fft.fftshift(
-        torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=axes), dim=axes, norm="ortho"), dim=axes
+        torch.fft.ifftn(torch.fft.ifftshift(centre, dim=axes), dim=axes, norm="ortho"), dim=axes
     )
     return normalise_maps(images, len(widths))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,9 +127,9 @@ class FIRENET(nn.Module):
         exists.
     shift_seed
         Shift the grid of an orthogonal wavelet in every layer by random numbers of pixels that this
-        seed fixes (cycle spinning): less of the grid is seen, at a few percent of time. The network
-        stays one fixed map and its Lipschitz bound holds; the duality gap is that of the problem
-        with the grid unshifted. None: no shifts.
+        seed, 0 to 2^32 - 1, fixes (cycle spinning): less of the grid is seen, at a few percent of
+        time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
+        of the problem with the grid unshifted. None: no shifts.
 
     Raises
     ------
@@ -329,10 +330,11 @@ class FIRENET(nn.Module):
                 "Shifts need an orthogonal wavelet as sparsifier; the undecimated one is "
                 "shift-invariant as it is"
             )
-        generator = torch.Generator().manual_seed(self.shift_seed)
         shape = self.sparsifier.domain_shape
-        draws = torch.rand(self.depth, len(shape), generator=generator) * torch.tensor(shape)
-        shifts = [CyclicShift(tuple(row), shape) for row in draws.long().tolist()]
+        # Not by torch: an exported graph would draw other shifts at every call.
+        numbers = np.random.RandomState(self.shift_seed).bytes(4 * self.depth * len(shape))
+        draws = (np.frombuffer(numbers, "<u4") % 2**24 / 2**24).reshape(self.depth, len(shape))
+        shifts = [CyclicShift(tuple(row), shape) for row in (draws * shape).astype(int).tolist()]
         return iter([self.sparsifier @ shift for shift in shifts])
 
     def _restart(self, problem: SquareRootLasso, state: LayerState) -> LayerState:

@@ -25,6 +25,10 @@ from firenet_mri.firenet.schedules import NetworkSchedule, Steps
 # A ratio of 1 is out of the sigmoid's reach.
 _LARGEST_RATIO = 1 - 1e-6
 
+# Far from every step and threshold of use, and nothing overflows in between: steps that are limited
+# still never grow.
+_LARGEST_LOG = 30.0
+
 
 @dataclass(frozen=True)
 class LearnedSchedule:
@@ -108,10 +112,14 @@ class TrainableSteps(nn.Module):
         logs = nn.functional.logsigmoid(ratios)
         # The first entry only holds the place of the first step.
         logs = torch.cat([self.log_first_step.reshape(1), logs[1:]])
-        return LearnedSchedule(torch.exp(torch.cumsum(logs, 0)), self.data_consistency)
+        return LearnedSchedule(_limited_exp(torch.cumsum(logs, 0)), self.data_consistency)
 
     def applied_to(self, net: FIRENET) -> FIRENET:
         """Return the network with these steps, and its thresholds times these factors."""
-        factors = torch.exp(self.log_thresholds)
+        factors = _limited_exp(self.log_thresholds)
         weights = factors if net.weights is None else net.weights.to(factors.dtype) * factors
         return FIRENET(net.sparsifier, net.lam, weights, self.schedule, net.shift_seed)
+
+
+def _limited_exp(logs: Tensor) -> Tensor:
+    return torch.exp(logs.clamp(-_LARGEST_LOG, _LARGEST_LOG))

@@ -8,9 +8,9 @@ import torch
 from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
-from firenet_mri.calibration import normalise_maps, sensitivity_maps
+from firenet_mri.calibration import calibration_region, normalise_maps, sensitivity_maps
 from firenet_mri.calibration.sensitivity import MapMethod, low_resolution_maps
-from firenet_mri.errors import CalibrationError, ShapeError, UsageError
+from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.operators.base import records_graph
 from firenet_mri.scan import RawScan
@@ -23,8 +23,9 @@ def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
     """Return maps (batch, coil, *spatial) complex64 of root-sum-of-squares 1 (or 0).
 
     One coil has the map 1. Where the calibration region of an item does not suffice for the method,
-    its maps are made from the centre of k-space as far as it was sampled, and a warning says so. An
-    item without signal has the same constant map in all coils.
+    its maps are made from the centre of k-space as far as it was sampled (if it was not at all,
+    from all samples: better than constant maps, under which coils of unlike phase cancel each
+    other), and a warning says so. An item without signal has the same constant map in all coils.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
         return low_resolution_maps(kspace, [min(_CENTRE, size) for size in spatial])
     masks = mask.expand(batch, 1, *spatial)
     items = [_maps_of_item(kspace[i], masks[i], method, i) for i in range(batch)]
-    return torch.stack(items).to(kspace.device)
+    return torch.stack([item.to(kspace.device) for item in items])
 
 
 def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -> Tensor:
@@ -91,6 +92,8 @@ def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
     ------
     ShapeError
         If the maps do not fit k-space.
+    DataError
+        If the maps have NaN or infinite values.
     """
     found = native_complex(plain(maps, name), name).to(kspace.device)
     if found.ndim == kspace.ndim - 1:
@@ -101,6 +104,11 @@ def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
             f"(batch or 1, {', '.join(map(str, kspace.shape[1:]))}) complex, or the same with a "
             "last axis of 2"
         )
+    if not records_graph() and not bool(torch.isfinite(torch.view_as_real(found)).all()):
+        raise DataError(
+            f"{name} has NaN or infinite values, as a network for maps gives them where the centre "
+            "of k-space is not sampled; use maps='lowres' or give others"
+        )
     return normalise_maps(found, kspace.ndim - 2)
 
 
@@ -108,9 +116,52 @@ def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:
     """Return the maps that a network such as MONAI's ``CoilSensitivityModel`` gives, normalised.
 
     It is called with k-space (batch, coil, *spatial, 2) and the mask's lines, (1, ..., W, 1) bool,
-    along the last axis, as MONAI's and fastMRI's networks take them.
+    along the last axis, as MONAI's and fastMRI's networks take them. Items with different lines are
+    given to it one by one, items without signal not at all, since MONAI's makes NaN of them. Of a
+    mask of points, the lines are those through its calibration region.
+
+    Parameters
+    ----------
+    kspace
+        (batch, coil, *spatial) complex.
+    mask
+        (batch or 1, 1, *spatial) bool.
+
+    Raises
+    ------
+    ShapeError
+        If the maps do not fit k-space.
+    DataError
+        If the maps have NaN or infinite values.
     """
-    pairs = torch.view_as_real(kspace)
-    lines = mask.any(dim=tuple(range(mask.ndim - 1)))
-    shape = (*[1] * (kspace.ndim - 1), len(lines), 1)
-    return given_maps(module(pairs, lines.reshape(shape)), kspace, type(module).__name__)
+    lines = torch.stack([_lines(item) for item in mask]).expand(len(kspace), -1)
+    found = list(range(len(kspace)))
+    groups = [found] if len(mask) == 1 else [[i] for i in found]
+    if not records_graph():
+        found = [i for i in found if bool(kspace[i].any())]
+        is_shared = bool((lines == lines[:1]).all())
+        groups = [found] if is_shared and found else [[i] for i in found]
+    maps = list(torch.full_like(kspace, kspace.shape[1] ** -0.5))
+    shape = (1, *[1] * (kspace.ndim - 2), lines.shape[-1], 1)
+    for group in groups:
+        items = kspace[group]
+        made = module(torch.view_as_real(items), lines[group[0]].reshape(shape))
+        for i, one in zip(group, given_maps(made, items, type(module).__name__), strict=True):
+            maps[i] = one
+    return torch.stack(maps)
+
+
+def _lines(mask: Tensor) -> Tensor:
+    """Return the lines (W,) of the mask (1, *spatial) of one item."""
+    rows = mask.reshape(-1, mask.shape[-1])
+    lines = rows.any(0)
+    if records_graph():
+        return lines
+    if not torch.equal(lines, rows.all(0)):
+        width = calibration_region(mask, mask.ndim - 1)[-1]
+        distance = torch.arange(len(lines), device=mask.device) - (len(lines) // 2 - width // 2)
+        return (distance >= 0) & (distance < width)
+    if bool(lines.all()):
+        # MONAI's network looks for the end of the region and runs off a mask without one.
+        lines[0] = lines[-1] = False
+    return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
@@ -22,9 +23,9 @@ def sampling_mask(mask: Tensor | None, kspace: Tensor, spatial_dims: int) -> Ten
     mask
         Any real dtype, not zero where sampled. Broadcasts from the right to (batch, 1, *spatial),
         with or without MONAI's last axis of size 1: (W,), (1, 1, W, 1), (1, 1, 1, W, 1),
-        (B, 1, 1, W, 1), (B, 1, H, W, 1), (1, 1, 1, 1, D, 1), ... None, or zeros everywhere as
-        MONAI's ``FastMRIReader`` gives them for a file without a mask: found from the samples that
-        are not zero.
+        (B, 1, 1, W, 1), (B, 1, H, W, 1), (1, 1, 1, 1, D, 1), ... None, or for an item zeros
+        everywhere as MONAI's ``FastMRIReader`` gives them for a file without a mask: found from the
+        samples that are not zero.
     kspace
         (batch, coil, *spatial) complex.
     spatial_dims
@@ -55,12 +56,15 @@ def sampling_mask(mask: Tensor | None, kspace: Tensor, spatial_dims: int) -> Ten
             "without a last axis of size 1: the same for all coils, for k-space of shape "
             f"{tuple(kspace.shape)}"
         )
-    if not records_graph() and not bool(mask.any()):
+    columns = (kspace != 0).any(dim=tuple(range(1, kspace.ndim - 1)), keepdim=True)
+    sampled = mask.expand(mask.shape[0], 1, *kspace.shape[2:]) & columns
+    is_absent = ~mask.any(dim=tuple(range(1, mask.ndim)), keepdim=True)
+    if not records_graph():
+        if not bool(is_absent.any()):
+            return sampled
         warnings.warn(
             "The mask is zero everywhere; the samples that are not zero are taken as the measured "
             "ones",
             stacklevel=3,
         )
-        return sampled_mask(kspace, spatial_dims)
-    columns = (kspace != 0).any(dim=tuple(range(1, kspace.ndim - 1)), keepdim=True)
-    return mask.expand(mask.shape[0], 1, *kspace.shape[2:]) & columns
+    return torch.where(is_absent, sampled_mask(kspace, spatial_dims), sampled)

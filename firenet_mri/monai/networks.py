@@ -6,17 +6,16 @@ import math
 from typing import Literal, get_args
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration.sensitivity import MapMethod
-from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
-from firenet_mri.monai.tensors import native_complex, plain
+from firenet_mri.monai.tensors import native_complex, plain, with_metadata
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
 
@@ -64,11 +63,19 @@ class FIRENETModel(nn.Module):
     in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do not
     influence each other.
 
+    A MetaTensor's metadata stay with the image as they do behind MONAI's networks, but not the
+    operations applied to k-space. Its affine is k-space's: behind :class:`LoadKspace` that is the
+    one of an image (x, y, z), which :class:`FIRENETReconstruct` gives.
+
     ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
-    ``sens_maps`` is given or maps are a tensor, a module, "lowres" (from the 24 central samples
-    along each axis then) or "none": ESPIRiT and JSENSE are computed outside of torch. The preset
-    "adaptive" cannot be recorded, since the data decide on its depth. ``torch.jit.script`` does not
-    work: the operators are Python objects.
+    ``sens_maps`` is given or maps are a tensor, "lowres" (from the 24 central samples along each
+    axis then), "none", or a module that can be recorded itself: ESPIRiT and JSENSE are computed
+    outside of torch. ``trace`` knows no keyword-only arguments: give maps to the constructor, or
+    wrap the model in a module with positional ones. MONAI's ``CoilSensitivityModel`` cannot be
+    recorded, since it counts the mask's lines in Python: ``export`` refuses it, and traced, even
+    alone, it gives NaN (MONAI 1.6). The preset "adaptive" cannot either, since the data decide on
+    its depth. ``torch.jit.script`` does not work: the operators are Python objects. Data are not
+    checked for NaN in a recorded model.
 
     Examples
     --------
@@ -155,6 +162,8 @@ class FIRENETModel(nn.Module):
         ------
         ShapeError
             If k-space, mask, maps or x0 do not have these shapes.
+        DataError
+            If samples or maps have NaN or infinite values.
         """
         kspace = native_complex(plain(masked_kspace), "masked_kspace")
         if kspace.ndim != self.spatial_dims + 2:
@@ -165,13 +174,15 @@ class FIRENETModel(nn.Module):
             )
         with torch.autocast(kspace.device.type, enabled=False):
             sampled = sampling_mask(None if mask is None else plain(mask), kspace, kspace.ndim - 2)
-            kspace = kspace * sampled
+            # Whatever stands at places that were not sampled, be it NaN.
+            kspace = torch.where(sampled, kspace, 0)
+            _check_finite(kspace)
             image = self._reconstruct(kspace, sampled, sens_maps, x0)
         if self.output == "magnitude":
             image = image.abs()
         if self.channel_dim:
             image = image.unsqueeze(1)
-        return MetaTensor(image) if isinstance(masked_kspace, MetaTensor) else image
+        return with_metadata(image, masked_kspace)
 
     def lipschitz_bound(self) -> float | None:
         """Return a proven Lipschitz constant of k-space -> complex image; None if none is proven.
@@ -200,6 +211,11 @@ class FIRENETModel(nn.Module):
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._network(coils, tuple(spatial), self.steps)
+        if net.solver is not None and records_graph():
+            raise UsageError(
+                f"The preset {self.preset} cannot be traced or exported, since the data decide on "
+                "its depth; use the preset accurate or stable"
+            )
         start = None if x0 is None else self._start(x0, encoding.adjoint(kspace))
         image: Tensor = net.to(kspace.device)(kspace, encoding, start)
         return image * encoding.root_sum_of_squares
@@ -250,3 +266,15 @@ class FIRENETModel(nn.Module):
         if steps is None:
             return net
         return steps.applied_to(net.to(steps.log_first_step.device))
+
+
+def _check_finite(kspace: Tensor) -> None:
+    """Refuse samples that are NaN or infinite: one would spread over its item's image."""
+    if records_graph():
+        return
+    is_finite = torch.isfinite(torch.view_as_real(kspace)).flatten(1).all(1)
+    if not bool(is_finite.all()):
+        raise DataError(
+            f"masked_kspace has NaN or infinite samples in item {int((~is_finite).nonzero()[0])}; "
+            "leave them out of the mask or load the file again"
+        )

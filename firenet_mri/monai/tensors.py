@@ -38,6 +38,26 @@ def plain(x: NdarrayOrTensor, name: str = "k-space") -> Tensor:
     return x
 
 
+def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
+    """Return the image as a MetaTensor with the metadata of k-space, if that is one.
+
+    Operations that were applied to k-space are not the image's. A batch stays one: MONAI's
+    ``decollate_batch`` gives every image the metadata of its item.
+
+    Parameters
+    ----------
+    image
+        (batch, ...), plain.
+    kspace
+        (batch, ...).
+    """
+    if not isinstance(kspace, MetaTensor):
+        return image
+    result = MetaTensor(image, meta=dict(kspace.meta), applied_operations=[])
+    result.is_batch = kspace.is_batch
+    return result
+
+
 def native_complex(x: Tensor, name: str = "k-space") -> Tensor:
     """Return x in single precision, native complex.
 

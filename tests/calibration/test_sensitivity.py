@@ -1,9 +1,10 @@
-"""Sensitivity maps from either method explain the data; what cannot be estimated is refused."""
+"""Sensitivity maps from every method explain the data; what cannot be estimated is refused."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import sigpy
 import sigpy.mri
@@ -11,6 +12,7 @@ import torch
 from laws import assert_close
 
 from firenet_mri.calibration import normalise_maps, sensitivity_maps
+from firenet_mri.calibration.sensitivity import low_resolution_maps
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import RawScan
@@ -34,7 +36,7 @@ def scan(coil_images) -> RawScan:
     return RawScan(kspace * mask, mask, 2, name="made.h5")
 
 
-@pytest.mark.parametrize("method", ["espirit", "jsense"])
+@pytest.mark.parametrize("method", ["espirit", "jsense", "lowres"])
 def test_maps_reproduce_the_coil_images_of_every_slice(scan, coil_images, method) -> None:
     maps = sensitivity_maps(scan, method)
     assert maps.shape == scan.kspace.shape
@@ -44,6 +46,27 @@ def test_maps_reproduce_the_coil_images_of_every_slice(scan, coil_images, method
         assert residual.norm() < 0.08 * images.norm()
     energy = torch.linalg.vector_norm(maps, dim=1)
     assert torch.all((energy < 1e-6) | ((energy - 1).abs() < 1e-5))
+
+
+def test_maps_of_low_resolution_are_those_of_a_hann_window() -> None:
+    """NumPy makes the same maps, of the centre that was sampled and nothing besides."""
+    rng = np.random.default_rng(0)
+    kspace = (rng.normal(size=(3, 21, 16)) + 1j * rng.normal(size=(3, 21, 16))).astype(np.complex64)
+    window = np.zeros((21, 16))
+    # The centre of N samples is N // 2; np.hanning begins and ends with 0.
+    window[6:15, 5:12] = np.outer(np.hanning(11)[1:-1], np.hanning(9)[1:-1])
+    images = sigpy.ifft(kspace * window, axes=(-2, -1))
+    expected = torch.from_numpy(images / np.linalg.norm(images, axis=0)).to(torch.complex64)
+    assert_close(low_resolution_maps(torch.from_numpy(kspace), [9, 7]), expected, 1e-4)
+
+
+def test_maps_of_low_resolution_come_from_all_samples_if_the_centre_has_none(randn) -> None:
+    kspace = randn(2, 3, 16, 16).to(torch.complex64)
+    kspace[1, :, 4:12] = 0
+    maps = low_resolution_maps(kspace, [7, 16])
+    images = torch.from_numpy(sigpy.ifft(kspace[1].numpy(), axes=(-2, -1)))
+    assert_close(maps[1], normalise_maps(images, 2), 1e-4)
+    assert_close(maps[:1], low_resolution_maps(kspace[:1], [7, 16]))
 
 
 def test_normalised_maps_give_a_norm_bound_of_one(randn) -> None:

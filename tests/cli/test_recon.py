@@ -105,6 +105,17 @@ def test_volumes_and_single_coils_are_reconstructed(tmp_path, kspace) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_maps_can_be_of_low_resolution(tmp_path, kspace) -> None:
+    kspace = kspace.copy()
+    kspace[:, :, 1::2] *= np.abs(np.arange(kspace.shape[-1]) - kspace.shape[-1] // 2)[1::2] < 3
+    np.save(tmp_path / "scan.npy", kspace)
+    options = ("-o", "a.nii.gz", "--maps", "lowres", "--layers", 3, "--json")
+    result = firenet("recon", "scan.npy", *options, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["settings"]["maps"] == "lowres"
+    assert "lowres" in firenet("recon", "--help", folder=tmp_path).stdout
+
+
 def make_bad_inputs(folder: Path, kspace: np.ndarray) -> None:
     """Write one file for each thing that goes wrong."""
     np.save(folder / "good.npy", kspace)

@@ -87,6 +87,14 @@ def test_jacobian_stays_below_the_bound(randn) -> None:
     assert 0.5 < torch.linalg.matrix_norm(jacobian, 2) <= net.lipschitz_bound(encoding)
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1])
+def test_shifts_are_those_of_torchs_generator(seed) -> None:
+    drawn = [shift for block in network(seed).blocks for shift in shifts_of(block)]
+    generator = torch.Generator().manual_seed(seed)
+    expected = torch.rand(len(drawn), 2, generator=generator) * torch.tensor(SHAPE)
+    assert drawn == [tuple(row) for row in expected.long().tolist()]
+
+
 def test_orthogonal_wavelets_by_name_are_shifted_and_the_frame_is_not() -> None:
     assert make_network(4, (32, 32), sparsifier="db4").shift_seed == 0
     assert make_network(4, (32, 32)).shift_seed is None

@@ -12,9 +12,10 @@ import sigpy.mri
 import torch
 from laws import assert_close
 from monai.apps.reconstruction.networks.nets.coil_sensitivity_model import CoilSensitivityModel
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from torch import Tensor
 
-from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.metrics import nmse
 from firenet_mri.monai import FIRENETModel
 from firenet_mri.operators import encoding_operator
@@ -52,12 +53,20 @@ def measured(mask: Tensor, shape: tuple[int, ...] = (SIZE, SIZE), coils: int = 4
     return encoding_operator(mask, maps, len(shape))(phantom(*shape).unsqueeze(0))
 
 
+def small_network() -> CoilSensitivityModel:
+    torch.manual_seed(0)
+    return CoilSensitivityModel(spatial_dims=2, features=(4, 4, 8, 16, 32, 4))
+
+
 LINES = columns()
 FIELD = points(SIZE, SIZE)
 OFF_CENTRE = LINES & ((torch.arange(SIZE) - SIZE // 2).abs() > 2)
 
+VOLUME = (24, 22, 20)
+THIRDS = columns(centre=20, step=3)
+
 # The failures of MONAI's VariationalNetworkModel and what lies beside them: the mask by which the
-# data were made, the mask that is given, and the shape of k-space.
+# data were made, the mask that is given, and the shape of the image and the number of coils.
 CASES = {
     "bool": (LINES, LINES.reshape(1, 1, 1, -1, 1)),
     "float": (LINES, LINES.float().reshape(1, 1, 1, -1, 1)),
@@ -69,27 +78,55 @@ CASES = {
     "full": (torch.ones(SIZE).bool(), torch.ones(1, 1, 1, SIZE, 1).bool()),
     "all zero, as MONAI's reader gives it": (LINES, torch.zeros(1, 4, SIZE, SIZE)[:, :1]),
     "centre not sampled": (OFF_CENTRE, OFF_CENTRE.reshape(1, 1, 1, -1, 1)),
-    "per item": (FIELD, FIELD.reshape(1, 1, SIZE, SIZE, 1)),
+    "columns of each item": (
+        torch.stack([LINES, THIRDS]).reshape(2, 1, 1, -1),
+        torch.stack([LINES, THIRDS]).reshape(2, 1, 1, -1, 1),
+    ),
+    "points of each item": (
+        torch.stack([FIELD, FIELD.flip(0)]).unsqueeze(1),
+        torch.stack([FIELD, FIELD.flip(0)]).reshape(2, 1, SIZE, SIZE, 1).float(),
+    ),
+    "no mask for one item": (
+        torch.stack([LINES, THIRDS]).reshape(2, 1, 1, -1),
+        torch.stack([LINES, 0 * THIRDS]).reshape(2, 1, 1, -1, 1),
+    ),
+    "odd sizes": (columns(37, centre=13), columns(37, centre=13), (45, 37)),
+    "one coil": (LINES, LINES.reshape(1, 1, 1, -1, 1), (SIZE, SIZE), 1),
+    "volume": (columns(20, centre=14), columns(20, centre=14).reshape(1, 1, 1, 1, -1, 1), VOLUME),
 }
+LAYOUTS = {
+    "pairs": torch.view_as_real,
+    "pairs, double": lambda kspace: torch.view_as_real(kspace).double(),
+    "complex64": lambda kspace: kspace,
+    "complex128": lambda kspace: kspace.to(torch.complex128),
+}
+# Where the mean of the image is not known, or where nothing but one coil is.
+LARGEST_NMSE = {"centre not sampled": 0.5, "one coil": 0.1}
 
 
-@pytest.mark.filterwarnings("ignore:The mask is zero", "ignore:item 0 of masked_kspace")
-@pytest.mark.parametrize("layout", ["pairs", "complex64", "complex128"])
+@pytest.mark.filterwarnings("ignore:The mask is zero", "ignore:item . of masked_kspace")
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("case", CASES)
 def test_every_mask_and_layout_gives_an_image_near_the_truth(case, layout) -> None:
-    sampled, mask = CASES[case]
-    kspace = measured(sampled)
-    given = {"pairs": torch.view_as_real(kspace), "complex128": kspace.to(torch.complex128)}
-    image = FIRENETModel()(given.get(layout, kspace), mask)
-    assert image.shape == (1, SIZE, SIZE)
+    sampled, mask, *rest = CASES[case]
+    kspace = measured(sampled, *rest)
+    shape = kspace.shape[2:]
+    image = FIRENETModel(spatial_dims=len(shape))(LAYOUTS[layout](kspace), mask)
+    assert image.shape == (len(kspace), *shape)
     assert image.dtype == torch.float32
-    target = phantom(SIZE, SIZE).abs().unsqueeze(0)
-    # Without a centre the mean of the image is not known.
-    assert nmse(target, image) < (0.5 if case == "centre not sampled" else 0.03)
+    for one in image:
+        assert nmse(phantom(*shape).abs(), one) < LARGEST_NMSE.get(case, 0.03)
 
 
-@pytest.mark.parametrize("shape", [(45, 37), (45, 48), (24, 22, 20), (23, 21, 19)])
-def test_odd_sizes_and_volumes_are_reconstructed(shape) -> None:
+def test_half_precision_is_computed_in_single() -> None:
+    kspace = torch.view_as_real(measured(LINES))
+    model = FIRENETModel(layers=10)
+    assert_close(model(kspace.half(), LINES), model(kspace, LINES), 5e-3)
+    assert torch.equal(model(kspace.half(), LINES), model(kspace.half().float(), LINES))
+
+
+@pytest.mark.parametrize("shape", [(45, 48), (23, 21, 19)])
+def test_odd_sizes_and_volumes_are_reconstructed_from_maps_of_low_resolution(shape) -> None:
     mask = columns(shape[-1], centre=12)
     kspace = measured(mask, shape)
     model = FIRENETModel(spatial_dims=len(shape), maps="lowres")
@@ -101,8 +138,53 @@ def test_odd_sizes_and_volumes_are_reconstructed(shape) -> None:
 @pytest.mark.filterwarnings("error")
 def test_one_coil_needs_no_maps() -> None:
     kspace = measured(LINES, coils=1)
-    image = FIRENETModel()(torch.view_as_real(kspace), LINES)
-    assert nmse(phantom(SIZE, SIZE).abs().unsqueeze(0), image) < 0.1
+    ones = FIRENETModel(layers=5)(kspace, LINES, sens_maps=torch.ones_like(kspace))
+    assert torch.equal(FIRENETModel(layers=5)(kspace, LINES), ones)
+
+
+@pytest.mark.filterwarnings("ignore:item 0 of masked_kspace")
+def test_a_hole_in_the_centre_is_filled_from_maps_of_what_was_sampled() -> None:
+    """Better than constant maps, under which the coils cancel each other."""
+    mask = torch.ones(SIZE, dtype=torch.bool)
+    mask[9:39] = False
+    kspace = measured(mask)
+    image = FIRENETModel()(kspace, mask)
+    constant = FIRENETModel()(kspace, mask, sens_maps=torch.full_like(kspace, 0.5))
+    target = phantom(SIZE, SIZE).abs().unsqueeze(0)
+    assert nmse(target, image) < 0.95 * nmse(target, constant)
+
+
+def test_nan_is_refused_where_it_was_sampled_and_does_not_matter_elsewhere() -> None:
+    kspace = measured(LINES)
+    model = FIRENETModel(layers=5)
+    dirty = torch.where(LINES, kspace, torch.full_like(kspace, torch.nan))
+    assert torch.equal(model(dirty, LINES), model(kspace, LINES))
+    bad = torch.cat([kspace, kspace])
+    bad[1, 0, 3, 0] = torch.inf
+    for given in (None, birdcage(4, SIZE, SIZE)):
+        with pytest.raises(DataError, match="item 1"):
+            model(bad, LINES, sens_maps=given)
+    with pytest.raises(DataError, match="sens_maps has NaN"):
+        model(kspace, LINES, sens_maps=torch.full_like(kspace, torch.nan))
+
+
+def test_metadata_stay_with_their_items_but_not_the_operations_on_kspace() -> None:
+    items = [
+        MetaTensor(
+            torch.view_as_real(measured(LINES))[0],
+            meta={"filename_or_obj": f"{i}.h5"},
+            affine=torch.diag(torch.tensor([i, 2.0, 3.0, 1.0])),
+            applied_operations=[{"class": "Flip"}],
+        )
+        for i in (1, 2)
+    ]
+    batch = FIRENETModel(layers=2)(list_data_collate(items), LINES)
+    assert batch[1].meta["filename_or_obj"] == "2.h5"
+    for item, image in zip(items, decollate_batch(batch), strict=True):
+        assert image.shape == (SIZE, SIZE)
+        assert image.meta["filename_or_obj"] == item.meta["filename_or_obj"]
+        assert torch.equal(image.affine, item.affine)
+        assert not image.applied_operations
 
 
 def test_a_slice_of_zeros_stays_zero_and_disturbs_nobody() -> None:
@@ -120,14 +202,17 @@ def test_a_slice_of_zeros_stays_zero_and_disturbs_nobody() -> None:
     assert not model(torch.zeros_like(kspace), LINES).any()
 
 
-def test_a_batch_with_masks_of_its_own_is_the_stack_of_its_items() -> None:
-    masks = torch.stack([FIELD, FIELD.flip(0), LINES.expand(SIZE, SIZE)])
+@pytest.mark.filterwarnings("ignore:The mask is zero")
+@pytest.mark.parametrize("maps", ["espirit", "lowres", "module"])
+def test_a_batch_with_masks_of_its_own_is_the_stack_of_its_items(maps) -> None:
+    masks = torch.stack([FIELD, FIELD.flip(0), LINES.expand(SIZE, SIZE), FIELD.T])
     kspace = torch.cat([measured(mask) for mask in masks])
-    given = masks.reshape(3, 1, SIZE, SIZE, 1).float()
-    model = FIRENETModel(layers=10)
-    together = model(torch.view_as_real(kspace), given)
-    for i in range(3):
-        assert_close(together[i : i + 1], model(kspace[i : i + 1], given[i : i + 1]), 1e-5)
+    given = masks.reshape(4, 1, SIZE, SIZE, 1).float()
+    given[3] = 0
+    model = FIRENETModel(layers=10, maps=small_network() if maps == "module" else maps)
+    together = model(torch.view_as_real(kspace), given).detach()
+    for i in range(4):
+        assert_close(together[i : i + 1], model(kspace[i : i + 1], given[i : i + 1]).detach(), 1e-5)
 
 
 def test_columns_that_a_file_was_filled_up_with_are_not_data() -> None:
@@ -181,8 +266,7 @@ def test_maps_can_be_given_estimated_or_made_by_a_module() -> None:
     target = phantom(SIZE, SIZE).abs().unsqueeze(0)
     for method in ("espirit", "jsense", "lowres"):
         assert nmse(target, FIRENETModel(maps=method)(kspace, LINES)) < 0.03
-    torch.manual_seed(0)
-    module = CoilSensitivityModel(spatial_dims=2, features=(4, 4, 8, 16, 32, 4))
+    module = small_network()
     model = FIRENETModel(layers=10, maps=module)
     pairs = torch.view_as_real(kspace)
     with torch.no_grad():
@@ -190,6 +274,44 @@ def test_maps_can_be_given_estimated_or_made_by_a_module() -> None:
         image = model(pairs, LINES)
     assert_close(image, FIRENETModel(layers=10)(kspace, LINES, sens_maps=own), 1e-5)
     assert set(model.state_dict()) == {f"map_module.{name}" for name in module.state_dict()}
+
+
+@torch.no_grad()
+def test_a_module_for_maps_is_spared_what_it_fails_on() -> None:
+    """MONAI's network gives NaN for zeros and runs off a full mask; points have no lines."""
+    module = small_network()
+    model = FIRENETModel(layers=10, maps=module)
+    kspace = measured(LINES)
+    alone = model(kspace, LINES)
+    both = model(torch.cat([kspace, torch.zeros_like(kspace)]), LINES)
+    assert_close(both[:1], alone, 1e-5)
+    assert not both[1].any()
+    full = torch.ones(SIZE)
+    for mask in (full, FIELD):
+        assert torch.isfinite(model(measured(mask), mask)).all()
+    with pytest.raises(IndexError):
+        module(torch.view_as_real(kspace), full.reshape(1, 1, 1, -1, 1))
+    with pytest.raises(DataError, match="CoilSensitivityModel has NaN"):
+        model(measured(OFF_CENTRE), OFF_CENTRE)
+
+
+def test_a_module_for_maps_is_told_the_lines_through_the_calibration_region_of_points() -> None:
+    class Spy(torch.nn.Module):
+        def forward(self, kspace: Tensor, mask: Tensor) -> Tensor:
+            assert mask.shape == (1, 1, 1, SIZE, 1)
+            assert mask.flatten().nonzero().flatten().tolist() == list(range(16, 32))
+            return torch.ones_like(kspace)
+
+    assert torch.isfinite(FIRENETModel(layers=2, maps=Spy())(measured(FIELD), FIELD)).all()
+
+
+def test_a_module_for_maps_is_trained_through_a_slice_of_zeros() -> None:
+    model = FIRENETModel(layers=3, maps=small_network())
+    kspace = measured(LINES)
+    model(torch.cat([kspace, torch.zeros_like(kspace)]), LINES).square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is None or torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient is not None and gradient.any() for gradient in gradients)
 
 
 def test_maps_of_other_coils_are_refused_with_both_shapes() -> None:
@@ -250,25 +372,65 @@ def test_levels_of_large_images_are_allowed() -> None:
     assert FIRENETModel(sparsifier="haar", levels=8).lipschitz_bound() > 0
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class WithMaps(torch.nn.Module):
+    """The model with positional arguments alone, as a trace needs them."""
+
+    def __init__(self, model: FIRENETModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
+        return self.model(kspace, mask, sens_maps=maps)
+
+
+def recorded(record: str, model: torch.nn.Module, example: tuple[Tensor, ...]) -> torch.nn.Module:
+    """Return the model traced or exported."""
+    if record == "export":
+        return torch.export.export(model, example).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return torch.jit.trace(model, example, check_trace=False)
+
+
+RECORDS = pytest.mark.parametrize("record", ["trace", "export"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The mask is zero")
 @pytest.mark.parametrize("sparsifier", [None, "db4"])
-@pytest.mark.parametrize("record", ["trace", "export"])
+@RECORDS
 @torch.no_grad()
-def test_a_recorded_model_serves_other_data_and_masks(record, sparsifier) -> None:
-    model = FIRENETModel(layers=5, sparsifier=sparsifier, maps=birdcage(4, SIZE, SIZE))
+def test_a_recorded_model_serves_other_data_masks_and_maps(record, sparsifier) -> None:
+    model = WithMaps(FIRENETModel(layers=4, sparsifier=sparsifier))
+    maps = birdcage(4, SIZE, SIZE).unsqueeze(0)
     lines = LINES.expand(SIZE, SIZE).reshape(1, 1, SIZE, SIZE, 1)
+    again = recorded(record, model, (torch.view_as_real(measured(LINES)), lines, maps))
+    kspace = 3 * torch.view_as_real(measured(FIELD).flip(1))
+    maps = maps.roll(5, -1)
     field = FIELD.reshape(1, 1, SIZE, SIZE, 1)
-    first = torch.view_as_real(measured(LINES))
-    second = 3 * torch.view_as_real(measured(FIELD).flip(1))
-    if record == "trace":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            recorded = torch.jit.trace(model, (first, lines), check_trace=False)
-    else:
-        recorded = torch.export.export(model, (first, lines)).module()
-    assert_close(recorded(second, field), model(second, field), 1e-4)
+    # No mask is one of zeros.
+    for mask in (field, torch.zeros_like(field)):
+        assert_close(again(kspace, mask, maps), model(kspace, mask, maps), 1e-4)
+    assert not again(torch.zeros_like(kspace), field, maps).any()
 
 
-def test_maps_from_outside_of_torch_cannot_be_recorded() -> None:
-    with pytest.raises(UsageError, match="sens_maps"):
-        torch.export.export(FIRENETModel(layers=2), (measured(LINES), LINES))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@RECORDS
+@torch.no_grad()
+def test_a_recorded_model_makes_maps_of_low_resolution(record) -> None:
+    model = FIRENETModel(layers=2, maps="lowres")
+    mask = columns(centre=24)
+    again = recorded(record, model, (measured(mask), mask))
+    other = columns(centre=24, step=3)
+    kspace = 2 * measured(other).flip(2)
+    assert_close(again(kspace, other), model(kspace, other), 1e-4)
+
+
+@RECORDS
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "sens_maps"), ({"preset": "adaptive", "maps": "lowres"}, "adaptive")],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_cannot_be_recorded_is_refused(record, options, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        recorded(record, FIRENETModel(**options), (measured(LINES), LINES))

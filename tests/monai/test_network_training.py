@@ -97,6 +97,25 @@ def test_the_bound_holds_for_any_parameters(seed) -> None:
             assert change <= model.lipschitz_bound()
 
 
+@pytest.mark.parametrize("value", [-200.0, 200.0])
+@pytest.mark.parametrize("name", ["log_first_step", "ratio_logits", "log_thresholds"])
+@torch.no_grad()
+def test_no_parameter_is_so_large_that_the_bound_is_lost(name, value) -> None:
+    model = FIRENETModel(layers=6, maps=MAPS, trainable=True)
+    getattr(model.steps, name).fill_(value)
+    kspace, _ = noisy_kspace()
+    assert torch.isfinite(model(kspace, MASK)).all()
+    assert model.lipschitz_bound() < math.sqrt(2) * math.hypot(5 * math.sqrt(2), 1)
+
+
+def test_gradients_are_finite_with_a_slice_of_zeros() -> None:
+    kspace, _ = noisy_kspace()
+    for batch in (torch.cat([kspace, 0 * kspace]), 0 * kspace):
+        model = FIRENETModel(layers=6, maps=MAPS, trainable=True)
+        model(batch, MASK).square().sum().backward()
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
 def test_presets_without_a_bound_for_other_steps_are_not_trained() -> None:
     for preset in ("paper", "adaptive"):
         with pytest.raises(UsageError, match="trained"):
