@@ -26,7 +26,8 @@ def run(monkeypatch, capsys):
 def test_the_varnet_tutorial_runs_with_firenet(run) -> None:
     scores = re.findall(r"simulated\d\.h5: SSIM ([\d.]+), PSNR ([\d.]+)", run("varnet_inference"))
     assert len(scores) == 2
-    assert all(float(ssim) > 0.9 and float(psnr) > 31 for ssim, psnr in scores)
+    # The zero-filled images have about 23 dB.
+    assert all(float(ssim) > 0.9 and float(psnr) > 30 for ssim, psnr in scores)
 
 
 def test_the_unet_tutorial_runs_with_firenet(run) -> None:

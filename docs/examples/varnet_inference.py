@@ -32,7 +32,6 @@ from firenet_mri.monai import FastMRIKspaceReader, FIRENETModel
 def pipeline() -> Compose:
     """Return the tutorial's transforms; the reader is ours, which also gives the affine."""
     mask = EquispacedKspaceMaskd(keys=["kspace"], center_fractions=[0.08], accelerations=[4])
-    mask.set_random_state(seed=0)
     return Compose(
         [
             LoadImaged(
@@ -66,7 +65,9 @@ def main() -> None:
     model = network(options.network, options.weights).eval()
     with tempfile.TemporaryDirectory() as folder:
         files = options.files or write_volumes(Path(folder))
-        loader = DataLoader(Dataset([{"kspace": str(path)} for path in files], pipeline()))
+        dataset = Dataset([{"kspace": str(path)} for path in files], pipeline())
+        # Fixes the masks: the loader seeds random transforms by its generator.
+        loader = DataLoader(dataset, generator=torch.Generator().manual_seed(0))
         for path, batch in zip(files, loader, strict=True):
             kspace, mask, target = (
                 batch[key] for key in ("kspace_masked", "mask", "reconstruction_rss")
