@@ -51,6 +51,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
+from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 
 #: Local sparsities of the paper's 256 x 256 phantom in 7 Haar levels at threshold 0.5. 324 of its
@@ -561,7 +562,8 @@ def level_weights(sparsities: Sequence[int], band_levels: Tensor) -> Tensor:
     UsageError
         If there is not one positive sparsity a level.
     """
-    count = int(band_levels.max()) + 1
+    # While a graph is recorded, levels are not yet numbers that could be looked at.
+    count = len(sparsities) if records_graph() else int(band_levels.max()) + 1
     if len(sparsities) != count or min(sparsities) < 1:
         raise UsageError(
             f"Sparsities {tuple(sparsities)} given; {count} numbers of at least 1 are needed, one "

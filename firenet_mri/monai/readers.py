@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
@@ -96,7 +97,12 @@ class FastMRIKspaceReader(ImageReader):
             scan = read(path)
             raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but no fastMRI file")
         kspace, meta = _kspace(read(path))
-        return kspace, {**meta, **read_targets(path)}
+        targets = read_targets(path)
+        tensors = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in targets.items()
+        }
+        return kspace, {**meta, **tensors}
 
 
 class CflReader(ImageReader):
@@ -216,8 +222,8 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _kspace(scan: RawScan) -> tuple[NDArray[np.complex64], dict[str, Any]]:
-    mask = scan.mask.unsqueeze(-1).numpy()
-    return scan.kspace.numpy(), {**metadata_of(scan), "mask": np.ascontiguousarray(mask)}
+    # Tensors, as all metadata here: MONAI's caches on disk do not give NumPy arrays back.
+    return scan.kspace.numpy(), {**metadata_of(scan), "mask": scan.mask.unsqueeze(-1).contiguous()}
 
 
 def _image(image: ComplexImage) -> tuple[NDArray[np.complex64], dict[str, Any]]:
@@ -225,6 +231,6 @@ def _image(image: ComplexImage) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         "affine": image.affine_ras,
         "original_affine": image.affine_ras.copy(),
         "space": "RAS",
-        "spatial_shape": np.array(image.image.shape[:3]),
+        "spatial_shape": torch.tensor(image.image.shape[:3]),
         "original_channel_dim": float("nan") if image.image.ndim == 3 else image.image.ndim - 1,
     }

@@ -396,11 +396,15 @@ RECORDS = pytest.mark.parametrize("record", ["trace", "export"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The mask is zero")
-@pytest.mark.parametrize("sparsifier", [None, "db4"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sparsifier": "db4"}, {"preset": "stable"}, {"preset": "paper", "layers": 20}],
+    ids=str,
+)
 @RECORDS
 @torch.no_grad()
-def test_a_recorded_model_serves_other_data_masks_and_maps(record, sparsifier) -> None:
-    model = WithMaps(FIRENETModel(layers=4, sparsifier=sparsifier))
+def test_a_recorded_model_serves_other_data_masks_and_maps(record, options) -> None:
+    model = WithMaps(FIRENETModel(**{"layers": 4, **options}))
     maps = birdcage(4, SIZE, SIZE).unsqueeze(0)
     lines = LINES.expand(SIZE, SIZE).reshape(1, 1, SIZE, SIZE, 1)
     again = recorded(record, model, (torch.view_as_real(measured(LINES)), lines, maps))

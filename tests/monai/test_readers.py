@@ -18,7 +18,14 @@ from monai.apps.reconstruction.transforms.dictionary import (
     EquispacedKspaceMaskd,
     ExtractDataKeyFromMetaKeyd,
 )
-from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, NibabelReader
+from monai.data import (
+    CacheDataset,
+    DataLoader,
+    Dataset,
+    MetaTensor,
+    NibabelReader,
+    PersistentDataset,
+)
 from monai.transforms import Compose, EnsureTyped, LoadImage, LoadImaged, SaveImaged
 
 import firenet_mri.monai as fm
@@ -100,6 +107,14 @@ def test_our_reader_stands_in_the_tutorials_pipeline(dataset, workers, fastmri) 
     assert batch["reconstruction_rss"].shape == (2, 2, 6, 6)
     image = fm.FIRENETModel(maps="lowres", layers=2)(batch["kspace_masked"][0], batch["mask"][0, 0])
     assert image.shape == (2, 10, 8)
+
+
+@pytest.mark.filterwarnings("error:Corrupt cache file")
+def test_a_cache_on_disk_gives_metadata_back(fastmri, tmp_path) -> None:
+    load = Compose([LoadImaged("kspace", reader=fm.FastMRIKspaceReader, dtype=np.complex64)])
+    for _ in range(2):
+        data = PersistentDataset([{"kspace": fastmri}], load, tmp_path / "cache", track_meta=True)
+        assert data[0]["kspace"].meta["reconstruction_rss"].shape == (2, 6, 6)
 
 
 def test_a_bart_file_is_loaded(kspace, tmp_path) -> None:
