@@ -6,14 +6,17 @@ Geometry follows ISMRMRD and DICOM: LPS coordinates in mm, the pixel with index 
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FirenetError, ShapeError
+from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
 from firenet_mri.operators.nonuniform import check_trajectory
 
 Vector = tuple[float, float, float]
@@ -98,6 +101,14 @@ class Geometry:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine_lps(shape)
 
 
+@dataclass(frozen=True)
+class ImageGrid:
+    """Pixels (z, y, x) of an image and the extent in mm that they cover, centred at N//2."""
+
+    shape: tuple[int, int, int]
+    field_of_view_mm: Vector
+
+
 @dataclass(frozen=True, eq=False)
 class RawScan:
     """A multi-coil scan, Cartesian or along a trajectory.
@@ -127,6 +138,11 @@ class RawScan:
         the image's axes; None if Cartesian.
     image_shape
         Sizes of the image where there is a trajectory.
+    images
+        What the images along the first axis are, such as "repetition 0", "repetition 1", where the
+        scan has several; the slices are the second axis then. Empty for one image.
+    scanner_grid
+        The grid on which the scanner itself shows the image; None if the file does not say.
     """
 
     kspace: Tensor
@@ -138,6 +154,8 @@ class RawScan:
     simulated: bool = False
     trajectory: Tensor | None = None
     image_shape: tuple[int, ...] | None = None
+    images: tuple[str, ...] = ()
+    scanner_grid: ImageGrid | None = None
 
     def __post_init__(self) -> None:
         name = self.name
@@ -162,6 +180,11 @@ class RawScan:
             )
         if self.mask.dtype != torch.bool:
             raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
+        if self.images and (not self.batch_shape or self.batch_shape[0] != len(self.images)):
+            raise ShapeError(
+                f"{name}: {len(self.images)} images are named, k-space has shape "
+                f"{tuple(self.kspace.shape)}; its first axis must count them"
+            )
         shape = (*self.batch_shape, 1, *self.kspace.shape[-self.sample_ndim :])
         try:
             full_mask = self.mask.expand(shape)
@@ -230,3 +253,77 @@ class RawScan:
 def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:
     """Return (..., 1, *spatial) bool: True where any coil of (..., coil, *spatial) is not zero."""
     return (kspace != 0).any(dim=-spatial_ndim - 1, keepdim=True)
+
+
+def with_reversed_kspace(scan: RawScan) -> RawScan:
+    """Return the scan with k-space reversed about its centre.
+
+    Its inverse Fourier transform is the forward transform of the scan as it was: the image turned
+    about pixel N//2. Scanners differ in which of the two shows the image along their directions.
+    """
+    if scan.trajectory is not None:
+        return dataclasses.replace(scan, trajectory=-scan.trajectory)
+    axes = range(-scan.spatial_ndim, 0)
+    return dataclasses.replace(
+        scan, kspace=_reversed(scan.kspace, axes), mask=_reversed(scan.mask, axes)
+    )
+
+
+def _reversed(x: Tensor, axes: Iterable[int]) -> Tensor:
+    """Return x with index n of each axis at (2 (N//2) - n) mod N."""
+    for axis in axes:
+        size = x.shape[axis]
+        # For even N the first sample, -N/2, is its own opposite.
+        x = x.flip(axis).roll(1 - size % 2, axis)
+    return x.contiguous()
+
+
+def select(
+    scan: RawScan, *, images: Sequence[int] | None = None, slices: Sequence[int] | None = None
+) -> RawScan:
+    """Return some of the images and slices of a scan, in the order of the scan.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    images
+        Indices along the axis of images; None keeps all.
+    slices
+        Indices along the axis of slices of a 2D scan, evenly spaced where its place is known; None
+        keeps all.
+
+    Raises
+    ------
+    UsageError
+        If there is no such axis or index, or slices are not evenly spaced.
+    """
+    kspace, mask, geometry, names = scan.kspace, scan.mask, scan.geometry, scan.images
+    if images is not None:
+        chosen = _indices(images, len(names), f"{scan.name}: image")
+        kspace, mask = kspace[chosen], mask[chosen]
+        names = tuple(names[i] for i in chosen)
+    if slices is not None:
+        axis = 1 if scan.images else 0
+        count = scan.batch_shape[axis] if len(scan.batch_shape) == axis + 1 else 0
+        chosen = _indices(slices, count, f"{scan.name}: slice")
+        kspace, mask = (x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask))
+        if geometry is not None and len(geometry.positions_mm) > 1:
+            steps = {after - before for before, after in itertools.pairwise(chosen)}
+            if len(steps) > 1:
+                raise UsageError(
+                    f"{scan.name}: slices {chosen} are not evenly spaced, and no one geometry fits "
+                    "them; choose evenly spaced ones"
+                )
+            positions = tuple(geometry.positions_mm[i] for i in chosen)
+            geometry = dataclasses.replace(geometry, positions_mm=positions)
+    return dataclasses.replace(scan, kspace=kspace, mask=mask, geometry=geometry, images=names)
+
+
+def _indices(wanted: Sequence[int], count: int, what: str) -> list[int]:
+    if count == 0:
+        raise UsageError(f"{what}s were chosen, but the scan has one only; leave that out")
+    missing = sorted(set(wanted) - set(range(count)))
+    if missing or not wanted:
+        raise UsageError(f"{what} {missing} asked for; there are 0 to {count - 1}")
+    return sorted(set(wanted))

@@ -42,7 +42,7 @@ IN_FUNCTIONS = {
     "operators/nonuniform.py": {"finufft"},
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
-    "io": {"h5py", "ismrmrd", "matplotlib", "nibabel", "pydicom"},
+    "io": {"brukerapi", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
     "monai": {"nibabel"},
     "report.py": {"matplotlib"},
     "benchmark": {"finufft", "matplotlib", "nibabel", "scipy", "sigpy"},

@@ -8,17 +8,23 @@ step 2), column = N/2 - center_sample + sample. What differs between scanners:
 - Calibration-only lines fill rows that no imaging line has, unless they come from a separate scan.
 - A k-space point that was measured several times (averages) gets the mean.
 - A readout that is zero throughout is padding, not data.
+- Repetitions, contrasts (echoes), cardiac phases and sets are images of their own.
 - Readout oversampling is removed by the ratio of the fields of view. If the echo is asymmetric,
   the columns that were not measured cannot be told from measured ones after that, so there the
   oversampling stays, and the image keeps the larger field of view.
+
+- Siemens' directions go with the forward Fourier transform from k-space to the image, as mrpro and
+  Siemens' FIRE interface take it, everyone else's with the inverse one. No public raw scan comes
+  with the scanner's own image, so this is not proven here; ``fft_sign`` says otherwise.
 
 Scans with a system vendor that begins with "simulated" are marked as simulated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +33,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import ismrmrd_trajectory
-from firenet_mri.scan import Geometry, RawScan
+from firenet_mri.scan import Geometry, ImageGrid, RawScan, with_reversed_kspace
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +48,18 @@ _PHASE_CORRECTION = 24
 _NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 
 _SEPARATE_MODES = ("separate", "external")
-_SINGLE_COUNTERS = {
-    "contrast": "contrasts (echoes)",
-    "phase": "cardiac phases",
-    "repetition": "repetitions",
-    "set": "sets",
-}
+_IMAGE_COUNTERS = ("repetition", "contrast", "phase", "set")
 
 
-def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> RawScan:
+def assemble(
+    header: Any,
+    acquisitions: Iterable[Any],
+    *,
+    name: str = "scan",
+    encoding: int | None = None,
+    repetitions: Collection[int] | None = None,
+    fft_sign: int | None = None,
+) -> RawScan:
     """Return the scan that a header and its readouts make.
 
     Parameters
@@ -61,35 +70,58 @@ def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") ->
         ``ismrmrd.Acquisition`` objects in any order.
     name
         What messages call the scan.
+    encoding
+        Number of the encoding to take, where several have imaging readouts.
+    repetitions
+        Numbers of the repetitions to take; None takes all.
+    fft_sign
+        Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
+        forward one. None takes the vendor's.
 
     Returns
     -------
     RawScan
-        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding; along a trajectory
-        (slice, coil, line, sample), without the slice axis if there is one slice. Slices are in
-        the order of their positions.
+        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding, with an axis of
+        images before these if there are several; along a trajectory (slice, coil, line, sample),
+        without the slice axis if there is one slice. Slices are in the order of their positions.
 
     Raises
     ------
     DataError
-        If the readouts are not those of one image: several echoes, repetitions, sets, cardiac
-        phases or encodings, EPI, a trajectory that the readouts do not hold, or samples outside of
-        the matrix.
+        If the readouts are not those of one scan: several encodings, EPI, images without some of
+        the slices, several images along a trajectory, a trajectory that the readouts do not hold,
+        or samples outside of the matrix.
     ShapeError
         If readouts have different numbers of channels.
+    UsageError
+        If there are no readouts of the encoding or repetitions asked for, or the sign is another.
     """
-    readouts = _sort(acquisitions)
+    if fft_sign not in (None, 1, -1):
+        raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
+    readouts = _chosen(_sort(acquisitions), encoding, repetitions, name)
+    scan = _assemble(header, readouts, name)
+    sign = fft_sign or (-1 if _vendor(header).startswith("siemens") else 1)
+    return scan if sign == 1 else with_reversed_kspace(scan)
+
+
+def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
     encoding = _common_encoding(header, readouts, name)
-    _check_one_image(readouts, name)
     coils = _common_channels(readouts, name)
     grid = _Grid.of(encoding, name)
     lines = readouts.imaging + _useful_calibration(encoding, readouts, name)
     slices = _ordered_slices(lines)
+    images = sorted({_image(line) for line in readouts.imaging})
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
     if _trajectory(encoding) != "cartesian":
+        if len(images) > 1:
+            raise DataError(
+                f"{name}: {len(images)} images ({', '.join(_names(images))}) along a trajectory; "
+                "split the scan into one file each"
+            )
         return _along_trajectory(header, readouts, slices, grid, name)
-    kspace, counts = _place(lines, slices, grid, coils, name)
+    _check_complete(readouts.imaging, images, slices, name)
+    kspace, counts = _place(lines, images, slices, grid, coils, name)
     mask = counts > 0
     noise = _scaled_noise(header, readouts, name)
     if noise is not None:
@@ -97,15 +129,20 @@ def assemble(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") ->
         noise = noise * float((1 / counts[mask]).mean().sqrt())
     kspace, mask, grid = _remove_oversampling(kspace, mask, grid, encoding)
     geometry = _geometry(grid, slices, name)
-    squeeze = 0 if grid.nz > 1 else 2
+    # (image, slice, coil, z, y, x): of slice and z one has the size 1.
+    squeeze = 1 if grid.nz > 1 else 3
+    names = _names(images)
+    kspace, mask = kspace.squeeze(squeeze), mask.squeeze(squeeze)
     return RawScan(
-        kspace.squeeze(squeeze),
-        mask.squeeze(squeeze),
+        kspace if names else kspace[0],
+        mask if names else mask[0],
         spatial_ndim=3 if grid.nz > 1 else 2,
         noise=noise,
         geometry=geometry,
         name=name,
-        simulated=_is_simulated(header),
+        simulated=_vendor(header).startswith("simulated"),
+        images=names,
+        scanner_grid=_scanner_grid(encoding),
     )
 
 
@@ -183,8 +220,8 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
     references = sorted({line.encoding_space_ref for line in readouts.imaging})
     if len(references) > 1:
         raise DataError(
-            f"{name}: imaging readouts of {len(references)} encodings {references}; split the scan "
-            "into one file each"
+            f"{name}: imaging readouts of {len(references)} encodings {references}; choose one "
+            "with --encoding (encoding= in Python)"
         )
     if references[0] >= len(header.encoding):
         raise DataError(
@@ -221,20 +258,56 @@ def _along_trajectory(
         noise=_scaled_noise(header, readouts, name),
         geometry=_geometry(grid, slices, name),
         name=name,
-        simulated=_is_simulated(header),
+        simulated=_vendor(header).startswith("simulated"),
         trajectory=trajectory,
         image_shape=shape,
     )
 
 
-def _check_one_image(readouts: _Readouts, name: str) -> None:
-    """Refuse scans of several images; only slices and averages can be told apart here."""
-    for counter, label in _SINGLE_COUNTERS.items():
-        values = {getattr(line.idx, counter) for line in readouts.imaging}
-        if len(values) > 1:
+def _chosen(
+    readouts: _Readouts, encoding: int | None, repetitions: Collection[int] | None, name: str
+) -> _Readouts:
+    """Return the readouts of the encoding and repetitions asked for."""
+    imaging = readouts.imaging
+    if encoding is not None:
+        found = sorted({line.encoding_space_ref for line in imaging})
+        if encoding not in found:
+            raise UsageError(f"{name}: encoding {encoding} asked for; there are {found}")
+        imaging = [line for line in imaging if line.encoding_space_ref == encoding]
+    if repetitions is not None:
+        found = sorted({line.idx.repetition for line in imaging})
+        missing = sorted(set(repetitions) - set(found))
+        if missing or not repetitions:
+            raise UsageError(f"{name}: repetitions {missing} asked for; there are {found}")
+        imaging = [line for line in imaging if line.idx.repetition in repetitions]
+    return dataclasses.replace(readouts, imaging=imaging)
+
+
+def _image(line: Any) -> tuple[int, ...]:
+    """Return the counters that tell a readout's image."""
+    return tuple(int(getattr(line.idx, counter)) for counter in _IMAGE_COUNTERS)
+
+
+def _names(images: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
+    """Return what tells the images from each other; nothing for a single one."""
+    varying = [i for i in range(len(_IMAGE_COUNTERS)) if len({image[i] for image in images}) > 1]
+    if not varying:
+        return ()
+    return tuple(", ".join(f"{_IMAGE_COUNTERS[i]} {image[i]}" for i in varying) for image in images)
+
+
+def _check_complete(
+    lines: Sequence[Any], images: Sequence[tuple[int, ...]], slices: Sequence[Any], name: str
+) -> None:
+    """Refuse a scan in which an image has no readout of a slice, as after an interruption."""
+    found = {(_image(line), line.idx.slice) for line in lines}
+    numbers = [line.idx.slice for line in slices]
+    for image, label in zip(images, _names(images) or ("the image",), strict=True):
+        missing = [number for number in numbers if (image, number) not in found]
+        if missing:
             raise DataError(
-                f"{name}: {len(values)} {label}; one image is reconstructed at a time, so split "
-                "the scan into one file each"
+                f"{name}: {label} has no imaging readouts of slices {missing}; the scan was "
+                "interrupted or is truncated; choose complete repetitions (--repetitions)"
             )
 
 
@@ -268,15 +341,19 @@ def _useful_calibration(encoding: Any, readouts: _Readouts, name: str) -> list[A
         return []
     reference = readouts.imaging[0].encoding_space_ref
     taken = {_row(line) for line in readouts.imaging}
+    images = {_image(line) for line in readouts.imaging}
     return [
         line
         for line in readouts.calibration
-        if line.encoding_space_ref == reference and _row(line) not in taken
+        if line.encoding_space_ref == reference
+        and _row(line) not in taken
+        and _image(line) in images
     ]
 
 
-def _row(line: Any) -> tuple[int, int, int]:
-    return line.idx.slice, line.idx.kspace_encode_step_2, line.idx.kspace_encode_step_1
+def _row(line: Any) -> tuple[int, ...]:
+    steps = line.idx.kspace_encode_step_2, line.idx.kspace_encode_step_1
+    return (*_image(line), line.idx.slice, *steps)
 
 
 def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
@@ -297,14 +374,21 @@ def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
 
 
 def _place(
-    lines: Sequence[Any], slices: Sequence[Any], grid: _Grid, coils: int, name: str
+    lines: Sequence[Any],
+    images: Sequence[tuple[int, ...]],
+    slices: Sequence[Any],
+    grid: _Grid,
+    coils: int,
+    name: str,
 ) -> tuple[Tensor, Tensor]:
-    """Return k-space (slice, coil, z, y, x), averaged, and how often each point was measured."""
+    """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
+    which = {image: i for i, image in enumerate(images)}
     rank = {line.idx.slice: i for i, line in enumerate(slices)}
-    kspace = np.zeros((len(slices), coils, grid.nz, grid.ny, grid.nx), np.complex64)
-    counts = np.zeros((len(slices), 1, grid.nz, grid.ny, grid.nx), np.float32)
+    leading = (len(images), len(slices))
+    kspace = np.zeros((*leading, coils, grid.nz, grid.ny, grid.nx), np.complex64)
+    counts = np.zeros((*leading, 1, grid.nz, grid.ny, grid.nx), np.float32)
     for line in lines:
-        i = rank[line.idx.slice]
+        i = which[_image(line)], rank[line.idx.slice]
         z = line.idx.kspace_encode_step_2 + grid.nz // 2 - grid.centre_z
         y = line.idx.kspace_encode_step_1 + grid.ny // 2 - grid.centre_y
         samples, start = _samples(line, grid.nx)
@@ -316,8 +400,8 @@ def _place(
                 f"row {y}, partition {z}, columns {start} to {stop - 1}, outside of the encoded "
                 f"matrix {grid.nx} x {grid.ny} x {grid.nz}; correct the header's matrix or limits"
             )
-        kspace[i, :, z, y, start:stop] += samples
-        counts[i, :, z, y, start:stop] += 1
+        kspace[i][:, z, y, start:stop] += samples
+        counts[i][:, z, y, start:stop] += 1
     kspace /= np.maximum(counts, 1)
     return torch.from_numpy(kspace), torch.from_numpy(counts)
 
@@ -420,6 +504,13 @@ def _coincide(steps: NDArray[np.floating]) -> bool:
     return len(steps) > 0 and bool(np.linalg.norm(steps, axis=1).min() < 1e-3)
 
 
-def _is_simulated(header: Any) -> bool:
-    vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None)
-    return (vendor or "").lower().startswith("simulated")
+def _scanner_grid(encoding: Any) -> ImageGrid | None:
+    space = encoding.reconSpace
+    size, extent = space.matrixSize, space.fieldOfView_mm
+    if min(size.x, size.y, size.z) < 1 or min(extent.x, extent.y, extent.z) <= 0:
+        return None
+    return ImageGrid((size.z, size.y, size.x), (extent.z, extent.y, extent.x))
+
+
+def _vendor(header: Any) -> str:
+    return (getattr(header.acquisitionSystemInformation, "systemVendor", None) or "").lower()

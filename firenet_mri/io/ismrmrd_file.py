@@ -18,15 +18,33 @@ from firenet_mri.scan import RawScan
 _KEPT_HEADER = ("version", "acquisitionSystemInformation", "experimentalConditions", "encoding")
 
 
-def read(path: Path) -> RawScan:
+def read(path: Path, **options: Any) -> RawScan:
     """Return the scan in the group ``/dataset`` of an ISMRMRD file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    **options
+        ``encoding``, ``repetitions``, ``fft_sign`` of :func:`firenet_mri.io.ismrmrd.assemble`.
 
     Raises
     ------
     FileError
         If the file is truncated or damaged, or has no such group.
     DataError
-        If its readouts do not make one Cartesian scan, see :func:`firenet_mri.io.ismrmrd.assemble`.
+        If its readouts do not make one scan, see :func:`firenet_mri.io.ismrmrd.assemble`.
+    """
+    return assemble(*read_acquisitions(path), name=path.name, **options)
+
+
+def read_acquisitions(path: Path) -> tuple[Any, Any]:
+    """Return header, without patient and study, and readouts of an ISMRMRD file.
+
+    Raises
+    ------
+    FileError
+        If the file is truncated or damaged, or has no group ``/dataset`` with both.
     """
     import h5py
     import ismrmrd
@@ -42,7 +60,7 @@ def read(path: Path) -> RawScan:
         raise FileError(
             f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
         ) from None
-    return assemble(header, acquisitions, name=path.name)
+    return header, acquisitions
 
 
 def parse_header(xml: bytes, name: str) -> Any:

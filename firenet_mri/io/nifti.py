@@ -30,7 +30,8 @@ def write_nifti(
     Parameters
     ----------
     image
-        (y, x) or (z, y, x), slices being z; real, stored as float32, or complex, as complex64.
+        (y, x), (z, y, x), slices being z, or (image, z, y, x); real, stored as float32, or complex,
+        as complex64.
     geometry
         Gives the affine, marked as scanner coordinates (code 1). Without it voxels are 1 mm and
         the codes say that the position is unknown (0); so do they if it is not placed.
@@ -42,7 +43,7 @@ def write_nifti(
     FileError
         If the suffix is another.
     ShapeError
-        If the image has not 2 or 3 axes, or not as many slices as the geometry.
+        If the image has not 2 to 4 axes, or not as many slices as the geometry.
     DataError
         If the description is too long or not ASCII.
     """
@@ -53,15 +54,17 @@ def write_nifti(
             f"{path}: the description must be ASCII of at most {_DESCRIPTION_BYTES} characters"
         )
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
-    if array.ndim not in (2, 3):
+    if array.ndim not in (2, 3, 4):
         raise ShapeError(
-            f"{path}: the image has shape {array.shape}; NIfTI needs (y, x) or (z, y, x)"
+            f"{path}: the image has shape {array.shape}; NIfTI needs (y, x), (z, y, x) or "
+            "(image, z, y, x)"
         )
-    volume = array.reshape((1, *array.shape)[-3:])
+    volume = array.reshape((1,) * (3 - array.ndim) + array.shape)
     volume = volume.astype(np.complex64 if np.iscomplexobj(volume) else np.float32)
-    affine = np.eye(4) if geometry is None else geometry.affine_ras(volume.shape)
+    z, y, x = volume.shape[-3:]
+    affine = np.eye(4) if geometry is None else geometry.affine_ras((z, y, x))
     nibabel: Any = importlib.import_module("nibabel")
-    nifti = nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine)
+    nifti = nibabel.Nifti1Image(volume.T, affine)
     code = _SCANNER if geometry is not None and geometry.is_placed else _UNKNOWN
     nifti.set_sform(affine, code)
     nifti.set_qform(affine, code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io import bart, fastmri, ismrmrd_file, noncartesian, npy
-from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
-from firenet_mri.scan import RawScan
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.io import bart, fastmri, ge, ismrmrd_file, noncartesian, npy, siemens
+from firenet_mri.io.formats import Format, recognise
+from firenet_mri.io.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.scan import RawScan, with_reversed_kspace
 
 PathLike = str | os.PathLike[str]
-
-
 Array = PathLike | NDArray[np.generic] | Tensor
+
+_READERS: dict[Format, Callable[[Path], RawScan]] = {
+    Format.BART: lambda path: bart.read(bart.find_pair(path) or path),
+    Format.FASTMRI: fastmri.read,
+    Format.GE: ge.read,
+    Format.NUMPY: npy.read,
+}
 
 
 def read(
@@ -29,15 +35,18 @@ def read(
     mask: Array | None = None,
     trajectory: Array | None = None,
     matrix_size: Sequence[int] | None = None,
+    encoding: int | None = None,
+    repetitions: Collection[int] | None = None,
+    fft_sign: int | None = None,
 ) -> RawScan:
     """Return the scan in a file.
 
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix),
-        or NumPy (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the
-        name.
+        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, fastMRI (HDF5), BART (.cfl
+        with .hdr, with or without the suffix), or NumPy (.npy, complex, (coil, y, x) or
+        (coil, z, y, x)). The content decides, not the name.
     mask
         The sampling mask, where it is to differ from what the file says: an array of the k-space's
         spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
@@ -51,6 +60,14 @@ def read(
     matrix_size
         Sizes of the image, (y, x) or (z, y, x), with a trajectory; None is the smallest even size
         that the trajectory fits.
+    encoding
+        Number of the encoding to take, of ISMRMRD files in which several have imaging readouts.
+    repetitions
+        Numbers of the repetitions to take, of ISMRMRD and Siemens files; None takes all.
+    fft_sign
+        Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
+        forward one, which turns the image about its centre. None takes that of the format or, for
+        ISMRMRD, of the scanner's vendor.
 
     Raises
     ------
@@ -60,27 +77,34 @@ def read(
         If its content cannot be reconstructed: several echoes, no samples, NaN, ...
     """
     path = Path(path)
+    if fft_sign not in (None, 1, -1):
+        raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
     if trajectory is not None:
         if mask is not None:
             raise DataError(f"{path}: a mask and a trajectory were given; give one of them")
-        return noncartesian.read(path, trajectory, matrix_size)
+        scan = noncartesian.read(path, trajectory, matrix_size)
+        return with_reversed_kspace(scan) if fft_sign == -1 else scan
     if matrix_size is not None:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
-    cfl = bart.find_pair(path)
-    if cfl is not None:
-        scan, known = bart.read(cfl), False
+    format_ = recognise(path)
+    scanners = {Format.ISMRMRD: ismrmrd_file.read, Format.SIEMENS: siemens.read}
+    if format_ in scanners:
+        scan = scanners[format_](
+            path, encoding=encoding, repetitions=repetitions, fft_sign=fft_sign
+        )
     else:
-        head = read_head(path)
-        if head.startswith(NPY_SIGNATURE):
-            scan, known = npy.read(path), False
-        elif head.startswith(HDF5_SIGNATURE):
-            reader = fastmri if fastmri.is_fastmri(path) else ismrmrd_file
-            scan, known = reader.read(path), True
-        else:
-            raise FileError(f"{path}: is {describe_foreign(path, head)}")
+        if encoding is not None or repetitions is not None:
+            raise UsageError(
+                f"{path}: a {format_.value} has neither encodings nor repetitions to choose from"
+            )
+        scan = _READERS[format_](path)
+        if fft_sign == -1:
+            scan = with_reversed_kspace(scan)
     if mask is None:
         return scan
     given = _fit_mask(_mask_array(mask), scan)
+    # In the other formats a sample that is zero may have been measured all the same.
+    known = format_ not in (Format.BART, Format.NUMPY)
     return _apply_mask(scan, given & scan.mask if known else given)
 
 

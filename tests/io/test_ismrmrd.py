@@ -12,7 +12,7 @@ import torch
 from mrd_scans import centred_fft, centred_ifft, make_header, make_readout, make_readouts
 
 from firenet_mri.calibration import whiten
-from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read
 from firenet_mri.io.ismrmrd import assemble
 
@@ -366,25 +366,63 @@ def test_segments_are_one_image(kspace: np.ndarray) -> None:
     np.testing.assert_array_equal(scan.kspace[0], kspace)
 
 
-@pytest.mark.parametrize(
-    ("counter", "words"),
-    [
-        ("contrast", "2 contrasts"),
-        ("phase", "2 cardiac phases"),
-        ("repetition", "2 repetitions"),
-        ("set", "2 sets"),
-    ],
-)
-def test_several_images_are_refused_by_name(kspace: np.ndarray, counter: str, words: str) -> None:
-    readouts = make_readouts(kspace) + make_readouts(kspace, counters={counter: 1})
-    with pytest.raises(DataError, match=rf"scan\.h5: {words}"):
-        assemble(make_header((NX, NY, 1)), readouts, name="scan.h5")
+@pytest.mark.parametrize("counter", ["contrast", "phase", "repetition", "set"])
+def test_several_images_stay_apart(kspace: np.ndarray, counter: str) -> None:
+    readouts = make_readouts(kspace) + make_readouts(3 * kspace, counters={counter: 1})
+    scan = assemble(make_header((NX, NY, 1)), readouts)
+    assert scan.images == (f"{counter} 0", f"{counter} 1")
+    np.testing.assert_array_equal(scan.kspace[0, 0], kspace)
+    np.testing.assert_array_equal(scan.kspace[1, 0], 3 * kspace)
+
+
+def test_images_of_several_counters_are_named_by_all(kspace: np.ndarray) -> None:
+    counters = [{"repetition": r, "contrast": c, "average": a} for r, c, a in np.ndindex(2, 2, 2)]
+    readouts = [line for some in counters for line in make_readouts(kspace, counters=some)]
+    scan = assemble(make_header((NX, NY, 1)), readouts)
+    assert scan.images[1:3] == ("repetition 0, contrast 1", "repetition 1, contrast 0")
+    assert scan.batch_shape == (4, 1)
+    some = assemble(make_header((NX, NY, 1)), readouts, repetitions=[1])
+    assert some.images == ("contrast 0", "contrast 1")
+    with pytest.raises(UsageError, match=r"repetitions \[7\] asked for; there are \[0, 1\]"):
+        assemble(make_header((NX, NY, 1)), readouts, repetitions=[1, 7])
+
+
+def test_an_image_without_some_slices_is_refused(kspace: np.ndarray) -> None:
+    whole = [{"slice": s, "repetition": r} for s, r in np.ndindex(2, 2)]
+    readouts = [line for some in whole[:3] for line in make_readouts(kspace, counters=some)]
+    with pytest.raises(DataError, match=r"repetition 1 has no imaging readouts of slices \[1\]"):
+        assemble(make_header((NX, NY, 1)), readouts)
+    assert assemble(make_header((NX, NY, 1)), readouts, repetitions=[0]).batch_shape == (2,)
+
+
+@pytest.mark.parametrize("columns", [NX, NX + 1])
+def test_the_forward_transform_turns_the_image_about_its_centre(columns: int) -> None:
+    generator = np.random.default_rng(5)
+    kspace = generator.normal(size=(2, NY, columns, 2)).view(complex)[..., 0].astype(np.complex64)
+    readouts = make_readouts(kspace)
+    header = make_header((columns, NY, 1), vendor="SIEMENS")
+    axes = (-2, -1)
+    forward = assemble(header, readouts)
+    shifted = np.fft.ifftshift(kspace, axes=axes)
+    expected = np.fft.fftshift(np.fft.fftn(shifted, axes=axes, norm="ortho"), axes=axes)
+    np.testing.assert_allclose(centred_ifft(forward.kspace[0].numpy(), axes), expected, atol=1e-5)
+    inverse = assemble(header, readouts, fft_sign=1)
+    np.testing.assert_array_equal(inverse.kspace[0], kspace)
+    # Conjugation turns the image, too, and conjugates it.
+    turned = np.conj(centred_ifft(kspace.conj(), axes))
+    np.testing.assert_allclose(turned, expected, atol=1e-5)
+    with pytest.raises(UsageError, match="FFT sign 2"):
+        assemble(header, readouts, fft_sign=2)
 
 
 def test_several_encodings_and_slabs_are_refused(kspace: np.ndarray) -> None:
     readouts = [*make_readouts(kspace), make_readout(kspace[:, 0], encoding_space_ref=1)]
-    with pytest.raises(DataError, match="2 encodings"):
+    with pytest.raises(DataError, match=r"2 encodings \[0, 1\]"):
         assemble(make_header((NX, NY, 1), encodings=2), readouts)
+    chosen = assemble(make_header((NX, NY, 1), encodings=2), readouts, encoding=0)
+    np.testing.assert_array_equal(chosen.kspace[0], kspace)
+    with pytest.raises(UsageError, match="encoding 2 asked for"):
+        assemble(make_header((NX, NY, 1), encodings=2), readouts, encoding=2)
     with pytest.raises(DataError, match="refer to encoding 1, the header has 1"):
         assemble(make_header((NX, NY, 1)), readouts[-1:])
     slabs = [*make_readouts(kspace), make_readout(kspace[:, 0], counters={"slice": 1})]

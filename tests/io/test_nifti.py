@@ -143,8 +143,8 @@ def test_what_nifti_cannot_hold_is_refused(tmp_path: Path) -> None:
     image = torch.ones(5, 6)
     with pytest.raises(FileError, match=r"image\.dcm: NIfTI files end in"):
         write_nifti(tmp_path / "image.dcm", image)
-    with pytest.raises(ShapeError, match=r"shape \(2, 4, 5, 6\)"):
-        write_nifti(tmp_path / "image.nii", torch.ones(2, 4, 5, 6))
+    with pytest.raises(ShapeError, match=r"shape \(2, 2, 4, 5, 6\)"):
+        write_nifti(tmp_path / "image.nii", torch.ones(2, 2, 4, 5, 6))
     with pytest.raises(ShapeError, match="3 slice positions for 2 slices"):
         write_nifti(tmp_path / "image.nii", torch.ones(2, 5, 6), oblique(3))
     for description in ("x" * 80, "µ"):

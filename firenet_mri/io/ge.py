@@ -1,0 +1,234 @@
+"""GE P-files (.7) of revision 26 to 31: 2D Cartesian scans.
+
+The data are int16 or int32 pairs in the order coil, slot, echo, view, sample; the first view of
+every slot is a baseline, which is left out. Slots are slices in order of acquisition, and a table
+in the header says which is which and where its corners lie. Unless the header says otherwise the
+sign of the RF pulse alternates from view to view (chopping), which would move the image by half a
+field of view and is undone.
+
+Corner 1 to 2 is taken as the readout, corner 1 to 3 as the phase encoding, in R, A, S mm. That
+fits the one file at hand, but no public P-file comes with the scanner's own image, so that neither
+sign is proven: the image does not claim to lie in the scanner (``Geometry.is_placed`` is False).
+``fft_sign=-1`` turns it.
+
+Of the header nothing is read but these numbers; the tables of examination and series, which hold
+the patient's name, are never looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.scan import Geometry, RawScan, Vector
+
+# Bytes from the beginning of the file.
+_REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
+_LOGO = slice(110, 120)
+_COLLECT_TYPE, _PASSES, _SLICES, _ECHOES, _FRAMES = 132, 140, 144, 146, 150
+_POINT_SIZE, _SAMPLES, _VIEWS, _FIRST_COIL, _LAST_COIL = 158, 178, 180, 264, 266
+# Revision 28.002 counts slices here.
+_SLICES_OF_28 = 3200
+# Bytes from the beginning of the image's header.
+_THICKNESS, _TOP_LEFT, _BOTTOM_RIGHT, _SEQUENCE = 316, 720, 744, slice(1632, 1665)
+_ENTRY_BYTES = 72
+_LARGEST_THICKNESS_MM = 1e3
+_LARGEST_HEADER = 1 << 22
+_NO_CHOPPING = 1
+_SUPPORTED = range(26, 32)
+_OTHER_SEQUENCES = ("epi", "spiral", "spep", "propeller", "radial", "probe", "press", "3d", "ute")
+
+
+def is_ge(head: bytes) -> bool:
+    """Return whether a file begins as a P-file does, of whatever revision since 26."""
+    return len(head) >= 200 and head[_LOGO] in (b"GE_MED_NMR", b"INVALIDNMR")
+
+
+def read(path: Path) -> RawScan:
+    """Return the scan in a P-file: k-space (slice, coil, y, x), slices in order of position.
+
+    Raises
+    ------
+    FileError
+        If it is truncated or damaged, or of another revision.
+    DataError
+        If it is no 2D Cartesian scan with the centre of k-space in the middle.
+    """
+    raw = path.read_bytes()
+    header = _Header.of(raw, path)
+    data = _samples(raw, header, path)
+    table = _slice_table(raw, header, path)
+    kspace = data[:, [entry.slot for entry in table]].swapaxes(0, 1)[:, :, 1:]
+    if not header.collect_type & _NO_CHOPPING:
+        kspace = kspace * (-1.0) ** np.arange(kspace.shape[2])[:, None]
+    kspace = np.ascontiguousarray(kspace, np.complex64)
+    _check_centred(kspace, path)
+    mask = torch.ones((1, 1, *kspace.shape[2:]), dtype=torch.bool)
+    geometry = _geometry(raw, header, table, path)
+    return RawScan(torch.from_numpy(kspace), mask, 2, geometry=geometry, name=path.name)
+
+
+@dataclass(frozen=True)
+class _Header:
+    data: int
+    slice_table: int
+    image: int
+    collect_type: int
+    slices: int
+    frames: int
+    views: int
+    samples: int
+    coils: int
+    point_bytes: int
+
+    @staticmethod
+    def of(raw: bytes, path: Path) -> _Header:
+        """Return what the header says, after checking that this can be read."""
+        if len(raw) < _SLICES_OF_28 + 4:
+            raise FileError(f"{path}: the P-file ends in its header; copy it again")
+        (revision,) = struct.unpack_from("<f", raw, _REVISION)
+        if not 26 <= revision < 32:
+            raise FileError(
+                f"{path}: a GE P-file of revision {revision:.3f}; 26 to 31 can be read, convert "
+                "others with ge_to_ismrmrd"
+            )
+        (data,), (table,), (image,) = (
+            struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
+        )
+        if not all(0 < offset < _LARGEST_HEADER for offset in (data, table, image)):
+            raise FileError(f"{path}: the P-file's header is damaged; copy it again")
+
+        def short(at: int) -> int:
+            return int(struct.unpack_from("<h", raw, at)[0])
+
+        (slices,) = (
+            (short(_SLICES),) if revision < 28.002 else struct.unpack_from("<i", raw, _SLICES_OF_28)
+        )
+        header = _Header(
+            data=data,
+            slice_table=table,
+            image=image,
+            collect_type=short(_COLLECT_TYPE),
+            slices=slices,
+            frames=short(_FRAMES),
+            views=short(_VIEWS),
+            samples=short(_SAMPLES),
+            coils=short(_LAST_COIL) - short(_FIRST_COIL) + 1,
+            point_bytes=short(_POINT_SIZE),
+        )
+        sizes = (header.slices, header.frames, header.samples, header.coils)
+        if min(sizes) < 1 or header.slices > 2048 or header.point_bytes not in (2, 4):
+            raise FileError(
+                f"{path}: the P-file's header is damaged: {header.slices} slices, {header.frames} "
+                f"views, {header.samples} samples, {header.coils} coils; copy it again"
+            )
+        passes, echoes = short(_PASSES), short(_ECHOES)
+        if passes != 1 or echoes != 1 or header.views != header.frames + 1:
+            raise DataError(
+                f"{path}: {passes} passes, {echoes} echoes, {header.views} stored for "
+                f"{header.frames} views; P-files of one pass and one echo can be read, convert "
+                "others with ge_to_ismrmrd"
+            )
+        sequence = raw[image:][_SEQUENCE].split(b"\0")[0].decode("ascii", "replace").lower()
+        if any(name in sequence for name in _OTHER_SEQUENCES):
+            raise DataError(
+                f"{path}: a P-file of the sequence {sequence!r}, which is no 2D Cartesian one; "
+                "convert it with ge_to_ismrmrd"
+            )
+        return header
+
+
+def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
+    """Return (coil, slot, view, sample), the baseline view first."""
+    shape = (header.coils, header.slices, header.views, header.samples)
+    count = 2 * int(np.prod(shape, dtype=object))
+    found = (len(raw) - header.data) // header.point_bytes
+    if found < count:
+        raise FileError(
+            f"{path}: the P-file is truncated: {max(found, 0)} of {count} numbers are there; copy "
+            "it again"
+        )
+    dtype = f"<i{header.point_bytes}"
+    numbers = np.frombuffer(raw, dtype, count, header.data).astype(np.float32)
+    return numbers.view(np.complex64).reshape(shape)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A slice's slot in the data and three corners of its plane, LPS mm."""
+
+    slot: int
+    corners: NDArray[np.float64]
+
+
+def _slice_table(raw: bytes, header: _Header, path: Path) -> list[_Slice]:
+    end = header.slice_table + _ENTRY_BYTES * header.slices
+    table = []
+    if end <= len(raw):
+        for start in range(header.slice_table, end, _ENTRY_BYTES):
+            _, number, *points = struct.unpack_from("<hh9f", raw, start)
+            corners = np.array(points, dtype=float).reshape(3, 3) * [-1, -1, 1]
+            table.append(_Slice(number - 1, corners))
+    if sorted(entry.slot for entry in table) != list(range(header.slices)):
+        raise FileError(
+            f"{path}: the P-file's table of {header.slices} slices is damaged; copy it again"
+        )
+    return table
+
+
+def _check_centred(kspace: NDArray[np.complex64], path: Path) -> None:
+    """Refuse partial Fourier, of which the header at hand does not say where the centre is."""
+    energy = np.square(np.abs(kspace)).sum(axis=(0, 1, 3))
+    rows = len(energy)
+    if abs(int(energy.argmax()) - rows // 2) > max(2, rows // 16):
+        raise DataError(
+            f"{path}: the strongest of {rows} views is number {int(energy.argmax())} and not the "
+            "middle one: partial Fourier; convert the P-file with ge_to_ismrmrd"
+        )
+
+
+def _geometry(raw: bytes, header: _Header, table: list[_Slice], path: Path) -> Geometry | None:
+    """Return sizes and the best guess of the place, None if the corners do not span a plane."""
+    corners = np.stack([entry.corners for entry in table])
+    along_read, along_phase = corners[0, 1] - corners[0, 0], corners[0, 2] - corners[0, 0]
+    centres = (corners[:, 1] + corners[:, 2]) / 2
+    sizes = np.linalg.norm(along_read), np.linalg.norm(along_phase)
+    if not np.isfinite(corners).all() or min(sizes) <= 0:
+        return None
+    normal = np.cross(along_read, along_phase) / (sizes[0] * sizes[1])
+    step = float(np.linalg.norm(centres[1] - centres[0])) if len(centres) > 1 else 0.0
+    if len(centres) > 1 and step > 0:
+        normal = (centres[1] - centres[0]) / step
+    image = raw[header.image :]
+    (thickness,) = struct.unpack_from("<f", image, _THICKNESS)
+    if not 0 < thickness < _LARGEST_THICKNESS_MM:
+        thickness = step
+    # The image's own corners know the table's position; those of the slice table do not.
+    top, bottom = (
+        np.array(struct.unpack_from("<3f", image, at)) * [-1, -1, 1]
+        for at in (_TOP_LEFT, _BOTTOM_RIGHT)
+    )
+    shifts = (top + bottom) / 2 - centres
+    centres = centres + shifts[np.linalg.norm(shifts, axis=1).argmin()]
+    try:
+        return Geometry(
+            (float(thickness) or 1.0, float(sizes[1]), float(sizes[0])),
+            tuple(_vector(centre) for centre in centres),
+            _vector(along_read / sizes[0]),
+            _vector(along_phase / sizes[1]),
+            _vector(normal),
+            is_placed=False,
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _vector(values: NDArray[np.float64]) -> Vector:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
