@@ -41,6 +41,12 @@ def brain_poisson() -> Tensor:
     return torch.from_numpy(array.astype(np.complex64))
 
 
+def twix(name: str) -> Path:
+    """Return gre.dat or epi.dat, Siemens raw data of a phantom; from twixtools' source package."""
+    packed = Path(__file__).parents[1] / ".venv/twixtools/example_data" / name
+    return packed if packed.is_file() else _path(f"siemens_twix/{name}")
+
+
 def _path(name: str) -> Path:
     path = DATA / name
     if not path.is_file():

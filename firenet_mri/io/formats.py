@@ -45,4 +45,4 @@ def recognise(path: Path) -> Format:
         if has_its_head(head):
             is_fastmri = format_ is Format.ISMRMRD and fastmri.is_fastmri(path)
             return Format.FASTMRI if is_fastmri else format_
-    raise FileError(f"{path}: is {describe_foreign(path, head)}")
+    raise FileError(f"{path}: is {describe_foreign(head)}")

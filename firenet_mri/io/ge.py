@@ -30,7 +30,8 @@ from firenet_mri.scan import Geometry, RawScan, Vector
 
 # Bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
-_LOGO = slice(110, 120)
+_LOGO, _OLDER_LOGO = slice(110, 120), slice(34, 44)
+_LOGOS = (b"GE_MED_NMR", b"INVALIDNMR")
 _COLLECT_TYPE, _PASSES, _SLICES, _ECHOES, _FRAMES = 132, 140, 144, 146, 150
 _POINT_SIZE, _SAMPLES, _VIEWS, _FIRST_COIL, _LAST_COIL = 158, 178, 180, 264, 266
 # Revision 28.002 counts slices here.
@@ -46,8 +47,8 @@ _OTHER_SEQUENCES = ("epi", "spiral", "spep", "propeller", "radial", "probe", "pr
 
 
 def is_ge(head: bytes) -> bool:
-    """Return whether a file begins as a P-file does, of whatever revision since 26."""
-    return len(head) >= 200 and head[_LOGO] in (b"GE_MED_NMR", b"INVALIDNMR")
+    """Return whether a file begins as a P-file does, of whatever revision."""
+    return len(head) >= 200 and any(head[where] in _LOGOS for where in (_LOGO, _OLDER_LOGO))
 
 
 def read(path: Path) -> RawScan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from pathlib import Path
 
@@ -12,7 +11,10 @@ HEAD_BYTES = 4096
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NPY_SIGNATURE = b"\x93NUMPY"
 
-_READABLE = "give an ISMRMRD or fastMRI (.h5), BART (.cfl with .hdr) or NumPy (.npy) scan"
+_READABLE = (
+    "give an ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl with .hdr) or NumPy "
+    "(.npy) scan"
+)
 _IMAGE = f"an image, not k-space; {_READABLE}"
 _FOREIGN_SIGNATURES = (
     (b"PK\x03\x04", "a zip or .npz archive; save the k-space array alone as .npy, coils first"),
@@ -48,7 +50,7 @@ def read_head(path: Path) -> bytes:
     return head
 
 
-def describe_foreign(path: Path, head: bytes) -> str:
+def describe_foreign(head: bytes) -> str:
     """Return what a file that is no readable scan seems to be and what to do instead."""
     if head.startswith(b"\x1f\x8b"):
         inner = _inflated(head)
@@ -62,7 +64,7 @@ def describe_foreign(path: Path, head: bytes) -> str:
     for signature, text in _FOREIGN_SIGNATURES:
         if head.startswith(signature):
             return text
-    return _describe_vendor(path, head) or _describe_text(head)
+    return _describe_text(head)
 
 
 def _is_nifti(head: bytes) -> bool:
@@ -77,19 +79,6 @@ def _inflated(head: bytes) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
     except zlib.error:
         return b""
-
-
-def _describe_vendor(path: Path, head: bytes) -> str | None:
-    """Return a description of raw files that have no signature; the suffix must agree too."""
-    if len(head) < 8:
-        return None
-    suffix = path.suffix.lower()
-    first, second = struct.unpack("<II", head[:8])
-    if suffix == ".dat" and first < 10_000 and 0 < second <= 64:
-        return "a Siemens raw file; convert it with siemens_to_ismrmrd and give the .h5"
-    if suffix == ".7" and 5 < struct.unpack("<f", head[:4])[0] < 100:
-        return "a GE P-file; convert it with ge_to_ismrmrd and give the .h5"
-    return None
 
 
 def _describe_text(head: bytes) -> str:

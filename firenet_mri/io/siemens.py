@@ -17,11 +17,10 @@ siemens_to_ismrmrd has them.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import io
 import logging
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import numpy as np
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.ismrmrd import assemble
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import ImageGrid, RawScan
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +64,7 @@ _NOISE_HZ_PER_PIXEL = 130.0
 _NOISE_BANDWIDTH = 0.793
 _LARGEST_HEADER = 1 << 26
 _MOST_MEASUREMENTS = 64
+_MOST_PARTS = 64
 
 
 def is_siemens(head: bytes) -> bool:
@@ -114,7 +114,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         protocol = _protocol(path, file, scan)
         lines = list(_lines(path, file, scan, size))
         _check_sequence(protocol, path)
-        dwell_us = _number(protocol, "alDwellTime", path) / 1000
+        dwell_us = _dwell_us(protocol, path)
         acquisitions = [_acquisition(line, dwell_us) for line in lines]
         channels = _channels(lines)
         noise: list[Any] = []
@@ -127,7 +127,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
             if found and _channels(found) != channels:
                 _log.warning("%s: the noise of other coils is not used", path.name)
             elif found:
-                dwell = _number(_protocol(path, file, measurement), "alDwellTime", path) / 1000
+                dwell = _dwell_us(_protocol(path, file, measurement), path)
                 noise += [_acquisition(line, dwell, is_adjustment=True) for line in found]
     return _header(protocol, lines, path), noise + acquisitions
 
@@ -139,6 +139,28 @@ class _Measurement:
     start: int
     stop: int
     is_vd: bool
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """The sequence's parameters, and those that the scanner writes into DICOM files."""
+
+    yaps: dict[str, Any]
+    dicom: dict[str, Any]
+
+    def number(self, *names: str, default: float = 0.0) -> float:
+        """Return a number of the sequence's parameters; the default if it is not there."""
+        return _as_number(_of(self.yaps, *names), default)
+
+    def numbers(self, name: str, *, group: str | None = None) -> list[float]:
+        """Return a list of the sequence's parameters."""
+        values = _of(self.yaps, *([] if group is None else [group]), name)
+        return [_as_number(value) for value in values] if isinstance(values, list) else []
+
+
+def _as_number(value: Any, default: float = 0.0) -> float:
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number else default
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,22 +195,37 @@ def _measurements(path: Path, file: BinaryIO, size: int) -> list[_Measurement]:
     return found
 
 
-def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> dict[str, Any]:
-    """Return the protocol's parts as twixtools parses them."""
-    from twixtools.twixprot import parse_twix_hdr
+def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protocol:
+    """Return the two parts of the protocol that are needed, as twixtools parses them."""
+    from twixtools.twixprot import parse_buffer
 
+    length = _header_length(path, file, measurement)
     file.seek(measurement.start)
-    _header_length(path, file, measurement)
-    file.seek(measurement.start)
+    text = file.read(length)
+    (count,) = struct.unpack_from("<I", text, 4)
+    parts = {}
+    position = 8
+    for _ in range(min(count, _MOST_PARTS)):
+        end = text.find(b"\0", position, position + 64)
+        if end < 0 or end + 5 > length:
+            break
+        name = text[position:end].decode("latin1")
+        (size,) = struct.unpack_from("<I", text, end + 1)
+        if name in ("MeasYaps", "Dicom"):
+            parts[name] = text[end + 5 : end + 5 + size].decode("latin1")
+        position = end + 5 + size
+    # An index of that size stands for an array that no protocol has.
+    if set(parts) != {"MeasYaps", "Dicom"} or re.search(r"\[\d{5}", parts["MeasYaps"]):
+        raise _unreadable(path)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            protocol: dict[str, Any] = parse_twix_hdr(file)
+        return _Protocol(parse_buffer(parts["MeasYaps"]), parse_buffer(parts["Dicom"]))
     # The parser's own messages may quote what stands in the header.
     except Exception:
-        raise FileError(
-            f"{path}: the protocol of the Siemens raw file is damaged; copy it again"
-        ) from None
-    return protocol
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> FileError:
+    return FileError(f"{path}: the protocol of the Siemens raw file is damaged; copy it again")
 
 
 def _header_length(path: Path, file: BinaryIO, measurement: _Measurement) -> int:
@@ -249,17 +286,16 @@ def _damaged(path: Path, count: int, position: int, size: int) -> FileError:
     )
 
 
-def _check_sequence(protocol: dict[str, Any], path: Path) -> None:
+def _check_sequence(protocol: _Protocol, path: Path) -> None:
     """Refuse what is not Cartesian by its name."""
-    yaps = protocol.get("MeasYaps", {})
-    trajectory = _of(yaps, "sKSpace", "ucTrajectory")
-    if trajectory in _TRAJECTORIES:
+    trajectory = _TRAJECTORIES.get(int(protocol.number("sKSpace", "ucTrajectory")))
+    if trajectory is not None:
         raise DataError(
-            f"{path}: a {_TRAJECTORIES[trajectory]} scan, whose points of k-space are not in the "
-            "file; convert it to ISMRMRD with its trajectory"
+            f"{path}: a {trajectory} scan, whose points of k-space are not in the file; convert it "
+            "to ISMRMRD with its trajectory"
         )
-    bands = _of(yaps, "sSliceAcceleration", "lMultiBandFactor")
-    if isinstance(bands, int | float) and bands > 1:
+    bands = protocol.number("sSliceAcceleration", "lMultiBandFactor")
+    if bands > 1:
         raise DataError(
             f"{path}: {bands:.0f} slices are excited at once (SMS); their slices must be taken "
             "apart first"
@@ -307,75 +343,85 @@ def _channels(lines: list[_Line]) -> set[tuple[int, ...]]:
     return {line.channels for line in lines if not line.flags & {"PATREFSCAN"}}
 
 
-def _header(protocol: dict[str, Any], lines: list[_Line], path: Path) -> Any:
+def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
     """Return the ISMRMRD header: matrix, fields of view, limits, vendor and field; no more."""
     from ismrmrd import xsd
 
-    meas, yaps = protocol.get("Meas", {}), protocol.get("MeasYaps", {})
     imaging = [line.mdh for line in lines if not line.flags - {"REFLECT", "PATREFANDIMASCAN"}]
     if not imaging:
         raise DataError(f"{path}: no imaging readouts; the last measurement is no scan")
-    slices = _of(yaps, "sSliceArray", "asSlice") or [{}]
-    first = slices[0]
-    read_mm, phase_mm, thick_mm = (
-        float(first.get(name) or 0.0) for name in ("dReadoutFOV", "dPhaseFOV", "dThickness")
-    )
-    is_3d = _of(yaps, "sKSpace", "ucDimension") == 4
-    base = int(_of(yaps, "sKSpace", "lBaseResolution") or 0)
-    factor = float(protocol.get("Dicom", {}).get("flReadoutOSFactor") or 2.0)
-    columns = round(base * factor)
-    rows = int(_of(yaps, "sKSpace", "lPhaseEncodingLines") or 0)
-    partitions = int(_of(yaps, "sKSpace", "lPartitions") or 1) if is_3d else 1
-    if min(base, rows, partitions) < 1 or min(read_mm, phase_mm, thick_mm) <= 0:
-        raise FileError(
-            f"{path}: the protocol says neither matrix nor field of view; copy the file again"
-        )
-    phase_os, slice_os = (
-        1 + float(_of(yaps, "sKSpace", name) or 0.0)
-        for name in ("dPhaseOversamplingForDialog", "dSliceOversamplingForDialog")
-    )
-    centre_y, centre_z = int(imaging[0].CenterLin), int(imaging[0].CenterPar)
-    images = (
-        int(meas.get("NImageCols") or base),
-        int(meas.get("NImageLins") or rows),
-        int(_of(yaps, "sKSpace", "lImagesPerSlab") or partitions) if is_3d else 1,
-    )
-    is_epi = float(_of(yaps, "sFastImaging", "lEPIFactor") or 1) > 1
-    space = xsd.encodingSpaceType
+    encoded, shown = _grids(protocol, path)
+    is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
+    contrasts = int(protocol.number("lContrasts", default=1))
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
             systemVendor="SIEMENS",
-            systemFieldStrength_T=_positive(yaps, "sProtConsistencyInfo", "flNominalB0"),
+            systemFieldStrength_T=protocol.number("sProtConsistencyInfo", "flNominalB0") or None,
             relativeReceiverNoiseBandwidth=_NOISE_BANDWIDTH,
             receiverChannels=len(lines[-1].channels),
         ),
         experimentalConditions=xsd.experimentalConditionsType(
-            H1resonanceFrequency_Hz=round(_positive(protocol.get("Dicom", {}), "lFrequency") or 0)
+            H1resonanceFrequency_Hz=round(_as_number(protocol.dicom.get("lFrequency")))
         ),
         encoding=[
             xsd.encodingType(
-                encodedSpace=space(
-                    matrixSize=xsd.matrixSizeType(x=columns, y=rows, z=partitions),
-                    fieldOfView_mm=xsd.fieldOfViewMm(
-                        x=read_mm * factor, y=phase_mm * phase_os, z=thick_mm * slice_os
-                    ),
-                ),
-                reconSpace=space(
-                    matrixSize=xsd.matrixSizeType(x=images[0], y=images[1], z=images[2]),
-                    fieldOfView_mm=xsd.fieldOfViewMm(x=read_mm, y=phase_mm, z=thick_mm),
-                ),
+                encodedSpace=_space(encoded),
+                reconSpace=_space(shown),
                 encodingLimits=xsd.encodingLimitsType(
-                    kspace_encoding_step_1=_limit(imaging, "Lin", centre_y),
-                    kspace_encoding_step_2=_limit(imaging, "Par", centre_z),
+                    kspace_encoding_step_1=_limit(imaging, "Lin", int(imaging[0].CenterLin)),
+                    kspace_encoding_step_2=_limit(imaging, "Par", int(imaging[0].CenterPar)),
                 ),
                 trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
             )
         ],
         sequenceParameters=xsd.sequenceParametersType(
-            TR=_times(yaps, "alTR"),
-            TE=_times(yaps, "alTE", contrasts=yaps.get("lContrasts")),
-            flipAngle_deg=[float(angle) for angle in yaps.get("adFlipAngleDegree") or []],
+            TR=[time / 1000 for time in protocol.numbers("alTR")[:1]],
+            TE=[time / 1000 for time in protocol.numbers("alTE")[:contrasts]],
+            flipAngle_deg=protocol.numbers("adFlipAngleDegree"),
         ),
+    )
+
+
+def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
+    """Return the encoded grid and the one on which the scanner shows the image."""
+    slices = _of(protocol.yaps, "sSliceArray", "asSlice")
+    first = slices[0] if isinstance(slices, list) and slices else {}
+    read, phase, thick = (
+        _as_number(_of(first, name)) for name in ("dReadoutFOV", "dPhaseFOV", "dThickness")
+    )
+    base = round(protocol.number("sKSpace", "lBaseResolution"))
+    rows = round(protocol.number("sKSpace", "lPhaseEncodingLines"))
+    is_3d = protocol.number("sKSpace", "ucDimension") == 4
+    partitions = round(protocol.number("sKSpace", "lPartitions", default=1)) if is_3d else 1
+    images = round(protocol.number("sKSpace", "lImagesPerSlab", default=1)) if is_3d else 1
+    sizes = (base, rows, partitions, images)
+    if not all(1 <= size < 1 << 16 for size in sizes) or min(read, phase, thick) <= 0:
+        raise FileError(
+            f"{path}: the protocol says neither matrix nor field of view; copy the file again"
+        )
+    factor = _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0)
+    phase_factor, slice_factor = (
+        1 + protocol.number("sKSpace", name)
+        for name in ("dPhaseOversamplingForDialog", "dSliceOversamplingForDialog")
+    )
+    encoded = ImageGrid(
+        (partitions, rows, round(base * factor)),
+        (thick * slice_factor, phase * phase_factor, read * factor),
+    )
+    zoom = 2 if protocol.number("sKSpace", "uc2DInterpolation") else 1
+    shown = ImageGrid(
+        (images, zoom * round(base * phase / read), zoom * base), (thick, phase, read)
+    )
+    return encoded, shown
+
+
+def _space(grid: ImageGrid) -> Any:
+    from ismrmrd import xsd
+
+    sizes = dict(zip("zyx", grid.shape, strict=True))
+    extents = dict(zip("zyx", grid.field_of_view_mm, strict=True))
+    return xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(**sizes), fieldOfView_mm=xsd.fieldOfViewMm(**extents)
     )
 
 
@@ -386,26 +432,15 @@ def _limit(imaging: list[Any], counter: str, centre: int) -> Any:
     return xsd.limitType(minimum=min(values), maximum=max(values), center=centre)
 
 
-def _times(yaps: dict[str, Any], name: str, contrasts: Any = 1) -> list[float]:
-    """Return times of the protocol in ms; of echo times those that were measured."""
-    values = yaps.get(name) or []
-    return [float(value) / 1000 for value in values[: int(contrasts or 1)]]
-
-
 def _of(tree: Any, *names: str) -> Any:
     for name in names:
         tree = tree.get(name) if hasattr(tree, "get") else None
     return tree
 
 
-def _positive(tree: Any, *names: str) -> float | None:
-    value = _of(tree, *names)
-    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
-
-
-def _number(protocol: dict[str, Any], name: str, path: Path) -> float:
-    """Return the first dwell time, ns."""
-    values = _of(protocol.get("MeasYaps", {}), "sRXSPEC", name) or []
-    if not values or not float(values[0]) > 0:
+def _dwell_us(protocol: _Protocol, path: Path) -> float:
+    """Return the time between two samples, oversampling included."""
+    dwell_ns = next(iter(protocol.numbers("alDwellTime", group="sRXSPEC")), 0.0)
+    if dwell_ns <= 0:
         raise FileError(f"{path}: the protocol has no dwell time; copy the file again")
-    return float(values[0])
+    return dwell_ns / 1000
