@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
+from firenet_mri.calibration import compress_coils, normalise_maps, sensitivity_maps, whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify
@@ -67,6 +67,7 @@ class Settings:
     reweighting: int
     lam: float
     maps: str
+    coils: int
     whitened: bool
     device: str
 
@@ -259,6 +260,7 @@ def reconstruct(
     relative_gap: float | None = None,
     reweighting: int = 0,
     maps: MapMethod | Tensor = "espirit",
+    coils: int | float | None = None,
     device: str | torch.device = "cpu",
     jacobian: bool = False,
     recovery: bool = False,
@@ -279,6 +281,9 @@ def reconstruct(
         How sensitivity maps are found, "espirit", "jsense", "lowres" or "none" (single coil), or
         the maps themselves, (..., coil, *spatial) complex; given maps are normalised to
         root-sum-of-squares 1.
+    coils
+        Compress the coils, once the noise is white, to this number, or to as many as hold this
+        share of the energy, see :func:`firenet_mri.calibration.compress_coils`; None keeps all.
     device
         Where the network runs, "cpu" or "cuda".
     jacobian
@@ -305,7 +310,18 @@ def reconstruct(
         )
     if reweighting < 0:
         raise UsageError(f"{reweighting} reweighted passes asked for; use 0 or more")
+    if coils is not None and isinstance(maps, Tensor):
+        raise UsageError(
+            f"{scan.name}: given maps are those of the coils as they are; leave the compression out"
+        )
     target = _device(device)
+    started = time.perf_counter()
+    read = digest_of_scan(scan.kspace, scan.mask, scan.noise)
+    whitened = scan.noise is not None
+    if whitened:
+        scan = whiten(scan)
+    if coils is not None:
+        scan = compress_coils(scan, coils)
     net = make_network(
         scan.coils,
         scan.spatial_shape,
@@ -316,11 +332,6 @@ def reconstruct(
         layers=layers,
         relative_gap=relative_gap,
     ).to(target)
-    started = time.perf_counter()
-    read = digest_of_scan(scan.kspace, scan.mask, scan.noise)
-    whitened = scan.noise is not None
-    if whitened:
-        scan = whiten(scan)
     coil_maps = (
         _given_maps(scan, maps) if isinstance(maps, Tensor) else sensitivity_maps(scan, maps)
     )
@@ -345,6 +356,7 @@ def reconstruct(
         reweighting=reweighting,
         lam=net.lam,
         maps="given" if isinstance(maps, Tensor) else maps,
+        coils=scan.coils,
         whitened=whitened,
         device=str(target),
     )

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from firenet_mri.cli import benchmark, certify, design, paper, recon, schedules, speed
+from firenet_mri.cli import (
+    benchmark,
+    certify,
+    convert,
+    design,
+    info,
+    paper,
+    recon,
+    schedules,
+    speed,
+)
 from firenet_mri.cli.app import app
 from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
-_COMMANDS = (benchmark, certify, design, paper, recon, schedules, speed)
+_COMMANDS = (benchmark, certify, convert, design, info, paper, recon, schedules, speed)
 
 
 def main() -> None:

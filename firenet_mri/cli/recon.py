@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,10 @@ from firenet_mri.reconstruction import Reconstruction, SavedFiles, output_paths
 def recon(
     scan: Annotated[
         Path,
-        typer.Argument(help="ISMRMRD (.h5), BART (.cfl) or NumPy (.npy, coils first) scan."),
+        typer.Argument(
+            help="ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl) or NumPy (.npy, "
+            "coils first) scan."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Image to write, .nii.gz or .nii.")
@@ -61,6 +65,30 @@ def recon(
         str | None,
         typer.Option(help="Image size with a trajectory, such as 256x256; default: it decides."),
     ] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Slices to reconstruct, from 0, such as 3 or 2-5,8.")
+    ] = None,
+    repetitions: Annotated[
+        str | None, typer.Option(help="Repetitions to reconstruct, as --slices.")
+    ] = None,
+    encoding: Annotated[
+        int | None, typer.Option(help="Encoding to take, where a scan has several.")
+    ] = None,
+    coils: Annotated[
+        str | None,
+        typer.Option(help="Compress the coils: to a number such as 8, or a share such as 99%."),
+    ] = None,
+    noise_file: Annotated[
+        Path | None,
+        typer.Option(help="Noise measurement, .npy or .cfl, coils first, to whiten with."),
+    ] = None,
+    fft_sign: Annotated[
+        int | None,
+        typer.Option(
+            help="Exponent's sign from k-space to the image: 1 inverse transform, -1 forward, "
+            "which turns the image about its centre. Default: the vendor's."
+        ),
+    ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(help="Reference magnitude image, .nii.gz or .npy, for an error map."),
@@ -84,10 +112,22 @@ def recon(
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Reconstruct a multi-coil scan; write image, picture and certificate."""
-    from firenet_mri.io import read, read_maps, read_reference
+    from firenet_mri.io import read, read_maps, read_noise, read_reference
+    from firenet_mri.scan import select
 
     output_paths(output, overwrite=overwrite)
-    raw = read(scan, mask=mask, trajectory=trajectory, matrix_size=_sizes(matrix_size))
+    raw = read(
+        scan,
+        mask=mask,
+        trajectory=trajectory,
+        matrix_size=_sizes(matrix_size),
+        encoding=encoding,
+        repetitions=_numbers(repetitions),
+        fft_sign=fft_sign,
+    )
+    if noise_file is not None:
+        raw = replace(raw, noise=read_noise(noise_file))
+    raw = select(raw, slices=_numbers(slices)) if slices is not None else raw
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
@@ -102,6 +142,7 @@ def recon(
             relative_gap=relative_gap,
             reweighting=reweighting,
             maps=sensitivity,
+            coils=_coils(coils),
             device=device,
             jacobian=jacobian,
             recovery=recovery,
@@ -122,6 +163,32 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdigit() for part in parts):
         raise UsageError(f"Matrix size {text!r} is no size; give one such as 256x256")
     return tuple(int(part) for part in parts)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Return the numbers of a list such as 2-5,8."""
+    if text is None:
+        return None
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise UsageError(f"{text!r} is no list of numbers; give one such as 3 or 2-5,8")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _coils(text: str | None) -> int | float | None:
+    """Return a number of coils, or the share of energy that a percentage stands for."""
+    if text is None:
+        return None
+    digits = text.removesuffix("%")
+    try:
+        return float(digits) / 100 if text.endswith("%") else int(digits)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no number of coils; give one such as 8, or a share such as 99%"
+        ) from None
 
 
 def _tell(result: Reconstruction, files: SavedFiles) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
-from firenet_mri.io.maps import read_maps
+from firenet_mri.io.converting import write_scan
+from firenet_mri.io.maps import read_maps, read_noise
 from firenet_mri.io.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.io.picture import Panel, write_picture
@@ -18,8 +19,10 @@ __all__ = [
     "read",
     "read_certificate",
     "read_maps",
+    "read_noise",
     "read_reference",
     "write_certificate",
     "write_nifti",
     "write_picture",
+    "write_scan",
 ]

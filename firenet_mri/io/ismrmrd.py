@@ -479,11 +479,18 @@ def _centred(transform: Any, x: Tensor) -> Tensor:
 
 
 def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
-    """Return where the image lies; None if the file does not say it or if one affine cannot."""
+    """Return where the image lies; None if the file does not say it or if one affine cannot.
+
+    Without directions only the sizes are known.
+    """
     first = slices[0]
     directions = np.array([first.read_dir[:], first.phase_dir[:], first.slice_dir[:]], dtype=float)
-    if not directions.any() or min(grid.field_of_view_mm) <= 0:
+    if min(grid.field_of_view_mm) <= 0:
         return None
+    if not directions.any():
+        step = grid.field_of_view_mm[0]
+        made_up = tuple((0.0, 0.0, step * (i - len(slices) // 2)) for i in range(len(slices)))
+        return Geometry(grid.field_of_view_mm, made_up, is_placed=False)
     positions = np.array([line.position[:] for line in slices], dtype=float)
     steps = np.diff(positions, axis=0)
     parallel = all(

@@ -1,4 +1,4 @@
-"""Reads sensitivity maps from a file."""
+"""Reads sensitivity maps and noise measurements from files of arrays."""
 
 from __future__ import annotations
 
@@ -27,13 +27,41 @@ def read_maps(path: Path) -> Tensor:
         If a .cfl file has several map sets.
     """
     cfl = bart.find_pair(path)
-    array: NDArray[np.generic]
+    array: NDArray[np.generic] = (
+        _npy(path, "sensitivity maps") if cfl is None else bart.read_coil_array(cfl)[0]
+    )
+    return _complex(array, path, "maps")
+
+
+def read_noise(path: Path) -> Tensor:
+    """Return a noise measurement (coil, samples) complex64 from a .npy or a BART .cfl file.
+
+    Its samples must have the noise that a sample of k-space has: the same dwell time.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged or of another format.
+    DataError
+        If the array is not complex, or has NaN or infinite values.
+    """
+    cfl = bart.find_pair(path)
+    array = _npy(path, "a noise measurement") if cfl is None else bart.read_array(cfl)
     if cfl is not None:
-        array, _ = bart.read_coil_array(cfl)
-    elif read_head(path).startswith(NPY_SIGNATURE):
-        array = npy.read_array(path)
-    else:
-        raise FileError(f"{path}: is no file of sensitivity maps; give a .npy or .cfl array")
+        array = array.swapaxes(0, 1)  # Slices come before coils.
+    noise = _complex(array.reshape(len(array), -1), path, "noise samples")
+    if not torch.isfinite(torch.view_as_real(noise)).all():
+        raise DataError(f"{path}: the noise has NaN or infinite samples; measure it again")
+    return noise
+
+
+def _npy(path: Path, what: str) -> NDArray[np.generic]:
+    if not read_head(path).startswith(NPY_SIGNATURE):
+        raise FileError(f"{path}: is no file of {what}; give a .npy or .cfl array")
+    return npy.read_array(path)
+
+
+def _complex(array: NDArray[np.generic], path: Path, what: str) -> Tensor:
     if array.dtype.kind != "c":
-        raise DataError(f"{path}: the maps are {array.dtype}; they must be complex")
+        raise DataError(f"{path}: the {what} are {array.dtype}; they must be complex")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.complex64))

@@ -59,8 +59,8 @@ def write_picture(
         times ``error_scale``.
     geometry
         Gives the shape of a voxel, and turns the image as radiologists look at it (the patient's
-        right at the left, anterior or superior up), with letters at the edges. Without it rows go
-        down and columns right, as stored.
+        right at the left, anterior or superior up), with letters at the edges, if it is placed.
+        Otherwise rows go down and columns right, as stored.
     caption
         One line below, such as the name of the scan and whether it is simulated.
 
@@ -131,6 +131,8 @@ def _view(image: Tensor | NDArray[np.generic], geometry: Geometry | None) -> _Vi
     _, fov_y, fov_x = geometry.field_of_view_mm
     down, right = np.array(geometry.phase_direction), np.array(geometry.read_direction)
     aspect = (fov_y / rows) / (fov_x / columns)
+    if not geometry.is_placed:
+        return _View(pixels, aspect, index, len(stack), None)
     want_right, want_down = _display_axes(np.array(geometry.slice_direction))
     if abs(right @ want_right) < abs(down @ want_right):
         pixels, aspect, down, right = pixels.T, 1 / aspect, right, down

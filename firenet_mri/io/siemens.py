@@ -5,7 +5,8 @@ ones before are adjustments. Noise readouts are taken from any of them. Every re
 flags, centre, cut samples, position and orientation stand in its own header (MDH); the protocol
 gives matrix, fields of view and dwell time. The directions are the columns of the rotation that the
 MDH's quaternion stands for: phase, readout, slice. With them goes the forward Fourier transform,
-see :mod:`firenet_mri.io.ismrmrd`.
+see :mod:`firenet_mri.io.ismrmrd`. In the one scan at hand, of a phantom in the position of a supine
+patient, the level of the air in it is anterior then, as gravity has it.
 
 Of the protocol nothing but numbers about the measurement is looked at: names, dates, serial numbers
 and the like never leave this module. twixtools parses protocol and MDHs.
@@ -31,6 +32,7 @@ import numpy as np
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.ismrmrd import assemble
+from firenet_mri.io.ismrmrd_writer import encoding_space
 from firenet_mri.scan import ImageGrid, RawScan
 
 _log = logging.getLogger(__name__)
@@ -365,8 +367,8 @@ def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
         ),
         encoding=[
             xsd.encodingType(
-                encodedSpace=_space(encoded),
-                reconSpace=_space(shown),
+                encodedSpace=encoding_space(encoded),
+                reconSpace=encoding_space(shown),
                 encodingLimits=xsd.encodingLimitsType(
                     kspace_encoding_step_1=_limit(imaging, "Lin", int(imaging[0].CenterLin)),
                     kspace_encoding_step_2=_limit(imaging, "Par", int(imaging[0].CenterPar)),
@@ -413,16 +415,6 @@ def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
         (images, zoom * round(base * phase / read), zoom * base), (thick, phase, read)
     )
     return encoded, shown
-
-
-def _space(grid: ImageGrid) -> Any:
-    from ismrmrd import xsd
-
-    sizes = dict(zip("zyx", grid.shape, strict=True))
-    extents = dict(zip("zyx", grid.field_of_view_mm, strict=True))
-    return xsd.encodingSpaceType(
-        matrixSize=xsd.matrixSizeType(**sizes), fieldOfView_mm=xsd.fieldOfViewMm(**extents)
-    )
 
 
 def _limit(imaging: list[Any], counter: str, centre: int) -> Any:

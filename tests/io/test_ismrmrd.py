@@ -146,9 +146,11 @@ def test_uneven_slices_get_no_position(
     assert "evenly spaced" in caplog.text
 
 
-def test_scan_without_directions_has_no_geometry(kspace: np.ndarray) -> None:
+def test_scan_without_directions_has_sizes_and_no_place(kspace: np.ndarray) -> None:
     readouts = make_readouts(kspace, directions=((0, 0, 0),) * 3)
-    assert assemble(make_header((NX, NY, 1)), readouts).geometry is None
+    geometry = assemble(make_header((NX, NY, 1)), readouts).geometry
+    assert not geometry.is_placed
+    assert geometry.field_of_view_mm == (5.0, 3.0 * NY, 2.0 * NX)
 
 
 def test_three_dimensional_point_stays_in_its_voxel() -> None:

@@ -94,6 +94,17 @@ def test_the_image_of_a_real_scan_is_in_the_middle() -> None:
     assert abs(columns - 80) < 25
 
 
+def test_the_air_in_the_phantom_is_up() -> None:
+    """The phantom lay as a supine patient does, so that the level of its fluid is anterior."""
+    scan = read(twix("gre.dat"))
+    assert scan.geometry.phase_direction[1] > 0.99  # Rows go to posterior.
+    image = np.sqrt(np.square(np.abs(centred_ifft(scan.kspace[0].numpy(), (-2, -1)))).sum(0))
+    widths = (image > 0.25 * np.percentile(image, 90)).sum(axis=1)
+    inside = np.flatnonzero(widths > 10)
+    # A level is wide at once, the round bottom is not.
+    assert widths[inside[0] + 3] > 1.5 * widths[inside[-1] - 3]
+
+
 def test_epi_is_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"epi\.dat: epi trajectory"):
         read(twix("epi.dat"))

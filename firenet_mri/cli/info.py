@@ -1,0 +1,191 @@
+"""``firenet info``: what is in a raw scan, with a picture of its sampling pattern."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from firenet_mri.cli.app import app
+from firenet_mri.errors import FileError, FirenetError
+from firenet_mri.scan import RawScan
+
+# From not sampled to sampled throughout, for terminals of any kind.
+_SHADES = " .:-=+*#%@"
+_PICTURE = (48, 20)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a scan is; nothing of whom it shows."""
+
+    file: str
+    format: str
+    coils: int
+    matrix: tuple[int, ...]
+    slices: int
+    images: tuple[str, ...]
+    sampled_percent: float
+    calibration_region: tuple[int, ...] | None
+    noise_samples: int
+    field_of_view_mm: tuple[float, ...] | None
+    is_placed: bool
+    simulated: bool
+
+    def line(self) -> str:
+        """Return the summary in one line."""
+        images = f", {len(self.images)} images" if self.images else ""
+        slices = f" x {self.slices} slices" if self.slices > 1 else ""
+        kind = ", simulated" if self.simulated else ""
+        return (
+            f"{self.file}: {self.format}, {self.coils} coils, {_times(self.matrix)}{slices}"
+            f"{images}, {self.sampled_percent:.0f} % sampled{kind}"
+        )
+
+
+@app.command()
+def info(
+    scans: Annotated[list[Path], typer.Argument(help="Raw scans, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a scan.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Say what is in raw scans; of several, or of a folder, a line each."""
+    files = [file for scan in scans for file in _files(scan)]
+    if not files:
+        raise FileError(f"{', '.join(map(str, scans))}: no raw scan found; give a file or a folder")
+    console = Console(highlight=False, soft_wrap=True)
+    failed = False
+    summaries = []
+    for file in files:
+        try:
+            raw, summary = _read(file)
+        except FirenetError as error:
+            if len(files) == 1:
+                raise
+            sys.stderr.write(" ".join(str(error).split()) + "\n")
+            failed = True
+            continue
+        summaries.append(summary)
+        if as_json:
+            continue
+        if len(files) > 1:
+            console.print(summary.line(), markup=False)
+        else:
+            console.print(_table(summary))
+            console.print(_picture(raw), markup=False)
+    if as_json:
+        content = [asdict(summary) for summary in summaries]
+        whole = content if len(files) > 1 else content[0]
+        sys.stdout.write(json.dumps(whole, indent=2, allow_nan=False) + "\n")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the path, or the raw scans in a folder; other files in it do not matter."""
+    from firenet_mri.io.formats import recognise
+
+    if not path.is_dir():
+        return [path]
+    found = []
+    for file in sorted(file for file in path.iterdir() if file.is_file()):
+        try:
+            recognise(file)
+        except FileError:
+            continue
+        # The header of a .cfl file stands for it, too.
+        if file.suffix != ".hdr":
+            found.append(file)
+    return found
+
+
+def _read(file: Path) -> tuple[RawScan, Summary]:
+    from firenet_mri.calibration import calibration_region
+    from firenet_mri.io import read
+    from firenet_mri.io.formats import recognise
+
+    raw = read(file)
+    is_cartesian = raw.trajectory is None
+    region = calibration_region(raw.mask, raw.spatial_ndim) if is_cartesian else None
+    geometry = raw.geometry
+    is_2d = raw.spatial_ndim == 2
+    slices = raw.batch_shape[-1] if is_2d and len(raw.batch_shape) > bool(raw.images) else 1
+    return raw, Summary(
+        file=file.name,
+        format=recognise(file).value,
+        coils=raw.coils,
+        matrix=raw.spatial_shape,
+        slices=slices,
+        images=raw.images,
+        sampled_percent=100 * raw.sampled_fraction,
+        calibration_region=region,
+        noise_samples=0 if raw.noise is None else raw.noise.shape[1],
+        field_of_view_mm=None if geometry is None else geometry.field_of_view_mm,
+        is_placed=geometry is not None and geometry.is_placed,
+        simulated=raw.simulated,
+    )
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
+    axes = "z, y, x" if len(summary.matrix) == 3 else "y, x"
+    yield "File", summary.file
+    yield "Format", summary.format + (", simulated" if summary.simulated else "")
+    yield "Coils", str(summary.coils)
+    yield f"Matrix ({axes})", _times(summary.matrix)
+    if len(summary.matrix) == 2:
+        yield "Slices", str(summary.slices)
+    if summary.images:
+        yield "Images", f"{len(summary.images)}: {summary.images[0]} ... {summary.images[-1]}"
+    yield "Sampled", f"{summary.sampled_percent:.1f} %"
+    if summary.calibration_region is not None:
+        yield "Fully sampled centre", _times(summary.calibration_region)
+    noise = f"{summary.noise_samples} samples a coil" if summary.noise_samples else "none"
+    yield "Noise measurement", noise
+    if summary.field_of_view_mm is None:
+        yield "Place", "not in the file"
+    else:
+        extent = " x ".join(f"{size:g}" for size in summary.field_of_view_mm)
+        yield "Field of view (z, y, x)", f"{extent} mm"
+        yield "Place", "known" if summary.is_placed else "not known or not proven"
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _picture(raw: RawScan) -> str:
+    """Return the sampling of the first slice as text, darker where more was sampled."""
+    if raw.trajectory is not None:
+        return f"A trajectory of {raw.trajectory.shape[:-1].numel()} points."
+    mask = raw.mask.reshape(-1, *raw.spatial_shape)[0].float()
+    if mask.ndim == 3:
+        # Along the readout the pattern of a volume is the same, or nearly so.
+        mask = mask.mean(-1)
+    width, height = _PICTURE
+    small = _shrunk(mask, min(height, mask.shape[0]), min(width, mask.shape[1]))
+    rows = [
+        "".join(_SHADES[round(float(share) * (len(_SHADES) - 1))] for share in row) for row in small
+    ]
+    edge = "+" + "-" * len(rows[0]) + "+"
+    return "\n".join([edge, *(f"|{row}|" for row in rows), edge])
+
+
+def _shrunk(mask: Tensor, height: int, width: int) -> Tensor:
+    from torch.nn.functional import adaptive_avg_pool2d
+
+    return adaptive_avg_pool2d(mask[None, None], (height, width))[0, 0]

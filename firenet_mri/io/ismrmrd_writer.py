@@ -1,0 +1,162 @@
+"""Writes a scan as an ISMRMRD / MRD 1.x file, from which it is read back sample by sample.
+
+The header holds matrix, fields of view, limits and, of simulated scans, that they are; nothing of
+the file that the scan was read from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError
+from firenet_mri.scan import Geometry, ImageGrid, RawScan
+
+_NOISE = 19
+_LARGEST_SIZE = 65_535
+
+
+def write_acquisitions(path: Path, header: Any, acquisitions: Iterable[Any]) -> None:
+    """Write a header and readouts, ``ismrmrd.xsd.ismrmrdHeader`` and ``ismrmrd.Acquisition``."""
+    import ismrmrd
+
+    with ismrmrd.File(str(path), "w") as file:
+        dataset = file["dataset"]
+        dataset.header = header
+        dataset.acquisitions = list(acquisitions)
+
+
+def write_ismrmrd(path: Path, scan: RawScan) -> None:
+    """Write a Cartesian scan, noise measurement included.
+
+    A readout of which not all was sampled is written as several, each with the samples before and
+    after it cut. Samples that are zero in all coils of a readout that is zero throughout count as
+    not measured when the file is read.
+
+    Raises
+    ------
+    DataError
+        If the scan has a trajectory, or more samples along an axis than the format can count.
+    """
+    if scan.trajectory is not None:
+        raise DataError(
+            f"{scan.name}: has a trajectory; only Cartesian scans are written as ISMRMRD files"
+        )
+    if max(scan.kspace.shape) > _LARGEST_SIZE:
+        raise DataError(
+            f"{scan.name}: k-space has shape {tuple(scan.kspace.shape)}; ISMRMRD counts to "
+            f"{_LARGEST_SIZE}"
+        )
+    write_acquisitions(path, _header(scan), _readouts(scan))
+
+
+def _header(scan: RawScan) -> Any:
+    from ismrmrd import xsd
+
+    nz, ny, nx = (1, *scan.spatial_shape)[-3:]
+    # Without a geometry a pixel counts as 1 mm; no direction then says that the place is unknown.
+    pixels = (float(nz), float(ny), float(nx))
+    extent = pixels if scan.geometry is None else scan.geometry.field_of_view_mm
+    grid = ImageGrid((nz, ny, nx), extent)
+    return xsd.ismrmrdHeader(
+        acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
+            systemVendor="simulated" if scan.simulated else None, receiverChannels=scan.coils
+        ),
+        experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=0),
+        encoding=[
+            xsd.encodingType(
+                encodedSpace=encoding_space(grid),
+                reconSpace=encoding_space(scan.scanner_grid or grid),
+                encodingLimits=xsd.encodingLimitsType(
+                    kspace_encoding_step_1=_limit(ny), kspace_encoding_step_2=_limit(nz)
+                ),
+                trajectory=xsd.trajectoryType("cartesian"),
+            )
+        ],
+    )
+
+
+def encoding_space(grid: ImageGrid) -> Any:
+    """Return a grid as ``ismrmrd.xsd.encodingSpaceType``."""
+    from ismrmrd import xsd
+
+    sizes = dict(zip("zyx", grid.shape, strict=True))
+    extents = dict(zip("zyx", grid.field_of_view_mm, strict=True))
+    return xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(**sizes), fieldOfView_mm=xsd.fieldOfViewMm(**extents)
+    )
+
+
+def _limit(size: int) -> Any:
+    from ismrmrd import xsd
+
+    return xsd.limitType(minimum=0, maximum=size - 1, center=size // 2)
+
+
+def _readouts(scan: RawScan) -> Iterator[Any]:
+    """Yield the noise measurement, then image by image and slice by slice what was measured."""
+    if scan.noise is not None:
+        yield from _noise(scan.noise.numpy(force=True))
+    images = len(scan.images) or 1
+    kspace = scan.kspace.numpy(force=True)
+    kspace = kspace.reshape(images, -1, scan.coils, *(1, *scan.spatial_shape)[-3:])
+    mask = scan.mask.numpy(force=True).reshape(images, -1, *kspace.shape[-3:])
+    counters = [_counters(name, i) for i, name in enumerate(scan.images or ("",))]
+    for image, slice_, z, y in np.ndindex(*mask.shape[:-1]):
+        runs = _runs(mask[image, slice_, z, y])
+        for start, stop in runs:
+            readout = _readout(kspace[image, slice_, :, z, y], start, stop)
+            readout.idx.kspace_encode_step_1, readout.idx.kspace_encode_step_2 = y, z
+            readout.idx.slice = slice_
+            for counter, value in counters[image].items():
+                setattr(readout.idx, counter, value)
+            if scan.geometry is not None and scan.geometry.is_placed:
+                _place(readout, scan.geometry, slice_)
+            yield readout
+
+
+def _counters(name: str, index: int) -> dict[str, int]:
+    """Return the counters that an image's name tells; a name of another kind is a repetition's."""
+    found = re.findall(r"(repetition|contrast|phase|set) (\d+)", name)
+    return {counter: int(value) for counter, value in found} or {"repetition": index}
+
+
+def _runs(sampled: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return begin and end of each run of samples."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], sampled, [False]]).astype(int)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _readout(samples: NDArray[np.complex64], start: int, stop: int) -> Any:
+    import ismrmrd
+
+    size = samples.shape[1]
+    kept = np.zeros_like(samples)
+    kept[:, start:stop] = samples[:, start:stop]
+    readout = ismrmrd.Acquisition.from_array(kept, center_sample=size // 2)
+    readout.discard_pre, readout.discard_post = start, size - stop
+    return readout
+
+
+def _noise(noise: NDArray[np.complex64]) -> Iterator[Any]:
+    import ismrmrd
+
+    for start in range(0, noise.shape[1], _LARGEST_SIZE):
+        part = np.ascontiguousarray(noise[:, start : start + _LARGEST_SIZE])
+        # Without a dwell time it has the variance of an image's sample.
+        readout = ismrmrd.Acquisition.from_array(part)
+        readout.setFlag(_NOISE)
+        yield readout
+
+
+def _place(readout: Any, geometry: Geometry, slice_: int) -> None:
+    positions = geometry.positions_mm
+    readout.position[:] = positions[slice_ if len(positions) > 1 else 0]
+    readout.read_dir[:] = geometry.read_direction
+    readout.phase_dir[:] = geometry.phase_direction
+    readout.slice_dir[:] = geometry.slice_direction
