@@ -5,6 +5,7 @@ scan --whiten--> --sensitivity maps--> --FIRENET--> image + certificate --save--
 
 from __future__ import annotations
 
+import copy
 import itertools
 import platform
 import time
@@ -35,6 +36,8 @@ from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.verification import measure_gain, verify_on_scan
 from firenet_mri.io import (
+    Checkpoint,
+    FinishedSlice,
     Panel,
     atomic_writes,
     check_outputs,
@@ -43,7 +46,7 @@ from firenet_mri.io import (
     write_picture,
 )
 from firenet_mri.metrics import nmse, psnr, ssim
-from firenet_mri.operators import CartesianFourier, Sense, encoding_operator
+from firenet_mri.operators import CartesianFourier, NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.density import compensated
 from firenet_mri.scan import RawScan
 
@@ -265,6 +268,7 @@ def reconstruct(
     jacobian: bool = False,
     recovery: bool = False,
     on_layer: Callable[[int, int], None] | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Reconstruction:
     """Return the image of a scan with its certificate.
 
@@ -294,6 +298,9 @@ def reconstruct(
         be done for this scan; takes minutes on a large one.
     on_layer
         Called after every layer with (layers done, layers in all).
+    checkpoint
+        Folder in which finished slices are kept, made if it is missing: a second call with the
+        same scan and options takes them from there. Remove it when the image is saved.
 
     Raises
     ------
@@ -332,22 +339,6 @@ def reconstruct(
         layers=layers,
         relative_gap=relative_gap,
     ).to(target)
-    coil_maps = (
-        _given_maps(scan, maps) if isinstance(maps, Tensor) else sensitivity_maps(scan, maps)
-    )
-    calibration_s = time.perf_counter() - started
-    slices = list(_slices(scan, coil_maps))
-    if on_layer is not None:
-        # The Jacobian is taken along a second run of the network.
-        runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
-        _count_layers(net, len(slices) * runs, on_layer)
-
-    def work(item: tuple[Tensor, Sense]) -> _Slice:
-        return _reconstruct_slice(net, target, reweighting, (jacobian, recovery), *item)
-
-    results = _on_all_cores(work, slices) if target.type == "cpu" else list(map(work, slices))
-    shape = (*scan.batch_shape, *scan.spatial_shape)
-    image = torch.stack([result.image for result in results]).reshape(shape)
     settings = Settings(
         preset=preset,
         sparsifier=str(net.sparsifier),
@@ -360,9 +351,43 @@ def reconstruct(
         whitened=whitened,
         device=str(target),
     )
+    given = _given_maps(scan, maps) if isinstance(maps, Tensor) else None
+    items = list(_items(scan, given))
+    wanted = (jacobian, recovery)
+    kept = None
+    if checkpoint is not None:
+        run = [*read, asdict(settings), wanted, _versions()]
+        kept = Checkpoint(checkpoint, [*run, None if given is None else digest_of_tensor(given)])
+    finished = {} if kept is None else kept.finished(len(items))
+    if on_layer is not None:
+        # The Jacobian is taken along a second run of the network.
+        runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
+        _count_layers(net, (len(items) - len(finished)) * runs, on_layer)
+    setup = time.perf_counter() - started
+
+    def work(item: _Item) -> FinishedSlice:
+        if item.index in finished:
+            return finished[item.index]
+        begun = time.perf_counter()
+        coil_maps = item.maps if item.maps is not None else _maps_of(scan, item, maps)
+        y, encoding = _encoded(item, coil_maps, scan.spatial_ndim)
+        calibration_s = time.perf_counter() - begun
+        # Its Jacobian is recorded by hooks, which would see the layers of other slices, too.
+        own = copy.deepcopy(net) if jacobian else net
+        result = _reconstruct_slice(own, target, reweighting, wanted, y, encoding)
+        result = replace(
+            result, maps_digest=digest_of_tensor(coil_maps), calibration_s=calibration_s
+        )
+        if kept is not None:
+            kept.keep(item.index, result)
+        return result
+
+    results = _on_all_cores(work, items) if target.type == "cpu" else list(map(work, items))
+    shape = (*scan.batch_shape, *scan.spatial_shape)
+    image = torch.stack([result.image for result in results]).reshape(shape)
     digests = Digests(
         *read,
-        maps=digest_of_tensor(coil_maps),
+        maps=digest_of_data([result.maps_digest for result in results]),
         parameters=digest_of_data(asdict(settings)),
         pixels=digest_of_tensor(image),
     )
@@ -372,7 +397,7 @@ def reconstruct(
         certificate=replace(Certificate.join([r.certificate for r in results]), digests=digests),
         settings=settings,
         timings=Timings(
-            calibration_s,
+            setup + sum(result.calibration_s for result in results),
             sum(result.network_s for result in results),
             sum(result.certificate_s for result in results),
         ),
@@ -381,12 +406,53 @@ def reconstruct(
 
 
 @dataclass(frozen=True, eq=False)
-class _Slice:
-    image: Tensor
-    zero_filled: Tensor
-    certificate: Certificate
-    network_s: float
-    certificate_s: float
+class _Item:
+    """A slice: data (coil, *samples), mask, maps if they were given, transform of a trajectory."""
+
+    index: int
+    data: Tensor
+    mask: Tensor
+    maps: Tensor | None
+    fourier: NonuniformFourier | None
+
+
+def _items(scan: RawScan, maps: Tensor | None) -> Iterator[_Item]:
+    """Yield every slice of every image."""
+    samples = scan.kspace.shape[-scan.sample_ndim - 1 :]
+    data = scan.kspace.reshape(-1, *samples)
+    masks = scan.mask.reshape(-1, 1, *samples[1:])
+    shape = (scan.coils, *scan.spatial_shape)
+    each: Sequence[Tensor | None] = [None] * len(data)
+    if maps is not None:
+        each = list(maps.expand(*scan.batch_shape, *shape).reshape(-1, *shape))
+    fourier = None
+    if scan.trajectory is not None:
+        fourier = compensated(scan.trajectory, scan.spatial_shape)
+    for index, (y, mask, one) in enumerate(zip(data, masks, each, strict=True)):
+        yield _Item(index, y * mask, mask, one, fourier)
+
+
+def _maps_of(scan: RawScan, item: _Item, method: MapMethod | Tensor) -> Tensor:
+    """Return the maps (coil, *spatial) of a slice."""
+    assert not isinstance(method, Tensor)
+    if not item.data.any():
+        # A slice without signal has no maps of its own, and any serve it.
+        shape = (scan.coils, *scan.spatial_shape)
+        return torch.full(shape, scan.coils**-0.5, dtype=torch.complex64)
+    return sensitivity_maps(replace(scan, kspace=item.data, mask=item.mask, images=()), method)
+
+
+def _encoded(item: _Item, maps: Tensor, spatial_ndim: int) -> tuple[Tensor, Sense]:
+    """Return data and encoding operator of a slice.
+
+    Samples along a trajectory are multiplied by the roots of their density weights, which the
+    encoding has too: few layers do then.
+    """
+    if item.fourier is None:
+        return item.data, encoding_operator(item.mask, maps, spatial_ndim)
+    assert item.fourier.root_weights is not None
+    root = item.fourier.root_weights.to(item.data.real.dtype)
+    return item.data * root, Sense(maps, item.fourier)
 
 
 def _reconstruct_slice(
@@ -396,7 +462,7 @@ def _reconstruct_slice(
     wanted: tuple[bool, bool],
     y: Tensor,
     encoding: Sense,
-) -> _Slice:
+) -> FinishedSlice:
     """Return image and certificate of k-space y, (coil, *samples)."""
     started = time.perf_counter()
     with torch.no_grad():
@@ -425,7 +491,13 @@ def _reconstruct_slice(
     if recovery:
         certificate = certificate.with_entries(*verify_on_scan(net, y, encoding, state))
     certified = time.perf_counter()
-    return _Slice(image.cpu(), zero_filled.cpu(), certificate, solved - started, certified - solved)
+    return FinishedSlice(
+        image.cpu(),
+        zero_filled.cpu(),
+        certificate,
+        network_s=solved - started,
+        certificate_s=certified - solved,
+    )
 
 
 def _on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
@@ -445,28 +517,6 @@ def _on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         pool.shutdown(cancel_futures=True)
         # Threads that start later take over what was set last.
         torch.set_num_threads(threads)
-
-
-def _slices(scan: RawScan, maps: Tensor) -> Iterator[tuple[Tensor, Sense]]:
-    """Yield k-space and encoding of every slice; each has its own, to save memory.
-
-    Samples along a trajectory are multiplied by the roots of their density weights, which the
-    encoding has too: few layers do then.
-    """
-    shape = (scan.coils, *scan.spatial_shape)
-    samples = scan.kspace.shape[-scan.sample_ndim - 1 :]
-    data = (scan.kspace * scan.mask).reshape(-1, *samples)
-    masks = scan.mask.reshape(-1, 1, *samples[1:])
-    each = maps.expand(*scan.batch_shape, *shape).reshape(-1, *shape)
-    if scan.trajectory is None:
-        for y, mask, one in zip(data, masks, each, strict=True):
-            yield y, encoding_operator(mask, one, scan.spatial_ndim)
-        return
-    fourier = compensated(scan.trajectory, scan.spatial_shape)
-    assert fourier.root_weights is not None
-    root = fourier.root_weights.to(data.real.dtype)
-    for y, one in zip(data, each, strict=True):
-        yield y * root, Sense(one, fourier)
 
 
 def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.io import read_certificate
+from firenet_mri.io.checkpoints import remove_checkpoint
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import Geometry
@@ -82,9 +83,9 @@ def test_slices_on_all_cores_are_those_of_one_core() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = reconstruct(scan, layers=5)
+        alone = reconstruct(scan, layers=5, sparsifier="haar", jacobian=True)
         torch.set_num_threads(3)
-        together = reconstruct(scan, layers=5)
+        together = reconstruct(scan, layers=5, sparsifier="haar", jacobian=True)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -92,6 +93,50 @@ def test_slices_on_all_cores_are_those_of_one_core() -> None:
     assert together.certificate.relative_gap == pytest.approx(
         alone.certificate.relative_gap, rel=1e-3
     )
+    assert together.certificate.measured_gain == pytest.approx(
+        alone.certificate.measured_gain, rel=1e-3
+    )
+
+
+class Interrupted(Exception):
+    """Stands for the user's Control-C."""
+
+
+def test_an_interrupted_reconstruction_goes_on_where_it_stopped(tmp_path) -> None:
+    scan = phantom_scan((64, 56), slices=4)
+    whole = reconstruct(scan, layers=5)
+    folder = tmp_path / "slices"
+    before = torch.get_num_threads()
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 12:
+            raise Interrupted
+
+    try:
+        torch.set_num_threads(1)
+        with pytest.raises(Interrupted):
+            reconstruct(scan, layers=5, on_layer=interrupt, checkpoint=folder)
+    finally:
+        torch.set_num_threads(before)
+    kept = sorted(folder.iterdir())
+    assert len(kept) == 2
+    kept[0].write_bytes(b"damaged")
+    layers = []
+    result = reconstruct(
+        scan, layers=5, on_layer=lambda *progress: layers.append(progress), checkpoint=folder
+    )
+    assert layers[-1] == (15, 15)
+    assert_close(result.image, whole.image, 1e-6)
+    assert result.certificate.relative_gap == pytest.approx(whole.certificate.relative_gap, 1e-6)
+    assert result.certificate.digests.maps == whole.certificate.digests.maps
+    # Another run takes nothing of it.
+    layers.clear()
+    reconstruct(
+        scan, layers=4, on_layer=lambda *progress: layers.append(progress), checkpoint=folder
+    )
+    assert layers[-1] == (16, 16)
+    remove_checkpoint(folder)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

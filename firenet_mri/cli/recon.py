@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,6 +116,7 @@ def recon(
 ) -> None:
     """Reconstruct a multi-coil scan; write image, picture and certificate."""
     from firenet_mri.io import read, read_maps, read_noise, read_reference
+    from firenet_mri.io.checkpoints import remove_checkpoint
     from firenet_mri.scan import select
 
     output_paths(output, overwrite=overwrite)
@@ -131,7 +135,11 @@ def recon(
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
-    with progress(f"Reconstructing {raw.name}", "layers", quiet=as_json) as on_layer:
+    kept = output.with_name(f".{output.name}.slices")
+    with (
+        _told_what_is_kept(kept),
+        progress(f"Reconstructing {raw.name}", "layers", quiet=as_json) as on_layer,
+    ):
         result = firenet_mri.reconstruct(
             raw,
             preset=preset,  # type: ignore[arg-type]
@@ -147,12 +155,28 @@ def recon(
             jacobian=jacobian,
             recovery=recovery,
             on_layer=on_layer,
+            checkpoint=kept if math.prod(raw.batch_shape) > 1 else None,
         )
     files = result.save(output, overwrite=overwrite, complex_image=complex_image, reference=target)
+    remove_checkpoint(kept)
     if as_json:
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
     else:
         _tell(result, files)
+
+
+@contextmanager
+def _told_what_is_kept(folder: Path) -> Iterator[None]:
+    """Say after an interruption which slices need not be made again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        count = len(list(folder.glob("*.npz"))) if folder.is_dir() else 0
+        if count:
+            sys.stderr.write(
+                f"{count} finished slices are kept in {folder}; the same command goes on there\n"
+            )
+        raise
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
+from firenet_mri.io.checkpoints import Checkpoint, FinishedSlice
 from firenet_mri.io.converting import write_scan
 from firenet_mri.io.maps import read_maps, read_noise
 from firenet_mri.io.nifti import write_nifti
@@ -12,6 +13,8 @@ from firenet_mri.io.reading import read
 from firenet_mri.io.reference import read_reference
 
 __all__ = [
+    "Checkpoint",
+    "FinishedSlice",
     "Panel",
     "SavedCertificate",
     "atomic_writes",

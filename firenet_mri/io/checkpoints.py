@@ -1,0 +1,115 @@
+"""Keeps finished slices of a reconstruction in a folder, so that an interrupted one can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.digests import digest_of_data
+from firenet_mri.io.outputs import atomic_writes
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedSlice:
+    """What a slice gave: images (*spatial) complex64, certificate, digest of the maps, seconds."""
+
+    image: Tensor
+    zero_filled: Tensor
+    certificate: Certificate
+    maps_digest: str = ""
+    calibration_s: float = 0.0
+    network_s: float = 0.0
+    certificate_s: float = 0.0
+
+
+class Checkpoint:
+    """Finished slices of one run.
+
+    Parameters
+    ----------
+    folder
+        Made, if it is missing, with the first slice that is kept. Slices of other runs may lie in
+        it.
+    run
+        Plain data that tell the run: what it was made from and how. Slices of another are not
+        taken.
+    """
+
+    def __init__(self, folder: str | Path, run: Sequence[object]) -> None:
+        self.folder = Path(folder)
+        self._name = digest_of_data(run)[:16]
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{self._name}_{index:05d}.npz"
+
+    def keep(self, index: int, result: FinishedSlice) -> None:
+        """Write a slice.
+
+        Raises
+        ------
+        FileError
+            If the folder cannot be written.
+        """
+        rest = {
+            "certificate": result.certificate.to_dict(),
+            "maps_digest": result.maps_digest,
+            "seconds": [result.calibration_s, result.network_s, result.certificate_s],
+        }
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise FileError(
+                f"{self.folder}: finished slices cannot be kept there ({error.strerror}); free or "
+                "choose a folder"
+            ) from error
+        with atomic_writes([self._path(index)], overwrite=True) as (path,):
+            np.savez(
+                path,
+                image=result.image.numpy(),
+                zero_filled=result.zero_filled.numpy(),
+                rest=np.frombuffer(json.dumps(rest).encode(), np.uint8),
+            )
+
+    def finished(self, count: int) -> dict[int, FinishedSlice]:
+        """Return the slices of this run among the first ``count``; damaged ones do not count."""
+        found = {index: self._read(index) for index in range(count)}
+        return {index: result for index, result in found.items() if result is not None}
+
+    def _read(self, index: int) -> FinishedSlice | None:
+        try:
+            with np.load(self._path(index), allow_pickle=False) as arrays:
+                rest = json.loads(arrays["rest"].tobytes())
+                calibration_s, network_s, certificate_s = rest["seconds"]
+                return FinishedSlice(
+                    torch.from_numpy(arrays["image"]),
+                    torch.from_numpy(arrays["zero_filled"]),
+                    Certificate.from_dict(rest["certificate"]),
+                    rest["maps_digest"],
+                    calibration_s,
+                    network_s,
+                    certificate_s,
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
+            return None
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the slices that were kept in a folder, and the folder if nothing else is in it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if re.fullmatch(r"[0-9a-f]{16}_\d{5}\.npz", path.name):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
