@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[
     """Write a scan as ISMRMRD (.h5, .mrd), BART (.cfl) or NumPy (.npy) file; return what was.
 
     BART and NumPy files hold k-space alone, zero where it was not sampled, (coil, y, x) or
-    (coil, z, y, x), slices before the coils; a noise measurement is written beside it as NAME_noise
+    (coil, z, y, x), in BART files with slices; a noise measurement is written beside it as NAME_noise
     of the same format.
 
     Raises
@@ -57,7 +58,15 @@ def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[
             f"{scan.name}: {len(scan.images)} images; a .cfl file holds one, choose one or write "
             ".h5 or .npy"
         )
-    arrays = {output: (scan.kspace * scan.mask).numpy(force=True)}
+    if output.suffix == ".npy" and math.prod(scan.batch_shape) > 1:
+        raise DataError(
+            f"{scan.name}: {math.prod(scan.batch_shape)} slices or images; a .npy file holds one, "
+            "whose axes would be taken for those of a volume; write .h5 or .cfl"
+        )
+    kspace = (scan.kspace * scan.mask).numpy(force=True)
+    arrays = {output: kspace.reshape(kspace.shape[-scan.spatial_ndim - 1 :])}
+    if output.suffix == ".cfl":
+        arrays = {output: kspace}
     if scan.noise is not None and output.suffix not in _ISMRMRD:
         beside = output.with_name(f"{output.stem}_noise{output.suffix}")
         arrays[beside] = scan.noise.numpy(force=True)

@@ -1,0 +1,139 @@
+"""``firenet info`` and ``firenet convert`` on the sample scan, real scans and made-up ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from real_scans import twix
+from typer.testing import CliRunner
+
+from firenet_mri import read
+from firenet_mri.cli.app import app
+from firenet_mri.cli.main import main
+from firenet_mri.io.bart import read_array
+
+SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_info_says_what_is_in_the_sample_scan() -> None:
+    printed = run("info", SAMPLE)
+    for words in ("ISMRMRD file, simulated", "180 x 216", "33.3 %", "24 x 216", "5 x 180 x 216 mm"):
+        assert words in printed
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    # The fully sampled centre is the darkest band, and the first lines were not sampled.
+    assert rows[len(rows) // 2 - 1] == "|" + "@" * 48 + "|"
+    assert rows[0].strip("| ") == ""
+
+
+def test_info_as_json() -> None:
+    found = json.loads(run("info", SAMPLE, "--json"))
+    assert found["coils"] == 8
+    assert found["matrix"] == [180, 216]
+    assert found["noise_samples"] == 10_240
+    assert found["simulated"] is True
+
+
+def test_info_of_a_folder_is_a_line_a_scan(tmp_path, capsys) -> None:
+    shutil.copy(SAMPLE, tmp_path / "a.h5")
+    np.save(tmp_path / "b.npy", np.ones((3, 8, 8), np.complex64))
+    (tmp_path / "notes.txt").write_text("no scan")
+    lines = run("info", tmp_path).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["a.h5", "b.npy"]
+    assert len(json.loads(run("info", tmp_path, "--json"))) == 2
+    # A damaged scan among them is named, the others are still told, and the status is not 0.
+    (tmp_path / "c.h5").write_bytes(SAMPLE.read_bytes()[:5000])
+    result = CliRunner().invoke(app, ["info", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "c.h5" in result.output
+    assert "a.h5: ISMRMRD file" in result.output
+
+
+def test_info_of_a_folder_without_scans_is_refused(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["firenet", "info", str(tmp_path)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "no raw scan found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["h5", "cfl", "npy"])
+def test_a_converted_scan_is_read_as_it_was(suffix, tmp_path) -> None:
+    scan = read(SAMPLE)
+    printed = run("convert", SAMPLE, tmp_path / f"scan.{suffix}")
+    assert f"scan.{suffix}" in printed
+    again = read(tmp_path / f"scan.{suffix}")
+    assert torch.equal(again.kspace.reshape(scan.kspace.shape), scan.kspace)
+    assert torch.equal(again.mask.squeeze(), scan.mask.squeeze())
+    if suffix == "h5":
+        assert torch.equal(again.noise, scan.noise)
+        assert again.geometry == scan.geometry
+        assert again.simulated
+    if suffix == "npy":
+        np.testing.assert_array_equal(np.load(tmp_path / "scan_noise.npy"), scan.noise)
+    if suffix == "cfl":
+        np.testing.assert_array_equal(
+            read_array(tmp_path / "scan_noise.cfl").reshape(scan.noise.shape), scan.noise
+        )
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+def test_bart_reconstructs_a_converted_scan(tmp_path) -> None:
+    run("convert", SAMPLE, tmp_path / "scan.cfl")
+    for command in (["fft", "-iu", "7", "scan", "coils"], ["rss", "8", "coils", "image"]):
+        subprocess.run(["bart", *command], check=True, cwd=tmp_path, capture_output=True)
+    found = np.abs(read_array(tmp_path / "image.cfl")).squeeze()
+    shifted = torch.fft.ifftshift(read(SAMPLE).kspace[0], dim=(-2, -1))
+    images = torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=(-2, -1))
+    expected = torch.linalg.vector_norm(images, dim=0).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+def test_siemens_data_become_ismrmrd(tmp_path) -> None:
+    path = twix("gre.dat")
+    run("convert", path, tmp_path / "gre.h5")
+    scan, again = read(path), read(tmp_path / "gre.h5")
+    assert torch.equal(again.kspace, scan.kspace)
+    np.testing.assert_allclose(
+        again.geometry.affine_lps((1, 160, 160)), scan.geometry.affine_lps((1, 160, 160)), atol=1e-4
+    )
+    turned = read(path, fft_sign=1)
+    run("convert", path, tmp_path / "turned.h5", "--fft-sign", 1)
+    assert torch.equal(read(tmp_path / "turned.h5").kspace, turned.kspace)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("scan.mat", "scans are written as .h5"),
+        ("there.h5", "exists; use --overwrite"),
+        ("missing/scan.h5", "does not exist"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(output, words, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "there.h5").write_bytes(b"kept")
+    monkeypatch.setattr("sys.argv", ["firenet", "convert", str(SAMPLE), str(tmp_path / output)])
+    with pytest.raises(SystemExit):
+        main()
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "there.h5").read_bytes() == b"kept"
+
+
+def test_a_scan_is_not_written_over_itself(tmp_path, monkeypatch, capsys) -> None:
+    path = tmp_path / "scan.h5"
+    shutil.copy(SAMPLE, path)
+    monkeypatch.setattr("sys.argv", ["firenet", "convert", str(path), str(path), "--overwrite"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "is the scan itself" in capsys.readouterr().err
+    assert path.read_bytes() == SAMPLE.read_bytes()
