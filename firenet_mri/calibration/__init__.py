@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from firenet_mri.calibration.compression import compress_coils
+from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.sensitivity import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.whitening import whiten
 
-__all__ = ["calibration_region", "compress_coils", "normalise_maps", "sensitivity_maps", "whiten"]
+__all__ = [
+    "calibration_region",
+    "compress_coils",
+    "espirit_maps",
+    "normalise_maps",
+    "sensitivity_maps",
+    "whiten",
+]

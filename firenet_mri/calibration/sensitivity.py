@@ -1,4 +1,4 @@
-"""Coil sensitivity maps from a scan's own calibration region: SigPy's ESPIRiT and JSENSE, or its
+"""Coil sensitivity maps from a scan's own calibration region: ESPIRiT, SigPy's JSENSE, or its
 coil images at low resolution.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import CalibrationError, UsageError
@@ -79,17 +79,25 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
     if method == "lowres":
         centre = [min(_CALIBRATION_WIDTH, size) for size in region]
         return low_resolution_maps(scan.kspace, centre)
-    estimate = _espirit if method == "espirit" else _jsense
-    kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *scan.spatial_shape)
-    flat = np.full(kspace.shape[1:], scan.coils**-0.5, kspace.dtype)
+    kspace = scan.kspace.reshape(-1, scan.coils, *scan.spatial_shape)
+    maps = torch.full_like(kspace, scan.coils**-0.5)
     # A slice without signal has no maps of its own, and any serve it.
-    maps = np.stack([estimate(item, width) if item.any() else flat for item in kspace])
-    if not np.isfinite(maps).all():
+    has_signal = kspace.flatten(1).any(1)
+    try:
+        if method == "espirit":
+            maps[has_signal] = espirit_maps(
+                kspace[has_signal], width, spatial_ndim=scan.spatial_ndim
+            )
+        else:
+            maps[has_signal] = torch.stack([_jsense(item, width) for item in kspace[has_signal]])
+    except CalibrationError as error:
+        raise CalibrationError(f"{scan.name}: {error}; give maps with --maps-file") from None
+    if not bool(torch.isfinite(torch.view_as_real(maps)).all()):
         raise CalibrationError(
             f"{scan.name}: {method} found no signal in the calibration region; try the other "
             "method or give maps with --maps-file"
         )
-    return normalise_maps(torch.from_numpy(maps).reshape(scan.kspace.shape), scan.spatial_ndim)
+    return normalise_maps(maps.reshape(scan.kspace.shape), scan.spatial_ndim)
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
@@ -132,20 +140,11 @@ def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:
     return maps / torch.where(energy > 0, energy, torch.ones_like(energy))
 
 
-def _espirit(kspace: np.ndarray, width: int) -> np.ndarray:
-    from sigpy.mri.app import EspiritCalib
-
-    app = EspiritCalib(kspace, calib_width=width, crop=0.8, max_iter=30, show_pbar=False)
-    maps: np.ndarray = app.run()
-    return maps
-
-
-def _jsense(kspace: np.ndarray, width: int) -> np.ndarray:
+def _jsense(kspace: Tensor, width: int) -> Tensor:
     from sigpy.mri.app import JsenseRecon
 
-    app = JsenseRecon(kspace, ksp_calib_width=width, show_pbar=False)
-    maps: np.ndarray = app.run()
-    return maps
+    app = JsenseRecon(kspace.numpy(force=True), ksp_calib_width=width, show_pbar=False)
+    return torch.from_numpy(app.run()).to(kspace)
 
 
 def _times(widths: tuple[int, ...]) -> str:

@@ -39,8 +39,8 @@ def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[
     """Write a scan as ISMRMRD (.h5, .mrd), BART (.cfl) or NumPy (.npy) file; return what was.
 
     BART and NumPy files hold k-space alone, zero where it was not sampled, (coil, y, x) or
-    (coil, z, y, x), in BART files with slices; a noise measurement is written beside it as NAME_noise
-    of the same format.
+    (coil, z, y, x), in BART files with slices; a noise measurement is written beside it, as
+    NAME_noise of the same format.
 
     Raises
     ------

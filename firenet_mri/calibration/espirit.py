@@ -1,0 +1,178 @@
+"""ESPIRiT: sensitivity maps as eigenvectors of what the calibration region says of all pixels.
+
+The k x k neighbourhoods of all coils in the calibration region span a small space. A pixel's coil
+sensitivities s(x), modulated over such a neighbourhood, lie in it, and so s(x) is an eigenvector to
+the eigenvalue 1 of a Hermitian matrix of coils,
+
+    G(x) = k^-d sum_l R(l) exp(2 pi i l x / N),   R_cc'(l) = sum_{a - b = l} P_(c a)(c' b),
+
+with P the projection onto that space [1]. R has (2k - 1)^d lags only, so that G costs two small
+matrix products an axis and no Fourier transform of each of the space's vectors.
+
+Where an object is larger than the field of view, pixels show two of its places: a second map set is
+the eigenvector to the second eigenvalue, which is near 1 there and near 0 elsewhere.
+
+[1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import CalibrationError, ShapeError, UsageError
+
+# Eigenvalues below belong to pixels without signal; BART's value.
+_CROP = 0.8
+# Singular values of the neighbourhoods below this share of the largest are noise; SigPy's value.
+_NOISE = 0.02
+# Pixels whose matrices are kept at once.
+_BLOCK = 1 << 16
+
+
+def espirit_maps(
+    kspace: Tensor,
+    width: int,
+    *,
+    spatial_ndim: int = 2,
+    sets: int = 1,
+    kernel: int = 6,
+    crop: float = _CROP,
+) -> Tensor:
+    """Return sensitivity maps of one or more sets.
+
+    Parameters
+    ----------
+    kspace
+        (..., coil, *spatial) complex, zero frequency at index N//2, at least two coils. Leading
+        axes are batch.
+    width
+        Size of the fully sampled centre along every axis, at least ``kernel`` + 1.
+    spatial_ndim
+        2 or 3.
+    sets
+        Number of map sets, 1 to the number of coils.
+    kernel
+        Size of the neighbourhoods along every axis.
+    crop
+        Maps are zero where their eigenvalue, 0 to 1, is smaller.
+
+    Returns
+    -------
+    Tensor
+        (..., coil, *spatial) complex64 of root-sum-of-squares 1 or 0; with several sets
+        (..., set, coil, *spatial), orthogonal in every pixel, the largest eigenvalue first. Their
+        phase is that at which the coils' principal component is real and positive.
+
+    Raises
+    ------
+    ShapeError
+        If k-space has not these axes.
+    UsageError
+        If there are more sets than coils, or less than one.
+    CalibrationError
+        If the region is too small for the neighbourhoods, or has no signal.
+    """
+    if kspace.ndim < spatial_ndim + 1:
+        raise ShapeError(
+            f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) with "
+            f"{spatial_ndim} spatial axes"
+        )
+    coils, *spatial = kspace.shape[-spatial_ndim - 1 :]
+    if not 1 <= sets <= coils:
+        raise UsageError(f"{sets} map sets of {coils} coils asked for; use 1 to {coils}")
+    if not kernel < width <= min(spatial):
+        raise CalibrationError(
+            f"A calibration region of {width} along every axis; neighbourhoods of {kernel} need at "
+            f"least {kernel + 1}, and the matrix {tuple(spatial)} is the most"
+        )
+    items = kspace.reshape(-1, coils, *spatial)
+    maps = torch.stack([_maps(item, width, sets, kernel, crop) for item in items])
+    if sets == 1:
+        maps = maps.squeeze(1)
+    return maps.reshape(*kspace.shape[: -spatial_ndim - 1], *maps.shape[1:])
+
+
+def _maps(kspace: Tensor, width: int, sets: int, kernel: int, crop: float) -> Tensor:
+    """Return maps (set, coil, *spatial) of k-space (coil, *spatial)."""
+    coils, *spatial = kspace.shape
+    centre = kspace.to(torch.complex64)
+    for axis, size in enumerate(spatial, 1):
+        centre = centre.narrow(axis, size // 2 - width // 2, width)
+    scale = centre.abs().max()
+    if not bool(scale > 0):
+        raise CalibrationError("The calibration region has no signal; no maps can be made from it")
+    centre = centre / scale
+    lags = _lags(_projection(centre, kernel), coils, kernel, len(spatial))
+    reference = _principal_component(centre)
+    maps = torch.empty((sets, coils, *spatial), dtype=torch.complex64, device=kspace.device)
+    for start, block in _blocks(lags, spatial, kernel):
+        values, vectors = torch.linalg.eigh(block)
+        for index in range(sets):
+            vector = vectors[..., -1 - index]
+            phase = torch.sgn(vector @ reference.conj())
+            vector = vector * phase.conj().unsqueeze(-1)
+            vector = vector * (values[..., -1 - index, None] >= crop)
+            part = vector.movedim(-1, 0)
+            maps[index, :, start : start + part.shape[1]] = part
+    return maps
+
+
+def _projection(centre: Tensor, kernel: int) -> Tensor:
+    """Return the projection onto the space of neighbourhoods, (coil k^d, coil k^d)."""
+    windows = centre
+    for axis in range(1, centre.ndim):
+        windows = windows.unfold(axis, kernel, 1)
+    ndim = centre.ndim - 1
+    # The coil axis between those of the windows' places and those of their samples.
+    windows = windows.movedim(0, ndim)
+    rows = windows.reshape(-1, centre.shape[0] * kernel**ndim)
+    values, vectors = torch.linalg.eigh(rows.mT @ rows.conj())
+    kept = vectors[:, values > _NOISE**2 * values[-1]]
+    return kept @ kept.mH
+
+
+def _lags(projection: Tensor, coils: int, kernel: int, ndim: int) -> Tensor:
+    """Return R(l) / k^d, (coil, coil, *lags) with lags from 1 - k to k - 1 along every axis."""
+    entries = projection.reshape(coils, *[kernel] * ndim, coils, *[kernel] * ndim)
+    # Both axes of coils first, then those of a, then those of b.
+    entries = entries.movedim(ndim + 1, 1)
+    lags = projection.new_zeros((coils, coils, *[2 * kernel - 1] * ndim))
+    for place in itertools.product(range(kernel), repeat=ndim):
+        # With b at this place, a - b runs over k lags.
+        part, target = entries, lags
+        for axis, at in enumerate(place):
+            part = part.select(2 + ndim, at)
+            target = target.narrow(2 + axis, kernel - 1 - at, kernel)
+        target += part
+    return lags / kernel**ndim
+
+
+def _principal_component(centre: Tensor) -> Tensor:
+    """Return the coils' principal component, (coil)."""
+    samples = centre.reshape(centre.shape[0], -1)
+    return torch.linalg.eigh(samples @ samples.mH)[1][:, -1]
+
+
+def _waves(size: int, kernel: int, like: Tensor) -> Tensor:
+    """Return exp(2 pi i l x / N), (lag, pixel), with x = 0 at pixel N//2."""
+    lag = torch.arange(1 - kernel, kernel, device=like.device, dtype=torch.float64)
+    pixel = torch.arange(size, device=like.device) - size // 2
+    angle = 2 * math.pi / size * lag[:, None] * pixel
+    return torch.polar(torch.ones_like(angle), angle).to(like.dtype)
+
+
+def _blocks(lags: Tensor, spatial: Sequence[int], kernel: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first index along the first axis, and G (rows, *rest, coil, coil) of some rows."""
+    waves = [_waves(size, kernel, lags) for size in spatial]
+    count = max(1, _BLOCK // math.prod(spatial[1:]))
+    for start in range(0, spatial[0], count):
+        block = lags
+        for wave in (waves[0][:, start : start + count], *waves[1:]):
+            # The axis of lags goes, that of its pixels becomes the last.
+            block = torch.tensordot(block, wave, dims=([2], [0]))
+        yield start, block.movedim((0, 1), (-2, -1)).contiguous()

@@ -1,0 +1,163 @@
+"""ESPIRiT's maps are SigPy's and BART's, and two sets hold what a folded image needs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import sigpy
+import sigpy.mri
+import torch
+from laws import assert_close
+from real_scans import brain_poisson
+
+from firenet_mri.calibration import espirit_maps
+from firenet_mri.errors import CalibrationError, ShapeError, UsageError
+from firenet_mri.io.bart import read_array, write_cfl
+
+AXES = (-2, -1)
+
+
+def centred_fft(images: torch.Tensor, axes: tuple[int, ...] = AXES) -> torch.Tensor:
+    shifted = torch.fft.ifftshift(images, dim=axes)
+    return torch.fft.fftshift(torch.fft.fftn(shifted, dim=axes, norm="ortho"), dim=axes)
+
+
+def centred_ifft(kspace: torch.Tensor, axes: tuple[int, ...] = AXES) -> torch.Tensor:
+    shifted = torch.fft.ifftshift(kspace, dim=axes)
+    return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=axes, norm="ortho"), dim=axes)
+
+
+def smooth_maps(coils: int, *shape: int) -> torch.Tensor:
+    """Return birdcage maps of root-sum-of-squares 1."""
+    maps = torch.from_numpy(sigpy.mri.birdcage_maps((coils, *shape))).to(torch.complex64)
+    return maps / torch.linalg.vector_norm(maps, dim=0)
+
+
+def agreement(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return |<s, t>| of unit vectors where both are not 0: 1 is equal up to a phase."""
+    norm = torch.linalg.vector_norm(others, dim=0)
+    both = (torch.linalg.vector_norm(maps, dim=0) > 0) & (norm > 0)
+    return ((maps.conj() * others).sum(0).abs() / norm)[both]
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (51, 44)])
+def test_maps_are_those_that_made_the_data(shape) -> None:
+    truth = smooth_maps(6, *shape)
+    image = torch.from_numpy(sigpy.shepp_logan(shape)).to(torch.complex64)
+    maps = espirit_maps(centred_fft(truth * image), 24)
+    inside = image.abs() > 0.1
+    assert agreement(maps[:, inside], truth[:, inside]).min() > 0.98
+    norm = torch.linalg.vector_norm(maps, dim=0)
+    assert torch.all((norm == 0) | ((norm - 1).abs() < 1e-5))
+
+
+def test_maps_of_a_real_scan_are_sigpys() -> None:
+    kspace = brain_poisson()
+    app = sigpy.mri.app.EspiritCalib(
+        kspace.numpy(), calib_width=24, crop=0.8, max_iter=100, show_pbar=False
+    )
+    theirs = torch.from_numpy(app.run())
+    maps = espirit_maps(kspace, 24)
+    found = agreement(maps, theirs)
+    assert found.quantile(0.01) > 0.999
+    same_support = (maps.abs().sum(0) > 0) == (theirs.abs().sum(0) > 0)
+    assert same_support.float().mean() > 0.999
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+def test_maps_of_a_real_scan_are_barts(tmp_path) -> None:
+    kspace = brain_poisson()
+    write_cfl(tmp_path / "kspace.cfl", kspace[:, None].numpy())
+    command = ["bart", "ecalib", "-m1", "-r24", "-k6", "kspace", "maps"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    theirs = torch.from_numpy(read_array(tmp_path / "maps.cfl")).squeeze()
+    found = agreement(espirit_maps(kspace, 24), theirs)
+    # BART keeps another share of the neighbourhoods' space.
+    assert found.mean() > 0.995
+    assert found.quantile(0.01) > 0.95
+
+
+def test_maps_of_a_volume() -> None:
+    shape = (20, 22, 24)
+    truth = smooth_maps(4, *shape)
+    z, y, x = np.indices(shape) - np.array(shape).reshape(3, 1, 1, 1) / 2
+    ball = torch.from_numpy((z**2 / 80 + y**2 / 90 + x**2 / 100 < 1).astype(np.complex64))
+    kspace = centred_fft(truth * ball, (-3, -2, -1))
+    maps = espirit_maps(kspace, 14, spatial_ndim=3, kernel=4)
+    assert agreement(maps[:, ball.abs() > 0], truth[:, ball.abs() > 0]).quantile(0.02) > 0.97
+
+
+def test_two_sets_hold_what_a_folded_image_needs() -> None:
+    """An object larger than the field of view: every other line of a larger one was measured.
+
+    The coil images of one object are always those of some single set; those of an object of another
+    contrast between the same coils are not.
+    """
+    truth = smooth_maps(8, 96, 64)
+    rows, columns = np.indices((96, 64))
+    inside = ((rows - 48) / 40) ** 2 + ((columns - 32) / 26) ** 2 < 1
+    contrasts = 1 + 0.3 * np.sin(rows / 5), np.exp(rows / 40) * (1 + 0.5 * np.cos(columns / 4))
+    objects = [torch.from_numpy((inside * contrast).astype(np.complex64)) for contrast in contrasts]
+    kspace, other = (centred_fft(truth * object_)[:, ::2] for object_ in objects)
+    images = centred_ifft(other)
+
+    def unexplained(maps: torch.Tensor) -> float:
+        """Return the share of the coil images that is no combination of the sets."""
+        stack = maps if maps.ndim == 4 else maps[None]
+        combined = torch.einsum("sc...,c...->s...", stack.conj(), images)
+        rest = images - torch.einsum("sc...,s...->c...", stack, combined)
+        return float(rest.norm() / images.norm())
+
+    one, two = espirit_maps(kspace, 24), espirit_maps(kspace, 24, sets=2)
+    assert two.shape == (2, 8, 48, 64)
+    assert_close(two[0], one, 1e-6)
+    assert 5 * unexplained(two) < unexplained(one)
+    assert unexplained(one) > 0.15
+    crossed = (two[0].conj() * two[1]).sum(0).abs()
+    assert crossed.max() < 1e-4
+    # Where the object does not fold onto itself the second set is empty.
+    assert not two[1][:, 20:28, 26:38].any()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_maps_do_not_depend_on_the_scale(scale) -> None:
+    kspace = centred_fft(smooth_maps(4, 40, 40) * torch.from_numpy(sigpy.shepp_logan((40, 40))))
+    kspace = kspace.to(torch.complex64)
+    assert_close(espirit_maps(kspace * scale, 20), espirit_maps(kspace, 20), 1e-3)
+
+
+def test_a_batch_is_its_items_and_a_dead_coil_stays_dead() -> None:
+    image = torch.from_numpy(sigpy.shepp_logan((40, 40))).to(torch.complex64)
+    kspace = centred_fft(smooth_maps(4, 40, 40) * image)
+    kspace[2] = 0
+    batch = torch.stack([kspace, kspace.flip(-1)])[None]
+    maps = espirit_maps(batch, 20, sets=2)
+    assert maps.shape == (1, 2, 2, 4, 40, 40)
+    assert_close(maps[0, 0], espirit_maps(kspace, 20, sets=2), 1e-5)
+    assert bool(torch.isfinite(torch.view_as_real(maps)).all())
+    assert maps[0, 0, 0, 2].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "error", "words"),
+    [
+        ((40, 40), {}, ShapeError, r"shape \(40, 40\)"),
+        ((4, 40, 40), {"sets": 5}, UsageError, "5 map sets of 4 coils"),
+        ((4, 40, 40), {"width": 6}, CalibrationError, "at least 7"),
+        ((4, 40, 16), {"width": 24}, CalibrationError, r"the matrix \(40, 16\)"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(shape, options, error, words) -> None:
+    options = {"width": 24, **options}
+    with pytest.raises(error, match=words):
+        espirit_maps(torch.ones(shape, dtype=torch.complex64), **options)
+
+
+def test_a_region_without_signal_is_refused() -> None:
+    kspace = torch.zeros(4, 40, 40, dtype=torch.complex64)
+    kspace[:, 0, 0] = 1
+    with pytest.raises(CalibrationError, match="no signal"):
+        espirit_maps(kspace, 20)
