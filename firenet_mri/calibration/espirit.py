@@ -28,7 +28,7 @@ from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 
 # Eigenvalues below belong to pixels without signal; BART's value.
 _CROP = 0.8
-# Singular values of the neighbourhoods below this share of the largest are noise; SigPy's value.
+# SigPy's value.
 _NOISE = 0.02
 # Pixels whose matrices are kept at once.
 _BLOCK = 1 << 16
@@ -42,6 +42,7 @@ def espirit_maps(
     sets: int = 1,
     kernel: int = 6,
     crop: float = _CROP,
+    threshold: float = _NOISE,
 ) -> Tensor:
     """Return sensitivity maps of one or more sets.
 
@@ -60,6 +61,9 @@ def espirit_maps(
         Size of the neighbourhoods along every axis.
     crop
         Maps are zero where their eigenvalue, 0 to 1, is smaller.
+    threshold
+        Singular values of the neighbourhoods below this share of the largest are taken as noise.
+        Second sets of data with little noise are better with less.
 
     Returns
     -------
@@ -91,13 +95,15 @@ def espirit_maps(
             f"least {kernel + 1}, and the matrix {tuple(spatial)} is the most"
         )
     items = kspace.reshape(-1, coils, *spatial)
-    maps = torch.stack([_maps(item, width, sets, kernel, crop) for item in items])
+    maps = torch.stack([_maps(item, width, sets, kernel, crop, threshold) for item in items])
     if sets == 1:
         maps = maps.squeeze(1)
     return maps.reshape(*kspace.shape[: -spatial_ndim - 1], *maps.shape[1:])
 
 
-def _maps(kspace: Tensor, width: int, sets: int, kernel: int, crop: float) -> Tensor:
+def _maps(
+    kspace: Tensor, width: int, sets: int, kernel: int, crop: float, threshold: float
+) -> Tensor:
     """Return maps (set, coil, *spatial) of k-space (coil, *spatial)."""
     coils, *spatial = kspace.shape
     centre = kspace.to(torch.complex64)
@@ -107,7 +113,7 @@ def _maps(kspace: Tensor, width: int, sets: int, kernel: int, crop: float) -> Te
     if not bool(scale > 0):
         raise CalibrationError("The calibration region has no signal; no maps can be made from it")
     centre = centre / scale
-    lags = _lags(_projection(centre, kernel), coils, kernel, len(spatial))
+    lags = _lags(_projection(centre, kernel, threshold), coils, kernel, len(spatial))
     reference = _principal_component(centre)
     maps = torch.empty((sets, coils, *spatial), dtype=torch.complex64, device=kspace.device)
     for start, block in _blocks(lags, spatial, kernel):
@@ -122,7 +128,7 @@ def _maps(kspace: Tensor, width: int, sets: int, kernel: int, crop: float) -> Te
     return maps
 
 
-def _projection(centre: Tensor, kernel: int) -> Tensor:
+def _projection(centre: Tensor, kernel: int, threshold: float) -> Tensor:
     """Return the projection onto the space of neighbourhoods, (coil k^d, coil k^d)."""
     windows = centre
     for axis in range(1, centre.ndim):
@@ -132,7 +138,7 @@ def _projection(centre: Tensor, kernel: int) -> Tensor:
     windows = windows.movedim(0, ndim)
     rows = windows.reshape(-1, centre.shape[0] * kernel**ndim)
     values, vectors = torch.linalg.eigh(rows.mT @ rows.conj())
-    kept = vectors[:, values > _NOISE**2 * values[-1]]
+    kept = vectors[:, values > threshold**2 * values[-1]]
     return kept @ kept.mH
 
 
