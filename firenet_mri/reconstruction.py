@@ -42,9 +42,11 @@ from firenet_mri.io import (
     atomic_writes,
     check_outputs,
     write_certificate,
-    write_nifti,
     write_picture,
 )
+from firenet_mri.io.bids import write_bids_pair
+from firenet_mri.io.dicom import DicomReference, check_place, write_dicom_series
+from firenet_mri.io.images import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import CartesianFourier, NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.density import compensated
@@ -117,20 +119,23 @@ class Reconstruction:
         overwrite: bool = False,
         complex_image: bool = False,
         reference: Tensor | None = None,
+        dicom_reference: DicomReference | None = None,
     ) -> SavedFiles:
         """Write image, picture and certificate; return where they are.
 
         Parameters
         ----------
         path
-            The image, ``NAME.nii.gz`` or ``NAME.nii``; the picture is ``NAME.png``, the certificate
-            ``NAME.json``.
+            The image: ``NAME.nii.gz`` or ``NAME.nii``, ``NAME.dcm`` (enhanced DICOM), ``NAME.h5``
+            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``.
         overwrite
             Replace files that exist.
         complex_image
             Write the complex image instead of its magnitude.
         reference
             Magnitude image of the same shape, for an error map, PSNR and SSIM.
+        dicom_reference
+            Series whose study a DICOM image takes over.
 
         Raises
         ------
@@ -139,15 +144,23 @@ class Reconstruction:
         ShapeError
             If the reference has another shape.
         DataError
-            If the certificate does not belong to this image.
+            If the certificate does not belong to this image, or a DICOM image has no place.
         """
         files = output_paths(path, overwrite=overwrite)
+        if files.image.suffix == ".dcm":
+            check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
         image = self.image if complex_image else self.image.abs()
         outputs = (files.image, files.picture, files.certificate)
-        with atomic_writes(outputs, overwrite=overwrite) as (nifti, picture, certificate):
-            write_nifti(nifti, image, self.scan.geometry, description=f"firenet_mri {_version()}")
+        with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
+            write_image(
+                written,
+                image,
+                self.scan,
+                description=self._description(),
+                reference=dicom_reference,
+            )
             write_picture(
                 picture,
                 [
@@ -158,10 +171,51 @@ class Reconstruction:
                 geometry=self.scan.geometry,
                 caption=self._caption(),
             )
-            digests = replace(digests, file=digest_of_file(nifti))
+            digests = replace(digests, file=digest_of_file(written))
             signed = replace(self.certificate, digests=digests)
             write_certificate(certificate, signed, self._report(accuracy))
         return files
+
+    def save_dicom_series(
+        self,
+        folder: str | Path,
+        *,
+        reference: DicomReference | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the magnitude as a series of classic MR images, a file a slice; return the files.
+
+        See :func:`firenet_mri.io.dicom.write_dicom_series` for the folder, the reference and the
+        errors. The certificate's file digest is that of another file, its ``pixels`` are these.
+        """
+        return write_dicom_series(
+            Path(folder),
+            self.image.numpy(force=True),
+            self.scan.geometry,
+            description=self._description(),
+            simulated=self.scan.simulated,
+            volume=self.scan.spatial_ndim == 3,
+            parameters=self.scan.parameters,
+            reference=reference,
+            overwrite=overwrite,
+        )
+
+    def save_bids_pair(self, stem: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write magnitude and phase with sidecars as BIDS has them; return the files.
+
+        See :func:`firenet_mri.io.bids.write_bids_pair` for the names and the errors.
+        """
+        return write_bids_pair(
+            Path(stem),
+            self.image.numpy(force=True),
+            self.scan.geometry,
+            parameters=self.scan.parameters,
+            simulated=self.scan.simulated,
+            overwrite=overwrite,
+        )
+
+    def _description(self) -> str:
+        return f"firenet_mri {_version()}, FIRENET {self.settings.preset}, with certificate"
 
     def _own_digests(self) -> Digests:
         """Return the certificate's digests, after checking that it is that of this image."""
@@ -238,15 +292,12 @@ def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
     Raises
     ------
     UsageError
-        If the image's name does not end in .nii or .nii.gz.
+        If the image's name does not end as one.
     FileError
         If one exists and may not be replaced, or the folder is missing or not writable.
     """
     image = Path(path)
-    stem = image.name.removesuffix(".gz")
-    if not stem.endswith(".nii") or stem == ".nii":
-        raise UsageError(f"{image}: images are written as NIfTI; end the name in .nii.gz or .nii")
-    stem = stem.removesuffix(".nii")
+    stem = image_stem(image)
     files = SavedFiles(image, image.with_name(f"{stem}.png"), image.with_name(f"{stem}.json"))
     check_outputs((files.image, files.picture, files.certificate), overwrite=overwrite)
     return files

@@ -109,6 +109,29 @@ class ImageGrid:
     field_of_view_mm: Vector
 
 
+@dataclass(frozen=True)
+class AcquisitionParameters:
+    """What an image's headers say of the sequence, as far as it is known; nothing of the patient.
+
+    Parameters
+    ----------
+    field_strength_t
+        Tesla.
+    repetition_time_ms, inversion_time_ms
+        Milliseconds.
+    echo_times_ms
+        Milliseconds, one an echo.
+    flip_angle_deg
+        Degrees.
+    """
+
+    field_strength_t: float | None = None
+    repetition_time_ms: float | None = None
+    echo_times_ms: tuple[float, ...] = ()
+    inversion_time_ms: float | None = None
+    flip_angle_deg: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class RawScan:
     """A multi-coil scan, Cartesian or along a trajectory.
@@ -143,6 +166,8 @@ class RawScan:
         scan has several; the slices are the second axis then. Empty for one image.
     scanner_grid
         The grid on which the scanner itself shows the image; None if the file does not say.
+    parameters
+        Field strength and times, for the headers of images.
     """
 
     kspace: Tensor
@@ -156,6 +181,7 @@ class RawScan:
     image_shape: tuple[int, ...] | None = None
     images: tuple[str, ...] = ()
     scanner_grid: ImageGrid | None = None
+    parameters: AcquisitionParameters = AcquisitionParameters()
 
     def __post_init__(self) -> None:
         name = self.name

@@ -30,7 +30,8 @@ def recon(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Image to write, .nii.gz or .nii.")
+        Path,
+        typer.Option("-o", "--output", help="Image to write: .nii.gz, .nii, .dcm, .h5 or .mrd."),
     ],
     preset: Annotated[
         str,
@@ -96,6 +97,17 @@ def recon(
         Path | None,
         typer.Option(help="Reference magnitude image, .nii.gz or .npy, for an error map."),
     ] = None,
+    dicom: Annotated[
+        Path | None, typer.Option(help="Write a DICOM series, too, into this folder.")
+    ] = None,
+    dicom_reference: Annotated[
+        Path | None,
+        typer.Option(help="DICOM series of the scan, whose patient and study DICOM images get."),
+    ] = None,
+    bids: Annotated[
+        Path | None,
+        typer.Option(help="Write magnitude and phase for BIDS, too, such as sub-01_T1w."),
+    ] = None,
     complex_image: Annotated[
         bool, typer.Option("--complex", help="Keep the phase: write a complex image.")
     ] = False,
@@ -117,6 +129,7 @@ def recon(
     """Reconstruct a multi-coil scan; write image, picture and certificate."""
     from firenet_mri.io import read, read_maps, read_noise, read_reference
     from firenet_mri.io.checkpoints import remove_checkpoint
+    from firenet_mri.io.dicom import check_place, read_dicom_reference
     from firenet_mri.scan import select
 
     output_paths(output, overwrite=overwrite)
@@ -132,6 +145,9 @@ def recon(
     if noise_file is not None:
         raw = replace(raw, noise=read_noise(noise_file))
     raw = select(raw, slices=_numbers(slices)) if slices is not None else raw
+    series = None if dicom_reference is None else read_dicom_reference(dicom_reference)
+    if dicom is not None or output.suffix == ".dcm":
+        check_place(raw.geometry, series, raw.name)
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if reference is None else read_reference(reference, shape=shape)
     sensitivity: Any = maps if maps_file is None else read_maps(maps_file)
@@ -157,12 +173,23 @@ def recon(
             on_layer=on_layer,
             checkpoint=kept if math.prod(raw.batch_shape) > 1 else None,
         )
-    files = result.save(output, overwrite=overwrite, complex_image=complex_image, reference=target)
+    files = result.save(
+        output,
+        overwrite=overwrite,
+        complex_image=complex_image,
+        reference=target,
+        dicom_reference=series,
+    )
+    others = []
+    if dicom is not None:
+        others += result.save_dicom_series(dicom, reference=series, overwrite=overwrite)
+    if bids is not None:
+        others += result.save_bids_pair(bids, overwrite=overwrite)
     remove_checkpoint(kept)
     if as_json:
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
     else:
-        _tell(result, files)
+        _tell(result, files, others)
 
 
 @contextmanager
@@ -215,7 +242,7 @@ def _coils(text: str | None) -> int | float | None:
         ) from None
 
 
-def _tell(result: Reconstruction, files: SavedFiles) -> None:
+def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None:
     """Say where the outputs are and what is proven."""
     console = Console(highlight=False, soft_wrap=True)
     if result.scan.simulated:
@@ -223,6 +250,8 @@ def _tell(result: Reconstruction, files: SavedFiles) -> None:
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
     console.print(f"Certificate: {files.certificate}", markup=False)
+    if others:
+        console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)
     console.print(result.certificate.sentence(), markup=False)
     timings = result.timings
     console.print(

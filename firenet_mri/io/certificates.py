@@ -21,10 +21,10 @@ from firenet_mri.firenet.digests import (
     digest_of_file,
     digest_of_scan,
 )
+from firenet_mri.io.images import IMAGE_SUFFIXES
 from firenet_mri.scan import RawScan
 
 _FORMAT = "firenet certificate"
-_IMAGE_SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SavedCertificate:
 
     def _image_beside(self) -> Path:
         stem = self.path.name.removesuffix(".json")
-        places = [self.path.with_name(stem + suffix) for suffix in _IMAGE_SUFFIXES]
+        places = [self.path.with_name(stem + suffix) for suffix in IMAGE_SUFFIXES]
         found = [place for place in places if place.exists()]
         if len(found) > 1:
             raise UsageError(
@@ -108,8 +108,8 @@ class SavedCertificate:
             )
         if not found:
             raise FileError(
-                f"{self.path}: neither {places[0].name} nor {places[1].name} lies beside it; name "
-                "the image with --image"
+                f"{self.path}: no image {stem}.nii.gz, .nii, .dcm, .h5 or .mrd lies beside it; "
+                "name the image with --image"
             )
         return found[0]
 

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.scan import Geometry, RawScan, Vector
+from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan, Vector
 
 # Bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
@@ -38,6 +38,7 @@ _POINT_SIZE, _SAMPLES, _VIEWS, _FIRST_COIL, _LAST_COIL = 158, 178, 180, 264, 266
 _SLICES_OF_28 = 3200
 # Bytes from the beginning of the image's header.
 _THICKNESS, _TOP_LEFT, _BOTTOM_RIGHT, _SEQUENCE = 316, 720, 744, slice(1632, 1665)
+_TR_US, _TE_US, _FLIP = 1056, 1064, 1412
 _ENTRY_BYTES = 72
 _LARGEST_THICKNESS_MM = 1e3
 _LARGEST_HEADER = 1 << 22
@@ -72,7 +73,14 @@ def read(path: Path) -> RawScan:
     _check_centred(kspace, path)
     mask = torch.ones((1, 1, *kspace.shape[2:]), dtype=torch.bool)
     geometry = _geometry(raw, header, table, path)
-    return RawScan(torch.from_numpy(kspace), mask, 2, geometry=geometry, name=path.name)
+    return RawScan(
+        torch.from_numpy(kspace),
+        mask,
+        2,
+        geometry=geometry,
+        name=path.name,
+        parameters=_parameters(raw[header.image :]),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class _Header:
         (data,), (table,), (image,) = (
             struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
         )
-        if not all(0 < offset < _LARGEST_HEADER for offset in (data, table, image)):
+        offsets_fit = all(0 < offset < _LARGEST_HEADER for offset in (data, table, image))
+        if not offsets_fit or image + _SEQUENCE.stop > len(raw):
             raise FileError(f"{path}: the P-file's header is damaged; copy it again")
 
         def short(at: int) -> int:
@@ -228,6 +237,16 @@ def _geometry(raw: bytes, header: _Header, table: list[_Slice], path: Path) -> G
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _parameters(image: bytes) -> AcquisitionParameters:
+    (repetition,), (echo,) = (struct.unpack_from("<i", image, at) for at in (_TR_US, _TE_US))
+    (flip,) = struct.unpack_from("<h", image, _FLIP)
+    return AcquisitionParameters(
+        repetition_time_ms=repetition / 1000 if repetition > 0 else None,
+        echo_times_ms=(echo / 1000,) if echo > 0 else (),
+        flip_angle_deg=float(flip) if flip > 0 else None,
+    )
 
 
 def _vector(values: NDArray[np.float64]) -> Vector:

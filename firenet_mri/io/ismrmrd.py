@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,13 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import ismrmrd_trajectory
-from firenet_mri.scan import Geometry, ImageGrid, RawScan, with_reversed_kspace
+from firenet_mri.scan import (
+    AcquisitionParameters,
+    Geometry,
+    ImageGrid,
+    RawScan,
+    with_reversed_kspace,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +150,7 @@ def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
         simulated=_vendor(header).startswith("simulated"),
         images=names,
         scanner_grid=_scanner_grid(encoding),
+        parameters=_parameters(header),
     )
 
 
@@ -261,6 +269,7 @@ def _along_trajectory(
         simulated=_vendor(header).startswith("simulated"),
         trajectory=trajectory,
         image_shape=shape,
+        parameters=_parameters(header),
     )
 
 
@@ -521,3 +530,22 @@ def _scanner_grid(encoding: Any) -> ImageGrid | None:
 
 def _vendor(header: Any) -> str:
     return (getattr(header.acquisitionSystemInformation, "systemVendor", None) or "").lower()
+
+
+def _parameters(header: Any) -> AcquisitionParameters:
+    """Return field strength and times; 0 and numbers that are none stand for not known."""
+    system, sequence = header.acquisitionSystemInformation, header.sequenceParameters
+
+    def known(values: Iterable[Any]) -> tuple[float, ...]:
+        return tuple(float(value) for value in values if value and 0 < value < math.inf)
+
+    def first(name: str) -> float | None:
+        return next(iter(known((getattr(sequence, name, None) or [])[:1])), None)
+
+    return AcquisitionParameters(
+        field_strength_t=next(iter(known([getattr(system, "systemFieldStrength_T", None)])), None),
+        repetition_time_ms=first("TR"),
+        echo_times_ms=known(getattr(sequence, "TE", None) or []),
+        inversion_time_ms=first("TI"),
+        flip_angle_deg=first("flipAngle_deg"),
+    )

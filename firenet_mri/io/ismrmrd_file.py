@@ -15,7 +15,13 @@ from firenet_mri.errors import FileError
 from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.scan import RawScan
 
-_KEPT_HEADER = ("version", "acquisitionSystemInformation", "experimentalConditions", "encoding")
+_KEPT_HEADER = (
+    "version",
+    "acquisitionSystemInformation",
+    "experimentalConditions",
+    "encoding",
+    "sequenceParameters",
+)
 
 
 def read(path: Path, **options: Any) -> RawScan:

@@ -58,6 +58,7 @@ def write_ismrmrd(path: Path, scan: RawScan) -> None:
 def _header(scan: RawScan) -> Any:
     from ismrmrd import xsd
 
+    known = scan.parameters
     nz, ny, nx = (1, *scan.spatial_shape)[-3:]
     # Without a geometry a pixel counts as 1 mm; no direction then says that the place is unknown.
     pixels = (float(nz), float(ny), float(nx))
@@ -65,7 +66,9 @@ def _header(scan: RawScan) -> Any:
     grid = ImageGrid((nz, ny, nx), extent)
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
-            systemVendor="simulated" if scan.simulated else None, receiverChannels=scan.coils
+            systemVendor="simulated" if scan.simulated else None,
+            systemFieldStrength_T=known.field_strength_t,
+            receiverChannels=scan.coils,
         ),
         experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=0),
         encoding=[
@@ -78,7 +81,17 @@ def _header(scan: RawScan) -> Any:
                 trajectory=xsd.trajectoryType("cartesian"),
             )
         ],
+        sequenceParameters=xsd.sequenceParametersType(
+            TR=_list(known.repetition_time_ms),
+            TE=list(known.echo_times_ms),
+            TI=_list(known.inversion_time_ms),
+            flipAngle_deg=_list(known.flip_angle_deg),
+        ),
     )
+
+
+def _list(value: float | None) -> list[float]:
+    return [] if value is None else [value]
 
 
 def encoding_space(grid: ImageGrid) -> Any:

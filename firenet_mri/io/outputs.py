@@ -17,12 +17,14 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
     Raises
     ------
     FileError
-        If an output exists and ``overwrite`` is False, or is a folder, or is named twice, or its
-        folder is missing or not writable.
+        If an output exists and ``overwrite`` is False, or is a folder or a symbolic link, or is
+        named twice, or its folder is missing or not writable.
     """
     seen: set[Path] = set()
     for path in paths:
         folder = path.parent
+        if path.is_symlink():
+            raise FileError(f"{path}: is a symbolic link; name the file itself, or another")
         if path.is_dir():
             raise FileError(f"{path}: is a folder; give the name of an output file")
         if not folder.is_dir():

@@ -125,7 +125,12 @@ def write(name: str, content: bytes):
     ("spoil", "arguments", "status", "said"),
     [
         (change_one_pixel, "a.json", 1, "a.nii.gz: is not the image of a.json, its SHA-256"),
-        (lambda f: (f / "a.nii.gz").unlink(), "a.json", 1, "neither a.nii.gz nor a.nii lies"),
+        (
+            lambda f: (f / "a.nii.gz").unlink(),
+            "a.json",
+            1,
+            "no image a.nii.gz, .nii, .dcm, .h5 or .mrd lies",
+        ),
         (
             lambda f: (f / "a.nii").write_bytes(gzip.decompress((f / "a.nii.gz").read_bytes())),
             "a.json",
