@@ -72,6 +72,64 @@ class Geometry:
         if abs(np.linalg.det(directions)) < 1e-3:
             raise DataError("Read, phase and slice direction do not span space")
 
+    @classmethod
+    def from_affine(
+        cls, affine_lps: np.ndarray, shape: tuple[int, int, int], *, is_placed: bool = True
+    ) -> Geometry:
+        """Return the geometry of slices (z, y, x) whose affine is known.
+
+        Parameters
+        ----------
+        affine_lps
+            (4, 4), index (x, y, z) to LPS mm.
+        shape
+            Sizes (z, y, x).
+        is_placed
+            See the class.
+
+        Raises
+        ------
+        DataError
+            If the axes of the slices are not perpendicular, or two axes are parallel.
+        """
+        nz, ny, nx = shape
+        columns = affine_lps[:3, :3].T
+        spacing = np.linalg.norm(columns, axis=1)
+        if not np.isfinite(affine_lps).all() or spacing.min() <= 0:
+            raise DataError("The affine is singular or not finite; correct the image's header")
+        read, phase, slice_ = columns / spacing[:, None]
+        if abs(read @ phase) > 1e-3:
+            raise DataError("The image's rows and columns are not perpendicular; resample it first")
+        middle = affine_lps[:3, 3] + columns[0] * (nx // 2) + columns[1] * (ny // 2)
+        positions = [middle + columns[2] * i for i in range(nz)]
+        return cls(
+            (float(spacing[2]), float(spacing[1] * ny), float(spacing[0] * nx)),
+            tuple(as_vector(position) for position in positions),
+            as_vector(read),
+            as_vector(phase),
+            as_vector(slice_),
+            is_placed,
+        )
+
+    def of_slices(self, slices: Sequence[int]) -> Geometry:
+        """Return the geometry of some of the slices, in rising order.
+
+        Raises
+        ------
+        UsageError
+            If they are not evenly spaced.
+        """
+        if len(self.positions_mm) == 1:
+            return self
+        steps = {after - before for before, after in itertools.pairwise(slices)}
+        if len(steps) > 1:
+            raise UsageError(
+                f"slices {list(slices)} are not evenly spaced, and no one geometry fits them; "
+                "choose evenly spaced ones"
+            )
+        positions = tuple(self.positions_mm[i] for i in slices)
+        return dataclasses.replace(self, positions_mm=positions)
+
     def affine_lps(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Return the 4x4 matrix from index (x, y, z) to LPS mm for an array of ``shape`` (z, y, x).
 
@@ -99,6 +157,12 @@ class Geometry:
     def affine_ras(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Return the 4x4 matrix from index (x, y, z) to RAS mm, as NIfTI and MONAI use it."""
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine_lps(shape)
+
+
+def as_vector(values: np.ndarray) -> Vector:
+    """Return three numbers of an array as plain ones."""
+    x, y, z = (float(value) for value in values)
+    return x, y, z
 
 
 @dataclass(frozen=True)
@@ -334,15 +398,10 @@ def select(
         count = scan.batch_shape[axis] if len(scan.batch_shape) == axis + 1 else 0
         chosen = _indices(slices, count, f"{scan.name}: slice")
         kspace, mask = (x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask))
-        if geometry is not None and len(geometry.positions_mm) > 1:
-            steps = {after - before for before, after in itertools.pairwise(chosen)}
-            if len(steps) > 1:
-                raise UsageError(
-                    f"{scan.name}: slices {chosen} are not evenly spaced, and no one geometry fits "
-                    "them; choose evenly spaced ones"
-                )
-            positions = tuple(geometry.positions_mm[i] for i in chosen)
-            geometry = dataclasses.replace(geometry, positions_mm=positions)
+        try:
+            geometry = None if geometry is None else geometry.of_slices(chosen)
+        except UsageError as error:
+            raise UsageError(f"{scan.name}: {error}") from None
     return dataclasses.replace(scan, kspace=kspace, mask=mask, geometry=geometry, images=names)
 
 

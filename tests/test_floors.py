@@ -26,7 +26,7 @@ FLOORS = (
     ("firenet",),
     ("scan", "calibration"),
     ("io",),
-    ("report", "reconstruction", ""),
+    ("report", "simulation", "reconstruction", ""),
     ("monai", "sigpy", "benchmark", "paper"),
     ("cli", "__main__"),
 )
@@ -45,6 +45,7 @@ IN_FUNCTIONS = {
     "io": {"brukerapi", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
     "monai": {"nibabel"},
     "report.py": {"matplotlib"},
+    "simulation.py": {"sigpy"},
     "benchmark": {"finufft", "matplotlib", "nibabel", "scipy", "sigpy"},
     "benchmark/peers.py": {"bartorch", "deepinv", "mirtorch", "mrpro"},
     "paper": {"matplotlib", "monai", "sigpy"},

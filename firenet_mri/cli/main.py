@@ -13,13 +13,14 @@ from firenet_mri.cli import (
     paper,
     recon,
     schedules,
+    simulate,
     speed,
 )
 from firenet_mri.cli.app import app
 from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
-_COMMANDS = (benchmark, certify, convert, design, info, paper, recon, schedules, speed)
+_COMMANDS = (benchmark, certify, convert, design, info, paper, recon, schedules, simulate, speed)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import firenet_mri
 from firenet_mri.cli.app import app
-from firenet_mri.cli.scans import progress
+from firenet_mri.cli.scans import numbers, progress
 from firenet_mri.errors import UsageError
 from firenet_mri.reconstruction import Reconstruction, SavedFiles, output_paths
 
@@ -139,12 +139,12 @@ def recon(
         trajectory=trajectory,
         matrix_size=_sizes(matrix_size),
         encoding=encoding,
-        repetitions=_numbers(repetitions),
+        repetitions=numbers(repetitions),
         fft_sign=fft_sign,
     )
     if noise_file is not None:
         raw = replace(raw, noise=read_noise(noise_file))
-    raw = select(raw, slices=_numbers(slices)) if slices is not None else raw
+    raw = select(raw, slices=numbers(slices)) if slices is not None else raw
     series = None if dicom_reference is None else read_dicom_reference(dicom_reference)
     if dicom is not None or output.suffix == ".dcm":
         check_place(raw.geometry, series, raw.name)
@@ -214,19 +214,6 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdigit() for part in parts):
         raise UsageError(f"Matrix size {text!r} is no size; give one such as 256x256")
     return tuple(int(part) for part in parts)
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    """Return the numbers of a list such as 2-5,8."""
-    if text is None:
-        return None
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-            raise UsageError(f"{text!r} is no list of numbers; give one such as 3 or 2-5,8")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
 
 
 def _coils(text: str | None) -> int | float | None:

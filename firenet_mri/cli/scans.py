@@ -1,4 +1,4 @@
-"""What several commands share: the first slice of a scan, and the progress bar."""
+"""What several commands share: lists of numbers, a scan's first slice, the progress bar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from firenet_mri.errors import UsageError
 from firenet_mri.operators import LinearOperator
 from firenet_mri.scan import RawScan
 
@@ -45,3 +46,16 @@ def progress(
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def numbers(text: str | None) -> list[int] | None:
+    """Return the numbers of a list such as 2-5,8."""
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise UsageError(f"{text!r} is no list of numbers; give one such as 3 or 2-5,8")
+        found += range(int(first), int(last or first) + 1)
+    return found

@@ -105,11 +105,7 @@ def read_complex_dicom(
         echoes or times are mixed, or the two parts do not lie at the same place.
     """
     name = str(path) if isinstance(path, Path) else str(path[0])
-    frames: dict[Component, list[_Frame]] = defaultdict(list)
-    for dataset in _datasets(path, name):
-        for frame in _frames(dataset, name):
-            frames[frame.component].append(frame)
-    volumes = {part: _Volume.of(found, name) for part, found in frames.items()}
+    volumes = _volumes(path, name)
     parts = {part: volume.values for part, volume in volumes.items()}
     if "phase" in parts:
         maker = volumes["phase"].manufacturer
@@ -120,6 +116,28 @@ def read_complex_dicom(
     if len(references) > 1 or not np.allclose(affines[0], affines[1], atol=_POSITION_SLACK_MM):
         raise DataError(f"{name}: the two parts lie at different places; they are no pair")
     return ComplexImage(image, np.diag([-1.0, -1, 1, 1]) @ affines[0], name)
+
+
+def read_dicom_image(path: Path) -> ComplexImage:
+    """Return the image of a DICOM series: complex if it has both parts, else its magnitude.
+
+    Parameters and errors are those of :func:`read_complex_dicom`, but for a missing phase.
+    """
+    volumes = _volumes(path, str(path))
+    if set(volumes) != {"magnitude"}:
+        return read_complex_dicom(path)
+    volume = volumes["magnitude"]
+    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine_lps
+    return ComplexImage(volume.values.astype(np.complex64), affine, str(path))
+
+
+def _volumes(path: Path | Sequence[Path], name: str) -> dict[Component, _Volume]:
+    """Return the parts that the files hold."""
+    frames: dict[Component, list[_Frame]] = defaultdict(list)
+    for dataset in _datasets(path, name):
+        for frame in _frames(dataset, name):
+            frames[frame.component].append(frame)
+    return {part: _Volume.of(found, name) for part, found in frames.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,9 +64,9 @@ def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[
             "whose axes would be taken for those of a volume; write .h5 or .cfl"
         )
     kspace = (scan.kspace * scan.mask).numpy(force=True)
-    arrays = {output: kspace.reshape(kspace.shape[-scan.spatial_ndim - 1 :])}
-    if output.suffix == ".cfl":
-        arrays = {output: kspace}
+    if output.suffix == ".npy":
+        kspace = kspace.reshape(kspace.shape[-scan.spatial_ndim - 1 :])
+    arrays = {output: kspace}
     if scan.noise is not None and output.suffix not in _ISMRMRD:
         beside = output.with_name(f"{output.stem}_noise{output.suffix}")
         arrays[beside] = scan.noise.numpy(force=True)

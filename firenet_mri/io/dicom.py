@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.outputs import atomic_writes, check_outputs
-from firenet_mri.scan import AcquisitionParameters, Geometry, Vector
+from firenet_mri.scan import AcquisitionParameters, Geometry, as_vector
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -142,10 +142,10 @@ def read_dicom_reference(path: Path) -> DicomReference:
     return DicomReference(
         Geometry(
             (thickness or 1.0, float(spacing[0]) * rows, float(spacing[1]) * columns),
-            tuple(_vector(centre) for centre in centres),
-            _vector(read),
-            _vector(phase),
-            _vector(normal),
+            tuple(as_vector(centre) for centre in centres),
+            as_vector(read),
+            as_vector(phase),
+            as_vector(normal),
         ),
         (len(datasets), int(rows), int(columns)),
         {name: datasets[0].get(name) for name in _FROM_REFERENCE if name in datasets[0]},
@@ -613,8 +613,3 @@ def _plane(dataset: Any, path: Path) -> list[float]:
             f"{path}: an image without orientation or pixel spacing; give another series"
         )
     return numbers
-
-
-def _vector(values: NDArray[np.floating]) -> Vector:
-    x, y, z = (float(value) for value in values)
-    return x, y, z

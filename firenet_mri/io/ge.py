@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan, Vector
+from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan, as_vector
 
 # Bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
@@ -111,7 +111,9 @@ class _Header:
             struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
         )
         offsets_fit = all(0 < offset < _LARGEST_HEADER for offset in (data, table, image))
-        if not offsets_fit or image + _SEQUENCE.stop > len(raw):
+        if offsets_fit and image + _SEQUENCE.stop > len(raw):
+            raise FileError(f"{path}: the P-file ends in its header; copy it again")
+        if not offsets_fit:
             raise FileError(f"{path}: the P-file's header is damaged; copy it again")
 
         def short(at: int) -> int:
@@ -229,10 +231,10 @@ def _geometry(raw: bytes, header: _Header, table: list[_Slice], path: Path) -> G
     try:
         return Geometry(
             (float(thickness) or 1.0, float(sizes[1]), float(sizes[0])),
-            tuple(_vector(centre) for centre in centres),
-            _vector(along_read / sizes[0]),
-            _vector(along_phase / sizes[1]),
-            _vector(normal),
+            tuple(as_vector(centre) for centre in centres),
+            as_vector(along_read / sizes[0]),
+            as_vector(along_phase / sizes[1]),
+            as_vector(normal),
             is_placed=False,
         )
     except DataError as error:
@@ -247,8 +249,3 @@ def _parameters(image: bytes) -> AcquisitionParameters:
         echo_times_ms=(echo / 1000,) if echo > 0 else (),
         flip_angle_deg=float(flip) if flip > 0 else None,
     )
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    x, y, z = (float(value) for value in values)
-    return x, y, z
