@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import FileError, ShapeError
+from firenet_mri.io.hdf5 import check_size
 from firenet_mri.io.ismrmrd_file import parse_header
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
@@ -53,6 +54,7 @@ def read(path: Path) -> RawScan:
 
     try:
         with h5py.File(path, "r") as file:
+            check_size(file["kspace"], path)
             raw: NDArray[np.generic] = file["kspace"][()]
             mask = file["mask"][()] if "mask" in file else None
             xml = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
@@ -129,6 +131,7 @@ def read_targets(path: Path) -> dict[str, Any]:
     with h5py.File(path, "r") as file:
         for name in ("reconstruction_rss", "reconstruction_esc"):
             if name in file:
+                check_size(file[name], path)
                 found[name] = file[name][()].astype(np.float32)
         if "acquisition" in file.attrs:
             found["acquisition"] = str(file.attrs["acquisition"])

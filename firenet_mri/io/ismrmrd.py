@@ -54,6 +54,10 @@ _REVERSE = 22
 _PHASE_CORRECTION = 24
 _NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 
+# A matrix with more points a sample is no scan's, but a damaged header's.
+_MOST_TIMES = 1000
+_ALWAYS_FINE = 1 << 22
+
 _SEPARATE_MODES = ("separate", "external")
 _IMAGE_COUNTERS = ("repetition", "contrast", "phase", "set")
 
@@ -394,6 +398,13 @@ def _place(
     which = {image: i for i, image in enumerate(images)}
     rank = {line.idx.slice: i for i, line in enumerate(slices)}
     leading = (len(images), len(slices))
+    size = math.prod((*leading, coils, grid.nz, grid.ny, grid.nx))
+    measured = sum(line.number_of_samples * line.active_channels for line in lines)
+    if size > max(_ALWAYS_FINE, _MOST_TIMES * measured):
+        raise DataError(
+            f"{name}: a matrix of {grid.nx} x {grid.ny} x {grid.nz} has {size / measured:.0f} "
+            "points for each sample that was measured; correct the header's matrix"
+        )
     kspace = np.zeros((*leading, coils, grid.nz, grid.ny, grid.nx), np.complex64)
     counts = np.zeros((*leading, 1, grid.nz, grid.ny, grid.nx), np.float32)
     for line in lines:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.errors import FileError
+from firenet_mri.io.hdf5 import check_size
 from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.scan import RawScan
 
@@ -58,6 +59,8 @@ def read_acquisitions(path: Path) -> tuple[Any, Any]:
     try:
         with h5py.File(path, "r") as file:
             _check_groups(path, file)
+            for name in ("dataset/xml", "dataset/data"):
+                check_size(file[name], path)
             xml = bytes(file["dataset/xml"][0])
         header = parse_header(xml, str(path))
         with ismrmrd.File(path, "r") as file:

@@ -50,7 +50,8 @@ def read_array(path: Path) -> NDArray[np.generic]:
         # Mapping compares the header with the size of the file before any memory is taken.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return np.array(array)
-    except (ValueError, EOFError, OSError, OverflowError, SyntaxError):
+    # Its header is parsed as Python, and damaged ones fail in many ways.
+    except Exception:
         raise FileError(
             f"{path}: the .npy file is truncated, damaged or holds Python objects; save the array "
             "again with numpy.save"
