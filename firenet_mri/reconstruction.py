@@ -50,6 +50,7 @@ from firenet_mri.io.images import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import CartesianFourier, NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.density import compensated
+from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
 
 # Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
@@ -120,6 +121,7 @@ class Reconstruction:
         complex_image: bool = False,
         reference: Tensor | None = None,
         dicom_reference: DicomReference | None = None,
+        scanner_matrix: bool = False,
     ) -> SavedFiles:
         """Write image, picture and certificate; return where they are.
 
@@ -136,6 +138,9 @@ class Reconstruction:
             Magnitude image of the same shape, for an error map, PSNR and SSIM.
         dicom_reference
             Series whose study a DICOM image takes over.
+        scanner_matrix
+            Write the image on the scanner's own grid, see :mod:`firenet_mri.resizing`. The
+            certificate is that of the image before, and says so.
 
         Raises
         ------
@@ -151,13 +156,14 @@ class Reconstruction:
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
-        image = self.image if complex_image else self.image.abs()
+        image, scan = self._shown(scanner_matrix)
+        image = image if complex_image else image.abs()
         outputs = (files.image, files.picture, files.certificate)
         with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
             write_image(
                 written,
                 image,
-                self.scan,
+                scan,
                 description=self._description(),
                 reference=dicom_reference,
             )
@@ -173,7 +179,8 @@ class Reconstruction:
             )
             digests = replace(digests, file=digest_of_file(written))
             signed = replace(self.certificate, digests=digests)
-            write_certificate(certificate, signed, self._report(accuracy))
+            resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
+            write_certificate(certificate, signed, self._report(accuracy) | resized)
         return files
 
     def save_dicom_series(
@@ -181,6 +188,7 @@ class Reconstruction:
         folder: str | Path,
         *,
         reference: DicomReference | None = None,
+        scanner_matrix: bool = False,
         overwrite: bool = False,
     ) -> list[Path]:
         """Write the magnitude as a series of classic MR images, a file a slice; return the files.
@@ -188,10 +196,11 @@ class Reconstruction:
         See :func:`firenet_mri.io.dicom.write_dicom_series` for the folder, the reference and the
         errors. The certificate's file digest is that of another file, its ``pixels`` are these.
         """
+        image, scan = self._shown(scanner_matrix)
         return write_dicom_series(
             Path(folder),
-            self.image.numpy(force=True),
-            self.scan.geometry,
+            image.numpy(force=True),
+            scan.geometry,
             description=self._description(),
             simulated=self.scan.simulated,
             volume=self.scan.spatial_ndim == 3,
@@ -200,19 +209,26 @@ class Reconstruction:
             overwrite=overwrite,
         )
 
-    def save_bids_pair(self, stem: str | Path, *, overwrite: bool = False) -> list[Path]:
+    def save_bids_pair(
+        self, stem: str | Path, *, scanner_matrix: bool = False, overwrite: bool = False
+    ) -> list[Path]:
         """Write magnitude and phase with sidecars as BIDS has them; return the files.
 
         See :func:`firenet_mri.io.bids.write_bids_pair` for the names and the errors.
         """
+        image, scan = self._shown(scanner_matrix)
         return write_bids_pair(
             Path(stem),
-            self.image.numpy(force=True),
-            self.scan.geometry,
+            image.numpy(force=True),
+            scan.geometry,
             parameters=self.scan.parameters,
             simulated=self.scan.simulated,
             overwrite=overwrite,
         )
+
+    def _shown(self, scanner_matrix: bool) -> tuple[Tensor, RawScan]:
+        """Return the image and the scan with its geometry, on the scanner's grid if wanted."""
+        return on_scanner_grid(self.image, self.scan) if scanner_matrix else (self.image, self.scan)
 
     def _description(self) -> str:
         return f"firenet_mri {_version()}, FIRENET {self.settings.preset}, with certificate"

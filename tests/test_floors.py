@@ -24,7 +24,7 @@ FLOORS = (
     ("errors",),
     ("prox", "metrics", "operators"),
     ("firenet",),
-    ("scan", "calibration"),
+    ("scan", "resizing", "calibration"),
     ("io",),
     ("report", "simulation", "reconstruction", ""),
     ("monai", "sigpy", "benchmark", "paper"),

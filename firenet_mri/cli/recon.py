@@ -108,6 +108,10 @@ def recon(
         Path | None,
         typer.Option(help="Write magnitude and phase for BIDS, too, such as sub-01_T1w."),
     ] = None,
+    scanner_matrix: Annotated[
+        bool,
+        typer.Option(help="Write on the scanner's own grid: cropped, padded and interpolated."),
+    ] = False,
     complex_image: Annotated[
         bool, typer.Option("--complex", help="Keep the phase: write a complex image.")
     ] = False,
@@ -179,12 +183,15 @@ def recon(
         complex_image=complex_image,
         reference=target,
         dicom_reference=series,
+        scanner_matrix=scanner_matrix,
     )
     others = []
     if dicom is not None:
-        others += result.save_dicom_series(dicom, reference=series, overwrite=overwrite)
+        others += result.save_dicom_series(
+            dicom, reference=series, scanner_matrix=scanner_matrix, overwrite=overwrite
+        )
     if bids is not None:
-        others += result.save_bids_pair(bids, overwrite=overwrite)
+        others += result.save_bids_pair(bids, scanner_matrix=scanner_matrix, overwrite=overwrite)
     remove_checkpoint(kept)
     if as_json:
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))

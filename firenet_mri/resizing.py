@@ -1,0 +1,73 @@
+"""Brings an image to the pixels on which the scanner shows it: cropped, padded, interpolated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from firenet_mri.errors import DataError
+from firenet_mri.scan import Geometry, RawScan
+
+
+def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
+    """Return an image with the scanner's field of view and matrix, and the scan with its geometry.
+
+    The field of view is cropped, or padded with zeros, in the image; the matrix is padded with
+    zeros, or cropped, in k-space, which interpolates. Pixel N//2 keeps its place and the image its
+    scale. Slices of a 2D scan stay as they are.
+
+    Parameters
+    ----------
+    image
+        (..., *spatial) complex, of the scan.
+    scan
+        With geometry and ``scanner_grid``.
+
+    Raises
+    ------
+    DataError
+        If the scan does not know both.
+    """
+    grid, geometry = scan.scanner_grid, scan.geometry
+    if grid is None or geometry is None:
+        raise DataError(
+            f"{scan.name}: does not say on which grid the scanner shows the image; leave it as it is"
+        )
+    axes = range(-scan.spatial_ndim, 0)
+    extents = list(geometry.field_of_view_mm)
+    for axis in axes:
+        size, wanted = image.shape[axis], grid.field_of_view_mm[axis]
+        kept = max(1, round(size * wanted / extents[axis]))
+        image = _resized(image, axis, kept)
+        extents[axis] *= kept / size
+    kspace = torch.fft.fftshift(
+        torch.fft.fftn(torch.fft.ifftshift(image, dim=tuple(axes)), dim=tuple(axes)),
+        dim=tuple(axes),
+    )
+    before = image.shape[-scan.spatial_ndim :]
+    for axis in axes:
+        kspace = _resized(kspace, axis, grid.shape[axis])
+    after = kspace.shape[-scan.spatial_ndim :]
+    image = torch.fft.fftshift(
+        torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=tuple(axes)), dim=tuple(axes)),
+        dim=tuple(axes),
+    )
+    image = image * (math.prod(after) / math.prod(before))
+    return image, dataclasses.replace(scan, geometry=_with_extent(geometry, extents))
+
+
+def _resized(x: Tensor, axis: int, size: int) -> Tensor:
+    """Return x cropped or padded with zeros along an axis, index N//2 in the middle."""
+    before = size // 2 - x.shape[axis] // 2
+    after = size - x.shape[axis] - before
+    padding = [0, 0] * (-axis - 1) + [before, after]
+    return functional.pad(x, padding)
+
+
+def _with_extent(geometry: Geometry, extents: list[float]) -> Geometry:
+    z, y, x = extents
+    return dataclasses.replace(geometry, field_of_view_mm=(z, y, x))
