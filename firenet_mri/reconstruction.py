@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +52,7 @@ from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import CartesianFourier, NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.density import compensated
 from firenet_mri.resizing import on_scanner_grid
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, split_readout
 
 # Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
 # that it is within 0.04 % and not only 2.6 % of the optimum, in two to three times the network's
@@ -74,6 +75,7 @@ class Settings:
     lam: float
     maps: str
     coils: int
+    by_readout: bool
     whitened: bool
     device: str
 
@@ -331,6 +333,7 @@ def reconstruct(
     reweighting: int = 0,
     maps: MapMethod | Tensor = "espirit",
     coils: int | float | None = None,
+    by_readout: bool = False,
     device: str | torch.device = "cpu",
     jacobian: bool = False,
     recovery: bool = False,
@@ -355,6 +358,10 @@ def reconstruct(
     coils
         Compress the coils, once the noise is white, to this number, or to as many as hold this
         share of the energy, see :func:`firenet_mri.calibration.compress_coils`; None keeps all.
+    by_readout
+        Take a volume apart into planes across its readout, see
+        :func:`firenet_mri.scan.split_readout`, which need little memory, run side by side and can
+        be resumed; the image is sparse plane by plane then. The certificate has an item a plane.
     device
         Where the network runs, "cpu" or "cuda".
     jacobian
@@ -388,6 +395,8 @@ def reconstruct(
         raise UsageError(
             f"{scan.name}: given maps are those of the coils as they are; leave the compression out"
         )
+    if by_readout and isinstance(maps, Tensor):
+        raise UsageError(f"{scan.name}: given maps are those of a volume; leave by_readout out")
     target = _device(device)
     started = time.perf_counter()
     read = digest_of_scan(scan.kspace, scan.mask, scan.noise)
@@ -396,6 +405,9 @@ def reconstruct(
         scan = whiten(scan)
     if coils is not None:
         scan = compress_coils(scan, coils)
+    volume = scan
+    if by_readout:
+        scan = split_readout(volume)
     net = make_network(
         scan.coils,
         scan.spatial_shape,
@@ -415,6 +427,7 @@ def reconstruct(
         lam=net.lam,
         maps="given" if isinstance(maps, Tensor) else maps,
         coils=scan.coils,
+        by_readout=by_readout,
         whitened=whitened,
         device=str(target),
     )
@@ -436,6 +449,8 @@ def reconstruct(
         if item.index in finished:
             return finished[item.index]
         begun = time.perf_counter()
+        # The scan's own plane may lie scattered in memory.
+        item = replace(item, data=(item.data * item.mask).contiguous())
         coil_maps = item.maps if item.maps is not None else _maps_of(scan, item, maps)
         y, encoding = _encoded(item, coil_maps, scan.spatial_ndim)
         calibration_s = time.perf_counter() - begun
@@ -451,7 +466,12 @@ def reconstruct(
 
     results = _on_all_cores(work, items) if target.type == "cpu" else list(map(work, items))
     shape = (*scan.batch_shape, *scan.spatial_shape)
-    image = torch.stack([result.image for result in results]).reshape(shape)
+    image, zero_filled = (
+        torch.stack(images).reshape(shape)
+        for images in zip(*((r.image, r.zero_filled) for r in results), strict=True)
+    )
+    if by_readout:
+        image, zero_filled = (one.movedim(0, -1).contiguous() for one in (image, zero_filled))
     digests = Digests(
         *read,
         maps=digest_of_data([result.maps_digest for result in results]),
@@ -460,7 +480,7 @@ def reconstruct(
     )
     return Reconstruction(
         image=image,
-        zero_filled=torch.stack([result.zero_filled for result in results]).reshape(shape),
+        zero_filled=zero_filled,
         certificate=replace(Certificate.join([r.certificate for r in results]), digests=digests),
         settings=settings,
         timings=Timings(
@@ -468,7 +488,7 @@ def reconstruct(
             sum(result.network_s for result in results),
             sum(result.certificate_s for result in results),
         ),
-        scan=scan,
+        scan=volume,
     )
 
 
@@ -486,17 +506,18 @@ class _Item:
 def _items(scan: RawScan, maps: Tensor | None) -> Iterator[_Item]:
     """Yield every slice of every image."""
     samples = scan.kspace.shape[-scan.sample_ndim - 1 :]
-    data = scan.kspace.reshape(-1, *samples)
-    masks = scan.mask.reshape(-1, 1, *samples[1:])
+    # Views, unless the layout forbids: a volume that was taken apart is read plane by plane.
+    leading = scan.kspace.shape[: -len(samples)]
+    where = list(np.ndindex(leading))
     shape = (scan.coils, *scan.spatial_shape)
-    each: Sequence[Tensor | None] = [None] * len(data)
+    each: Sequence[Tensor | None] = [None] * len(where)
     if maps is not None:
         each = list(maps.expand(*scan.batch_shape, *shape).reshape(-1, *shape))
     fourier = None
     if scan.trajectory is not None:
         fourier = compensated(scan.trajectory, scan.spatial_shape)
-    for index, (y, mask, one) in enumerate(zip(data, masks, each, strict=True)):
-        yield _Item(index, y * mask, mask, one, fourier)
+    for index, (at, one) in enumerate(zip(where, each, strict=True)):
+        yield _Item(index, scan.kspace[at], scan.mask[at], one, fourier)
 
 
 def _maps_of(scan: RawScan, item: _Item, method: MapMethod | Tensor) -> Tensor:

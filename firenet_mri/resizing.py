@@ -35,7 +35,7 @@ def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
     grid, geometry = scan.scanner_grid, scan.geometry
     if grid is None or geometry is None:
         raise DataError(
-            f"{scan.name}: does not say on which grid the scanner shows the image; leave it as it is"
+            f"{scan.name}: does not say on which grid the scanner shows the image; leave it alone"
         )
     axes = range(-scan.spatial_ndim, 0)
     extents = list(geometry.field_of_view_mm)

@@ -159,6 +159,12 @@ class Geometry:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine_lps(shape)
 
 
+def _is_finite(kspace: Tensor) -> bool:
+    """Return whether all samples are, plane by plane: large ones leave no room for a mask."""
+    planes = kspace.reshape(-1, *kspace.shape[-2:])
+    return all(bool(torch.isfinite(torch.view_as_real(plane)).all()) for plane in planes)
+
+
 def as_vector(values: np.ndarray) -> Vector:
     """Return three numbers of an array as plain ones."""
     x, y, z = (float(value) for value in values)
@@ -262,7 +268,7 @@ class RawScan:
             )
         if not self.kspace.is_complex():
             raise DataError(f"{name}: k-space is {self.kspace.dtype}; it must be complex")
-        if not torch.isfinite(torch.view_as_real(self.kspace)).all():
+        if not _is_finite(self.kspace):
             raise DataError(f"{name}: k-space has NaN or infinite samples; export the scan again")
         if not self.kspace.any():
             raise DataError(
@@ -356,6 +362,40 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
     axes = range(-scan.spatial_ndim, 0)
     return dataclasses.replace(
         scan, kspace=_reversed(scan.kspace, axes), mask=_reversed(scan.mask, axes)
+    )
+
+
+def split_readout(scan: RawScan) -> RawScan:
+    """Return a volume with whole readouts as slices across the readout, each a 2D scan.
+
+    The inverse Fourier transform along the readout, which is unitary, takes the volume apart: what
+    was measured of the plane at pixel x is k-space (z, y), with the same mask for every x and noise
+    of the same variance. There is no geometry: the planes' place is the volume's.
+
+    Raises
+    ------
+    UsageError
+        If it is no Cartesian volume of one image, or has readouts of which not all was measured.
+    """
+    readouts_are_whole = scan.trajectory is None and bool(
+        (scan.mask.all(-1) == scan.mask.any(-1)).all()
+    )
+    if scan.spatial_ndim != 3 or scan.batch_shape or not readouts_are_whole:
+        raise UsageError(
+            f"{scan.name}: only a Cartesian volume of one image with whole readouts can be taken "
+            "apart along the readout; reconstruct it as a whole"
+        )
+    hybrid = torch.empty_like(scan.kspace)
+    for coil, kspace in enumerate(scan.kspace):
+        shifted = torch.fft.ifftshift(kspace, dim=-1)
+        hybrid[coil] = torch.fft.fftshift(torch.fft.ifft(shifted, norm="ortho"), dim=-1)
+    return dataclasses.replace(
+        scan,
+        kspace=hybrid.movedim(-1, 0),
+        mask=scan.mask[..., 0],
+        spatial_ndim=2,
+        geometry=None,
+        scanner_grid=None,
     )
 
 

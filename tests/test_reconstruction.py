@@ -21,7 +21,7 @@ from firenet_mri.io import read_certificate
 from firenet_mri.io.checkpoints import remove_checkpoint
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
-from firenet_mri.scan import Geometry
+from firenet_mri.scan import Geometry, split_readout
 
 
 def phantom_scan(shape: tuple[int, int], slices: int = 1, coils: int = 4) -> RawScan:
@@ -66,6 +66,50 @@ def test_slices_are_those_of_single_scans() -> None:
     for index in range(2):
         alone = dataclasses.replace(volume, kspace=volume.kspace[index], mask=volume.mask[index])
         assert_close(reconstruct(alone, layers=5).image, together.image[index], 1e-4)
+
+
+def test_a_volume_is_taken_apart_along_its_readout() -> None:
+    """Every plane across the readout is the 2D scan of that plane."""
+    generator = torch.Generator().manual_seed(0)
+    z, y, x = 24, 32, 20
+    kspace = torch.randn(3, z, y, x, dtype=torch.complex64, generator=generator)
+    weight = torch.exp(
+        -((torch.arange(z) - 12) ** 2)[:, None] / 40 - (torch.arange(y) - 16) ** 2 / 40
+    )
+    mask = torch.rand(1, z, y, 1, generator=generator) < 0.6
+    mask[:, 6:18, 10:22] = True
+    mask = mask.expand(1, z, y, x)
+    scan = RawScan(
+        kspace * weight[..., None] * mask,
+        mask,
+        3,
+        geometry=Geometry((24.0, 32.0, 20.0), ((0.0, 0.0, 0.0),)),
+    )
+    planes = split_readout(scan)
+    assert planes.kspace.shape == (x, 3, z, y)
+    assert float(planes.kspace.norm()) == pytest.approx(float(scan.kspace.norm()), rel=1e-5)
+    result = reconstruct(scan, layers=4, by_readout=True)
+    assert result.image.shape == (z, y, x)
+    apart = reconstruct(planes, layers=4)
+    assert_close(result.image, apart.image.movedim(0, -1), 1e-5)
+    assert_close(result.zero_filled, apart.zero_filled.movedim(0, -1), 1e-5)
+    assert len(result.certificate.relative_gap) == x
+    assert result.scan.geometry == scan.geometry
+    assert result.scan.spatial_ndim == 3
+    # The zero-filled image of a coil is that of the whole volume.
+    axes = (-3, -2, -1)
+    coil = torch.fft.fftshift(
+        torch.fft.ifftn(torch.fft.ifftshift(scan.kspace[0], dim=axes), norm="ortho"), dim=axes
+    )
+    of_planes = torch.fft.fftshift(
+        torch.fft.ifft2(torch.fft.ifftshift(planes.kspace[:, 0], dim=(1, 2)), norm="ortho"),
+        dim=(1, 2),
+    )
+    assert_close(of_planes.movedim(0, -1), coil, 1e-5)
+    with pytest.raises(UsageError, match="whole readouts"):
+        reconstruct(phantom_scan((40, 36)), by_readout=True)
+    with pytest.raises(UsageError, match="given maps"):
+        reconstruct(scan, maps=torch.ones(3, z, y, x, dtype=torch.complex64), by_readout=True)
 
 
 def test_an_empty_slice_stays_empty_and_disturbs_nobody() -> None:
@@ -331,9 +375,9 @@ def test_existing_files_are_kept_unless_told_otherwise(scan, tmp_path) -> None:
     assert (tmp_path / "brain.json").read_text() != "mine"
 
 
-def test_names_that_are_no_nifti_are_refused(scan, tmp_path) -> None:
+def test_names_that_are_no_images_are_refused(scan, tmp_path) -> None:
     result = reconstruct(scan, layers=2)
-    for name in ("brain.dcm", "brain", ".nii"):
+    for name in ("brain.png", "brain", ".nii"):
         with pytest.raises(UsageError, match="NIfTI"):
             result.save(tmp_path / name)
 

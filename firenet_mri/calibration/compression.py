@@ -12,6 +12,7 @@ import dataclasses
 
 import torch
 
+from firenet_mri.calibration.mixing import coil_covariance, mix_coils
 from firenet_mri.errors import UsageError
 from firenet_mri.scan import RawScan
 
@@ -42,9 +43,7 @@ def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
             f"{scan.name}: {coils} virtual coils asked for; there are {scan.coils} coils, use 1 to "
             f"{scan.coils}"
         )
-    axis = -scan.sample_ndim - 1
-    samples = scan.kspace.movedim(axis, 0).reshape(scan.coils, -1).to(torch.complex128)
-    energies, vectors = torch.linalg.eigh(samples @ samples.mH)
+    energies, vectors = torch.linalg.eigh(coil_covariance(scan.kspace, scan.sample_ndim))
     energies, vectors = energies.flip(0).clamp(min=0), vectors.flip(1)
     count = int(coils)
     if is_share:
@@ -52,12 +51,10 @@ def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
         # The last entry is 1 up to rounding.
         count = min(int((held < coils).sum()) + 1, scan.coils)
     matrix = _fixed_phase(vectors[:, :count]).mH
-    shape = scan.kspace.movedim(axis, 0).shape[1:]
-    kspace = (matrix @ samples).reshape(count, *shape).movedim(0, axis)
+    kspace = mix_coils(matrix, scan.kspace, scan.sample_ndim)
     noise = scan.noise
     if noise is not None:
         noise = (matrix @ noise.to(torch.complex128)).to(noise.dtype)
-    kspace = kspace.to(scan.kspace.dtype).contiguous()
     return dataclasses.replace(scan, kspace=kspace, noise=noise)
 
 

@@ -10,6 +10,7 @@ import dataclasses
 
 import torch
 
+from firenet_mri.calibration.mixing import mix_coils
 from firenet_mri.errors import DataError
 from firenet_mri.scan import RawScan
 
@@ -43,9 +44,7 @@ def whiten(scan: RawScan) -> RawScan:
             f"{scan.name}: the noise of the coils is linearly dependent (a coil may be dead); "
             "remove that coil or read the scan without its noise measurement"
         )
-    kspace = scan.kspace.movedim(-scan.sample_ndim - 1, 0)
-    white = torch.linalg.solve_triangular(
-        factor, kspace.reshape(coils, -1).to(torch.complex128), upper=False
-    )
-    white = white.reshape(kspace.shape).movedim(0, -scan.sample_ndim - 1)
-    return dataclasses.replace(scan, kspace=white.to(scan.kspace.dtype).contiguous(), noise=None)
+    identity = torch.eye(coils, dtype=factor.dtype, device=factor.device)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+    white = mix_coils(inverse.to(scan.kspace.device), scan.kspace, scan.sample_ndim)
+    return dataclasses.replace(scan, kspace=white, noise=None)

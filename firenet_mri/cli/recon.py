@@ -82,6 +82,10 @@ def recon(
         str | None,
         typer.Option(help="Compress the coils: to a number such as 8, or a share such as 99%."),
     ] = None,
+    by_readout: Annotated[
+        bool,
+        typer.Option(help="Take a volume apart into planes across its readout: little memory."),
+    ] = False,
     noise_file: Annotated[
         Path | None,
         typer.Option(help="Noise measurement, .npy or .cfl, coils first, to whiten with."),
@@ -171,11 +175,12 @@ def recon(
             reweighting=reweighting,
             maps=sensitivity,
             coils=_coils(coils),
+            by_readout=by_readout,
             device=device,
             jacobian=jacobian,
             recovery=recovery,
             on_layer=on_layer,
-            checkpoint=kept if math.prod(raw.batch_shape) > 1 else None,
+            checkpoint=kept if by_readout or math.prod(raw.batch_shape) > 1 else None,
         )
     files = result.save(
         output,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _CHUNK_BYTES = 1 << 20
+_PART = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,18 @@ class Digests:
 
 def digest_of_tensor(values: Tensor) -> str:
     """Return the SHA-256 of a tensor's type, shape and little-endian values."""
-    array = values.detach().cpu().resolve_conj().contiguous().numpy()
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    state = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}\n".encode())
-    state.update(array.tobytes())
+    flat = values.detach().reshape(-1)
+    parts = (flat[start : start + _PART] for start in range(0, flat.numel(), _PART))
+    return _digest(values.dtype, values.shape, parts)
+
+
+def _digest(dtype: torch.dtype, shape: Sequence[int], parts: Iterable[Tensor]) -> str:
+    """Return the digest of a tensor that comes in parts, in order: large ones are not copied."""
+    state = hashlib.sha256(f"{dtype} {tuple(shape)}\n".encode())
+    for part in parts:
+        array = part.cpu().resolve_conj().contiguous().numpy()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        state.update(array.reshape(-1).view(np.uint8).data)
     return state.hexdigest()
 
 
@@ -61,10 +72,13 @@ class ScanDigests(NamedTuple):
 
 def digest_of_scan(kspace: Tensor, mask: Tensor, noise: Tensor | None) -> ScanDigests:
     """Return the digests of a scan as it was read, before whitening."""
+    full = mask.expand(kspace.shape)
+    zero = torch.zeros((), dtype=kspace.dtype, device=kspace.device)
     # Not a product: it would keep the sign of the zeros.
-    sampled = torch.where(mask, kspace, torch.zeros_like(kspace))
+    planes = (torch.where(full[i], kspace[i], zero) for i in np.ndindex(kspace.shape[:-2]))
+    sampled = _digest(kspace.dtype, kspace.shape, planes)
     return ScanDigests(
-        digest_of_tensor(sampled),
+        sampled,
         digest_of_tensor(mask),
         None if noise is None else digest_of_tensor(noise),
     )
