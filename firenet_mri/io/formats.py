@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from firenet_mri.errors import FileError
-from firenet_mri.io import bart, fastmri, ge, siemens
+from firenet_mri.io import bart, bruker, fastmri, ge, siemens
 from firenet_mri.io.recognise import HDF5_SIGNATURE, NPY_SIGNATURE, describe_foreign, read_head
 
 
@@ -15,6 +15,7 @@ class Format(Enum):
     """A format of raw scans; the value is its name for messages."""
 
     BART = "BART file"
+    BRUKER = "Bruker experiment"
     FASTMRI = "fastMRI file"
     GE = "GE P-file"
     ISMRMRD = "ISMRMRD file"
@@ -40,6 +41,8 @@ def recognise(path: Path) -> Format:
     """
     if bart.find_pair(path) is not None:
         return Format.BART
+    if bruker.find_experiment(path) is not None:
+        return Format.BRUKER
     head = read_head(path)
     for format_, has_its_head in _BY_HEAD:
         if has_its_head(head):

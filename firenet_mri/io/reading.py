@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
-from firenet_mri.io import bart, fastmri, ge, ismrmrd_file, noncartesian, npy, siemens
+from firenet_mri.io import bart, bruker, fastmri, ge, ismrmrd_file, noncartesian, npy, siemens
 from firenet_mri.io.formats import Format, recognise
 from firenet_mri.io.recognise import NPY_SIGNATURE, read_head
 from firenet_mri.scan import RawScan, with_reversed_kspace
@@ -23,6 +23,7 @@ Array = PathLike | NDArray[np.generic] | Tensor
 
 _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.BART: lambda path: bart.read(bart.find_pair(path) or path),
+    Format.BRUKER: lambda path: bruker.read(bruker.find_experiment(path) or path),
     Format.FASTMRI: fastmri.read,
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
@@ -44,9 +45,9 @@ def read(
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, fastMRI (HDF5), BART (.cfl
-        with .hdr, with or without the suffix), or NumPy (.npy, complex, (coil, y, x) or
-        (coil, z, y, x)). The content decides, not the name.
+        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Bruker experiment (folder, or
+        its fid), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
+        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
     mask
         The sampling mask, where it is to differ from what the file says: an array of the k-space's
         spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of

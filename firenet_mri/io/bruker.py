@@ -1,0 +1,229 @@
+"""Bruker experiments (ParaVision 5, 6, 360): 2D multi-slice and 3D Cartesian scans, by brukerapi.
+
+The folder of an experiment holds ``method`` and ``acqp``, and the data as ``fid`` or, in newer
+versions, ``rawdata.job0``. Lines go where ``PVM_EncSteps1`` and ``PVM_EncSteps2`` say. Of the place
+only the sizes are told (``Geometry.is_placed`` is False). The file ``subject`` is never opened.
+
+No real experiment was at hand: all this was checked on made-up ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan
+
+_DATA = ("fid", "rawdata.job0")
+_CARTESIAN = ("CART_2D", "CART_3D")
+_OTHER_SEQUENCES = ("EPI", "UTE", "ZTE", "SPIRAL", "PRESS", "STEAM", "CSI", "NSPECT", "SINGLEPULSE")
+_LARGEST_SIZE = 1 << 14
+
+
+def find_experiment(path: Path) -> Path | None:
+    """Return the data file of an experiment, named by its folder or by a file in it, else None."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and path.name not in (*_DATA, "method", "acqp"):
+        return None
+    if not (folder / "method").is_file() or not (folder / "acqp").is_file():
+        return None
+    return next((folder / name for name in _DATA if (folder / name).is_file()), None)
+
+
+def read(data: Path) -> RawScan:
+    """Return the scan of an experiment.
+
+    Parameters
+    ----------
+    data
+        Its file ``fid`` or ``rawdata.job0``.
+
+    Returns
+    -------
+    RawScan
+        k-space (slice, coil, y, x) or (coil, z, y, x), with repetitions as images before these.
+
+    Raises
+    ------
+    FileError
+        If a file is truncated, damaged or missing.
+    DataError
+        If it is no Cartesian scan of one echo with whole readouts.
+    """
+    name = data.parent
+    kspace, method = _decoded(data)
+    is_3d = method.number("ACQ_dim") == 3
+    echoes = method.number("PVM_NEchoImages", 1)
+    slices = int(np.sum(method.numbers("PVM_SPackArrNSlices") or [1]))
+    if echoes > 1 or (not is_3d and kspace.shape[2] != slices):
+        raise DataError(
+            f"{name}: {kspace.shape[2]} images of {slices} slices ({echoes:.0f} echoes); "
+            "experiments of one echo can be read"
+        )
+    if any(factor > 1 + 1e-6 for factor in (method.numbers("PVM_EncPft") or [1])[:1]):
+        raise DataError(f"{name}: a partial echo; experiments with whole readouts can be read")
+    columns, _, third, repetitions, coils = kspace.shape
+    rows = method.grid_size(1, kspace.shape[1])
+    partitions = method.grid_size(2, third) if is_3d else 1
+    lines = _places(method, "PVM_EncSteps1", kspace.shape[1], rows, name, is_sorted=True)
+    others = _places(method, "PVM_EncSteps2", third, partitions, name) if is_3d else None
+    # From (x, y, third, repetition, coil) to (repetition, third, coil, y, x).
+    moved = np.transpose(kspace, (3, 2, 4, 1, 0))
+    if others is None:
+        full = np.zeros((repetitions, third, coils, rows, columns), np.complex64)
+        full[..., lines, :] = moved
+        mask = np.zeros((rows, columns), bool)
+        mask[lines] = True
+    else:
+        full = np.zeros((repetitions, coils, partitions, rows, columns), np.complex64)
+        full[:, :, others[:, None], lines] = moved.swapaxes(1, 2)
+        mask = np.zeros((partitions, rows, columns), bool)
+        mask[others[:, None], lines] = True
+    images = tuple(f"repetition {i}" for i in range(repetitions)) if repetitions > 1 else ()
+    return RawScan(
+        torch.from_numpy(full if images else full[0]),
+        torch.from_numpy(mask),
+        3 if is_3d else 2,
+        geometry=_geometry(method, 1 if is_3d else third, columns, rows),
+        name=str(name.name),
+        images=images,
+        parameters=AcquisitionParameters(
+            repetition_time_ms=method.number("PVM_RepetitionTime") or None,
+            echo_times_ms=tuple(method.numbers("PVM_EchoTime")[:1]),
+            flip_angle_deg=method.number("PVM_ExcPulseAngle") or None,
+        ),
+    )
+
+
+class _Method:
+    """Numbers of ``method`` and ``acqp``."""
+
+    def __init__(self, *files: Any) -> None:
+        self._files = files
+
+    def numbers(self, name: str) -> list[float]:
+        """Return a parameter's numbers; none if it is not there or no numbers."""
+        for file in self._files:
+            try:
+                values = np.atleast_1d(np.asarray(file[name].value, dtype=float))
+            # Values are parsed when they are asked for, and damaged ones fail in many ways.
+            except Exception:
+                continue
+            return [float(value) for value in values.ravel() if np.isfinite(value)]
+        return []
+
+    def word(self, name: str) -> str:
+        """Return a parameter's text; nothing if it is not there."""
+        for file in self._files:
+            with contextlib.suppress(Exception):
+                return str(file[name].value)[:64]
+        return ""
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """Return a parameter's first number."""
+        return next(iter(self.numbers(name)), default)
+
+    def grid_size(self, axis: int, measured: int) -> int:
+        """Return the size of the grid along an axis, oversampling included."""
+        matrix, factors = self.numbers("PVM_Matrix"), self.numbers("PVM_AntiAlias")
+        factor = factors[axis] if axis < len(factors) else 1.0
+        size = round(matrix[axis] * factor) if axis < len(matrix) else measured
+        return max(min(size, _LARGEST_SIZE), measured)
+
+
+def _decoded(data: Path) -> tuple[NDArray[np.complex64], _Method]:
+    """Return (x, y, slice or z, repetition, coil) in the order of the lines, and the parameters."""
+    from brukerapi.dataset import Dataset
+    from brukerapi.exceptions import UnknownAcqSchemeException
+    from brukerapi.jcampdx import JCAMPDX
+
+    folder = data.parent
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            method = _Method(JCAMPDX(folder / "method"), JCAMPDX(folder / "acqp"))
+            _check_sequence(folder, method.word("PULPROG"))
+            _check_size(method, data)
+            dataset = Dataset(data)
+            scheme = getattr(dataset, "scheme_id", None)
+            if data.name == "fid" and scheme not in _CARTESIAN:
+                raise UnknownAcqSchemeException(str(scheme))
+            kspace = np.asarray(dataset._schema.to_kspace())
+    except UnknownAcqSchemeException:
+        raise DataError(
+            f"{folder}: a sequence that is not known to be Cartesian; 2D and 3D Cartesian "
+            "experiments can be read"
+        ) from None
+    except (DataError, FileError):
+        raise
+    # brukerapi evaluates rules on what stands in the files, and damaged ones fail in many ways.
+    except Exception as error:
+        raise FileError(
+            f"{folder}: the Bruker experiment is truncated, damaged or of an unknown kind "
+            f"({type(error).__name__}); copy it again"
+        ) from None
+    if kspace.ndim != 5 or min(kspace.shape) < 1 or not np.isfinite(kspace).all():
+        raise DataError(
+            f"{folder}: k-space of shape {kspace.shape}; (x, y, slice, repetition, coil) of finite "
+            "numbers was expected"
+        )
+    return kspace.astype(np.complex64), method
+
+
+def _check_sequence(folder: Path, sequence: str) -> None:
+    """Refuse what is not Cartesian by its name."""
+    found = next((name for name in _OTHER_SEQUENCES if name in sequence.upper()), None)
+    if found is not None:
+        raise DataError(
+            f"{folder}: the sequence {sequence} ({found}) is not known to be Cartesian; 2D and 3D "
+            "Cartesian experiments can be read"
+        )
+
+
+def _check_size(method: _Method, data: Path) -> None:
+    """Refuse headers that ask for far more than the file has, before memory is taken."""
+    sizes = [method.number(name, 1) for name in ("NI", "NR", "PVM_EncNReceivers")]
+    sizes += (method.numbers("PVM_EncMatrix") or [1])[:3] + method.numbers("ACQ_size")[:3]
+    wanted, stored = max(map(abs, sizes)), data.stat().st_size
+    if wanted > stored or np.prod(np.maximum(sizes[:6], 1)) * 4 > max(8 * stored, 1 << 20):
+        raise FileError(
+            f"{data.parent}: the headers ask for more than the {stored} bytes of {data.name}; it "
+            "is truncated or damaged, copy it again"
+        )
+
+
+def _places(
+    method: _Method, name: str, count: int, size: int, folder: Path, *, is_sorted: bool = False
+) -> NDArray[np.int64]:
+    """Return the grid index of each measured line; the steps count from -N/2."""
+    steps = method.numbers(name)
+    if not steps:
+        return np.arange(count) + size // 2 - count // 2
+    places = np.rint(np.array(sorted(steps) if is_sorted else steps)).astype(np.int64) + size // 2
+    if len(places) != count or places.min() < 0 or places.max() >= size or len(set(places)) < count:
+        raise DataError(
+            f"{folder}: {name} has {len(places)} steps from {min(steps):g} to {max(steps):g} for "
+            f"{count} lines of a grid of {size}; the method is damaged, copy it again"
+        )
+    return places
+
+
+def _geometry(method: _Method, slices: int, columns: int, rows: int) -> Geometry | None:
+    """Return sizes in mm; where the animal lay is not told."""
+    fov, factors = method.numbers("PVM_Fov"), method.numbers("PVM_AntiAlias")
+    wide = [
+        extent * (factors[axis] if axis < len(factors) else 1.0) for axis, extent in enumerate(fov)
+    ]
+    thickness = wide[2] if len(wide) > 2 else method.number("PVM_SliceThick")
+    if len(wide) < 2 or min(*wide[:2], thickness) <= 0:
+        return None
+    step = method.number("PVM_SPackArrSliceDistance") or thickness
+    positions = tuple((0.0, 0.0, step * (i - slices // 2)) for i in range(slices))
+    return Geometry((thickness, wide[1], wide[0]), positions, is_placed=False)
