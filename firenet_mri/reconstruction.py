@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration import compress_coils, normalise_maps, sensitivity_maps, whiten
+from firenet_mri.calibration.compression import Compression
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify
@@ -49,7 +52,13 @@ from firenet_mri.io.bids import write_bids_pair
 from firenet_mri.io.dicom import DicomReference, check_place, write_dicom_series
 from firenet_mri.io.images import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
-from firenet_mri.operators import CartesianFourier, NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators import (
+    CartesianFourier,
+    NonuniformFourier,
+    Sense,
+    SenseSets,
+    encoding_operator,
+)
 from firenet_mri.operators.density import compensated
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan, split_readout
@@ -75,6 +84,7 @@ class Settings:
     lam: float
     maps: str
     coils: int
+    map_sets: int
     by_readout: bool
     whitened: bool
     device: str
@@ -96,7 +106,8 @@ class Reconstruction:
     Parameters
     ----------
     image
-        (..., *spatial) complex64, zero where the maps are. In units of the noise standard deviation
+        (..., *spatial) complex64, zero where the maps are; with several map sets an axis of these
+        comes first. In units of the noise standard deviation
         if the scan was whitened, else in the units of the data.
     zero_filled
         A^H y of the same shape: what the data give without the method.
@@ -158,8 +169,7 @@ class Reconstruction:
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
-        image, scan = self._shown(scanner_matrix)
-        image = image if complex_image else image.abs()
+        image, scan = self._shown(scanner_matrix, complex_image=complex_image)
         outputs = (files.image, files.picture, files.certificate)
         with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
             write_image(
@@ -172,8 +182,8 @@ class Reconstruction:
             write_picture(
                 picture,
                 [
-                    Panel("Zero-filled", self.zero_filled),
-                    Panel("FIRENET", self.image, _note(accuracy)),
+                    Panel("Zero-filled", self._combined(self.zero_filled)),
+                    Panel("FIRENET", self.magnitude, _note(accuracy)),
                 ],
                 reference=None if reference is None else Panel("Reference", reference),
                 geometry=self.scan.geometry,
@@ -218,7 +228,9 @@ class Reconstruction:
 
         See :func:`firenet_mri.io.bids.write_bids_pair` for the names and the errors.
         """
-        image, scan = self._shown(scanner_matrix)
+        if self.settings.map_sets > 1:
+            raise UsageError(f"{stem}: several map sets have no one phase; write the magnitude")
+        image, scan = self._shown(scanner_matrix, complex_image=True)
         return write_bids_pair(
             Path(stem),
             image.numpy(force=True),
@@ -228,9 +240,24 @@ class Reconstruction:
             overwrite=overwrite,
         )
 
-    def _shown(self, scanner_matrix: bool) -> tuple[Tensor, RawScan]:
+    @property
+    def magnitude(self) -> Tensor:
+        """(..., *spatial) float32, of several map sets the root-sum-of-squares."""
+        return self._combined(self.image)
+
+    def _combined(self, image: Tensor) -> Tensor:
+        if self.settings.map_sets == 1:
+            return image.abs()
+        return torch.linalg.vector_norm(image, dim=0)
+
+    def _shown(
+        self, scanner_matrix: bool, *, complex_image: bool = False
+    ) -> tuple[Tensor, RawScan]:
         """Return the image and the scan with its geometry, on the scanner's grid if wanted."""
-        return on_scanner_grid(self.image, self.scan) if scanner_matrix else (self.image, self.scan)
+        scan, image = self.scan, self.image
+        if scanner_matrix:
+            image, scan = on_scanner_grid(image, scan)
+        return (image if complex_image else self._combined(image)), scan
 
     def _description(self) -> str:
         return f"firenet_mri {_version()}, FIRENET {self.settings.preset}, with certificate"
@@ -256,7 +283,7 @@ class Reconstruction:
         return digests
 
     def _accuracy(self, reference: Tensor) -> Accuracy:
-        magnitude = self.image.abs()
+        magnitude = self.magnitude
         return Accuracy(
             psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
         )
@@ -332,7 +359,9 @@ def reconstruct(
     relative_gap: float | None = None,
     reweighting: int = 0,
     maps: MapMethod | Tensor = "espirit",
+    map_sets: int = 1,
     coils: int | float | None = None,
+    compression: Compression = "svd",
     by_readout: bool = False,
     device: str | torch.device = "cpu",
     jacobian: bool = False,
@@ -355,9 +384,16 @@ def reconstruct(
         How sensitivity maps are found, "espirit", "jsense", "lowres" or "none" (single coil), or
         the maps themselves, (..., coil, *spatial) complex; given maps are normalised to
         root-sum-of-squares 1.
+    map_sets
+        Number of sets of sensitivity maps, for a field of view smaller than the object, where a
+        pixel shows two of its places; with ESPIRiT on Cartesian scans. The image has an axis of
+        sets before all others then, and what is saved is their root-sum-of-squares, unless
+        complex.
     coils
         Compress the coils, once the noise is white, to this number, or to as many as hold this
         share of the energy, see :func:`firenet_mri.calibration.compress_coils`; None keeps all.
+    compression
+        How: "svd" or "geometric".
     by_readout
         Take a volume apart into planes across its readout, see
         :func:`firenet_mri.scan.split_readout`, which need little memory, run side by side and can
@@ -395,6 +431,12 @@ def reconstruct(
         raise UsageError(
             f"{scan.name}: given maps are those of the coils as they are; leave the compression out"
         )
+    if map_sets > 1 and isinstance(maps, Tensor):
+        raise UsageError(f"{scan.name}: given maps are one set; leave map_sets out")
+    if map_sets > 1 and (scan.trajectory is not None or preset == "paper"):
+        raise UsageError(
+            f"{scan.name}: {map_sets} map sets serve Cartesian scans and presets other than paper"
+        )
     if by_readout and isinstance(maps, Tensor):
         raise UsageError(f"{scan.name}: given maps are those of a volume; leave by_readout out")
     target = _device(device)
@@ -404,20 +446,26 @@ def reconstruct(
     if whitened:
         scan = whiten(scan)
     if coils is not None:
-        scan = compress_coils(scan, coils)
+        scan = compress_coils(scan, coils, compression)
     volume = scan
     if by_readout:
         scan = split_readout(volume)
-    net = make_network(
+    first, *others = scan.spatial_shape
+    make = partial(
+        make_network,
         scan.coils,
-        scan.spatial_shape,
+        (map_sets * first, *others),
         preset=preset,
-        lam=lam,
         sparsifier=sparsifier,
         levels=levels,
         layers=layers,
         relative_gap=relative_gap,
-    ).to(target)
+    )
+    net = make(lam=lam)
+    if lam == "auto" and map_sets > 1:
+        # The rule counts pixels as the data do, not those of all sets.
+        net = make(lam=net.lam * math.sqrt(map_sets))
+    net = net.to(target)
     settings = Settings(
         preset=preset,
         sparsifier=str(net.sparsifier),
@@ -427,6 +475,7 @@ def reconstruct(
         lam=net.lam,
         maps="given" if isinstance(maps, Tensor) else maps,
         coils=scan.coils,
+        map_sets=map_sets,
         by_readout=by_readout,
         whitened=whitened,
         device=str(target),
@@ -451,7 +500,7 @@ def reconstruct(
         begun = time.perf_counter()
         # The scan's own plane may lie scattered in memory.
         item = replace(item, data=(item.data * item.mask).contiguous())
-        coil_maps = item.maps if item.maps is not None else _maps_of(scan, item, maps)
+        coil_maps = item.maps if item.maps is not None else _maps_of(scan, item, maps, map_sets)
         y, encoding = _encoded(item, coil_maps, scan.spatial_ndim)
         calibration_s = time.perf_counter() - begun
         # Its Jacobian is recorded by hooks, which would see the layers of other slices, too.
@@ -465,13 +514,17 @@ def reconstruct(
         return result
 
     results = _on_all_cores(work, items) if target.type == "cpu" else list(map(work, items))
-    shape = (*scan.batch_shape, *scan.spatial_shape)
+    sets = () if map_sets == 1 else (map_sets,)
     image, zero_filled = (
-        torch.stack(images).reshape(shape)
+        torch.stack(images).reshape(*scan.batch_shape, *sets, *scan.spatial_shape)
         for images in zip(*((r.image, r.zero_filled) for r in results), strict=True)
     )
+    if sets:
+        axis = len(scan.batch_shape)
+        image, zero_filled = (one.movedim(axis, 0) for one in (image, zero_filled))
     if by_readout:
-        image, zero_filled = (one.movedim(0, -1).contiguous() for one in (image, zero_filled))
+        plane = len(sets)
+        image, zero_filled = (one.movedim(plane, -1).contiguous() for one in (image, zero_filled))
     digests = Digests(
         *read,
         maps=digest_of_data([result.maps_digest for result in results]),
@@ -520,22 +573,27 @@ def _items(scan: RawScan, maps: Tensor | None) -> Iterator[_Item]:
         yield _Item(index, scan.kspace[at], scan.mask[at], one, fourier)
 
 
-def _maps_of(scan: RawScan, item: _Item, method: MapMethod | Tensor) -> Tensor:
-    """Return the maps (coil, *spatial) of a slice."""
+def _maps_of(scan: RawScan, item: _Item, method: MapMethod | Tensor, sets: int) -> Tensor:
+    """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets."""
     assert not isinstance(method, Tensor)
     if not item.data.any():
         # A slice without signal has no maps of its own, and any serve it.
         shape = (scan.coils, *scan.spatial_shape)
-        return torch.full(shape, scan.coils**-0.5, dtype=torch.complex64)
-    return sensitivity_maps(replace(scan, kspace=item.data, mask=item.mask, images=()), method)
+        maps = torch.full(shape, scan.coils**-0.5, dtype=torch.complex64)
+        return maps if sets == 1 else torch.stack([maps, *[torch.zeros_like(maps)] * (sets - 1)])
+    one = replace(scan, kspace=item.data, mask=item.mask, images=())
+    return sensitivity_maps(one, method, sets)
 
 
-def _encoded(item: _Item, maps: Tensor, spatial_ndim: int) -> tuple[Tensor, Sense]:
+def _encoded(item: _Item, maps: Tensor, spatial_ndim: int) -> tuple[Tensor, Sense | SenseSets]:
     """Return data and encoding operator of a slice.
 
     Samples along a trajectory are multiplied by the roots of their density weights, which the
     encoding has too: few layers do then.
     """
+    if maps.ndim == spatial_ndim + 2:
+        spatial = tuple(maps.shape[-spatial_ndim:])
+        return item.data, SenseSets(maps, CartesianFourier(item.mask, spatial))
     if item.fourier is None:
         return item.data, encoding_operator(item.mask, maps, spatial_ndim)
     assert item.fourier.root_weights is not None
@@ -549,7 +607,7 @@ def _reconstruct_slice(
     reweighting: int,
     wanted: tuple[bool, bool],
     y: Tensor,
-    encoding: Sense,
+    encoding: Sense | SenseSets,
 ) -> FinishedSlice:
     """Return image and certificate of k-space y, (coil, *samples)."""
     started = time.perf_counter()

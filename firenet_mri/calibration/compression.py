@@ -1,24 +1,34 @@
-"""Coil compression: fewer virtual coils that hold nearly all of the signal [1].
+"""Coil compression: fewer virtual coils that hold nearly all of the signal.
 
 With y_k the samples of all coils at point k, the virtual coils are V y_k with the rows of V the
-leading eigenvectors of sum_k y_k y_k^H. The rows are orthonormal: white noise stays white.
+leading eigenvectors of sum_k y_k y_k^H [1]. The rows are orthonormal: white noise stays white.
+
+Geometric compression [2] has a V for every pixel along the readout, where the coils see other
+things, and so fewer virtual coils hold the same signal. Each V is rotated to be as near as it can
+to that of the pixel before, so that the virtual coils' sensitivities are smooth.
 
 [1] Buehrer et al., Magn Reson Med 57:1131-1139, 2007.
+[2] Zhang et al., Magn Reson Med 69:571-582, 2013.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from firenet_mri.calibration.mixing import coil_covariance, mix_coils
 from firenet_mri.errors import UsageError
 from firenet_mri.scan import RawScan
 
+Compression = Literal["svd", "geometric"]
 
-def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
-    """Return the scan of virtual coils, in falling order of their signal.
+
+def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd") -> RawScan:
+    """Return the scan of virtual coils.
 
     Parameters
     ----------
@@ -27,11 +37,15 @@ def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
     coils
         How many virtual coils; or, a float in (0, 1], the share of the signal's energy that they
         must hold together.
+    method
+        "svd": the same for all samples, in falling order of their signal. "geometric": for each
+        pixel along the readout, of Cartesian scans with whole readouts.
 
     Raises
     ------
     UsageError
-        If that number is less than 1, more than there are coils, or a share outside (0, 1].
+        If that number is less than 1, more than there are coils, or a share outside (0, 1]; or if
+        the method is unknown, or geometric and the scan has no whole readouts or is not yet white.
     """
     is_share = isinstance(coils, float)
     if is_share and not 0 < coils <= 1:
@@ -43,14 +57,12 @@ def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
             f"{scan.name}: {coils} virtual coils asked for; there are {scan.coils} coils, use 1 to "
             f"{scan.coils}"
         )
+    if method not in get_args(Compression):
+        raise UsageError(f"Unknown compression {method!r}; use svd or geometric")
+    if method == "geometric":
+        return _geometric(scan, coils)
     energies, vectors = torch.linalg.eigh(coil_covariance(scan.kspace, scan.sample_ndim))
-    energies, vectors = energies.flip(0).clamp(min=0), vectors.flip(1)
-    count = int(coils)
-    if is_share:
-        held = energies.cumsum(0) / energies.sum()
-        # The last entry is 1 up to rounding.
-        count = min(int((held < coils).sum()) + 1, scan.coils)
-    matrix = _fixed_phase(vectors[:, :count]).mH
+    matrix = _fixed_phase(vectors.flip(1)[:, : _count(energies.flip(0), coils)]).mH
     kspace = mix_coils(matrix, scan.kspace, scan.sample_ndim)
     noise = scan.noise
     if noise is not None:
@@ -58,7 +70,56 @@ def compress_coils(scan: RawScan, coils: int | float) -> RawScan:
     return dataclasses.replace(scan, kspace=kspace, noise=noise)
 
 
-def _fixed_phase(vectors: torch.Tensor) -> torch.Tensor:
+def _count(energies: Tensor, coils: int | float) -> int:
+    """Return how many coils are wanted, of which the energies fall."""
+    if not isinstance(coils, float):
+        return int(coils)
+    held = energies.clamp(min=0).cumsum(0) / energies.clamp(min=0).sum()
+    # The last entry is 1 up to rounding.
+    return min(int((held < coils).sum()) + 1, len(energies))
+
+
+def _geometric(scan: RawScan, coils: int | float) -> RawScan:
+    readouts_are_whole = scan.trajectory is None and bool(
+        (scan.mask.all(-1) == scan.mask.any(-1)).all()
+    )
+    if not readouts_are_whole or scan.noise is not None:
+        raise UsageError(
+            f"{scan.name}: geometric compression needs a Cartesian scan with whole readouts whose "
+            "noise is white; whiten it first, or use svd"
+        )
+    along_readout = _centred(torch.fft.ifft, scan.kspace)
+    axis = -scan.spatial_ndim - 1
+    # The readout first, then coils, then all other samples.
+    samples = along_readout.movedim((-1, axis), (0, 1)).flatten(2).to(torch.complex128)
+    energies, vectors = torch.linalg.eigh(samples @ samples.mH)
+    count = _count(energies.flip(1).sum(0), coils)
+    matrices = vectors.flip(2)[:, :, :count].mH.clone()
+    middle = len(matrices) // 2
+    _align(matrices, range(middle + 1, len(matrices)), -1)
+    _align(matrices, range(middle - 1, -1, -1), 1)
+    mixed = torch.einsum(
+        "xrc,...cx->...rx", matrices.to(scan.kspace.dtype), along_readout.movedim(axis, -2)
+    )
+    kspace = _centred(torch.fft.fft, mixed.movedim(-2, axis)) * scan.mask
+    return dataclasses.replace(scan, kspace=kspace.contiguous())
+
+
+def _align(matrices: Tensor, order: Iterable[int], neighbour: int) -> None:
+    """Rotate each matrix to be as near as it can to its neighbour's, in place."""
+    for x in order:
+        u, _, v = torch.linalg.svd(matrices[x] @ matrices[x + neighbour].mH)
+        matrices[x] = (u @ v).mH @ matrices[x]
+
+
+def _centred(transform: Any, x: Tensor) -> Tensor:
+    """Return a unitary transform along the readout with the zero at index N//2."""
+    shifted = torch.fft.ifftshift(x, dim=-1)
+    result: Tensor = torch.fft.fftshift(transform(shifted, norm="ortho"), dim=-1)
+    return result
+
+
+def _fixed_phase(vectors: Tensor) -> Tensor:
     """Return the eigenvectors, columns, with their largest entry real and positive."""
     largest = vectors.abs().argmax(dim=0, keepdim=True)
     entry = vectors.gather(0, largest)

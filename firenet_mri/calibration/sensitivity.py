@@ -26,7 +26,7 @@ _CALIBRATION_WIDTH = 24
 _SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
 
 
-def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
+def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit", sets: int = 1) -> Tensor:
     """Return sensitivity maps (..., coil, *spatial) complex64 with root-sum-of-squares 1.
 
     Parameters
@@ -39,6 +39,9 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
         "jsense": JSENSE [2], smooth maps everywhere.
         "lowres": the coil images of the calibration region alone, over their root-sum-of-squares.
         "none": all maps are 1, for a single coil.
+    sets
+        Number of map sets, several with "espirit" only; the maps are (..., set, coil, *spatial)
+        then, and zero for a slice without signal.
 
     Raises
     ------
@@ -51,6 +54,8 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
         raise UsageError(
             f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
         )
+    if sets != 1 and method != "espirit":
+        raise UsageError(f"{sets} map sets asked for; only espirit has several, {method} has one")
     if method == "none":
         if scan.coils > 1:
             raise UsageError(
@@ -81,12 +86,14 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
         return low_resolution_maps(scan.kspace, centre)
     kspace = scan.kspace.reshape(-1, scan.coils, *scan.spatial_shape)
     maps = torch.full_like(kspace, scan.coils**-0.5)
+    if sets > 1:
+        maps = maps.new_zeros((len(kspace), sets, *kspace.shape[1:]))
     # A slice without signal has no maps of its own, and any serve it.
     has_signal = kspace.flatten(1).any(1)
     try:
         if method == "espirit":
             maps[has_signal] = espirit_maps(
-                kspace[has_signal], width, spatial_ndim=scan.spatial_ndim
+                kspace[has_signal], width, spatial_ndim=scan.spatial_ndim, sets=sets
             )
         else:
             maps[has_signal] = torch.stack([_jsense(item, width) for item in kspace[has_signal]])
@@ -97,7 +104,8 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit") -> Tensor:
             f"{scan.name}: {method} found no signal in the calibration region; try the other "
             "method or give maps with --maps-file"
         )
-    return normalise_maps(maps.reshape(scan.kspace.shape), scan.spatial_ndim)
+    shape = (*scan.batch_shape, *maps.shape[1:])
+    return normalise_maps(maps.reshape(shape), scan.spatial_ndim)
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:

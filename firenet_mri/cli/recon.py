@@ -58,6 +58,9 @@ def recon(
     maps_file: Annotated[
         Path | None, typer.Option(help="Use these maps, .npy or .cfl, coils first.")
     ] = None,
+    map_sets: Annotated[
+        int, typer.Option(help="Sets of maps: 2 for a field of view smaller than the object.")
+    ] = 1,
     mask: Annotated[
         Path | None, typer.Option(help="Sampling mask, .npy or .cfl; default: found in the data.")
     ] = None,
@@ -82,6 +85,9 @@ def recon(
         str | None,
         typer.Option(help="Compress the coils: to a number such as 8, or a share such as 99%."),
     ] = None,
+    compression: Annotated[
+        str, typer.Option(help="How --coils compresses: svd, or geometric, pixel by pixel.")
+    ] = "svd",
     by_readout: Annotated[
         bool,
         typer.Option(help="Take a volume apart into planes across its readout: little memory."),
@@ -174,7 +180,9 @@ def recon(
             relative_gap=relative_gap,
             reweighting=reweighting,
             maps=sensitivity,
+            map_sets=map_sets,
             coils=_coils(coils),
+            compression=compression,  # type: ignore[arg-type]
             by_readout=by_readout,
             device=device,
             jacobian=jacobian,

@@ -10,6 +10,7 @@ from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.matrix import MatrixOperator
 from firenet_mri.operators.nonuniform import NonuniformFourier
 from firenet_mri.operators.sense import Sense, encoding_operator
+from firenet_mri.operators.sense_sets import SenseSets
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.operators.stacked import StackedFrame
@@ -31,6 +32,7 @@ __all__ = [
     "NonuniformFourier",
     "OrthogonalWavelet",
     "Sense",
+    "SenseSets",
     "StackedFrame",
     "StationaryCosine",
     "StationaryWavelet",

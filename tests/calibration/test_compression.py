@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
+import numpy as np
 import pytest
+import sigpy
+import sigpy.mri
 import torch
 from laws import assert_close
 
 from firenet_mri.calibration import compress_coils
 from firenet_mri.errors import UsageError
+from firenet_mri.io.bart import read_array, write_cfl
 from firenet_mri.scan import RawScan
 
 
@@ -60,3 +67,66 @@ def test_a_share_of_the_energy_takes_as_few_coils_as_hold_it(scan) -> None:
 def test_numbers_out_of_range_are_refused(scan, coils) -> None:
     with pytest.raises(UsageError, match="coils"):
         compress_coils(scan, coils)
+
+
+def image_scan(coils: int = 8, size: int = 48) -> RawScan:
+    """Return a scan of a phantom by loops around it."""
+    maps = torch.from_numpy(sigpy.mri.birdcage_maps((coils, size, size))).to(torch.complex64)
+    images = maps * torch.from_numpy(sigpy.shepp_logan((size, size))).to(torch.complex64)
+    return RawScan(_transformed(images, torch.fft.fft2)[None], torch.ones(size, size) > 0, 2)
+
+
+def _transformed(x: torch.Tensor, transform) -> torch.Tensor:
+    axes = (-2, -1)
+    shifted = torch.fft.ifftshift(x, dim=axes)
+    return torch.fft.fftshift(transform(shifted, norm="ortho"), dim=axes)
+
+
+@pytest.mark.parametrize("coils", [1, 2, 4])
+def test_geometric_compression_holds_more_signal_in_as_many_coils(coils) -> None:
+    scan = image_scan()
+    geometric, plain = (compress_coils(scan, coils, how) for how in ("geometric", "svd"))
+    assert geometric.kspace.shape == plain.kspace.shape
+    total = float(scan.kspace.norm().square())
+    held = [float(one.kspace.norm().square()) / total for one in (geometric, plain)]
+    assert held[1] < held[0] <= 1 + 1e-5
+    share = compress_coils(scan, held[0] * (1 - 1e-4), "geometric")
+    assert share.coils <= coils
+
+
+def test_virtual_coils_of_geometric_compression_are_smooth() -> None:
+    scan = image_scan()
+    small = compress_coils(scan, 4, "geometric")
+    images = _transformed(small.kspace[0], torch.fft.ifft2)
+    before = _transformed(scan.kspace[0], torch.fft.ifft2)
+    # Nearly all of the signal of every pixel is kept.
+    assert_close(images.norm(dim=0), before.norm(dim=0), 0.05)
+    whole = _transformed(compress_coils(scan, 8, "geometric").kspace[0], torch.fft.ifft2)
+    assert_close(whole.norm(dim=0), before.norm(dim=0), 1e-4)
+    # The steps between neighbouring pixels along the readout are as those of the coils themselves.
+    steps = [float((one[..., 1:] - one[..., :-1]).norm() / one.norm()) for one in (images, before)]
+    assert steps[0] < 1.1 * steps[1]
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+def test_geometric_compression_holds_what_barts_does(tmp_path) -> None:
+    scan = image_scan()
+    write_cfl(tmp_path / "kspace.cfl", scan.kspace[0][:, None].numpy().swapaxes(-1, -2))
+    command = ["bart", "cc", "-G", "-p3", "-r48", "kspace", "small"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    theirs = np.linalg.norm(read_array(tmp_path / "small.cfl"))
+    # BART's readout is its first axis, here the rows.
+    turned = RawScan(scan.kspace.transpose(-1, -2).contiguous(), scan.mask, 2)
+    ours = float(compress_coils(turned, 3, "geometric").kspace.norm())
+    assert ours == pytest.approx(theirs, rel=2e-3)
+
+
+def test_geometric_compression_needs_whole_readouts_and_white_noise(scan) -> None:
+    with pytest.raises(UsageError, match="whiten it first"):
+        compress_coils(scan, 2, "geometric")
+    mask = torch.rand(48, 48, generator=torch.Generator().manual_seed(0)) < 0.5
+    points = image_scan()
+    with pytest.raises(UsageError, match="whole readouts"):
+        compress_coils(RawScan(points.kspace * mask, mask, 2), 2, "geometric")
+    with pytest.raises(UsageError, match="'pca'; use svd or geometric"):
+        compress_coils(scan, 2, "pca")
