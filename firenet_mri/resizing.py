@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from firenet_mri.errors import DataError
+from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.scan import Geometry, RawScan
 
 
@@ -44,19 +44,13 @@ def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
         kept = max(1, round(size * wanted / extents[axis]))
         image = _resized(image, axis, kept)
         extents[axis] *= kept / size
-    kspace = torch.fft.fftshift(
-        torch.fft.fftn(torch.fft.ifftshift(image, dim=tuple(axes)), dim=tuple(axes)),
-        dim=tuple(axes),
-    )
+    kspace = centred_fft(image, axes)
     before = image.shape[-scan.spatial_ndim :]
     for axis in axes:
         kspace = _resized(kspace, axis, grid.shape[axis])
     after = kspace.shape[-scan.spatial_ndim :]
-    image = torch.fft.fftshift(
-        torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=tuple(axes)), dim=tuple(axes)),
-        dim=tuple(axes),
-    )
-    image = image * (math.prod(after) / math.prod(before))
+    image = centred_ifft(kspace, axes)
+    image = image * math.sqrt(math.prod(after) / math.prod(before))
     return image, dataclasses.replace(scan, geometry=_with_extent(geometry, extents))
 
 

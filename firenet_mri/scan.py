@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
+from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.nonuniform import check_trajectory
 
 Vector = tuple[float, float, float]
@@ -387,8 +388,7 @@ def split_readout(scan: RawScan) -> RawScan:
         )
     hybrid = torch.empty_like(scan.kspace)
     for coil, kspace in enumerate(scan.kspace):
-        shifted = torch.fft.ifftshift(kspace, dim=-1)
-        hybrid[coil] = torch.fft.fftshift(torch.fft.ifft(shifted, norm="ortho"), dim=-1)
+        hybrid[coil] = centred_ifft(kspace, [-1])
     return dataclasses.replace(
         scan,
         kspace=hybrid.movedim(-1, 0),

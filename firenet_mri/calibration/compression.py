@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from firenet_mri.calibration.mixing import coil_covariance, mix_coils
 from firenet_mri.errors import UsageError
+from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.scan import RawScan
 
 Compression = Literal["svd", "geometric"]
@@ -88,7 +89,7 @@ def _geometric(scan: RawScan, coils: int | float) -> RawScan:
             f"{scan.name}: geometric compression needs a Cartesian scan with whole readouts whose "
             "noise is white; whiten it first, or use svd"
         )
-    along_readout = _centred(torch.fft.ifft, scan.kspace)
+    along_readout = centred_ifft(scan.kspace, [-1])
     axis = -scan.spatial_ndim - 1
     # The readout first, then coils, then all other samples.
     samples = along_readout.movedim((-1, axis), (0, 1)).flatten(2).to(torch.complex128)
@@ -101,7 +102,7 @@ def _geometric(scan: RawScan, coils: int | float) -> RawScan:
     mixed = torch.einsum(
         "xrc,...cx->...rx", matrices.to(scan.kspace.dtype), along_readout.movedim(axis, -2)
     )
-    kspace = _centred(torch.fft.fft, mixed.movedim(-2, axis)) * scan.mask
+    kspace = centred_fft(mixed.movedim(-2, axis), [-1]) * scan.mask
     return dataclasses.replace(scan, kspace=kspace.contiguous())
 
 
@@ -110,13 +111,6 @@ def _align(matrices: Tensor, order: Iterable[int], neighbour: int) -> None:
     for x in order:
         u, _, v = torch.linalg.svd(matrices[x] @ matrices[x + neighbour].mH)
         matrices[x] = (u @ v).mH @ matrices[x]
-
-
-def _centred(transform: Any, x: Tensor) -> Tensor:
-    """Return a unitary transform along the readout with the zero at index N//2."""
-    shifted = torch.fft.ifftshift(x, dim=-1)
-    result: Tensor = torch.fft.fftshift(transform(shifted, norm="ortho"), dim=-1)
-    return result
 
 
 def _fixed_phase(vectors: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import CalibrationError, UsageError
+from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.scan import RawScan
 
 MapMethod = Literal["espirit", "jsense", "lowres", "none"]
@@ -136,9 +137,7 @@ def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
         centre = centre * window.to(kspace.real.dtype).reshape(-1, *[1] * (-axis - 1))
     is_sampled = (centre != 0).any(dim=(-len(widths) - 1, *axes), keepdim=True)
     centre = torch.where(is_sampled, centre, kspace)
-    images = torch.fft.fftshift(
-        torch.fft.ifftn(torch.fft.ifftshift(centre, dim=axes), dim=axes, norm="ortho"), dim=axes
-    )
+    images = centred_ifft(centre, axes)
     return normalise_maps(images, len(widths))
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.io.hdf5 import check_size
 from firenet_mri.io.ismrmrd_file import parse_header
+from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 
@@ -102,8 +103,8 @@ def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor,
     readouts_are_whole = bool((mask.any(-2) == mask.all(-2)).all())
     if kept < rows and readouts_are_whole:
         start = rows // 2 - kept // 2
-        image = _centred(torch.fft.ifft, kspace)[..., start : start + kept, :]
-        kspace = _centred(torch.fft.fft, image)
+        image = centred_ifft(kspace, [-2])[..., start : start + kept, :]
+        kspace = centred_fft(image, [-2])
         mask = mask[..., :kept, :].contiguous()
     if min(encoded.x, encoded.y, wanted.z) <= 0:
         return kspace, mask, None
@@ -112,12 +113,6 @@ def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor,
     positions = tuple((0.0, 0.0, float(wanted.z) * (first + i)) for i in range(slices))
     field_of_view = (float(wanted.z), float(readout), float(encoded.y))
     return kspace, mask, Geometry(field_of_view, positions, is_placed=False)
-
-
-def _centred(transform: Any, x: Tensor) -> Tensor:
-    """Return a unitary transform along the readout with the zero at index N//2."""
-    shifted = torch.fft.ifftshift(x, dim=-2)
-    return torch.fft.fftshift(transform(shifted, dim=-2, norm="ortho"), dim=-2).contiguous()
 
 
 def read_targets(path: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import ismrmrd_trajectory
+from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.scan import (
     AcquisitionParameters,
     Geometry,
@@ -480,7 +481,7 @@ def _remove_oversampling(
     if not 0 < columns < grid.nx or not whole_readouts:
         return kspace, mask, grid
     start = grid.nx // 2 - columns // 2
-    image = _centred(torch.fft.ifft, kspace)[..., start : start + columns]
+    image = centred_ifft(kspace, [-1])[..., start : start + columns]
     cropped = _Grid(
         grid.nz,
         grid.ny,
@@ -489,13 +490,7 @@ def _remove_oversampling(
         grid.centre_y,
         (fov_z, fov_y, fov_x * columns / grid.nx),
     )
-    return _centred(torch.fft.fft, image), mask[..., :columns].contiguous(), cropped
-
-
-def _centred(transform: Any, x: Tensor) -> Tensor:
-    """Return a unitary transform along the last axis with the zero at index N//2."""
-    shifted = torch.fft.ifftshift(x, dim=-1)
-    return torch.fft.fftshift(transform(shifted, norm="ortho"), dim=-1).contiguous()
+    return centred_fft(image, [-1]), mask[..., :columns].contiguous(), cropped
 
 
 def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:

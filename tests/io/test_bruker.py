@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from outcomes import outcome_of
 
 from firenet_mri import read
 from firenet_mri.errors import DataError, FileError, FirenetError
-from firenet_mri.scan import RawScan
 
 COILS, COLUMNS = 2, 16
 
@@ -190,10 +190,3 @@ def test_flipped_bytes_give_a_named_error_or_an_image(name, write) -> None:
             assert str(folder) in str(outcome) or folder.name in str(outcome), seed
         else:
             assert outcome.kspace.numel() < 1 << 24, seed
-
-
-def outcome_of(folder: Path) -> RawScan | FirenetError:
-    try:
-        return read(folder)
-    except FirenetError as error:
-        return error

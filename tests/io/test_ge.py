@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from mrd_scans import centred_ifft
+from outcomes import outcome_of
 from real_scans import DATA, ge_gradient_echo
 
 from firenet_mri import read
 from firenet_mri.errors import DataError, FileError, FirenetError
-from firenet_mri.scan import RawScan
 
 REAL = DATA / "ge_pfile/P20480_GRE.7"
 COILS, SLICES, FRAMES, SAMPLES = 2, 3, 8, 12
@@ -188,10 +188,3 @@ def test_flipped_bytes_give_a_named_error_or_an_image(write) -> None:
             assert "P00001.7" in str(outcome), seed
         else:
             assert outcome.kspace.numel() < 1 << 24, seed
-
-
-def outcome_of(path: Path) -> RawScan | FirenetError:
-    try:
-        return read(path)
-    except FirenetError as error:
-        return error

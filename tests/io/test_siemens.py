@@ -11,13 +11,13 @@ import pytest
 import torch
 from laws import assert_close
 from mrd_scans import centred_fft, centred_ifft
+from outcomes import outcome_of
 from real_scans import twix
 from twix_files import Line, protocol, twix_vb, twix_vd
 
 from firenet_mri import read
 from firenet_mri.errors import DataError, FileError, FirenetError
 from firenet_mri.io.bart import read_array
-from firenet_mri.scan import RawScan
 
 COILS, ROWS, COLUMNS = 2, 10, 8
 RNG = np.random.default_rng(0)
@@ -228,13 +228,6 @@ def test_a_truncated_vb_file_says_how_much_was_found(share, write) -> None:
     kept = len(header) + int(share * (len(content) - len(header)))
     with pytest.raises(FileError, match=rf"\d readouts were found up to byte \d+ of {kept}"):
         read(write(content[:kept]))
-
-
-def outcome_of(path: Path) -> RawScan | FirenetError:
-    try:
-        return read(path)
-    except FirenetError as error:
-        return error
 
 
 def test_flipped_bytes_give_a_named_error_or_an_image(write) -> None:

@@ -145,7 +145,8 @@ def test_a_scan_goes_through_a_pipeline_to_the_image_of_reconstruct() -> None:
     maps = sensitivity_maps(whiten(scan), "espirit")
     assert_close(data["sens_maps"], maps)
     found = Certificate.from_dict(json.loads(image.meta["certificate"]))
-    assert found.lipschitz_bound == expected.certificate.lipschitz_bound
+    # Maps of other threads differ in their rounding.
+    assert found.lipschitz_bound == pytest.approx(expected.certificate.lipschitz_bound, rel=1e-6)
     assert image.applied_operations == []
 
 
