@@ -27,7 +27,7 @@ FLOORS = (
     ("scan", "resizing", "calibration"),
     ("io",),
     ("report", "simulation", "reconstruction", ""),
-    ("monai", "sigpy", "benchmark", "paper"),
+    ("monai", "sigpy", "benchmark", "paper", "server"),
     ("cli", "__main__"),
 )
 FACES = 6
@@ -45,6 +45,7 @@ IN_FUNCTIONS = {
     "io": {"brukerapi", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
     "monai": {"nibabel"},
     "report.py": {"matplotlib"},
+    "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},
     "benchmark": {"finufft", "matplotlib", "nibabel", "scipy", "sigpy"},
     "benchmark/peers.py": {"bartorch", "deepinv", "mirtorch", "mrpro"},

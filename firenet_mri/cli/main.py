@@ -13,6 +13,7 @@ from firenet_mri.cli import (
     paper,
     recon,
     schedules,
+    serve,
     simulate,
     speed,
 )
@@ -20,7 +21,19 @@ from firenet_mri.cli.app import app
 from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
-_COMMANDS = (benchmark, certify, convert, design, info, paper, recon, schedules, simulate, speed)
+_COMMANDS = (
+    benchmark,
+    certify,
+    convert,
+    design,
+    info,
+    paper,
+    recon,
+    schedules,
+    serve,
+    simulate,
+    speed,
+)
 
 
 def main() -> None:

@@ -62,8 +62,15 @@ def write_mrd_images(
                 one.phase_dir[:] = geometry.phase_direction
                 one.slice_dir[:] = geometry.slice_direction
         made.append(one)
+    write_images(path, made)
+
+
+def write_images(path: Path, images: list[Any]) -> None:
+    """Write ``ismrmrd.Image`` objects as the group ``dataset/image_0`` of a file."""
+    import ismrmrd
+
     with ismrmrd.File(str(path), "w") as file:
-        file["dataset/image_0"].images = made
+        file["dataset/image_0"].images = images
 
 
 def _thickness(geometry: Geometry, slices: int) -> float:

@@ -1,0 +1,82 @@
+"""``firenet serve`` and ``firenet send``: reconstruction over the MRD streaming protocol."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from firenet_mri.cli.app import app
+from firenet_mri.errors import DataError, UsageError
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9002,
+    clients: Annotated[int, typer.Option(help="Clients at once.")] = 32,
+    idle: Annotated[float, typer.Option(help="Seconds until a silent client is left.")] = 60.0,
+    scan_gib: Annotated[float, typer.Option(help="GiB that a client may send.")] = 8.0,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(help="Listen where other machines reach: no passwords, no encryption."),
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
+    from firenet_mri.server.service import LOOPBACK, Limits, Server
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    limits = Limits(scan_bytes=int(scan_gib * 2**30), clients=clients, idle_s=idle)
+    server = Server(host, port, limits=limits, allow_remote=allow_remote)
+    if host not in LOOPBACK:
+        logging.warning("other machines can reach this server, without password or encryption")
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: server.stop())
+    logging.info("listening at %s:%d", host, server.port)
+    server.serve()
+    logging.info("stopped; all clients were served")
+
+
+@app.command()
+def send(
+    scan: Annotated[Path, typer.Argument(help="ISMRMRD (.h5) or Siemens (.dat) scan.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="MRD images to write, .h5.")],
+    host: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 9002,
+    config: Annotated[str, typer.Option(help="Name of the configuration.")] = "firenet",
+    parameters: Annotated[
+        str | None, typer.Option(help='JSON, such as {"preset": "stable", "dtype": "int16"}.')
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+) -> None:
+    """Send a scan to a reconstruction server and write the images that come back."""
+    from firenet_mri.io import atomic_writes, check_outputs
+    from firenet_mri.io.mrd_images import write_images
+    from firenet_mri.server.client import send_scan
+
+    check_outputs([output], overwrite=overwrite)
+    chosen = None
+    if parameters is not None:
+        try:
+            chosen = json.loads(parameters)
+        except ValueError:
+            chosen = None
+        if not isinstance(chosen, dict):
+            raise UsageError(f'{parameters!r} is no JSON object; give one such as {{"layers": 15}}')
+    answer = send_scan(scan, host=host, port=port, config=config, parameters=chosen)
+    for line in answer.log:
+        sys.stderr.write(line + "\n")
+    if not answer.images:
+        raise DataError(f"{host}:{port} sent no image; its log says why")
+    with atomic_writes([output], overwrite=overwrite) as (path,):
+        write_images(path, answer.images)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Wrote {len(answer.images)} images to {output}", markup=False)

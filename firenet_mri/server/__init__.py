@@ -1,0 +1,7 @@
+"""Reconstruction over a socket: the MRD streaming protocol of Siemens FIRE and Gadgetron."""
+
+from __future__ import annotations
+
+from firenet_mri.server.process import process
+
+__all__ = ["process"]

@@ -1,0 +1,95 @@
+"""Sends a scan to a reconstruction server, ours or another that speaks the protocol."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.formats import Format, recognise
+from firenet_mri.io.ismrmrd_file import read_acquisitions as read_ismrmrd
+from firenet_mri.io.siemens import read_acquisitions as read_siemens
+from firenet_mri.server.protocol import ConnectionEnded, Kind, message_bytes, read_message
+
+_LARGEST = 1 << 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sent: ``ismrmrd.Image`` objects, and its log."""
+
+    images: list[Any]
+    log: list[str]
+
+
+def send_scan(
+    path: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 9002,
+    config: str = "firenet",
+    parameters: Mapping[str, Any] | None = None,
+    timeout_s: float = 600.0,
+) -> Answer:
+    """Send a scan and return what comes back.
+
+    Parameters
+    ----------
+    path
+        An ISMRMRD or Siemens file; patient and study in its header are left out.
+    host, port
+        Where the server listens.
+    config
+        Name of the configuration.
+    parameters
+        See :class:`firenet_mri.server.process.Options`.
+    timeout_s
+        Seconds to wait for an answer.
+
+    Raises
+    ------
+    FileError
+        If the file is none of these or damaged.
+    DataError
+        If the server cannot be reached, or goes away before it has closed.
+    """
+    readers = {Format.ISMRMRD: read_ismrmrd, Format.SIEMENS: read_siemens}
+    found = recognise(path)
+    if found not in readers:
+        raise FileError(f"{path}: is a {found.value}; ISMRMRD and Siemens files can be sent")
+    header, acquisitions = readers[found](path)
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
+            connection.sendall(message_bytes(Kind.CONFIG_FILE, config))
+            connection.sendall(message_bytes(Kind.HEADER, header.toXML()))
+            if parameters:
+                text = json.dumps({"parameters": dict(parameters)})
+                connection.sendall(message_bytes(Kind.TEXT, text))
+            for acquisition in acquisitions:
+                connection.sendall(message_bytes(Kind.ACQUISITION, acquisition))
+            connection.sendall(message_bytes(Kind.CLOSE))
+            return _answer(connection)
+    except ConnectionEnded:
+        raise DataError(f"{host}:{port} went away before it was done; look at its log") from None
+    except OSError as error:
+        raise DataError(
+            f"{host}:{port} cannot be reached or does not answer ({error.strerror or error}); "
+            "start it with firenet serve"
+        ) from None
+
+
+def _answer(connection: socket.socket) -> Answer:
+    answer = Answer([], [])
+    with connection.makefile("rb") as file:
+        while True:
+            message = read_message(file.read, _LARGEST)
+            if message.kind is Kind.CLOSE:
+                return answer
+            if message.kind is Kind.IMAGE:
+                answer.images.append(message.value)
+            elif message.kind is Kind.TEXT:
+                answer.log.append(message.value)

@@ -1,0 +1,247 @@
+"""Reconstructs what a connection brings, repetition by repetition, and sends the images back.
+
+``process(connection, config, header)`` is the entry point that a python-ismrmrd-server calls, too,
+when it is given ``firenet_mri.server`` as configuration. A connection yields acquisitions, images
+and waveforms until ``None`` or its end, and has ``send_image``, ``send_logging``, ``send_close``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FirenetError, UsageError
+from firenet_mri.io.ismrmrd import assemble
+from firenet_mri.io.ismrmrd_file import parse_header
+from firenet_mri.reconstruction import reconstruct
+from firenet_mri.scan import RawScan
+
+_log = logging.getLogger(__name__)
+
+_NOISE, _LAST_IN_REPETITION, _LAST_IN_MEASUREMENT = 19, 14, 25
+_LARGEST_INT16 = 4095
+
+
+class Connection(Protocol):
+    """What ``process`` needs of a connection."""
+
+    def __iter__(self) -> Any:
+        """Yield what arrives; None or the end stop it."""
+
+    def send_image(self, images: Any) -> None:
+        """Send images."""
+
+    def send_logging(self, level: str, text: str) -> None:
+        """Send a line for the host's log."""
+
+    def send_close(self) -> None:
+        """Say that nothing more comes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a host may ask for, by its JSON parameters.
+
+    Parameters
+    ----------
+    preset, sparsifier, layers, maps
+        As for :func:`firenet_mri.reconstruct`.
+    output
+        "magnitude" or "complex".
+    dtype
+        "int16", scaled to 0 to 4095 (as scanners want it, magnitudes only), or "float32".
+    """
+
+    preset: str = "accurate"
+    sparsifier: str | None = None
+    layers: int | None = None
+    maps: str = "espirit"
+    output: Literal["magnitude", "complex"] = "magnitude"
+    dtype: Literal["int16", "float32"] = "float32"
+
+    @classmethod
+    def of(cls, config: object) -> Options:
+        """Return the options of a configuration: its name, or parsed JSON with "parameters".
+
+        Raises
+        ------
+        UsageError
+            If a parameter is of the wrong kind. Parameters of other programs do not matter.
+        """
+        parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
+        if not isinstance(parameters, Mapping):
+            raise UsageError("The configuration's parameters are no object; send {name: value}")
+        known = {field.name for field in fields(cls)}
+        chosen = {name: value for name, value in parameters.items() if name in known}
+        if "layers" in chosen:
+            try:
+                chosen["layers"] = int(chosen["layers"])
+            except (TypeError, ValueError):
+                raise UsageError(f"layers is {chosen['layers']!r}; send a number") from None
+        options = cls(**chosen)
+        if options.output not in ("magnitude", "complex") or options.dtype not in (
+            "int16",
+            "float32",
+        ):
+            raise UsageError(
+                f"output {options.output!r}, dtype {options.dtype!r}; send magnitude or complex, "
+                "int16 or float32"
+            )
+        return options
+
+
+def process(connection: Connection, config: object, header: Any) -> None:
+    """Reconstruct what arrives and send the images; always close.
+
+    Parameters
+    ----------
+    connection
+        The host's connection.
+    config
+        Name of the configuration, or its parsed JSON with "parameters", see :class:`Options`.
+    header
+        The ISMRMRD header, parsed or as XML text.
+    """
+    try:
+        options = Options.of(config)
+        parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
+        # Our own connections take turns; a host that has one client has no others to wait for.
+        turn = getattr(connection, "turn", contextlib.nullcontext)
+        for readouts in _repetitions(connection):
+            with turn():
+                images = _images(parsed, readouts, options)
+            connection.send_image(images)
+            connection.send_logging("INFO", f"{len(images)} images sent")
+    except FirenetError as error:
+        _log.warning("%s", error)
+        connection.send_logging("ERROR", " ".join(str(error).split()))
+    finally:
+        connection.send_close()
+
+
+def _repetitions(connection: Iterable[Any]) -> Any:
+    """Yield the readouts of each repetition as soon as its last has come, noise with each."""
+    import ismrmrd
+
+    noise: list[Any] = []
+    lines: list[Any] = []
+    count = 0
+    for item in connection:
+        if item is None:
+            break
+        if not isinstance(item, ismrmrd.Acquisition):
+            continue
+        if item.flags >> (_NOISE - 1) & 1:
+            noise.append(item)
+            continue
+        lines.append(item)
+        last = (_LAST_IN_REPETITION, _LAST_IN_MEASUREMENT)
+        if any(item.flags >> (flag - 1) & 1 for flag in last):
+            count += 1
+            yield noise + lines
+            lines = []
+    if lines:
+        count += 1
+        yield noise + lines
+    if not count:
+        raise DataError("No readouts arrived; nothing was reconstructed")
+
+
+def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
+    """Return the MRD images of a repetition."""
+    scan = assemble(header, readouts, name="stream")
+    result = reconstruct(
+        scan,
+        preset=options.preset,  # type: ignore[arg-type]
+        sparsifier=options.sparsifier,
+        layers=options.layers,
+        maps="none" if scan.coils == 1 else options.maps,  # type: ignore[arg-type]
+    )
+    image = result.image if options.output == "complex" else result.magnitude
+    sentence = result.certificate.sentence()
+    # Noise readouts come first, and belong to none.
+    repetition = int(readouts[-1].idx.repetition)
+    return to_mrd_images(image, scan, options, sentence=sentence, repetition=repetition)
+
+
+def to_mrd_images(
+    image: Tensor, scan: RawScan, options: Options, *, sentence: str, repetition: int = 0
+) -> list[Any]:
+    """Return an MRD image a slice, (1, 1, y, x), with place and attributes.
+
+    Parameters
+    ----------
+    image
+        (..., *spatial) real or complex.
+    scan
+        Where it lies, and whether it was simulated.
+    options
+        How to send it.
+    sentence
+        The certificate's, for the image's comment.
+    repetition
+        Its number.
+    """
+    import ismrmrd
+
+    array = image.numpy(force=True)
+    array = array.reshape(-1, *array.shape[-2:])
+    slope = 1.0
+    if options.dtype == "int16" and options.output == "magnitude":
+        slope = float(array.max()) / _LARGEST_INT16 or 1.0
+        array = np.rint(array / slope).astype(np.int16)
+    geometry = scan.geometry
+    slices, rows, columns = array.shape
+    affine = None if geometry is None else geometry.affine_lps((slices, rows, columns))
+    white = float(np.percentile(np.abs(array), 99.8)) or 1.0
+    images = []
+    for index, plane in enumerate(array):
+        one = ismrmrd.Image.from_array(np.ascontiguousarray(plane), transpose=False)
+        one.image_type = 5 if np.iscomplexobj(plane) else 1
+        one.image_index, one.image_series_index = index + 1, 1
+        one.slice, one.repetition = index % max(slices, 1), repetition
+        if geometry is not None and affine is not None:
+            many = len(geometry.positions_mm) > 1
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
+            thick = geometry.field_of_view_mm[0] / (1 if many else slices)
+            one.field_of_view[:] = spacing[0] * columns, spacing[1] * rows, thick
+            one.position[:] = (affine @ [columns // 2, rows // 2, index, 1])[:3]
+            one.read_dir[:] = geometry.read_direction
+            one.phase_dir[:] = geometry.phase_direction
+            one.slice_dir[:] = geometry.slice_direction
+        one.meta = {
+            "DataRole": "Image",
+            "ImageProcessingHistory": ["FIRENET", *(["simulated"] if scan.simulated else [])],
+            "ImageComments": sentence,
+            "WindowCenter": str(white / 2),
+            "WindowWidth": str(white),
+            "RescaleSlope": str(slope),
+            "RescaleIntercept": "0",
+            "Keep_image_geometry": "1",
+        }
+        images.append(one)
+    return images
+
+
+def parse_parameters(text: str) -> Mapping[str, Any]:
+    """Return the JSON of a host's text message.
+
+    Raises
+    ------
+    UsageError
+        If it is no JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError('A text message that is no JSON object; send {"parameters": {...}}')
+    return found

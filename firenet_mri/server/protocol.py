@@ -1,0 +1,197 @@
+"""The messages of the MRD streaming protocol, read and written within limits.
+
+Little endian: two bytes that say the kind, then a text with its length, or a header of fixed size
+and samples whose number it tells. A header's word is not taken for memory: what a message may have
+is checked before anything is read. Layout: ISMRMRD documentation, "MRD session protocol".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from firenet_mri.errors import DataError
+
+_CONFIG_BYTES = 1024
+
+
+class Kind(IntEnum):
+    """What a message is."""
+
+    CONFIG_FILE = 1
+    CONFIG_TEXT = 2
+    HEADER = 3
+    CLOSE = 4
+    TEXT = 5
+    ACQUISITION = 1008
+    IMAGE = 1022
+    WAVEFORM = 1026
+
+
+class Message(NamedTuple):
+    """A message: text for configurations, headers and texts; None for a close; else an object."""
+
+    kind: Kind
+    value: Any
+
+
+class ConnectionEnded(DataError):
+    """The other side went away, between messages or in the middle of one."""
+
+
+class ProtocolError(DataError):
+    """Bytes that are no message, or one larger than allowed."""
+
+
+def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
+    """Return the next message.
+
+    Parameters
+    ----------
+    receive
+        Returns that many bytes; fewer mean that the other side has ended.
+    largest
+        Bytes that a message may have.
+
+    Raises
+    ------
+    ConnectionEnded
+        If the other side has gone.
+    ProtocolError
+        If the bytes are no message or one larger than allowed.
+    """
+
+    stream = _Stream(receive, largest)
+    (number,) = struct.unpack("<H", stream.read(2))
+    try:
+        kind = Kind(number)
+    except ValueError:
+        raise ProtocolError(f"a message of the unknown kind {number}") from None
+    return Message(kind, _READERS[kind](stream))
+
+
+class _Stream:
+    """Reads exact numbers of bytes, none beyond what a message may have."""
+
+    def __init__(self, receive: Callable[[int], bytes], largest: int) -> None:
+        self._receive = receive
+        self._largest = largest
+
+    def check(self, count: int) -> None:
+        """Refuse a message of that many bytes before any of them is read."""
+        if count > self._largest:
+            raise ProtocolError(
+                f"a message with a part of {count} bytes; {self._largest} are allowed, raise the "
+                "limit or send smaller ones"
+            )
+
+    def read(self, count: int) -> bytes:
+        self.check(count)
+        data = self._receive(count)
+        if len(data) < count:
+            raise ConnectionEnded(f"the connection ended after {len(data)} of {count} bytes")
+        return data
+
+
+def _config_file(stream: _Stream) -> str:
+    return _decoded(stream.read(_CONFIG_BYTES).split(b"\0")[0])
+
+
+def _text(stream: _Stream) -> str:
+    (length,) = struct.unpack("<I", stream.read(4))
+    # Clients count a NUL at the end, which is no part of the text.
+    return _decoded(stream.read(length).rstrip(b"\0"))
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("a text that is not UTF-8") from None
+
+
+def _acquisition(stream: _Stream) -> Any:
+    import ismrmrd
+
+    raw = stream.read(ctypes.sizeof(ismrmrd.AcquisitionHeader))
+    head = ismrmrd.AcquisitionHeader.from_buffer_copy(raw)
+    points = 4 * head.number_of_samples * head.trajectory_dimensions
+    samples = 8 * head.number_of_samples * head.active_channels
+    stream.check(points + samples)
+    parts = iter((raw, stream.read(points), stream.read(samples)))
+    return ismrmrd.Acquisition.deserialize_from(lambda _: next(parts))
+
+
+def _image(stream: _Stream) -> Any:
+    import ismrmrd
+
+    raw = stream.read(ctypes.sizeof(ismrmrd.ImageHeader))
+    head = ismrmrd.ImageHeader.from_buffer_copy(raw)
+    length = stream.read(8)
+    attributes = stream.read(struct.unpack("<Q", length)[0])
+    try:
+        dtype = ismrmrd.image.get_dtype_from_data_type(head.data_type)
+    except (KeyError, ValueError, TypeError):
+        raise ProtocolError(f"an image of the unknown data type {head.data_type}") from None
+    x, y, z = head.matrix_size
+    pixels = stream.read(int(x) * int(y) * int(z) * head.channels * dtype.itemsize)
+    parts = iter((raw, length, attributes, pixels))
+    try:
+        return ismrmrd.Image.deserialize_from(lambda _: next(parts))
+    except (ValueError, TypeError, UnicodeDecodeError):
+        raise ProtocolError("an image whose attributes are no XML") from None
+
+
+def _waveform(stream: _Stream) -> Any:
+    import ismrmrd
+
+    raw = stream.read(ctypes.sizeof(ismrmrd.WaveformHeader))
+    head = ismrmrd.WaveformHeader.from_buffer_copy(raw)
+    parts = iter((raw, stream.read(4 * head.channels * head.number_of_samples)))
+    return ismrmrd.Waveform.deserialize_from(lambda _: next(parts))
+
+
+_READERS: dict[Kind, Callable[[_Stream], Any]] = {
+    Kind.CONFIG_FILE: _config_file,
+    Kind.CONFIG_TEXT: _text,
+    Kind.HEADER: _text,
+    Kind.CLOSE: lambda _: None,
+    Kind.TEXT: _text,
+    Kind.ACQUISITION: _acquisition,
+    Kind.IMAGE: _image,
+    Kind.WAVEFORM: _waveform,
+}
+
+
+def message_bytes(kind: Kind, value: Any = None) -> bytes:
+    """Return a message as it goes over the wire.
+
+    Parameters
+    ----------
+    kind
+        What it is.
+    value
+        Text for configurations, headers and texts; an ismrmrd object; nothing for a close.
+
+    Raises
+    ------
+    ProtocolError
+        If the name of a configuration has more than 1023 bytes.
+    """
+    head = struct.pack("<H", kind)
+    if kind is Kind.CLOSE:
+        return head
+    if kind is Kind.CONFIG_FILE:
+        name = str(value).encode()
+        if len(name) >= _CONFIG_BYTES:
+            raise ProtocolError(f"a configuration's name of {len(name)} bytes; at most 1023 fit")
+        return head + name.ljust(_CONFIG_BYTES, b"\0")
+    if kind in (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT):
+        text = str(value).encode() + b"\0"
+        return head + struct.pack("<I", len(text)) + text
+    parts = [head]
+    value.serialize_into(lambda data: parts.append(bytes(data)))
+    return b"".join(parts)

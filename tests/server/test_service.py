@@ -1,0 +1,274 @@
+"""The server gives the images of ``firenet recon``, survives its clients, and always closes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ismrmrd
+import numpy as np
+import pytest
+from real_scans import twix
+
+from firenet_mri import read, reconstruct
+from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.io.ismrmrd_file import read_acquisitions
+from firenet_mri.io.ismrmrd_writer import write_acquisitions
+from firenet_mri.server import process
+from firenet_mri.server.client import send_scan
+from firenet_mri.server.protocol import Kind, message_bytes, read_message
+from firenet_mri.server.service import Limits, Server
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
+FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
+
+
+@contextmanager
+def serving(**limits) -> Iterator[Server]:
+    server = Server(port=0, limits=Limits(**{"idle_s": 5.0, **limits}))
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def test_the_image_is_that_of_the_file_and_lies_there() -> None:
+    with serving() as server:
+        answer = send_scan(SAMPLE, port=server.port, parameters=FAST)
+    expected = reconstruct(read(SAMPLE), **FAST)
+    (image,) = answer.images
+    np.testing.assert_allclose(
+        np.squeeze(image.data), expected.magnitude[0], atol=1e-4 * float(expected.magnitude.max())
+    )
+    geometry = expected.scan.geometry
+    assert tuple(image.field_of_view) == pytest.approx((216, 180, 5))
+    np.testing.assert_allclose(image.position[:], geometry.positions_mm[0], atol=1e-4)
+    np.testing.assert_allclose(image.read_dir[:], geometry.read_direction, atol=1e-6)
+    assert image.meta["ImageProcessingHistory"] == ["FIRENET", "simulated"]
+    assert image.meta["Keep_image_geometry"] == "1"
+    assert "proven" in image.meta["ImageComments"]
+    assert answer.log == ["INFO     1 images sent"]
+
+
+def test_int16_and_complex_are_sent_as_asked() -> None:
+    with serving() as server:
+        whole = send_scan(SAMPLE, port=server.port, parameters={**FAST, "dtype": "int16"})
+        both = send_scan(SAMPLE, port=server.port, parameters={**FAST, "output": "complex"})
+    (numbers,), (values,) = whole.images, both.images
+    assert numbers.data.dtype == np.int16
+    assert numbers.data.max() == 4095
+    assert values.data.dtype == np.complex64
+    slope = float(numbers.meta["RescaleSlope"])
+    np.testing.assert_allclose(numbers.data * slope, np.abs(values.data), atol=0.51 * slope)
+
+
+def test_a_siemens_scan_is_sent(tmp_path) -> None:
+    with serving() as server:
+        answer = send_scan(twix("gre.dat"), port=server.port, parameters=FAST)
+    expected = reconstruct(read(twix("gre.dat")), **FAST).magnitude[0]
+    np.testing.assert_allclose(
+        np.squeeze(answer.images[0].data), expected, atol=1e-4 * float(expected.max())
+    )
+
+
+def test_repetitions_come_back_as_they_are_complete(tmp_path) -> None:
+    header, lines = read_acquisitions(SAMPLE)
+    imaging = [line for line in lines if not line.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    noise = [line for line in lines if line.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    repetitions = []
+    for number in range(2):
+        for index, line in enumerate(imaging):
+            copy = ismrmrd.Acquisition(bytes(line.getHead()))
+            copy.data[:] = line.data * (number + 1)
+            copy.idx.repetition = number
+            if index == len(imaging) - 1:
+                copy.set_flag(ismrmrd.ACQ_LAST_IN_REPETITION)
+            repetitions.append(copy)
+    path = tmp_path / "two.h5"
+    write_acquisitions(path, header, noise + repetitions)
+    with serving() as server:
+        answer = send_scan(path, port=server.port, parameters=FAST)
+    assert [image.repetition for image in answer.images] == [0, 1]
+    assert answer.log == ["INFO     1 images sent"] * 2
+    first, second = (np.squeeze(image.data) for image in answer.images)
+    np.testing.assert_allclose(second, 2 * first, atol=1e-3 * first.max())
+
+
+def test_what_is_wrong_is_logged_and_the_connection_closed() -> None:
+    with serving() as server:
+        answer = send_scan(SAMPLE, port=server.port, parameters={"preset": "magic"})
+        assert not answer.images
+        assert answer.log[0].startswith("ERROR")
+        assert "magic" in answer.log[0]
+        answer = send_scan(SAMPLE, port=server.port, parameters={"layers": "many"})
+        assert "layers is 'many'" in answer.log[0]
+
+
+def connected(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def received(connection: socket.socket) -> list[Kind]:
+    """Return the kinds of messages up to the close."""
+    kinds = []
+    with connection.makefile("rb") as file:
+        while not kinds or kinds[-1] is not Kind.CLOSE:
+            kinds.append(read_message(file.read, 1 << 24).kind)
+    return kinds
+
+
+def header_text() -> str:
+    header, _ = read_acquisitions(SAMPLE)
+    return header.toXML()
+
+
+def test_clients_that_misbehave_are_left_and_others_served() -> None:
+    line = message_bytes(Kind.ACQUISITION, read_acquisitions(SAMPLE)[1][0])
+    start = message_bytes(Kind.CONFIG_FILE, "firenet") + message_bytes(Kind.HEADER, header_text())
+    refused = {
+        "garbage": b"\x99\x99" * 400,
+        "data before the header": line,
+        "no JSON": start + message_bytes(Kind.TEXT, "not JSON"),
+        "no header": message_bytes(Kind.HEADER, "no XML") + line + message_bytes(Kind.CLOSE),
+        "no data": start + message_bytes(Kind.CLOSE),
+        "noise alone": start + line + message_bytes(Kind.CLOSE),
+        "garbage after data": start + line + b"\x99\x99",
+        "too large": start + struct.pack("<HI", Kind.TEXT, 1 << 31),
+    }
+    with serving(idle_s=1.0) as server:
+        for name, data in refused.items():
+            with connected(server) as connection:
+                connection.sendall(data)
+                kinds = received(connection)
+            assert kinds == [Kind.TEXT, Kind.CLOSE], name
+        for data in (b"", start, start + line[:100], start + line):
+            # They go away in the middle, or say nothing more.
+            connected(server).close()
+            with connected(server) as connection:
+                connection.sendall(data)
+        with connected(server) as silent:
+            silent.sendall(start)
+            assert received_until_end(silent) in ([], [Kind.CLOSE], [Kind.TEXT, Kind.CLOSE])
+        answer = send_scan(SAMPLE, port=server.port, parameters=FAST)
+        assert len(answer.images) == 1
+
+
+def received_until_end(connection: socket.socket) -> list[Kind]:
+    kinds = []
+    with connection.makefile("rb") as file:
+        while file.peek(1):
+            kinds.append(read_message(file.read, 1 << 24).kind)
+    return kinds
+
+
+def test_more_bytes_than_allowed_are_refused() -> None:
+    line = message_bytes(Kind.ACQUISITION, read_acquisitions(SAMPLE)[1][0])
+    with serving(scan_bytes=1 << 16) as server, connected(server) as connection:
+        connection.sendall(message_bytes(Kind.HEADER, header_text()) + line)
+        assert received(connection) == [Kind.TEXT, Kind.CLOSE]
+
+
+def test_clients_beyond_the_limit_are_turned_away_and_come_back() -> None:
+    with serving(clients=2) as server:
+        first, second = connected(server), connected(server)
+        time.sleep(0.5)
+        with connected(server) as third:
+            assert received(third) == [Kind.CLOSE]
+        first.close()
+        second.close()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            answer = send_scan(SAMPLE, port=server.port, parameters=FAST)
+            if answer.images:
+                break
+        assert len(answer.images) == 1
+
+
+def test_many_clients_at_once_get_their_own_images(tmp_path) -> None:
+    header, lines = read_acquisitions(SAMPLE)
+    answers = {}
+
+    def ask(factor: int) -> None:
+        scaled = []
+        for line in lines:
+            copy = ismrmrd.Acquisition(bytes(line.getHead()))
+            is_noise = line.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+            copy.data[:] = line.data * (1 if is_noise else factor)
+            scaled.append(copy)
+        path = tmp_path / f"{factor}.h5"
+        with lock:
+            write_acquisitions(path, header, scaled)
+        answers[factor] = send_scan(path, port=server.port, parameters=FAST)
+
+    lock = threading.Lock()
+    with serving() as server:
+        # HDF5 files are written one by one, the rest goes on at once.
+        threads = [threading.Thread(target=ask, args=(factor,)) for factor in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    one = np.squeeze(answers[1].images[0].data)
+    for factor, answer in answers.items():
+        found = np.squeeze(answer.images[0].data)
+        np.testing.assert_allclose(found, factor * one, atol=1e-3 * factor * one.max())
+
+
+class FakeConnection:
+    """A host's connection, such as python-ismrmrd-server's."""
+
+    def __init__(self, items) -> None:
+        self.items, self.sent, self.log, self.closes = items, [], [], 0
+
+    def __iter__(self):
+        yield from self.items
+        yield None
+
+    def send_image(self, images) -> None:
+        self.sent += images
+
+    def send_logging(self, level, text) -> None:
+        self.log.append((level, text))
+
+    def send_close(self) -> None:
+        self.closes += 1
+
+
+def test_another_server_calls_process_by_name() -> None:
+    header, lines = read_acquisitions(SAMPLE)
+    connection = FakeConnection(lines)
+    process(connection, {"parameters": FAST}, header)
+    assert len(connection.sent) == 1
+    assert connection.closes == 1
+    broken = FakeConnection([])
+    process(broken, "firenet_mri.server", header)
+    assert broken.closes == 1
+    assert broken.log[0][0] == "ERROR"
+
+
+def test_other_addresses_need_leave() -> None:
+    with pytest.raises(UsageError, match="can be reached by other machines"):
+        Server("0.0.0.0", 0)
+    with serving() as server, pytest.raises(UsageError, match="cannot be listened at"):
+        Server(port=server.port)
+
+
+def test_what_cannot_be_sent_or_reached_is_named(tmp_path) -> None:
+    np.save(tmp_path / "scan.npy", np.ones((2, 8, 8), np.complex64))
+    with pytest.raises(FileError, match="is a NumPy file"):
+        send_scan(tmp_path / "scan.npy")
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with pytest.raises(DataError, match="cannot be reached"):
+        send_scan(SAMPLE, port=port, timeout_s=2)
