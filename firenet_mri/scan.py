@@ -112,6 +112,10 @@ class Geometry:
             is_placed,
         )
 
+    def slice_thickness_mm(self, slices: int) -> float:
+        """Return the thickness of one of so many slices: of a volume, its share of the extent."""
+        return self.field_of_view_mm[0] / (1 if len(self.positions_mm) > 1 else slices)
+
     def of_slices(self, slices: Sequence[int]) -> Geometry:
         """Return the geometry of some of the slices, in rising order.
 
@@ -352,6 +356,11 @@ def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:
     return (kspace != 0).any(dim=-spatial_ndim - 1, keepdim=True)
 
 
+def readouts_are_whole(mask: Tensor, axis: int = -1) -> bool:
+    """Return whether along an axis, the readout, either all or nothing was sampled."""
+    return bool((mask.all(axis) == mask.any(axis)).all())
+
+
 def with_reversed_kspace(scan: RawScan) -> RawScan:
     """Return the scan with k-space reversed about its centre.
 
@@ -378,10 +387,8 @@ def split_readout(scan: RawScan) -> RawScan:
     UsageError
         If it is no Cartesian volume of one image, or has readouts of which not all was measured.
     """
-    readouts_are_whole = scan.trajectory is None and bool(
-        (scan.mask.all(-1) == scan.mask.any(-1)).all()
-    )
-    if scan.spatial_ndim != 3 or scan.batch_shape or not readouts_are_whole:
+    has_planes = scan.spatial_ndim == 3 and not scan.batch_shape and scan.trajectory is None
+    if not has_planes or not readouts_are_whole(scan.mask):
         raise UsageError(
             f"{scan.name}: only a Cartesian volume of one image with whole readouts can be taken "
             "apart along the readout; reconstruct it as a whole"

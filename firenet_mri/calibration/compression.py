@@ -23,7 +23,7 @@ from torch import Tensor
 from firenet_mri.calibration.mixing import coil_covariance, mix_coils
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.centred import centred_fft, centred_ifft
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, readouts_are_whole
 
 Compression = Literal["svd", "geometric"]
 
@@ -81,10 +81,8 @@ def _count(energies: Tensor, coils: int | float) -> int:
 
 
 def _geometric(scan: RawScan, coils: int | float) -> RawScan:
-    readouts_are_whole = scan.trajectory is None and bool(
-        (scan.mask.all(-1) == scan.mask.any(-1)).all()
-    )
-    if not readouts_are_whole or scan.noise is not None:
+    is_cartesian = scan.trajectory is None
+    if not is_cartesian or not readouts_are_whole(scan.mask) or scan.noise is not None:
         raise UsageError(
             f"{scan.name}: geometric compression needs a Cartesian scan with whole readouts whose "
             "noise is white; whiten it first, or use svd"

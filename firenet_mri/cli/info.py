@@ -91,12 +91,14 @@ def info(
 
 def _files(path: Path) -> list[Path]:
     """Return the path, or the raw scans in a folder; other files in it do not matter."""
+    from firenet_mri.io import bruker
     from firenet_mri.io.formats import recognise
 
-    if not path.is_dir():
+    if not path.is_dir() or bruker.find_experiment(path) is not None:
         return [path]
     found = []
-    for file in sorted(file for file in path.iterdir() if file.is_file()):
+    # A folder in it is a scan only as a Bruker experiment.
+    for file in sorted(path.iterdir()):
         try:
             recognise(file)
         except FileError:

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from firenet_mri.cli import (
-    benchmark,
-    certify,
-    convert,
-    design,
-    info,
-    paper,
-    recon,
-    schedules,
-    serve,
-    simulate,
-    speed,
-)
 from firenet_mri.cli.app import app
 from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
-_COMMANDS = (
-    benchmark,
-    certify,
-    convert,
-    design,
-    info,
-    paper,
-    recon,
-    schedules,
-    serve,
-    simulate,
-    speed,
-)
+for _name in (
+    "benchmark",
+    "certify",
+    "convert",
+    "design",
+    "info",
+    "paper",
+    "recon",
+    "schedules",
+    "serve",
+    "simulate",
+    "speed",
+):
+    import_module(f"firenet_mri.cli.{_name}")
 
 
 def main() -> None:

@@ -556,13 +556,11 @@ def _plane_of(
     affine = place.affine_lps(shape)
     rows, columns = (float(np.linalg.norm(affine[:3, axis])) for axis in (1, 0))
     step = float(np.linalg.norm(affine[:3, 2]))
-    many = len(place.positions_mm) > 1
-    thickness = place.field_of_view_mm[0] if many or shape[0] == 1 else step
     position = affine @ [0, 0, index, 1]
     return (
         (
             [_decimal(rows), _decimal(columns)],
-            _decimal(thickness),
+            _decimal(place.slice_thickness_mm(shape[0])),
             _decimal(step) if shape[0] > 1 else None,
         ),
         [_decimal(value) for value in position[:3]],

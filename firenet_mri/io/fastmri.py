@@ -21,7 +21,7 @@ from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.io.hdf5 import check_size
 from firenet_mri.io.ismrmrd_file import parse_header
 from firenet_mri.operators.centred import centred_fft, centred_ifft
-from firenet_mri.scan import Geometry, RawScan, sampled_mask
+from firenet_mri.scan import Geometry, RawScan, readouts_are_whole, sampled_mask
 
 
 def is_fastmri(path: Path) -> bool:
@@ -100,8 +100,7 @@ def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor,
     slices, _, rows, _ = kspace.shape
     fits = encoding.encodedSpace.matrixSize.x == rows and 0 < wanted.x < encoded.x
     kept = round(rows * wanted.x / encoded.x) if fits else rows
-    readouts_are_whole = bool((mask.any(-2) == mask.all(-2)).all())
-    if kept < rows and readouts_are_whole:
+    if kept < rows and readouts_are_whole(mask, -2):
         start = rows // 2 - kept // 2
         image = centred_ifft(kspace, [-2])[..., start : start + kept, :]
         kspace = centred_fft(image, [-2])

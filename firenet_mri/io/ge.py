@@ -17,6 +17,7 @@ the patient's name, are never looked at.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ class _Header:
 def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
     """Return (coil, slot, view, sample), the baseline view first."""
     shape = (header.coils, header.slices, header.views, header.samples)
-    count = 2 * int(np.prod(shape, dtype=object))
+    count = 2 * math.prod(shape)
     found = (len(raw) - header.data) // header.point_bytes
     if found < count:
         raise FileError(

@@ -42,6 +42,7 @@ from firenet_mri.scan import (
     Geometry,
     ImageGrid,
     RawScan,
+    readouts_are_whole,
     with_reversed_kspace,
 )
 
@@ -477,8 +478,7 @@ def _remove_oversampling(
     fov_z, fov_y, fov_x = grid.field_of_view_mm
     wanted = encoding.reconSpace.fieldOfView_mm.x
     columns = round(grid.nx * wanted / fov_x) if 0 < wanted < fov_x else grid.nx
-    whole_readouts = bool((mask.any(-1) == mask.all(-1)).all())
-    if not 0 < columns < grid.nx or not whole_readouts:
+    if not 0 < columns < grid.nx or not readouts_are_whole(mask):
         return kspace, mask, grid
     start = grid.nx // 2 - columns // 2
     image = centred_ifft(kspace, [-1])[..., start : start + columns]

@@ -13,8 +13,6 @@ from typing import Any
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.hdf5 import check_size
-from firenet_mri.io.ismrmrd import assemble
-from firenet_mri.scan import RawScan
 
 _KEPT_HEADER = (
     "version",
@@ -25,27 +23,7 @@ _KEPT_HEADER = (
 )
 
 
-def read(path: Path, **options: Any) -> RawScan:
-    """Return the scan in the group ``/dataset`` of an ISMRMRD file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    **options
-        ``encoding``, ``repetitions``, ``fft_sign`` of :func:`firenet_mri.io.ismrmrd.assemble`.
-
-    Raises
-    ------
-    FileError
-        If the file is truncated or damaged, or has no such group.
-    DataError
-        If its readouts do not make one scan, see :func:`firenet_mri.io.ismrmrd.assemble`.
-    """
-    return assemble(*read_acquisitions(path), name=path.name, **options)
-
-
-def read_acquisitions(path: Path) -> tuple[Any, Any]:
+def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     """Return header, without patient and study, and readouts of an ISMRMRD file.
 
     Raises
@@ -69,7 +47,7 @@ def read_acquisitions(path: Path) -> tuple[Any, Any]:
         raise FileError(
             f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
         ) from None
-    return header, acquisitions
+    return header, list(acquisitions)
 
 
 def parse_header(xml: bytes, name: str) -> Any:

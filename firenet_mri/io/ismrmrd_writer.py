@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError
 from firenet_mri.scan import Geometry, ImageGrid, RawScan
 
-_NOISE = 19
 _LARGEST_SIZE = 65_535
 
 
@@ -119,7 +118,7 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
     kspace = scan.kspace.numpy(force=True)
     kspace = kspace.reshape(images, -1, scan.coils, *(1, *scan.spatial_shape)[-3:])
     mask = scan.mask.numpy(force=True).reshape(images, -1, *kspace.shape[-3:])
-    counters = [_counters(name, i) for i, name in enumerate(scan.images or ("",))]
+    counters = [image_counters(name, i) for i, name in enumerate(scan.images or ("",))]
     for image, slice_, z, y in np.ndindex(*mask.shape[:-1]):
         runs = _runs(mask[image, slice_, z, y])
         for start, stop in runs:
@@ -133,7 +132,7 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
             yield readout
 
 
-def _counters(name: str, index: int) -> dict[str, int]:
+def image_counters(name: str, index: int) -> dict[str, int]:
     """Return the counters that an image's name tells; a name of another kind is a repetition's."""
     found = re.findall(r"(repetition|contrast|phase|set) (\d+)", name)
     return {counter: int(value) for counter, value in found} or {"repetition": index}
@@ -163,7 +162,7 @@ def _noise(noise: NDArray[np.complex64]) -> Iterator[Any]:
         part = np.ascontiguousarray(noise[:, start : start + _LARGEST_SIZE])
         # Without a dwell time it has the variance of an image's sample.
         readout = ismrmrd.Acquisition.from_array(part)
-        readout.setFlag(_NOISE)
+        readout.setFlag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
         yield readout
 
 

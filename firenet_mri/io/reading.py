@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io import bart, bruker, fastmri, ge, ismrmrd_file, noncartesian, npy, siemens
 from firenet_mri.io.formats import Format, recognise
+from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.io.recognise import NPY_SIGNATURE, read_head
 from firenet_mri.scan import RawScan, with_reversed_kspace
 
@@ -28,6 +30,26 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
 }
+_SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
+    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
+    Format.SIEMENS: siemens.read_acquisitions,
+}
+
+
+def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
+    """Return header and readouts of an ISMRMRD or Siemens file as ISMRMRD has them.
+
+    Patient and study are left out of the header.
+
+    Raises
+    ------
+    FileError
+        If it is another file, truncated or damaged.
+    """
+    format_ = recognise(path)
+    if format_ not in _SCANNERS:
+        raise FileError(f"{path}: is a {format_.value}, not an ISMRMRD or Siemens file")
+    return _SCANNERS[format_](path)
 
 
 def read(
@@ -51,9 +73,9 @@ def read(
     mask
         The sampling mask, where it is to differ from what the file says: an array of the k-space's
         spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
-        it are dropped. ISMRMRD and fastMRI files know which samples were measured, so there the
-        mask can only drop samples; in the other formats it replaces the mask found from the data,
-        in which a sample that is zero in all coils was not measured.
+        it are dropped. Scanners' files and fastMRI's know which samples were measured, so there
+        the mask can only drop samples; in BART and NumPy files it replaces the mask found from the
+        data, in which a sample that is zero in all coils was not measured.
     trajectory
         For non-Cartesian data in a .npy or .cfl file, (coil, *samples): an array (*samples, 2 or 3)
         in cycles per field of view, the last axis in the order of the image's axes, or a .npy file
@@ -75,7 +97,7 @@ def read(
     FileError
         If the file is missing, empty, truncated or of another format.
     DataError
-        If its content cannot be reconstructed: several echoes, no samples, NaN, ...
+        If its content cannot be reconstructed: EPI, no samples, NaN, ...
     """
     path = Path(path)
     if fft_sign not in (None, 1, -1):
@@ -88,10 +110,13 @@ def read(
     if matrix_size is not None:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     format_ = recognise(path)
-    scanners = {Format.ISMRMRD: ismrmrd_file.read, Format.SIEMENS: siemens.read}
-    if format_ in scanners:
-        scan = scanners[format_](
-            path, encoding=encoding, repetitions=repetitions, fft_sign=fft_sign
+    if format_ in _SCANNERS:
+        scan = assemble(
+            *_SCANNERS[format_](path),
+            name=path.name,
+            encoding=encoding,
+            repetitions=repetitions,
+            fft_sign=fft_sign,
         )
     else:
         if encoding is not None or repetitions is not None:

@@ -31,9 +31,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.io.ismrmrd_writer import encoding_space
-from firenet_mri.scan import ImageGrid, RawScan
+from firenet_mri.scan import ImageGrid
 
 _log = logging.getLogger(__name__)
 
@@ -78,26 +77,6 @@ def is_siemens(head: bytes) -> bool:
         offset = struct.unpack_from("<Q", head, 16)[0]
         return bool(0 < offset < 1 << 20 and offset % 512 == 0)
     return 32 < first < _LARGEST_HEADER and 0 < second < 32 and head[8:15] == b"Config\0"
-
-
-def read(path: Path, **options: Any) -> RawScan:
-    """Return the scan in a Siemens raw file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    **options
-        ``encoding``, ``repetitions``, ``fft_sign`` of :func:`firenet_mri.io.ismrmrd.assemble`.
-
-    Raises
-    ------
-    FileError
-        If it is truncated or damaged; the message says how much was found.
-    DataError
-        If it is no Cartesian scan, or see :func:`firenet_mri.io.ismrmrd.assemble`.
-    """
-    return assemble(*read_acquisitions(path), name=path.name, **options)
 
 
 def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:

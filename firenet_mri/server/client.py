@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import DataError, FileError
-from firenet_mri.io.formats import Format, recognise
-from firenet_mri.io.ismrmrd_file import read_acquisitions as read_ismrmrd
-from firenet_mri.io.siemens import read_acquisitions as read_siemens
+from firenet_mri.errors import DataError
+from firenet_mri.io.reading import read_acquisitions
 from firenet_mri.server.protocol import ConnectionEnded, Kind, message_bytes, read_message
 
 _LARGEST = 1 << 30
@@ -57,11 +55,7 @@ def send_scan(
     DataError
         If the server cannot be reached, or goes away before it has closed.
     """
-    readers = {Format.ISMRMRD: read_ismrmrd, Format.SIEMENS: read_siemens}
-    found = recognise(path)
-    if found not in readers:
-        raise FileError(f"{path}: is a {found.value}; ISMRMRD and Siemens files can be sent")
-    header, acquisitions = readers[found](path)
+    header, acquisitions = read_acquisitions(path)
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.sendall(message_bytes(Kind.CONFIG_FILE, config))

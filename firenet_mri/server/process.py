@@ -10,22 +10,20 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.ismrmrd import assemble
 from firenet_mri.io.ismrmrd_file import parse_header
+from firenet_mri.io.mrd_images import mrd_images
 from firenet_mri.reconstruction import reconstruct
-from firenet_mri.scan import RawScan
 
 _log = logging.getLogger(__name__)
 
-_NOISE, _LAST_IN_REPETITION, _LAST_IN_MEASUREMENT = 19, 14, 25
 _LARGEST_INT16 = 4095
 
 
@@ -126,7 +124,7 @@ def process(connection: Connection, config: object, header: Any) -> None:
         connection.send_close()
 
 
-def _repetitions(connection: Iterable[Any]) -> Any:
+def _repetitions(connection: Iterable[Any]) -> Iterator[list[Any]]:
     """Yield the readouts of each repetition as soon as its last has come, noise with each."""
     import ismrmrd
 
@@ -138,12 +136,12 @@ def _repetitions(connection: Iterable[Any]) -> Any:
             break
         if not isinstance(item, ismrmrd.Acquisition):
             continue
-        if item.flags >> (_NOISE - 1) & 1:
+        if item.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT):
             noise.append(item)
             continue
         lines.append(item)
-        last = (_LAST_IN_REPETITION, _LAST_IN_MEASUREMENT)
-        if any(item.flags >> (flag - 1) & 1 for flag in last):
+        last = (ismrmrd.ACQ_LAST_IN_REPETITION, ismrmrd.ACQ_LAST_IN_MEASUREMENT)
+        if any(map(item.is_flag_set, last)):
             count += 1
             yield noise + lines
             lines = []
@@ -164,69 +162,28 @@ def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
         layers=options.layers,
         maps="none" if scan.coils == 1 else options.maps,  # type: ignore[arg-type]
     )
-    image = result.image if options.output == "complex" else result.magnitude
-    sentence = result.certificate.sentence()
-    # Noise readouts come first, and belong to none.
-    repetition = int(readouts[-1].idx.repetition)
-    return to_mrd_images(image, scan, options, sentence=sentence, repetition=repetition)
-
-
-def to_mrd_images(
-    image: Tensor, scan: RawScan, options: Options, *, sentence: str, repetition: int = 0
-) -> list[Any]:
-    """Return an MRD image a slice, (1, 1, y, x), with place and attributes.
-
-    Parameters
-    ----------
-    image
-        (..., *spatial) real or complex.
-    scan
-        Where it lies, and whether it was simulated.
-    options
-        How to send it.
-    sentence
-        The certificate's, for the image's comment.
-    repetition
-        Its number.
-    """
-    import ismrmrd
-
-    array = image.numpy(force=True)
-    array = array.reshape(-1, *array.shape[-2:])
+    image = (result.image if options.output == "complex" else result.magnitude).numpy(force=True)
     slope = 1.0
     if options.dtype == "int16" and options.output == "magnitude":
-        slope = float(array.max()) / _LARGEST_INT16 or 1.0
-        array = np.rint(array / slope).astype(np.int16)
-    geometry = scan.geometry
-    slices, rows, columns = array.shape
-    affine = None if geometry is None else geometry.affine_lps((slices, rows, columns))
-    white = float(np.percentile(np.abs(array), 99.8)) or 1.0
-    images = []
-    for index, plane in enumerate(array):
-        one = ismrmrd.Image.from_array(np.ascontiguousarray(plane), transpose=False)
-        one.image_type = 5 if np.iscomplexobj(plane) else 1
-        one.image_index, one.image_series_index = index + 1, 1
-        one.slice, one.repetition = index % max(slices, 1), repetition
-        if geometry is not None and affine is not None:
-            many = len(geometry.positions_mm) > 1
-            spacing = np.linalg.norm(affine[:3, :3], axis=0)
-            thick = geometry.field_of_view_mm[0] / (1 if many else slices)
-            one.field_of_view[:] = spacing[0] * columns, spacing[1] * rows, thick
-            one.position[:] = (affine @ [columns // 2, rows // 2, index, 1])[:3]
-            one.read_dir[:] = geometry.read_direction
-            one.phase_dir[:] = geometry.phase_direction
-            one.slice_dir[:] = geometry.slice_direction
-        one.meta = {
-            "DataRole": "Image",
-            "ImageProcessingHistory": ["FIRENET", *(["simulated"] if scan.simulated else [])],
-            "ImageComments": sentence,
-            "WindowCenter": str(white / 2),
-            "WindowWidth": str(white),
-            "RescaleSlope": str(slope),
-            "RescaleIntercept": "0",
-            "Keep_image_geometry": "1",
-        }
-        images.append(one)
+        slope = float(image.max()) / _LARGEST_INT16 or 1.0
+        image = np.rint(image / slope).astype(np.int16)
+    white = float(np.percentile(np.abs(image), 99.8)) or 1.0
+    meta = {
+        "DataRole": "Image",
+        "ImageProcessingHistory": ["FIRENET", *(["simulated"] if scan.simulated else [])],
+        "ImageComments": result.certificate.sentence(),
+        "WindowCenter": str(white / 2),
+        "WindowWidth": str(white),
+        "RescaleSlope": str(slope),
+        "RescaleIntercept": "0",
+        "Keep_image_geometry": "1",
+    }
+    images = mrd_images(image, scan.geometry, scan.images)
+    for one in images:
+        one.meta = meta
+        if not scan.images:
+            # Noise readouts come first, and belong to none.
+            one.repetition = readouts[-1].idx.repetition
     return images
 
 
