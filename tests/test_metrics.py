@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.metrics import nmse, psnr, ssim
+from firenet_mri.metrics import haarpsi, nmse, psnr, ssim
 
 
 @pytest.fixture
@@ -48,3 +48,21 @@ def test_images_that_cannot_be_compared_are_refused(metric, volumes) -> None:
     if metric is ssim:
         with pytest.raises(ShapeError, match="7 x 7"):
             ssim(reference[:, :5], image[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(48, 0.5853555118731), (64, 0.5311294829309604), (65, 0.5295863395740774)],
+)
+def test_haarpsi_is_that_of_piq(size, expected) -> None:
+    """Values of piq 0.8.0's haarpsi (data_range 1) for the same images."""
+    y, x = torch.meshgrid(*[torch.linspace(0, 1, size, dtype=torch.float64)] * 2, indexing="ij")
+    reference = (torch.sin(9 * x) * torch.cos(5 * y) + 1) / 2
+    reference = reference / reference.max()
+    image = (reference + 0.2 * torch.sin(40 * x * y) * torch.cos(31 * y)).clamp(0, 1)
+    assert haarpsi(reference, image) == pytest.approx(expected, rel=1e-10)
+    assert haarpsi(reference, reference) == pytest.approx(1)
+    # Only the scale of both together does not matter.
+    assert haarpsi(7 * reference, 7 * image) == pytest.approx(expected, rel=1e-10)
+    volume = torch.stack([reference, reference]), torch.stack([image, reference])
+    assert haarpsi(*volume) == pytest.approx((expected + 1) / 2, rel=1e-10)

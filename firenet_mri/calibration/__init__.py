@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firenet_mri.calibration.compression import compress_coils
 from firenet_mri.calibration.espirit import espirit_maps
+from firenet_mri.calibration.phase import low_resolution_phase
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.sensitivity import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.whitening import whiten
@@ -12,6 +13,7 @@ __all__ = [
     "calibration_region",
     "compress_coils",
     "espirit_maps",
+    "low_resolution_phase",
     "normalise_maps",
     "sensitivity_maps",
     "whiten",

@@ -7,7 +7,6 @@ coil images at low resolution.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.region import calibration_region
+from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.scan import RawScan
@@ -128,13 +128,8 @@ def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
         Maps of the same shape, of root-sum-of-squares 1; 0 where there is no signal.
     """
     axes = tuple(range(-len(widths), 0))
-    centre = kspace
-    for axis, width in zip(axes, widths, strict=True):
-        size = kspace.shape[axis]
-        # In units of the half width, so that the window ends just outside of the centre.
-        offset = (torch.arange(size, device=kspace.device) - size // 2) / ((width + 1) / 2)
-        window = torch.cos(math.pi / 2 * offset).square() * (offset.abs() < 1)
-        centre = centre * window.to(kspace.real.dtype).reshape(-1, *[1] * (-axis - 1))
+    window = hann_window(kspace.shape[-len(widths) :], widths)
+    centre = kspace * window.to(kspace.real)
     is_sampled = (centre != 0).any(dim=(-len(widths) - 1, *axes), keepdim=True)
     centre = torch.where(is_sampled, centre, kspace)
     images = centred_ifft(centre, axes)

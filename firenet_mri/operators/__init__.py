@@ -9,6 +9,7 @@ from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.matrix import MatrixOperator
 from firenet_mri.operators.nonuniform import NonuniformFourier
+from firenet_mri.operators.phase_constrained import PhaseConstrained
 from firenet_mri.operators.sense import Sense, encoding_operator
 from firenet_mri.operators.sense_sets import SenseSets
 from firenet_mri.operators.shift import CyclicShift
@@ -31,6 +32,7 @@ __all__ = [
     "MatrixOperator",
     "NonuniformFourier",
     "OrthogonalWavelet",
+    "PhaseConstrained",
     "Sense",
     "SenseSets",
     "StackedFrame",

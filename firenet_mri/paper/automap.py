@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.paper.images import ellipses
-from firenet_mri.paper.weights import load_weights, save_weights
+from firenet_mri.weights import load_weights, save_weights
 
 # Images reach tanh at this part of their size, where it is nearly linear.
 _TANH_SCALE = 0.5

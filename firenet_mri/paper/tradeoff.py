@@ -27,6 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from firenet_mri.ascent import Reconstruct, worst_perturbation
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import make_network
@@ -35,7 +36,6 @@ from firenet_mri.firenet.schedules import PaperSchedule
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.wavelets import OrthogonalWavelet
-from firenet_mri.paper.ascent import Reconstruct, worst_perturbation
 from firenet_mri.paper.images import ellipses
 from firenet_mri.paper.letters import Detail, find_details
 from firenet_mri.paper.unet import TrainedUNet, UNetRecipe, train_unets

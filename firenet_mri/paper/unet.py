@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.paper.weights import load_weights, save_weights
+from firenet_mri.weights import load_weights, save_weights
 
 
 class UNet(nn.Module):

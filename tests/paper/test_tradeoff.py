@@ -12,11 +12,11 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 import firenet_mri.cli.paper.tradeoff  # noqa: F401  (hangs the command on its group)
+from firenet_mri.ascent import worst_perturbation
 from firenet_mri.cli import main
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.firenet.sampling import sampling_pattern
 from firenet_mri.operators import CartesianFourier
-from firenet_mri.paper.ascent import worst_perturbation
 from firenet_mri.paper.images import ellipses
 from firenet_mri.paper.letters import find_details
 from firenet_mri.paper.tradeoff import (

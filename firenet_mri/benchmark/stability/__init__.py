@@ -1,0 +1,1 @@
+"""Accuracy and stability of FIRENET beside trained networks."""
