@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.complex_image import ComplexImage, Component, from_parts
+from firenet_mri.io.dicom_files import POSITION_SLACK_MM, datasets_of, step_between
 
 _COMPONENTS: dict[str, Component] = {
     "MAGNITUDE": "magnitude",
@@ -52,7 +53,6 @@ _GE_COMPONENTS: tuple[Component, ...] = ("magnitude", "phase", "real", "imaginar
 _GE_COMPONENT = (0x0043, 0x102F)
 
 _DIRECTION_SLACK = 1e-3
-_POSITION_SLACK_MM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def read_complex_dicom(
     image = from_parts(parts, name)
     affines = [volume.affine_lps for volume in volumes.values()]
     references = {volume.reference for volume in volumes.values()}
-    if len(references) > 1 or not np.allclose(affines[0], affines[1], atol=_POSITION_SLACK_MM):
+    if len(references) > 1 or not np.allclose(affines[0], affines[1], atol=POSITION_SLACK_MM):
         raise DataError(f"{name}: the two parts lie at different places; they are no pair")
     return ComplexImage(image, np.diag([-1.0, -1, 1, 1]) @ affines[0], name)
 
@@ -134,7 +134,7 @@ def read_dicom_image(path: Path) -> ComplexImage:
 def _volumes(path: Path | Sequence[Path], name: str) -> dict[Component, _Volume]:
     """Return the parts that the files hold."""
     frames: dict[Component, list[_Frame]] = defaultdict(list)
-    for dataset in _datasets(path, name):
+    for dataset in datasets_of(path, name):
         for frame in _frames(dataset, name):
             frames[frame.component].append(frame)
     return {part: _Volume.of(found, name) for part, found in frames.items()}
@@ -166,7 +166,11 @@ class _Volume:
                 )
         normal = np.cross(*first.orientation)
         ordered = sorted(frames, key=lambda frame: float(normal @ frame.position))
-        step = _step(ordered, normal, name)
+        positions = [frame.position for frame in ordered]
+        try:
+            step = step_between(positions, normal * first.thickness, first.component)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
         affine = np.eye(4)
         row_spacing, column_spacing = first.spacing
         affine[:3] = np.stack(
@@ -180,51 +184,6 @@ class _Volume:
         )
         values = np.stack([frame.values.T for frame in ordered], axis=-1)
         return cls(values, affine, first.reference, first.manufacturer)
-
-
-def _step(ordered: Sequence[_Frame], normal: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """Return the vector from a slice to the next."""
-    part = ordered[0].component
-    if len(ordered) == 1:
-        return normal * ordered[0].thickness
-    steps = np.diff([frame.position for frame in ordered], axis=0)
-    if np.linalg.norm(steps, axis=1).min() < 1e-3:
-        raise DataError(
-            f"{name}: several {part} frames lie at one place (echoes, times, or series); give the "
-            "files of one image"
-        )
-    if not np.allclose(steps, steps[:1], atol=_POSITION_SLACK_MM):
-        raise DataError(
-            f"{name}: the {part}'s slices are not evenly spaced; a slice may be missing"
-        )
-    step: NDArray[np.float64] = (ordered[-1].position - ordered[0].position) / (len(ordered) - 1)
-    return step
-
-
-def _datasets(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
-    """Yield the DICOM data sets of the files, without those that are none."""
-    import pydicom
-
-    is_folder = isinstance(path, Path) and path.is_dir()
-    files: Iterable[Path] = (path,) if isinstance(path, Path) else path
-    if is_folder and isinstance(path, Path):
-        files = sorted(file for file in path.iterdir() if file.is_file())
-    count = 0
-    for file in files:
-        try:
-            dataset = pydicom.dcmread(file)
-        except FileNotFoundError:
-            raise FileError(f"{file}: no such file; check the path") from None
-        except pydicom.errors.InvalidDicomError:
-            if is_folder:
-                continue
-            raise FileError(f"{file}: is no DICOM file") from None
-        except (OSError, EOFError, ValueError):
-            raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
-        count += 1
-        yield dataset
-    if not count:
-        raise FileError(f"{name}: holds no DICOM file")
 
 
 def component_of(dataset: Any, frame_type: Any = None) -> Component:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.dicom_files import datasets_of, step_between
 from firenet_mri.io.outputs import atomic_writes, check_outputs
-from firenet_mri.scan import AcquisitionParameters, Geometry, as_vector
+from firenet_mri.scan import AcquisitionParameters, Geometry
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -57,7 +58,6 @@ _EMPTY = (
     "ReferringPhysicianName",
     "PositionReferenceIndicator",
 )
-_POSITION_SLACK_MM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,27 +93,20 @@ def read_dicom_reference(path: Path) -> DicomReference:
     Raises
     ------
     FileError
-        If there is no DICOM image.
+        If there is no DICOM image, or one is damaged.
     DataError
         If the images are not slices of one volume of one series.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    datasets = []
-    for file in files:
-        try:
-            dataset = pydicom.dcmread(file, stop_before_pixels=True)
-        except (InvalidDicomError, OSError, EOFError, ValueError):
-            continue
-        if "ImagePositionPatient" in dataset:
-            datasets.append(dataset)
+    datasets = [
+        dataset
+        for dataset in datasets_of(path, str(path), with_pixels=False)
+        if "ImagePositionPatient" in dataset
+    ]
     if not datasets:
         raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")
     series = {str(dataset.get("SeriesInstanceUID")) for dataset in datasets}
     planes = {
-        (dataset.get("Rows"), dataset.get("Columns"), *map(float, _plane(dataset, path)))
+        (dataset.get("Rows"), dataset.get("Columns"), *_plane(dataset, path))
         for dataset in datasets
     }
     if len(series) > 1 or len(planes) > 1:
@@ -122,32 +115,29 @@ def read_dicom_reference(path: Path) -> DicomReference:
             "volume of one series"
         )
     rows, columns, *plane = next(iter(planes))
-    read, phase, spacing = np.array(plane[:3]), np.array(plane[3:6]), plane[6:8]
+    read, phase, (row_spacing, column_spacing) = (
+        np.array(plane[:3]),
+        np.array(plane[3:6]),
+        plane[6:],
+    )
     normal = np.cross(read, phase)
+    datasets.sort(key=lambda dataset: float(np.array(dataset.ImagePositionPatient, float) @ normal))
     corners = [np.array(dataset.ImagePositionPatient, float) for dataset in datasets]
-    order = np.argsort([corner @ normal for corner in corners])
-    datasets = [datasets[i] for i in order]
-    # From the first pixel to that with the index N//2 of both axes.
-    to_centre = read * spacing[1] * (columns // 2) + phase * spacing[0] * (rows // 2)
-    centres = np.array([corners[i] + to_centre for i in order])
-    steps = np.diff(centres, axis=0)
-    if len(steps) and (
-        np.abs(steps - steps[0]).max() > _POSITION_SLACK_MM or not (steps @ normal > 1e-3).all()
-    ):
-        raise DataError(
-            f"{path}: the slices are not evenly spaced, or some lie at the same place; give those "
-            "of one volume"
-        )
-    thickness = float(datasets[0].get("SliceThickness") or 0) or float(np.linalg.norm(steps[:1]))
+    thickness = float(datasets[0].get("SliceThickness") or 0) or 1.0
+    shape = (len(datasets), int(rows), int(columns))
+    affine = np.eye(4)
+    try:
+        step = step_between(corners, normal * thickness, "reference")
+        columns_of = [read * column_spacing, phase * row_spacing, step, corners[0]]
+        affine[:3] = np.stack(columns_of, axis=1)
+        geometry = Geometry.from_affine(affine, shape)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    _, y_mm, x_mm = geometry.field_of_view_mm
     return DicomReference(
-        Geometry(
-            (thickness or 1.0, float(spacing[0]) * rows, float(spacing[1]) * columns),
-            tuple(as_vector(centre) for centre in centres),
-            as_vector(read),
-            as_vector(phase),
-            as_vector(normal),
-        ),
-        (len(datasets), int(rows), int(columns)),
+        # Slices may have gaps.
+        replace(geometry, field_of_view_mm=(thickness, y_mm, x_mm)),
+        shape,
         {name: datasets[0].get(name) for name in _FROM_REFERENCE if name in datasets[0]},
         tuple((str(item.SOPClassUID), str(item.SOPInstanceUID)) for item in datasets),
     )

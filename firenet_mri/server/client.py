@@ -11,7 +11,14 @@ from typing import Any
 
 from firenet_mri.errors import DataError
 from firenet_mri.io.reading import read_acquisitions
-from firenet_mri.server.protocol import ConnectionEnded, Kind, message_bytes, read_message
+from firenet_mri.server.protocol import (
+    ConnectionEnded,
+    Kind,
+    ProtocolError,
+    message_bytes,
+    read_message,
+)
+from firenet_mri.server.service import HEALTH
 
 _LARGEST = 1 << 30
 
@@ -74,6 +81,28 @@ def send_scan(
             f"{host}:{port} cannot be reached or does not answer ({error.strerror or error}); "
             "start it with firenet serve"
         ) from None
+
+
+def ask_health(
+    *, host: str = "127.0.0.1", port: int = 9002, timeout_s: float = 5.0
+) -> dict[str, Any]:
+    """Return what a server says of itself, see :meth:`firenet_mri.server.service.Health.report`.
+
+    Raises
+    ------
+    DataError
+        If it does not answer in time, or is none of ours.
+    """
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
+            connection.sendall(message_bytes(Kind.CONFIG_FILE, HEALTH))
+            connection.sendall(message_bytes(Kind.CLOSE))
+            found = json.loads(_answer(connection).log[0])
+    except (ConnectionEnded, ProtocolError, OSError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{host}:{port} gives no health answer ({type(error).__name__}); look at its log"
+        ) from None
+    return dict(found)
 
 
 def _answer(connection: socket.socket) -> Answer:

@@ -1,4 +1,4 @@
-"""Reconstructs what a connection brings, repetition by repetition, and sends the images back.
+"""Reconstructs what a connection brings, slice by slice, and sends the images back.
 
 ``process(connection, config, header)`` is the entry point that a python-ismrmrd-server calls, too,
 when it is given ``firenet_mri.server`` as configuration. A connection yields acquisitions, images
@@ -7,7 +7,7 @@ and waveforms until ``None`` or its end, and has ``send_image``, ``send_logging`
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,10 +111,9 @@ def process(connection: Connection, config: object, header: Any) -> None:
         options = Options.of(config)
         parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
         # Our own connections take turns; a host that has one client has no others to wait for.
-        turn = getattr(connection, "turn", contextlib.nullcontext)
-        for readouts in _repetitions(connection):
-            with turn():
-                images = _images(parsed, readouts, options)
+        in_turn = getattr(connection, "in_turn", lambda function: function())
+        for readouts in _complete(connection, by_slice=_sends_slices(parsed)):
+            images = in_turn(functools.partial(_images, parsed, readouts, options))
             connection.send_image(images)
             connection.send_logging("INFO", f"{len(images)} images sent")
     except FirenetError as error:
@@ -124,13 +123,31 @@ def process(connection: Connection, config: object, header: Any) -> None:
         connection.send_close()
 
 
-def _repetitions(connection: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield the readouts of each repetition as soon as its last has come, noise with each."""
+def _sends_slices(header: Any) -> bool:
+    """Return whether the end of a slice is the end of its data: 2D, and no averages or contrasts.
+
+    Where a slice has several of these, its flag may come with each.
+    """
+    encoding = header.encoding[0]
+    if (encoding.encodedSpace.matrixSize.z or 1) > 1:
+        return False
+    limits = encoding.encodingLimits
+    several = [getattr(limits, name, None) for name in ("average", "contrast", "phase", "set")]
+    return all(one is None or not one.maximum for one in several)
+
+
+def _complete(connection: Iterable[Any], *, by_slice: bool) -> Iterator[list[Any]]:
+    """Yield readouts as soon as what they show is complete, with the noise readouts before them.
+
+    A slice is complete with its flag LAST_IN_SLICE (if ``by_slice``), everything that came with
+    LAST_IN_REPETITION or LAST_IN_MEASUREMENT, and what is left with the end.
+    """
     import ismrmrd
 
     noise: list[Any] = []
-    lines: list[Any] = []
+    lines: dict[int, list[Any]] = {}
     count = 0
+    last = (ismrmrd.ACQ_LAST_IN_REPETITION, ismrmrd.ACQ_LAST_IN_MEASUREMENT)
     for item in connection:
         if item is None:
             break
@@ -139,21 +156,27 @@ def _repetitions(connection: Iterable[Any]) -> Iterator[list[Any]]:
         if item.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT):
             noise.append(item)
             continue
-        lines.append(item)
-        last = (ismrmrd.ACQ_LAST_IN_REPETITION, ismrmrd.ACQ_LAST_IN_MEASUREMENT)
+        lines.setdefault(item.idx.slice, []).append(item)
+        found: list[Any] = []
         if any(map(item.is_flag_set, last)):
+            found = [one for each in lines.values() for one in each]
+            lines = {}
+        elif by_slice and item.is_flag_set(ismrmrd.ACQ_LAST_IN_SLICE):
+            found = lines.pop(item.idx.slice)
+        if found:
             count += 1
-            yield noise + lines
-            lines = []
+            yield noise + found
     if lines:
         count += 1
-        yield noise + lines
+        yield noise + [one for each in lines.values() for one in each]
     if not count:
         raise DataError("No readouts arrived; nothing was reconstructed")
 
 
 def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
-    """Return the MRD images of a repetition."""
+    """Return the MRD images of readouts that are complete."""
+    from ismrmrd import ACQ_IS_NOISE_MEASUREMENT
+
     scan = assemble(header, readouts, name="stream")
     result = reconstruct(
         scan,
@@ -179,8 +202,11 @@ def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
         "Keep_image_geometry": "1",
     }
     images = mrd_images(image, scan.geometry, scan.images)
+    slices = {one.idx.slice for one in readouts if not one.is_flag_set(ACQ_IS_NOISE_MEASUREMENT)}
     for one in images:
         one.meta = meta
+        if len(slices) == 1:
+            (one.slice,) = slices
         if not scan.images:
             # Noise readouts come first, and belong to none.
             one.repetition = readouts[-1].idx.repetition

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import queue
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 from firenet_mri.errors import UsageError
 from firenet_mri.server.process import parse_parameters, process
@@ -20,7 +26,12 @@ from firenet_mri.server.protocol import (
     read_message,
 )
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+
+#: Name of the configuration that is answered with :meth:`Health.report`, and nothing else.
+HEALTH = "firenet-health"
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -35,16 +46,22 @@ class Limits:
         Of one part of a message.
     scan_bytes
         Of all that a client sends.
+    held_bytes
+        Of all that the connected clients have sent; whoever sends more is refused.
     clients
         Connected at once; further ones are told to come back, and closed.
     idle_s
         Seconds without a byte after which a client is left.
+    scan_s
+        Seconds that a client may take to send its scan, however slowly the bytes come.
     """
 
     message_bytes: int = 1 << 28
     scan_bytes: int = 1 << 33
+    held_bytes: int = 1 << 34
     clients: int = 32
     idle_s: float = 60.0
+    scan_s: float = 6 * 3600.0
 
 
 class Server:
@@ -85,10 +102,12 @@ class Server:
             self._socket = socket.create_server((host, port))
         except OSError as error:
             raise UsageError(f"{host}:{port} cannot be listened at ({error.strerror})") from None
-        self._work = threading.Lock()
+        self._calls = _Calls()
+        self._held = _Held(self.limits.held_bytes)
         self._clients = threading.BoundedSemaphore(self.limits.clients)
         self._threads: set[threading.Thread] = set()
         self._is_stopping = threading.Event()
+        self.health = Health()
 
     @property
     def port(self) -> int:
@@ -96,16 +115,27 @@ class Server:
         return int(self._socket.getsockname()[1])
 
     def serve(self) -> None:
-        """Serve until :meth:`stop` is called."""
+        """Serve until :meth:`stop` is called; fastest in the process's first thread."""
+        listener = threading.Thread(target=self._listen, daemon=True)
+        listener.start()
+        while listener.is_alive() or self._threads:
+            self._calls.make_one(timeout_s=0.2)
+        self._socket.close()
+
+    def _listen(self) -> None:
         self._socket.settimeout(0.2)
         while not self._is_stopping.is_set():
             try:
                 client, _ = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError:
-                break
+            except OSError as error:
+                # A client that gave up, or no file descriptors for now.
+                _log.warning("a connection could not be taken: %s", error.strerror)
+                time.sleep(0.2)
+                continue
             if not self._clients.acquire(blocking=False):
+                self.health.count("turned_away")
                 _log.warning("a client was turned away: %d are connected", self.limits.clients)
                 with contextlib.suppress(OSError), client:
                     client.sendall(message_bytes(Kind.CLOSE))
@@ -113,9 +143,6 @@ class Server:
             thread = threading.Thread(target=self._handle, args=(client,), daemon=True)
             self._threads.add(thread)
             thread.start()
-        for thread in list(self._threads):
-            thread.join()
-        self._socket.close()
 
     def stop(self) -> None:
         """Take no further clients; :meth:`serve` returns when those that are here are done."""
@@ -125,25 +152,119 @@ class Server:
         try:
             with client:
                 client.settimeout(self.limits.idle_s)
-                Session(client, self.limits, self._work).run()
+                self.health.count("clients")
+                session = Session(client, self.limits, self._calls, self._held, self.health)
+                try:
+                    session.run()
+                finally:
+                    self._held.add(-session.received)
         # One client must never end the service; what it sent is not logged.
         except Exception as error:
+            self.health.count("left")
             _log.warning("a client was left: %s", type(error).__name__, exc_info=False)
         finally:
             self._clients.release()
             self._threads.discard(threading.current_thread())
 
 
+class Health:
+    """What the service has done since its start, for monitoring; no word of what was sent."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._last_image: float | None = None
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to a count: clients, turned_away, left, refused or images."""
+        with self._lock:
+            self._counts[what] += number
+            if what == "images":
+                self._last_image = time.monotonic()
+
+    def report(self) -> dict[str, object]:
+        """Return the counts, seconds since the start, and since the last image (or None)."""
+        with self._lock:
+            now, last = time.monotonic(), self._last_image
+            names = ("clients", "images", "refused", "left", "turned_away")
+            return {
+                "status": "ok",
+                "version": version("firenet_mri"),
+                "uptime_s": round(now - self._started, 1),
+                "since_last_image_s": None if last is None else round(now - last, 1),
+                **{name: self._counts[name] for name in names},
+            }
+
+
+class _Calls:
+    """What the clients' threads want done, one after the other, by the thread that serves.
+
+    OpenMP's threads wait actively only for a process's first thread: reconstructing in another one
+    takes up to twice as long.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]
+        self._waiting = queue.SimpleQueue()
+
+    def make(self, function: Callable[[], T]) -> T:
+        """Return what the function returns, or raise what it raises, once its turn has come."""
+        future: Future[T] = Future()
+        self._waiting.put((future, function))
+        return future.result()
+
+    def make_one(self, timeout_s: float) -> None:
+        """Make the next call, if there is one until then."""
+        try:
+            future, function = self._waiting.get(timeout=timeout_s)
+        except queue.Empty:
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+            # The error holds this frame, and it the data.
+            del future, function
+
+
+class _Held:
+    """Bytes that all connected clients have sent."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Add to them, or raise ProtocolError if that is more than the limit."""
+        with self._lock:
+            if count > 0 and self._bytes + count > self._limit:
+                raise ProtocolError("the server holds too much of other scans; send this one later")
+            self._bytes += count
+
+
 class Session:
     """One client's connection, as :func:`firenet_mri.server.process` takes it."""
 
-    def __init__(self, client: socket.socket, limits: Limits, work: threading.Lock) -> None:
+    def __init__(
+        self,
+        client: socket.socket,
+        limits: Limits,
+        calls: _Calls,
+        held: _Held,
+        health: Health,
+    ) -> None:
         self._client = client
+        self._health = health
         self._file = client.makefile("rb")
         self._limits = limits
-        self._work = work
-        self._received = 0
+        self._calls = calls
+        self._held = held
+        self._deadline = time.monotonic() + limits.scan_s
+        #: Bytes.
+        self.received = 0
         self._is_closed = False
+        self._pending: Any = None
         self.config: Any = "firenet"
         self.header: str | None = None
 
@@ -155,8 +276,13 @@ class Session:
             _log.warning("a client went away before its data came")
             return
         except (ProtocolError, UsageError) as error:
+            self._health.count("refused")
             _log.warning("a client was refused: %s", error)
             self.send_logging("ERROR", str(error))
+            self.send_close()
+            return
+        if self.config == HEALTH:
+            self._send(message_bytes(Kind.TEXT, json.dumps(self._health.report())))
             self.send_close()
             return
         self._pending = first
@@ -168,6 +294,8 @@ class Session:
             message = read_message(self._receive, self._limits.message_bytes)
             if message.kind in (Kind.CONFIG_FILE, Kind.CONFIG_TEXT):
                 self.config = message.value
+                if self.config == HEALTH:
+                    return None
             elif message.kind is Kind.HEADER:
                 self.header = message.value
             elif message.kind is Kind.TEXT:
@@ -178,12 +306,23 @@ class Session:
                 return message.value
 
     def _receive(self, count: int) -> bytes:
-        self._received += count
-        if self._received > self._limits.scan_bytes:
+        if self.received + count > self._limits.scan_bytes:
             raise ProtocolError(
                 f"more than {self._limits.scan_bytes} bytes; raise the limit or send less"
             )
-        return self._file.read(count)
+        self._held.add(count)
+        self.received += count
+        parts = []
+        while count:
+            if time.monotonic() > self._deadline:
+                raise ProtocolError(f"more than {self._limits.scan_s:g} s; raise the limit")
+            # One part at a time: a client that trickles must meet its deadline.
+            part = self._file.read1(count)
+            if not part:
+                break
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the items of data until the client closes."""
@@ -198,14 +337,16 @@ class Session:
                 continue
             yield message.value
 
-    def turn(self) -> threading.Lock:
-        """Return what to hold while reconstructing: one at a time has the cores."""
-        return self._work
+    def in_turn(self, function: Callable[[], T]) -> T:
+        """Return what the function returns when its turn has come: one at a time has the cores."""
+        return self._calls.make(function)
 
     def send_image(self, images: Any) -> None:
         """Send images."""
-        for image in images if isinstance(images, list) else [images]:
+        found = images if isinstance(images, list) else [images]
+        for image in found:
             self._send(message_bytes(Kind.IMAGE, image))
+        self._health.count("images", len(found))
 
     def send_logging(self, level: str, text: str) -> None:
         """Send a line for the host's log."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
+from dcm2niix_images import assert_same_in_space, converted, needs_dcm2niix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_scans import DATA
@@ -20,8 +20,6 @@ from firenet_mri.io.dicom import read_dicom_reference, write_dicom_series, write
 from firenet_mri.io.nifti import write_nifti
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
-DCM2NIIX = Path(sys.executable).with_name("dcm2niix")
-needs_dcm2niix = pytest.mark.skipif(not DCM2NIIX.exists(), reason="dcm2niix is not installed")
 needs_dicom3tools = pytest.mark.skipif(
     shutil.which("dciodvfy") is None, reason="dicom3tools are not installed"
 )
@@ -49,40 +47,6 @@ def geometry(plane: str, slices: int, *, is_volume: bool = False) -> Geometry:
         )
     positions = tuple(tuple(first + 5 * i * normal) for i in range(slices))
     return Geometry((4.0, 90.0, 120.0), positions, tuple(read), tuple(phase), tuple(normal))
-
-
-def converted(source: Path, folder: Path) -> nibabel.Nifti1Image:
-    """Return what dcm2niix makes of a file or folder."""
-    folder.mkdir()
-    single = ["-s", "y"] if source.is_file() else []
-    command = [
-        str(DCM2NIIX),
-        "-z",
-        "n",
-        "-b",
-        "n",
-        *single,
-        "-f",
-        "image",
-        "-o",
-        str(folder),
-        str(source),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    (path,) = folder.glob("*.nii")
-    return nibabel.load(path)
-
-
-def assert_same_in_space(found, expected, tolerance: float) -> None:
-    """Every voxel of one is a voxel of the other, with the same value."""
-    assert sorted(found.shape[:3]) == sorted(expected.shape[:3])
-    index = np.indices(expected.shape).reshape(3, -1)
-    world = expected.affine[:3, :3] @ index + expected.affine[:3, 3:]
-    inverse = np.linalg.inv(found.affine)
-    place = inverse[:3, :3] @ world + inverse[:3, 3:]
-    np.testing.assert_allclose(place, np.rint(place), atol=1e-3)
-    values = found.get_fdata().reshape(found.shape[:3])[tuple(np.rint(place).astype(int))]
-    np.testing.assert_allclose(values, expected.get_fdata().ravel(), atol=tolerance)
 
 
 @needs_dcm2niix
@@ -242,7 +206,7 @@ def test_a_real_series_as_reference(tmp_path) -> None:
     write_dicom_series(tmp_path / "series", np.ones(reference.shape), None, reference=reference)
     ours = read_dicom_reference(tmp_path / "series").geometry
     np.testing.assert_allclose(ours.positions_mm, reference.geometry.positions_mm, atol=1e-3)
-    with pytest.raises(DataError, match="evenly spaced"):
+    with pytest.raises(DataError, match="reference frames lie at one place"):
         read_dicom_reference(folder)
 
 
@@ -282,7 +246,7 @@ def test_outputs_are_kept_and_folders_not_mixed(tmp_path) -> None:
 
 def test_what_is_no_reference_is_refused(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no DICOM")
-    with pytest.raises(FileError, match="no DICOM image with a position"):
+    with pytest.raises(FileError, match="holds no DICOM file"):
         read_dicom_reference(tmp_path)
     place = geometry("axial", 2)
     for name in ("a", "b"):

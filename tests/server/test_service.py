@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +25,9 @@ from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.ismrmrd_file import read_acquisitions
 from firenet_mri.io.ismrmrd_writer import write_acquisitions
 from firenet_mri.server import process
-from firenet_mri.server.client import send_scan
+from firenet_mri.server.client import ask_health, send_scan
 from firenet_mri.server.protocol import Kind, message_bytes, read_message
 from firenet_mri.server.service import Limits, Server
-
-pytestmark = pytest.mark.slow
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
 FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
@@ -179,6 +182,43 @@ def test_more_bytes_than_allowed_are_refused() -> None:
         assert received(connection) == [Kind.TEXT, Kind.CLOSE]
 
 
+def test_more_bytes_of_all_clients_than_allowed_are_refused_until_one_ends() -> None:
+    line = message_bytes(Kind.ACQUISITION, read_acquisitions(SAMPLE)[1][0])
+    start = message_bytes(Kind.HEADER, header_text())
+    with serving(held_bytes=len(start) + 3 * len(line)) as server:
+        with connected(server) as first:
+            first.sendall(start + 2 * line)
+            time.sleep(0.5)
+            with connected(server) as second:
+                second.sendall(start + line)
+                assert received(second) == [Kind.TEXT, Kind.CLOSE]
+        deadline = time.monotonic() + 10
+        answers = [[Kind.TEXT, Kind.CLOSE]]
+        while len(answers[-1]) and time.monotonic() < deadline:
+            with connected(server) as third:
+                third.sendall(start + line)
+                third.settimeout(0.5)
+                try:
+                    answers.append(received(third))
+                except TimeoutError:
+                    answers.append([])
+        # Nobody refuses it now; it waits for its next line.
+        assert answers[-1] == []
+
+
+def test_a_client_that_trickles_meets_its_deadline() -> None:
+    with serving(scan_s=1.0) as server, connected(server) as connection:
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in message_bytes(Kind.HEADER, header_text()):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+                if time.monotonic() - started > 1.5:
+                    break
+        assert received(connection) == [Kind.TEXT, Kind.CLOSE]
+        assert time.monotonic() - started < 5
+
+
 def test_clients_beyond_the_limit_are_turned_away_and_come_back() -> None:
     with serving(clients=2) as server:
         first, second = connected(server), connected(server)
@@ -195,6 +235,45 @@ def test_clients_beyond_the_limit_are_turned_away_and_come_back() -> None:
         assert len(answer.images) == 1
 
 
+def test_a_connection_that_cannot_be_taken_does_not_end_the_service(monkeypatch) -> None:
+    accept, failures = socket.socket.accept, iter([OSError(24, "Too many open files")])
+
+    def failing(listening):
+        for error in failures:
+            raise error
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    with serving() as server:
+        assert len(send_scan(SAMPLE, port=server.port, parameters=FAST).images) == 1
+    assert next(failures, None) is None
+
+
+def test_the_thread_that_serves_reconstructs(monkeypatch) -> None:
+    """OpenMP is fastest in a process's first thread, and that is the one that serves."""
+    threads = []
+
+    def watched(*arguments, **options):
+        threads.append(threading.current_thread())
+        return reconstruct(*arguments, **options)
+
+    monkeypatch.setattr(sys.modules["firenet_mri.server.process"], "reconstruct", watched)
+    server = Server(port=0)
+    answers = []
+
+    def ask() -> None:
+        answers.append(send_scan(SAMPLE, port=server.port, parameters=FAST))
+        server.stop()
+
+    client = threading.Thread(target=ask)
+    client.start()
+    server.serve()
+    client.join()
+    assert len(answers[0].images) == 1
+    assert threads == [threading.current_thread()]
+
+
+@pytest.mark.slow
 def test_many_clients_at_once_get_their_own_images(tmp_path) -> None:
     header, lines = read_acquisitions(SAMPLE)
     answers = {}
@@ -214,11 +293,12 @@ def test_many_clients_at_once_get_their_own_images(tmp_path) -> None:
     lock = threading.Lock()
     with serving() as server:
         # HDF5 files are written one by one, the rest goes on at once.
-        threads = [threading.Thread(target=ask, args=(factor,)) for factor in range(1, 5)]
+        threads = [threading.Thread(target=ask, args=(factor,)) for factor in range(1, 33)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+    assert len(answers) == 32
     one = np.squeeze(answers[1].images[0].data)
     for factor, answer in answers.items():
         found = np.squeeze(answer.images[0].data)
@@ -272,3 +352,130 @@ def test_what_cannot_be_sent_or_reached_is_named(tmp_path) -> None:
         port = unused.getsockname()[1]
     with pytest.raises(DataError, match="cannot be reached"):
         send_scan(SAMPLE, port=port, timeout_s=2)
+
+
+def two_slices() -> tuple[object, list[ismrmrd.Acquisition]]:
+    """Return the sample scan as two slices whose lines alternate, each with its last-line flag."""
+    header, lines = read_acquisitions(SAMPLE)
+    imaging = [line for line in lines if not line.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    found = [line for line in lines if line.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    for index, line in enumerate(imaging):
+        for number in range(2):
+            copy = ismrmrd.Acquisition(bytes(line.getHead()))
+            copy.data[:] = line.data * (number + 1)
+            copy.idx.slice = number
+            normal = np.array(line.slice_dir[:])
+            copy.position[:] = np.array(line.position[:]) + 5 * number * normal
+            if index == len(imaging) - 1:
+                copy.set_flag(ismrmrd.ACQ_LAST_IN_SLICE)
+            found.append(copy)
+    return header, found
+
+
+def test_a_slice_comes_back_before_the_next_is_there(tmp_path) -> None:
+    header, lines = two_slices()
+    connection = FakeConnection([])
+    images_before_last_line = []
+
+    def arriving():
+        for line in lines:
+            if line is lines[-1]:
+                images_before_last_line.extend(connection.sent)
+            yield line
+
+    connection.items = arriving()
+    process(connection, {"parameters": FAST}, header)
+    assert [image.slice for image in images_before_last_line] == [0]
+    assert [image.slice for image in connection.sent] == [0, 1]
+    path = tmp_path / "slices.h5"
+    write_acquisitions(path, header, lines)
+    whole = reconstruct(read(path), **FAST)
+    place = whole.scan.geometry
+    for i, image in enumerate(connection.sent):
+        expected = whole.magnitude[i]
+        np.testing.assert_allclose(
+            np.squeeze(image.data), expected, atol=1e-4 * float(expected.max())
+        )
+        np.testing.assert_allclose(image.position[:], place.positions_mm[i], atol=1e-3)
+
+
+def test_slices_with_several_contrasts_wait_for_the_repetition() -> None:
+    header, lines = two_slices()
+    limit = ismrmrd.xsd.limitType(minimum=0, maximum=1, center=0)
+    header.encoding[0].encodingLimits.contrast = limit
+    connection = FakeConnection(lines)
+    process(connection, {"parameters": FAST}, header)
+    assert connection.log == [("INFO", "2 images sent")]
+
+
+def test_health_is_answered_and_counts() -> None:
+    with serving() as server:
+        assert ask_health(port=server.port)["images"] == 0
+        send_scan(SAMPLE, port=server.port, parameters=FAST)
+        with connected(server) as connection:
+            connection.sendall(b"\x99\x99")
+            received(connection)
+        found = ask_health(port=server.port)
+        assert (found["status"], found["images"], found["refused"]) == ("ok", 1, 1)
+        assert 0 <= found["since_last_image_s"] <= found["uptime_s"]
+        port = server.port
+    with pytest.raises(DataError, match="gives no health answer"):
+        ask_health(port=port)
+
+
+def test_the_command_serves_logs_json_and_ends_on_sigterm(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = str(unused.getsockname()[1])
+    firenet = [sys.executable, "-m", "firenet_mri"]
+    served = subprocess.Popen(
+        [*firenet, "serve", "--port", port, "--log-json"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        asked = None
+        while time.monotonic() < deadline:
+            asked = subprocess.run(
+                [*firenet, "serve", "--health", "--port", port],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if asked.returncode == 0:
+                break
+        assert asked is not None
+        assert json.loads(asked.stdout)["status"] == "ok"
+        (tmp_path / "named.h5").write_bytes(SAMPLE.read_bytes())
+        send_scan(SAMPLE, port=int(port), parameters=FAST)
+        served.send_signal(signal.SIGTERM)
+        _, log = served.communicate(timeout=30)
+    finally:
+        served.kill()
+    assert served.returncode == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"time", "level", "logger", "message"} == set(lines[0])
+    assert lines[-1]["message"] == "stopped; all clients were served"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.slow
+def test_memory_stays_flat_over_many_scans() -> None:
+    """A hundred scans and fifty broken clients: what a process holds does not grow with them."""
+
+    def resident_mib() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096 / 2**20
+
+    with serving() as server:
+        for _ in range(10):
+            send_scan(SAMPLE, port=server.port, parameters=FAST)
+        before = resident_mib()
+        for i in range(100):
+            send_scan(SAMPLE, port=server.port, parameters=FAST)
+            if i % 2:
+                with connected(server) as connection:
+                    connection.sendall(message_bytes(Kind.HEADER, header_text())[: 40 * i])
+        after = resident_mib()
+        found = ask_health(port=server.port)
+    assert found["images"] == 110
+    # A scan has 8 MB; had one in ten been kept, it would be twice this.
+    assert after - before < 40

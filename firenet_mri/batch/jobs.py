@@ -1,0 +1,225 @@
+"""What a batch is made of: one job a scan, which knows its outputs when it sees them again.
+
+Beside every image lies ``NAME.done.json`` with the digests of the scan's bytes, of the options and
+of the image file. It is written before the work, without the image's digest, and again after it: a
+job whose worker was killed begins anew over what it left, a finished one is not done twice, and an
+image that no batch has written is not replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from firenet_mri.errors import FileError, FirenetError, UsageError
+from firenet_mri.firenet.digests import digest_of_data, digest_of_file
+from firenet_mri.io import read
+from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.reconstruction import output_paths, reconstruct
+
+State = Literal["done", "kept", "failed"]
+
+#: What a scan's file may be called; what it is is told by its content.
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+_RECORD = ".done.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scan, where its image goes, and the options of :func:`firenet_mri.reconstruct`."""
+
+    scan: Path
+    image: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+    @property
+    def record(self) -> Path:
+        """The file that says what is finished."""
+        return self.image.with_name(self.image.name.removesuffix(".nii.gz") + _RECORD)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    scan, image
+        Their paths, relative to where the batch looked and wrote.
+    state
+        "done", "kept" from a batch before, or "failed".
+    seconds
+        Of reading, reconstruction and writing; 0 if kept.
+    relative_gap
+        Largest of all slices; None if failed.
+    lipschitz_bound
+        Proven; None if there is none.
+    warnings
+        What was logged on the way.
+    error
+        One line, empty unless failed.
+    """
+
+    scan: str
+    image: str
+    state: State
+    seconds: float = 0.0
+    relative_gap: float | None = None
+    lipschitz_bound: float | None = None
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+def find_jobs(
+    folder: Path, output: Path, options: Mapping[str, Any], *, overwrite: bool = False
+) -> list[Job]:
+    """Return a job for every scan in a folder and those below it, in the order of their names.
+
+    Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_MRI.nii.gz``, as BIDS lays out a
+    study; the label is made of letters and digits of the scan's path.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds no scan, or output lies in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder; give the one that holds the scans")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{output}: lies among the scans; write to another folder")
+    scans = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in _SUFFIXES and path.is_file()
+    ]
+    if not scans:
+        raise UsageError(
+            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}"
+        )
+    labels = _labels([scan.relative_to(folder) for scan in scans])
+    return [
+        Job(
+            scan,
+            output / f"sub-{label}" / "anat" / f"sub-{label}_rec-firenet_MRI.nii.gz",
+            dict(options),
+            overwrite,
+        )
+        for scan, label in zip(scans, labels, strict=True)
+    ]
+
+
+def _labels(paths: Iterable[Path]) -> list[str]:
+    """Return labels of letters and digits that differ."""
+    labels: list[str] = []
+    for path in paths:
+        label = re.sub("[^0-9A-Za-z]", "", str(path.with_suffix(""))) or "scan"
+        same = [other for other in labels if re.fullmatch(f"{label}(x[0-9]+)?", other)]
+        labels.append(f"{label}x{len(same) + 1}" if same else label)
+    return labels
+
+
+def reconstruct_job(job: Job) -> Outcome:
+    """Read, reconstruct and write a scan, unless that is done; whatever is wrong is an outcome."""
+    warnings = _Warnings()
+    logger = logging.getLogger("firenet_mri")
+    logger.addHandler(warnings)
+    started = time.perf_counter()
+    try:
+        outcome = _done(job, started)
+    except (FirenetError, OSError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        outcome = Outcome(job.scan.name, job.image.name, "failed", error=text)
+    finally:
+        logger.removeHandler(warnings)
+    return Outcome(**{**asdict(outcome), "warnings": tuple(warnings.lines)})
+
+
+def _done(job: Job, started: float) -> Outcome:
+    """Return the outcome of a job."""
+    identity = _identity(job)
+    record = _read_record(job.record)
+    if record is not None and record["job"] == identity and not job.overwrite:
+        if _is_whole(job.image, record.get("image")):
+            return Outcome(
+                job.scan.name,
+                job.image.name,
+                "kept",
+                relative_gap=record["relative_gap"],
+                lipschitz_bound=record["lipschitz_bound"],
+            )
+        is_ours = True
+    else:
+        is_ours = job.overwrite
+    job.image.parent.mkdir(parents=True, exist_ok=True)
+    output_paths(job.image, overwrite=is_ours)
+    _write_record(job.record, {"job": identity})
+    scan = read(job.scan)
+    result = reconstruct(scan, **job.options)
+    result.save(job.image, overwrite=is_ours)
+    gap = max(result.certificate.relative_gap)
+    bound = result.certificate.lipschitz_bound
+    _write_record(
+        job.record,
+        {
+            "job": identity,
+            "image": digest_of_file(job.image),
+            "relative_gap": gap,
+            "lipschitz_bound": bound,
+        },
+    )
+    seconds = time.perf_counter() - started
+    return Outcome(job.scan.name, job.image.name, "done", seconds, gap, bound)
+
+
+def _identity(job: Job) -> str:
+    """Return a digest of the scan's bytes, the options and the version."""
+    files = [job.scan]
+    if job.scan.suffix == ".cfl":
+        files.append(job.scan.with_suffix(".hdr"))
+    try:
+        content = [digest_of_file(path) for path in files]
+    except OSError as error:
+        raise FileError(f"{job.scan}: cannot be read ({error.strerror})") from None
+    return digest_of_data([*content, dict(job.options), version("firenet_mri")])
+
+
+def _is_whole(image: Path, digest: str | None) -> bool:
+    """Return whether the image is there as it was written."""
+    if digest is None or not image.is_file():
+        return False
+    beside = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+    return beside.is_file() and digest_of_file(image) == digest
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record; None if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "job" in content else None
+
+
+def _write_record(path: Path, content: Mapping[str, object]) -> None:
+    with atomic_writes([path], overwrite=True) as (file,):
+        file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+class _Warnings(logging.Handler):
+    """Collects the warnings of a job."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(" ".join(record.getMessage().split()))

@@ -1,0 +1,138 @@
+"""Runs jobs on Dask: on a cluster of this machine's own, or on one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from firenet_mri.batch.jobs import Job, Outcome, reconstruct_job
+from firenet_mri.errors import UsageError
+
+#: Environment of the workers: Dask has glibc give freed memory back at once, which makes every new
+#: array cost its page faults, four times the time of a reconstruction.
+_KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+}
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    memory: str = "auto",
+    retries: int = 2,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    on_cluster: Callable[[str], None] | None = None,
+) -> list[Outcome]:
+    """Return the outcome of every job, in the order of the jobs.
+
+    Every job is a task of its own. A worker that dies, or is killed because it takes too much
+    memory, loses no more than its task, which runs again elsewhere; what fails time after time is
+    a failed outcome, and the others go on.
+
+    Parameters
+    ----------
+    jobs
+        See :func:`firenet_mri.batch.find_jobs`; workers must see the same paths.
+    scheduler
+        Address of a cluster, such as tcp://host:8786; None starts one on this machine.
+    workers
+        Processes of the own cluster; None is one for every core.
+    memory
+        Limit of each of them, such as "4GiB"; "auto" shares the machine's.
+    retries
+        How often a task is tried again.
+    on_outcome
+        Called with each outcome as it comes.
+    on_cluster
+        Called with the address of the cluster's dashboard.
+
+    Raises
+    ------
+    UsageError
+        If Dask is not installed, or the cluster cannot be reached.
+    """
+    try:
+        from distributed import as_completed
+    except ImportError:
+        raise UsageError(
+            "Batches need Dask; install it with: pip install 'firenet_mri[batch]'"
+        ) from None
+    found: dict[int, Outcome] = {}
+    with _client(scheduler, workers, memory) as client:
+        if on_cluster is not None:
+            on_cluster(str(client.dashboard_link))
+        futures = {
+            client.submit(_task, job, key=f"firenet-{i}-{job.scan.name}", retries=retries): i
+            for i, job in enumerate(jobs)
+        }
+        for future in as_completed(futures):
+            i = futures[future]
+            outcome = _outcome_of(future, jobs[i])
+            found[i] = outcome
+            future.release()
+            if on_outcome is not None:
+                on_outcome(outcome)
+    return [found[i] for i in range(len(jobs))]
+
+
+def _task(job: Job) -> Outcome:
+    """Do a job in a worker, on the threads that Dask gave it."""
+    import torch
+    from distributed import get_worker
+
+    torch.set_num_threads(max(1, get_worker().state.nthreads))
+    return reconstruct_job(job)
+
+
+def _outcome_of(future: Any, job: Job) -> Outcome:
+    """Return what a task returned, or that its worker died of it."""
+    try:
+        outcome: Outcome = future.result()
+    # A task fails with whatever its worker failed with.
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        failed = Outcome(job.scan.name, job.image.name, "failed")
+        return replace(failed, error=f"{type(error).__name__}: {text}")
+    return outcome
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None, memory: str) -> Iterator[Any]:
+    """Yield a client of the cluster; one of this machine's own ends with it."""
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=10)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{scheduler}: no Dask cluster answers ({type(error).__name__}); start one, or "
+                "leave the address out"
+            ) from None
+        with client:
+            yield client
+        return
+    import os
+
+    import dask
+
+    count = workers or os.cpu_count() or 1
+    threads = max(1, (os.cpu_count() or 1) // count)
+    environment = {"OMP_NUM_THREADS": str(threads), **_KEEP_FREED_MEMORY}
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=memory,
+            dashboard_address="127.0.0.1:0",
+            env=environment,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -1,0 +1,156 @@
+"""Jobs: where images go, what is kept, what begins anew, and what is never replaced."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firenet_mri import read, reconstruct
+from firenet_mri.batch import Job, Outcome, find_jobs, reconstruct_job, write_summary
+from firenet_mri.batch import jobs as jobs_module
+from firenet_mri.batch.jobs import _labels
+from firenet_mri.errors import UsageError
+from firenet_mri.io.certificates import read_certificate
+
+SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
+FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "in").mkdir()
+    shutil.copy(SAMPLE, tmp_path / "in" / "scan.h5")
+    (job,) = find_jobs(tmp_path / "in", tmp_path / "out", FAST)
+    return job
+
+
+def test_images_lie_as_bids_lays_out_a_study(tmp_path) -> None:
+    for name in ("a/one.h5", "b/one.h5", "two.dat", "notes.txt"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    found = find_jobs(tmp_path / "in", tmp_path / "out", {})
+    assert [str(job.image.relative_to(tmp_path / "out")) for job in found] == [
+        f"sub-{label}/anat/sub-{label}_rec-firenet_MRI.nii.gz" for label in ("aone", "bone", "two")
+    ]
+
+
+@given(st.lists(st.text("aB1 /_-.x2", min_size=1, max_size=6), max_size=8))
+def test_labels_differ_and_are_letters_and_digits(names) -> None:
+    labels = _labels([Path("in", name + "s.h5") for name in names])
+    assert len(set(labels)) == len(labels)
+    assert all(label.isalnum() and label.isascii() for label in labels)
+
+
+def test_a_job_gives_the_image_of_recon_and_is_kept(job) -> None:
+    outcome = reconstruct_job(job)
+    assert (outcome.state, outcome.error) == ("done", "")
+    expected = reconstruct(read(SAMPLE), **FAST)
+    found = np.squeeze(np.asanyarray(nibabel.load(job.image).dataobj))
+    assert sorted(found.ravel())[-1] == pytest.approx(float(expected.magnitude.max()), rel=1e-4)
+    saved = read_certificate(job.image.with_name(job.image.name.replace(".nii.gz", ".json")))
+    assert saved.certificate.relative_gap == pytest.approx([outcome.relative_gap])
+    before = job.image.stat().st_mtime_ns
+    again = reconstruct_job(job)
+    assert again.state == "kept"
+    assert again.relative_gap == outcome.relative_gap
+    assert job.image.stat().st_mtime_ns == before
+
+
+def test_other_options_or_a_changed_scan_or_image_are_not_kept(job) -> None:
+    reconstruct_job(job)
+    content = job.image.read_bytes()
+    job.image.write_bytes(content[:-1])
+    assert reconstruct_job(job).state == "done"
+    assert job.image.read_bytes() == content
+    # Another wish for the same place needs to be told so.
+    other = replace(job, options={**FAST, "layers": 3})
+    refused = reconstruct_job(other)
+    assert refused.state == "failed"
+    assert "overwrite" in refused.error
+    assert reconstruct_job(replace(other, overwrite=True)).state == "done"
+
+
+def test_a_job_that_was_killed_begins_anew_over_what_it_left(job, monkeypatch) -> None:
+    class KilledError(BaseException):
+        pass
+
+    real = jobs_module._write_record
+
+    def die_at_the_end(path, content):
+        if "image" in content:
+            raise KilledError
+        real(path, content)
+
+    monkeypatch.setattr(jobs_module, "_write_record", die_at_the_end)
+    with pytest.raises(KilledError):
+        reconstruct_job(job)
+    assert job.image.exists()
+    monkeypatch.setattr(jobs_module, "_write_record", real)
+    assert reconstruct_job(job).state == "done"
+    assert reconstruct_job(job).state == "kept"
+
+
+def test_an_image_that_no_batch_wrote_stays(job) -> None:
+    job.image.parent.mkdir(parents=True)
+    job.image.write_bytes(b"somebody's")
+    outcome = reconstruct_job(job)
+    assert outcome.state == "failed"
+    assert job.image.read_bytes() == b"somebody's"
+
+
+def test_what_is_wrong_is_an_outcome_of_one_line(job) -> None:
+    job.scan.write_bytes(SAMPLE.read_bytes()[:100_000])
+    outcome = reconstruct_job(job)
+    assert outcome.state == "failed"
+    assert "truncated or damaged" in outcome.error
+    assert "\n" not in outcome.error
+    job.scan.unlink()
+    assert "cannot be read" in reconstruct_job(job).error
+
+
+def test_a_folder_that_cannot_be_written_is_an_outcome(job, tmp_path) -> None:
+    (tmp_path / "out").write_text("a file in the way")
+    assert reconstruct_job(job).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("folder", "output", "match"),
+    [
+        ("nowhere", "out", "is no folder"),
+        (".", "out", "among the scans"),
+        ("empty", "out", "holds no scan"),
+    ],
+)
+def test_folders_that_make_no_batch(tmp_path, folder, output, match) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=match):
+        find_jobs(tmp_path / folder, tmp_path / output, {})
+
+
+def test_the_summary_names_everything(tmp_path) -> None:
+    outcomes = [
+        Outcome("a.h5", "a.nii.gz", "done", 2.0, 0.01, 4.9, ("low <signal>",)),
+        Outcome("b.h5", "b.nii.gz", "failed", error="b.h5: is truncated"),
+    ]
+    table, page = write_summary(tmp_path, outcomes)
+    lines = table.read_text().splitlines()
+    assert lines[1] == "a.h5,a.nii.gz,done,2.0,0.01,4.9,low <signal>,"
+    assert lines[2].endswith("b.h5: is truncated")
+    text = page.read_text()
+    assert "1 reconstructed, 0 kept from before, 1 failed" in text
+    assert "low &lt;signal&gt;" in text
+
+
+def test_records_hold_digests_and_no_names(job) -> None:
+    reconstruct_job(job)
+    record = json.loads(job.record.read_text())
+    assert set(record) == {"job", "image", "relative_gap", "lipschitz_bound"}

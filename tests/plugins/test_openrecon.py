@@ -1,0 +1,53 @@
+"""The label that OpenRecon reads: its encoding, and its choices against the server's options."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+from pathlib import Path
+from typing import get_args
+
+from firenet_mri.firenet.presets import Preset
+from firenet_mri.server.process import Options
+
+FOLDER = Path(__file__).parents[2] / "plugins/openrecon"
+
+
+def label_module():
+    spec = importlib.util.spec_from_file_location("openrecon_label", FOLDER / "label.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_label_is_the_json_in_base_64() -> None:
+    key, _, value = label_module().label().partition("=")
+    assert key == "com.siemens-healthineers.magneticresonance.openrecon.metadata:1.1.0"
+    content = json.loads(base64.b64decode(value))
+    assert content == json.loads((FOLDER / "label.json").read_text())
+    assert content["reconstruction"]["emitter"] == "raw"
+    assert content["reconstruction"]["port"] == 9002
+
+
+def test_every_choice_is_one_that_the_server_takes() -> None:
+    parameters = json.loads((FOLDER / "label.json").read_text())["parameters"]
+    by_name = {one["id"]: one for one in parameters}
+    for name, one in by_name.items():
+        choices = [value["id"] for value in one["values"]]
+        assert one["default"] in choices
+        if name == "config":
+            continue
+        for choice in choices:
+            assert getattr(Options.of({"parameters": {name: choice}}), name) == choice
+    presets = {value["id"] for value in by_name["preset"]["values"]}
+    assert presets <= set(get_args(Preset))
+
+
+def test_the_container_serves_on_the_labels_port() -> None:
+    text = (FOLDER / "Dockerfile").read_text()
+    assert "EXPOSE 9002" in text
+    assert '"firenet", "serve"' in text
+    for source in ("constraints.txt", "pyproject.toml", "README.md", "LICENSE", "firenet_mri"):
+        assert source in text
+        assert (FOLDER.parents[1] / source).exists()
