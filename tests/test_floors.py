@@ -26,8 +26,8 @@ FLOORS = (
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),
-    ("report", "simulation", "reconstruction", ""),
-    ("monai", "sigpy", "benchmark", "paper", "server"),
+    ("report", "weights", "ascent", "simulation", "reconstruction", ""),
+    ("monai", "sigpy", "benchmark", "paper", "server", "batch"),
     ("cli", "__main__"),
 )
 FACES = 6
@@ -47,7 +47,8 @@ IN_FUNCTIONS = {
     "report.py": {"matplotlib"},
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},
-    "benchmark": {"finufft", "matplotlib", "nibabel", "scipy", "sigpy"},
+    "batch": {"distributed"},
+    "benchmark": {"finufft", "matplotlib", "monai", "nibabel", "scipy", "sigpy"},
     "benchmark/peers.py": {"bartorch", "deepinv", "mirtorch", "mrpro"},
     "paper": {"matplotlib", "monai", "sigpy"},
 }

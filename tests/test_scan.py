@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from firenet_mri.errors import DataError, ShapeError
-from firenet_mri.scan import Geometry, RawScan, sampled_mask
+from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.scan import Geometry, RawScan, sampled_mask, select
 
 OBLIQUE = {
     "read_direction": (0.8, 0.6, 0.0),
@@ -95,3 +95,46 @@ def test_mask_is_found_from_any_coil() -> None:
 def test_bad_scans_are_refused_with_their_name(data, mask, ndim, message) -> None:
     with pytest.raises(DataError, match=f"a.h5: .*{message}"):
         RawScan(data, mask, ndim, name="a.h5")
+
+
+def four_slices(images: tuple[str, ...] = ()) -> RawScan:
+    """Return slices whose k-space is their number, and a hundred times that of their image."""
+    shape = ((len(images),) if images else ()) + (4, 2, 6, 8)
+    numbers = torch.arange(4.0).reshape(4, 1, 1, 1)
+    if images:
+        numbers = numbers + 100 * torch.arange(len(images)).reshape(-1, 1, 1, 1, 1)
+    kspace = numbers.expand(shape).to(torch.complex64).contiguous()
+    mask = torch.ones(*shape[:-3], 1, 6, 8, dtype=torch.bool)
+    positions = tuple((0.0, 0.0, -7.0 * i) for i in range(4))
+    place = Geometry((5.0, 100.0, 100.0), positions, **OBLIQUE)
+    return RawScan(kspace, mask, 2, geometry=place, images=images, name="four")
+
+
+def test_chosen_slices_keep_their_data_and_places() -> None:
+    chosen = select(four_slices(), slices=[3, 1])
+    assert chosen.kspace[:, 0, 0, 0].tolist() == [1, 3]
+    assert [position[2] for position in chosen.geometry.positions_mm] == [-7, -21]
+    affine = chosen.geometry.affine_lps((2, 6, 8))
+    np.testing.assert_allclose((affine @ [4, 3, 1, 1])[:3], (0, 0, -21), atol=1e-12)
+
+
+def test_chosen_images_keep_their_names() -> None:
+    scan = four_slices(("repetition 0", "repetition 1", "repetition 2"))
+    chosen = select(scan, images=[2], slices=[0])
+    assert chosen.images == ("repetition 2",)
+    assert chosen.kspace.shape == (1, 1, 2, 6, 8)
+    assert chosen.kspace[0, 0, 0, 0, 0] == 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "match"),
+    [
+        ({"slices": [4]}, r"slice \[4\] asked for; there are 0 to 3"),
+        ({"slices": []}, "asked for"),
+        ({"slices": [0, 1, 3]}, "evenly"),
+        ({"images": [0]}, "has one only"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(wanted, match) -> None:
+    with pytest.raises(UsageError, match=match):
+        select(four_slices(), **wanted)

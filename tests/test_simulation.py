@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from dcm2niix_images import assert_same_in_space, converted, needs_dcm2niix
 from real_scans import DATA
 from typer.testing import CliRunner
 
@@ -140,6 +141,7 @@ def test_ismrmrd_tools_reconstruct_a_simulated_scan(tmp_path) -> None:
     assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.99
 
 
+@needs_dcm2niix
 @pytest.mark.parametrize("name", ["nih_ge/In", "enhanced/In/Siemens/XA10/6_1.dcm"])
 def test_real_dicom_images_are_read_where_dcm2niix_puts_them(name, tmp_path) -> None:
     source = DATA / "dicom" / name
@@ -154,6 +156,10 @@ def test_real_dicom_images_are_read_where_dcm2niix_puts_them(name, tmp_path) -> 
     pixels, place = read_image(source)
     assert pixels.shape[0] > 1
     assert place.is_placed
+    write_nifti(tmp_path / "ours.nii", pixels.abs().numpy(), place)
+    expected = converted(source, tmp_path / "converted")
+    ours = nibabel.load(tmp_path / "ours.nii")
+    assert_same_in_space(ours, expected, 1e-3 * float(pixels.abs().max()))
 
 
 @pytest.mark.parametrize(

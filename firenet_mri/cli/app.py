@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-benchmark_app = typer.Typer(help="Measure accuracy and speed.", no_args_is_help=True)
+benchmark_app = typer.Typer(help="Measure accuracy, stability and speed.", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark")
 paper_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 app.add_typer(paper_app, name="paper")

@@ -10,6 +10,7 @@ from firenet_mri.errors import FirenetError
 
 # Loading a command module hangs its commands on ``app``.
 for _name in (
+    "batch",
     "benchmark",
     "certify",
     "convert",
@@ -21,6 +22,7 @@ for _name in (
     "serve",
     "simulate",
     "speed",
+    "stability",
 ):
     import_module(f"firenet_mri.cli.{_name}")
 

@@ -49,6 +49,13 @@ def recon(
     relative_gap: Annotated[
         float | None, typer.Option(help="Adaptive preset: stop at this certified relative gap.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose lam so that the image bears perturbations of this size best, such as 2% "
+            "of the samples' norm; measured, not proven."
+        ),
+    ] = None,
     reweighting: Annotated[
         int, typer.Option(help="Further passes with weights from the image; not proven stable.")
     ] = 0,
@@ -90,8 +97,15 @@ def recon(
     ] = "svd",
     by_readout: Annotated[
         bool,
-        typer.Option(help="Take a volume apart into planes across its readout: little memory."),
+        typer.Option(help="Take a volume apart into planes across its readout: less memory."),
     ] = False,
+    phase_constraint: Annotated[
+        float | None,
+        typer.Option(
+            help="Take the phase from the low resolution; the imaginary part behind it counts this "
+            "much, 0 to 1, such as 0.3. For images of smooth phase."
+        ),
+    ] = None,
     noise_file: Annotated[
         Path | None,
         typer.Option(help="Noise measurement, .npy or .cfl, coils first, to whiten with."),
@@ -178,12 +192,14 @@ def recon(
             levels=levels,
             layers=layers,
             relative_gap=relative_gap,
+            budget=_share(budget),
             reweighting=reweighting,
             maps=sensitivity,
             map_sets=map_sets,
             coils=_coils(coils),
             compression=compression,  # type: ignore[arg-type]
             by_readout=by_readout,
+            phase_constraint=phase_constraint,
             device=device,
             jacobian=jacobian,
             recovery=recovery,
@@ -247,6 +263,16 @@ def _coils(text: str | None) -> int | float | None:
         raise UsageError(
             f"{text!r} is no number of coils; give one such as 8, or a share such as 99%"
         ) from None
+
+
+def _share(text: str | None) -> float | None:
+    """Return the number that a percentage, or a number, stands for."""
+    if text is None:
+        return None
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{text!r} is no size; give one such as 2% or 0.02") from None
 
 
 def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -23,17 +24,35 @@ def serve(
     clients: Annotated[int, typer.Option(help="Clients at once.")] = 32,
     idle: Annotated[float, typer.Option(help="Seconds until a silent client is left.")] = 60.0,
     scan_gib: Annotated[float, typer.Option(help="GiB that a client may send.")] = 8.0,
+    memory_gib: Annotated[
+        float, typer.Option(help="GiB that all connected clients may have sent together.")
+    ] = 16.0,
+    scan_hours: Annotated[float, typer.Option(help="Hours that a scan may take.")] = 6.0,
     allow_remote: Annotated[
         bool,
         typer.Option(help="Listen where other machines reach: no passwords, no encryption."),
     ] = False,
+    log_json: Annotated[bool, typer.Option(help="Log a JSON object a line.")] = False,
+    health: Annotated[
+        bool, typer.Option(help="Ask the server that runs there how it is, and end.")
+    ] = False,
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
+    from firenet_mri.server.client import ask_health
     from firenet_mri.server.service import LOOPBACK, Limits, Server
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    limits = Limits(scan_bytes=int(scan_gib * 2**30), clients=clients, idle_s=idle)
+    if health:
+        sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
+        return
+    _log_to_stderr(as_json=log_json)
+    limits = Limits(
+        scan_bytes=int(scan_gib * 2**30),
+        held_bytes=int(memory_gib * 2**30),
+        clients=clients,
+        idle_s=idle,
+        scan_s=scan_hours * 3600,
+    )
     server = Server(host, port, limits=limits, allow_remote=allow_remote)
     if host not in LOOPBACK:
         logging.warning("other machines can reach this server, without password or encryption")
@@ -42,6 +61,29 @@ def serve(
     logging.info("listening at %s:%d", host, server.port)
     server.serve()
     logging.info("stopped; all clients were served")
+
+
+class _JsonLines(logging.Formatter):
+    """A log line as a JSON object: time (UTC), level, where it comes from, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        return json.dumps(
+            {
+                "time": time.isoformat(timespec="milliseconds"),
+                "level": record.levelname,
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+        )
+
+
+def _log_to_stderr(*, as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(_JsonLines() if as_json else plain)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 @app.command()

@@ -18,6 +18,7 @@ import math
 from dataclasses import replace
 from typing import Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
@@ -42,6 +43,9 @@ _AVERAGES = 0.5
 _ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
 # Where the grid moves from layer to layer, small last steps average over many grids.
 _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
+# Relative sizes of perturbations, and the factor of lam that bears them best.
+_BUDGETS = ((0.005, 0.5), (0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 4.0))
+_LARGEST_BUDGET = 0.2
 _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 
 
@@ -55,6 +59,7 @@ def make_network(
     levels: int | None = None,
     layers: int | None = None,
     relative_gap: float | None = None,
+    budget: float | None = None,
 ) -> FIRENET:
     """Return the network of a preset for a number of coils and an image size.
 
@@ -76,6 +81,9 @@ def make_network(
         adaptive preset the largest number; None is 2000.
     relative_gap
         Adaptive preset: certified (F(x) - min F) / F(x) at which to stop; None is 1e-3.
+    budget
+        Relative size ||e|| / ||y|| of the perturbations that the image should bear best, in
+        (0, 0.2]: multiplies the automatic lam, see :func:`lam_factor`. None is for noise alone.
 
     Raises
     ------
@@ -88,6 +96,11 @@ def make_network(
         raise UsageError(
             f"A relative gap of {relative_gap} was asked for; only the adaptive preset stops on one"
         )
+    if budget is not None and (lam != "auto" or preset == "paper"):
+        raise UsageError(
+            f"A budget of {budget} and lam {lam} or the paper preset were asked for; a budget "
+            "chooses the automatic lam of the other presets"
+        )
     if preset == "paper":
         return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
     if sparsifier is None:
@@ -96,7 +109,7 @@ def make_network(
     operator = make_sparsifier(sparsifier, spatial_shape, levels)
     weights = _frame_weights(operator) if isinstance(operator, Frame) else None
     if lam == "auto":
-        lam = automatic_lam(coils, operator)
+        lam = automatic_lam(coils, operator) * lam_factor(budget)
     if preset == "adaptive":
         return FIRENET(operator, lam, weights, _adaptive_schedule(layers, relative_gap))
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
@@ -119,6 +132,34 @@ def automatic_lam(coils: int, sparsifier: Frame | OrthogonalWavelet) -> float:
     """
     norm = sparsifier.band_norms.max().item() if isinstance(sparsifier, Frame) else 1.0
     return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
+
+
+def lam_factor(budget: float | None) -> float:
+    """Return the factor on the automatic lam that bears perturbations of a relative size best.
+
+    Measured, not proven: of the factors 0.5, 1, 2, 4 and 8 the one with the highest PSNR under the
+    worst perturbation found, on two validation slices of the stability benchmark
+    (scripts/measure_budget.py, docs/benchmark.md), with straight lines between them in the
+    logarithm of size and factor.
+
+    Parameters
+    ----------
+    budget
+        ||e|| / ||y|| of the perturbation, in (0, 0.2]; None is 1.
+
+    Raises
+    ------
+    UsageError
+        If the budget is out of its range.
+    """
+    if budget is None:
+        return 1.0
+    if not 0 < budget <= _LARGEST_BUDGET:
+        raise UsageError(
+            f"A budget of {budget} asked for; give a relative size in (0, {_LARGEST_BUDGET}]"
+        )
+    sizes, factors = zip(*_BUDGETS, strict=True)
+    return float(np.exp(np.interp(math.log(budget), np.log(sizes), np.log(factors))))
 
 
 def _frame_weights(frame: Frame) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,10 @@ print((peak() - before) / size)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize(("sparsifier", "most"), [("haar", 3.2), ("undecimated-haar", 3.8)])
+@pytest.mark.parametrize(("sparsifier", "most"), [("haar", 2.7), ("undecimated-haar", 3.2)])
 def test_peak_memory_is_a_small_multiple_of_data_and_maps(sparsifier, most) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, sparsifier], capture_output=True, text=True, check=True
-    )
+    # Freed arrays go back to the system at once; what the allocator would keep varies.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", SCRIPT, sparsifier]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert 1 < float(done.stdout) < most

@@ -10,7 +10,7 @@ import torch
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import level_weights, local_sparsities
-from firenet_mri.firenet.presets import automatic_lam, make_network
+from firenet_mri.firenet.presets import automatic_lam, lam_factor, make_network
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
 from firenet_mri.operators import OrthogonalWavelet, StationaryWavelet, encoding_operator
 
@@ -112,3 +112,29 @@ def test_adaptive_preset_solves_the_default_problem_to_its_gap() -> None:
 def test_gap_is_refused_where_nothing_stops_on_it() -> None:
     with pytest.raises(UsageError, match="adaptive"):
         make_network(4, (32, 32), relative_gap=1e-2)
+
+
+def test_a_budget_multiplies_the_automatic_lam() -> None:
+    plain = make_network(4, (32, 32)).lam
+    for budget in (0.005, 0.01, 0.03, 0.2):
+        assert make_network(4, (32, 32), budget=budget).lam == pytest.approx(
+            plain * lam_factor(budget)
+        )
+    factors = [lam_factor(budget) for budget in (0.001, 0.01, 0.02, 0.04, 0.08, 0.2)]
+    assert factors == sorted(factors)
+    assert lam_factor(0.01) == lam_factor(None) == 1
+    assert factors[0] < 1 < factors[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"budget": 0}, "relative size in"),
+        ({"budget": 0.5}, "relative size in"),
+        ({"budget": 0.01, "lam": 0.1}, "chooses the automatic lam"),
+        ({"budget": 0.01, "preset": "paper"}, "chooses the automatic lam"),
+    ],
+)
+def test_a_budget_that_cannot_be_used_is_refused(options, match) -> None:
+    with pytest.raises(UsageError, match=match):
+        make_network(4, (32, 32), **options)
