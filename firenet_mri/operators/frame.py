@@ -7,12 +7,14 @@ is the dual of its coefficients: real arithmetic on planes is several times fast
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Shape, records_graph
+from firenet_mri.operators.derivative import Map, linear
 from firenet_mri.operators.kernels import can_compile, frame_step_
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
@@ -81,12 +83,20 @@ class Frame(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         """Return the coefficients W x, (..., band, *spatial)."""
         self.check_domain(x)
-        return _joined(self._analyse(_split(x))) if x.is_complex() else self._analyse(x)
+        return _joined(self._bands(_split(x))) if x.is_complex() else self._bands(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return the image W^H y, (..., *spatial)."""
         self.check_codomain(y)
-        return _joined(self._synthesise(_split(y))) if y.is_complex() else self._synthesise(y)
+        return _joined(self._image(_split(y))) if y.is_complex() else self._image(y)
+
+    def _bands(self, planes: Tensor) -> Tensor:
+        """Return W of real images, with W^H for its derivative."""
+        return _with_adjoint(planes, self._analyse, self._synthesise)
+
+    def _image(self, coefficients: Tensor) -> Tensor:
+        """Return W^H of real coefficients, with W for its derivative."""
+        return _with_adjoint(coefficients, self._synthesise, self._analyse)
 
     def modulus(self, coefficients: Tensor) -> Tensor:
         """Return the size that is penalised: |c_i|, for each of a group the norm of all of it.
@@ -163,8 +173,8 @@ class Frame(LinearOperator):
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
         if torch.is_grad_enabled():
-            q = self._project(torch.addcmul(q, self._analyse(planes), steps), radius)
-            image = self._synthesise(q)
+            q = self._project(torch.addcmul(q, self._bands(planes), steps), radius)
+            image = self._image(q)
         else:
             image = self._step_in_slabs(q, planes, steps, radius)
         return q, _joined(image) if x.is_complex() else image[0]
@@ -220,12 +230,18 @@ class Frame(LinearOperator):
 
     def _project(self, q: Tensor, radius: Tensor | float) -> Tensor:
         """Return q in planes projected on the discs."""
-        square = self._square(q)
+        radii = torch.as_tensor(radius, dtype=q.dtype, device=q.device)
+        if q.requires_grad and not radii.requires_grad and not records_graph():
+            result: Tensor = _Projection.apply(q, radii, self)  # type: ignore[no-untyped-call]
+            return result
+        return q * self._shares(q, radii)
+
+    def _shares(self, q: Tensor, radii: Tensor) -> Tensor:
+        """Return min(radius / |q|, 1), (*batch, band, *spatial)."""
         # The modulus is at least half the radius, so that the slope is finite where it is clamped.
-        least = radius**2 / 4 + torch.finfo(q.dtype).tiny
-        least = torch.as_tensor(least, dtype=q.dtype, device=q.device)
+        least = radii**2 / 4 + torch.finfo(q.dtype).tiny
         # The derivative of rsqrt would overflow at the smallest modulus.
-        return q * (radius / torch.maximum(square, least).sqrt()).clamp(max=1)
+        return (radii / torch.maximum(self._square(q), least).sqrt()).clamp(max=1)
 
     def _project_(self, q: Tensor, radius: Tensor | float) -> None:
         """Overwrite q in planes with its projection on the discs."""
@@ -234,9 +250,13 @@ class Frame(LinearOperator):
 
     def _square(self, q: Tensor) -> Tensor:
         """Return the squared modulus for q in planes, (*batch, band, *spatial), a new tensor."""
-        square = q[0] * q[0]
+        return self._product(q, q)
+
+    def _product(self, p: Tensor, q: Tensor) -> Tensor:
+        """Return the real inner products over planes and groups, (*batch, band, *spatial)."""
+        square = p[0] * q[0]
         if len(q) == 2:
-            square = torch.addcmul(square, q[1], q[1])
+            square = torch.addcmul(square, p[1], q[1])
         if self.groups is None:
             return square
         axis = -len(self.codomain_shape)
@@ -244,11 +264,51 @@ class Frame(LinearOperator):
         return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
 
 
+class _Projection(torch.autograd.Function):
+    """The projection on discs: its Jacobian is symmetric, since it is the gradient of a function.
+
+    With r = min(radius / |q|, 1) it takes g to r g inside, and outside to r (g - q <q, g> / |q|^2).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(q: Tensor, radii: Tensor, frame: Frame) -> Tensor:
+        return q * frame._shares(q, radii)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        q, radii, ctx.frame = inputs
+        ctx.save_for_backward(q, radii)
+        ctx.save_for_forward(q, radii)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Projection._turned(ctx, gradients[0]), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return _Projection._turned(ctx, tangents[0])
+
+    @staticmethod
+    def _turned(ctx: Any, g: Tensor) -> Tensor:
+        q, radii = ctx.saved_tensors
+        shares = ctx.frame._shares(q, radii)
+        # Outside |q|^2 = radius^2 / r^2.
+        along = ctx.frame._product(q, g) * (shares / radii).square()
+        return shares * (g - q * torch.where(shares < 1, along, 0.0))
+
+
 def part_along(radius: Tensor | float, axis: int, first: int, count: int) -> Tensor | float:
     """Return the radius of a part of an axis, counted from the end."""
     if not isinstance(radius, Tensor) or radius.ndim < -axis or radius.shape[axis] == 1:
         return radius
     return radius.narrow(axis, first, count)
+
+
+def _with_adjoint(x: Tensor, forward: Map, adjoint: Map) -> Tensor:
+    # A graph that is traced needs every operation by itself.
+    return linear(x, forward, adjoint) if x.requires_grad and not records_graph() else forward(x)
 
 
 def _split(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.derivative import linear
 
 # Single precision cannot place points more accurately.
 _SINGLE_EPS = 1e-5
@@ -89,16 +90,20 @@ class NonuniformFourier(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         """Return the samples F x, (*batch, *samples), of images (*batch, *spatial)."""
         self.check_domain(x)
-        samples: Tensor = _Transform.apply(_complex(x), self, True)
-        return samples
+        return linear(_complex(x), self._samples, self._images)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return F^H y, (*batch, *spatial)."""
         self.check_codomain(y)
-        images: Tensor = _Transform.apply(_complex(y), self, False)
-        return images
+        return linear(_complex(y), self._images, self._samples)
 
-    def execute(self, x: Tensor, *, forward: bool) -> Tensor:
+    def _samples(self, x: Tensor) -> Tensor:
+        return self._execute(x, forward=True)
+
+    def _images(self, y: Tensor) -> Tensor:
+        return self._execute(y, forward=False)
+
+    def _execute(self, x: Tensor, *, forward: bool) -> Tensor:
         """Return F x or F^H x without recording gradients."""
         if x.device.type != "cpu":
             raise UsageError(
@@ -181,33 +186,6 @@ def _check_sample_weights(weights: Tensor, samples: Shape) -> None:
 
 def _complex(x: Tensor) -> Tensor:
     return x if x.is_complex() else x.to(torch.promote_types(x.dtype, torch.complex64))
-
-
-class _Transform(torch.autograd.Function):
-    """F, whose derivative is F^H, and the other way round."""
-
-    @staticmethod
-    def forward(x: Tensor, operator: NonuniformFourier, is_forward: bool) -> Tensor:
-        return operator.execute(x, forward=is_forward)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.operator, ctx.is_forward = inputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Transform.apply(gradients[0], ctx.operator, not ctx.is_forward), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        result: Tensor = _Transform.apply(tangents[0], ctx.operator, ctx.is_forward)
-        return result
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Any, x: Tensor, operator: NonuniformFourier, is_forward: bool
-    ) -> tuple[Tensor, int]:
-        return _Transform.apply(x.movedim(in_dims[0], 0), operator, is_forward), 0
 
 
 class _Plans:

@@ -47,7 +47,8 @@ class StackedFrame(Frame):
         super().__init__(frames[0].domain_shape, bands, math.sqrt(sum(squares)))
         self.scales = tuple(scales)
         self.frames = nn.ModuleList(frames)
-        self.groups = tuple(size for frame in frames for size in _groups(frame))
+        if any(frame.groups is not None for frame in frames):
+            self.groups = tuple(size for frame in frames for size in _groups(frame))
         starts = itertools.accumulate((f.codomain_shape[0] for f in frames), initial=0)
         self.average_bands = tuple(
             start + band

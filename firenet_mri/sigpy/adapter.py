@@ -15,6 +15,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import Adjoint, LinearOperator
+from firenet_mri.operators.derivative import linear
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.norms import norm_bound as structural_bound
 from firenet_mri.sigpy.torch_linop import TorchLinop
@@ -131,42 +132,21 @@ class SigpyOperator(LinearOperator):
         return repr(self.linop)
 
 
-class _Apply(torch.autograd.Function):
-    """Applies a Linop to a batch; its derivative is the Linop, and backwards the adjoint Linop."""
-
-    @staticmethod
-    def forward(x: Tensor, linop: linops.Linop) -> Tensor:
-        batch = x.shape[: x.ndim - len(linop.ishape)]
-        if not batch:
-            return _apply(linop, x)
-        items = [_apply(linop, item) for item in x.reshape(-1, *linop.ishape)]
-        if not items:
-            return x.new_zeros(*batch, *linop.oshape)
-        return torch.stack(items).reshape(*batch, *linop.oshape)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, linops.Linop], output: Tensor) -> None:
-        ctx.linop = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _applied(ctx.linop.H, gradients[0]), None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
-        return _applied(ctx.linop, tangents[0])
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int, None], x: Tensor, linop: linops.Linop
-    ) -> tuple[Tensor, int]:
-        return _applied(linop, x.movedim(in_dims[0], 0)), 0
-
-
 def _applied(linop: linops.Linop, x: Tensor) -> Tensor:
     """Return A x of a batch, differentiably."""
-    result: Tensor = _Apply.apply(x, linop)  # type: ignore[no-untyped-call]
-    return result
+    # linop.H is made only where it is needed: a Linop may have none.
+    return linear(x, lambda x: _apply_to_items(linop, x), lambda y: _apply_to_items(linop.H, y))
+
+
+def _apply_to_items(linop: linops.Linop, x: Tensor) -> Tensor:
+    """Return what a Linop makes of a batch, (*batch, *oshape)."""
+    batch = x.shape[: x.ndim - len(linop.ishape)]
+    if not batch:
+        return _apply(linop, x)
+    items = [_apply(linop, item) for item in x.reshape(-1, *linop.ishape)]
+    if not items:
+        return x.new_zeros(*batch, *linop.oshape)
+    return torch.stack(items).reshape(*batch, *linop.oshape)
 
 
 def _apply(linop: linops.Linop, x: Tensor) -> Tensor:

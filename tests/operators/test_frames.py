@@ -118,6 +118,7 @@ def test_dual_step_leaves_its_image_alone_and_its_dual_where_gradients_are_recor
     assert_close(fast[1], recorded[1])
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["undecimated-dct2", "undecimated-db2", "dual-tree", "tv"])
 def test_dual_step_is_differentiable_twice(name: str, randn) -> None:
     frame = make(name, (4, 4))
@@ -128,8 +129,18 @@ def test_dual_step_is_differentiable_twice(name: str, randn) -> None:
     def step(q: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return frame.dual_step(q, x, sigma, 0.6)
 
-    assert torch.autograd.gradcheck(step, (q, x))
+    assert torch.autograd.gradcheck(step, (q, x), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(step, (q, x))
+
+    def energy(q: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return step(q, x)[1].abs().square().sum()
+
+    items = torch.stack([q.detach(), 2 * q.detach()]), torch.stack([x.detach(), -x.detach()])
+    found = torch.func.vmap(torch.func.grad(energy, argnums=(0, 1)))(*items)
+    for i in range(2):
+        single = torch.func.grad(energy, argnums=(0, 1))(items[0][i], items[1][i])
+        for one, expected in zip(found, single, strict=True):
+            assert_close(one[i], expected)
 
 
 @pytest.mark.parametrize("radius_shape", [(), (1, 1), (8, 6)])
