@@ -10,6 +10,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError
 from firenet_mri.prox import item_norm
+from firenet_mri.subnormal import subnormals_are_zero
 
 #: Images (batch, y, x), real or complex, from k-space (batch, *data).
 Reconstruct = Callable[[Tensor], Tensor]
@@ -109,7 +110,8 @@ def worst_perturbation(
             on_step(step, steps)
         if step == steps:
             break
-        (gradient,) = torch.autograd.grad(change.square().sum(), e)
+        with subnormals_are_zero():
+            (gradient,) = torch.autograd.grad(change.square().sum(), e)
         gradient = gradient * masks
         ascent = gradient / item_norm(gradient, axes).clamp(min=1e-30)
         velocity = 0.9 * velocity + ascent
