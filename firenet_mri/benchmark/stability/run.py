@@ -208,7 +208,7 @@ def compare(
         row for method in methods if method.name in answers for row in answers[method.name].rows
     ]
     if settings.curves:
-        rows += _transfer(methods, answers, settings, scenes)
+        rows += _transfer(methods, answers, settings, scenes, stopped)
     return Comparison(
         tuple(methods),
         tuple(rows),
@@ -250,21 +250,29 @@ def _asked(method: Method, settings: Settings, scenes: Scenes, on_step: OnStep) 
 
 
 def _transfer(
-    methods: Sequence[Method], answers: dict[str, Answer], settings: Settings, scenes: Scenes
+    methods: Sequence[Method],
+    answers: dict[str, Answer],
+    settings: Settings,
+    scenes: Scenes,
+    stopped: threading.Event,
 ) -> list[Row]:
     """Return what the perturbations found for each method do to each other one."""
     asked = [method for method in methods if is_main(method) and method.name in answers]
-    rows = []
-    for source in asked:
-        e = {
-            name.removeprefix("perturbation/"): tensor
-            for name, tensor in answers[source.name].tensors.items()
-            if name.startswith("perturbation/")
-        }
-        for method in asked:
+    rows: dict[tuple[str, str], list[Row]] = {}
+
+    def work(method: Method) -> None:
+        for source in asked:
+            e = {
+                name.removeprefix("perturbation/"): tensor
+                for name, tensor in answers[source.name].tensors.items()
+                if name.startswith("perturbation/")
+            }
             size = settings.attack.checked_size
-            rows += transferred(method, scenes.attacked, source.name, e, size).rows
-    return rows
+            answer = transferred(method, scenes.attacked, source.name, e, size)
+            rows[source.name, method.name] = answer.rows
+
+    _on_all_cores(work, asked, stopped)
+    return [row for source in asked for method in asked for row in rows[source.name, method.name]]
 
 
 def _on_all_cores(
