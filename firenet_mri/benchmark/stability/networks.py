@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from firenet_mri.errors import ShapeError
 from firenet_mri.operators.fourier import CartesianFourier
 
 NetworkName = Literal["U-Net", "VarNet", "MoDL", "AUTOMAP-type"]
@@ -147,6 +148,11 @@ class Automap(ScaledNetwork):
 
     def image(self, zero_filled: Tensor, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Return images (batch, y, x) complex."""
+        size, found = len(self.lines), kspace.shape[-1]
+        if found != size:
+            raise ShapeError(
+                f"This network was trained for lines along an axis of {size}; the data have {found}"
+            )
         rows = CartesianFourier(None, kspace.shape[-2:-1]).adjoint(kspace.mT).mT
         coil_images = rows @ torch.view_as_complex(self.lines)
         image = (maps.conj() * coil_images).sum(1)

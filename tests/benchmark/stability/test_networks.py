@@ -24,7 +24,7 @@ from firenet_mri.benchmark.stability.training import (
     tensors,
     train,
 )
-from firenet_mri.errors import FileError
+from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.metrics import psnr
 
 NAMES = ["U-Net", "VarNet", "MoDL", "AUTOMAP-type"]
@@ -54,6 +54,12 @@ def test_untrained_networks_do_not_depend_on_the_scale(name, batch) -> None:
         nothing = network(torch.zeros_like(kspace), mask, maps)
     torch.testing.assert_close(scaled, 1e4 * image, rtol=1e-3, atol=10)
     assert bool(nothing.isfinite().all())
+
+
+def test_a_learned_transform_says_which_size_it_is_for(batch) -> None:
+    kspace, mask, maps = (tensor[:1, ..., :96] for tensor in batch[:3])
+    with pytest.raises(ShapeError, match="axis of 128; the data have 96"):
+        make_trained_network("AUTOMAP-type")(kspace, mask, maps)
 
 
 def test_untrained_unet_is_zero_filling(batch) -> None:
