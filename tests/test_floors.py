@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors",),
-    ("prox", "metrics", "operators"),
+    ("prox", "metrics", "operators", "subnormal"),
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),
@@ -47,7 +47,7 @@ IN_FUNCTIONS = {
     "report.py": {"matplotlib"},
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},
-    "batch": {"distributed"},
+    "batch": {"dask", "distributed"},
     "benchmark": {"finufft", "matplotlib", "monai", "nibabel", "scipy", "sigpy"},
     "benchmark/peers.py": {"bartorch", "deepinv", "mirtorch", "mrpro"},
     "paper": {"matplotlib", "monai", "sigpy"},

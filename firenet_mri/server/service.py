@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 #: Name of the configuration that is answered with :meth:`Health.report`, and nothing else.
 HEALTH = "firenet-health"
 
+# How long a client that was told why it is left may take to read it.
+_LINGER_S = 5.0
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -158,6 +161,7 @@ class Server:
                     session.run()
                 finally:
                     self._held.add(-session.received)
+                    session.release()
         # One client must never end the service; what it sent is not logged.
         except Exception as error:
             self.health.count("left")
@@ -357,6 +361,22 @@ class Session:
         if not self._is_closed:
             self._is_closed = True
             self._send(message_bytes(Kind.CLOSE))
+
+    def release(self) -> None:
+        """Close for good; for a moment what still comes is thrown away.
+
+        A socket that is closed with unread data resets the connection, and the client would lose
+        what it was told last.
+        """
+        end = time.monotonic() + min(self._limits.idle_s, _LINGER_S)
+        with contextlib.suppress(OSError):
+            self._client.shutdown(socket.SHUT_WR)
+            while (left := end - time.monotonic()) > 0:
+                self._client.settimeout(left)
+                if not self._client.recv(1 << 20):
+                    break
+        # The socket stays open while the file is.
+        self._file.close()
 
     def _send(self, data: bytes) -> None:
         # Whoever went away cannot be told; what is left of the work ends by itself.

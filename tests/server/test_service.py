@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -165,6 +166,22 @@ def test_clients_that_misbehave_are_left_and_others_served() -> None:
             assert received_until_end(silent) in ([], [Kind.CLOSE], [Kind.TEXT, Kind.CLOSE])
         answer = send_scan(SAMPLE, port=server.port, parameters=FAST)
         assert len(answer.images) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_sockets_of_clients_that_were_refused_are_closed() -> None:
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with serving() as server:
+            for _ in range(5):
+                with connected(server) as connection:
+                    # Much that is never read: the reason must arrive all the same.
+                    connection.sendall(b"\x99\x99" * 400_000)
+                    assert received(connection) == [Kind.TEXT, Kind.CLOSE]
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        gc.enable()
 
 
 def received_until_end(connection: socket.socket) -> list[Kind]:
