@@ -26,7 +26,7 @@ FLOORS = (
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),
-    ("report", "weights", "ascent", "simulation", "reconstruction", ""),
+    ("report", "training", "ascent", "simulation", "reconstruction", ""),
     ("monai", "sigpy", "benchmark", "paper", "server", "batch"),
     ("cli", "__main__"),
 )

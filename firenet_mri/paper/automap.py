@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.paper.images import ellipses
-from firenet_mri.weights import load_weights, save_weights
+from firenet_mri.training import descend, load_weights, save_weights
 
 # Images reach tanh at this part of their size, where it is nearly linear.
 _TANH_SCALE = 0.5
@@ -249,17 +249,12 @@ def _epoch(
     images = _images(encoding, recipe.images, _stream(recipe, epoch))
     steps = recipe.images // recipe.batch
     for step in range(steps):
-        progress = (epoch + step / steps) / recipe.epochs
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         batch = _with_phase(images[step * recipe.batch : (step + 1) * recipe.batch], generator)
         numbers = network.numbers(encoding(batch))
         factors = 1 + recipe.noise * (2 * torch.rand(numbers.shape, generator=generator) - 1)
         loss = (network.from_numbers(numbers * factors) - batch.real).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        yield float(loss.detach())
+        progress = (epoch + step / steps) / recipe.epochs
+        yield descend(optimizer, loss, recipe.learning_rate, progress)
 
 
 def _best_linear_map(network: Automap, encoding: CartesianFourier, recipe: AutomapRecipe) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.weights import load_weights, save_weights
+from firenet_mri.training import descend, load_weights, save_weights
 
 
 class UNet(nn.Module):
@@ -191,18 +191,13 @@ def _train_epoch(
     network.train()
     total = 0.0
     for step, index in enumerate(order.split(recipe.batch)):
-        progress = (epoch + step / steps) / recipe.epochs
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         batch = images[index]
         y = network.encoding(batch.to(torch.complex64))
         if noise > 0:
             y = y + random_noise(network.encoding, len(index), noise, generator)
         loss = (network(y) - batch).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += float(loss.detach())
+        progress = (epoch + step / steps) / recipe.epochs
+        total += descend(optimizer, loss, recipe.learning_rate, progress)
         on_step(step + 1, steps)
     return total / steps
 

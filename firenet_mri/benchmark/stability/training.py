@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -36,7 +35,7 @@ from firenet_mri.benchmark.stability.networks import (
 from firenet_mri.errors import FileError
 from firenet_mri.metrics import psnr
 from firenet_mri.prox import item_norm
-from firenet_mri.weights import load_weights, save_weights
+from firenet_mri.training import descend, load_weights, save_weights
 
 _KSPACE = (-3, -2, -1)
 
@@ -218,18 +217,13 @@ def _epoch(
     network.train()
     total = 0.0
     for step, index in enumerate(order.split(recipe.batch)):
-        share = (epoch + step / steps) / recipe.epochs
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * share)) / 2
         kspace, mask, maps, reference = tensors([cases[i] for i in index.tolist()])
         if recipe.jitter > 0:
             kspace = kspace + _noise(kspace, mask, recipe.jitter, generator)
         error = network(kspace, mask, maps).abs() - reference
         loss = (error / reference.amax((1, 2), keepdim=True)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += float(loss.detach())
+        progress = (epoch + step / steps) / recipe.epochs
+        total += descend(optimizer, loss, recipe.learning_rate, progress)
         if on_step is not None:
             on_step(epoch * steps + step + 1, recipe.epochs * steps)
     return total / steps
