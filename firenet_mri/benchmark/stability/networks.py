@@ -8,6 +8,7 @@ multiplied by it, so that every network is indifferent to the scale of the data.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from firenet_mri.operators.fourier import CartesianFourier
 NetworkName = Literal["U-Net", "VarNet", "MoDL", "AUTOMAP-type"]
 
 
-class ScaledNetwork(nn.Module):
+class ScaledNetwork(nn.Module, ABC):
     """What the networks share: the scale of the data, and operators for a batch."""
 
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
@@ -32,9 +33,9 @@ class ScaledNetwork(nn.Module):
         # MONAI's normalisation divides an item without signal by zero.
         return torch.where(scale > 0, unit * image, 0)
 
+    @abstractmethod
     def image(self, zero_filled: Tensor, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Return images for data of this scale."""
-        raise NotImplementedError
 
 
 class UNet(ScaledNetwork):
