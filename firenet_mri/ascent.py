@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError
+from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.prox import item_norm
-from firenet_mri.subnormal import subnormals_are_zero
 
 #: Images (batch, y, x), real or complex, from k-space (batch, *data).
 Reconstruct = Callable[[Tensor], Tensor]
@@ -110,7 +110,7 @@ def worst_perturbation(
             on_step(step, steps)
         if step == steps:
             break
-        with subnormals_are_zero():
+        with denormals_flushed():
             (gradient,) = torch.autograd.grad(change.square().sum(), e)
         gradient = gradient * masks
         ascent = gradient / item_norm(gradient, axes).clamp(min=1e-30)

@@ -55,9 +55,9 @@ from firenet_mri.io import (
     write_certificate,
     write_picture,
 )
-from firenet_mri.io.bids import write_bids_pair
-from firenet_mri.io.dicom import DicomReference, check_place, write_dicom_series
-from firenet_mri.io.images import image_stem, write_image
+from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
+from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators import (
     CartesianFourier,
@@ -218,8 +218,8 @@ class Reconstruction:
     ) -> list[Path]:
         """Write the magnitude as a series of classic MR images, a file a slice; return the files.
 
-        See :func:`firenet_mri.io.dicom.write_dicom_series` for the folder, the reference and the
-        errors. The certificate's file digest is that of another file, its ``pixels`` are these.
+        See :func:`firenet_mri.io.image.dicom.write_dicom_series` for the folder, the reference and
+        the errors. The certificate's file digest is that of another file, its ``pixels`` are these.
         """
         image, scan = self._shown(scanner_matrix)
         return write_dicom_series(
@@ -239,7 +239,7 @@ class Reconstruction:
     ) -> list[Path]:
         """Write magnitude and phase with sidecars as BIDS has them; return the files.
 
-        See :func:`firenet_mri.io.bids.write_bids_pair` for the names and the errors.
+        See :func:`firenet_mri.io.image.bids.write_bids_pair` for the names and the errors.
         """
         if self.settings.map_sets > 1:
             raise UsageError(f"{stem}: several map sets have no one phase; write the magnitude")

@@ -19,7 +19,7 @@ import sigpy.mri.app
 import torch
 
 from firenet_mri.calibration import espirit_maps
-from firenet_mri.io.bart import write_cfl
+from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.simulation import simulate
 
 SHAPE, COILS, WIDTH, TURNS = (230, 180), 8, 24, 5

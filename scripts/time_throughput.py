@@ -24,8 +24,8 @@ from firenet_mri import reconstruct
 from firenet_mri.batch import find_jobs
 from firenet_mri.batch.run import run_jobs
 from firenet_mri.io import write_scan
-from firenet_mri.io.ismrmrd import assemble
-from firenet_mri.io.ismrmrd_file import read_acquisitions
+from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.server.protocol import Kind, message_bytes, read_message
 from firenet_mri.simulation import simulate
 

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors",),
-    ("prox", "metrics", "operators", "subnormal"),
+    ("prox", "metrics", "operators"),
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),
@@ -228,7 +228,7 @@ def test_plugins_use_public_names_only() -> None:
     "source",
     [
         "from firenet_mri.io._secret import read",
-        "from firenet_mri.io.reading import _apply_mask",
+        "from firenet_mri.io.kspace.reading import _apply_mask",
         "import firenet_mri\nfirenet_mri._secret()",
     ],
 )

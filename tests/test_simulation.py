@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from firenet_mri import read, reconstruct
 from firenet_mri.cli.app import app
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
-from firenet_mri.io.dicom import write_dicom_series
-from firenet_mri.io.image_reading import read_image
-from firenet_mri.io.nifti import write_nifti
+from firenet_mri.io.image.dicom import write_dicom_series
+from firenet_mri.io.image.nifti import write_nifti
+from firenet_mri.io.image.reading import read_image
 from firenet_mri.metrics import psnr
 from firenet_mri.scan import Geometry
 from firenet_mri.simulation import simulate

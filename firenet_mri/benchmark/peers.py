@@ -73,7 +73,7 @@ class Peer:
 
 def _bart(problem: SpeedProblem, iterations: int, lam: float, threads: int) -> Run:
     """Time what the program itself reports, without its start and its reading of files."""
-    from firenet_mri.io.bart import write_cfl
+    from firenet_mri.io.kspace.bart import write_cfl
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

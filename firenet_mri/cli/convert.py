@@ -25,7 +25,7 @@ def convert(
 ) -> None:
     """Write a raw scan in another format, without anything about the patient."""
     from firenet_mri.io import read
-    from firenet_mri.io.converting import check_conversion, write_scan
+    from firenet_mri.io.kspace.writing import check_conversion, write_scan
 
     check_conversion(scan, output, overwrite=overwrite)
     written = write_scan(output, read(scan, fft_sign=fft_sign), overwrite=overwrite)

@@ -91,8 +91,8 @@ def info(
 
 def _files(path: Path) -> list[Path]:
     """Return the path, or the raw scans in a folder; other files in it do not matter."""
-    from firenet_mri.io import bruker
-    from firenet_mri.io.formats import recognise
+    from firenet_mri.io.kspace import bruker
+    from firenet_mri.io.kspace.formats import recognise
 
     if not path.is_dir() or bruker.find_experiment(path) is not None:
         return [path]
@@ -112,7 +112,7 @@ def _files(path: Path) -> list[Path]:
 def _read(file: Path) -> tuple[RawScan, Summary]:
     from firenet_mri.calibration import calibration_region
     from firenet_mri.io import read
-    from firenet_mri.io.formats import recognise
+    from firenet_mri.io.kspace.formats import recognise
 
     raw = read(file)
     is_cartesian = raw.trajectory is None

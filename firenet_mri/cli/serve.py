@@ -101,7 +101,7 @@ def send(
 ) -> None:
     """Send a scan to a reconstruction server and write the images that come back."""
     from firenet_mri.io import atomic_writes, check_outputs
-    from firenet_mri.io.mrd_images import write_images
+    from firenet_mri.io.image.mrd_images import write_images
     from firenet_mri.server.client import send_scan
 
     check_outputs([output], overwrite=overwrite)

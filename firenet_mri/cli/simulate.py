@@ -38,8 +38,8 @@ def simulate(
 ) -> None:
     """Simulate a multi-coil scan of an image; everything made from it says so."""
     from firenet_mri.io import write_scan
-    from firenet_mri.io.converting import check_conversion
-    from firenet_mri.io.image_reading import read_image
+    from firenet_mri.io.image.reading import read_image
+    from firenet_mri.io.kspace.writing import check_conversion
     from firenet_mri.simulation import simulate as simulated
 
     check_conversion(image, output, overwrite=overwrite)

@@ -19,9 +19,9 @@ from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
 from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
 from firenet_mri.operators.base import LinearOperator, Residual
+from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.prox import item_norm
-from firenet_mri.subnormal import subnormals_are_zero
 
 
 class RestartBlock(nn.Module):
@@ -247,7 +247,7 @@ class FIRENET(nn.Module):
         problem, x, eps0 = self._prepare(y, encoding, x0)
         residual = encoding.residual(y)
         state = start(problem, x)
-        with subnormals_are_zero():
+        with denormals_flushed():
             for block, steps in zip(self.blocks, self._steps(problem), strict=True):
                 state = block(problem, residual, self._restart(problem, state), steps, eps0)
         return state._replace(x=self._enforce_data(encoding, residual, state.x))
@@ -268,7 +268,7 @@ class FIRENET(nn.Module):
                 "AdaptiveSchedule"
             )
         problem, x, _ = self._prepare(y, encoding, x0)
-        with subnormals_are_zero():
+        with denormals_flushed():
             result: AdaptiveResult = self.solver(problem, y, x)
         return result
 

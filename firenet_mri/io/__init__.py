@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
 from firenet_mri.io.checkpoints import Checkpoint, FinishedSlice
-from firenet_mri.io.converting import write_scan
-from firenet_mri.io.maps import read_maps, read_noise
-from firenet_mri.io.nifti import write_nifti
+from firenet_mri.io.image.nifti import write_nifti
+from firenet_mri.io.image.picture import Panel, write_picture
+from firenet_mri.io.image.reference import read_reference
+from firenet_mri.io.kspace.maps import read_maps, read_noise
+from firenet_mri.io.kspace.reading import read
+from firenet_mri.io.kspace.writing import write_scan
 from firenet_mri.io.outputs import atomic_writes, check_outputs
-from firenet_mri.io.picture import Panel, write_picture
-from firenet_mri.io.reading import read
-from firenet_mri.io.reference import read_reference
 
 __all__ = [
     "Checkpoint",

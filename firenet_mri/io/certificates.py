@@ -21,7 +21,7 @@ from firenet_mri.firenet.digests import (
     digest_of_file,
     digest_of_scan,
 )
-from firenet_mri.io.images import IMAGE_SUFFIXES
+from firenet_mri.io.image.writing import IMAGE_SUFFIXES
 from firenet_mri.scan import RawScan
 
 _FORMAT = "firenet certificate"

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError
 from firenet_mri.io import read
-from firenet_mri.io.bart import find_pair
-from firenet_mri.io.complex_dicom import read_complex_dicom
-from firenet_mri.io.complex_image import ComplexImage
-from firenet_mri.io.complex_nifti import read_complex_nifti
-from firenet_mri.io.fastmri import is_fastmri, read_targets
-from firenet_mri.io.recognise import HDF5_SIGNATURE
+from firenet_mri.io.image.complex_dicom import read_complex_dicom
+from firenet_mri.io.image.complex_image import ComplexImage
+from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.kspace.bart import find_pair
+from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
+from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE
 from firenet_mri.monai.scans import metadata_of
 from firenet_mri.scan import RawScan
 
@@ -139,7 +139,7 @@ class ComplexNiftiReader(ImageReader):
     Parameters
     ----------
     phase_scale
-        See :func:`firenet_mri.io.complex_nifti.read_complex_nifti`.
+        See :func:`firenet_mri.io.image.complex_nifti.read_complex_nifti`.
     """
 
     def __init__(self, phase_scale: float | None = None) -> None:
@@ -161,7 +161,7 @@ class ComplexNiftiReader(ImageReader):
         Raises
         ------
         FileError, DataError
-            As :func:`firenet_mri.io.complex_nifti.read_complex_nifti`.
+            As :func:`firenet_mri.io.image.complex_nifti.read_complex_nifti`.
         """
         return _image(read_complex_nifti(path, phase_scale=self.phase_scale))
 
@@ -172,7 +172,7 @@ class ComplexDicomReader(ImageReader):
     Parameters
     ----------
     phase_scale
-        See :func:`firenet_mri.io.complex_dicom.read_complex_dicom`.
+        See :func:`firenet_mri.io.image.complex_dicom.read_complex_dicom`.
     """
 
     def __init__(self, phase_scale: float | None = None) -> None:
@@ -194,7 +194,7 @@ class ComplexDicomReader(ImageReader):
         Raises
         ------
         FileError, DataError
-            As :func:`firenet_mri.io.complex_dicom.read_complex_dicom`.
+            As :func:`firenet_mri.io.image.complex_dicom.read_complex_dicom`.
         """
         source = paths[0] if len(paths) == 1 else paths
         return _image(read_complex_dicom(source, phase_scale=self.phase_scale))

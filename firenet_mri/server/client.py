@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.errors import DataError
-from firenet_mri.io.reading import read_acquisitions
+from firenet_mri.io.kspace.reading import read_acquisitions
 from firenet_mri.server.protocol import (
     ConnectionEnded,
     Kind,

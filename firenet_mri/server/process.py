@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
-from firenet_mri.io.ismrmrd import assemble
-from firenet_mri.io.ismrmrd_file import parse_header
-from firenet_mri.io.mrd_images import mrd_images
+from firenet_mri.io.image.mrd_images import mrd_images
+from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.ismrmrd_file import parse_header
 from firenet_mri.reconstruction import reconstruct
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from laws import assert_close
 
 from firenet_mri.calibration import compress_coils
 from firenet_mri.errors import UsageError
-from firenet_mri.io.bart import read_array, write_cfl
+from firenet_mri.io.kspace.bart import read_array, write_cfl
 from firenet_mri.scan import RawScan
 
 

@@ -15,7 +15,7 @@ from real_scans import brain_poisson
 
 from firenet_mri.calibration import espirit_maps
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
-from firenet_mri.io.bart import read_array, write_cfl
+from firenet_mri.io.kspace.bart import read_array, write_cfl
 
 AXES = (-2, -1)
 

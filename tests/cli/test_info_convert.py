@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from firenet_mri import read
 from firenet_mri.cli.app import app
 from firenet_mri.cli.main import main
-from firenet_mri.io.bart import read_array
+from firenet_mri.io.kspace.bart import read_array
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
 

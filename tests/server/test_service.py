@@ -23,8 +23,8 @@ from real_scans import twix
 
 from firenet_mri import read, reconstruct
 from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.ismrmrd_file import read_acquisitions
-from firenet_mri.io.ismrmrd_writer import write_acquisitions
+from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
+from firenet_mri.io.kspace.ismrmrd_writer import write_acquisitions
 from firenet_mri.server import process
 from firenet_mri.server.client import ask_health, send_scan
 from firenet_mri.server.protocol import Kind, message_bytes, read_message

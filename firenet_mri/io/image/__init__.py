@@ -1,0 +1,1 @@
+"""Images out, and in again: NIfTI, DICOM, BIDS, MRD images and pictures."""

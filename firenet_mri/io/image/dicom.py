@@ -1,0 +1,603 @@
+"""Writes images as DICOM: a series of MR images, or one enhanced multi-frame MR image.
+
+Of an image nothing is known but its pixels and where they lie, so that the objects are derived
+images of a study of their own, with new identifiers (UUID-derived, PS3.5 B.2), no patient and no
+private attributes. A reference series puts them into its study instead: patient, study and frame of
+reference are copied by a list of attributes, and the reference's images are named as source.
+
+Standard: DICOM PS3.3, A.4 (MR Image), A.36.2 (Enhanced MR Image), C.7.6.2 (Image Plane).
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.image.dicom_files import datasets_of, step_between
+from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.scan import AcquisitionParameters, Geometry
+
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+_LARGEST = 32_767
+# Who and which study; all else of a reference is left behind.
+_FROM_REFERENCE = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "PatientPosition",
+    "SpecificCharacterSet",
+)
+_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DicomReference:
+    """A series whose study and place an image takes over.
+
+    Parameters
+    ----------
+    geometry
+        Where the series lies.
+    shape
+        Slices, rows and columns.
+    attributes
+        What is copied: an allow-list of patient, study and frame of reference.
+    sources
+        SOP class and instance of every image.
+    """
+
+    geometry: Geometry
+    shape: tuple[int, int, int]
+    attributes: dict[str, Any]
+    sources: tuple[tuple[str, str], ...]
+
+
+def read_dicom_reference(path: Path) -> DicomReference:
+    """Return what an image takes over from a series of MR images, classic and of one volume.
+
+    Parameters
+    ----------
+    path
+        A folder of files, of which those that are not DICOM are left out, or one file.
+
+    Raises
+    ------
+    FileError
+        If there is no DICOM image, or one is damaged.
+    DataError
+        If the images are not slices of one volume of one series.
+    """
+    datasets = [
+        dataset
+        for dataset in datasets_of(path, str(path), with_pixels=False)
+        if "ImagePositionPatient" in dataset
+    ]
+    if not datasets:
+        raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")
+    series = {str(dataset.get("SeriesInstanceUID")) for dataset in datasets}
+    planes = {
+        (dataset.get("Rows"), dataset.get("Columns"), *_plane(dataset, path))
+        for dataset in datasets
+    }
+    if len(series) > 1 or len(planes) > 1:
+        raise DataError(
+            f"{path}: {len(series)} series, {len(planes)} image planes; give the slices of one "
+            "volume of one series"
+        )
+    rows, columns, *plane = next(iter(planes))
+    read, phase, (row_spacing, column_spacing) = (
+        np.array(plane[:3]),
+        np.array(plane[3:6]),
+        plane[6:],
+    )
+    normal = np.cross(read, phase)
+    datasets.sort(key=lambda dataset: float(np.array(dataset.ImagePositionPatient, float) @ normal))
+    corners = [np.array(dataset.ImagePositionPatient, float) for dataset in datasets]
+    thickness = float(datasets[0].get("SliceThickness") or 0) or 1.0
+    shape = (len(datasets), int(rows), int(columns))
+    affine = np.eye(4)
+    try:
+        step = step_between(corners, normal * thickness, "reference")
+        columns_of = [read * column_spacing, phase * row_spacing, step, corners[0]]
+        affine[:3] = np.stack(columns_of, axis=1)
+        geometry = Geometry.from_affine(affine, shape)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    _, y_mm, x_mm = geometry.field_of_view_mm
+    return DicomReference(
+        # Slices may have gaps.
+        replace(geometry, field_of_view_mm=(thickness, y_mm, x_mm)),
+        shape,
+        {name: datasets[0].get(name) for name in _FROM_REFERENCE if name in datasets[0]},
+        tuple((str(item.SOPClassUID), str(item.SOPInstanceUID)) for item in datasets),
+    )
+
+
+def write_dicom_series(
+    folder: Path,
+    image: NDArray[np.generic],
+    geometry: Geometry | None,
+    *,
+    description: str = "",
+    simulated: bool = False,
+    volume: bool = False,
+    parameters: AcquisitionParameters | None = None,
+    reference: DicomReference | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a series of MR images, a file a slice; return the files.
+
+    Parameters
+    ----------
+    folder
+        Made if it is missing; it must hold nothing but a series to be replaced.
+    image
+        (y, x), (z, y, x) or (image, z, y, x), real and not negative, or complex, of which the
+        magnitude is written. All slices have one rescale slope, at which the largest value is
+        32767. Several images are several series.
+    geometry
+        Where it lies; None takes the reference's.
+    description
+        How the image was made, for the derivation description.
+    simulated
+        Whether the scan was, which the descriptions then say.
+    volume
+        Whether the encoding was 3D.
+    parameters
+        Field strength and times, as far as they are known.
+    reference
+        Series whose study, and, without a geometry, whose place it takes over.
+    overwrite
+        Replace a series that is there.
+
+    Raises
+    ------
+    DataError
+        If the place is not known, or pixels are negative, NaN or infinite.
+    ShapeError
+        If the image has other axes, or not the reference's sizes.
+    FileError
+        If an output exists and may not be replaced, or the folder cannot be written.
+    """
+    pixels = _Pixels.of(image, str(folder))
+    place = _place(geometry, reference, pixels.shape, str(folder))
+    files = [
+        folder / f"{series + 1:02d}_{index + 1:04d}.dcm"
+        for series in range(len(pixels.stored))
+        for index in range(pixels.shape[0])
+    ]
+    _check_folder(folder, files, overwrite=overwrite)
+    shared = _shared(reference, description, simulated, parameters)
+    with atomic_writes(files, overwrite=overwrite) as paths:
+        remaining = iter(paths)
+        for series, stack in enumerate(pixels.stored):
+            series_uid = _uid()
+            for index, plane in enumerate(stack):
+                dataset = _classic(shared, place, pixels, plane, index, volume)
+                dataset.SeriesInstanceUID, dataset.SeriesNumber = series_uid, series + 1
+                _save(dataset, next(remaining), _MR)
+    return files
+
+
+def write_enhanced_dicom(
+    path: Path,
+    image: NDArray[np.generic],
+    geometry: Geometry | None,
+    *,
+    description: str = "",
+    simulated: bool = False,
+    parameters: AcquisitionParameters | None = None,
+    reference: DicomReference | None = None,
+) -> None:
+    """Write one enhanced multi-frame MR image, a frame a slice, of one image.
+
+    Parameters are those of :func:`write_dicom_series`, and so are the errors.
+    """
+    pixels = _Pixels.of(image, str(path))
+    if len(pixels.stored) > 1:
+        raise ShapeError(
+            f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
+            "a series"
+        )
+    place = _place(geometry, reference, pixels.shape, str(path))
+    shared = _shared(reference, description, simulated, parameters)
+    dataset = _enhanced(shared, place, pixels)
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(), 1
+    _save(dataset, path, _ENHANCED_MR)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Stored numbers (image, z, y, x) uint16 with their slope, and the window (centre, width)."""
+
+    stored: NDArray[np.uint16]
+    slope: float
+    window: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        _, z, y, x = self.stored.shape
+        return z, y, x
+
+    @staticmethod
+    def of(image: NDArray[np.generic], name: str) -> _Pixels:
+        """Return the pixels of an image or its magnitude."""
+        if not 2 <= image.ndim <= 4:
+            raise ShapeError(
+                f"{name}: the image has shape {image.shape}; DICOM needs (y, x), (z, y, x) or "
+                "(image, z, y, x)"
+            )
+        values = np.abs(image) if np.iscomplexobj(image) else np.asarray(image)
+        values = values.astype(np.float64).reshape((1,) * (4 - image.ndim) + image.shape)
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise DataError(
+                f"{name}: the image has negative, NaN or infinite pixels; DICOM images are written "
+                "of magnitudes"
+            )
+        largest = float(values.max())
+        # A decimal string has 16 characters at most; the slope that is written is the one used.
+        slope = float(_decimal(largest / _LARGEST)) if largest > 0 else 1.0
+        stored = np.minimum(np.rint(values / slope), _LARGEST).astype(np.uint16)
+        white = float(np.percentile(values, 99.8)) or largest or 1.0
+        return _Pixels(stored, slope, (white / 2, white))
+
+
+def check_place(geometry: Geometry | None, reference: DicomReference | None, name: str) -> Geometry:
+    """Return where an image lies, by itself or else by a reference.
+
+    Raises
+    ------
+    DataError
+        If neither says it: a DICOM image must lie somewhere.
+    """
+    if geometry is not None and geometry.is_placed:
+        return geometry
+    if reference is None:
+        raise DataError(
+            f"{name}: the scan does not say where the image lies, and a DICOM image must; give a "
+            "reference series (--dicom-reference) or write NIfTI"
+        )
+    return reference.geometry
+
+
+def _place(
+    geometry: Geometry | None,
+    reference: DicomReference | None,
+    shape: tuple[int, int, int],
+    name: str,
+) -> Geometry:
+    place = check_place(geometry, reference, name)
+    if reference is not None and place is reference.geometry and shape != reference.shape:
+        raise ShapeError(
+            f"{name}: the image has {shape} slices, rows and columns, the reference "
+            f"{reference.shape}; give the series of the same scan"
+        )
+    return place
+
+
+def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Make the folder; refuse one with files that a reader would take for parts of the series."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileError(f"{folder}: is no folder; give one for the series")
+    if not folder.exists():
+        check_outputs([folder])
+        folder.mkdir()
+    others = {path.name for path in folder.iterdir()} - {file.name for file in files}
+    if others:
+        raise FileError(
+            f"{folder}: holds {len(others)} other files, such as {min(others)}; a series needs a "
+            "folder of its own"
+        )
+    check_outputs(files, overwrite=overwrite)
+
+
+def _shared(
+    reference: DicomReference | None,
+    description: str,
+    simulated: bool,
+    parameters: AcquisitionParameters | None,
+) -> Any:
+    """Return what all instances share: patient, study, equipment, how they were derived."""
+    from pydicom.dataset import Dataset
+
+    now = datetime.datetime.now()
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    for name in _EMPTY:
+        setattr(dataset, name, "")
+    dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = _uid(), _uid()
+    if reference is not None:
+        for name, value in reference.attributes.items():
+            setattr(dataset, name, value)
+    dataset.Modality = "MR"
+    dataset.SeriesDescription = "FIRENET (simulated scan)" if simulated else "FIRENET"
+    dataset.PatientPosition = dataset.get("PatientPosition", "")
+    dataset.Manufacturer, dataset.ManufacturerModelName = "firenet_mri", "firenet_mri"
+    dataset.DeviceSerialNumber, dataset.SoftwareVersions = "0", _version()
+    dataset.ContentDate = dataset.InstanceCreationDate = date
+    dataset.ContentTime = dataset.InstanceCreationTime = time
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation = 0
+    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
+    told = f"Reconstructed from {'simulated ' if simulated else ''}k-space. {description}".strip()
+    dataset.DerivationDescription = told[:1024]
+    dataset.ContributingEquipmentSequence = [_equipment()]
+    known = parameters or AcquisitionParameters()
+    if known.field_strength_t is not None:
+        dataset.MagneticFieldStrength = _decimal(known.field_strength_t)
+    for name, value in _times(known).items():
+        setattr(dataset, name, None if value is None else _decimal(value))
+    if reference is not None:
+        dataset.SourceImageSequence = [_source(*source) for source in reference.sources]
+    return dataset
+
+
+def _times(known: AcquisitionParameters) -> dict[str, float | None]:
+    """Return the attributes of a classic MR image that the parameters give, in ms and degrees."""
+    return {
+        "RepetitionTime": known.repetition_time_ms,
+        # Images of several echoes have one each, which is not told here.
+        "EchoTime": known.echo_times_ms[0] if len(known.echo_times_ms) == 1 else None,
+        # Of an inversion time the standard wants to know the sequence, too.
+        "FlipAngle": known.flip_angle_deg,
+    }
+
+
+def _equipment() -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [_code("109102", "DCM", "Processing Equipment")]
+    item.Manufacturer = item.ManufacturerModelName = "firenet_mri"
+    item.SoftwareVersions = _version()
+    item.ContributionDescription = "Image reconstruction without training (FIRENET)"
+    return item
+
+
+def _source(sop_class: str, instance: str) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+    item.PurposeOfReferenceCodeSequence = [
+        _code("121322", "DCM", "Source image for image processing operation")
+    ]
+    return item
+
+
+def _code(value: str, scheme: str, meaning: str) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _classic(
+    shared: Any,
+    place: Geometry,
+    pixels: _Pixels,
+    plane: NDArray[np.uint16],
+    index: int,
+    volume: bool,
+) -> Any:
+    """Return one MR image."""
+    import copy
+
+    dataset = copy.deepcopy(shared)
+    dataset.SOPInstanceUID = _uid()
+    dataset.InstanceNumber = index + 1
+    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
+    dataset.ScanOptions = dataset.Laterality = ""
+    dataset.MRAcquisitionType = "3D" if volume else "2D"
+    dataset.EchoTrainLength = None
+    measures, position, orientation = _plane_of(place, pixels.shape, index)
+    dataset.PixelSpacing, dataset.SliceThickness, dataset.SpacingBetweenSlices = measures
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", pixels.slope, "US"
+    dataset.WindowCenter, dataset.WindowWidth = map(_decimal, pixels.window)
+    # The plain window must not be narrower than 1.
+    dataset.VOILUTFunction = "LINEAR_EXACT"
+    dataset.RescaleSlope = _decimal(pixels.slope)
+    dataset.Rows, dataset.Columns = plane.shape
+    dataset.PixelData = plane.astype("<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
+    """Return one multi-frame image: what all frames share, then what each has."""
+    from pydicom.dataset import Dataset
+
+    dataset = shared
+    frames, rows, columns = pixels.shape
+    dataset.SOPInstanceUID, dataset.InstanceNumber = _uid(), 1
+    dataset.ImageType = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
+    dataset.AcquisitionContrast, dataset.ComplexImageComponent = "UNKNOWN", "MAGNITUDE"
+    dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
+    dataset.VolumeBasedCalculationTechnique = "NONE"
+    dataset.ContentQualification, dataset.PresentationLUTShape = "RESEARCH", "IDENTITY"
+    # Asked for by validators although no safety parameter is given; the international standard.
+    dataset.ApplicableSafetyStandardAgency = "IEC"
+    dataset.AcquisitionContextSequence = []
+    # Attributes of classic images.
+    for name in _times(AcquisitionParameters()):
+        del dataset[name]
+    dataset.ImageComments = dataset.DerivationDescription
+    del dataset.DerivationDescription
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames, rows, columns
+    organisation = Dataset()
+    organisation.DimensionOrganizationUID = _uid()
+    dataset.DimensionOrganizationSequence = [organisation]
+    dimension = Dataset()
+    dimension.DimensionOrganizationUID = organisation.DimensionOrganizationUID
+    dimension.DimensionIndexPointer = 0x00200032
+    dimension.FunctionalGroupPointer = 0x00209113
+    dimension.DimensionDescriptionLabel = "Position"
+    dataset.DimensionIndexSequence = [dimension]
+    dataset.SharedFunctionalGroupsSequence = [_shared_groups(dataset, place, pixels)]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        _frame_groups(place, pixels.shape, index) for index in range(frames)
+    ]
+    dataset.PixelData = pixels.stored[0].astype("<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def _shared_groups(dataset: Any, place: Geometry, pixels: _Pixels) -> Any:
+    from pydicom.dataset import Dataset
+
+    spacing, thickness, between = _plane_of(place, pixels.shape, 0)[0]
+    measures = _group(PixelSpacing=spacing, SliceThickness=thickness)
+    if between is not None:
+        measures.SpacingBetweenSlices = between
+    anatomy = _group(
+        AnatomicRegionSequence=[_code("38266002", "SCT", "Entire body")], FrameLaterality="U"
+    )
+    frame_type = _group(
+        FrameType=["DERIVED", "PRIMARY", "VOLUME", "NONE"],
+        PixelPresentation=dataset.PixelPresentation,
+        VolumetricProperties=dataset.VolumetricProperties,
+        VolumeBasedCalculationTechnique=dataset.VolumeBasedCalculationTechnique,
+        ComplexImageComponent=dataset.ComplexImageComponent,
+        AcquisitionContrast=dataset.AcquisitionContrast,
+    )
+    rescale = _group(RescaleIntercept="0", RescaleSlope=_decimal(pixels.slope), RescaleType="US")
+    centre, width = map(_decimal, pixels.window)
+    groups = Dataset()
+    groups.PixelMeasuresSequence = [measures]
+    groups.PlaneOrientationSequence = [
+        _group(ImageOrientationPatient=_plane_of(place, pixels.shape, 0)[2])
+    ]
+    groups.FrameAnatomySequence = [anatomy]
+    groups.MRImageFrameTypeSequence = [frame_type]
+    groups.PixelValueTransformationSequence = [rescale]
+    groups.FrameVOILUTSequence = [
+        _group(WindowCenter=centre, WindowWidth=width, VOILUTFunction="LINEAR_EXACT")
+    ]
+    return groups
+
+
+def _frame_groups(place: Geometry, shape: tuple[int, int, int], index: int) -> Any:
+    from pydicom.dataset import Dataset
+
+    groups = Dataset()
+    groups.FrameContentSequence = [
+        _group(
+            StackID="1",
+            InStackPositionNumber=index + 1,
+            DimensionIndexValues=[index + 1],
+        )
+    ]
+    groups.PlanePositionSequence = [_group(ImagePositionPatient=_plane_of(place, shape, index)[1])]
+    return groups
+
+
+def _group(**attributes: Any) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+def _plane_of(
+    place: Geometry, shape: tuple[int, int, int], index: int
+) -> tuple[tuple[list[str], str, str | None], list[str], list[str]]:
+    """Return (spacing of rows and columns, thickness, step), position and orientation of a slice.
+
+    The position is the centre of the first pixel, the orientation that of a row, then of a column.
+    """
+    affine = place.affine_lps(shape)
+    rows, columns = (float(np.linalg.norm(affine[:3, axis])) for axis in (1, 0))
+    step = float(np.linalg.norm(affine[:3, 2]))
+    position = affine @ [0, 0, index, 1]
+    return (
+        (
+            [_decimal(rows), _decimal(columns)],
+            _decimal(place.slice_thickness_mm(shape[0])),
+            _decimal(step) if shape[0] > 1 else None,
+        ),
+        [_decimal(value) for value in position[:3]],
+        [_decimal(value) for value in (*place.read_direction, *place.phase_direction)],
+    )
+
+
+def _decimal(value: float) -> str:
+    """Return a number as a decimal string (DS) of at most 16 characters."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return format_number_as_ds(float(value) + 0.0)
+
+
+def _save(dataset: Any, path: Path, sop_class: str) -> None:
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian
+
+    dataset.SOPClassUID = UID(sop_class)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationVersionName = "FIRENET_MRI"
+    dataset.file_meta = meta
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def _uid() -> str:
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(prefix=None))
+
+
+def _version() -> str:
+    return version("firenet_mri")
+
+
+def _plane(dataset: Any, path: Path) -> list[float]:
+    """Return the six direction cosines and two spacings of a classic image."""
+    try:
+        values = [*dataset.ImageOrientationPatient, *dataset.PixelSpacing]
+        numbers = [float(value) for value in values]
+    except (AttributeError, TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 8 or not all(map(math.isfinite, numbers)):
+        raise DataError(
+            f"{path}: an image without orientation or pixel spacing; give another series"
+        )
+    return numbers

@@ -1,0 +1,83 @@
+"""Writes images as ISMRMRD / MRD 1.x: the group ``dataset/image_0`` of an HDF5 file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import ShapeError
+from firenet_mri.io.kspace.ismrmrd_writer import image_counters
+from firenet_mri.scan import Geometry
+
+_MAGNITUDE, _COMPLEX = 1, 5
+
+
+def write_mrd_images(
+    path: Path, image: NDArray[np.generic], geometry: Geometry | None = None
+) -> None:
+    """Write an image, one MRD image a slice; parameters and errors as :func:`mrd_images`."""
+    write_images(path, mrd_images(image, geometry))
+
+
+def mrd_images(
+    image: NDArray[np.generic], geometry: Geometry | None = None, names: Sequence[str] = ()
+) -> list[Any]:
+    """Return ``ismrmrd.Image`` objects, (1, 1, y, x), one a slice.
+
+    Parameters
+    ----------
+    image
+        (y, x), (z, y, x) or (image, z, y, x); int16, complex64 of complex ones, else float32.
+    geometry
+        Field of view in mm, and, if it is placed, position of the centre and directions, LPS.
+    names
+        What the images along the first axis are, see :class:`firenet_mri.scan.RawScan`; without
+        them they are numbered as repetitions.
+
+    Raises
+    ------
+    ShapeError
+        If the image has other axes, or not as many slices as the geometry.
+    """
+    import ismrmrd
+
+    if not 2 <= image.ndim <= 4:
+        raise ShapeError(
+            f"The image has shape {image.shape}; give (y, x), (z, y, x) or (image, z, y, x)"
+        )
+    stack = image.reshape((1,) * (4 - image.ndim) + image.shape)
+    if stack.dtype != np.int16:
+        stack = stack.astype(np.complex64 if np.iscomplexobj(stack) else np.float32)
+    count, slices, rows, columns = stack.shape
+    affine = None if geometry is None else geometry.affine_lps((slices, rows, columns))
+    made: list[Any] = []
+    for index, slice_ in np.ndindex(count, slices):
+        one = ismrmrd.Image.from_array(np.ascontiguousarray(stack[index, slice_]), transpose=False)
+        one.image_type = _COMPLEX if np.iscomplexobj(stack) else _MAGNITUDE
+        one.image_index, one.image_series_index = len(made) + 1, 0
+        one.slice = slice_
+        for counter, value in image_counters(names[index] if names else "", index).items():
+            setattr(one, counter, value)
+        if geometry is not None and affine is not None:
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
+            thickness = geometry.slice_thickness_mm(slices)
+            one.field_of_view[:] = spacing[0] * columns, spacing[1] * rows, thickness
+            if geometry.is_placed:
+                one.position[:] = (affine @ [columns // 2, rows // 2, slice_, 1])[:3]
+                one.read_dir[:] = geometry.read_direction
+                one.phase_dir[:] = geometry.phase_direction
+                one.slice_dir[:] = geometry.slice_direction
+        made.append(one)
+    return made
+
+
+def write_images(path: Path, images: list[Any]) -> None:
+    """Write ``ismrmrd.Image`` objects as the group ``dataset/image_0`` of a file."""
+    import ismrmrd
+
+    with ismrmrd.File(str(path), "w") as file:
+        file["dataset/image_0"].images = images

@@ -1,0 +1,89 @@
+"""Reads an image, real or complex, with its place, to simulate a scan of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.image.complex_dicom import read_dicom_image
+from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.kspace import npy
+from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.scan import Geometry
+
+
+def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
+    """Return slices (z, y, x) complex64 and where they lie.
+
+    Parameters
+    ----------
+    path
+        NIfTI, magnitude, complex or a pair as BIDS names them; a DICOM series (folder or file),
+        magnitude or complex; or .npy of (y, x) or (z, y, x), which lies nowhere.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged or none of these.
+    ShapeError
+        If the image has more than three axes.
+    DataError
+        If it has NaN or infinite values, or a place that no scan can have.
+    """
+    affine: NDArray[np.float64] | None
+    voxels: NDArray[Any]
+    is_placed = True
+    if path.is_dir() or _is_dicom(path):
+        dicom = read_dicom_image(path)
+        voxels, affine = np.asarray(dicom.image), dicom.affine_ras
+    elif path.name.endswith((".nii", ".nii.gz")):
+        voxels, affine, is_placed = _nifti(path)
+    elif read_head(path).startswith(NPY_SIGNATURE):
+        voxels, affine = npy.read_array(path).T, None
+    else:
+        raise FileError(f"{path}: is no image; give NIfTI, a DICOM series or .npy")
+    if voxels.dtype.kind not in "biufc":
+        raise DataError(f"{path}: the image is {voxels.dtype}; it must be numbers")
+    voxels = voxels.reshape(voxels.shape[:3]) if voxels[..., :1].size == voxels.size else voxels
+    if voxels.ndim not in (2, 3):
+        raise ShapeError(
+            f"{path}: the image has shape {voxels.shape}; give one image or one volume"
+        )
+    if not np.isfinite(voxels).all():
+        raise DataError(f"{path}: the image has NaN or infinite values; export it again")
+    image = np.ascontiguousarray(voxels.reshape((*voxels.shape, 1)[:3]).T, np.complex64)
+    nz, ny, nx = image.shape
+    if affine is None:
+        return torch.from_numpy(image), None
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    try:
+        return torch.from_numpy(image), Geometry.from_affine(lps, (nz, ny, nx), is_placed=is_placed)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and read_head(path)[128:132] == b"DICM"
+
+
+def _nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
+    """Return voxels (x, y, z), affine and whether its codes say that it is one."""
+    import nibabel
+
+    read_head(path)
+    try:
+        image: Any = nibabel.load(path)
+        voxels = np.asanyarray(image.dataobj)
+        codes = int(image.header["sform_code"]), int(image.header["qform_code"])
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError):
+        raise FileError(f"{path}: no readable NIfTI image; copy or export it again") from None
+    if "_part-" in path.name and not np.iscomplexobj(voxels):
+        pair = read_complex_nifti(path)
+        return np.asarray(pair.image), pair.affine_ras, max(codes) > 0
+    return voxels, np.asarray(image.affine, float), max(codes) > 0

@@ -1,0 +1,76 @@
+"""Reads a reference image to compare a reconstruction with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.kspace import npy
+from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+
+
+def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Return the magnitude of the image in a .nii, .nii.gz or .npy file, float32.
+
+    Parameters
+    ----------
+    path
+        NIfTI of three axes (x, y, z), returned as (z, y, x); or .npy of (y, x) or (z, y, x).
+    shape
+        What the image is to be compared with; axes of size 1 are added or dropped to fit it.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, or neither NIfTI nor .npy.
+    ShapeError
+        If the image has not two or three axes or does not fit ``shape``.
+    DataError
+        If it has values that are NaN, infinite or no numbers.
+    """
+    path = Path(path)
+    is_npy = read_head(path).startswith(NPY_SIGNATURE)
+    array = npy.read_array(path) if is_npy else _read_nifti(path)
+    if array.dtype.kind not in "biufc":
+        raise DataError(f"{path}: the reference is {array.dtype}; it must be numbers")
+    if array.ndim not in (2, 3):
+        raise ShapeError(
+            f"{path}: the reference has shape {array.shape}; it must be one image or one volume"
+        )
+    if not np.isfinite(array).all():
+        raise DataError(f"{path}: the reference has NaN or infinite values; export it again")
+    magnitude = torch.from_numpy(np.ascontiguousarray(np.abs(array), dtype=np.float32))
+    return magnitude if shape is None else _fit(magnitude, shape, path)
+
+
+def _read_nifti(path: Path) -> NDArray[np.generic]:
+    """Return a NIfTI's voxels, (z, y, x)."""
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise FileError(f"{path}: a reference must be NIfTI or .npy")
+        # A fourth axis of one entry is common and says nothing.
+        voxels = np.asanyarray(image.dataobj)
+        voxels = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
+        return voxels.T
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
+        raise FileError(
+            f"{path}: no readable NIfTI or .npy image; give a reference of one of these formats"
+        ) from None
+
+
+def _fit(image: Tensor, shape: tuple[int, ...], path: Path) -> Tensor:
+    """Return the image in the given shape if it differs by axes of size 1 only."""
+    if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
+        raise ShapeError(
+            f"{path}: the reference has shape {tuple(image.shape)}, the reconstruction {shape}; "
+            "give a reference on the same grid"
+        )
+    return image.reshape(shape)

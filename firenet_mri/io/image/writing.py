@@ -1,0 +1,80 @@
+"""Writes an image in the format that its file's name asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from firenet_mri.errors import UsageError
+from firenet_mri.io.image.dicom import DicomReference, write_enhanced_dicom
+from firenet_mri.io.image.mrd_images import write_mrd_images
+from firenet_mri.io.image.nifti import write_nifti
+from firenet_mri.scan import RawScan
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".dcm", ".h5", ".mrd")
+
+
+def image_stem(path: Path) -> str:
+    """Return the name of an image's file without its suffix.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is none of ``IMAGE_SUFFIXES``, or there is nothing before it.
+    """
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.name.removesuffix(suffix)
+    raise UsageError(
+        f"{path}: images are written as NIfTI (.nii.gz, .nii), enhanced DICOM (.dcm) or MRD (.h5, "
+        ".mrd); end the name in one of these"
+    )
+
+
+def write_image(
+    path: Path,
+    image: Tensor,
+    scan: RawScan,
+    *,
+    description: str = "",
+    reference: DicomReference | None = None,
+) -> None:
+    """Write the image of a scan.
+
+    Parameters
+    ----------
+    path
+        Ends in one of ``IMAGE_SUFFIXES``.
+    image
+        (y, x), (z, y, x) or (image, z, y, x), real or complex; of a complex one DICOM gets the
+        magnitude.
+    scan
+        Gives place, parameters, and whether it was simulated.
+    description
+        Up to 79 ASCII characters on how the image was made.
+    reference
+        Series whose study a DICOM image takes over.
+
+    Raises
+    ------
+    DataError, ShapeError, FileError
+        As the writers of the formats.
+    """
+    if path.name.endswith((".nii", ".nii.gz")):
+        write_nifti(path, image, scan.geometry, description=description)
+        return
+    array: np.ndarray = image.detach().cpu().numpy()
+    if path.suffix == ".dcm":
+        write_enhanced_dicom(
+            path,
+            array,
+            scan.geometry,
+            description=description,
+            simulated=scan.simulated,
+            parameters=scan.parameters,
+            reference=reference,
+        )
+    else:
+        write_mrd_images(path, array, scan.geometry)

@@ -1,0 +1,135 @@
+"""fastMRI files: HDF5 with k-space of all slices and, for its size in mm, an ISMRMRD header.
+
+The first axis of a slice is the readout, oversampled, the second the phase encoding. A header tells
+sizes, but neither position nor orientation, so that the image gets voxel sizes alone. Patient,
+study and the rest of the header are removed before it is parsed.
+
+Knoll et al., Radiology: Artificial Intelligence 2(1) e190007, 2020.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import FileError, ShapeError
+from firenet_mri.io.kspace.hdf5 import check_size
+from firenet_mri.io.kspace.ismrmrd_file import parse_header
+from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.scan import Geometry, RawScan, readouts_are_whole, sampled_mask
+
+
+def is_fastmri(path: Path) -> bool:
+    """Return whether an HDF5 file holds k-space as fastMRI's do; False if it cannot be opened."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return isinstance(file.get("kspace"), h5py.Dataset)
+    except OSError:
+        return False
+
+
+def read(path: Path) -> RawScan:
+    """Return the scan in a fastMRI file: k-space (slice, coil, readout, phase).
+
+    Readout oversampling is removed where the header gives both fields of view. Samples that are
+    zero in all coils were not measured; a mask in the file, (phase) or (1, ..., phase), takes
+    samples away. Single-coil files, (slice, readout, phase), have one coil.
+
+    Raises
+    ------
+    FileError
+        If the file is truncated or damaged.
+    ShapeError
+        If k-space or mask have other axes.
+    DataError
+        If k-space is zero everywhere or has NaN.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            check_size(file["kspace"], path)
+            raw: NDArray[np.generic] = file["kspace"][()]
+            mask = file["mask"][()] if "mask" in file else None
+            xml = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
+    except (OSError, RuntimeError, KeyError, ValueError):
+        raise FileError(
+            f"{path}: the fastMRI file is truncated or damaged; copy it again"
+        ) from None
+    if raw.dtype.kind != "c" or raw.ndim not in (3, 4) or min(raw.shape) < 1:
+        raise ShapeError(
+            f"{path}: kspace is {raw.dtype} of shape {raw.shape}; fastMRI's is complex, (slice, "
+            "coil, readout, phase), or (slice, readout, phase) of a single coil"
+        )
+    kspace = torch.from_numpy(raw.astype(np.complex64).reshape(len(raw), -1, *raw.shape[-2:]))
+    sampled = sampled_mask(kspace, 2)
+    if mask is not None:
+        sampled = sampled & _lines(mask, raw.shape[-1], path)
+    encoding = None
+    if xml is not None:
+        data = xml if isinstance(xml, bytes) else str(xml).encode()
+        encoding = parse_header(data, str(path)).encoding[0]
+    kspace = kspace * sampled
+    geometry = None
+    if encoding is not None:
+        kspace, sampled, geometry = _sized(kspace, sampled, encoding)
+    return RawScan(kspace, sampled, 2, geometry=geometry, name=path.name)
+
+
+def _lines(mask: NDArray[np.generic], columns: int, path: Path) -> Tensor:
+    """Return the file's mask, (phase) bool."""
+    if mask.size != columns:
+        raise ShapeError(
+            f"{path}: the mask has shape {mask.shape}, k-space {columns} phase-encoding lines; "
+            "give one value for each line"
+        )
+    return torch.from_numpy(mask.reshape(-1) != 0)
+
+
+def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor, Geometry | None]:
+    """Return k-space without oversampling, its mask, and the geometry as far as it is known."""
+    encoded = encoding.encodedSpace.fieldOfView_mm
+    wanted = encoding.reconSpace.fieldOfView_mm
+    slices, _, rows, _ = kspace.shape
+    fits = encoding.encodedSpace.matrixSize.x == rows and 0 < wanted.x < encoded.x
+    kept = round(rows * wanted.x / encoded.x) if fits else rows
+    if kept < rows and readouts_are_whole(mask, -2):
+        start = rows // 2 - kept // 2
+        image = centred_ifft(kspace, [-2])[..., start : start + kept, :]
+        kspace = centred_fft(image, [-2])
+        mask = mask[..., :kept, :].contiguous()
+    if min(encoded.x, encoded.y, wanted.z) <= 0:
+        return kspace, mask, None
+    readout = encoded.x * kspace.shape[-2] / rows
+    first = -(slices // 2)
+    positions = tuple((0.0, 0.0, float(wanted.z) * (first + i)) for i in range(slices))
+    field_of_view = (float(wanted.z), float(readout), float(encoded.y))
+    return kspace, mask, Geometry(field_of_view, positions, is_placed=False)
+
+
+def read_targets(path: Path) -> dict[str, Any]:
+    """Return the target images (slice, y, x) float32 and attributes that a fastMRI file has.
+
+    Of the attributes "acquisition", "max" and "norm" only; none is about the patient.
+    """
+    import h5py
+
+    found: dict[str, Any] = {}
+    with h5py.File(path, "r") as file:
+        for name in ("reconstruction_rss", "reconstruction_esc"):
+            if name in file:
+                check_size(file[name], path)
+                found[name] = file[name][()].astype(np.float32)
+        if "acquisition" in file.attrs:
+            found["acquisition"] = str(file.attrs["acquisition"])
+        for name in ("max", "norm"):
+            if name in file.attrs:
+                found[name] = float(file.attrs[name])
+    return found

@@ -1,0 +1,56 @@
+"""Tells the format of a raw scan from its content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from firenet_mri.errors import FileError
+from firenet_mri.io.kspace import bart, bruker, fastmri, ge, siemens
+from firenet_mri.io.kspace.recognise import (
+    HDF5_SIGNATURE,
+    NPY_SIGNATURE,
+    describe_foreign,
+    read_head,
+)
+
+
+class Format(Enum):
+    """A format of raw scans; the value is its name for messages."""
+
+    BART = "BART file"
+    BRUKER = "Bruker experiment"
+    FASTMRI = "fastMRI file"
+    GE = "GE P-file"
+    ISMRMRD = "ISMRMRD file"
+    NUMPY = "NumPy file"
+    SIEMENS = "Siemens raw file"
+
+
+_BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
+    (Format.NUMPY, lambda head: head.startswith(NPY_SIGNATURE)),
+    (Format.ISMRMRD, lambda head: head.startswith(HDF5_SIGNATURE)),
+    (Format.SIEMENS, siemens.is_siemens),
+    (Format.GE, ge.is_ge),
+)
+
+
+def recognise(path: Path) -> Format:
+    """Return the format of a raw scan.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, or of none of them; the message says what it seems to be.
+    """
+    if bart.find_pair(path) is not None:
+        return Format.BART
+    if bruker.find_experiment(path) is not None:
+        return Format.BRUKER
+    head = read_head(path)
+    for format_, has_its_head in _BY_HEAD:
+        if has_its_head(head):
+            is_fastmri = format_ is Format.ISMRMRD and fastmri.is_fastmri(path)
+            return Format.FASTMRI if is_fastmri else format_
+    raise FileError(f"{path}: is {describe_foreign(head)}")

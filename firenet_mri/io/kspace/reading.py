@@ -1,0 +1,200 @@
+"""Reads a raw scan of any supported format: ``read(path)`` returns a ``RawScan``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.io.kspace import (
+    bart,
+    bruker,
+    fastmri,
+    ge,
+    ismrmrd_file,
+    noncartesian,
+    npy,
+    siemens,
+)
+from firenet_mri.io.kspace.formats import Format, recognise
+from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.scan import RawScan, with_reversed_kspace
+
+PathLike = str | os.PathLike[str]
+Array = PathLike | NDArray[np.generic] | Tensor
+
+_READERS: dict[Format, Callable[[Path], RawScan]] = {
+    Format.BART: lambda path: bart.read(bart.find_pair(path) or path),
+    Format.BRUKER: lambda path: bruker.read(bruker.find_experiment(path) or path),
+    Format.FASTMRI: fastmri.read,
+    Format.GE: ge.read,
+    Format.NUMPY: npy.read,
+}
+_SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
+    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
+    Format.SIEMENS: siemens.read_acquisitions,
+}
+
+
+def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
+    """Return header and readouts of an ISMRMRD or Siemens file as ISMRMRD has them.
+
+    Patient and study are left out of the header.
+
+    Raises
+    ------
+    FileError
+        If it is another file, truncated or damaged.
+    """
+    format_ = recognise(path)
+    if format_ not in _SCANNERS:
+        raise FileError(f"{path}: is a {format_.value}, not an ISMRMRD or Siemens file")
+    return _SCANNERS[format_](path)
+
+
+def read(
+    path: PathLike,
+    *,
+    mask: Array | None = None,
+    trajectory: Array | None = None,
+    matrix_size: Sequence[int] | None = None,
+    encoding: int | None = None,
+    repetitions: Collection[int] | None = None,
+    fft_sign: int | None = None,
+) -> RawScan:
+    """Return the scan in a file.
+
+    Parameters
+    ----------
+    path
+        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Bruker experiment (folder, or
+        its fid), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
+        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
+    mask
+        The sampling mask, where it is to differ from what the file says: an array of the k-space's
+        spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
+        it are dropped. Scanners' files and fastMRI's know which samples were measured, so there
+        the mask can only drop samples; in BART and NumPy files it replaces the mask found from the
+        data, in which a sample that is zero in all coils was not measured.
+    trajectory
+        For non-Cartesian data in a .npy or .cfl file, (coil, *samples): an array (*samples, 2 or 3)
+        in cycles per field of view, the last axis in the order of the image's axes, or a .npy file
+        of one, or a .cfl file as BART writes trajectories. ISMRMRD files hold their own.
+    matrix_size
+        Sizes of the image, (y, x) or (z, y, x), with a trajectory; None is the smallest even size
+        that the trajectory fits.
+    encoding
+        Number of the encoding to take, of ISMRMRD files in which several have imaging readouts.
+    repetitions
+        Numbers of the repetitions to take, of ISMRMRD and Siemens files; None takes all.
+    fft_sign
+        Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
+        forward one, which turns the image about its centre. None takes that of the format or, for
+        ISMRMRD, of the scanner's vendor.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, truncated or of another format.
+    DataError
+        If its content cannot be reconstructed: EPI, no samples, NaN, ...
+    """
+    path = Path(path)
+    if fft_sign not in (None, 1, -1):
+        raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
+    if trajectory is not None:
+        if mask is not None:
+            raise DataError(f"{path}: a mask and a trajectory were given; give one of them")
+        scan = noncartesian.read(path, trajectory, matrix_size)
+        return with_reversed_kspace(scan) if fft_sign == -1 else scan
+    if matrix_size is not None:
+        raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
+    format_ = recognise(path)
+    if format_ in _SCANNERS:
+        scan = assemble(
+            *_SCANNERS[format_](path),
+            name=path.name,
+            encoding=encoding,
+            repetitions=repetitions,
+            fft_sign=fft_sign,
+        )
+    else:
+        if encoding is not None or repetitions is not None:
+            raise UsageError(
+                f"{path}: a {format_.value} has neither encodings nor repetitions to choose from"
+            )
+        scan = _READERS[format_](path)
+        if fft_sign == -1:
+            scan = with_reversed_kspace(scan)
+    if mask is None:
+        return scan
+    given = _fit_mask(_mask_array(mask), scan)
+    # In the other formats a sample that is zero may have been measured all the same.
+    known = format_ not in (Format.BART, Format.NUMPY)
+    return _apply_mask(scan, given & scan.mask if known else given)
+
+
+def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
+    """Return a bool tensor, True where the given array is not zero."""
+    label = "Mask"
+    if isinstance(mask, str | os.PathLike):
+        path = Path(mask)
+        label = f"{path}: mask"
+        cfl = bart.find_pair(path)
+        if cfl is not None:
+            array: NDArray[np.generic] = bart.read_array(cfl)
+        elif read_head(path).startswith(NPY_SIGNATURE):
+            array = npy.read_array(path)
+        else:
+            raise FileError(f"{path}: is no mask file; give a .npy or .cfl array")
+    else:
+        array = np.asarray(mask)
+    if array.dtype.kind not in "biufc":
+        raise DataError(f"{label} is {array.dtype}; it must be bool or numbers")
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{label} has NaN or infinite values; it must be 0 where not sampled, else 1"
+        )
+    return torch.from_numpy(np.ascontiguousarray(array != 0))
+
+
+def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
+    """Return the mask as (..., 1, *spatial).
+
+    Axes of size 1 more or less do not matter; otherwise it is one mask for all slices, one for
+    each, or one of lines, in which a spatial axis has size 1.
+    """
+    ndim = scan.spatial_ndim
+    for shape in (scan.spatial_shape, (*scan.batch_shape, *scan.spatial_shape)):
+        if _without_ones(mask.shape) == _without_ones(shape):
+            return mask.reshape(shape).unsqueeze(-ndim - 1)
+    lines = mask.reshape(mask.shape[-ndim:]) if mask.shape[-ndim:].numel() == mask.numel() else mask
+    fits = lines.ndim == ndim and all(
+        m in (1, n) for m, n in zip(lines.shape, scan.spatial_shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            f"{scan.name}: the mask has shape {tuple(mask.shape)}, the k-space grid is "
+            f"{scan.spatial_shape}; give a mask of that shape"
+        )
+    return lines.expand(scan.spatial_shape).unsqueeze(0)
+
+
+def _without_ones(shape: Iterable[int]) -> list[int]:
+    return [size for size in shape if size > 1]
+
+
+def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
+    """Return the scan with the samples outside of the mask set to zero."""
+    if not mask.any():
+        raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
+    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)

@@ -1,0 +1,417 @@
+"""Siemens raw data (twix, .dat) of VB, VD, VE and XA software, as an ISMRMRD header and readouts.
+
+A file holds one measurement (VB) or several (VD and later), of which the last is the scan and the
+ones before are adjustments. Noise readouts are taken from any of them. Every readout's counters,
+flags, centre, cut samples, position and orientation stand in its own header (MDH); the protocol
+gives matrix, fields of view and dwell time. The directions are the columns of the rotation that the
+MDH's quaternion stands for: phase, readout, slice. With them goes the forward Fourier transform,
+see :mod:`firenet_mri.io.kspace.ismrmrd`. In the one scan at hand, of a phantom in the position of a
+supine patient, the level of the air in it is anterior then, as gravity has it.
+
+Of the protocol nothing but numbers about the measurement is looked at: names, dates, serial numbers
+and the like never leave this module. twixtools parses protocol and MDHs.
+
+Assumed, since no file at hand shows it: a noise readout within a measurement has the bandwidth 130
+Hz a pixel, and the receivers' noise bandwidth is 0.793 of the nominal one, as the converter
+siemens_to_ismrmrd has them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
+from firenet_mri.scan import ImageGrid
+
+_log = logging.getLogger(__name__)
+
+# Flags of a readout, and the numbers that ISMRMRD has for them.
+_FLAGS = {
+    "NOISEADJSCAN": 19,
+    "PATREFSCAN": 20,
+    "PATREFANDIMASCAN": 21,
+    "REFLECT": 22,
+    "PHASCOR": 24,
+    "HPFEEDBACK": 26,
+    "RETRO_DUMMYSCAN": 27,
+    "RTFEEDBACK": 28,
+    "REFPHASESTABSCAN": 30,
+    "PHASESTABSCAN": 31,
+}
+_COUNTERS = {
+    "kspace_encode_step_1": "Lin",
+    "kspace_encode_step_2": "Par",
+    "average": "Ave",
+    "slice": "Sli",
+    "contrast": "Eco",
+    "phase": "Phs",
+    "repetition": "Rep",
+    "set": "Set",
+    "segment": "Seg",
+}
+_TRAJECTORIES = {2: "radial", 4: "spiral", 8: "BLADE (PROPELLER)"}
+_NOISE_HZ_PER_PIXEL = 130.0
+_NOISE_BANDWIDTH = 0.793
+_LARGEST_HEADER = 1 << 26
+_MOST_MEASUREMENTS = 64
+_MOST_PARTS = 64
+
+
+def is_siemens(head: bytes) -> bool:
+    """Return whether a file begins as Siemens' raw data do."""
+    if len(head) < 32:
+        return False
+    first, second = struct.unpack_from("<II", head)
+    if first < 10_000 and 0 < second <= _MOST_MEASUREMENTS:
+        offset = struct.unpack_from("<Q", head, 16)[0]
+        return bool(0 < offset < 1 << 20 and offset % 512 == 0)
+    return 32 < first < _LARGEST_HEADER and 0 < second < 32 and head[8:15] == b"Config\0"
+
+
+def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
+    """Return an ISMRMRD header and the readouts of the file, noise first.
+
+    Raises
+    ------
+    FileError
+        If it is truncated or damaged; the message says how much was found.
+    DataError
+        If the sequence is not Cartesian, or excites several slices at once.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        *adjustments, scan = _measurements(path, file, size)
+        protocol = _protocol(path, file, scan)
+        lines = list(_lines(path, file, scan, size))
+        _check_sequence(protocol, path)
+        dwell_us = _dwell_us(protocol, path)
+        acquisitions = [_acquisition(line, dwell_us) for line in lines]
+        channels = _channels(lines)
+        noise: list[Any] = []
+        for measurement in adjustments:
+            found = [
+                line
+                for line in _lines(path, file, measurement, size)
+                if "NOISEADJSCAN" in line.flags
+            ]
+            if found and _channels(found) != channels:
+                _log.warning("%s: the noise of other coils is not used", path.name)
+            elif found:
+                dwell = _dwell_us(_protocol(path, file, measurement), path)
+                noise += [_acquisition(line, dwell, is_adjustment=True) for line in found]
+    return _header(protocol, lines, path), noise + acquisitions
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Where a measurement lies in the file, in bytes."""
+
+    start: int
+    stop: int
+    is_vd: bool
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """The sequence's parameters, and those that the scanner writes into DICOM files."""
+
+    yaps: dict[str, Any]
+    dicom: dict[str, Any]
+
+    def number(self, *names: str, default: float = 0.0) -> float:
+        """Return a number of the sequence's parameters; the default if it is not there."""
+        return _as_number(_of(self.yaps, *names), default)
+
+    def numbers(self, name: str, *, group: str | None = None) -> list[float]:
+        """Return a list of the sequence's parameters."""
+        values = _of(self.yaps, *([] if group is None else [group]), name)
+        return [_as_number(value) for value in values] if isinstance(values, list) else []
+
+
+def _as_number(value: Any, default: float = 0.0) -> float:
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number else default
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """A readout: its header (MDH), the names of its flags, its channels and samples."""
+
+    mdh: Any
+    flags: frozenset[str]
+    channels: tuple[int, ...]
+    data: np.ndarray
+
+
+def _measurements(path: Path, file: BinaryIO, size: int) -> list[_Measurement]:
+    head = file.read(8)
+    first, count = struct.unpack("<II", head) if len(head) == 8 else (0, 0)
+    if first >= 10_000:
+        return [_Measurement(0, size, is_vd=False)]
+    entries = file.read(152 * count)
+    if len(entries) < 152 * count or not 0 < count <= _MOST_MEASUREMENTS:
+        raise FileError(f"{path}: the Siemens raw file ends in its table; copy it again")
+    found = []
+    for index in range(count):
+        start, length = struct.unpack_from("<QQ", entries, 152 * index + 8)
+        # Some files have no length if there is one measurement.
+        stop = start + length if length or count > 1 else size
+        if stop > size or start >= stop:
+            raise FileError(
+                f"{path}: the Siemens raw file is truncated: measurement {index + 1} of {count} "
+                f"should end at byte {stop}, the file has {size}; copy it again"
+            )
+        found.append(_Measurement(start, stop, is_vd=True))
+    return found
+
+
+def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protocol:
+    """Return the two parts of the protocol that are needed, as twixtools parses them."""
+    from twixtools.twixprot import parse_buffer
+
+    length = _header_length(path, file, measurement)
+    file.seek(measurement.start)
+    text = file.read(length)
+    (count,) = struct.unpack_from("<I", text, 4)
+    parts = {}
+    position = 8
+    for _ in range(min(count, _MOST_PARTS)):
+        end = text.find(b"\0", position, position + 64)
+        if end < 0 or end + 5 > length:
+            break
+        name = text[position:end].decode("latin1")
+        (size,) = struct.unpack_from("<I", text, end + 1)
+        if name in ("MeasYaps", "Dicom"):
+            parts[name] = text[end + 5 : end + 5 + size].decode("latin1")
+        position = end + 5 + size
+    # An index of that size stands for an array that no protocol has.
+    if set(parts) != {"MeasYaps", "Dicom"} or re.search(r"\[\d{5}", parts["MeasYaps"]):
+        raise _unreadable(path)
+    try:
+        return _Protocol(parse_buffer(parts["MeasYaps"]), parse_buffer(parts["Dicom"]))
+    # The parser's own messages may quote what stands in the header.
+    except Exception:
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> FileError:
+    return FileError(f"{path}: the protocol of the Siemens raw file is damaged; copy it again")
+
+
+def _header_length(path: Path, file: BinaryIO, measurement: _Measurement) -> int:
+    file.seek(measurement.start)
+    head = file.read(4)
+    length = struct.unpack("<I", head)[0] if len(head) == 4 else 0
+    if not 32 < length < min(_LARGEST_HEADER, measurement.stop - measurement.start):
+        raise FileError(
+            f"{path}: the Siemens raw file is truncated or damaged in its protocol; copy it again"
+        )
+    return int(length)
+
+
+def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> Iterator[_Line]:
+    """Yield the readouts of a measurement up to its end mark."""
+    from twixtools import mdh_def
+
+    header = mdh_def.Scan_header if measurement.is_vd else mdh_def.VB17_header
+    channel = mdh_def.Channel_header if measurement.is_vd else mdh_def.VB17_header
+    header_size, channel_size = ctypes.sizeof(header), ctypes.sizeof(channel)
+    position = measurement.start + _header_length(path, file, measurement)
+    count = 0
+    while position + header_size <= measurement.stop:
+        file.seek(position)
+        mdh = header.from_buffer_copy(file.read(header_size))
+        flags = frozenset(name for name in (*_FLAGS, *_MARKS) if mdh_def.is_flag_set(mdh, name))
+        if "ACQEND" in flags:
+            return
+        count += 1
+        if "SYNCDATA" in flags:
+            length = int(mdh_def.get_dma_len(mdh))
+        else:
+            samples, coils = int(mdh.SamplesInScan), int(mdh.UsedChannels)
+            block = channel_size + 8 * samples
+            length = coils * block + (header_size if measurement.is_vd else 0)
+            if samples < 1 or coils < 1:
+                raise _damaged(path, count, position, size)
+        if length < header_size or position + length > measurement.stop:
+            raise _damaged(path, count, position, size)
+        if "SYNCDATA" not in flags:
+            file.seek(position + (header_size if measurement.is_vd else 0))
+            dtype = np.dtype([("header", f"V{channel_size}"), ("data", "<c8", samples)])
+            blocks = np.frombuffer(file.read(coils * block), dtype=dtype)
+            ids = [channel.from_buffer_copy(one.tobytes()).ChannelId for one in blocks["header"]]
+            yield _Line(mdh, flags, tuple(ids), blocks["data"])
+        position += length
+    raise _damaged(path, count, position, size)
+
+
+# No readouts: the end of the measurement, and blocks of other data.
+_MARKS = ("ACQEND", "SYNCDATA")
+
+
+def _damaged(path: Path, count: int, position: int, size: int) -> FileError:
+    return FileError(
+        f"{path}: the Siemens raw file is truncated or damaged: {count} readouts were found up to "
+        f"byte {position} of {size}, but no mark of the end; copy it again"
+    )
+
+
+def _check_sequence(protocol: _Protocol, path: Path) -> None:
+    """Refuse what is not Cartesian by its name."""
+    trajectory = _TRAJECTORIES.get(int(protocol.number("sKSpace", "ucTrajectory")))
+    if trajectory is not None:
+        raise DataError(
+            f"{path}: a {trajectory} scan, whose points of k-space are not in the file; convert it "
+            "to ISMRMRD with its trajectory"
+        )
+    bands = protocol.number("sSliceAcceleration", "lMultiBandFactor")
+    if bands > 1:
+        raise DataError(
+            f"{path}: {bands:.0f} slices are excited at once (SMS); their slices must be taken "
+            "apart first"
+        )
+
+
+def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -> Any:
+    """Return the ISMRMRD readout."""
+    import ismrmrd
+
+    mdh = line.mdh
+    columns = line.data.shape[1]
+    if "NOISEADJSCAN" in line.flags and not is_adjustment:
+        dwell_us = 1e6 / (columns * _NOISE_HZ_PER_PIXEL)
+    acquisition = ismrmrd.Acquisition.from_array(
+        line.data,
+        center_sample=int(mdh.CenterCol),
+        sample_time_us=dwell_us,
+    )
+    position = mdh.SliceData.SlicePos
+    acquisition.position[:] = position.Sag, position.Cor, position.Tra
+    acquisition.discard_pre = min(int(mdh.CutOff.Pre), columns)
+    acquisition.discard_post = min(int(mdh.CutOff.Post), columns - acquisition.discard_pre)
+    phase, read, slice_ = _directions(mdh.SliceData.Quaternion)
+    acquisition.phase_dir[:], acquisition.read_dir[:] = phase, read
+    acquisition.slice_dir[:] = slice_
+    for counter, name in _COUNTERS.items():
+        setattr(acquisition.idx, counter, getattr(mdh.Counter, name))
+    for flag in line.flags:
+        acquisition.setFlag(_FLAGS[flag])
+    return acquisition
+
+
+def _directions(quaternion: Any) -> tuple[list[float], list[float], list[float]]:
+    """Return the columns of the rotation of a unit quaternion (w, x, y, z)."""
+    w, x, y, z = (float(value) for value in quaternion)
+    return (
+        [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)],
+        [2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)],
+        [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)],
+    )
+
+
+def _channels(lines: list[_Line]) -> set[tuple[int, ...]]:
+    return {line.channels for line in lines if not line.flags & {"PATREFSCAN"}}
+
+
+def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
+    """Return the ISMRMRD header: matrix, fields of view, limits, vendor and field; no more."""
+    from ismrmrd import xsd
+
+    imaging = [line.mdh for line in lines if not line.flags - {"REFLECT", "PATREFANDIMASCAN"}]
+    if not imaging:
+        raise DataError(f"{path}: no imaging readouts; the last measurement is no scan")
+    encoded, shown = _grids(protocol, path)
+    is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
+    contrasts = int(protocol.number("lContrasts", default=1))
+    return xsd.ismrmrdHeader(
+        acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
+            systemVendor="SIEMENS",
+            systemFieldStrength_T=protocol.number("sProtConsistencyInfo", "flNominalB0") or None,
+            relativeReceiverNoiseBandwidth=_NOISE_BANDWIDTH,
+            receiverChannels=len(lines[-1].channels),
+        ),
+        experimentalConditions=xsd.experimentalConditionsType(
+            H1resonanceFrequency_Hz=round(_as_number(protocol.dicom.get("lFrequency")))
+        ),
+        encoding=[
+            xsd.encodingType(
+                encodedSpace=encoding_space(encoded),
+                reconSpace=encoding_space(shown),
+                encodingLimits=xsd.encodingLimitsType(
+                    kspace_encoding_step_1=_limit(imaging, "Lin", int(imaging[0].CenterLin)),
+                    kspace_encoding_step_2=_limit(imaging, "Par", int(imaging[0].CenterPar)),
+                ),
+                trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
+            )
+        ],
+        sequenceParameters=xsd.sequenceParametersType(
+            TR=[time / 1000 for time in protocol.numbers("alTR")[:1]],
+            TE=[time / 1000 for time in protocol.numbers("alTE")[:contrasts]],
+            flipAngle_deg=protocol.numbers("adFlipAngleDegree"),
+        ),
+    )
+
+
+def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
+    """Return the encoded grid and the one on which the scanner shows the image."""
+    slices = _of(protocol.yaps, "sSliceArray", "asSlice")
+    first = slices[0] if isinstance(slices, list) and slices else {}
+    read, phase, thick = (
+        _as_number(_of(first, name)) for name in ("dReadoutFOV", "dPhaseFOV", "dThickness")
+    )
+    base = round(protocol.number("sKSpace", "lBaseResolution"))
+    rows = round(protocol.number("sKSpace", "lPhaseEncodingLines"))
+    is_3d = protocol.number("sKSpace", "ucDimension") == 4
+    partitions = round(protocol.number("sKSpace", "lPartitions", default=1)) if is_3d else 1
+    images = round(protocol.number("sKSpace", "lImagesPerSlab", default=1)) if is_3d else 1
+    sizes = (base, rows, partitions, images)
+    if not all(1 <= size < 1 << 16 for size in sizes) or min(read, phase, thick) <= 0:
+        raise FileError(
+            f"{path}: the protocol says neither matrix nor field of view; copy the file again"
+        )
+    factor = _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0)
+    phase_factor, slice_factor = (
+        1 + protocol.number("sKSpace", name)
+        for name in ("dPhaseOversamplingForDialog", "dSliceOversamplingForDialog")
+    )
+    encoded = ImageGrid(
+        (partitions, rows, round(base * factor)),
+        (thick * slice_factor, phase * phase_factor, read * factor),
+    )
+    zoom = 2 if protocol.number("sKSpace", "uc2DInterpolation") else 1
+    shown = ImageGrid(
+        (images, zoom * round(base * phase / read), zoom * base), (thick, phase, read)
+    )
+    return encoded, shown
+
+
+def _limit(imaging: list[Any], counter: str, centre: int) -> Any:
+    from ismrmrd import xsd
+
+    values = [int(getattr(mdh.Counter, counter)) for mdh in imaging]
+    return xsd.limitType(minimum=min(values), maximum=max(values), center=centre)
+
+
+def _of(tree: Any, *names: str) -> Any:
+    for name in names:
+        tree = tree.get(name) if hasattr(tree, "get") else None
+    return tree
+
+
+def _dwell_us(protocol: _Protocol, path: Path) -> float:
+    """Return the time between two samples, oversampling included."""
+    dwell_ns = next(iter(protocol.numbers("alDwellTime", group="sRXSPEC")), 0.0)
+    if dwell_ns <= 0:
+        raise FileError(f"{path}: the protocol has no dwell time; copy the file again")
+    return dwell_ns / 1000

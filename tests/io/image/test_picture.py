@@ -1,0 +1,113 @@
+"""Pictures show what they say: the same window, the right slice, the patient's sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from firenet_mri.errors import ShapeError
+from firenet_mri.io import Panel, write_picture
+from firenet_mri.io.image.picture import _view
+from firenet_mri.scan import Geometry
+
+RIGHT, LEFT = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0)
+ANTERIOR, POSTERIOR = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
+UP, DOWN = (0.0, 0.0, 1.0), (0.0, 0.0, -1.0)
+
+
+def geometry(
+    read: tuple[float, float, float],
+    phase: tuple[float, float, float],
+    normal: tuple[float, float, float],
+) -> Geometry:
+    """Return a geometry of a 4 x 6 plane with voxels of 3 mm (phase) and 1 mm (read)."""
+    return Geometry((5.0, 12.0, 6.0), ((0.0, 0.0, 0.0),), read, phase, normal)
+
+
+@pytest.mark.parametrize(
+    ("read", "phase", "normal", "letters", "corner"),
+    [
+        (LEFT, POSTERIOR, UP, "RLAP", (0, 0)),
+        (RIGHT, POSTERIOR, UP, "RLAP", (0, -1)),
+        (LEFT, ANTERIOR, DOWN, "RLAP", (-1, 0)),
+        (POSTERIOR, RIGHT, UP, "RLAP", (0, -1)),
+        (ANTERIOR, LEFT, UP, "RLAP", (-1, 0)),
+        (LEFT, UP, POSTERIOR, "RLSI", (-1, 0)),
+        (DOWN, RIGHT, POSTERIOR, "RLSI", (0, -1)),
+        (POSTERIOR, DOWN, LEFT, "APSI", (0, 0)),
+        (UP, ANTERIOR, LEFT, "APSI", (-1, -1)),
+    ],
+)
+def test_image_is_turned_as_radiologists_look_at_it(
+    read: tuple[float, float, float],
+    phase: tuple[float, float, float],
+    normal: tuple[float, float, float],
+    letters: str,
+    corner: tuple[int, int],
+) -> None:
+    image = np.zeros((4, 6))
+    image[0, 0] = 1
+    view = _view(image, geometry(read, phase, normal))
+    expected = {"RLSI": ("R", "L", "S", "I")}.get(letters, tuple(letters))
+    assert view.letters == expected
+    assert view.pixels[corner] == 1
+    across = np.array(LEFT if letters[:2] == "RL" else POSTERIOR)
+    turned = abs(np.array(read) @ across) < 0.5
+    assert view.pixels.shape == ((6, 4) if turned else (4, 6))
+    assert view.pixel_aspect == pytest.approx(1 / 3 if turned else 3)
+    assert view.height_over_width == pytest.approx(0.5 if turned else 2)
+
+
+def test_without_geometry_rows_go_down_as_stored() -> None:
+    image = torch.arange(24.0).reshape(4, 6)
+    view = _view(image, None)
+    np.testing.assert_array_equal(view.pixels, image)
+    assert view.letters is None
+
+
+def test_middle_slice_and_magnitude_are_shown() -> None:
+    image = torch.zeros(5, 4, 6, dtype=torch.complex64)
+    image[2] = 3 - 4j
+    view = _view(image, None)
+    assert (view.index, view.slices) == (2, 5)
+    assert (view.pixels == 5).all()
+
+
+def test_panels_share_the_window_of_the_last(tmp_path: Path) -> None:
+    """Twice as bright is white, half as bright is grey; without frames the panels fill the rest."""
+    base = torch.ones(40, 40)
+    panels = [Panel("half", 0.5 * base), Panel("same", base)]
+    write_picture(tmp_path / "picture.png", panels)
+    pixels = imread(tmp_path / "picture.png")[..., 0]
+    height, width = pixels.shape
+    assert pixels[height // 2, width // 4] == pytest.approx(0.5, abs=0.01)
+    assert pixels[height // 2, 3 * width // 4] == 1
+
+
+def test_error_of_the_reference_itself_is_black(tmp_path: Path) -> None:
+    base = torch.ones(40, 40)
+    panels = [Panel("wrong", 0.9 * base), Panel("right", base, "PSNR 99 dB")]
+    write_picture(tmp_path / "picture.png", panels, reference=Panel("Reference", base), caption="x")
+    pixels = imread(tmp_path / "picture.png")
+    height, width = pixels.shape[:2]
+    wrong, right = (pixels[3 * height // 4, column * width // 6, :3] for column in (1, 3))
+    assert right.max() < 0.05
+    assert wrong.max() > 0.5
+
+
+def test_all_zero_image_can_be_drawn(tmp_path: Path) -> None:
+    write_picture(tmp_path / "picture.png", [Panel("nothing", torch.zeros(1, 8, 9))])
+    assert imread(tmp_path / "picture.png").shape[2] == 4
+
+
+def test_images_of_different_shapes_are_refused(tmp_path: Path) -> None:
+    panels = [Panel("a", torch.ones(4, 5)), Panel("b", torch.ones(5, 4))]
+    with pytest.raises(ShapeError, match=r"\(4, 5\), \(5, 4\)"):
+        write_picture(tmp_path / "picture.png", panels)
+    with pytest.raises(ShapeError, match=r"shape \(7,\)"):
+        write_picture(tmp_path / "picture.png", [Panel("a", torch.ones(7))])
+    assert not list(tmp_path.iterdir())
