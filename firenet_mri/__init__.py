@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from firenet_mri.errors import FirenetError
-from firenet_mri.firenet.adaptive import AdaptiveSchedule
-from firenet_mri.firenet.certificate import Certificate, certify
-from firenet_mri.firenet.network import FIRENET, RestartBlock
-from firenet_mri.firenet.primal_dual import PrimalDualLayer
-from firenet_mri.firenet.problem import (
-    Lasso,
-    QuadraticallyConstrainedBasisPursuit,
-    SquareRootLasso,
-)
-from firenet_mri.firenet.radial import RadialSchedule
-from firenet_mri.firenet.sampling import sampling_pattern
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, WARPdSchedule
-from firenet_mri.io import read
-from firenet_mri.reconstruction import Reconstruction, reconstruct
-from firenet_mri.scan import Geometry, RawScan
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.errors import FirenetError
+    from firenet_mri.firenet.adaptive import AdaptiveSchedule
+    from firenet_mri.firenet.certificate import Certificate, certify
+    from firenet_mri.firenet.network import FIRENET, RestartBlock
+    from firenet_mri.firenet.options import NetworkOptions
+    from firenet_mri.firenet.primal_dual import PrimalDualLayer
+    from firenet_mri.firenet.problem import (
+        Lasso,
+        QuadraticallyConstrainedBasisPursuit,
+        SquareRootLasso,
+    )
+    from firenet_mri.firenet.radial import RadialSchedule
+    from firenet_mri.firenet.sampling import sampling_pattern
+    from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, WARPdSchedule
+    from firenet_mri.io.kspace.options import ReadOptions
+    from firenet_mri.io.kspace.reading import read
+    from firenet_mri.reconstruction import Reconstruction, reconstruct
+    from firenet_mri.reconstruction.options import ReconstructionOptions
+    from firenet_mri.scan import Geometry, RawScan
 
 __version__ = "0.1.0"
 
@@ -28,13 +36,16 @@ __all__ = [
     "FirenetError",
     "Geometry",
     "Lasso",
+    "NetworkOptions",
     "NetworkSchedule",
     "PaperSchedule",
     "PrimalDualLayer",
     "QuadraticallyConstrainedBasisPursuit",
     "RadialSchedule",
     "RawScan",
+    "ReadOptions",
     "Reconstruction",
+    "ReconstructionOptions",
     "RestartBlock",
     "SquareRootLasso",
     "WARPdSchedule",
@@ -43,3 +54,33 @@ __all__ = [
     "reconstruct",
     "sampling_pattern",
 ]
+
+# torch is not loaded before something is computed.
+__getattr__ = lazy(
+    __name__,
+    {
+        "AdaptiveSchedule": "firenet_mri.firenet.adaptive",
+        "Certificate": "firenet_mri.firenet.certificate",
+        "FIRENET": "firenet_mri.firenet.network",
+        "FirenetError": "firenet_mri.errors",
+        "Geometry": "firenet_mri.scan",
+        "Lasso": "firenet_mri.firenet.problem",
+        "NetworkOptions": "firenet_mri.firenet.options",
+        "NetworkSchedule": "firenet_mri.firenet.schedules",
+        "PaperSchedule": "firenet_mri.firenet.schedules",
+        "PrimalDualLayer": "firenet_mri.firenet.primal_dual",
+        "QuadraticallyConstrainedBasisPursuit": "firenet_mri.firenet.problem",
+        "RadialSchedule": "firenet_mri.firenet.radial",
+        "RawScan": "firenet_mri.scan",
+        "ReadOptions": "firenet_mri.io.kspace.options",
+        "Reconstruction": "firenet_mri.reconstruction",
+        "ReconstructionOptions": "firenet_mri.reconstruction.options",
+        "RestartBlock": "firenet_mri.firenet.network",
+        "SquareRootLasso": "firenet_mri.firenet.problem",
+        "WARPdSchedule": "firenet_mri.firenet.schedules",
+        "certify": "firenet_mri.firenet.certificate",
+        "read": "firenet_mri.io.kspace.reading",
+        "reconstruct": "firenet_mri.reconstruction",
+        "sampling_pattern": "firenet_mri.firenet.sampling",
+    },
+)

@@ -25,13 +25,12 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
 from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.options import Preset
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.operators.wavelets import OrthogonalWavelet
-
-Preset = Literal["accurate", "stable", "paper", "adaptive"]
 
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025

@@ -1,16 +1,21 @@
-"""Reads raw scans and writes images: one module a format, told apart by content, not by name."""
+"""Reads raw scans (``kspace``) and writes images (``image``), one module a format."""
 
 from __future__ import annotations
 
-from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
-from firenet_mri.io.checkpoints import Checkpoint, FinishedSlice
-from firenet_mri.io.image.nifti import write_nifti
-from firenet_mri.io.image.picture import Panel, write_picture
-from firenet_mri.io.image.reference import read_reference
-from firenet_mri.io.kspace.maps import read_maps, read_noise
-from firenet_mri.io.kspace.reading import read
-from firenet_mri.io.kspace.writing import write_scan
-from firenet_mri.io.outputs import atomic_writes, check_outputs
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
+    from firenet_mri.io.checkpoints import Checkpoint, FinishedSlice
+    from firenet_mri.io.image.nifti import write_nifti
+    from firenet_mri.io.image.picture import Panel, write_picture
+    from firenet_mri.io.image.reference import read_reference
+    from firenet_mri.io.kspace.maps import read_maps, read_noise
+    from firenet_mri.io.kspace.reading import read
+    from firenet_mri.io.kspace.writing import write_scan
+    from firenet_mri.io.outputs import atomic_writes, check_outputs
 
 __all__ = [
     "Checkpoint",
@@ -29,3 +34,24 @@ __all__ = [
     "write_picture",
     "write_scan",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Checkpoint": "firenet_mri.io.checkpoints",
+        "FinishedSlice": "firenet_mri.io.checkpoints",
+        "Panel": "firenet_mri.io.image.picture",
+        "SavedCertificate": "firenet_mri.io.certificates",
+        "atomic_writes": "firenet_mri.io.outputs",
+        "check_outputs": "firenet_mri.io.outputs",
+        "read": "firenet_mri.io.kspace.reading",
+        "read_certificate": "firenet_mri.io.certificates",
+        "read_maps": "firenet_mri.io.kspace.maps",
+        "read_noise": "firenet_mri.io.kspace.maps",
+        "read_reference": "firenet_mri.io.image.reference",
+        "write_certificate": "firenet_mri.io.certificates",
+        "write_nifti": "firenet_mri.io.image.nifti",
+        "write_picture": "firenet_mri.io.image.picture",
+        "write_scan": "firenet_mri.io.kspace.writing",
+    },
+)

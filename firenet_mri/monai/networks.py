@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask

@@ -24,7 +24,8 @@ from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.adaptive import AdaptiveBlock
 from firenet_mri.firenet.certificate import Certificate, certify
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import Scan, make_scan, torch_device

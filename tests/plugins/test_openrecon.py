@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import get_args
 
-from firenet_mri.firenet.presets import Preset
+from firenet_mri.firenet.options import Preset
 from firenet_mri.server.process import Options
 
 FOLDER = Path(__file__).parents[2] / "plugins/openrecon"

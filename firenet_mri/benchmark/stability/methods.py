@@ -17,7 +17,8 @@ from firenet_mri.benchmark.stability.training import RECIPES, shipped_network
 from firenet_mri.calibration import calibration_region, low_resolution_phase
 from firenet_mri.errors import ShapeError
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
 
 Family = Literal["reference", "trained", "FIRENET", "combined"]

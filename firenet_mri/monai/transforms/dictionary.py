@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, FirenetError
-from firenet_mri.firenet.presets import Preset
+from firenet_mri.firenet.options import Preset
 from firenet_mri.io import read
 from firenet_mri.monai.networks import Output
 from firenet_mri.monai.scans import kspace_of

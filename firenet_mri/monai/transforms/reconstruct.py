@@ -16,7 +16,7 @@ from torch import Tensor
 from firenet_mri.calibration import whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.presets import Preset
+from firenet_mri.firenet.options import Preset
 from firenet_mri.monai.maps import estimated_maps, given_maps
 from firenet_mri.monai.networks import FIRENETModel, Output
 from firenet_mri.monai.scans import metadata_of, scan_of

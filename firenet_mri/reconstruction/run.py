@@ -42,7 +42,8 @@ from firenet_mri.firenet.digests import (
     digest_of_tensor,
 )
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.presets import Preset, make_network
+from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.verification import measure_gain, verify_on_scan

@@ -1,0 +1,102 @@
+"""The options of the network: a preset, and what differs from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from firenet_mri.errors import UsageError
+from firenet_mri.options import Options, documented, option, share
+
+Preset = Literal["accurate", "stable", "paper", "adaptive"]
+
+LARGEST_BUDGET = 0.2
+
+# Beyond these a threshold is no normal number in single precision.
+_LAM_RANGE = (1e-30, 1e30)
+
+
+def _at_least_1(value: int | None) -> str | None:
+    return None if value is None or value >= 1 else "it must be at least 1"
+
+
+def _lam(value: float | str) -> str | None:
+    least, most = _LAM_RANGE
+    if isinstance(value, str) or least <= value <= most:
+        return None
+    return f"it must be a positive number, from {least:g} to {most:g}, or auto"
+
+
+def _gap(value: float) -> str | None:
+    return None if 0 < value < 1 else "it must lie between 0 and 1"
+
+
+def _budget(value: float) -> str | None:
+    if 0 < value <= LARGEST_BUDGET:
+        return None
+    return f"give a relative size in (0, {LARGEST_BUDGET}]"
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class NetworkOptions(Options):
+    """The network: a preset, and what differs from it."""
+
+    panel = "Network"
+
+    preset: Preset = option(
+        "accurate",
+        "accurate (the default); stable, with a smaller Lipschitz constant and less fine detail; "
+        "adaptive, which stops on a certified gap; or paper, the published network.",
+    )
+    lam: float | Literal["auto"] = option(
+        "auto",
+        "Weight of the sparsity, positive and without a unit; auto sets it by the numbers of coils "
+        "and pixels.",
+        check=_lam,
+    )
+    sparsifier: str | None = option(
+        None,
+        "Sparsifying transform: an orthogonal wavelet such as haar, db4 or sym4, "
+        "undecimated-haar, tv, dual-tree, or a sum such as tv+undecimated-haar; the preset's by "
+        "default.",
+    )
+    levels: int | None = option(
+        None, "Wavelet levels; the sparsifier's own choice by default.", check=_at_least_1
+    )
+    layers: int | None = option(
+        None,
+        "Number of layers, or the largest number for the adaptive preset; the preset's by default "
+        "(50, 15, 25, and 2000 for adaptive).",
+        check=_at_least_1,
+    )
+    relative_gap: float | None = option(
+        None,
+        "Certified relative gap on which the adaptive preset stops; 0.001 by default.",
+        check=_gap,
+    )
+    budget: float | None = option(
+        None,
+        "Relative size of the perturbations that the image should withstand best, such as 2%, up "
+        "to 20%; it chooses lam. Measured, not proven.",
+        parse=share,
+        check=_budget,
+    )
+
+    def _check_together(self) -> None:
+        if self.relative_gap is not None and self.preset != "adaptive":
+            raise UsageError(
+                f"A relative gap of {self.relative_gap} was asked for; only the adaptive preset "
+                "stops on one"
+            )
+        if self.budget is not None and (self.lam != "auto" or self.preset == "paper"):
+            raise UsageError(
+                f"A budget of {self.budget} and lam {self.lam} or the paper preset were asked for; "
+                "a budget chooses the automatic lam of the other presets"
+            )
+
+    def with_lam_times(self, factor: float, automatic: float) -> NetworkOptions:
+        """Return the options with a number for lam: the automatic one where none is given."""
+        lam = automatic if isinstance(self.lam, str) else self.lam
+        return self.replace(lam=min(lam * factor, math.inf), budget=None)

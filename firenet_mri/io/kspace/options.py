@@ -1,0 +1,79 @@
+"""The options of reading: what of a file is wanted, and what stands in other files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firenet_mri.options import Options, documented, indices, option, sizes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _not_negative(value: int | tuple[int, ...]) -> str | None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return None if numbers and min(numbers) >= 0 else "numbers are counted from 0"
+
+
+def _sign(value: int) -> str | None:
+    return None if value in (1, -1) else "use 1 or -1"
+
+
+def _positive(value: tuple[int, ...]) -> str | None:
+    return None if min(value, default=0) >= 1 else "sizes must be at least 1"
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class ReadOptions(Options):
+    """What of a raw scan is read, and which files go with it."""
+
+    panel = "Input"
+
+    mask: Path | Tensor | None = option(
+        None,
+        "Sampling mask, a .npy or .cfl file or an array; not zero means sampled. Found in the data "
+        "by default.",
+    )
+    trajectory: Path | Tensor | None = option(
+        None,
+        "Points of k-space of non-Cartesian data, a .npy or .cfl file or an array, in cycles per "
+        "field of view.",
+    )
+    matrix_size: tuple[int, ...] | None = option(
+        None,
+        "Image size with a trajectory, such as 256x256; found from the trajectory by default.",
+        parse=sizes,
+        check=_positive,
+    )
+    slices: tuple[int, ...] | None = option(
+        None,
+        "Slices to reconstruct, counted from 0, such as 3 or 2-5,8; all by default.",
+        parse=indices,
+        check=_not_negative,
+    )
+    repetitions: tuple[int, ...] | None = option(
+        None,
+        "Repetitions to reconstruct, counted from 0, such as 3 or 2-5,8; all by default.",
+        parse=indices,
+        check=_not_negative,
+    )
+    encoding: int | None = option(
+        None,
+        "Encoding to read, counted from 0, where a scan has several.",
+        check=_not_negative,
+    )
+    noise_file: Path | Tensor | None = option(
+        None, "Noise measurement to whiten with, a .npy or .cfl file or an array, coils first."
+    )
+    maps_file: Path | Tensor | None = option(
+        None, "Sensitivity maps to use, a .npy or .cfl file or an array, coils first."
+    )
+    fft_sign: int | None = option(
+        None,
+        "Sign of the exponent from k-space to the image: 1 for the inverse Fourier transform, -1 "
+        "for the forward one, which turns the image about its centre. The vendor's by default.",
+        check=_sign,
+    )

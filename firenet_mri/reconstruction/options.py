@@ -1,0 +1,126 @@
+"""The options of a reconstruction: network, maps, coils, and what to certify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.options import Options, documented, option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MapMethod = Literal["espirit", "jsense", "lowres", "none"]
+Compression = Literal["svd", "geometric"]
+
+
+def _coils_from(text: str) -> int | float:
+    digits = text.removesuffix("%")
+    try:
+        return float(digits) / 100 if text.endswith("%") else int(digits)
+    except ValueError:
+        raise ValueError(
+            "it is not a number of coils; give one such as 8, or a share such as 99%"
+        ) from None
+
+
+def _coils(value: int | float) -> str | None:
+    if isinstance(value, float):
+        return None if 0 < value <= 1 else "a share of the energy lies in (0, 1]"
+    return None if value >= 1 else "it must be at least 1"
+
+
+def _unit(value: float) -> str | None:
+    return None if 0 <= value <= 1 else "it must lie in [0, 1]"
+
+
+def _not_negative(value: int) -> str | None:
+    return None if value >= 0 else "use 0 or more"
+
+
+def _at_least_1(value: int) -> str | None:
+    return None if value >= 1 else "it must be at least 1"
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class ReconstructionOptions(Options):
+    """How a scan becomes an image, and what its certificate has to say."""
+
+    panel = "Maps and coils"
+
+    network: NetworkOptions = option(NetworkOptions(), "See :class:`NetworkOptions`.")
+    maps: MapMethod | Tensor = option(
+        "espirit",
+        "Sensitivity maps: espirit, jsense, lowres, or none for a single coil; from Python also "
+        "the maps themselves, (..., coil, *spatial) complex, which are normalised.",
+    )
+    map_sets: int = option(
+        1,
+        "Sets of sensitivity maps; 2 for a field of view smaller than the object.",
+        check=_at_least_1,
+    )
+    coils: int | float | None = option(
+        None,
+        "Compress the coils to a number such as 8, or to as many as hold a share of the energy "
+        "such as 99%; all are kept by default.",
+        parse=_coils_from,
+        check=_coils,
+    )
+    compression: Compression = option(
+        "svd", "How coils are compressed: svd, or geometric, pixel by pixel along the readout."
+    )
+    by_readout: bool = option(
+        False,
+        "Take a volume apart into planes across its readout, which need less memory and can be "
+        "resumed one by one.",
+    )
+    phase_constraint: float | None = option(
+        None,
+        "Take the image's phase from the centre of k-space; weight of the imaginary component, 0 "
+        "to 1, such as 0.3. For images of smooth phase; without a proven Lipschitz bound.",
+        check=_unit,
+    )
+    reweighting: int = option(
+        0,
+        "Further passes whose weights come from the image of the pass before; without a proven "
+        "Lipschitz bound.",
+        check=_not_negative,
+    )
+    jacobian: bool = option(
+        False,
+        "Measure how strongly small changes of these data are amplified; 20 times the work.",
+        panel="Certificate",
+    )
+    recovery: bool = option(
+        False,
+        "Verify where the optimum and the true image can lie; takes minutes.",
+        panel="Certificate",
+    )
+    device: str = option(
+        "cpu", "Where the network runs: cpu or cuda.", panel="Running", changes_image=False
+    )
+
+    def _check_together(self) -> None:
+        given = not isinstance(self.maps, str)
+        refused = {
+            "coils": self.coils is not None and "those of the coils as they are",
+            "map_sets": self.map_sets > 1 and "one set",
+            "by_readout": self.by_readout and "those of a volume",
+        }
+        for name, what in refused.items():
+            if given and what:
+                raise UsageError(f"Given maps are {what}; leave {name} out")
+        if self.map_sets > 1 and self.network.preset == "paper":
+            raise UsageError(
+                f"{self.map_sets} map sets serve presets other than paper; use one of these"
+            )
+        if self.phase_constraint is None:
+            return
+        if self.map_sets > 1 or self.recovery:
+            raise UsageError(
+                "A phase constraint serves one map set, and nothing is verified about recovery "
+                "with it; leave one out"
+            )
