@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,26 +16,16 @@ _CHUNK_BYTES = 1 << 20
 _PART = 1 << 22
 
 
-@dataclass(frozen=True)
-class ScanDigests:
+class ScanDigests(NamedTuple):
     """The digests of a scan as it was read, before anything was applied to it.
 
-    Parameters
-    ----------
-    kspace
-        The samples, zero where nothing was measured.
-    mask
-        Which samples were measured.
-    noise
-        The noise measurement; None if there was none.
-    trajectory
-        Points of k-space and image size; None if the scan is Cartesian.
+    Named and ordered as in :class:`Digests`.
     """
 
     kspace: str
     mask: str
     noise: str | None
-    trajectory: str | None = None
+    trajectory: str | None
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,12 @@ class Digests:
 
     Parameters
     ----------
-    scan
-        The scan as it was read.
+    kspace, mask, noise, trajectory
+        The scan as it was read, before whitening, zero where not sampled; noise is None if the scan
+        had no noise measurement, trajectory (points of k-space and image size) if it is Cartesian.
     maps
         The sensitivity maps as used.
-    options
+    parameters
         The options of reading and reconstruction.
     pixels
         The complex image.
@@ -56,9 +47,12 @@ class Digests:
         The written image file; None as long as there is none.
     """
 
-    scan: ScanDigests
+    kspace: str
+    mask: str
+    noise: str | None
+    trajectory: str | None
     maps: str
-    options: str
+    parameters: str
     pixels: str
     file: str | None = None
 
@@ -66,8 +60,7 @@ class Digests:
 def digest_of_tensor(values: Tensor | Any) -> str:
     """Return the SHA-256 of a tensor's or array's type, shape and little-endian values."""
     if not hasattr(values, "detach"):
-        array = values.reshape(-1)
-        return _digest(values.dtype, values.shape, [array])
+        return _digest(f"torch.{values.dtype}", values.shape, [values.reshape(-1)])
     flat = values.detach().reshape(-1)
     parts = (flat[start : start + _PART] for start in range(0, flat.numel(), _PART))
     return digest_of_parts(values.dtype, values.shape, parts)

@@ -9,14 +9,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.digests import (
+    ScanDigests,
+    digest_of_data,
+    digest_of_parts,
+    digest_of_tensor,
+)
 from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
+from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.nonuniform import check_trajectory
 
@@ -243,6 +250,12 @@ class RawScan:
         The grid on which the scanner itself shows the image; None if the file does not say.
     parameters
         Field strength and times, for the headers of images.
+    applied
+        Linear maps that were applied to the samples since they were read, in their order, such as
+        whitening; every bound of a certificate goes through them.
+    record
+        How it was read, as plain data for the certificate: options by name, files and arrays by
+        their SHA-256.
     """
 
     kspace: Tensor
@@ -257,6 +270,8 @@ class RawScan:
     images: tuple[str, ...] = ()
     scanner_grid: ImageGrid | None = None
     parameters: AcquisitionParameters = AcquisitionParameters()
+    applied: tuple[LinearOperator, ...] = ()
+    record: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         name = self.name
@@ -349,6 +364,25 @@ class RawScan:
         if self.trajectory is not None:
             return self.trajectory.shape[:-1].numel() / math.prod(self.spatial_shape)
         return float(self.mask.float().mean())
+
+
+def digest_of_scan(scan: RawScan) -> ScanDigests:
+    """Return the digests of a scan: what was sampled, and where."""
+    full = scan.mask.expand(scan.kspace.shape)
+    zero = torch.zeros((), dtype=scan.kspace.dtype, device=scan.kspace.device)
+    # Not a product: it would keep the sign of the zeros.
+    leading = np.ndindex(scan.kspace.shape[:-2])
+    planes = (torch.where(full[i], scan.kspace[i], zero) for i in leading)
+    trajectory = None
+    if scan.trajectory is not None:
+        where = digest_of_tensor(scan.trajectory)
+        trajectory = digest_of_data([where, list(scan.spatial_shape)])
+    return ScanDigests(
+        digest_of_parts(scan.kspace.dtype, scan.kspace.shape, planes),
+        digest_of_tensor(scan.mask),
+        None if scan.noise is None else digest_of_tensor(scan.noise),
+        trajectory,
+    )
 
 
 def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:

@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, FirenetError, UsageError
-from firenet_mri.firenet.digests import digest_of_data, digest_of_file
 from firenet_mri.io import read
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.reconstruction import output_paths, reconstruct

@@ -20,12 +20,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from firenet_mri.calibration.mixing import coil_covariance, mix_coils
+from firenet_mri.calibration.covariance import coil_covariance
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.centred import centred_ifft
+from firenet_mri.operators.links import COMPRESSION, CoilMixing
 from firenet_mri.scan import RawScan, readouts_are_whole
 
 Compression = Literal["svd", "geometric"]
+
+_PART = Part(COMPRESSION, from_data=True)
 
 
 def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd") -> RawScan:
@@ -60,15 +64,13 @@ def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd
         )
     if method not in get_args(Compression):
         raise UsageError(f"Unknown compression {method!r}; use svd or geometric")
-    if method == "geometric":
-        return _geometric(scan, coils)
-    energies, vectors = torch.linalg.eigh(coil_covariance(scan.kspace, scan.sample_ndim))
-    matrix = _fixed_phase(vectors.flip(1)[:, : _count(energies.flip(0), coils)]).mH
-    kspace = mix_coils(matrix, scan.kspace, scan.sample_ndim)
+    operator = _geometric(scan, coils) if method == "geometric" else _svd(scan, coils)
     noise = scan.noise
     if noise is not None:
-        noise = (matrix @ noise.to(torch.complex128)).to(noise.dtype)
-    return dataclasses.replace(scan, kspace=kspace, noise=noise)
+        noise = (operator.matrix @ noise.to(torch.complex128)).to(noise.dtype)
+    return dataclasses.replace(
+        scan, kspace=operator(scan.kspace), noise=noise, applied=(*scan.applied, operator)
+    )
 
 
 def _count(energies: Tensor, coils: int | float) -> int:
@@ -80,7 +82,13 @@ def _count(energies: Tensor, coils: int | float) -> int:
     return min(int((held < coils).sum()) + 1, len(energies))
 
 
-def _geometric(scan: RawScan, coils: int | float) -> RawScan:
+def _svd(scan: RawScan, coils: int | float) -> CoilMixing:
+    energies, vectors = torch.linalg.eigh(coil_covariance(scan.kspace, scan.sample_ndim))
+    matrix = _fixed_phase(vectors.flip(1)[:, : _count(energies.flip(0), coils)]).mH
+    return CoilMixing(matrix, tuple(scan.kspace.shape[-scan.sample_ndim :]), _PART)
+
+
+def _geometric(scan: RawScan, coils: int | float) -> CoilMixing:
     is_cartesian = scan.trajectory is None
     if not is_cartesian or not readouts_are_whole(scan.mask) or scan.noise is not None:
         raise UsageError(
@@ -97,11 +105,7 @@ def _geometric(scan: RawScan, coils: int | float) -> RawScan:
     middle = len(matrices) // 2
     _align(matrices, range(middle + 1, len(matrices)), -1)
     _align(matrices, range(middle - 1, -1, -1), 1)
-    mixed = torch.einsum(
-        "xrc,...cx->...rx", matrices.to(scan.kspace.dtype), along_readout.movedim(axis, -2)
-    )
-    kspace = centred_fft(mixed.movedim(-2, axis), [-1]) * scan.mask
-    return dataclasses.replace(scan, kspace=kspace.contiguous())
+    return CoilMixing(matrices, scan.spatial_shape, _PART, scan.mask)
 
 
 def _align(matrices: Tensor, order: Iterable[int], neighbour: int) -> None:

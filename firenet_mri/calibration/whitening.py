@@ -10,8 +10,9 @@ import dataclasses
 
 import torch
 
-from firenet_mri.calibration.mixing import mix_coils
 from firenet_mri.errors import DataError
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.links import WHITENING, CoilMixing
 from firenet_mri.scan import RawScan
 
 
@@ -23,6 +24,19 @@ def whiten(scan: RawScan) -> RawScan:
     DataError
         If the scan has no noise measurement (or is already whitened), or one with fewer samples
         than twice the coils, or one in which the coils are not linearly independent.
+    """
+    operator = whitening(scan)
+    white = operator(scan.kspace)
+    return dataclasses.replace(scan, kspace=white, noise=None, applied=(*scan.applied, operator))
+
+
+def whitening(scan: RawScan) -> CoilMixing:
+    """Return the operator L^{-1} that makes the scan's noise white; it was made from the noise.
+
+    Raises
+    ------
+    DataError
+        As :func:`whiten`.
     """
     if scan.noise is None:
         raise DataError(
@@ -46,5 +60,4 @@ def whiten(scan: RawScan) -> RawScan:
         )
     identity = torch.eye(coils, dtype=factor.dtype, device=factor.device)
     inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    white = mix_coils(inverse.to(scan.kspace.device), scan.kspace, scan.sample_ndim)
-    return dataclasses.replace(scan, kspace=white, noise=None)
+    return CoilMixing(inverse, tuple(scan.kspace.shape[-scan.sample_ndim :]), Part(WHITENING))

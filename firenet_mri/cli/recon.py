@@ -156,7 +156,7 @@ def recon(
 ) -> None:
     """Reconstruct a multi-coil scan; write image, picture and certificate."""
     from firenet_mri.io import read, read_maps, read_noise, read_reference
-    from firenet_mri.io.checkpoints import remove_checkpoint
+    from firenet_mri.reconstruction.checkpoint import remove_checkpoint
     from firenet_mri.io.image.dicom import check_place, read_dicom_reference
     from firenet_mri.scan import select
 
@@ -186,7 +186,7 @@ def recon(
     ):
         result = firenet_mri.reconstruct(
             raw,
-            preset=preset,  # type: ignore[arg-type]
+            preset=preset,
             lam="auto" if lam is None else lam,
             sparsifier=sparsifier,
             levels=levels,
@@ -197,7 +197,7 @@ def recon(
             maps=sensitivity,
             map_sets=map_sets,
             coils=_coils(coils),
-            compression=compression,  # type: ignore[arg-type]
+            compression=compression,
             by_readout=by_readout,
             phase_constraint=phase_constraint,
             device=device,

@@ -309,6 +309,32 @@ class FIRENET(nn.Module):
             return bound
         return math.hypot(bound, 1 / encoding.norm_bound)
 
+    def obstacle(self, has_start: bool = False) -> str | None:
+        """Return why no Lipschitz constant is certified, as a sentence; None where one is.
+
+        Parameters
+        ----------
+        has_start
+            True if the network starts at an image that is given.
+        """
+        name = type(self.schedule).__name__
+        if self.solver is not None:
+            return (
+                f"The network's Lipschitz constant is not certified: {name} decides by the data "
+                "when to restart and stop, so that the image may jump."
+            )
+        if self.weights_depend_on_data:
+            return (
+                "The network's Lipschitz constant is not certified: reweighting takes the weights "
+                "from the data. The duality gap is that of the last pass, for its weights."
+            )
+        if has_start and self.schedule.eps0 is None:
+            return (
+                "The network's Lipschitz constant is not certified: with a start image the scale "
+                "eps0 must be fixed."
+            )
+        return None
+
     def _fixed_schedule(self) -> Schedule:
         """Return the schedule if it has a fixed depth."""
         if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -25,12 +25,13 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.options import LARGEST_BUDGET, NetworkOptions
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.options import takes_options
 
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
@@ -44,79 +45,47 @@ _ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
 _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
 # Relative sizes of perturbations, and the factor of lam that bears them best.
 _BUDGETS = ((0.005, 0.5), (0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 4.0))
-_LARGEST_BUDGET = 0.2
 _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 
 
-def make_network(
-    coils: int,
-    spatial_shape: Shape,
-    *,
-    preset: Preset = "accurate",
-    lam: float | Literal["auto"] = "auto",
-    sparsifier: str | None = None,
-    levels: int | None = None,
-    layers: int | None = None,
-    relative_gap: float | None = None,
-    budget: float | None = None,
-) -> FIRENET:
+@takes_options(NetworkOptions)
+def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     """Return the network of a preset for a number of coils and an image size.
 
     Parameters
     ----------
     coils, spatial_shape
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
-    preset
-        "accurate", "stable", "paper" or "adaptive".
-    lam
-        Weight of the sparsity; "auto" is :func:`automatic_lam`, or the published value for the
-        paper preset.
-    sparsifier
-        Name for :func:`firenet_mri.operators.make_sparsifier`; None is the preset's.
-    levels
-        Wavelet levels; None is the sparsifier's own choice.
-    layers
-        Number of layers; None is 50, 15 or 25 for the accurate, stable or paper preset. For the
-        adaptive preset the largest number; None is 2000.
-    relative_gap
-        Adaptive preset: certified (F(x) - min F) / F(x) at which to stop; None is 1e-3.
-    budget
-        Relative size ||e|| / ||y|| of the perturbations that the image should bear best, in
-        (0, 0.2]: multiplies the automatic lam, see :func:`lam_factor`. None is for noise alone.
+    **options
+        The fields of :class:`NetworkOptions`.
 
     Raises
     ------
     UsageError
         If an option is unknown or cannot be used at this size.
     """
-    if preset not in get_args(Preset):
-        raise UsageError(f"Unknown preset {preset!r}; use one of {', '.join(get_args(Preset))}")
-    if relative_gap is not None and preset != "adaptive":
-        raise UsageError(
-            f"A relative gap of {relative_gap} was asked for; only the adaptive preset stops on one"
-        )
-    if budget is not None and (lam != "auto" or preset == "paper"):
-        raise UsageError(
-            f"A budget of {budget} and lam {lam} or the paper preset were asked for; a budget "
-            "chooses the automatic lam of the other presets"
-        )
-    if preset == "paper":
-        return _paper_network(spatial_shape, lam, sparsifier, levels, layers)
-    if sparsifier is None:
-        # In 3D cosines have too many bands.
-        sparsifier = _FLAT if len(spatial_shape) == 2 else UNDECIMATED_HAAR
-    operator = make_sparsifier(sparsifier, spatial_shape, levels)
+    return network_of(coils, spatial_shape, NetworkOptions.from_mapping(options))
+
+
+def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
+    """Return the network of :func:`make_network` for options as one value."""
+    if options.preset == "paper":
+        return _paper_network(spatial_shape, options)
+    # In 3D cosines have too many bands.
+    usual = _FLAT if len(spatial_shape) == 2 else UNDECIMATED_HAAR
+    operator = make_sparsifier(options.sparsifier or usual, spatial_shape, options.levels)
     weights = _frame_weights(operator) if isinstance(operator, Frame) else None
-    if lam == "auto":
-        lam = automatic_lam(coils, operator) * lam_factor(budget)
-    if preset == "adaptive":
-        return FIRENET(operator, lam, weights, _adaptive_schedule(layers, relative_gap))
+    lam = options.lam
+    if isinstance(lam, str):
+        lam = automatic_lam(coils, operator) * lam_factor(options.budget)
+    if options.preset == "adaptive":
+        return FIRENET(operator, lam, weights, _adaptive_schedule(options))
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
     schedule = _ACCURATE if shift_seed is None else _SHIFTED
-    if preset == "stable":
+    if options.preset == "stable":
         schedule = _STABLE
-    schedule = schedule if layers is None else replace(schedule, layers=layers)
+    schedule = schedule if options.layers is None else replace(schedule, layers=options.layers)
     return FIRENET(operator, lam, weights, schedule, shift_seed)
 
 
@@ -153,9 +122,9 @@ def lam_factor(budget: float | None) -> float:
     """
     if budget is None:
         return 1.0
-    if not 0 < budget <= _LARGEST_BUDGET:
+    if not 0 < budget <= LARGEST_BUDGET:
         raise UsageError(
-            f"A budget of {budget} asked for; give a relative size in (0, {_LARGEST_BUDGET}]"
+            f"A budget of {budget} asked for; give a relative size in (0, {LARGEST_BUDGET}]"
         )
     sizes, factors = zip(*_BUDGETS, strict=True)
     return float(np.exp(np.interp(math.log(budget), np.log(sizes), np.log(factors))))
@@ -169,42 +138,38 @@ def _frame_weights(frame: Frame) -> Tensor:
     return weights
 
 
-def _adaptive_schedule(layers: int | None, relative_gap: float | None) -> AdaptiveSchedule:
+def _adaptive_schedule(options: NetworkOptions) -> AdaptiveSchedule:
     default = AdaptiveSchedule()
+    gap, layers = options.relative_gap, options.layers
     return replace(
         default,
-        relative_gap=default.relative_gap if relative_gap is None else relative_gap,
+        relative_gap=default.relative_gap if gap is None else gap,
         max_layers=default.max_layers if layers is None else layers,
     )
 
 
-def _paper_network(
-    spatial_shape: Shape,
-    lam: float | Literal["auto"],
-    sparsifier: str | None,
-    levels: int | None,
-    layers: int | None,
-) -> FIRENET:
+def _paper_network(spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
     schedule: Schedule = PaperSchedule()
-    if layers is not None:
-        restarts, rest = divmod(layers, PaperSchedule.inner)
+    if options.layers is not None:
+        restarts, rest = divmod(options.layers, PaperSchedule.inner)
         if rest or restarts < 1:
             raise UsageError(
-                f"{layers} layers asked for; the paper preset has {PaperSchedule.inner} layers a "
-                f"restart, use a multiple of {PaperSchedule.inner}"
+                f"{options.layers} layers asked for; the paper preset has {PaperSchedule.inner} "
+                f"layers a restart, use a multiple of {PaperSchedule.inner}"
             )
         schedule = PaperSchedule(restarts=restarts)
+    levels = options.levels
     if levels is None:
         levels = max(1, min(len(PAPER_SPARSITIES), int(math.log2(min(spatial_shape))) - 1))
-    operator = make_sparsifier(sparsifier or "haar", spatial_shape, levels)
+    operator = make_sparsifier(options.sparsifier or "haar", spatial_shape, levels)
     band_levels = getattr(operator, "band_levels", None)
     if band_levels is None:
         raise UsageError(
-            f"The paper preset has a weight for each wavelet level; {sparsifier} has no levels, "
-            "use a wavelet such as haar"
+            f"The paper preset has a weight for each wavelet level; {options.sparsifier} has no "
+            "levels, use a wavelet such as haar"
         )
-    weights = _paper_weights(levels, band_levels)
-    return FIRENET(operator, _PAPER_LAM if lam == "auto" else lam, weights, schedule)
+    lam = _PAPER_LAM if isinstance(options.lam, str) else options.lam
+    return FIRENET(operator, lam, _paper_weights(levels, band_levels), schedule)
 
 
 def _paper_weights(levels: int, band_levels: Tensor) -> Tensor:

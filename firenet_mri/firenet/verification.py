@@ -7,12 +7,13 @@ verified about this scan: where the optimum and the true image can lie (see ``re
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
-from firenet_mri.firenet.certificate import Entry
+from firenet_mri.firenet.certificate import KEPT_FIXED, Entry, kept_fixed
 from firenet_mri.firenet.jacobian import jacobian_norm_estimate
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
@@ -39,6 +40,17 @@ _ODDS = (
     f"of random numbers, which fails with probability {FAILURE:g}."
 )
 _EMPTY = " The radius is larger than the image itself, so that this says nothing about the image."
+
+
+class DataChange(NamedTuple):
+    """What a change of the samples is to the data of a network.
+
+    ``factor``: at most so many times as large is that of the data, which differs from 1 where
+    density weights stand between them. ``norm``: of the samples.
+    """
+
+    factor: float
+    norm: float
 
 
 def measure_gain(
@@ -70,16 +82,22 @@ def measure_gain(
         "measured_gain",
         "measured",
         "A small change of these data was found that changes the image measured_gain times its "
-        "size. So the largest amplification near these data lies between this number and "
-        "lipschitz_bound_at_data.",
-        "Other changes may be amplified more, up to the proven bound.",
+        "size. So the largest amplification near these data is at least this number and at most "
+        "lipschitz_bound_at_data, where that is proven.",
+        f"Other changes may be amplified more. {KEPT_FIXED} {kept_fixed(encoding.made_from)}.",
         {"measured_gain": tuple(gain.reshape(-1).tolist())},
         items,
     )
 
 
 def verify_on_scan(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, state: State, *, seed: int = 0
+    net: FIRENET,
+    y: Tensor,
+    encoding: LinearOperator,
+    state: State,
+    *,
+    change: DataChange | None = None,
+    seed: int = 0,
 ) -> tuple[Entry, ...]:
     """Return the entries "localisation", "recovery" and "stability_of_the_optimum" of one item.
 
@@ -91,9 +109,13 @@ def verify_on_scan(
         The network, its data (*codomain_shape) and its encoding operator.
     state
         What ``net.solve(y, encoding)`` returned.
+    change
+        What a change of the samples is to y; None if y are the samples. What is said of a change
+        of the data is said of the samples.
     seed
         Of the random numbers that bound singular values.
     """
+    change = DataChange(1.0, _norm(y)) if change is None else change
     problem = net.problem(encoding)
     if isinstance(net.sparsifier, Frame) and not _has_theory(net.sparsifier):
         reason = "What is known here covers Parseval frames of single coefficients only."
@@ -106,14 +128,19 @@ def verify_on_scan(
         optimum = solver(problem, data, x)
         gap = float(optimum.relative_gap * problem.objective(optimum.state.x, data))
         return (
-            _localisation(problem, data, x, optimum.state, seed),
+            _localisation(problem, data, x, optimum.state, seed, change),
             _recovery(problem, data, x, seed),
-            _stability(problem, data, optimum.state.x, gap, seed),
+            _stability(problem, data, optimum.state.x, gap, seed, change),
         )
 
 
 def _localisation(
-    problem: SquareRootLasso, y: Tensor, x: Tensor, optimum: State, seed: int
+    problem: SquareRootLasso,
+    y: Tensor,
+    x: Tensor,
+    optimum: State,
+    seed: int,
+    change: DataChange,
 ) -> Entry:
     found = localise(problem, y, x, optimum.v, optimum.q, seed=seed)
     if isinstance(found, NotVerified):
@@ -123,7 +150,7 @@ def _localisation(
             found,
         )
     size, radius = _norm(x), found.radius()
-    moved = found.radius(2 * _CHANGE * _norm(y))
+    moved = found.radius(2 * _CHANGE * change.factor * change.norm)
     return Entry(
         "localisation",
         "verified on this scan",
@@ -171,7 +198,14 @@ def _recovery(problem: SquareRootLasso, y: Tensor, x: Tensor, seed: int) -> Entr
     )
 
 
-def _stability(problem: SquareRootLasso, y: Tensor, x: Tensor, gap: float, seed: int) -> Entry:
+def _stability(
+    problem: SquareRootLasso,
+    y: Tensor,
+    x: Tensor,
+    gap: float,
+    seed: int,
+    change: DataChange,
+) -> Entry:
     name = "stability_of_the_optimum"
     found = minimiser_stability(problem, y, x, gap, seed=seed)
     if isinstance(found, NotVerified):
@@ -186,9 +220,9 @@ def _stability(problem: SquareRootLasso, y: Tensor, x: Tensor, gap: float, seed:
         "It says nothing about larger changes, nor about the network's image, for which the "
         f"Lipschitz bound stands. {_ODDS}",
         _values(
-            lipschitz_of_optimum=found.lipschitz,
-            largest_change=found.largest_change,
-            largest_change_of_data=found.largest_change / _norm(y),
+            lipschitz_of_optimum=found.lipschitz * change.factor,
+            largest_change=found.largest_change / change.factor,
+            largest_change_of_data=found.largest_change / change.factor / change.norm,
             support=found.support,
             eta=found.eta,
             mu=found.mu,

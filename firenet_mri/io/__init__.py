@@ -8,7 +8,6 @@ from firenet_mri._lazy import lazy
 
 if TYPE_CHECKING:
     from firenet_mri.io.certificates import SavedCertificate, read_certificate, write_certificate
-    from firenet_mri.io.checkpoints import Checkpoint, FinishedSlice
     from firenet_mri.io.image.nifti import write_nifti
     from firenet_mri.io.image.picture import Panel, write_picture
     from firenet_mri.io.image.reference import read_reference
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from firenet_mri.io.outputs import atomic_writes, check_outputs
 
 __all__ = [
-    "Checkpoint",
-    "FinishedSlice",
     "Panel",
     "SavedCertificate",
     "atomic_writes",
@@ -38,8 +35,6 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "Checkpoint": "firenet_mri.io.checkpoints",
-        "FinishedSlice": "firenet_mri.io.checkpoints",
         "Panel": "firenet_mri.io.image.picture",
         "SavedCertificate": "firenet_mri.io.certificates",
         "atomic_writes": "firenet_mri.io.outputs",

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.firenet.certificate import Certificate
-from firenet_mri.firenet.digests import (
+from firenet_mri.digests import (
     Digests,
     digest_of_data,
     digest_of_file,
-    digest_of_scan,
 )
+from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io.image.writing import IMAGE_SUFFIXES
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, digest_of_scan
 
 _FORMAT = "firenet certificate"
 
@@ -86,15 +85,17 @@ class SavedCertificate:
         Raises
         ------
         DataError
-            If k-space, mask or noise measurement are others.
+            If k-space, mask, noise measurement or trajectory are others.
         """
-        found = digest_of_scan(scan.kspace, scan.mask, scan.noise)
+        if self.certificate.not_checkable:
+            raise DataError(f"{self.path}: is not checkable. {self.certificate.not_checkable}")
+        found = digest_of_scan(scan)
         for name, digest in found._asdict().items():
             if digest != getattr(self.digests, name):
                 raise DataError(
                     f"{scan.name}: is not the scan of {self.path.name}, its {name} has another "
-                    "SHA-256; give the scan, and the mask if one was given, that the image was "
-                    "made from"
+                    "SHA-256; give the scan that the image was made from, and the mask and "
+                    "trajectory if they were given"
                 )
 
     def _image_beside(self) -> Path:
@@ -157,10 +158,19 @@ def read_certificate(path: Path) -> SavedCertificate:
                 "The file was changed after it was written: its digest is another; use the file as "
                 "firenet wrote it"
             )
+        if not certificate.not_checkable:
+            _check_options(certificate.digests, report)
     except DataError as error:
         message = str(error)
         raise DataError(f"{path}: {message[0].lower()}{message[1:]}") from None
     return SavedCertificate(path, certificate, report)
+
+
+def _check_options(digests: Digests, report: Mapping[str, Any]) -> None:
+    if digest_of_data(report.get("options")) != digests.parameters:
+        raise DataError(
+            "The options are not those of the certificate; use the file as firenet wrote it"
+        )
 
 
 def _read_json(path: Path) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,17 @@ Shape = tuple[int, ...]
 def records_graph() -> bool:
     """Return whether a graph is traced, exported or compiled: numbers in tensors are not known."""
     return torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+
+
+class Part(NamedTuple):
+    """What an operator was made from, such as sensitivity maps: a bound keeps it fixed.
+
+    ``from_data`` is True if it was made from the very samples that the operator is applied to, so
+    that a change of these would change the operator, too.
+    """
+
+    name: str
+    from_data: bool = False
 
 
 class Residual(ABC):
@@ -45,6 +57,8 @@ class LinearOperator(nn.Module, ABC):
     is_unitary = False
     #: A^H A = identity, as unitary operators and Parseval frames have it.
     is_parseval = False
+    #: What it was made from, beyond what its name says.
+    made_from: tuple[Part, ...] = ()
 
     def __init__(self, domain_shape: Shape, codomain_shape: Shape, norm_bound: float) -> None:
         super().__init__()
@@ -59,6 +73,10 @@ class LinearOperator(nn.Module, ABC):
     @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
         """Return A^H y, (*batch, *domain_shape), for y of shape (*batch, *codomain_shape)."""
+
+    def image(self, x: Tensor) -> Tensor:
+        """Return the image that x stands for, (*batch, *domain_shape): x itself in most cases."""
+        return x
 
     def residual(self, y: Tensor) -> Residual:
         """Return the function x -> (A^H (A x - y), ||A x - y||) for data y.
@@ -124,6 +142,7 @@ class Adjoint(LinearOperator):
     def __init__(self, operator: LinearOperator) -> None:
         super().__init__(operator.codomain_shape, operator.domain_shape, operator.norm_bound)
         self.operator = operator
+        self.made_from = operator.made_from
         self.is_unitary = operator.is_unitary
         self.is_parseval = operator.is_unitary
 
@@ -157,6 +176,7 @@ class Composition(LinearOperator):
         )
         self.outer = outer
         self.inner = inner
+        self.made_from = tuple(dict.fromkeys(outer.made_from + inner.made_from))
         self.is_unitary = outer.is_unitary and inner.is_unitary
         self.is_parseval = outer.is_parseval and inner.is_parseval
 

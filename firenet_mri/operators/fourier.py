@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.base import LinearOperator, Shape, records_graph
+from firenet_mri.operators.base import LinearOperator, Part, Shape, records_graph
 
 
 class CartesianFourier(LinearOperator):
@@ -45,6 +45,7 @@ class CartesianFourier(LinearOperator):
 
     def __init__(self, mask: Tensor | None, spatial_shape: Shape) -> None:
         super().__init__(spatial_shape, spatial_shape, 1.0)
+        self.made_from = (Part("sampling mask"),)
         if mask is None:
             mask = torch.ones(spatial_shape, dtype=torch.bool)
         check_mask(mask, self.domain_shape)

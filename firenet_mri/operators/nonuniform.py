@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.derivative import linear
 
 # Single precision cannot place points more accurately.
@@ -80,6 +80,8 @@ class NonuniformFourier(LinearOperator):
             _check_sample_weights(weights, samples)
         super().__init__(spatial_shape, samples, 1.0)
         self.eps = eps
+        weighted = () if weights is None else (Part("density weights"),)
+        self.made_from = (Part("trajectory"), *weighted)
         self.register_buffer("trajectory", trajectory.detach().double(), persistent=False)
         root = None if weights is None else weights.detach().double().sqrt()
         self.register_buffer("root_weights", root, persistent=False)

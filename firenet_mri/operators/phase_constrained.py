@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.operators.base import LinearOperator, Residual
+from firenet_mri.operators.base import LinearOperator, Part, Residual
 
 
 class PhaseConstrained(LinearOperator):
@@ -34,6 +34,8 @@ class PhaseConstrained(LinearOperator):
         image stays as it is.
     imaginary_weight
         s, in [0, 1].
+    phase_from_data
+        True if the phase was made from the data that the operator serves to reconstruct.
 
     Raises
     ------
@@ -45,7 +47,14 @@ class PhaseConstrained(LinearOperator):
 
     phase: Tensor
 
-    def __init__(self, encoding: LinearOperator, phase: Tensor, imaginary_weight: float) -> None:
+    def __init__(
+        self,
+        encoding: LinearOperator,
+        phase: Tensor,
+        imaginary_weight: float,
+        *,
+        phase_from_data: bool = False,
+    ) -> None:
         if not 0 <= imaginary_weight <= 1:
             raise UsageError(
                 f"The imaginary part's weight is {imaginary_weight}; it must lie in [0, 1]"
@@ -58,6 +67,7 @@ class PhaseConstrained(LinearOperator):
             )
         super().__init__(shape, encoding.codomain_shape, encoding.norm_bound)
         self.encoding = encoding
+        self.made_from = (Part("image phase", phase_from_data), *encoding.made_from)
         self.imaginary_weight = imaginary_weight
         self.register_buffer("phase", phase, persistent=False)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.base import LinearOperator, Residual
+from firenet_mri.operators.base import LinearOperator, Part, Residual
 from firenet_mri.operators.cartesian_residual import CartesianResidual
 from firenet_mri.operators.fourier import CartesianFourier, modulate
 from firenet_mri.operators.nonuniform import NonuniformFourier
@@ -30,6 +30,8 @@ class Sense(LinearOperator):
     maps_bound
         At least the largest root-sum-of-squares of the maps, where it is known beforehand; None
         takes it from the maps. While a graph is recorded it must be given.
+    maps_from_data
+        True if the maps were estimated from the data that the operator serves to reconstruct.
 
     Notes
     -----
@@ -44,7 +46,12 @@ class Sense(LinearOperator):
     root_sum_of_squares: Tensor
 
     def __init__(
-        self, maps: Tensor, fourier: LinearOperator, maps_bound: float | None = None
+        self,
+        maps: Tensor,
+        fourier: LinearOperator,
+        maps_bound: float | None = None,
+        *,
+        maps_from_data: bool = False,
     ) -> None:
         shape = fourier.domain_shape
         axis = -len(shape) - 1
@@ -63,6 +70,7 @@ class Sense(LinearOperator):
         shapes = shape, (maps.shape[axis], *fourier.codomain_shape)
         super().__init__(*shapes, bound * fourier.norm_bound)
         self.fourier = fourier
+        self.made_from = (Part("sensitivity maps", maps_from_data), *fourier.made_from)
         self.coil_axis = axis
         self.register_buffer("root_sum_of_squares", root_sum_of_squares, persistent=False)
         self.register_buffer("maps", maps.resolve_conj(), persistent=False)
@@ -127,6 +135,7 @@ def encoding_operator(
     spatial_ndim: int = 2,
     *,
     maps_bound: float | None = None,
+    maps_from_data: bool = False,
 ) -> Sense:
     """Return the encoding operator P F S of a scan.
 
@@ -140,7 +149,7 @@ def encoding_operator(
         (..., coil, *spatial) complex.
     spatial_ndim
         Number of spatial axes, 2 or 3.
-    maps_bound
+    maps_bound, maps_from_data
         See :class:`Sense`.
     """
     # A traced shape is made of tensors.
@@ -149,5 +158,7 @@ def encoding_operator(
         sampling = torch.ones(shape, dtype=torch.bool, device=maps.device)
     has_points = sampling.is_floating_point() and sampling.shape[-1] == spatial_ndim
     if has_points and not bool(((sampling == 0) | (sampling == 1)).all()):
-        return Sense(maps, NonuniformFourier(sampling, shape), maps_bound)
-    return Sense(maps, CartesianFourier(sampling, shape), maps_bound)
+        fourier: LinearOperator = NonuniformFourier(sampling, shape)
+    else:
+        fourier = CartesianFourier(sampling, shape)
+    return Sense(maps, fourier, maps_bound, maps_from_data=maps_from_data)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Part
 
 
 class SenseSets(LinearOperator):
@@ -22,6 +22,8 @@ class SenseSets(LinearOperator):
         (set, coil, *spatial) complex.
     fourier
         The operator of one coil, from images (*spatial) to its k-space.
+    maps_from_data
+        True if the maps were estimated from the data that the operator serves to reconstruct.
 
     Notes
     -----
@@ -33,7 +35,9 @@ class SenseSets(LinearOperator):
     maps: Tensor
     root_sum_of_squares: Tensor
 
-    def __init__(self, maps: Tensor, fourier: LinearOperator) -> None:
+    def __init__(
+        self, maps: Tensor, fourier: LinearOperator, *, maps_from_data: bool = False
+    ) -> None:
         spatial = fourier.domain_shape
         if maps.ndim != len(spatial) + 2 or tuple(maps.shape[2:]) != spatial:
             raise ShapeError(
@@ -50,6 +54,7 @@ class SenseSets(LinearOperator):
         super().__init__(stacked, (coils, *fourier.codomain_shape), largest * fourier.norm_bound)
         energy = torch.linalg.vector_norm(maps.detach(), dim=1)
         self.fourier = fourier
+        self.made_from = (Part("sensitivity maps", maps_from_data), *fourier.made_from)
         self.sets = sets
         self.register_buffer("root_sum_of_squares", energy.reshape(stacked), persistent=False)
         self.register_buffer("maps", maps.resolve_conj(), persistent=False)

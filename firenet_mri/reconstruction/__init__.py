@@ -8,22 +8,33 @@ from firenet_mri._lazy import lazy
 
 if TYPE_CHECKING:
     from firenet_mri.reconstruction.options import ReconstructionOptions
-    from firenet_mri.reconstruction.run import (
+    from firenet_mri.reconstruction.result import (
+        NetworkSummary,
         Reconstruction,
         SavedFiles,
         output_paths,
-        reconstruct,
     )
+    from firenet_mri.reconstruction.run import reconstruct, reconstruct_with
 
-__all__ = ["Reconstruction", "ReconstructionOptions", "SavedFiles", "output_paths", "reconstruct"]
+__all__ = [
+    "NetworkSummary",
+    "Reconstruction",
+    "ReconstructionOptions",
+    "SavedFiles",
+    "output_paths",
+    "reconstruct",
+    "reconstruct_with",
+]
 
 __getattr__ = lazy(
     __name__,
     {
-        "Reconstruction": "firenet_mri.reconstruction.run",
+        "NetworkSummary": "firenet_mri.reconstruction.result",
+        "Reconstruction": "firenet_mri.reconstruction.result",
         "ReconstructionOptions": "firenet_mri.reconstruction.options",
-        "SavedFiles": "firenet_mri.reconstruction.run",
-        "output_paths": "firenet_mri.reconstruction.run",
+        "SavedFiles": "firenet_mri.reconstruction.result",
+        "output_paths": "firenet_mri.reconstruction.result",
         "reconstruct": "firenet_mri.reconstruction.run",
+        "reconstruct_with": "firenet_mri.reconstruction.run",
     },
 )

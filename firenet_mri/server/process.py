@@ -180,10 +180,10 @@ def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
     scan = assemble(header, readouts, name="stream")
     result = reconstruct(
         scan,
-        preset=options.preset,  # type: ignore[arg-type]
+        preset=options.preset,
         sparsifier=options.sparsifier,
         layers=options.layers,
-        maps="none" if scan.coils == 1 else options.maps,  # type: ignore[arg-type]
+        maps="none" if scan.coils == 1 else options.maps,
     )
     image = (result.image if options.output == "complex" else result.magnitude).numpy(force=True)
     slope = 1.0

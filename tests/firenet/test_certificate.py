@@ -252,6 +252,8 @@ def test_every_entry_is_marked_and_says_what_it_means() -> None:
     assert marks == {
         "duality_gap": "proven",
         "lipschitz_bound": "proven",
+        "lipschitz_bound_of_samples": "proven",
+        "relative_lipschitz_bound": "proven",
         "measured_gain": "measured",
         "encoding": "assumed",
         "arithmetic": "assumed",
@@ -314,7 +316,7 @@ def changed(data: dict, *path: object, value: object = None) -> dict:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("version",), 2, "version 2"),
+        (("version",), 3, "version 3"),
         (("version",), None, "version None"),
         (("entries",), None, "damaged"),
         (("entries",), "none", "damaged"),

@@ -18,9 +18,9 @@ from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.io import read_certificate
-from firenet_mri.io.checkpoints import remove_checkpoint
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
+from firenet_mri.reconstruction.checkpoint import remove_checkpoint
 from firenet_mri.scan import Geometry, split_readout
 
 
@@ -108,7 +108,7 @@ def test_a_volume_is_taken_apart_along_its_readout() -> None:
     assert_close(of_planes.movedim(0, -1), coil, 1e-5)
     with pytest.raises(UsageError, match="whole readouts"):
         reconstruct(phantom_scan((40, 36)), by_readout=True)
-    with pytest.raises(UsageError, match="given maps"):
+    with pytest.raises(UsageError, match="Given maps"):
         reconstruct(scan, maps=torch.ones(3, z, y, x, dtype=torch.complex64), by_readout=True)
 
 
@@ -204,7 +204,7 @@ def test_noise_measurement_is_used(scan) -> None:
     generator = torch.Generator().manual_seed(1)
     noise = 0.005 * torch.randn(4, 5000, dtype=torch.complex64, generator=generator)
     result = reconstruct(dataclasses.replace(scan, noise=noise), layers=2)
-    assert result.settings.whitened
+    assert result.is_whitened
     assert result.scan.noise is None
     expected = scan.kspace / 0.005  # the noise had this standard deviation in every coil
     assert (result.scan.kspace - expected).norm() < 0.05 * expected.norm()
@@ -260,7 +260,7 @@ def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:
     np.testing.assert_allclose(written.affine, scan.geometry.affine_ras((1, 64, 56)), atol=1e-4)
     report = json.loads(files.certificate.read_text())
     assert report["certificate"]["duality_gap"] == list(result.certificate.duality_gap)
-    assert report["settings"]["layers"] == 3
+    assert report["network"]["layers"] == 3
     assert report["accuracy_against_reference"]["psnr_db"] > 10
     assert report["versions"]["torch"] == torch.__version__
     saved = read_certificate(files.certificate)
@@ -279,12 +279,12 @@ def test_certificate_is_never_written_for_another_image(scan, tmp_path) -> None:
     result = reconstruct(scan, layers=2)
     other = reconstruct(dataclasses.replace(scan, kspace=2 * scan.kspace), layers=2)
     bare = dataclasses.replace(result.certificate, digests=None)
-    settings = dataclasses.replace(result.settings, lam=1.0)
+    options = result.options.replace(lam=1.0)
     for swapped, said in (
         ({"image": 2 * result.image}, "image was changed"),
         ({"certificate": other.certificate}, "image was changed"),
         ({"certificate": bare}, "does not say to which image"),
-        ({"settings": settings}, "settings are not those"),
+        ({"options": options}, "options are not those"),
     ):
         with pytest.raises(DataError, match=f"phantom.h5: .*{said}"):
             dataclasses.replace(result, **swapped).save(tmp_path / "a.nii.gz")

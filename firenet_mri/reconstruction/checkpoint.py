@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.firenet.certificate import Certificate
-from firenet_mri.firenet.digests import digest_of_data
 from firenet_mri.io.outputs import atomic_writes
 
 
@@ -41,14 +39,13 @@ class Checkpoint:
     folder
         Made, if it is missing, with the first slice that is kept. Slices of other runs may lie in
         it.
-    run
-        Plain data that tell the run: what it was made from and how. Slices of another are not
-        taken.
+    key
+        Digest of what the run is made from and how. Slices of another are not taken.
     """
 
-    def __init__(self, folder: str | Path, run: Sequence[object]) -> None:
+    def __init__(self, folder: str | Path, key: str) -> None:
         self.folder = Path(folder)
-        self._name = digest_of_data(run)[:16]
+        self._name = key[:16]
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{self._name}_{index:05d}.npz"

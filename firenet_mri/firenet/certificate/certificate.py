@@ -1,15 +1,9 @@
 """What is known about a reconstruction, entry by entry, each marked with how it is known.
 
-"proven" follows from a proof (docs/theory.md, section 3) for every scan; "verified on this scan":
-the hypotheses of a theorem were checked numerically for these data (section 6); "measured": a
-number that was seen; "assumed": taken as given; "not verified": nothing is claimed, and why.
-
-Duality gap: F(x) - min F <= F(x) - D for any feasible dual point, whatever the network did. It is
-computed in double precision.
-
-Lipschitz bound: with eps_0 fixed the schedule's L1. With eps_0 = ||y|| the network is positively
-homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that its Jacobian at y is at most
-sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere.
+"proven" follows from a proof (docs/theory.md, section 3) for every scan, for what the sentence says
+is kept fixed; "verified on this scan": the hypotheses of a theorem were checked numerically for
+these data (section 6); "measured": a number that was seen; "assumed": taken as given; "not
+verified": nothing is claimed, and why.
 """
 
 from __future__ import annotations
@@ -19,31 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-import torch
-from torch import Tensor
-
+from firenet_mri.digests import Digests
 from firenet_mri.errors import DataError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
-from firenet_mri.firenet.digests import Digests
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import State
-from firenet_mri.firenet.problem import Problem
-from firenet_mri.operators.base import LinearOperator
-from firenet_mri.prox import item_norm
 
-VERSION = 1
+VERSION = 2
+
+_OLD = (
+    "Certificates of version 1 know neither the trajectory nor the options of reading, and their "
+    "Lipschitz bound may be about other data than the scan's; reconstruct the scan again"
+)
+
+# What every statement of a bound ends with: the list of what does not change with the data.
+KEPT_FIXED = "Kept fixed:"
 
 SCOPE = (
     "This certificate is about the stated optimisation problem: how near the image is to its "
     "optimum and how strongly the network can amplify a change of the k-space data. It does not "
     "say that the image is true to the anatomy."
 )
-
-# Rounds that tighten the dual bound; 20 bring the gap from 14 % to 2.6 % on the sample.
-_ROUNDS = 20
-
-# Single precision does not reach a smaller relative gap.
-_SMALLEST_GAP = 1e-5
 
 Status = Literal["proven", "verified on this scan", "measured", "assumed", "not verified"]
 
@@ -112,12 +99,15 @@ class Certificate:
         What it belongs to; None before that is known.
     scope
         What the certificate says and what it does not.
+    not_checkable
+        Why nobody can check it, empty if one can: it was made by an older version.
     """
 
     entries: tuple[Entry, ...]
     items: int = 1
     digests: Digests | None = None
     scope: str = SCOPE
+    not_checkable: str = ""
 
     @classmethod
     def join(cls, certificates: Sequence[Certificate]) -> Certificate:
@@ -137,21 +127,6 @@ class Certificate:
         known = tuple(entry for entry in self.entries if entry.status != "assumed")
         assumed = tuple(entry for entry in self.entries if entry.status == "assumed")
         return replace(self, entries=(*known, *entries, *assumed))
-
-    def for_data_times(self, factor: float) -> Certificate:
-        """Return the certificate for samples that were multiplied by at most ``factor`` each.
-
-        The Lipschitz bounds become those with respect to the samples themselves; objective and gap
-        stay those of the problem with the products.
-        """
-        entries = []
-        for entry in self.entries:
-            if entry.name == "lipschitz_bound" and entry.status == "proven":
-                known = entry.values.items()
-                values = {key: tuple(factor * value for value in each) for key, each in known}
-                entry = replace(entry, values=values)
-            entries.append(entry)
-        return replace(self, entries=tuple(entries))
 
     @property
     def objective(self) -> tuple[float, ...]:
@@ -175,9 +150,11 @@ class Certificate:
 
     @property
     def lipschitz_bound(self) -> float | None:
-        """Proven bound of ||phi(y') - phi(y)|| / ||y' - y|| over all data; None if there is none.
+        """Proven bound of ||change of the image|| / ||change of the data||, both in noise units.
 
-        It is the largest of all items, and None if one of them has none.
+        Over all data, for what the entry's statement keeps fixed. It is the largest of all items,
+        and None if one of them has none. Without a noise measurement, image and data have one unit,
+        that of the file, and it cancels.
         """
         bounds = self.lookup("lipschitz_bound", "lipschitz_bound")
         return max(bounds.values()) if len(bounds) == self.items else None
@@ -185,26 +162,41 @@ class Certificate:
     @property
     def lipschitz_bound_at_data(self) -> tuple[float, ...] | None:
         """Proven bound of the Jacobian's norm at the data of each item; None if one has none."""
-        bounds = self.lookup("lipschitz_bound", "lipschitz_bound_at_data")
-        return tuple(bounds[i] for i in range(self.items)) if len(bounds) == self.items else None
+        return self._of_each("lipschitz_bound", "lipschitz_bound_at_data")
+
+    @property
+    def lipschitz_bound_of_samples(self) -> float | None:
+        """Proven bound of the image's change for a change of the samples as read, by their unit.
+
+        The image is in noise standard deviations if the scan has a noise measurement; then the
+        number has the unit of the file in it. None if there is none.
+        """
+        bounds = self.lookup("lipschitz_bound_of_samples", "lipschitz_bound_of_samples")
+        return max(bounds.values()) if len(bounds) == self.items else None
+
+    @property
+    def percent_per_percent(self) -> tuple[float, ...] | None:
+        """Proven bound, without a unit: per cent of the image for a per cent of the data."""
+        return self._of_each("relative_lipschitz_bound", "percent_per_percent")
 
     @property
     def measured_gain(self) -> tuple[float, ...] | None:
         """Measured lower bound of the Jacobian's norm at the data; None if it was not measured."""
-        gains = self.lookup("measured_gain", "measured_gain")
-        return tuple(gains[i] for i in range(self.items)) if len(gains) == self.items else None
+        return self._of_each("measured_gain", "measured_gain")
 
     @property
     def lipschitz_statement(self) -> str:
         """The Lipschitz bound, or why there is none, as a sentence."""
-        bound = self.lipschitz_bound
-        if bound is not None:
-            return (
-                f"A change of the data changes the image by at most {bound:.4g} times its size "
-                "(proven Lipschitz bound of the network)."
-            )
         entries = [entry for entry in self.entries if entry.name == "lipschitz_bound"]
-        return next((e.statement for e in entries if not e.values), "")
+        bound = self.lipschitz_bound
+        if bound is None:
+            return next((entry.statement for entry in entries if not entry.values), "")
+        fixed = {entry.statement[entry.statement.index(KEPT_FIXED) :] for entry in entries}
+        return (
+            f"A change of the data changes the image by at most {bound:.4g} times its size, both "
+            f"in noise standard deviations where the noise was measured (proven). "
+            f"{' '.join(sorted(fixed))}"
+        )
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -232,7 +224,7 @@ class Certificate:
 
         The numbers that most ask for stand at the top once more, besides the entries.
         """
-        at_data = self.lipschitz_bound_at_data
+        at_data, relative = self.lipschitz_bound_at_data, self.percent_per_percent
         gain = self.measured_gain
         return {
             "version": VERSION,
@@ -245,6 +237,8 @@ class Certificate:
             "relative_gap": list(self.relative_gap),
             "lipschitz_bound": self.lipschitz_bound,
             "lipschitz_bound_at_data": None if at_data is None else list(at_data),
+            "lipschitz_bound_of_samples": self.lipschitz_bound_of_samples,
+            "percent_per_percent": None if relative is None else list(relative),
             "measured_gain": None if gain is None else list(gain),
             "entries": [_plain(entry) for entry in self.entries],
             "digests": None if self.digests is None else asdict(self.digests),
@@ -260,18 +254,18 @@ class Certificate:
             If the data are not a certificate, have another version, or contradict themselves.
         """
         version = data.get("version")
-        if version != VERSION:
+        if version not in (1, VERSION):
             raise DataError(
                 f"The certificate has version {version!r}; this version of firenet_mri reads "
-                f"version {VERSION}"
+                f"versions 1 and {VERSION}"
             )
         try:
-            digests = data["digests"]
             certificate = cls(
                 entries=tuple(Entry.from_dict(entry) for entry in data["entries"]),
                 items=int(data["items"]),
-                digests=None if digests is None else Digests(**digests),
+                digests=_digests(data["digests"]),
                 scope=str(data["scope"]),
+                not_checkable=_OLD if version == 1 else "",
             )
             again = certificate.to_dict()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -279,154 +273,22 @@ class Certificate:
                 f"The certificate is damaged ({type(error).__name__}: {error}); use the file as "
                 "firenet wrote it"
             ) from None
-        if again != dict(data):
+        if version == VERSION and again != dict(data):
             raise DataError(
                 "The certificate contradicts itself: its numbers are not those of its entries; "
                 "use the file as firenet wrote it"
             )
         return certificate
 
+    def _of_each(self, name: str, key: str) -> tuple[float, ...] | None:
+        """Return a number of every item, None if one has none."""
+        found = self.lookup(name, key)
+        return tuple(found[i] for i in range(self.items)) if len(found) == self.items else None
+
     def _of_all(self, name: str, key: str) -> tuple[float, ...]:
         """Return a number that every item has."""
         found = self.lookup(name, key)
         return tuple(found[item] for item in range(self.items))
-
-
-def certify(
-    net: FIRENET,
-    y: Tensor,
-    encoding: LinearOperator,
-    state: State,
-    *,
-    x0: Tensor | None = None,
-    dual_layers: int = 0,
-) -> Certificate:
-    """Return the certificate of a reconstruction: duality gap, Lipschitz bound, assumptions.
-
-    Parameters
-    ----------
-    net, y, encoding
-        The network, its data (*batch, *codomain_shape) and its encoding operator.
-    state
-        What ``net.solve(y, encoding, x0)`` returned.
-    x0
-        Start image that was used; None is zero.
-    dual_layers
-        So many layers of the adaptive solver look for a better dual vector, which tightens the gap;
-        the image stays as it is.
-    """
-    problem = net.problem(encoding)
-    double = torch.promote_types(y.dtype, torch.float64)
-    with torch.no_grad():
-        data, x = y.to(double), state.x.to(double)
-        objective = problem.objective(x, data)
-        gap = problem.duality_gap(x, data, *_dual_in_double(problem, state))
-        if dual_layers and net.solver is None:
-            solver = AdaptiveBlock(AdaptiveSchedule(_SMALLEST_GAP, dual_layers))
-            v, q = _dual_in_double(problem, solver(problem, y, state.x).state)
-            gap = torch.minimum(gap, objective - problem.dual_value(v, data, q))
-        gain = item_norm(x, problem.image_axes).reshape(objective.shape) / item_norm(
-            data, problem.data_axes
-        ).reshape(objective.shape)
-    entries = (
-        _gap_entry(objective, gap),
-        _lipschitz_entry(net, encoding, _floats(gain.nan_to_num(nan=0.0)), x0),
-        *_assumptions(objective.numel()),
-    )
-    return Certificate(entries, objective.numel())
-
-
-def _dual_in_double(problem: Problem, state: State) -> tuple[Tensor, Tensor | None]:
-    """Return the dual vectors of a state, tightened, in double precision."""
-    q = None if state.q is None else problem.tighten_dual(state.v, state.q, _ROUNDS)
-    double = torch.promote_types(state.v.dtype, torch.float64)
-    return state.v.to(double), None if q is None else q.to(double)
-
-
-def _gap_entry(objective: Tensor, gap: Tensor) -> Entry:
-    relative = torch.where(objective > 0, gap / objective, torch.zeros_like(gap))
-    return Entry(
-        "duality_gap",
-        "proven",
-        "No image has an objective that is smaller than this one's by more than the gap. Weak "
-        "duality shows it after the fact, whatever has computed the image.",
-        "The image that is optimal for the objective need not be the true one. Computed in double "
-        "precision; rounding errors are not bounded.",
-        {
-            "objective": _floats(objective),
-            "lower_bound": _floats(objective - gap),
-            "duality_gap": _floats(gap),
-            "relative_gap": _floats(relative),
-        },
-        tuple(range(objective.numel())),
-    )
-
-
-def _lipschitz_entry(
-    net: FIRENET, encoding: LinearOperator, gains: tuple[float, ...], x0: Tensor | None
-) -> Entry:
-    items = tuple(range(len(gains)))
-    free = net.schedule.eps0 is None
-    fixed = None if x0 is not None and free else net.lipschitz_bound(encoding)
-    if fixed is None:
-        return Entry("lipschitz_bound", "not verified", _why_not(net, x0), items=items)
-    everywhere = math.sqrt(2) * fixed if free else fixed
-    at_data = tuple(math.hypot(fixed, gain) if free else fixed for gain in gains)
-    return Entry(
-        "lipschitz_bound",
-        "proven",
-        "Whatever the data and whatever their change, the image changes by at most "
-        "lipschitz_bound times the size of the change (Euclidean norms); for small changes of "
-        "these data by at most lipschitz_bound_at_data times. It follows from the step sizes.",
-        "The encoding (maps, mask, whitening) is kept fixed. A small constant alone is no merit: "
-        "an image that is always zero has the smallest; read it together with the gap.",
-        {
-            "lipschitz_bound": (everywhere,) * len(items),
-            "lipschitz_bound_at_data": at_data,
-        },
-        items,
-    )
-
-
-def _why_not(net: FIRENET, x0: Tensor | None) -> str:
-    """Return why there is no Lipschitz bound."""
-    name = type(net.schedule).__name__
-    if net.solver is not None:
-        return (
-            f"The network's Lipschitz constant is not certified: {name} decides by the data when "
-            "to restart and stop, so that the image may jump."
-        )
-    if x0 is not None and net.schedule.eps0 is None and not net.weights_depend_on_data:
-        return (
-            "The network's Lipschitz constant is not certified: with a start image the scale eps0 "
-            "must be fixed."
-        )
-    if net.weights_depend_on_data:
-        return (
-            "The network's Lipschitz constant is not certified: reweighting takes the weights from "
-            "the data. The duality gap is that of the last pass, for its weights."
-        )
-    return f"The network's Lipschitz constant is not certified for {name} with these steps."
-
-
-def _assumptions(count: int) -> tuple[Entry, ...]:
-    items = tuple(range(count))
-    return (
-        Entry(
-            "encoding",
-            "assumed",
-            "Sensitivity maps, sampling mask and noise whitening are taken as given: what a change "
-            "of the data does to the maps that are estimated from it is not covered.",
-            items=items,
-        ),
-        Entry(
-            "arithmetic",
-            "assumed",
-            "Statements about the network hold in exact arithmetic; the duality gap is evaluated "
-            "in double precision.",
-            items=items,
-        ),
-    )
 
 
 def _append(before: Entry, after: Entry) -> Entry:
@@ -439,5 +301,6 @@ def _plain(entry: Entry) -> dict[str, object]:
     return {**asdict(entry), "values": values, "items": list(entry.items)}
 
 
-def _floats(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.reshape(-1).tolist())
+def _digests(data: Mapping[str, Any] | None) -> Digests | None:
+    # Version 1 had no trajectory.
+    return None if data is None else Digests(**{"trajectory": None, **data})

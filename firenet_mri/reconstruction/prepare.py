@@ -1,0 +1,249 @@
+"""A scan to the items that are reconstructed one by one: whitened, compressed, digested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.calibration import (
+    calibration_region,
+    compress_coils,
+    low_resolution_phase,
+    normalise_maps,
+    sensitivity_maps,
+    whiten,
+)
+from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
+from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.presets import network_of
+from firenet_mri.operators import NonuniformFourier
+from firenet_mri.operators.centred import centred_ifft
+from firenet_mri.operators.density import compensated
+from firenet_mri.operators.links import Chain
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.solve import Encoded, encode
+from firenet_mri.scan import RawScan, digest_of_scan, split_readout
+
+# Samples of the centre from which a phase is taken, along each axis: at least and at most.
+_PHASE_WIDTHS = (8, 24)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A slice of an image, or a plane of a volume: what is reconstructed at once.
+
+    Parameters
+    ----------
+    index
+        Its place among the items.
+    kspace, mask
+        (coil, *samples) complex and (1, *samples) bool, perhaps scattered in memory.
+    maps
+        (coil, *spatial) if they were given, else None.
+    sample_norm
+        Norm of its samples as they were read; None if that is not known any more.
+    """
+
+    index: int
+    kspace: Tensor
+    mask: Tensor
+    maps: Tensor | None
+    sample_norm: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan that is ready for the network.
+
+    Parameters
+    ----------
+    scan
+        Whitened and compressed, as a volume where it is one.
+    planes
+        The scan that the items are of: the same, or its planes across the readout.
+    options, net
+        What was asked for, and the network that it means.
+    digests
+        Of the scan as it was read.
+    items
+        What is reconstructed one by one.
+    fourier
+        The transform of a trajectory; None if Cartesian.
+    """
+
+    scan: RawScan
+    planes: RawScan
+    options: ReconstructionOptions
+    net: FIRENET
+    digests: ScanDigests
+    items: tuple[Item, ...]
+    fourier: NonuniformFourier | None
+
+    @property
+    def record(self) -> dict[str, object]:
+        """What the image is made with, as plain data: record, key and digest."""
+        return {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+
+    def encoded(self, item: Item) -> tuple[Encoded, str]:
+        """Return what the network is given of an item, and the digest of its maps.
+
+        Raises
+        ------
+        CalibrationError
+            If maps or phase cannot be estimated.
+        """
+        # The scan's own plane may lie scattered in memory.
+        kspace = (item.kspace * item.mask).contiguous()
+        maps = item.maps
+        if maps is None:
+            maps = self._estimated_maps(kspace, item.mask)
+        encoded = encode(
+            kspace,
+            item.mask if self.fourier is None else self.fourier,
+            maps,
+            self.planes.spatial_ndim,
+            chain=Chain(self.planes.applied),
+            # A map that is 1 everywhere was made from nothing.
+            maps_from_data=item.maps is None and self.options.maps != "none",
+        )
+        if self.options.phase_constraint is not None:
+            phase = _phase_of(self.scan.name, kspace, item.mask, maps)
+            encoded = encoded.with_phase(phase, self.options.phase_constraint)
+        return encoded, digest_of_tensor(maps)
+
+    def _estimated_maps(self, kspace: Tensor, mask: Tensor) -> Tensor:
+        """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets."""
+        sets = self.options.map_sets
+        if not kspace.any():
+            # A slice without signal has no maps of its own, and any serve it.
+            shape = (self.planes.coils, *self.planes.spatial_shape)
+            maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
+            empty = [torch.zeros_like(maps)] * (sets - 1)
+            return maps if sets == 1 else torch.stack([maps, *empty])
+        one = replace(self.planes, kspace=kspace, mask=mask, images=())
+        return sensitivity_maps(one, self.options.maps, sets)  # type: ignore[arg-type]
+
+
+def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
+    """Return the scan with whitened, compressed data and the network of the options.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used with this scan.
+    ShapeError
+        If given maps do not fit the scan.
+    """
+    _check(scan, options)
+    digests = digest_of_scan(scan)
+    norms = None if scan.applied else _sample_norms(scan, options.by_readout)
+    if scan.noise is not None:
+        scan = whiten(scan)
+    if options.coils is not None:
+        scan = compress_coils(scan, options.coils, options.compression)
+    planes = split_readout(scan) if options.by_readout else scan
+    fourier = None
+    if scan.trajectory is not None:
+        fourier = compensated(scan.trajectory, scan.spatial_shape)
+    items = tuple(_items(planes, options, norms))
+    return Prepared(scan, planes, options, _network(planes, options), digests, items, fourier)
+
+
+def _check(scan: RawScan, options: ReconstructionOptions) -> None:
+    """Refuse what does not go together, before any work."""
+    if scan.trajectory is None:
+        return
+    refused = {
+        "the amplification is measured (jacobian)": options.jacobian,
+        f"{options.map_sets} map sets serve": options.map_sets > 1,
+        "a phase constraint serves": options.phase_constraint is not None,
+    }
+    for what, is_wanted in refused.items():
+        if is_wanted:
+            raise UsageError(f"{scan.name}: {what} Cartesian scans only; leave it out")
+
+
+def _network(planes: RawScan, options: ReconstructionOptions) -> FIRENET:
+    first, *others = planes.spatial_shape
+    shape = (options.map_sets * first, *others)
+    net = network_of(planes.coils, shape, options.network)
+    if options.map_sets > 1 and options.network.lam == "auto":
+        # The rule counts pixels as the data do, not those of all sets.
+        lam = net.lam * math.sqrt(options.map_sets)
+        net = network_of(planes.coils, shape, options.network.replace(lam=lam, budget=None))
+    return net
+
+
+def _items(
+    planes: RawScan, options: ReconstructionOptions, norms: Sequence[float] | None
+) -> Iterator[Item]:
+    """Yield every slice of every image."""
+    leading = planes.kspace.shape[: -planes.sample_ndim - 1]
+    where = list(np.ndindex(leading))
+    each: Sequence[Tensor | None] = [None] * len(where)
+    if not isinstance(options.maps, str):
+        shape = (planes.coils, *planes.spatial_shape)
+        maps = _given_maps(planes, options.maps)
+        each = list(maps.expand(*planes.batch_shape, *shape).reshape(-1, *shape))
+    for index, (at, one) in enumerate(zip(where, each, strict=True)):
+        # Views, unless the layout forbids: a volume that was taken apart is read plane by plane.
+        norm = None if norms is None else norms[index]
+        yield Item(index, planes.kspace[at], planes.mask[at], one, norm)
+
+
+def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
+    """Return the norm of the samples of every item as they were read."""
+    if not by_readout:
+        leading = np.ndindex(scan.kspace.shape[: -scan.sample_ndim - 1])
+        return [_norm(scan.kspace[at] * scan.mask[at]) for at in leading]
+    energy = torch.zeros(scan.kspace.shape[-1], dtype=torch.float64)
+    # Coil by coil: the volume may be large, and the transform is unitary.
+    for kspace in scan.kspace:
+        lines = centred_ifft(kspace * scan.mask[0], [-1]).abs().double().square()
+        energy += lines.flatten(0, -2).sum(0)
+    return [float(one) for one in energy.sqrt()]
+
+
+def _norm(samples: Tensor) -> float:
+    return math.sqrt(sum(float(part.abs().double().square().sum()) for part in samples))
+
+
+def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
+    """Return the caller's maps, normalised."""
+    tail = (scan.coils, *scan.spatial_shape)
+    fits = maps.shape[-len(tail) :] == tail and maps.shape[: -len(tail)] in ((), scan.batch_shape)
+    if not fits:
+        raise ShapeError(
+            f"{scan.name}: the maps have shape {tuple(maps.shape)}; this scan needs "
+            f"{(*scan.batch_shape, *tail)} or {tail}"
+        )
+    maps = torch.as_tensor(maps)
+    if not maps.is_complex() or not bool(torch.isfinite(torch.view_as_real(maps)).all()):
+        raise DataError(
+            f"{scan.name}: the maps must be complex and free of NaN and infinite values"
+        )
+    return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
+
+
+def _phase_of(name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
+    """Return exp(i phase) of a slice's low-resolution image."""
+    widths = calibration_region(mask, kspace.ndim - 1)
+    least, most = _PHASE_WIDTHS
+    if min(widths) < least:
+        raise CalibrationError(
+            f"{name}: the sampled centre is {' x '.join(map(str, widths))}; a phase constraint "
+            f"needs {least} samples along each axis, leave it out"
+        )
+    # A finer phase would follow noise and edges.
+    return low_resolution_phase(kspace, maps, [min(width, most) for width in widths])
+
+
+def key_of(prepared: Prepared, versions: dict[str, str]) -> str:
+    """Return what tells this run from any other that could leave finished slices behind."""
+    return digest_of_data([prepared.digests._asdict(), prepared.record, versions])

@@ -1,0 +1,410 @@
+"""An image, where it lies, and what is proven about it; and the files that it is saved to."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from firenet_mri.digests import Digests, digest_of_data, digest_of_file, digest_of_tensor
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.io import (
+    Panel,
+    atomic_writes,
+    check_outputs,
+    write_certificate,
+    write_picture,
+)
+from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
+from firenet_mri.io.image.writing import image_stem, write_image
+from firenet_mri.metrics import nmse, psnr, ssim
+from firenet_mri.operators.links import Chain
+from firenet_mri.reconstruction.checkpoint import FinishedSlice
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import Prepared
+from firenet_mri.resizing import on_scanner_grid
+from firenet_mri.scan import RawScan
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """What the options of the network came to for a scan.
+
+    Parameters
+    ----------
+    lam, layers, sparsifier, schedule
+        Weight of the sparsity, number of layers, transform and steps.
+    """
+
+    lam: float
+    layers: int
+    sparsifier: str
+    schedule: str
+
+    @classmethod
+    def of(cls, net: FIRENET) -> NetworkSummary:
+        """Return the summary of a network."""
+        return cls(net.lam, net.depth, str(net.sparsifier), str(net.schedule))
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of the parts of a reconstruction, summed over slices of which several run at once."""
+
+    calibration_s: float
+    network_s: float
+    certificate_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An image, where it lies, and what is proven about it.
+
+    Parameters
+    ----------
+    image
+        (..., *spatial) complex64, zero where the maps are; with several map sets an axis of these
+        comes first. In units of the noise standard deviation
+        if the scan was whitened, else in the units of the data.
+    zero_filled
+        A^H y of the same shape: what the data give without the method.
+    certificate
+        What is proven, slice by slice.
+    options, network, timings
+        What was asked for, the network that it came to, and how long that took.
+    scan
+        The scan as it went into the network, whitened if it had a noise measurement.
+    """
+
+    image: Tensor
+    zero_filled: Tensor
+    certificate: Certificate
+    options: ReconstructionOptions
+    network: NetworkSummary
+    timings: Timings
+    scan: RawScan
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        complex_image: bool = False,
+        reference: Tensor | None = None,
+        dicom_reference: DicomReference | None = None,
+        scanner_matrix: bool = False,
+    ) -> SavedFiles:
+        """Write image, picture and certificate; return where they are.
+
+        Parameters
+        ----------
+        path
+            The image: ``NAME.nii.gz`` or ``NAME.nii``, ``NAME.dcm`` (enhanced DICOM), ``NAME.h5``
+            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``.
+        overwrite
+            Replace files that exist.
+        complex_image
+            Write the complex image instead of its magnitude.
+        reference
+            Magnitude image of the same shape, for an error map, PSNR and SSIM.
+        dicom_reference
+            Series whose study a DICOM image takes over.
+        scanner_matrix
+            Write the image on the scanner's own grid, see :mod:`firenet_mri.resizing`. The
+            certificate is that of the image before, and says so.
+
+        Raises
+        ------
+        FileError
+            If a file exists or the folder cannot be written; then nothing is written.
+        ShapeError
+            If the reference has another shape.
+        DataError
+            If the certificate does not belong to this image, or a DICOM image has no place.
+        """
+        files = output_paths(path, overwrite=overwrite)
+        if files.image.suffix == ".dcm":
+            check_place(self.scan.geometry, dicom_reference, str(path))
+        digests = self._own_digests()
+        accuracy = None if reference is None else self._accuracy(reference)
+        image, scan = self._shown(scanner_matrix, complex_image=complex_image)
+        outputs = (files.image, files.picture, files.certificate)
+        with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
+            write_image(
+                written, image, scan, description=self._description(), reference=dicom_reference
+            )
+            self._write_picture(picture, reference, accuracy)
+            digests = replace(digests, file=digest_of_file(written))
+            signed = replace(self.certificate, digests=digests)
+            resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
+            write_certificate(certificate, signed, self._report(accuracy) | resized)
+        return files
+
+    def _write_picture(
+        self, path: Path, reference: Tensor | None, accuracy: Accuracy | None
+    ) -> None:
+        panels = [
+            Panel("Zero-filled", self._combined(self.zero_filled)),
+            Panel("FIRENET", self.magnitude, _note(accuracy)),
+        ]
+        write_picture(
+            path,
+            panels,
+            reference=None if reference is None else Panel("Reference", reference),
+            geometry=self.scan.geometry,
+            caption=self._caption(),
+        )
+
+    def save_dicom_series(
+        self,
+        folder: str | Path,
+        *,
+        reference: DicomReference | None = None,
+        scanner_matrix: bool = False,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the magnitude as a series of classic MR images, a file a slice; return the files.
+
+        See :func:`firenet_mri.io.image.dicom.write_dicom_series` for the folder, the reference and
+        the errors. The certificate's file digest is that of another file, its ``pixels`` are these.
+        """
+        image, scan = self._shown(scanner_matrix)
+        return write_dicom_series(
+            Path(folder),
+            image.numpy(force=True),
+            scan.geometry,
+            description=self._description(),
+            simulated=self.scan.simulated,
+            volume=self.scan.spatial_ndim == 3,
+            parameters=self.scan.parameters,
+            reference=reference,
+            overwrite=overwrite,
+        )
+
+    def save_bids_pair(
+        self, stem: str | Path, *, scanner_matrix: bool = False, overwrite: bool = False
+    ) -> list[Path]:
+        """Write magnitude and phase with sidecars as BIDS has them; return the files.
+
+        See :func:`firenet_mri.io.image.bids.write_bids_pair` for the names and the errors.
+        """
+        if self.options.map_sets > 1:
+            raise UsageError(f"{stem}: several map sets have no one phase; write the magnitude")
+        image, scan = self._shown(scanner_matrix, complex_image=True)
+        return write_bids_pair(
+            Path(stem),
+            image.numpy(force=True),
+            scan.geometry,
+            parameters=self.scan.parameters,
+            simulated=self.scan.simulated,
+            overwrite=overwrite,
+        )
+
+    @property
+    def record(self) -> dict[str, object]:
+        """What the image was made with, as plain data: enough to make it again from the scan."""
+        return {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+
+    @property
+    def is_whitened(self) -> bool:
+        """True if the image is in units of the noise standard deviation."""
+        return Chain(self.scan.applied).is_whitened
+
+    @property
+    def settings(self) -> SimpleNamespace:
+        """Former name of ``options`` and ``network``; it goes in the next version."""
+        warnings.warn(
+            "Reconstruction.settings is now options and network", DeprecationWarning, stacklevel=2
+        )
+        values = {**self.options.flat(), **asdict(self.network)}
+        return SimpleNamespace(**values, whitened=self.is_whitened)
+
+    @property
+    def magnitude(self) -> Tensor:
+        """(..., *spatial) float32, of several map sets the root-sum-of-squares."""
+        return self._combined(self.image)
+
+    def _combined(self, image: Tensor) -> Tensor:
+        if self.options.map_sets == 1:
+            return image.abs()
+        return torch.linalg.vector_norm(image, dim=0)
+
+    def _shown(
+        self, scanner_matrix: bool, *, complex_image: bool = False
+    ) -> tuple[Tensor, RawScan]:
+        """Return the image and the scan with its geometry, on the scanner's grid if wanted."""
+        scan, image = self.scan, self.image
+        if scanner_matrix:
+            image, scan = on_scanner_grid(image, scan)
+        return (image if complex_image else self._combined(image)), scan
+
+    def _description(self) -> str:
+        return f"firenet_mri {_version()}, FIRENET {self.options.network.preset}, with certificate"
+
+    def _own_digests(self) -> Digests:
+        """Return the certificate's digests, after checking that it is that of this image."""
+        digests = self.certificate.digests
+        if digests is None:
+            raise DataError(
+                f"{self.scan.name}: the certificate does not say to which image it belongs; save "
+                "what reconstruct() returned"
+            )
+        if digests.pixels != digest_of_tensor(self.image):
+            raise DataError(
+                f"{self.scan.name}: the image was changed after its certificate was made; save "
+                "what reconstruct() returned"
+            )
+        if digests.parameters != digest_of_data(self.record):
+            raise DataError(
+                f"{self.scan.name}: the options are not those of the certificate; save what "
+                "reconstruct() returned"
+            )
+        return digests
+
+    def _accuracy(self, reference: Tensor) -> Accuracy:
+        magnitude = self.magnitude
+        return Accuracy(
+            psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
+        )
+
+    def _caption(self) -> str:
+        kind = "simulated scan" if self.scan.simulated else "scan"
+        return (
+            f"{self.scan.name} ({kind}, {self.scan.coils} coils, "
+            f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
+        )
+
+    def _report(self, accuracy: Accuracy | None) -> dict[str, object]:
+        """Return what is known about this reconstruction as plain data."""
+        return {
+            "scan": {
+                "name": self.scan.name,
+                "simulated": self.scan.simulated,
+                "coils": self.scan.coils,
+                "kspace_shape": list(self.scan.kspace.shape),
+                "sampled_fraction": self.scan.sampled_fraction,
+            },
+            "image_units": "noise standard deviations" if self.is_whitened else "as the data",
+            "accuracy_against_reference": None if accuracy is None else asdict(accuracy),
+            "options": self.record,
+            "network": asdict(self.network),
+            "device": self.options.device,
+            "timings": asdict(self.timings),
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Magnitude image against a reference, in fastMRI's definitions."""
+
+    psnr_db: float
+    ssim: float
+    nmse: float
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """The three files of a saved reconstruction."""
+
+    image: Path
+    picture: Path
+    certificate: Path
+
+
+def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
+    """Return where image, picture and certificate go, after checking that they can be written.
+
+    Raises
+    ------
+    UsageError
+        If the image's name does not end as one.
+    FileError
+        If one exists and may not be replaced, or the folder is missing or not writable.
+    """
+    image = Path(path)
+    stem = image_stem(image)
+    files = SavedFiles(image, image.with_name(f"{stem}.png"), image.with_name(f"{stem}.json"))
+    check_outputs((files.image, files.picture, files.certificate), overwrite=overwrite)
+    return files
+
+
+def assemble(
+    prepared: Prepared, results: Sequence[FinishedSlice], setup_s: float
+) -> Reconstruction:
+    """Return the reconstruction that the results of all items make.
+
+    Parameters
+    ----------
+    prepared
+        The scan, its options and network.
+    results
+        One for each item, in their order.
+    setup_s
+        Seconds of the preparation.
+    """
+    image, zero_filled = (
+        _image_of(prepared, images)
+        for images in zip(*((r.image, r.zero_filled) for r in results), strict=True)
+    )
+    digests = Digests(
+        *prepared.digests,
+        maps=digest_of_data([result.maps_digest for result in results]),
+        parameters=digest_of_data(prepared.record),
+        pixels=digest_of_tensor(image),
+    )
+    certificate = Certificate.join([result.certificate for result in results])
+    return Reconstruction(
+        image=image,
+        zero_filled=zero_filled,
+        certificate=replace(certificate, digests=digests),
+        options=prepared.options,
+        network=NetworkSummary.of(prepared.net),
+        timings=Timings(
+            setup_s + sum(result.calibration_s for result in results),
+            sum(result.network_s for result in results),
+            sum(result.certificate_s for result in results),
+        ),
+        scan=prepared.scan,
+    )
+
+
+def _image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
+    """Return the images of all items as one, ([set,] *batch, *spatial)."""
+    planes, count = prepared.planes, prepared.options.map_sets
+    sets = () if count == 1 else (count,)
+    image = torch.stack(list(images)).reshape(*planes.batch_shape, *sets, *planes.spatial_shape)
+    if sets:
+        image = image.movedim(len(planes.batch_shape), 0)
+    if prepared.options.by_readout:
+        image = image.movedim(len(sets), -1).contiguous()
+    return image
+
+
+def _note(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return ""
+    return f"PSNR {accuracy.psnr_db:.1f} dB, SSIM {accuracy.ssim:.3f}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computed the image."""
+    packages = ("firenet_mri", "torch", "numpy", "sigpy")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str = "firenet_mri") -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

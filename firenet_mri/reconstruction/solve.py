@@ -1,0 +1,190 @@
+"""One item of a scan to its image: sampling and maps -> encoding operator -> network -> image.
+
+This way stands here once; the MONAI network, the SigPy app, the server and the batch take it, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.reweighting import reweighted
+from firenet_mri.operators import (
+    CartesianFourier,
+    LinearOperator,
+    NonuniformFourier,
+    PhaseConstrained,
+    Sense,
+    SenseSets,
+    encoding_operator,
+)
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.links import Chain, SampleWeighting
+from firenet_mri.prox import item_norm
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What a network is given of an item, and how its image becomes the user's.
+
+    Parameters
+    ----------
+    y
+        The network's data, (*batch, *codomain_shape).
+    encoding
+        The operator that it inverts.
+    support
+        Factors of the image, (..., *domain_shape), 0 where no coil sees anything and the data say
+        nothing; at most 1.
+    chain
+        The linear maps from the samples as read to y, and the gain of the image.
+    samples
+        The samples before any weighting, of the shape of y.
+    """
+
+    y: Tensor
+    encoding: LinearOperator
+    support: Tensor
+    chain: Chain
+    samples: Tensor
+
+    def to(self, device: torch.device) -> Encoded:
+        """Return the same on a device."""
+        return replace(
+            self,
+            y=self.y.to(device),
+            encoding=self.encoding.to(device),
+            support=self.support.to(device),
+        )
+
+    def with_phase(self, phase: Tensor, imaginary_weight: float) -> Encoded:
+        """Return the same with a phase constraint, whose phase was made from the data."""
+        constrained = PhaseConstrained(self.encoding, phase, imaginary_weight, phase_from_data=True)
+        return replace(self, encoding=constrained)
+
+    def masked(self, x: Tensor) -> Tensor:
+        """Return what the network returned, zero where the data say nothing."""
+        return x * self.support
+
+    def image(self, masked: Tensor) -> Tensor:
+        """Return the image that a masked x stands for."""
+        return self.encoding.image(masked) * self.chain.gain
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An image, and what is needed to certify it.
+
+    Parameters
+    ----------
+    image
+        (*batch, *domain_shape).
+    state
+        Masked image and dual variables of the last layer.
+    net
+        The network of the last pass.
+    encoded
+        What it was given.
+    x0
+        Where it started; None is zero.
+    """
+
+    image: Tensor
+    state: State
+    net: FIRENET
+    encoded: Encoded
+    x0: Tensor | None = None
+
+
+def encode(
+    kspace: Tensor,
+    sampling: Tensor | NonuniformFourier,
+    maps: Tensor,
+    spatial_ndim: int,
+    *,
+    chain: Chain | None = None,
+    maps_from_data: bool = False,
+    maps_bound: float | None = None,
+) -> Encoded:
+    """Return what a network is given of k-space.
+
+    Samples along a trajectory are multiplied by the roots of their density weights, which the
+    encoding has too: few layers do then.
+
+    Parameters
+    ----------
+    kspace
+        (*batch, coil, *samples) complex, zero where not sampled.
+    sampling
+        Mask, which broadcasts against it; or the transform of a trajectory.
+    maps
+        (..., coil, *spatial) complex, or (set, coil, *spatial) of several sets for one item.
+    spatial_ndim
+        2 or 3.
+    chain
+        What was done to the samples since they were read; None is nothing.
+    maps_from_data, maps_bound
+        See :class:`firenet_mri.operators.Sense`.
+    """
+    chain = Chain() if chain is None else chain
+    encoding: Sense | SenseSets
+    samples = kspace
+    if isinstance(sampling, NonuniformFourier):
+        encoding = Sense(maps, sampling, maps_from_data=maps_from_data)
+        if sampling.root_weights is not None:
+            part = Part("density weights")
+            link = SampleWeighting(sampling.root_weights, encoding.codomain_shape, part)
+            kspace, chain = link(kspace), chain.then(link)
+    elif maps.ndim == spatial_ndim + 2 and kspace.ndim == spatial_ndim + 1:
+        fourier = CartesianFourier(sampling, tuple(maps.shape[-spatial_ndim:]))
+        encoding = SenseSets(maps, fourier, maps_from_data=maps_from_data)
+    else:
+        encoding = encoding_operator(
+            sampling, maps, spatial_ndim, maps_bound=maps_bound, maps_from_data=maps_from_data
+        )
+    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, samples)
+
+
+def solve(
+    net: FIRENET, encoded: Encoded, *, x0: Tensor | None = None, reweighting: int = 0
+) -> Solution:
+    """Return the image of a network, with so many reweighted passes after the first.
+
+    Parameters
+    ----------
+    net, encoded
+        The network and what it is given, on one device.
+    x0
+        Where it starts, (*batch, *domain_shape); None is zero.
+    reweighting
+        Number of further passes, of one item.
+    """
+    y, encoding = encoded.y, encoded.encoding
+    state = net.solve(y, encoding, x0)
+    for _ in range(reweighting):
+        net = reweighted(net, state.x, y, encoding)
+        state = net.solve(y, encoding, state.x)
+    masked = encoded.masked(state.x)
+    return Solution(encoded.image(masked), state._replace(x=masked), net, encoded, x0)
+
+
+def zero_filled(encoded: Encoded) -> Tensor:
+    """Return A^H y, scaled to fit the data best: what they give without the method.
+
+    On Cartesian scans the factor is 1; density weights leave one open.
+    """
+    image = encoded.encoding.adjoint(encoded.y)
+    if all(part.name != "trajectory" for part in encoded.encoding.made_from):
+        return image
+    axes = tuple(range(-len(encoded.encoding.codomain_shape), 0))
+    double = torch.complex128
+    reached = item_norm(encoded.encoding(image).to(double), axes)
+    axes = tuple(range(-len(encoded.encoding.domain_shape), 0))
+    size = item_norm(image.to(double), axes)
+    tiny = torch.finfo(torch.float64).tiny
+    factor = (size.reshape(reached.shape) / reached.clamp(min=tiny)) ** 2
+    return image * factor.reshape(size.shape).to(image.real.dtype)
