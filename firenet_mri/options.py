@@ -277,9 +277,7 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 @functools.cache
 def _cached_hints(cls: Any) -> dict[str, Any]:
-    module = inspect.getmodule(cls)
-    names = {"Tensor": Any, **vars(module)} if module else {"Tensor": Any}
-    return typing.get_type_hints(cls, names)
+    return typing.get_type_hints(cls, localns={"Tensor": Any})
 
 
 def _own_fields(cls: type[Options]) -> tuple[dataclasses.Field[Any], ...]:

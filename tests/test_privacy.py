@@ -19,10 +19,10 @@ from xsdata.models.datatype import XmlDate
 sys.path.insert(0, str(Path(__file__).parent / "io"))
 
 from mrd_scans import make_header, make_readouts
-from tests.io.test_ge import kspace_with_its_centre_in_the_middle, p_file
 from twix_files import Line, protocol, twix_vd
 
 from firenet_mri.cli.app import app
+from tests.io.kspace.test_ge import kspace_with_its_centre_in_the_middle, p_file
 
 SECRETS = {
     "name": "Zweistein^Albertine",

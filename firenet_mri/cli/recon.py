@@ -156,8 +156,8 @@ def recon(
 ) -> None:
     """Reconstruct a multi-coil scan; write image, picture and certificate."""
     from firenet_mri.io import read, read_maps, read_noise, read_reference
-    from firenet_mri.reconstruction.checkpoint import remove_checkpoint
     from firenet_mri.io.image.dicom import check_place, read_dicom_reference
+    from firenet_mri.reconstruction.checkpoint import remove_checkpoint
     from firenet_mri.scan import select
 
     output_paths(output, overwrite=overwrite)

@@ -192,6 +192,9 @@ def mix_coils(matrix: Tensor, kspace: Tensor, sample_ndim: int) -> Tensor:
     """
     batch, samples = kspace.shape[: -sample_ndim - 1], kspace.shape[-sample_ndim:]
     flat = kspace.reshape(-1, kspace.shape[-sample_ndim - 1], samples.numel())
+    if torch.is_grad_enabled() and kspace.requires_grad:
+        product = (matrix @ flat.to(matrix.dtype)).to(flat.dtype)
+        return product.reshape(*batch, len(matrix), *samples)
     mixed = flat.new_empty((len(flat), len(matrix), samples.numel()))
     for item, result in zip(flat, mixed, strict=True):
         for start in range(0, samples.numel(), _BLOCK):

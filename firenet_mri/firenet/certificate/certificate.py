@@ -191,6 +191,8 @@ class Certificate:
         bound = self.lipschitz_bound
         if bound is None:
             return next((entry.statement for entry in entries if not entry.values), "")
+        if self.not_checkable:
+            return f"A Lipschitz bound of {bound:.4g} is stated. {self.not_checkable}."
         fixed = {entry.statement[entry.statement.index(KEPT_FIXED) :] for entry in entries}
         return (
             f"A change of the data changes the image by at most {bound:.4g} times its size, both "
