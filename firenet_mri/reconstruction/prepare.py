@@ -159,14 +159,14 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
     """Refuse what does not go together, before any work."""
     if scan.trajectory is None:
         return
-    refused = {
-        "the amplification is measured (jacobian)": options.jacobian,
-        f"{options.map_sets} map sets serve": options.map_sets > 1,
-        "a phase constraint serves": options.phase_constraint is not None,
+    wanted = {
+        "jacobian": options.jacobian,
+        "map_sets": options.map_sets > 1,
+        "phase_constraint": options.phase_constraint is not None,
     }
-    for what, is_wanted in refused.items():
+    for name, is_wanted in wanted.items():
         if is_wanted:
-            raise UsageError(f"{scan.name}: {what} Cartesian scans only; leave it out")
+            raise UsageError(f"{scan.name}: {name} needs a Cartesian scan; leave it out")
 
 
 def _network(planes: RawScan, options: ReconstructionOptions) -> FIRENET:

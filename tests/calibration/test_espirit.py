@@ -165,3 +165,20 @@ def test_a_region_without_signal_is_refused() -> None:
     kspace[:, 0, 0] = 1
     with pytest.raises(CalibrationError, match="no signal"):
         espirit_maps(kspace, 20)
+
+
+def test_the_phase_is_that_at_which_the_principal_component_is_real() -> None:
+    # Coils of unlike phase: their principal component is not real.
+    phases = torch.exp(1j * torch.tensor([0.3, 1.9, -2.2, 0.8, 2.6, -1.1]))[:, None, None]
+    truth = smooth_maps(6, 48, 48) * phases
+    image = torch.from_numpy(sigpy.shepp_logan((48, 48))).to(torch.complex64)
+    kspace = centred_fft(truth * image)
+    maps = espirit_maps(kspace, 24)
+    samples = kspace[:, 12:36, 12:36].reshape(6, -1).numpy()
+    principal = np.linalg.svd(samples, full_matrices=False)[0][:, 0]
+    found = np.einsum("c,cyx->yx", principal.conj(), maps.numpy())
+    inside = np.abs(found) > 0.2
+    assert inside.sum() > 500
+    turned = found[inside] / np.abs(found[inside])
+    # numpy's component has a phase of its own, one for all pixels.
+    assert np.abs(turned - turned[0]).max() < 1e-3

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from dcm2niix_images import assert_same_in_space, converted, needs_dcm2niix
+from dicom_series import SPACING, STEP, classic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_scans import DATA
@@ -259,3 +260,18 @@ def test_what_is_no_reference_is_refused(tmp_path) -> None:
             shutil.copy(path, tmp_path / f"{name}_{path.name}")
     with pytest.raises(DataError, match="2 series"):
         read_dicom_reference(tmp_path)
+
+
+def test_a_reference_has_the_spacing_of_rows_along_y_and_of_columns_along_x(tmp_path) -> None:
+    # DICOM PS3.3 10.7.1.3: the first value is the distance between rows.
+    part = np.ones((10, 6, 2))
+    orientation = np.array([[1.0, 0, 0], [0, 1, 0]])
+    classic(tmp_path, part, ["ORIGINAL", "PRIMARY", "M"], orientation, "1.2.3")
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = "1.2.3.4"
+        dataset.save_as(path)
+    reference = read_dicom_reference(tmp_path)
+    between_rows, between_columns = SPACING
+    assert reference.shape == (2, 6, 10)
+    assert reference.geometry.field_of_view_mm == (STEP, 6 * between_rows, 10 * between_columns)
