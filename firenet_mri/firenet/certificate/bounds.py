@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from firenet_mri.firenet.certificate.certificate import KEPT_FIXED, Entry
+from firenet_mri.firenet.certificate.certificate import BOUND, KEPT_FIXED, Entry
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import COMPRESSION, Chain
@@ -99,10 +99,7 @@ def _in_noise_units(
     return Entry(
         "lipschitz_bound",
         "proven",
-        "Whatever the data and whatever their change, the image changes by at most "
-        "lipschitz_bound times the size of the change (Euclidean norms); for small changes of "
-        "these data by at most lipschitz_bound_at_data times. It follows from the step sizes. "
-        f"{unit}. {fixed}",
+        f"{BOUND} {unit}. {fixed}",
         _LIMITS,
         {
             "lipschitz_bound": (factor * everywhere,) * len(items),

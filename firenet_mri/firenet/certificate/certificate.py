@@ -26,6 +26,13 @@ _OLD = (
 # What every statement of a bound ends with: the list of what does not change with the data.
 KEPT_FIXED = "Kept fixed:"
 
+# How the statement of the Lipschitz bound begins; its unit and what is kept fixed follow.
+BOUND = (
+    "Whatever the data and whatever their change, the image changes by at most lipschitz_bound "
+    "times the size of the change (Euclidean norms); for small changes of these data by at most "
+    "lipschitz_bound_at_data times. It follows from the step sizes."
+)
+
 SCOPE = (
     "This certificate is about the stated optimisation problem: how near the image is to its "
     "optimum and how strongly the network can amplify a change of the k-space data. It does not "
@@ -193,11 +200,11 @@ class Certificate:
             return next((entry.statement for entry in entries if not entry.values), "")
         if self.not_checkable:
             return f"A Lipschitz bound of {bound:.4g} is stated. {self.not_checkable}."
-        fixed = {entry.statement[entry.statement.index(KEPT_FIXED) :] for entry in entries}
+        # Which unit, and what is kept fixed, is part of what is proven.
+        conditions = dict.fromkeys(entry.statement.removeprefix(BOUND) for entry in entries)
         return (
-            f"A change of the data changes the image by at most {bound:.4g} times its size, both "
-            f"in noise standard deviations where the noise was measured (proven). "
-            f"{' '.join(sorted(fixed))}"
+            f"A change of the data changes the image by at most {bound:.4g} times its size "
+            f"(proven).{' '.join(conditions)}"
         )
 
     @property
