@@ -32,7 +32,7 @@ def run(shape, coils):
 
 run((8, 8, 8), 2)
 before = peak()
-size = run((96, 96, 96), 12)
+size = run((64, 64, 96), 12)
 print((peak() - before) / size)
 """
 

@@ -19,7 +19,7 @@ def test_examples_run_in_their_order(monkeypatch, capsys) -> None:
     for block in blocks:
         exec(compile(block, "docs/sigpy.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert "proven Lipschitz bound" in printed
+    assert "(proven)" in printed
     assert "adjoint" in printed
     assert "(8, 180, 216)" in printed.replace("torch.Size([8, 180, 216])", "(8, 180, 216)")
     # The page: the residual norm is about the square root of the number of samples.
