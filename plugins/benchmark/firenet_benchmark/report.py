@@ -24,6 +24,10 @@ class ReportFiles:
     table: Path
     data: Path
 
+    def text(self) -> str:
+        """Return where they are, a line each."""
+        return "\n".join(f"Written: {path}" for path in (self.figure, self.table, self.data))
+
 
 def report_files(folder: Path, name: str, *, overwrite: bool = False) -> ReportFiles:
     """Return where an experiment's files go; makes the folder. Call it before the long work.

@@ -12,9 +12,9 @@ import sys
 
 import torch
 
+from firenet_benchmark.stability.criteria import Attack, accuracy, worst_case
 from firenet_benchmark.stability.data import images, simulated_case
 from firenet_benchmark.stability.methods import batch_of, firenet_method
-from firenet_benchmark.stability.criteria import Attack, accuracy, worst_case
 
 SLICES = (1, 2)
 SIZES = (0.005, 0.01, 0.02, 0.04, 0.08)

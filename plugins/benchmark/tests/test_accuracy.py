@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import firenet_mri
 import firenet_benchmark.accuracy as module
+import firenet_mri
 from firenet_benchmark.accuracy import compare, undersample
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.cli.app import app

@@ -12,7 +12,6 @@ import torch
 from typer.testing import CliRunner
 
 import firenet_mri.cli.schedules  # noqa: F401  hangs the command on the app
-from firenet_mri import FIRENET, PaperSchedule
 from firenet_benchmark.schedules import (
     Result,
     compare,
@@ -22,6 +21,7 @@ from firenet_benchmark.schedules import (
     phantom,
     plot,
 )
+from firenet_mri import FIRENET, PaperSchedule
 from firenet_mri.cli.app import app
 from firenet_mri.errors import ShapeError, UsageError
 

@@ -27,7 +27,9 @@ def curve(problem: str, method: str, *rows: tuple[float, float]) -> list[Point]:
 
 def outcome(points: list[Point], problem: str, baseline: str) -> bool | None:
     """Return how the goal against a baseline came out."""
-    (verdict,) = [v for v in judge(points) if (v.goal.problem, v.goal.baseline) == (problem, baseline)]
+    (verdict,) = [
+        v for v in judge(points) if (v.goal.problem, v.goal.baseline) == (problem, baseline)
+    ]
     return verdict.is_met
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule
 from firenet_benchmark.step_sizes import plot, trade_off
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.operators import CartesianFourier
 

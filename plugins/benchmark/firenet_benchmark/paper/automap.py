@@ -25,8 +25,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.phantoms import ellipses
-from firenet_mri.training import descend, load_weights, save_weights
+from firenet_mri.training.loop import TrainingPlan, WeightsFile, train
 
 # Images reach tanh at this part of their size, where it is nearly linear.
 _TANH_SCALE = 0.5
@@ -208,53 +209,43 @@ def train_automap(
     FileError
         If the file belongs to another recipe and may not be replaced, or is no such file.
     """
-    digest = _digest(encoding, recipe)
-    stored = load_weights(weights, digest, overwrite=overwrite).get(_NAME)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Automap(encoding, recipe.channels)
-    optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
-    curve: list[float] = []
-    if stored is not None:
-        network.load_state_dict(stored["network"])
-        curve = list(stored["curve"])
-        if len(curve) < recipe.epochs:
-            optimizer.load_state_dict(stored["optimizer"])
-    elif recipe.first_images > 0:
-        network.set_linear(_best_linear_map(network, encoding, recipe))
-    while len(curve) < recipe.epochs:
-        epoch, steps = len(curve), recipe.images // recipe.batch
-        total = 0.0
-        for step, loss in enumerate(_epoch(network, optimizer, encoding, recipe, epoch), 1):
-            total += loss
-            if on_step is not None:
-                on_step(epoch * steps + step, recipe.epochs * steps)
-        curve.append(total / steps)
-        content: dict[str, Any] = {"network": network.state_dict(), "curve": curve}
-        if len(curve) < recipe.epochs:
-            content["optimizer"] = optimizer.state_dict()
-        save_weights(weights, digest, {_NAME: content})
-    return TrainedAutomap(network.requires_grad_(False).eval(), tuple(curve))
+
+    def initialise() -> None:
+        if recipe.first_images > 0:
+            network.set_linear(_best_linear_map(network, encoding, recipe))
+
+    curves = train(
+        network,
+        partial(_losses, network, encoding, recipe),
+        TrainingPlan(
+            recipe.epochs,
+            recipe.images // recipe.batch,
+            recipe.learning_rate,
+            recipe=asdict(recipe),
+            curve="curve",
+        ),
+        WeightsFile(weights, _digest(encoding, recipe), _NAME, overwrite),
+        initialise=initialise,
+        on_step=on_step,
+    )
+    return TrainedAutomap(network.requires_grad_(False), tuple(curves["curve"]))
 
 
-def _epoch(
-    network: Automap,
-    optimizer: torch.optim.Optimizer,
-    encoding: CartesianFourier,
-    recipe: AutomapRecipe,
-    epoch: int,
-) -> Iterator[float]:
+def _losses(
+    network: Automap, encoding: CartesianFourier, recipe: AutomapRecipe, epoch: int
+) -> Iterator[Tensor]:
     """Yield the mean squared error of every step of an epoch, which seed and number fix."""
     generator = torch.Generator().manual_seed(_stream(recipe, epoch))
     images = _images(encoding, recipe.images, _stream(recipe, epoch))
     steps = recipe.images // recipe.batch
-    for step in range(steps):
-        batch = _with_phase(images[step * recipe.batch : (step + 1) * recipe.batch], generator)
+    for part in images[: steps * recipe.batch].split(recipe.batch):
+        batch = _with_phase(part, generator)
         numbers = network.numbers(encoding(batch))
         factors = 1 + recipe.noise * (2 * torch.rand(numbers.shape, generator=generator) - 1)
-        loss = (network.from_numbers(numbers * factors) - batch.real).square().mean()
-        progress = (epoch + step / steps) / recipe.epochs
-        yield descend(optimizer, loss, recipe.learning_rate, progress)
+        yield (network.from_numbers(numbers * factors) - batch.real).square().mean()
 
 
 def _best_linear_map(network: Automap, encoding: CartesianFourier, recipe: AutomapRecipe) -> Tensor:

@@ -33,6 +33,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from firenet_benchmark.paper.automap import Automap, AutomapRecipe, TrainedAutomap, train_automap
+from firenet_benchmark.paper.images import on_square_grid
+from firenet_benchmark.paper.worst_case import (
+    AUTOMAP_ASCENT,
+    FIRENET_ASCENT,
+    BatchMap,
+    random_perturbations,
+    worst_case,
+)
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.levels import level_index, level_weights
 from firenet_mri.firenet.network import FIRENET
@@ -42,17 +51,9 @@ from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.wavelets import OrthogonalWavelet
-from firenet_benchmark.paper.automap import Automap, AutomapRecipe, TrainedAutomap, train_automap
-from firenet_benchmark.paper.images import on_square_grid
 from firenet_mri.phantoms import ellipses, shepp_logan
-from firenet_benchmark.paper.worst_case import (
-    AUTOMAP_ASCENT,
-    Ascent,
-    BatchMap,
-    random_perturbations,
-    worst_case,
-)
 from firenet_mri.prox import item_norm
+from firenet_mri.training.attack import Ascent
 
 AUTOMAP, STABILISED = "AUTOMAP-type", "AUTOMAP-type + FIRENET"
 PAPER_FIRENET, DEFAULT_FIRENET = "paper's FIRENET", "default FIRENET"
@@ -298,7 +299,9 @@ def encoding_operator(settings: StabilityExperiment) -> CartesianFourier:
     return CartesianFourier(mask, settings.shape)
 
 
-def attacked_images(settings: StabilityExperiment, image: tuple[str, Tensor] | None) -> dict[str, Tensor]:
+def attacked_images(
+    settings: StabilityExperiment, image: tuple[str, Tensor] | None
+) -> dict[str, Tensor]:
     """Return a held-out image of ellipses, the phantom, and an image on the grid, by name.
 
     Parameters
@@ -380,12 +383,20 @@ def methods(
 
 def ascent_of(method: str, settings: StabilityExperiment) -> Ascent:
     """Return the ascent that looks for a method's worst case; it finds more in fewer steps."""
-    return Ascent(learning_rate=0.1, steps=300, hold=settings.hold, nesterov=method != AUTOMAP)
+    return replace(
+        FIRENET_ASCENT,
+        learning_rate=0.1,
+        steps=300,
+        hold=settings.hold,
+        nesterov=method != AUTOMAP,
+    )
 
 
 def published_ascent_of(method: str) -> Ascent:
     """Return the published ascent, but for the steps: stabler networks need more of them."""
-    return replace(AUTOMAP_ASCENT, steps=1000) if method == AUTOMAP else Ascent(steps=300)
+    if method == AUTOMAP:
+        return replace(AUTOMAP_ASCENT, steps=1000)
+    return replace(FIRENET_ASCENT, steps=300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -449,7 +460,11 @@ class _Measure:
 
 
 def _attack(
-    name: str, settings: StabilityExperiment, network: Automap, encoding: CartesianFourier, x: Tensor
+    name: str,
+    settings: StabilityExperiment,
+    network: Automap,
+    encoding: CartesianFourier,
+    x: Tensor,
 ) -> Tensor:
     """Return the r found for a method, (sizes, batch, y, x): the best of all starts."""
     copies = x.repeat(settings.restarts, 1, 1)
@@ -489,7 +504,9 @@ def _published_attack(
     return torch.stack([p.r for p in found])
 
 
-def _accuracy(settings: StabilityExperiment, network: Automap, encoding: CartesianFourier) -> dict[str, float]:
+def _accuracy(
+    settings: StabilityExperiment, network: Automap, encoding: CartesianFourier
+) -> dict[str, float]:
     """Return the mean PSNR in dB of every method on the held-out images of ellipses."""
     x = _held_out(settings).to(torch.complex128)
     result = {}

@@ -27,7 +27,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from firenet_mri.training.attack import Reconstruct, worst_perturbation
+from firenet_benchmark.paper.text_details import Detail, find_details
+from firenet_benchmark.paper.unet import TrainedUNet, UNetRecipe, train_unets
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import make_network
@@ -37,9 +38,8 @@ from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 from firenet_mri.phantoms import ellipses
-from firenet_benchmark.paper.text_details import Detail, find_details
-from firenet_benchmark.paper.unet import TrainedUNet, UNetRecipe, train_unets
 from firenet_mri.prox import item_norm
+from firenet_mri.training.attack import Ascent, Reconstruct, worst_perturbation
 
 UNET, NOISY_UNET = "U-Net", "noise-trained U-Net"
 PAPER_FIRENET, DEFAULT_FIRENET = "paper's FIRENET", "default FIRENET"
@@ -390,7 +390,7 @@ def _attacks(
             y,
             mask,
             relative * size,
-            steps=settings.attack_steps,
+            ascent=Ascent(steps=settings.attack_steps),
             restarts=settings.restarts,
             seed=settings.seed,
             start=start,

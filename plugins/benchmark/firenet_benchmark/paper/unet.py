@@ -16,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.training import descend, load_weights, save_weights
+from firenet_mri.training.loop import TrainingPlan, WeightsFile, shuffled, train
 
 
 class UNet(nn.Module):
@@ -140,31 +141,24 @@ def train_unets(
     if len(images) < recipe.batch:
         raise UsageError(f"{len(images)} training images given; a batch has {recipe.batch}")
     digest = _digest(images, encoding, recipe)
-    store = load_weights(weights, digest, overwrite=overwrite)
-    total = recipe.epochs * len(recipe.noise)
+    plan = TrainingPlan(
+        recipe.epochs,
+        len(images) // recipe.batch,
+        recipe.learning_rate,
+        recipe=asdict(recipe),
+        curve="curve",
+    )
     trained = {}
     for place, (name, noise) in enumerate(recipe.noise.items()):
         network = _seeded_network(encoding, recipe)
-        optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
-        curve: list[float] = []
-        if name in store:
-            network.load_state_dict(store[name]["network"])
-            optimizer.load_state_dict(store[name]["optimizer"])
-            curve = list(store[name]["curve"])
-            steps = len(images) // recipe.batch
-            _in_epoch(on_step, place * recipe.epochs + len(curve) - 1, total)(steps, steps)
-        while len(curve) < recipe.epochs:
-            report = _in_epoch(on_step, place * recipe.epochs + len(curve), total)
-            curve.append(
-                _train_epoch(network, optimizer, images, recipe, noise, len(curve), report)
-            )
-            store[name] = {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "curve": curve,
-            }
-            save_weights(weights, digest, store)
-        trained[name] = TrainedUNet(network.eval(), tuple(curve))
+        curves = train(
+            network,
+            partial(_losses, network, images, recipe, noise),
+            plan,
+            WeightsFile(weights, digest, name, overwrite),
+            on_step=_of_several(on_step, place, len(recipe.noise)),
+        )
+        trained[name] = TrainedUNet(network, tuple(curves["curve"]))
     return trained
 
 
@@ -175,31 +169,17 @@ def _seeded_network(encoding: CartesianFourier, recipe: UNetRecipe) -> UNet:
         return UNet(encoding, recipe.features)
 
 
-def _train_epoch(
-    network: UNet,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    recipe: UNetRecipe,
-    noise: float,
-    epoch: int,
-    on_step: Callable[[int, int], None],
-) -> float:
-    """Train for one epoch and return its mean squared error; seed and epoch give the order."""
-    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-    steps = len(images) // recipe.batch
-    order = torch.randperm(len(images), generator=generator)[: steps * recipe.batch]
-    network.train()
-    total = 0.0
-    for step, index in enumerate(order.split(recipe.batch)):
+def _losses(
+    network: UNet, images: Tensor, recipe: UNetRecipe, noise: float, epoch: int
+) -> Iterator[Tensor]:
+    """Yield the mean squared error of every step of an epoch."""
+    steps, generator = shuffled(len(images), recipe.batch, seed=recipe.seed, epoch=epoch)
+    for index in steps:
         batch = images[index]
         y = network.encoding(batch.to(torch.complex64))
         if noise > 0:
             y = y + random_noise(network.encoding, len(index), noise, generator)
-        loss = (network(y) - batch).square().mean()
-        progress = (epoch + step / steps) / recipe.epochs
-        total += descend(optimizer, loss, recipe.learning_rate, progress)
-        on_step(step + 1, steps)
-    return total / steps
+        yield (network(y) - batch).square().mean()
 
 
 def random_noise(
@@ -216,16 +196,13 @@ def random_noise(
     return torch.view_as_complex(parts) * size * mask
 
 
-def _in_epoch(
-    on_step: Callable[[int, int], None] | None, epochs_before: int, epochs: int
-) -> Callable[[int, int], None]:
-    """Return a report of steps in one epoch as steps in all epochs."""
-
-    def report(step: int, steps: int) -> None:
-        if on_step is not None:
-            on_step(epochs_before * steps + step, epochs * steps)
-
-    return report
+def _of_several(
+    on_step: Callable[[int, int], None] | None, place: int, networks: int
+) -> Callable[[int, int], None] | None:
+    """Return a report of one network's steps as steps of all networks."""
+    if on_step is None:
+        return None
+    return lambda done, total: on_step(place * total + done, networks * total)
 
 
 def _digest(images: Tensor, encoding: CartesianFourier, recipe: UNetRecipe) -> str:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from firenet_mri.training.attack import Perturbation, worst_perturbation
+from firenet_benchmark.stability.evaluation_data import Detail, EvaluationData
 from firenet_benchmark.stability.methods import Batch, Method
 from firenet_benchmark.stability.networks import combine, conjugate_gradients, spread
-from firenet_benchmark.stability.evaluation_data import Detail, EvaluationData
 from firenet_mri.errors import DataError
 from firenet_mri.metrics import haarpsi, nmse, psnr, ssim
 from firenet_mri.prox import item_norm
+from firenet_mri.training.attack import Ascent, Perturbation, worst_perturbation
 
 _KSPACE = (-3, -2, -1)
 _PIXELS = (-2, -1)
@@ -145,12 +145,11 @@ def _attack(
         batch.kspace,
         batch.mask,
         size * item_norm(batch.kspace, _KSPACE).flatten(),
-        steps=attack.strong_steps if stronger else attack.steps,
+        ascent=Ascent(0.25, steps=attack.strong_steps) if stronger else Ascent(steps=attack.steps),
         restarts=(3 if stronger else 1) * attack.restarts,
         seed=attack.seed + stronger,
         start=start,
         target=batch.reference,
-        step_size=0.25 if stronger else 0.5,
         on_step=on_step,
     )
 
@@ -217,7 +216,9 @@ def random_noise(method: Method, batch: Batch, sizes: Sequence[float], seed: int
     return measured
 
 
-def transferred(method: Method, batch: Batch, by: str, e: dict[str, Tensor], size: float) -> Measurements:
+def transferred(
+    method: Method, batch: Batch, by: str, e: dict[str, Tensor], size: float
+) -> Measurements:
     """Return what perturbations found for another method do to this one."""
     part = batch[: len(e)]
     rows = _attack_rows(

@@ -70,7 +70,9 @@ class EvaluationData:
     details: tuple[Detail, ...]
 
 
-def built_in(slices: int, attacked: int, shifted: int, accelerations: Sequence[float]) -> EvaluationData:
+def built_in(
+    slices: int, attacked: int, shifted: int, accelerations: Sequence[float]
+) -> EvaluationData:
     """Return the simulated data.
 
     Parameters

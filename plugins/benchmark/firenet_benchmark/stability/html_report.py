@@ -178,7 +178,7 @@ def page_of(comparison: Comparison, picture: bytes) -> str:
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         "<title>firenet_mri: accuracy and stability</title>"
-        f"<style>{_shipped('page.css')}</style></head>\n"
+        f"<style>{_shipped('html_report.css')}</style></head>\n"
         f"<body>{body}</body></html>\n"
     )
 
@@ -427,7 +427,7 @@ def _viewer(comparison: Comparison) -> str:
         "<div id=view><img id=a alt=''><img id=b alt=''></div>"
         "<input id=slider type=range min=0 max=100 value=50 aria-label='slider between methods'>"
         f"<script>const DATA={json.dumps(data)};const START={settings};\n"
-        f"{_shipped('page.js')}</script>"
+        f"{_shipped('html_report.js')}</script>"
     )
 
 

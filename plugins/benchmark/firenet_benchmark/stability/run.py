@@ -17,18 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet_benchmark.stability.methods import (
-    IMAGINARY_WEIGHT,
-    Method,
-    behind,
-    firenet_method,
-    firenets,
-    trained_methods,
-    zero_filling,
-)
 from firenet_benchmark.stability.criteria import (
-    Measurements,
     Attack,
+    Measurements,
     Row,
     accuracy,
     details,
@@ -40,6 +31,15 @@ from firenet_benchmark.stability.criteria import (
     worst_case,
 )
 from firenet_benchmark.stability.evaluation_data import EvaluationData, built_in
+from firenet_benchmark.stability.methods import (
+    IMAGINARY_WEIGHT,
+    Method,
+    behind,
+    firenet_method,
+    firenets,
+    trained_methods,
+    zero_filling,
+)
 from firenet_mri.io.outputs import atomic_writes
 
 #: Where FIRENETs of other lam have their names from, and the word for all of them.
@@ -212,7 +212,11 @@ def compare(
     return Comparison(
         tuple(methods),
         tuple(rows),
-        {method.name: finished[method.name].tensors for method in methods if method.name in finished},
+        {
+            method.name: finished[method.name].tensors
+            for method in methods
+            if method.name in finished
+        },
         {method.name: failures[method.name] for method in methods if method.name in failures},
         settings,
         data.description,
@@ -224,7 +228,9 @@ def is_main(method: Method) -> bool:
     return method.family != "combined" and CURVE not in method.name
 
 
-def _asked(method: Method, settings: StabilityBenchmark, data: EvaluationData, on_step: OnStep) -> Measurements:
+def _asked(
+    method: Method, settings: StabilityBenchmark, data: EvaluationData, on_step: OnStep
+) -> Measurements:
     """Return what all criteria give for a method."""
     whole = Measurements()
     attack = settings.attack
@@ -321,7 +327,9 @@ def _load(path: Path) -> Measurements | None:
 
 def _save(path: Path, measured: Measurements) -> None:
     with atomic_writes([path], overwrite=True) as (file,):
-        torch.save({"rows": [tuple(row) for row in measured.rows], "tensors": measured.tensors}, file)
+        torch.save(
+            {"rows": [tuple(row) for row in measured.rows], "tensors": measured.tensors}, file
+        )
 
 
 def versions() -> dict[str, str]:

@@ -107,7 +107,9 @@ def criteria(comparison: Comparison) -> list[Criterion]:
     ]
     wanted += [
         Criterion("false structures", "null space", "relative", "Error in the null space", False),
-        Criterion("scale", "x0.1", "relative_error", "Error for data of a tenth of the size", False),
+        Criterion(
+            "scale", "x0.1", "relative_error", "Error for data of a tenth of the size", False
+        ),
         Criterion("scale", "x10", "relative_error", "Error for data of ten times the size", False),
     ]
     return [each for each in wanted if (each.test, each.variant, each.metric) in asked]
@@ -135,7 +137,9 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
     families = {method.name: method.family for method in comparison.methods if is_main(method)}
     found = []
     for criterion in criteria(comparison):
-        values = values_by_method(comparison.rows, criterion.test, criterion.variant, criterion.metric)
+        values = values_by_method(
+            comparison.rows, criterion.test, criterion.variant, criterion.metric
+        )
         sign = 1 if criterion.higher_is_better else -1
         best: dict[str, str] = {}
         for family in ("trained", "FIRENET"):

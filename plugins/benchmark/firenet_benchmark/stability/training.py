@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ from firenet_benchmark.stability.networks import (
 from firenet_mri.errors import FileError
 from firenet_mri.metrics import psnr
 from firenet_mri.prox import item_norm
-from firenet_mri.training import descend, load_weights, save_weights
+from firenet_mri.training.loop import TrainingPlan, WeightsFile, shuffled, train
 
 _KSPACE = (-3, -2, -1)
+_VALIDATION = "validation_psnr_db"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def shipped_network(name: str) -> TrainedNetwork:
     return _from_file(content["networks"][name], recipe)
 
 
-def train(
+def train_network(
     name: str,
     weights: Path,
     *,
@@ -157,38 +159,36 @@ def train(
         If the file belongs to another recipe and may not be replaced, or is no such file.
     """
     recipe = recipe or RECIPES[name]
-    digest = _digest(recipe)
-    stored = load_weights(weights, digest, overwrite=overwrite).get(name)
-    if stored is not None and len(stored["loss"]) == recipe.epochs:
-        return _from_file(stored, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = make_trained_network(recipe.network)
-    optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
-    loss: list[float] = []
-    validation: list[float] = []
-    if stored is not None:
-        network.load_state_dict(stored["network"])
-        optimizer.load_state_dict(stored["optimizer"])
-        loss, validation = list(stored["loss"]), list(stored["validation_psnr_db"])
-    cases = training_cases(recipe.scans, seed=1000 * (recipe.seed + 1))
-    held_out = [simulated_case(image, seed=i) for i, image in enumerate(images("validation"))]
-    while len(loss) < recipe.epochs:
-        loss.append(_epoch(network, optimizer, cases, recipe, len(loss), on_step))
-        validation.append(_mean_psnr(network, held_out))
-        content: dict[str, Any] = {
-            "network": network.state_dict(),
-            "recipe": asdict(recipe),
-            "loss": loss,
-            "validation_psnr_db": validation,
-        }
-        if len(loss) < recipe.epochs:
-            content["optimizer"] = optimizer.state_dict()
-        else:
-            # Half the size; what is measured is measured with these.
-            content["network"] = {key: value.half() for key, value in content["network"].items()}
-        save_weights(weights, digest, {name: content})
-    return _from_file(content, recipe)
+
+    # Simulating the scans takes minutes; a network that is trained already needs none.
+    @cache
+    def cases() -> list[Case]:
+        return training_cases(recipe.scans, seed=1000 * (recipe.seed + 1))
+
+    @cache
+    def held_out() -> list[Case]:
+        return [simulated_case(image, seed=i) for i, image in enumerate(images("validation"))]
+
+    curves = train(
+        network,
+        lambda epoch: _losses(network, cases(), recipe, epoch),
+        TrainingPlan(
+            recipe.epochs,
+            recipe.scans // recipe.batch,
+            recipe.learning_rate,
+            recipe=asdict(recipe),
+            half=True,
+        ),
+        WeightsFile(weights, _digest(recipe), name, overwrite),
+        measure=lambda: {_VALIDATION: _mean_psnr(network, held_out())},
+        on_step=on_step,
+    )
+    return TrainedNetwork(
+        network.requires_grad_(False), recipe, tuple(curves["loss"]), tuple(curves[_VALIDATION])
+    )
 
 
 def tensors(cases: Sequence[Case]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -202,31 +202,17 @@ def tensors(cases: Sequence[Case]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-def _epoch(
-    network: ScaledNetwork,
-    optimizer: torch.optim.Optimizer,
-    cases: Sequence[Case],
-    recipe: Recipe,
-    epoch: int,
-    on_step: Callable[[int, int], None] | None,
-) -> float:
-    """Train for one epoch and return its mean loss; seed and epoch fix the order and the noise."""
-    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-    steps = len(cases) // recipe.batch
-    order = torch.randperm(len(cases), generator=generator)[: steps * recipe.batch]
-    network.train()
-    total = 0.0
-    for step, index in enumerate(order.split(recipe.batch)):
+def _losses(
+    network: ScaledNetwork, cases: Sequence[Case], recipe: Recipe, epoch: int
+) -> Iterator[Tensor]:
+    """Yield the loss of every step of an epoch; seed and epoch fix the order and the noise."""
+    steps, generator = shuffled(len(cases), recipe.batch, seed=recipe.seed, epoch=epoch)
+    for index in steps:
         kspace, mask, maps, reference = tensors([cases[i] for i in index.tolist()])
         if recipe.jitter > 0:
             kspace = kspace + _noise(kspace, mask, recipe.jitter, generator)
         error = network(kspace, mask, maps).abs() - reference
-        loss = (error / reference.amax((1, 2), keepdim=True)).square().mean()
-        progress = (epoch + step / steps) / recipe.epochs
-        total += descend(optimizer, loss, recipe.learning_rate, progress)
-        if on_step is not None:
-            on_step(epoch * steps + step + 1, recipe.epochs * steps)
-    return total / steps
+        yield (error / reference.amax((1, 2), keepdim=True)).square().mean()
 
 
 def _noise(kspace: Tensor, mask: Tensor, largest: float, generator: torch.Generator) -> Tensor:
@@ -238,7 +224,6 @@ def _noise(kspace: Tensor, mask: Tensor, largest: float, generator: torch.Genera
 
 @torch.no_grad()
 def _mean_psnr(network: ScaledNetwork, cases: Sequence[Case]) -> float:
-    network.eval()
     kspace, mask, maps, reference = tensors(cases)
     found = network(kspace, mask, maps).abs()
     return sum(psnr(a, b) for a, b in zip(reference, found, strict=True)) / len(cases)

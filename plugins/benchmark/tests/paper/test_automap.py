@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import firenet_benchmark.paper.automap as automap
+from firenet_benchmark.paper.automap import Automap, AutomapRecipe, train_automap
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.firenet.sampling import sampling_pattern
 from firenet_mri.operators import CartesianFourier
-from firenet_benchmark.paper.automap import Automap, AutomapRecipe, train_automap
 from firenet_mri.phantoms import ellipses
 
 RECIPE = AutomapRecipe(epochs=3, images=60, batch=20, channels=3, first_images=300, seed=1)

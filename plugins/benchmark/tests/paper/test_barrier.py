@@ -8,12 +8,17 @@ import pytest
 import scipy.fft
 import torch
 
+from firenet_benchmark.paper.barrier import (
+    barrier,
+    barrier_figure,
+    barrier_problem,
+    firenet_solution,
+)
+from firenet_benchmark.paper.barrier import reading as digits_reading
+from firenet_benchmark.paper.lista import Lista, Recipe, relative_error, train
 from firenet_mri import SquareRootLasso
 from firenet_mri.errors import UsageError
 from firenet_mri.operators import MatrixOperator
-from firenet_benchmark.paper.barrier import barrier, barrier_figure, barrier_problem, firenet_solution
-from firenet_benchmark.paper.barrier import reading as digits_reading
-from firenet_benchmark.paper.lista import Lista, Recipe, relative_error, train
 
 PAIRS = [(k, n) for k in (1, 3, 6) for n in (10, 20, 30)]
 

@@ -15,10 +15,6 @@ import sigpy.mri
 import torch
 
 import firenet_mri.cli.paper.convergence  # noqa: F401
-from firenet_mri import FIRENET, PaperSchedule
-from firenet_mri.cli import main
-from firenet_mri.errors import UsageError
-from firenet_mri.operators import MatrixOperator
 from firenet_benchmark.paper.convergence import (
     Problem,
     convergence,
@@ -26,6 +22,10 @@ from firenet_benchmark.paper.convergence import (
     optimum,
     simulated_problem,
 )
+from firenet_mri import FIRENET, PaperSchedule
+from firenet_mri.cli import main
+from firenet_mri.errors import UsageError
+from firenet_mri.operators import MatrixOperator
 from firenet_mri.phantoms import shepp_logan
 
 

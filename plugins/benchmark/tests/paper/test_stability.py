@@ -12,9 +12,6 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 import firenet_mri.cli.paper.stability  # noqa: F401  (hangs the command on its group)
-from firenet_mri.cli import main
-from firenet_mri.errors import DataError, UsageError
-from firenet_mri.firenet.network import FIRENET
 from firenet_benchmark.paper.stability import (
     AUTOMAP,
     DEFAULT_FIRENET,
@@ -36,6 +33,9 @@ from firenet_benchmark.paper.stability import (
 )
 from firenet_benchmark.paper.stability_report import differences, reading, stability_figure
 from firenet_benchmark.paper.worst_case import random_perturbations, worst_case
+from firenet_mri.cli import main
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.network import FIRENET
 
 TINY = StabilityExperiment(
     size=16,

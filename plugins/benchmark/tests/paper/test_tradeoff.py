@@ -12,12 +12,6 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 import firenet_mri.cli.paper.tradeoff  # noqa: F401  (hangs the command on its group)
-from firenet_mri.training.attack import worst_perturbation
-from firenet_mri.cli import main
-from firenet_mri.errors import FileError, UsageError
-from firenet_mri.firenet.sampling import sampling_pattern
-from firenet_mri.operators import CartesianFourier
-from firenet_mri.phantoms import ellipses
 from firenet_benchmark.paper.text_details import find_details
 from firenet_benchmark.paper.tradeoff import (
     DEFAULT_FIRENET,
@@ -33,6 +27,12 @@ from firenet_benchmark.paper.tradeoff import (
 )
 from firenet_benchmark.paper.tradeoff_figure import tradeoff_figure
 from firenet_benchmark.paper.unet import UNetRecipe, random_noise, train_unets
+from firenet_mri.cli import main
+from firenet_mri.errors import FileError, UsageError
+from firenet_mri.firenet.sampling import sampling_pattern
+from firenet_mri.operators import CartesianFourier
+from firenet_mri.phantoms import ellipses
+from firenet_mri.training.attack import worst_perturbation
 
 TINY = TradeoffExperiment(
     size=64,
@@ -401,7 +401,9 @@ def test_command_writes_everything_and_uses_the_weights_again(
     tmp_path, monkeypatch, capsys
 ) -> None:
     arguments = ["--quick", "--images", "20", "--epochs", "1"]
-    monkeypatch.setattr(TradeoffExperiment, "quick", lambda seed: replace(TINY, attack_steps=1, seed=seed))
+    monkeypatch.setattr(
+        TradeoffExperiment, "quick", lambda seed: replace(TINY, attack_steps=1, seed=seed)
+    )
     monkeypatch.setattr(
         sys, "argv", ["firenet", "paper", "tradeoff", "-o", str(tmp_path), *arguments]
     )

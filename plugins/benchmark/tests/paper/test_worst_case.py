@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_benchmark.paper.worst_case import (
     AUTOMAP_ASCENT,
     Ascent,
@@ -15,6 +14,7 @@ from firenet_benchmark.paper.worst_case import (
     random_perturbations,
     worst_case,
 )
+from firenet_mri.errors import DataError, ShapeError, UsageError
 
 LONG = Ascent(learning_rate=0.3, lam=0.0, start=1e-6, steps=400, hold=200)
 

@@ -7,10 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from firenet_mri.training.attack import worst_perturbation
-from firenet_benchmark.stability.data import Protocol, images, simulated_case
-from firenet_benchmark.stability.methods import Batch, Method, batch_of, zero_filling
-from firenet_benchmark.stability.networks import combine, spread
 from firenet_benchmark.stability.criteria import (
     Attack,
     accuracy,
@@ -20,8 +16,12 @@ from firenet_benchmark.stability.criteria import (
     scale,
     worst_case,
 )
+from firenet_benchmark.stability.data import Protocol, images, simulated_case
+from firenet_benchmark.stability.methods import Batch, Method, batch_of, zero_filling
+from firenet_benchmark.stability.networks import combine, spread
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.prox import item_norm
+from firenet_mri.training.attack import worst_perturbation
 
 QUICK = Attack(relative_sizes=(0.01, 0.02), steps=15, restarts=2, strong_steps=20)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from firenet_benchmark.stability.custom_networks import custom_method
 from firenet_benchmark.stability.data import images, simulated_case
 from firenet_benchmark.stability.methods import Batch, batch_of, zero_filling
-from firenet_benchmark.stability.custom_networks import custom_method
 from firenet_mri.errors import FileError, ShapeError, UsageError
 
 NETWORKS = '''

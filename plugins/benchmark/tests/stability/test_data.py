@@ -13,8 +13,8 @@ from firenet_benchmark.stability.data import (
     smooth_phase,
     training_cases,
 )
-from firenet_benchmark.stability.networks import combine, spread
 from firenet_benchmark.stability.evaluation_data import LESIONS, from_scans, read_scans
+from firenet_benchmark.stability.networks import combine, spread
 from firenet_mri.errors import UsageError
 from firenet_mri.simulation import simulate
 

@@ -18,7 +18,10 @@ import pytest
 import torch
 
 from firenet_benchmark.stability import run
+from firenet_benchmark.stability.criteria import Attack, Row
 from firenet_benchmark.stability.data import images
+from firenet_benchmark.stability.evaluation_data import from_scans
+from firenet_benchmark.stability.html_report import pages_in, write_pages
 from firenet_benchmark.stability.methods import (
     ACCURATE,
     ZERO_FILLING,
@@ -28,10 +31,7 @@ from firenet_benchmark.stability.methods import (
     trained_method,
     zero_filling,
 )
-from firenet_benchmark.stability.html_report import pages_in, write_pages
-from firenet_benchmark.stability.criteria import Attack, Row
 from firenet_benchmark.stability.run import StabilityBenchmark, compare
-from firenet_benchmark.stability.evaluation_data import from_scans
 from firenet_benchmark.stability.summary import frontier_goals, interval, verdicts
 from firenet_mri.cli import main
 from firenet_mri.errors import FileError

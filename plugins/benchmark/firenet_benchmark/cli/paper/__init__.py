@@ -1,7 +1,1 @@
-"""``firenet paper``: the experiments of the paper, one command each, ending in figure and table."""
-
-from __future__ import annotations
-
-from firenet_mri.cli.paper import barrier, convergence, stability, tradeoff
-
-__all__ = ["barrier", "convergence", "stability", "tradeoff"]
+"""The commands of ``firenet paper``: one an experiment, ending in figure and table."""

@@ -3,52 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from firenet_mri.cli.app import paper_app
-from firenet_mri.cli.scans import progress
+from firenet_benchmark.cli.options import PaperOutput
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.barrier import BarrierRow
 
 
-@paper_app.command("barrier")
-def paper_barrier(
-    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
-        "paper"
-    ),
-    steps: Annotated[int, typer.Option(help="Training steps of a LISTA network.")] = 600,
-    seed: Annotated[int, typer.Option(help="Of the training data.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+def barrier(
+    *,
+    steps: int = 600,
+    seed: int = 0,
+    files: PaperOutput = PaperOutput(),
 ) -> None:
-    """Show how many digits networks have where the matrix is known to n bits (Table 1)."""
+    """Show how many digits networks have where the matrix is known to n bits (Table 1).
+
+    Parameters
+    ----------
+    steps
+        Training steps of a LISTA network.
+    seed
+        Seed of the training data.
+    """
     from firenet_benchmark.paper import barrier
     from firenet_benchmark.paper.lista import Recipe
     from firenet_benchmark.report import report_files, write_report
+    from firenet_mri.cli.scans import progress
 
     recipe = Recipe(steps=steps)
-    files = report_files(folder, "barrier", overwrite=overwrite)
+    report = report_files(files.output, "barrier", overwrite=files.overwrite)
     with progress("Training LISTA networks", "steps") as on_step:
         result = barrier.barrier(recipe=recipe, seed=seed, on_step=on_step)
     write_report(
-        files,
+        report,
         barrier.barrier_figure(result),
         [row.row() for row in result.rows],
         settings=barrier.settings(result, recipe, seed),
-        overwrite=overwrite,
+        overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
     console.print(_table(result.rows))
     for sentence in (*barrier.reading(result.rows), barrier.THEOREM):
         console.print(f"{sentence}.", markup=False)
-    for path in (files.figure, files.table, files.data):
-        console.print(f"Written: {path}", markup=False, soft_wrap=True)
+    console.print(report.text(), markup=False, soft_wrap=True)
 
 
 def _table(rows: Sequence[BarrierRow]) -> Table:

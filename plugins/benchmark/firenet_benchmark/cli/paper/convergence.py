@@ -3,98 +3,136 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from firenet_mri.cli.app import paper_app
-from firenet_mri.cli.scans import first_slice
-from firenet_mri.errors import UsageError
-from firenet_mri.scan import RawScan
+from firenet_benchmark.cli.options import PaperOutput
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.convergence import Curve, Problem
+    from firenet_mri.scan import RawScan
 
 
-@paper_app.command("convergence")
-def paper_convergence(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for figure and tables.")
-    ] = Path("paper"),
-    image: Annotated[
-        Path | None, typer.Option(help="An image beside the phantom, .nii.gz or .npy.")
-    ] = None,
-    scan: Annotated[
-        Path | None, typer.Option(help="Instead of simulated data, the first slice of this scan.")
-    ] = None,
-    size: Annotated[int, typer.Option(help="Size of the phantom, a power of two.")] = 256,
-    inner: Annotated[
-        list[int] | None, typer.Option("--inner", help="Inner iterations p; several. [5, 8, 10]")
-    ] = None,
-    iterations: Annotated[int, typer.Option(help="Inner iterations in all, n p.")] = 80,
-    rate: Annotated[float, typer.Option(help="Part of the coefficients sampled.")] = 0.15,
-    noise: Annotated[float, typer.Option(help="Noise, relative to the data.")] = 0.02,
-    lam: Annotated[float, typer.Option(help="Weight of the sparsity.")] = 0.00025,
-    seed: Annotated[int, typer.Option(help="Of mask and noise.")] = 1,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Simulation:
+    """How data are simulated.
+
+    Parameters
+    ----------
+    size
+        Size of the phantom, a power of two.
+    rate
+        Part of the coefficients that is sampled.
+    noise
+        Noise, relative to the data.
+    seed
+        Seed of mask and noise.
+    """
+
+    size: int = 256
+    rate: float = 0.15
+    noise: float = 0.02
+    seed: int = 1
+
+
+def convergence(
+    *,
+    image: Path | None = None,
+    scan: Path | None = None,
+    inner: list[int] | None = None,
+    iterations: int = 80,
+    lam: float = 0.00025,
+    simulation: Simulation = Simulation(),
+    files: PaperOutput = PaperOutput(),
 ) -> None:
-    """Show the network's exponential convergence, and the plateau that p sets."""
-    from firenet_mri.io import read
-    from firenet_benchmark.paper.convergence import convergence, figure, optima
+    """Show the network's exponential convergence, and the plateau that p sets.
+
+    Parameters
+    ----------
+    image
+        An image beside the phantom, .nii.gz or .npy.
+    scan
+        Instead of simulated data, the first slice of this scan.
+    inner
+        Inner iterations p; give it several times for several numbers. Default: 5, 8 and 10.
+    iterations
+        Inner iterations in all, n p.
+    lam
+        Weight of the sparsity.
+    """
+    from firenet_benchmark.paper.convergence import figure, optima
     from firenet_benchmark.report import report_files, write_report
+    from firenet_mri.errors import UsageError
+    from firenet_mri.io import read
 
     if scan is not None and image is not None:
         raise UsageError("--scan and --image given; give one of them")
-    files = report_files(output, "convergence", overwrite=overwrite)
+    report = report_files(files.output, "convergence", overwrite=files.overwrite)
     simulated = True
     if scan is None:
-        problems = _simulated(image, size, rate=rate, noise=noise, lam=lam, seed=seed)
+        problems = _simulated(image, simulation, lam=lam)
     else:
         raw = read(scan)
         simulated = raw.simulated
         problems = [_measured(raw, lam)]
-    numbers = tuple(dict.fromkeys(inner or (5, 8, 10)))
-    curves: list[Curve] = []
-    with _progress(len(problems) * (1 + len(numbers))) as bar:
-        task = bar.task_ids[0]
-        for problem in problems:
-            bar.update(task, description=problem.name)
-            curves += convergence(
-                problem, numbers, iterations=iterations, on_curve=lambda: bar.advance(task)
-            )
-    simulation = {} if scan else {"rate": rate, "noise": noise, "seed": seed, "size": size}
-    settings = {"simulated": simulated, "lam": lam, **simulation, "optimum": optima(curves)}
+    curves = _curves(problems, tuple(dict.fromkeys(inner or (5, 8, 10))), iterations)
+    settings = {"simulated": simulated, "lam": lam, **({} if scan else asdict(simulation))}
     title = f"λ = {lam:g}"
     if scan is None:
-        title = f"Simulated: {rate:.0%} sampled, {noise:.0%} noise, {title}"
-    rows = [row for curve in curves for row in curve.rows()]
-    write_report(files, figure(curves, title=title), rows, settings=settings, overwrite=overwrite)
+        title = f"Simulated: {simulation.rate:.0%} sampled, {simulation.noise:.0%} noise, {title}"
+    write_report(
+        report,
+        figure(curves, title=title),
+        [row for curve in curves for row in curve.rows()],
+        settings={**settings, "optimum": optima(curves)},
+        overwrite=files.overwrite,
+    )
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(curves))
     _tell(console, curves)
-    for path in (files.figure, files.table, files.data):
-        console.print(f"Written: {path}", markup=False)
+    console.print(report.text(), markup=False)
 
 
-def _simulated(
-    image: Path | None, size: int, *, rate: float, noise: float, lam: float, seed: int
-) -> list[Problem]:
+def _curves(problems: Sequence[Problem], inner: tuple[int, ...], iterations: int) -> list[Curve]:
+    """Return the curves of all problems; a bar counts them, with one long run for each F*."""
+    from firenet_benchmark.paper.convergence import convergence
+    from firenet_mri.cli.scans import progress
+
+    curves: list[Curve] = []
+    total, done = len(problems) * (1 + len(inner)), 0
+    with progress("Converging", "runs") as on_run:
+
+        def on_curve() -> None:
+            nonlocal done
+            done += 1
+            if on_run is not None:
+                on_run(done, total)
+
+        for problem in problems:
+            curves += convergence(problem, inner, iterations=iterations, on_curve=on_curve)
+    return curves
+
+
+def _simulated(image: Path | None, simulation: Simulation, *, lam: float) -> list[Problem]:
     """Return the phantom's problems, and those of an image."""
-    from firenet_mri.io import read_reference
     from firenet_benchmark.paper.convergence import simulated_problem
     from firenet_benchmark.paper.images import on_square_grid
+    from firenet_mri.io import read_reference
     from firenet_mri.phantoms import shepp_logan
 
-    images = {"phantom": shepp_logan(size)}
+    images = {"phantom": shepp_logan(simulation.size)}
     if image is not None:
         images[image.name.split(".")[0]] = on_square_grid(read_reference(image))
+    sampling = asdict(simulation)
+    del sampling["size"]
     return [
-        simulated_problem(name, pixels, transform, rate=rate, noise=noise, lam=lam, seed=seed)
+        simulated_problem(name, pixels, transform, lam=lam, **sampling)
         for name, pixels in images.items()
         for transform in ("fourier", "walsh")
     ]
@@ -102,8 +140,9 @@ def _simulated(
 
 def _measured(raw: RawScan, lam: float) -> Problem:
     """Return the problem of a scan's first slice, with the paper preset."""
-    from firenet_mri.firenet.presets import make_network
     from firenet_benchmark.paper.convergence import Problem
+    from firenet_mri.cli.scans import first_slice
+    from firenet_mri.firenet.presets import make_network
 
     y, encoding = first_slice(raw)
     coils, *shape = y.shape
@@ -111,20 +150,6 @@ def _measured(raw: RawScan, lam: float) -> Problem:
     weights = preset.problem(encoding).weights
     name = f"{raw.name}, simulated" if raw.simulated else raw.name
     return Problem(name, encoding, preset.sparsifier, weights, lam, y)
-
-
-def _progress(total: int) -> Progress:
-    """Return a bar on stderr."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeElapsedColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
-    bar.add_task("", total=total)
-    return bar
 
 
 def _table(curves: Sequence[Curve]) -> Table:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from firenet_mri.cli.app import paper_app
-from firenet_mri.cli.scans import progress
+from firenet_benchmark.cli.options import PaperOutput
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,67 +19,66 @@ if TYPE_CHECKING:
 _SAMPLE = Path("sample_data/brain_8coil_reference.nii.gz")
 
 
-@paper_app.command("stability")
-def paper_stability(
-    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
-        "paper"
-    ),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small and hardly trained, seconds.")
-    ] = False,
-    image: Annotated[
-        Path | None,
-        typer.Option(help=f"One more image, .nii.gz or .npy. [{_SAMPLE}, if it is there]"),
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels along an axis; default 48.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of the training; default 24.")] = None,
-    noise: Annotated[
-        float | None, typer.Option(help="Of the training, relative; default 0.01.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of images, pattern, training and attacks.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace outputs that exist, and weights of other settings.")
-    ] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+def stability(
+    *,
+    quick: bool = False,
+    image: Path | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    noise: float | None = None,
+    seed: int = 0,
+    files: PaperOutput = PaperOutput(),
 ) -> None:
     """Perturb an AUTOMAP-type network, FIRENET, and the network followed by FIRENET.
 
-    The weights are kept in the folder, as stability_automap.pt: a run that was stopped goes on
-    there, and a second one does not train again.
+    The weights are kept in the folder, as stability_automap.pt: an interrupted run resumes there,
+    and a second one does not train again.
+
+    Parameters
+    ----------
+    quick
+        Small and hardly trained; takes seconds.
+    image
+        One more image, .nii.gz or .npy. Default: sample_data/brain_8coil_reference.nii.gz, if it
+        is there.
+    size
+        Pixels along an axis. Default: 48.
+    epochs
+        Epochs of the training. Default: 24.
+    noise
+        Noise of the training, relative. Default: 0.01.
+    seed
+        Seed of images, pattern, training and attacks.
     """
-    from firenet_benchmark.paper.stability import StabilityExperiment, attacked_images, stability, train
-    from firenet_benchmark.paper.stability_report import (
-        differences,
-        reading,
-        report_settings,
-        stability_figure,
-    )
+    from firenet_benchmark.paper import stability, stability_report
     from firenet_benchmark.report import report_files, write_report
+    from firenet_mri.cli.scans import progress
 
     given: dict[str, Any] = {"size": size, "epochs": epochs, "noise": noise}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = replace(StabilityExperiment.quick(seed) if quick else StabilityExperiment(seed=seed), **changes)
-    images = attacked_images(settings, _one_more(image))
-    files = report_files(folder, "stability", overwrite=overwrite)
-    weights = folder / "stability_automap.pt"
+    experiment = stability.StabilityExperiment
+    settings = replace(experiment.quick(seed) if quick else experiment(seed=seed), **changes)
+    images = stability.attacked_images(settings, _one_more(image))
+    report = report_files(files.output, "stability", overwrite=files.overwrite)
+    weights = files.output / "stability_automap.pt"
     with progress("Training the network", "steps") as on_step:
-        trained = train(settings, weights, overwrite=overwrite, on_step=on_step)
+        trained = stability.train(settings, weights, overwrite=files.overwrite, on_step=on_step)
     with progress("Perturbing", "methods") as on_step:
-        result = stability(settings, trained, images, on_step=on_step)
+        result = stability.stability(settings, trained, images, on_step=on_step)
     write_report(
-        files,
-        stability_figure(result),
+        report,
+        stability_report.stability_figure(result),
         [asdict(row) for row in result.rows],
-        settings=report_settings(settings, result, list(images)),
-        overwrite=overwrite,
+        settings=stability_report.report_settings(settings, result, list(images)),
+        overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
     console.print(_table(result))
-    sentences = ("The data are simulated, one coil", *reading(result))
-    for sentence in (*sentences, f"Differs from the paper: {differences(settings)}"):
+    sentences = ("The data are simulated, one coil", *stability_report.reading(result))
+    differences = stability_report.differences(settings)
+    for sentence in (*sentences, f"Differs from the paper: {differences}"):
         console.print(f"{sentence}.", markup=False)
-    for path in (files.figure, files.table, files.data, weights):
-        console.print(f"Written: {path}", markup=False, soft_wrap=True)
+    console.print(f"{report.text()}\nWritten: {weights}", markup=False, soft_wrap=True)
 
 
 def _one_more(image: Path | None) -> tuple[str, Tensor] | None:

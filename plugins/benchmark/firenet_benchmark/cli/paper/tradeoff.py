@@ -4,68 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from firenet_mri.cli.app import paper_app
-from firenet_mri.cli.scans import progress
+from firenet_benchmark.cli.options import PaperOutput
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.tradeoff import TradeoffRow
 
 
-@paper_app.command("tradeoff")
-def paper_tradeoff(
-    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
-        "paper"
-    ),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small and hardly trained, a minute.")
-    ] = False,
-    size: Annotated[int | None, typer.Option(help="Pixels along an axis; default 128.")] = None,
-    images: Annotated[int | None, typer.Option(help="Training images; default 3000.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over them; default 3.")] = None,
-    seed: Annotated[int, typer.Option(help="Of images, pattern, training and attacks.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace outputs that exist, and weights of other settings.")
-    ] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+def tradeoff(
+    *,
+    quick: bool = False,
+    size: int | None = None,
+    images: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    files: PaperOutput = PaperOutput(),
 ) -> None:
     """Compare U-Nets and FIRENET: accuracy, stability, and whether an unseen detail survives.
 
-    The weights are kept in the folder, as tradeoff_unet.pt: a run that was stopped goes on there,
-    and a second one does not train again.
+    The weights are kept in the folder, as tradeoff_unet.pt: an interrupted run resumes there, and
+    a second one does not train again.
+
+    Parameters
+    ----------
+    quick
+        Small and hardly trained; takes a minute.
+    size
+        Pixels along an axis. Default: 128.
+    images
+        Training images. Default: 3000.
+    epochs
+        Passes over the training images. Default: 3.
+    seed
+        Seed of images, pattern, training and attacks.
     """
-    from firenet_benchmark.paper.tradeoff import TradeoffExperiment, reading, report_settings, tradeoff, train
+    from firenet_benchmark.paper import tradeoff
     from firenet_benchmark.paper.tradeoff_figure import tradeoff_figure
     from firenet_benchmark.report import report_files, write_report
+    from firenet_mri.cli.scans import progress
 
     given: dict[str, Any] = {"size": size, "images": images, "epochs": epochs}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = replace(TradeoffExperiment.quick(seed) if quick else TradeoffExperiment(seed=seed), **changes)
-    files = report_files(folder, "tradeoff", overwrite=overwrite)
-    weights = folder / "tradeoff_unet.pt"
+    experiment = tradeoff.TradeoffExperiment
+    settings = replace(experiment.quick(seed) if quick else experiment(seed=seed), **changes)
+    report = report_files(files.output, "tradeoff", overwrite=files.overwrite)
+    weights = files.output / "tradeoff_unet.pt"
     with progress("Training U-Nets", "steps") as on_step:
-        unets = train(settings, weights, overwrite=overwrite, on_step=on_step)
+        unets = tradeoff.train(settings, weights, overwrite=files.overwrite, on_step=on_step)
     with progress("Perturbing", "steps") as on_step:
-        result = tradeoff(settings, unets, on_step=on_step)
+        result = tradeoff.tradeoff(settings, unets, on_step=on_step)
     write_report(
-        files,
+        report,
         tradeoff_figure(result),
         [row.row() for row in result.rows],
-        settings=report_settings(settings, result),
-        overwrite=overwrite,
+        settings=tradeoff.report_settings(settings, result),
+        overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
     console.print(_table(result.rows))
-    for sentence in ("The data are simulated, one coil", *reading(result.rows)):
+    for sentence in ("The data are simulated, one coil", *tradeoff.reading(result.rows)):
         console.print(f"{sentence}.", markup=False)
-    for path in (files.figure, files.table, files.data, weights):
-        console.print(f"Written: {path}", markup=False, soft_wrap=True)
+    console.print(f"{report.text()}\nWritten: {weights}", markup=False, soft_wrap=True)
 
 
 def _table(rows: Sequence[TradeoffRow]) -> Table:
