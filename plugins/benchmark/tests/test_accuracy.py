@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import firenet_benchmark.accuracy as module
 import firenet_mri
 from firenet_benchmark.accuracy import compare, undersample
 from firenet_mri.calibration import sensitivity_maps
-from firenet_mri.cli.app import app
 from firenet_mri.errors import DataError
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import CartesianFourier
@@ -50,13 +48,14 @@ def test_an_undersampled_scan_is_not_undersampled_again(full) -> None:
         undersample(scan, 3, calibration=16, seed=0)
 
 
-def test_command_takes_a_speed_problem_and_says_that_it_is_simulated(monkeypatch) -> None:
+def test_command_takes_a_speed_problem_and_says_that_it_is_simulated(
+    firenet, monkeypatch, capsys
+) -> None:
     def two(scan, target, *, maps):
         assert scan.simulated
         assert target.shape == scan.spatial_shape == (256, 256)
         yield module.Row("zero filling", 30.0, 0.5, 0.0)
 
     monkeypatch.setattr(module, "compare", two)
-    done = CliRunner().invoke(app, ["benchmark", "accuracy", "A"])
-    assert done.exit_code == 0, done.output
-    assert "problem A: simulated data" in done.output
+    assert firenet("benchmark", "accuracy", "A") == 0
+    assert "problem A: simulated data" in capsys.readouterr().out

@@ -6,10 +6,8 @@ import json
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from firenet_benchmark.layers import LayerTime, layer_time, plot
-from firenet_mri.cli.app import app
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.operators import MatrixOperator, Sense, encoding_operator
@@ -55,10 +53,8 @@ def test_other_encodings_have_no_such_floor() -> None:
         )
 
 
-def test_command_shows_every_network_and_draws_its_parts(tmp_path) -> None:
-    arguments = ["benchmark", "layers", SAMPLE, "--threads", "1", "-o", str(tmp_path)]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+def test_command_shows_every_network_and_draws_its_parts(firenet, tmp_path) -> None:
+    assert firenet("benchmark", "layers", SAMPLE, "--threads", "1", "-o", tmp_path) == 0
     rows = json.loads((tmp_path / "layers.json").read_text())["rows"]
     names = [row["network"] for row in rows]
     assert names == ["haar", "db4", "undecimated-haar", "undecimated-haar+undecimated-dct3"]

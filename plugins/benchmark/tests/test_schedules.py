@@ -9,9 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-import firenet_mri.cli.schedules  # noqa: F401  hangs the command on the app
 from firenet_benchmark.schedules import (
     Result,
     compare,
@@ -22,7 +20,6 @@ from firenet_benchmark.schedules import (
     plot,
 )
 from firenet_mri import FIRENET, PaperSchedule
-from firenet_mri.cli.app import app
 from firenet_mri.errors import ShapeError, UsageError
 
 
@@ -148,12 +145,11 @@ def test_too_few_pairs_are_refused(case) -> None:
         compare(case, pairs=5)
 
 
-def test_command_writes_figure_and_tables(tmp_path) -> None:
+def test_command_writes_figure_and_tables(firenet, tmp_path) -> None:
     image = tmp_path / "image.npy"
     np.save(image, np.eye(24))
     arguments = ["benchmark", "schedules", str(image), "--size", "32", "--pairs", "30"]
-    result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "out")])
-    assert result.exit_code == 0, result.output
+    assert firenet(*arguments, "-o", tmp_path / "out") == 0
     with (tmp_path / "out" / "schedules.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["problem"] for row in rows} == {case.name for case in make_cases(32, torch.eye(24))}

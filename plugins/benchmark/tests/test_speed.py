@@ -6,14 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import firenet_benchmark.speed as module
 from firenet_benchmark.baselines import BASELINES, Baseline
 from firenet_benchmark.problems import SpeedProblem
 from firenet_benchmark.speed import Point, judge, plot, race, summarise
-from firenet_mri.cli import main
-from firenet_mri.cli.app import app
 from firenet_mri.errors import UsageError
 
 OURS = "FIRENET accurate"
@@ -144,15 +141,15 @@ def test_every_peer_has_weights_for_problems_that_exist_and_says_whether_it_is_t
 
 
 def test_command_writes_tables_and_names_what_is_not_installed(
-    small, tmp_path, monkeypatch
+    firenet, small, tmp_path, monkeypatch, capsys
 ) -> None:
     absent = Baseline("Absent", "no_such_package", BASELINES[0].run, {"A": 1.0})
     monkeypatch.setattr(module, "BASELINES", (*BASELINES, absent))
     arguments = ["benchmark", "speed", "--problems", "A", "--methods", "FIRENET stable"]
-    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path), "--threads", "1"])
-    assert done.exit_code == 0, done.output
-    assert "Absent is not installed; left out." in done.output
-    assert "bartorch was not run" in " ".join(done.output.split())
+    assert firenet(*arguments, "-o", tmp_path, "--threads", "1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Absent is not installed; left out." in said
+    assert "bartorch was not run" in said
     report = json.loads((tmp_path / "speed.json").read_text())
     assert "Absent" in report["settings"]["not_installed"]
     assert report["settings"]["simulated"] is True
@@ -169,12 +166,8 @@ def test_command_writes_tables_and_names_what_is_not_installed(
     ("option", "value", "says"),
     [("--problems", "E", "Unknown problem 'E'"), ("--methods", "Fastest", "'Fastest' is unknown")],
 )
-def test_unknown_names_are_one_line(option, value, says, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["firenet", "benchmark", "speed", option, value, "-o", str(tmp_path)]
-    )
-    with pytest.raises(SystemExit):
-        main()
+def test_unknown_names_are_one_line(firenet, option, value, says, tmp_path, capsys) -> None:
+    assert firenet("benchmark", "speed", option, value, "-o", tmp_path) == 2
     assert says in capsys.readouterr().err
 
 

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-
-import pytest
-
-import firenet_mri.cli.paper.barrier  # noqa: F401  (hangs the command on its group)
-from firenet_mri.cli import main
-
-
-def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["firenet", "paper", "barrier", *map(str, arguments)])
-    with pytest.raises(SystemExit) as raised:
-        main()
-    return int(raised.value.code or 0)
 
 
 def test_barrier_writes_figure_and_tables_and_refuses_to_replace_them(
-    tmp_path, monkeypatch, capsys
+    firenet, tmp_path, capsys
 ) -> None:
     folder = tmp_path / "new" / "paper"
-    assert run(monkeypatch, "-o", folder, "--steps", 30) == 0
+    assert firenet("paper", "barrier", "-o", folder, "--steps", 30) == 0
     said = capsys.readouterr().out
     assert "0.1505736" in said
     assert "(a) K digits" in said
@@ -38,12 +25,12 @@ def test_barrier_writes_figure_and_tables_and_refuses_to_replace_them(
     assert len(report["settings"]["validation_curves"]) == 9
     assert (folder / "barrier.png").read_bytes().startswith(b"\x89PNG")
     before = (folder / "barrier.csv").read_bytes()
-    assert run(monkeypatch, "-o", folder, "--steps", 30) == 1
+    assert firenet("paper", "barrier", "-o", folder, "--steps", 30) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert (folder / "barrier.csv").read_bytes() == before
 
 
-def test_too_few_steps_are_refused(tmp_path, monkeypatch, capsys) -> None:
-    assert run(monkeypatch, "-o", tmp_path, "--steps", 3) == 2
+def test_too_few_steps_are_refused(firenet, tmp_path, capsys) -> None:
+    assert firenet("paper", "barrier", "-o", tmp_path, "--steps", 3) == 2
     assert "steps is 3" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

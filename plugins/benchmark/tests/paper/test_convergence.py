@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 
 import cvxpy
 import numpy as np
@@ -14,7 +13,6 @@ import sigpy
 import sigpy.mri
 import torch
 
-import firenet_mri.cli.paper.convergence  # noqa: F401
 from firenet_benchmark.paper.convergence import (
     Problem,
     convergence,
@@ -23,7 +21,6 @@ from firenet_benchmark.paper.convergence import (
     simulated_problem,
 )
 from firenet_mri import FIRENET, PaperSchedule
-from firenet_mri.cli import main
 from firenet_mri.errors import UsageError
 from firenet_mri.operators import MatrixOperator
 from firenet_mri.phantoms import shepp_logan
@@ -148,17 +145,11 @@ def test_bad_numbers_are_refused(small) -> None:
         simulated_problem("phantom", shepp_logan(8), "fourier", noise=-1)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["firenet", "paper", "convergence", *arguments.split()])
-    with pytest.raises(SystemExit) as raised:
-        main()
-    assert raised.value.code == 0
-
-
-def test_command_writes_figure_and_tables(tmp_path, monkeypatch, capsys) -> None:
+def test_command_writes_figure_and_tables(firenet, tmp_path, capsys) -> None:
     np.save(tmp_path / "head.npy", np.random.default_rng(0).random((20, 15)))
     options = "--size 16 --rate .5 --lam .01 --iterations 10 --inner 3 --inner 5"
-    run(monkeypatch, f"-o {tmp_path / 'out'} --image {tmp_path / 'head.npy'} {options}")
+    folder, head = tmp_path / "out", tmp_path / "head.npy"
+    assert firenet("paper", "convergence", "-o", folder, "--image", head, *options.split()) == 0
     assert (tmp_path / "out/convergence.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "out/convergence.csv").open() as table:
         rows = list(csv.DictReader(table))
@@ -178,14 +169,13 @@ def test_command_writes_figure_and_tables(tmp_path, monkeypatch, capsys) -> None
     assert "convergence.png" in said
 
 
-def test_command_takes_a_scan_and_says_whether_it_is_simulated(
-    tmp_path, monkeypatch, capsys
-) -> None:
+def test_command_takes_a_scan_and_says_whether_it_is_simulated(firenet, tmp_path, capsys) -> None:
     maps, image = sigpy.mri.birdcage_maps((4, 32, 32)), sigpy.shepp_logan((32, 32))
     kspace = sigpy.fft(maps * image, axes=(-2, -1)).astype(np.complex64)
     np.save(tmp_path / "scan.npy", kspace)
     options = "--lam .01 --iterations 5 --inner 5"
-    run(monkeypatch, f"-o {tmp_path} --scan {tmp_path / 'scan.npy'} {options}")
+    scan = tmp_path / "scan.npy"
+    assert firenet("paper", "convergence", "-o", tmp_path, "--scan", scan, *options.split()) == 0
     report = json.loads((tmp_path / "convergence.json").read_text())
     assert report["settings"]["simulated"] is False
     assert {row["problem"] for row in report["rows"]} == {"scan.npy"}
@@ -205,13 +195,11 @@ def test_command_takes_a_scan_and_says_whether_it_is_simulated(
         ("--image missing.npy", 1, "missing.npy: no such file"),
     ],
 )
-def test_bad_input_gets_one_line(arguments, status, said, tmp_path, monkeypatch, capsys) -> None:
+def test_bad_input_gets_one_line(
+    firenet, arguments, status, said, tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
-    argv = ["firenet", "paper", "convergence", "--size", "16", *arguments.split()]
-    monkeypatch.setattr(sys, "argv", argv)
-    with pytest.raises(SystemExit) as raised:
-        main()
-    assert raised.value.code == status
+    assert firenet("paper", "convergence", "--size", "16", *arguments.split()) == status
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("firenet: ")]
     assert len(lines) == 1
     assert said in lines[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-import firenet_mri.cli.paper.stability  # noqa: F401  (hangs the command on its group)
 from firenet_benchmark.paper.stability import (
     AUTOMAP,
     DEFAULT_FIRENET,
@@ -33,7 +31,6 @@ from firenet_benchmark.paper.stability import (
 )
 from firenet_benchmark.paper.stability_report import differences, reading, stability_figure
 from firenet_benchmark.paper.worst_case import random_perturbations, worst_case
-from firenet_mri.cli import main
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.network import FIRENET
 
@@ -308,21 +305,14 @@ def test_network_with_nan_weights_is_refused(trained) -> None:
         stability(TINY, broken, attacked_images(TINY, None))
 
 
-def run(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["firenet", "paper", "stability", *map(str, arguments)])
-    with pytest.raises(SystemExit) as raised:
-        main()
-    return int(raised.value.code or 0)
-
-
 def test_command_writes_everything_and_uses_the_weights_again(
-    tmp_path, monkeypatch, capsys
+    firenet, tmp_path, monkeypatch, capsys
 ) -> None:
     quick = replace(TINY, relative_sizes=(0.01,), restarts=1, hold=0)
     monkeypatch.setattr(StabilityExperiment, "quick", lambda seed: replace(quick, seed=seed))
     monkeypatch.chdir(tmp_path)
     np.save("mine.npy", np.eye(16, dtype=np.float32))
-    assert run(monkeypatch, "-o", "out", "--quick", "--image", "mine.npy") == 0
+    assert firenet("paper", "stability", "-o", "out", "--quick", "--image", "mine.npy") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "simulated" in said
     assert "Differs from the paper: 16 x 16 pixels" in said
@@ -334,17 +324,17 @@ def test_command_writes_everything_and_uses_the_weights_again(
     assert len(report["settings"]["training_curve"]) == 3
     assert {row["method"] for row in report["rows"]} == set(METHODS)
     # Reports are not replaced unasked, nor are weights of other settings.
-    assert run(monkeypatch, "-o", "out", "--quick") == 1
+    assert firenet("paper", "stability", "-o", "out", "--quick") == 1
     assert "stability.png: exists" in capsys.readouterr().err
     for name in ("stability.png", "stability.csv", "stability.json"):
         (tmp_path / "out" / name).unlink()
-    assert run(monkeypatch, "-o", "out", "--quick", "--noise", "0.5") == 1
+    assert firenet("paper", "stability", "-o", "out", "--quick", "--noise", "0.5") == 1
     assert "belongs to other settings" in capsys.readouterr().err
 
 
-def test_command_refuses_bad_input_in_one_line(tmp_path, monkeypatch, capsys) -> None:
-    assert run(monkeypatch, "-o", tmp_path, "--size", "4") == 2
-    assert run(monkeypatch, "-o", tmp_path, "--image", tmp_path / "none.npy") == 1
+def test_command_refuses_bad_input_in_one_line(firenet, tmp_path, capsys) -> None:
+    assert firenet("paper", "stability", "-o", tmp_path, "--size", "4") == 2
+    assert firenet("paper", "stability", "-o", tmp_path, "--image", tmp_path / "none.npy") == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "at least 16 pixels" in lines[0]

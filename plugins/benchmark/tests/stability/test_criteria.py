@@ -21,7 +21,7 @@ from firenet_benchmark.stability.methods import Batch, Method, batch_of, zero_fi
 from firenet_benchmark.stability.networks import combine, spread
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.prox import item_norm
-from firenet_mri.training.attack import worst_perturbation
+from firenet_mri.training.attack import Ascent, worst_perturbation
 
 QUICK = Attack(relative_sizes=(0.01, 0.02), steps=15, restarts=2, strong_steps=20)
 
@@ -54,7 +54,7 @@ def test_attack_on_a_linear_map_of_coils_finds_its_top_singular_value(randn) -> 
         y,
         mask,
         torch.tensor([0.1, 3.0], dtype=torch.float64),
-        steps=200,
+        ascent=Ascent(steps=200),
         restarts=2,
         seed=0,
     )
@@ -75,7 +75,7 @@ def test_attack_with_a_target_goes_away_from_it(randn) -> None:
         y,
         mask,
         torch.ones(1, dtype=torch.float64),
-        steps=50,
+        ascent=Ascent(steps=50),
         restarts=1,
         seed=0,
         target=target,

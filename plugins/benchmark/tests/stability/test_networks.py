@@ -22,7 +22,7 @@ from firenet_benchmark.stability.training import (
     file_name,
     shipped_network,
     tensors,
-    train,
+    train_network,
 )
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.metrics import psnr
@@ -102,36 +102,31 @@ def test_shipped_networks_reach_what_their_training_reached(name, batch) -> None
 
 def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     recipe = Recipe("AUTOMAP-type", epochs=2, scans=4, jitter=0.04)
-    whole = train("net", tmp_path / "whole.pt", recipe=recipe)
+    whole = train_network("net", tmp_path / "whole.pt", recipe=recipe)
 
     class StopError(Exception):
         pass
 
-    real = training._epoch
-    calls = []
-
-    def epoch(*args):
-        if len(calls) == 1:
+    def stop(done: int, total: int) -> None:
+        if done == 2:
             raise StopError
-        calls.append(1)
-        return real(*args)
 
-    monkeypatch.setattr(training, "_epoch", epoch)
     with pytest.raises(StopError):
-        train("net", tmp_path / "parts.pt", recipe=recipe)
-    monkeypatch.setattr(training, "_epoch", real)
+        train_network("net", tmp_path / "parts.pt", recipe=recipe, on_step=stop)
     steps = []
-    parts = train(
+    parts = train_network(
         "net", tmp_path / "parts.pt", recipe=recipe, on_step=lambda done, total: steps.append(done)
     )
-    assert steps == [2]
+    # What was finished is told as done at once; the epoch that was interrupted is done again.
+    assert steps == [1, 2]
     assert parts.loss == whole.loss
     for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         assert torch.equal(a, b)
-    monkeypatch.setattr(training, "_epoch", None)
-    assert train("net", tmp_path / "parts.pt", recipe=recipe).loss == whole.loss
+    monkeypatch.setattr(training, "_losses", None)
+    monkeypatch.setattr(training, "training_cases", None)
+    assert train_network("net", tmp_path / "parts.pt", recipe=recipe).loss == whole.loss
     with pytest.raises(FileError, match="other settings"):
-        train("net", tmp_path / "parts.pt", recipe=dataclasses.replace(recipe, seed=1))
+        train_network("net", tmp_path / "parts.pt", recipe=dataclasses.replace(recipe, seed=1))
 
 
 def test_file_names_are_plain() -> None:

@@ -8,10 +8,8 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +31,6 @@ from firenet_benchmark.stability.methods import (
 )
 from firenet_benchmark.stability.run import StabilityBenchmark, compare
 from firenet_benchmark.stability.summary import frontier_goals, interval, verdicts
-from firenet_mri.cli import main
 from firenet_mri.errors import FileError
 from firenet_mri.simulation import simulate
 
@@ -231,27 +228,20 @@ def test_scans_without_a_reference_are_attacked_all_the_same(tmp_path) -> None:
     assert "without a reference" in files.page.read_text()
 
 
-def cli(monkeypatch, *args: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["firenet", "benchmark", *args])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
-def test_the_command_refuses_before_the_long_work(monkeypatch, capsys, tmp_path: Path) -> None:
+def test_the_command_refuses_before_the_long_work(firenet, capsys, tmp_path) -> None:
     report = ("--report", str(tmp_path / "report"))
-    assert cli(monkeypatch, "stability", "--network", "nowhere.py:f", *report) != 0
+    assert firenet("benchmark", "stability", "--network", "nowhere.py:f", *report) != 0
     assert "nowhere.py: no such file" in capsys.readouterr().err
-    assert cli(monkeypatch, "stability", "--weights", "w.pt", *report) != 0
+    assert firenet("benchmark", "stability", "--weights", "w.pt", *report) != 0
     assert "give pairs" in capsys.readouterr().err
-    assert cli(monkeypatch, "stability", "--data", str(tmp_path), *report) != 0
+    assert firenet("benchmark", "stability", "--data", str(tmp_path), *report) != 0
     assert "holds no Cartesian scan" in capsys.readouterr().err
-    assert cli(monkeypatch, "train", "--network", "GAN", "-o", str(tmp_path)) != 0
+    assert firenet("benchmark", "train", "--network", "GAN", "-o", str(tmp_path)) != 0
     assert "No network 'GAN'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_smoke_setting_runs_whole(monkeypatch, capsys, tmp_path: Path) -> None:
-    assert cli(monkeypatch, "stability", "--smoke", "--report", str(tmp_path)) == 0
+def test_the_smoke_setting_runs_whole(firenet, capsys, tmp_path) -> None:
+    assert firenet("benchmark", "stability", "--smoke", "--report", str(tmp_path)) == 0
     assert "Report:" in capsys.readouterr().out
     assert (tmp_path / "stability.html").stat().st_size > 1e5
