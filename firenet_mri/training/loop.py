@@ -223,13 +223,13 @@ def _save(
     curves: Mapping[str, list[float]],
 ) -> None:
     """Write the weights file; the optimiser's state, twice the weights, while it is needed."""
-    content = {"network": network.state_dict(), "recipe": dict(plan.recipe), **curves}
-    if len(curves[plan.curve]) < plan.epochs:
-        content["optimizer"] = optimizer.state_dict()
-    elif plan.half:
-        content["network"] = {key: value.half() for key, value in content["network"].items()}
-        network.load_state_dict(content["network"])
-    weights.save(content)
+    unfinished = len(curves[plan.curve]) < plan.epochs
+    kept = network.state_dict()
+    if plan.half and not unfinished:
+        kept = {key: value.half() for key, value in kept.items()}
+        network.load_state_dict(kept)
+    content = {"network": kept, "recipe": dict(plan.recipe), **curves}
+    weights.save({**content, "optimizer": optimizer.state_dict()} if unfinished else content)
 
 
 def _is_curve(value: object) -> bool:

@@ -1,1 +1,1 @@
-"""Measurements: accuracy beside SigPy's reconstructions, and time beside the FFTs."""
+"""Benchmarks of firenet_mri, and the experiments of the paper."""

@@ -1,6 +1,6 @@
-"""Makes firenet_mri/benchmark/stability/brains.npz, the images of the stability benchmark.
+"""Makes firenet_benchmark/stability/brains.npz, the images of the stability benchmark.
 
-    python scripts/make_brains.py CH2 INIA19 [OUT]
+    python plugins/benchmark/scripts/make_brains.py CH2 INIA19 [OUT]
 
 CH2 and INIA19 are ch2.nii.gz and inia19-t1-brain.nii.gz, as Debian's package mricron-data has them;
 the MNI152 template comes with nilearn. Needs firenet_mri[dev].
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-OUT = Path(__file__).parents[1] / "firenet_mri/benchmark/stability/brains.npz"
+OUT = Path(__file__).parents[1] / "firenet_benchmark/stability/brains.npz"
 
 SIZE = 128
 FIELD_OF_VIEW_MM = 240

@@ -13,7 +13,11 @@ from firenet_mri.errors import DataError
 
 @pytest.mark.parametrize(
     ("name", "shape", "coils", "fraction"),
-    [("A", (256, 256), 8, 0.25), ("B", (320, 320), 15, 0.25), ("C", (128, 128, 128), 8, 1 / 6)],
+    [
+        ("A", (256, 256), 8, 0.25),
+        ("B", (320, 320), 15, 0.25),
+        pytest.param("C", (128, 128, 128), 8, 1 / 6, marks=pytest.mark.slow),
+    ],
 )
 def test_cartesian_problems_are_noisy_samples_of_their_truth(name, shape, coils, fraction) -> None:
     problem = make_problem(name)

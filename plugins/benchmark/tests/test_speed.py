@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -30,9 +32,8 @@ def outcome(points: list[Point], problem: str, baseline: str) -> bool | None:
     return verdict.is_met
 
 
-@pytest.fixture
-def small(tmp_path) -> SpeedProblem:
-    """Return a problem of 16 x 16 under the name of A, which is stored where a race looks."""
+def small_problem(folder: Path) -> SpeedProblem:
+    """Return problem A of 16 x 16 pixels, and put it where a race in the folder looks for it."""
     generator = np.random.default_rng(0)
     truth = np.zeros((16, 16), np.complex64)
     truth[4:11, 5:12] = 1
@@ -44,8 +45,31 @@ def small(tmp_path) -> SpeedProblem:
         np.fft.fft2(np.fft.ifftshift(maps * truth, axes=(1, 2)), norm="ortho"), axes=(1, 2)
     )
     problem = SpeedProblem("A", truth, maps, mask, None, (kspace * mask).astype(np.complex64))
-    problem.save(tmp_path / "speed-problem-A.npz")
+    problem.save(folder / "speed-problem-A.npz")
     return problem
+
+
+@pytest.fixture
+def small(tmp_path) -> SpeedProblem:
+    return small_problem(tmp_path)
+
+
+class Race(NamedTuple):
+    """A race that was run once: where, its points, what it reported."""
+
+    folder: Path
+    points: list[Point]
+    calls: list[tuple[int, int]]
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory) -> Race:
+    folder = tmp_path_factory.mktemp("race")
+    small_problem(folder)
+    calls: list[tuple[int, int]] = []
+    methods = ["FIRENET stable", SIGPY]
+    points = race(["A"], methods, 1, folder, lambda *done: calls.append(done))
+    return Race(folder, points, calls)
 
 
 def test_a_goal_is_met_by_time_and_level_together() -> None:
@@ -101,27 +125,24 @@ def test_figure_draws_every_curve_where_its_numbers_are() -> None:
     assert line.get_xydata().tolist() == [[0.1, 40.0], [0.2, 45.0]]
 
 
-def test_networks_and_a_peer_really_run_and_both_come_near_the_truth(small, tmp_path) -> None:
-    calls: list[tuple[int, int]] = []
-    points = race(["A"], ["FIRENET stable", SIGPY], 1, tmp_path, lambda *done: calls.append(done))
-    assert calls == [(1, 2), (2, 2)]
+def test_networks_and_a_baseline_really_run_and_both_come_near_the_truth(raced) -> None:
+    assert raced.calls == [(1, 2), (2, 2)]
     for method in ("FIRENET stable", SIGPY):
-        own = [point for point in points if point.method == method]
+        own = [point for point in raced.points if point.method == method]
         assert own[-1].psnr_db > 25
         assert all(point.seconds > 0 for point in own)
         assert all(point.peak_mib >= 0 for point in own)
 
 
-def test_an_interrupted_race_goes_on_where_it_was(small, tmp_path, monkeypatch) -> None:
-    first = race(["A"], [SIGPY], 1, tmp_path)
-
+def test_an_interrupted_race_resumes_where_it_was(raced, monkeypatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("was run a second time")
 
     monkeypatch.setattr(module, "_in_a_process", never)
-    assert race(["A"], [SIGPY], 1, tmp_path) == first
+    first = [point for point in raced.points if point.method == SIGPY]
+    assert race(["A"], [SIGPY], 1, raced.folder) == first
     with pytest.raises(AssertionError, match="second time"):
-        race(["A"], ["FIRENET stable"], 1, tmp_path)
+        race(["A"], ["FIRENET accurate"], 1, raced.folder)
 
 
 def test_problems_survive_their_file(small, tmp_path) -> None:
@@ -132,7 +153,7 @@ def test_problems_survive_their_file(small, tmp_path) -> None:
         assert np.array_equal(getattr(back, part), getattr(small, part))
 
 
-def test_every_peer_has_weights_for_problems_that_exist_and_says_whether_it_is_there() -> None:
+def test_every_baseline_has_weights_for_problems_that_exist_and_says_whether_it_is_there() -> None:
     for baseline in BASELINES:
         assert set(baseline.lambdas) <= set("ABCD")
         assert all(lam > 0 for lam in baseline.lambdas.values())

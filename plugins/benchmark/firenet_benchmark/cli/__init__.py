@@ -17,21 +17,15 @@ from firenet_benchmark.cli.paper import stability as paper_stability
 
 __all__ = ["benchmark_app", "paper_app"]
 
-for _command in (
-    accuracy.accuracy,
-    layers.layers,
-    schedules.schedules,
-    speed.speed,
-    stability.stability,
-    step_sizes.steps,
-    training.train,
-):
-    benchmark_app.command(_command)
+benchmark_app.command(accuracy.accuracy)
+benchmark_app.command(layers.layers)
+benchmark_app.command(schedules.schedules)
+benchmark_app.command(speed.speed)
+benchmark_app.command(stability.stability)
+benchmark_app.command(step_sizes.steps)
+benchmark_app.command(training.train)
 
-for _command in (
-    barrier.barrier,
-    convergence.convergence,
-    paper_stability.stability,
-    tradeoff.tradeoff,
-):
-    paper_app.command(_command)
+paper_app.command(barrier.barrier)
+paper_app.command(convergence.convergence)
+paper_app.command(paper_stability.stability)
+paper_app.command(tradeoff.tradeoff)

@@ -187,19 +187,19 @@ def test_command_takes_a_scan_and_says_whether_it_is_simulated(firenet, tmp_path
     ("arguments", "status", "said"),
     [
         ("--size 24", 2, "powers of two"),
-        ("--rate 0", 2, "rate is 0"),
-        ("--inner 0", 2, "inner is 0"),
-        ("--lam -1", 2, "lam is -1"),
+        ("--size 16 --rate 0", 2, "rate is 0"),
+        ("--size 16 --inner 0", 2, "inner is 0"),
+        ("--size 16 --lam -1", 2, "lam is -1"),
         ("--scan a.h5 --image b.npy", 2, "give one of them"),
         ("--scan missing.h5", 1, "missing.h5: no such file"),
-        ("--image missing.npy", 1, "missing.npy: no such file"),
+        ("--size 16 --image missing.npy", 1, "missing.npy: no such file"),
     ],
 )
 def test_bad_input_gets_one_line(
     firenet, arguments, status, said, tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert firenet("paper", "convergence", "--size", "16", *arguments.split()) == status
+    assert firenet("paper", "convergence", *arguments.split()) == status
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("firenet: ")]
     assert len(lines) == 1
     assert said in lines[0]

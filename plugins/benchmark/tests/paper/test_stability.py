@@ -10,6 +10,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
+import firenet_benchmark.paper.stability as module
 from firenet_benchmark.paper.stability import (
     AUTOMAP,
     DEFAULT_FIRENET,
@@ -30,7 +31,7 @@ from firenet_benchmark.paper.stability import (
     train,
 )
 from firenet_benchmark.paper.stability_report import differences, reading, stability_figure
-from firenet_benchmark.paper.worst_case import random_perturbations, worst_case
+from firenet_benchmark.paper.worst_case import FIRENET_ASCENT, random_perturbations, worst_case
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.network import FIRENET
 
@@ -310,6 +311,9 @@ def test_command_writes_everything_and_uses_the_weights_again(
 ) -> None:
     quick = replace(TINY, relative_sizes=(0.01,), restarts=1, hold=0)
     monkeypatch.setattr(StabilityExperiment, "quick", lambda seed: replace(quick, seed=seed))
+    short = replace(FIRENET_ASCENT, steps=20, learning_rate=0.2, normalised=True)
+    monkeypatch.setattr(module, "ascent_of", lambda *_: short)
+    monkeypatch.setattr(module, "published_ascent_of", lambda *_: short)
     monkeypatch.chdir(tmp_path)
     np.save("mine.npy", np.eye(16, dtype=np.float32))
     assert firenet("paper", "stability", "-o", "out", "--quick", "--image", "mine.npy") == 0

@@ -90,7 +90,7 @@ def test_attack_changes_firenet_more_than_random_noise_of_the_same_size() -> Non
             return net(data, encoding)
 
         found = worst_perturbation(
-            reconstruct, y, mask, radius, ascent=Ascent(steps=30), restarts=2, seed=0
+            reconstruct, y, mask, radius, ascent=Ascent(steps=25), restarts=1, seed=0
         )
         noise = torch.randn(10, *y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(9))
         noise = noise * mask
