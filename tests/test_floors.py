@@ -130,7 +130,9 @@ def private_uses(source: str) -> list[str]:
 
 
 def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__")
+    # What a NamedTuple offers begins with an underscore, lest it be taken for a field.
+    offered = name.endswith("__") or name in ("_asdict", "_replace")
+    return name.startswith("_") and not offered
 
 
 def sources() -> list[str]:

@@ -20,8 +20,6 @@ from firenet_benchmark.stability.data import Protocol, images, simulated_case
 from firenet_benchmark.stability.methods import Batch, Method, batch_of, zero_filling
 from firenet_benchmark.stability.networks import combine, spread
 from firenet_mri.errors import DataError, ShapeError
-from firenet_mri.prox import item_norm
-from firenet_mri.training.attack import Ascent, worst_perturbation
 
 QUICK = Attack(relative_sizes=(0.01, 0.02), steps=15, restarts=2, strong_steps=20)
 
@@ -41,48 +39,6 @@ def numbers(measured, metric: str) -> list[float]:
 
 def nothing(*_: int) -> None:
     return None
-
-
-def test_attack_on_a_linear_map_of_coils_finds_its_top_singular_value(randn) -> None:
-    matrix = randn(20, 3 * 4 * 5)
-    y, mask = randn(2, 3, 4, 5), torch.ones(2, 1, 4, 5, dtype=torch.bool)
-    mask[..., 2] = False
-    allowed = mask[0].expand(3, 4, 5).flatten()
-    largest = torch.linalg.svdvals(matrix[:, allowed])[0]
-    found = worst_perturbation(
-        lambda k: (k.flatten(1) @ matrix.mT).reshape(-1, 4, 5),
-        y,
-        mask,
-        torch.tensor([0.1, 3.0], dtype=torch.float64),
-        ascent=Ascent(steps=200),
-        restarts=2,
-        seed=0,
-    )
-    torch.testing.assert_close(
-        found.change / item_norm(found.e, (1, 2, 3)).flatten(), largest.expand(2), rtol=1e-3, atol=0
-    )
-    assert bool((found.e[..., 2] == 0).all())
-    torch.testing.assert_close(
-        item_norm(found.e, (1, 2, 3)).flatten(), torch.tensor([0.1, 3.0], dtype=torch.float64)
-    )
-
-
-def test_attack_with_a_target_goes_away_from_it(randn) -> None:
-    y, target = randn(1, 1, 4, 5), randn(1, 4, 5)
-    mask = torch.ones(1, 1, 4, 5, dtype=torch.bool)
-    found = worst_perturbation(
-        lambda k: k[:, 0],
-        y,
-        mask,
-        torch.ones(1, dtype=torch.float64),
-        ascent=Ascent(steps=50),
-        restarts=1,
-        seed=0,
-        target=target,
-    )
-    # The farthest point from the target in a ball around y.
-    best = float((y[:, 0] - target).norm()) + 1
-    assert float(found.change[0]) == pytest.approx(best, rel=1e-3)
 
 
 def planted(batch: Batch, gain: float):
