@@ -131,7 +131,7 @@ def private_uses(source: str) -> list[str]:
 
 def _is_private(name: str) -> bool:
     # What a NamedTuple offers begins with an underscore, lest it be taken for a field.
-    offered = name.endswith("__") or name in ("_asdict", "_replace")
+    offered = name.endswith("__") or name in ("_asdict", "_fields", "_replace")
     return name.startswith("_") and not offered
 
 

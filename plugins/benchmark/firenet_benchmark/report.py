@@ -1,10 +1,13 @@
-"""What an experiment leaves behind: a figure (PNG) and its table (CSV, JSON), written as one."""
+"""What an experiment leaves behind: a figure (PNG) and its table (CSV, JSON), written as one.
+
+The stability benchmark writes a page as well; it uses the parts of this module.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +40,26 @@ def report_files(folder: Path, name: str, *, overwrite: bool = False) -> ReportF
     FileError
         If a file exists and may not be replaced, or the folder cannot be made or written.
     """
+    return ReportFiles(*free_paths(folder, name, ("png", "csv", "json"), overwrite=overwrite))
+
+
+def free_paths(
+    folder: Path, name: str, suffixes: Sequence[str], *, overwrite: bool = False
+) -> list[Path]:
+    """Return a path for each suffix, all of which can be written; makes the folder.
+
+    Raises
+    ------
+    FileError
+        If a file exists and may not be replaced, or the folder cannot be made or written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
-    files = ReportFiles(*(folder / f"{name}.{suffix}" for suffix in ("png", "csv", "json")))
-    check_outputs((files.figure, files.table, files.data), overwrite=overwrite)
-    return files
+    paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
+    check_outputs(paths, overwrite=overwrite)
+    return paths
 
 
 def write_report(
@@ -75,9 +91,19 @@ def write_report(
     paths = (files.figure, files.table, files.data)
     with atomic_writes(paths, overwrite=overwrite) as (picture, table, data):
         figure.savefig(picture, dpi=150, bbox_inches="tight")
-        with table.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        report = {"settings": dict(settings), "rows": [dict(row) for row in rows]}
-        data.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_table(table, list(rows[0]), [[row[key] for key in rows[0]] for row in rows])
+        write_json(data, {"settings": dict(settings), "rows": [dict(row) for row in rows]})
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write JSON data; NaN is refused."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import math
@@ -13,7 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from firenet_benchmark.report import free_paths, write_json, write_table
 from firenet_benchmark.stability import figures
+from firenet_benchmark.stability.criteria import Row
 from firenet_benchmark.stability.methods import ACCURATE
 from firenet_benchmark.stability.run import Comparison, is_main, versions
 from firenet_benchmark.stability.summary import (
@@ -25,7 +26,7 @@ from firenet_benchmark.stability.summary import (
     values_by_method,
     verdicts,
 )
-from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.io.outputs import atomic_writes
 
 NAME = "stability"
 
@@ -55,10 +56,9 @@ def pages_in(folder: Path, *, overwrite: bool = False) -> ReportPages:
     FileError
         If a file exists and may not be replaced, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    found = ReportPages(*(folder / f"{NAME}.{suffix}" for suffix in ("html", "csv", "json", "png")))
-    check_outputs((found.page, found.table, found.data, found.picture), overwrite=overwrite)
-    return found
+    return ReportPages(
+        *free_paths(folder, NAME, ("html", "csv", "json", "png"), overwrite=overwrite)
+    )
 
 
 def write_pages(pages: ReportPages, comparison: Comparison, *, overwrite: bool = False) -> None:
@@ -67,11 +67,8 @@ def write_pages(pages: ReportPages, comparison: Comparison, *, overwrite: bool =
     picture = _main_picture(comparison)
     with atomic_writes(paths, overwrite=overwrite) as (page, table, data, main):
         page.write_text(page_of(comparison, picture), encoding="utf-8")
-        with table.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(("method", "test", "variant", "slice", "metric", "value"))
-            writer.writerows(comparison.rows)
-        data.write_text(json.dumps(data_of(comparison), indent=1) + "\n", encoding="utf-8")
+        write_table(table, Row._fields, comparison.rows)
+        write_json(data, data_of(comparison))
         main.write_bytes(picture)
 
 
