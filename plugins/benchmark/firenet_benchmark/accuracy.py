@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps, whiten
 from firenet_mri.calibration.sensitivity import MapMethod
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.operators import encoding_operator
-from firenet_mri.reconstruction import reconstruct
-from firenet_mri.scan import RawScan
 
 # For k-space scaled so that the zero-filled image has maximum 1.
 _LAMBDAS = tuple(10**exponent for exponent in np.arange(-4.5, -0.9, 0.25).tolist())

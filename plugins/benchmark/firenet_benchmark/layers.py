@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from firenet_mri import FIRENET
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import start, step
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators import LinearOperator
 from firenet_mri.operators.cartesian_residual import CartesianResidual
 
 if TYPE_CHECKING:

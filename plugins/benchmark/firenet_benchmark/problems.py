@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri import RawScan
 from firenet_mri.errors import DataError
 from firenet_mri.operators import Sense, encoding_operator
 from firenet_mri.operators.density import compensated
-from firenet_mri.scan import RawScan
 
 NAMES = ("A", "B", "C", "D")
 

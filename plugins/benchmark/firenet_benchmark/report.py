@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firenet_mri.errors import FileError
-from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.io import atomic_writes, check_outputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,19 +17,28 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from firenet_mri import (
+    FIRENET,
+    AdaptiveSchedule,
+    NetworkSchedule,
+    PaperSchedule,
+    RadialSchedule,
+    SquareRootLasso,
+    sampling_pattern,
+)
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule, on_coefficients
+from firenet_mri.firenet.adaptive import AdaptiveBlock, on_coefficients
 from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import TrackedState, start_tracked, step
-from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
-from firenet_mri.firenet.sampling import default_sparsities, sampling_pattern
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
-from firenet_mri.operators.base import LinearOperator
-from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.operators.sense import encoding_operator
-from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.firenet.radial import RadialBlock
+from firenet_mri.firenet.sampling import default_sparsities
+from firenet_mri.firenet.schedules import Schedule
+from firenet_mri.operators import (
+    CartesianFourier,
+    LinearOperator,
+    OrthogonalWavelet,
+    encoding_operator,
+)
 from firenet_mri.prox import soft_threshold
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule
+from firenet_mri.firenet.schedules import Schedule
+from firenet_mri.operators import LinearOperator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

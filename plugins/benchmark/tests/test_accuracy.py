@@ -8,11 +8,11 @@ import torch
 import firenet_benchmark.accuracy as module
 import firenet_mri
 from firenet_benchmark.accuracy import compare, undersample
+from firenet_mri import RawScan
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import CartesianFourier
-from firenet_mri.scan import RawScan
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from firenet_mri.scan import RawScan
+    from firenet_mri import RawScan
 
 
 def accuracy(

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators import CartesianFourier
 from firenet_mri.phantoms import ellipses
 from firenet_mri.training.loop import TrainingPlan, WeightsFile, train
 

@@ -35,10 +35,9 @@ import torch
 from torch import Tensor
 
 from firenet_benchmark.paper.lista import Recipe, Training, train
+from firenet_mri import FIRENET, PaperSchedule
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.schedules import PaperSchedule
-from firenet_mri.operators.matrix import MatrixOperator
+from firenet_mri.operators import MatrixOperator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

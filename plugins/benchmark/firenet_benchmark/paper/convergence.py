@@ -20,15 +20,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from firenet_mri import FIRENET, AdaptiveSchedule, PaperSchedule, SquareRootLasso, sampling_pattern
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
+from firenet_mri.firenet.adaptive import AdaptiveBlock
 from firenet_mri.firenet.levels import level_index, level_weights
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.firenet.sampling import Transform, default_sparsities, sampling_pattern
-from firenet_mri.firenet.schedules import PaperSchedule
-from firenet_mri.operators import CartesianFourier, OrthogonalWavelet, WalshHadamard
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.firenet.sampling import Transform, default_sparsities
+from firenet_mri.operators import CartesianFourier, LinearOperator, OrthogonalWavelet, WalshHadamard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

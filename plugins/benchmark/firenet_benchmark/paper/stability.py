@@ -42,15 +42,13 @@ from firenet_benchmark.paper.worst_case import (
     random_perturbations,
     worst_case,
 )
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, sampling_pattern
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.levels import level_index, level_weights
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import make_network
-from firenet_mri.firenet.sampling import default_sparsities, sampling_pattern
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
+from firenet_mri.firenet.sampling import default_sparsities
 from firenet_mri.metrics import psnr, ssim
-from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.operators import CartesianFourier, OrthogonalWavelet
 from firenet_mri.phantoms import ellipses, shepp_logan
 from firenet_mri.prox import item_norm
 from firenet_mri.training.attack import Ascent

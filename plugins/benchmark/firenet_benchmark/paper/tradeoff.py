@@ -29,14 +29,11 @@ from torch import Tensor
 
 from firenet_benchmark.paper.text_details import Detail, find_details
 from firenet_benchmark.paper.unet import TrainedUNet, UNetRecipe, train_unets
+from firenet_mri import FIRENET, PaperSchedule, sampling_pattern
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import make_network
-from firenet_mri.firenet.sampling import sampling_pattern
-from firenet_mri.firenet.schedules import PaperSchedule
 from firenet_mri.metrics import nmse, psnr, ssim
-from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.operators import CartesianFourier, OrthogonalWavelet
 from firenet_mri.phantoms import ellipses
 from firenet_mri.prox import item_norm
 from firenet_mri.training.attack import Ascent, Reconstruct, worst_perturbation

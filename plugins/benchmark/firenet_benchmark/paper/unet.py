@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators import CartesianFourier
 from firenet_mri.training.loop import TrainingPlan, WeightsFile, shuffled, train
 
 

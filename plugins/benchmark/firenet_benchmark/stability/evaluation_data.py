@@ -19,11 +19,11 @@ from firenet_benchmark.stability.data import (
     simulated_case,
 )
 from firenet_benchmark.stability.methods import Batch, batch_of
+from firenet_mri import RawScan
 from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
 from firenet_mri.errors import FirenetError, UsageError
 from firenet_mri.operators import encoding_operator
 from firenet_mri.prox import item_norm
-from firenet_mri.scan import RawScan
 
 #: Contrast of the lesions, relative to the image's largest value.
 LESIONS = (0.4, 0.2, 0.1, 0.05)

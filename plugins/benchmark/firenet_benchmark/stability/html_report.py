@@ -26,7 +26,7 @@ from firenet_benchmark.stability.summary import (
     values_by_method,
     verdicts,
 )
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io import atomic_writes
 
 NAME = "stability"
 

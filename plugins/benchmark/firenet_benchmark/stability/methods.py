@@ -14,9 +14,9 @@ from torch import Tensor
 from firenet_benchmark.stability.data import Case
 from firenet_benchmark.stability.networks import combine
 from firenet_benchmark.stability.training import RECIPES, shipped_network
+from firenet_mri import FIRENET
 from firenet_mri.calibration import calibration_region, low_resolution_phase
 from firenet_mri.errors import ShapeError
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import Preset, make_network
 from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
 

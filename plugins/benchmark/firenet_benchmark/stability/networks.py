@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators import CartesianFourier
 
 NetworkName = Literal["U-Net", "VarNet", "MoDL", "AUTOMAP-type"]
 

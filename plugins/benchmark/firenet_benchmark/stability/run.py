@@ -40,7 +40,7 @@ from firenet_benchmark.stability.methods import (
     trained_methods,
     zero_filling,
 )
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io import atomic_writes
 
 #: Where FIRENETs of other lam have their names from, and the word for all of them.
 CURVE = "lam x"

@@ -10,8 +10,8 @@ import torch
 
 import firenet_benchmark.paper.automap as automap
 from firenet_benchmark.paper.automap import Automap, AutomapRecipe, train_automap
+from firenet_mri import sampling_pattern
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.firenet.sampling import sampling_pattern
 from firenet_mri.operators import CartesianFourier
 from firenet_mri.phantoms import ellipses
 

@@ -32,8 +32,8 @@ from firenet_benchmark.paper.stability import (
 )
 from firenet_benchmark.paper.stability_report import differences, reading, stability_figure
 from firenet_benchmark.paper.worst_case import FIRENET_ASCENT, random_perturbations, worst_case
+from firenet_mri import FIRENET
 from firenet_mri.errors import DataError, UsageError
-from firenet_mri.firenet.network import FIRENET
 
 TINY = StabilityExperiment(
     size=16,

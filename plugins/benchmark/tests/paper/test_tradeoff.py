@@ -25,8 +25,8 @@ from firenet_benchmark.paper.tradeoff import (
 )
 from firenet_benchmark.paper.tradeoff_figure import tradeoff_figure
 from firenet_benchmark.paper.unet import UNetRecipe, random_noise, train_unets
+from firenet_mri import sampling_pattern
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.firenet.sampling import sampling_pattern
 from firenet_mri.operators import CartesianFourier
 from firenet_mri.phantoms import ellipses
 from firenet_mri.training.attack import Ascent, worst_perturbation

@@ -15,7 +15,7 @@ from firenet_benchmark.cli.options import PaperOutput
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.convergence import Curve, Problem
-    from firenet_mri.scan import RawScan
+    from firenet_mri import RawScan
 
 
 @Parameter(name="*")
