@@ -1,5 +1,5 @@
 # make demo: reconstruct the sample scan.      make test: all checks and the default tests.
-# Both make the environment .venv first, if it is missing or pyproject.toml or constraints.txt changed.
+# Both make the environment .venv first, if it is missing or a pyproject.toml or constraints.txt changed.
 # Another Python: make demo PYTHON=/path/to/python3.12
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
@@ -32,7 +32,7 @@ constraints:
 	"$(PYTHON)" -m venv --clear .venv-pins
 	grep -E '^(#|torch==)' constraints.txt > .venv-pins/constraints.txt
 	.venv-pins/bin/python -m pip install --quiet --disable-pip-version-check \
-	    -c .venv-pins/constraints.txt -e ".[dev]"
+	    -c .venv-pins/constraints.txt -e ".[dev]" -e "./plugins/benchmark[speed]"
 	.venv-pins/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude torch \
 	    | grep -vE '^(nvidia-|cuda-|triton)' >> .venv-pins/constraints.txt
 	mv .venv-pins/constraints.txt constraints.txt
@@ -45,18 +45,18 @@ ifneq "$(READY_IN)" "$(CURDIR)"
 .PHONY: .venv/ready
 endif
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml plugins/benchmark/pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "The pinned packages need Python 3.11 or newer; use make PYTHON=/path/to/python3.11")'
 	@echo "Installing pinned packages in .venv; the first time takes minutes."
 	@test "$(READY_IN)" = "$(CURDIR)" || "$(PYTHON)" -m venv --clear .venv
 	@rm -f $@
 	@$(INSTALL) setuptools
-	@$(INSTALL) --no-build-isolation -e .
+	@$(INSTALL) --no-build-isolation -e . -e ./plugins/benchmark
 	@echo "$(CURDIR)" > $@
 
 .venv/ready-for-tests: .venv/ready
 	@echo "Installing what the tests need in .venv."
-	@$(INSTALL) --no-build-isolation -e ".[dev]"
+	@$(INSTALL) --no-build-isolation -e ".[dev]" -e "./plugins/benchmark[speed]"
 	@$(TWIX) || echo "The twix scans of twixtools' source package are not here; their tests skip."
 	@touch $@

@@ -17,10 +17,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-benchmark_app = typer.Typer(help="Measure accuracy, stability and speed.", no_args_is_help=True)
-app.add_typer(benchmark_app, name="benchmark")
-paper_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
-app.add_typer(paper_app, name="paper")
 
 
 @app.callback(invoke_without_command=True)

@@ -63,7 +63,7 @@ def design(
     debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Draw a sampling pattern; write mask and picture, and say what the theory then says."""
-    from firenet_mri.paper.pattern import pattern_files, write_pattern
+    from firenet_mri.io.pattern import pattern_files, write_pattern
 
     files = pattern_files(output, overwrite=overwrite)
     shape = _shape(size, kind)

@@ -11,18 +11,13 @@ from firenet_mri.errors import FirenetError
 # Loading a command module hangs its commands on ``app``.
 for _name in (
     "batch",
-    "benchmark",
     "certify",
     "convert",
     "design",
     "info",
-    "paper",
     "recon",
-    "schedules",
     "serve",
     "simulate",
-    "speed",
-    "stability",
 ):
     import_module(f"firenet_mri.cli.{_name}")
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
@@ -36,6 +44,17 @@ def progress(
     if quiet:
         yield None
         return
+    with progress_bars(unit) as report:
+        report(description, 0, None)
+        yield partial(report, description)
+
+
+@contextmanager
+def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show bars on stderr, one for each name that is reported with (name, done, total).
+
+    The first stays; others vanish when they are complete.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -43,9 +62,16 @@ def progress(
         TextColumn(unit),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def report(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            stays = total is None or done < total or tasks[name] == min(tasks.values())
+            bars.update(tasks[name], completed=done, total=total, visible=stays)
+
+        yield report
 
 
 def numbers(text: str | None) -> list[int] | None:

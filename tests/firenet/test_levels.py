@@ -35,7 +35,7 @@ from firenet_mri.firenet.levels import (
 )
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.operators import MatrixOperator, OrthogonalWavelet
-from firenet_mri.paper.images import shepp_logan
+from firenet_mri.phantoms import shepp_logan
 
 RHO = st.floats(0, 0.95)
 GAMMA = st.floats(0.1, 10)

@@ -25,7 +25,7 @@ from firenet_mri.firenet.sampling import (
     walsh_haar,
 )
 from firenet_mri.operators import CartesianFourier, OrthogonalWavelet, WalshHadamard
-from firenet_mri.paper.images import shepp_logan
+from firenet_mri.phantoms import shepp_logan
 
 DECAY = [0, 0.339, 0.636, 0.913, 1.177, 1.432, 1.682, 1.927, 2.168, 2.406]
 

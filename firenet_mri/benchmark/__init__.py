@@ -1,1 +1,0 @@
-"""Measurements: accuracy beside SigPy's reconstructions, and time beside the FFTs."""

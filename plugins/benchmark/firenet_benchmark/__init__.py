@@ -1,0 +1,1 @@
+"""Benchmarks of firenet_mri, and the experiments of the paper."""

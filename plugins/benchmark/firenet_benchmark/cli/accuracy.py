@@ -1,0 +1,81 @@
+"""``firenet benchmark accuracy``: PSNR and SSIM beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri import RawScan
+
+
+def accuracy(
+    scan: str,
+    /,
+    *,
+    reference: Path | None = None,
+    acceleration: float = 6.0,
+    calibration: int = 24,
+    maps: Literal["espirit", "jsense"] = "espirit",
+    seed: int = 0,
+    debug: bool = False,
+) -> None:
+    """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned.
+
+    Maps are estimated. A and B are the problems of ``firenet benchmark speed``.
+
+    Parameters
+    ----------
+    scan
+        One 2D slice, (coil, y, x); or A or B, simulated.
+    reference
+        Reference magnitude image; without it the scan must be fully sampled.
+    acceleration
+        Under-sampling of a fully sampled scan.
+    calibration
+        Width of the sampled centre, in lines.
+    maps
+        How sensitivity maps are estimated.
+    seed
+        Seed of the sampling mask.
+    debug
+        Show a traceback on errors.
+    """
+    from firenet_benchmark.accuracy import compare
+
+    raw, target = _scan_and_target(
+        scan, reference, acceleration=acceleration, calibration=calibration, seed=seed
+    )
+    kind = "simulated" if raw.simulated else "measured"
+    title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, maps {maps}"
+    table = Table("method", "PSNR dB", "SSIM", "seconds", "tuned lambda", title=title)
+    for row in compare(raw, target, maps=maps):
+        tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
+        table.add_row(
+            row.method, f"{row.psnr_db:.2f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}", tuned
+        )
+    Console(highlight=False).print(table)
+
+
+def _scan_and_target(
+    scan: str, reference: Path | None, *, acceleration: float, calibration: int, seed: int
+) -> tuple[RawScan, Tensor | RawScan]:
+    """Return an under-sampled scan, and what its image should be."""
+    from torch import from_numpy
+
+    from firenet_benchmark.accuracy import undersample
+    from firenet_benchmark.problems import make_problem
+    from firenet_mri.io import read, read_reference
+
+    if scan in ("A", "B"):
+        problem = make_problem(scan)
+        return problem.scan(), from_numpy(problem.truth).abs()
+    raw = read(Path(scan))
+    if reference is not None:
+        return raw, read_reference(reference)
+    return undersample(raw, acceleration, calibration=calibration, seed=seed), raw

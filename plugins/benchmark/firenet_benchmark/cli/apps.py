@@ -1,0 +1,20 @@
+"""The two groups of commands; options have no negative forms, and help comes from docstrings."""
+
+from __future__ import annotations
+
+from cyclopts import App, Parameter
+
+_OPTIONS = Parameter(negative=())
+
+benchmark_app = App(
+    name="benchmark",
+    help="Measure accuracy, stability and speed.",
+    version_flags=(),
+    default_parameter=_OPTIONS,
+)
+paper_app = App(
+    name="paper",
+    help="Repeat the paper's experiments.",
+    version_flags=(),
+    default_parameter=_OPTIONS,
+)

@@ -1,0 +1,283 @@
+"""The methods that are compared, all of one call: magnitude images from k-space, mask and maps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from firenet_benchmark.stability.data import Case
+from firenet_benchmark.stability.networks import combine
+from firenet_benchmark.stability.training import RECIPES, shipped_network
+from firenet_mri import FIRENET
+from firenet_mri.calibration import calibration_region, low_resolution_phase
+from firenet_mri.errors import ShapeError
+from firenet_mri.firenet.options import Preset
+from firenet_mri.firenet.presets import make_network
+from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
+
+Family = Literal["reference", "trained", "FIRENET", "combined"]
+
+ZERO_FILLING = "zero filling"
+ACCURATE = "FIRENET accurate"
+PHASE = "FIRENET accurate, phase"
+STABLE = "FIRENET stable"
+PAPER = "FIRENET paper"
+
+#: Weight of the imaginary part in the methods with a phase constraint.
+IMAGINARY_WEIGHT = 0.3
+_PHASE_WIDTH = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Slices of one size side by side.
+
+    Parameters
+    ----------
+    names
+        One a slice.
+    kspace, mask, maps
+        (batch, coil, y, x) complex64, (batch, 1, y, x) bool, (batch, coil, y, x) complex64.
+    reference, truth
+        (batch, y, x) float32 and complex64; None where a slice has none.
+    simulated
+        Whether all of it is.
+    """
+
+    names: tuple[str, ...]
+    kspace: Tensor
+    mask: Tensor
+    maps: Tensor
+    reference: Tensor | None
+    truth: Tensor | None
+    simulated: bool
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, part: slice) -> Batch:
+        """Return some of the slices."""
+        reference, truth = (
+            None if images is None else images[part] for images in (self.reference, self.truth)
+        )
+        tensors = (self.kspace[part], self.mask[part], self.maps[part])
+        return Batch(self.names[part], *tensors, reference, truth, self.simulated)
+
+
+def batch_of(cases: Sequence[Case]) -> Batch:
+    """Return cases of one size as a batch."""
+
+    def stacked(images: Sequence[Tensor | None]) -> Tensor | None:
+        known = [image for image in images if image is not None]
+        return torch.stack(known) if len(known) == len(images) else None
+
+    return Batch(
+        tuple(case.name for case in cases),
+        torch.stack([case.kspace for case in cases]),
+        torch.stack([case.mask for case in cases])[:, None],
+        torch.stack([case.maps for case in cases]),
+        stacked([case.reference for case in cases]),
+        stacked([case.truth for case in cases]),
+        all(case.simulated for case in cases),
+    )
+
+
+#: Images (batch, y, x), complex or magnitude, from slices whose k-space stands beside them.
+Image = Callable[[Batch, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One column of the comparison.
+
+    Parameters
+    ----------
+    name
+        For tables.
+    family
+        What kind it is.
+    image
+        Called with a batch and k-space (batch, coil, y, x), which the batch's own need not be.
+    description
+        One line: what it is and what it was trained with.
+    parameters
+        Trained numbers.
+    lipschitz_bound
+        Proven bound of every amplification, for fixed maps; None where there is none.
+    """
+
+    name: str
+    family: Family
+    image: Image
+    description: str
+    parameters: int = 0
+    lipschitz_bound: float | None = None
+
+    def magnitude(self, batch: Batch, kspace: Tensor | None = None) -> Tensor:
+        """Return (batch, y, x) float32; of the batch's own k-space if none is given.
+
+        All images are zero where the maps are.
+
+        Raises
+        ------
+        ShapeError
+            If the image is not of the batch's size.
+        """
+        image = self.image(batch, batch.kspace if kspace is None else kspace)
+        expected = (len(batch), *batch.kspace.shape[-2:])
+        if tuple(image.shape) != expected:
+            raise ShapeError(
+                f"The method returned images of shape {tuple(image.shape)}; it must be {expected}"
+            )
+        magnitude = image.abs() if image.is_complex() else image
+        return magnitude * (torch.linalg.vector_norm(batch.maps, dim=1) > 0)
+
+    def own_copy(self) -> Method:
+        """Return a copy whose networks nobody else uses at the same time."""
+        return copy.deepcopy(self)
+
+
+def zero_filling() -> Method:
+    """Return A^H y: stable since it ignores what was not measured."""
+    return Method(
+        ZERO_FILLING,
+        "reference",
+        lambda batch, kspace: combine(kspace * batch.mask, batch.maps),
+        "inverse Fourier transform of the samples, combined with the maps",
+        lipschitz_bound=1.0,
+    )
+
+
+def trained_methods() -> list[Method]:
+    """Return the shipped networks."""
+    return [trained_method(name) for name in RECIPES]
+
+
+def trained_method(name: str) -> Method:
+    """Return a shipped network."""
+    trained = shipped_network(name)
+    recipe = trained.recipe
+    noise = f", noise up to {100 * recipe.jitter:g} % of the samples" if recipe.jitter else ""
+    return Method(
+        name,
+        "trained",
+        _NetworkImage(trained.network),
+        f"{recipe.scans} simulated scans, {recipe.epochs} epochs{noise}",
+        sum(p.numel() for p in trained.network.parameters()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _NetworkImage:
+    network: torch.nn.Module
+
+    def __call__(self, batch: Batch, kspace: Tensor) -> Tensor:
+        image: Tensor = self.network(kspace, batch.mask, batch.maps)
+        return image
+
+
+@dataclass(frozen=True, eq=False)
+class FIRENETImage:
+    """The network of a preset, for any number of coils and any size.
+
+    Parameters
+    ----------
+    preset
+        See :func:`firenet_mri.firenet.presets.make_network`.
+    factor
+        lam over the preset's own.
+    imaginary_weight
+        Of the phase constraint; None is without. The phase comes from the k-space that is
+        reconstructed, so that an attack moves it, too.
+    start
+        Gives the image from which the network starts; None is zero.
+    """
+
+    preset: Preset
+    factor: float = 1.0
+    imaginary_weight: float | None = None
+    start: Image | None = None
+
+    def __call__(self, batch: Batch, kspace: Tensor) -> Tensor:
+        kspace = kspace * batch.mask
+        encoding: LinearOperator = encoding_operator(batch.mask, batch.maps)
+        net = self.network(kspace.shape[-3], tuple(kspace.shape[-2:]))
+        x0 = None
+        if self.start is not None:
+            x0 = self.start(batch, kspace)
+            if not x0.is_complex():
+                # A magnitude gets the phase of the zero-filled image.
+                x0 = x0 * torch.sgn(encoding.adjoint(kspace))
+        if self.imaginary_weight is None:
+            image: Tensor = net(kspace, encoding, x0)
+        else:
+            phase = low_resolution_phase(kspace, batch.maps, self._widths(batch))
+            constrained = PhaseConstrained(encoding, phase, self.imaginary_weight)
+            image = constrained.image(net(kspace, constrained, x0))
+        return image * torch.linalg.vector_norm(batch.maps, dim=-3)
+
+    def network(self, coils: int, shape: tuple[int, ...]) -> FIRENET:
+        """Return the network."""
+        net = make_network(coils, shape, preset=self.preset)
+        net.lam *= self.factor
+        return net
+
+    def _widths(self, batch: Batch) -> list[int]:
+        return [min(width, _PHASE_WIDTH) for width in calibration_region(batch.mask, 2)]
+
+
+def firenet_method(
+    name: str,
+    preset: Preset,
+    description: str,
+    *,
+    factor: float = 1.0,
+    imaginary_weight: float | None = None,
+) -> Method:
+    """Return a FIRENET as a method; its bound is the same for all coils, sizes and lam."""
+    image = FIRENETImage(preset, factor, imaginary_weight)
+    maps = torch.ones(1, 64, 64, dtype=torch.complex64)
+    bound = image.network(1, (64, 64)).lipschitz_bound(encoding_operator(None, maps))
+    # The phase is taken from the data, which the bound takes as given.
+    proven = bound is not None and imaginary_weight is None
+    return Method(
+        name,
+        "FIRENET",
+        image,
+        description,
+        # The scale eps_0 = ||y|| depends on the data: docs/theory.md, section 3.3.
+        lipschitz_bound=math.sqrt(2) * bound if bound is not None and proven else None,
+    )
+
+
+def firenets() -> list[Method]:
+    """Return the presets."""
+    return [
+        firenet_method(ACCURATE, "accurate", "the default; nothing is trained"),
+        firenet_method(
+            PHASE,
+            "accurate",
+            f"with a phase constraint, imaginary part {IMAGINARY_WEIGHT:g}; nothing is trained",
+            imaginary_weight=IMAGINARY_WEIGHT,
+        ),
+        firenet_method(STABLE, "stable", "few, fast falling steps; nothing is trained"),
+        firenet_method(PAPER, "paper", "the published network; nothing is trained"),
+    ]
+
+
+def behind(trained: Method) -> Method:
+    """Return the default FIRENET that starts from another method's image."""
+    own = trained.own_copy()
+    return Method(
+        f"FIRENET behind {trained.name}",
+        "combined",
+        FIRENETImage("accurate", start=own.image),
+        f"the default FIRENET, started from the image of {trained.name}",
+        trained.parameters,
+    )

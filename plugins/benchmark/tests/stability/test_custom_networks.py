@@ -1,0 +1,149 @@
+"""Users' networks: from a file, from a bundle, with weights, and broken ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from firenet_benchmark.stability.custom_networks import custom_method
+from firenet_benchmark.stability.data import images, simulated_case
+from firenet_benchmark.stability.methods import Batch, batch_of, zero_filling
+from firenet_mri.errors import FileError, ShapeError, UsageError
+
+NETWORKS = '''
+import torch
+from torch import nn
+from monai.apps.reconstruction.fastmri_reader import FastMRIReader
+from monai.apps.reconstruction.complex_utils import complex_abs_t
+from monai.apps.reconstruction.mri_utils import root_sum_of_squares_t
+from monai.networks.blocks.fft_utils_t import ifftn_centered_t
+
+
+class RootSumOfSquares(nn.Module):
+    """What a VarNet without cascades returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, masked_kspace, mask):
+        assert masked_kspace.shape[-1] == 2 and mask.dtype == torch.bool
+        assert mask.shape == (1, 1, 1, masked_kspace.shape[3], 1)
+        images = ifftn_centered_t(masked_kspace, spatial_dims=2)
+        return self.gain * root_sum_of_squares_t(complex_abs_t(images), spatial_dim=1)
+
+
+class Same(nn.Module):
+    def forward(self, image):
+        self.largest = float(image.abs().max())
+        return image
+
+
+def rss(): return RootSumOfSquares()
+def same(): return Same()
+def number(): return 3
+def broken(): raise RuntimeError("no such layer")
+def flat():
+    class Flat(nn.Module):
+        def forward(self, k, m): return k.flatten()
+    return Flat()
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("user") / "networks.py"
+    path.write_text(NETWORKS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return batch_of([simulated_case(images("test")[i], seed=i, name=str(i)) for i in (2, 5)])
+
+
+def test_network_of_kspace_is_called_as_a_varnet(file, batch, tmp_path) -> None:
+    method = custom_method(f"{file}:rss")
+    assert (method.name, method.parameters) == ("rss", 1)
+    k = torch.fft.ifftshift(batch.kspace, dim=(-2, -1))
+    coils = torch.fft.fftshift(torch.fft.ifft2(k, norm="ortho"), dim=(-2, -1))
+    inside = torch.linalg.vector_norm(batch.maps, dim=1) > 0
+    expected = torch.linalg.vector_norm(coils, dim=1) * inside
+    torch.testing.assert_close(method.magnitude(batch), expected, rtol=1e-4, atol=1e-3)
+    for wrapper in (None, "state_dict"):
+        state = {"gain": torch.tensor([2.0])}
+        torch.save(state if wrapper is None else {wrapper: state}, tmp_path / "weights.pt")
+        loaded = custom_method(f"{file}:rss", weights=tmp_path / "weights.pt")
+        torch.testing.assert_close(loaded.magnitude(batch), 2 * expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("takes", ["magnitude", "complex"])
+def test_image_to_image_networks_get_the_zero_filled_image(file, batch, takes) -> None:
+    method = custom_method(f"{file}:same", takes=takes, scale=1.0)
+    torch.testing.assert_close(
+        method.magnitude(batch), zero_filling().magnitude(batch), rtol=1e-4, atol=1e-3
+    )
+    assert method.image.network.largest <= 1 + 1e-5
+
+
+def test_network_of_a_bundle(batch, tmp_path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "models").mkdir()
+    network = {
+        "_target_": "BasicUNet",
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 1,
+        "features": [4, 4, 4, 4, 4, 4],
+    }
+    (tmp_path / "configs" / "inference.json").write_text(json.dumps({"network_def": network}))
+    from monai.networks.nets import BasicUNet
+
+    torch.manual_seed(0)
+    net = BasicUNet(2, 1, 1, features=(4, 4, 4, 4, 4, 4))
+    torch.save(net.state_dict(), tmp_path / "models" / "model.pt")
+    method = custom_method(str(tmp_path), takes="magnitude")
+    image = zero_filling().magnitude(batch)[:1]
+    inside = torch.linalg.vector_norm(batch.maps[:1], dim=1) > 0
+    with torch.no_grad():
+        expected = net.eval()(image[:, None])[:, 0].abs() * inside
+    torch.testing.assert_close(method.magnitude(batch[:1]).abs(), expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "match"),
+    [
+        ("{file}:broken", UsageError, "RuntimeError: no such layer"),
+        ("{file}:number", UsageError, "returned int"),
+        ("{file}:unheard_of", UsageError, "AttributeError"),
+        ("{file}", UsageError, "name the file and its function"),
+        ("nowhere.py:make", FileError, "no such file"),
+    ],
+)
+def test_what_is_no_network_is_refused(file, network, error, match) -> None:
+    with pytest.raises(error, match=match):
+        custom_method(network.format(file=file))
+
+
+def test_weights_that_do_not_fit_are_refused(file, tmp_path) -> None:
+    with pytest.raises(FileError, match="no such file"):
+        custom_method(f"{file}:rss", weights=tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(FileError, match="cannot be read as weights"):
+        custom_method(f"{file}:rss", weights=tmp_path / "text.pt")
+    torch.save({"other": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(FileError, match="does not fit the network"):
+        custom_method(f"{file}:rss", weights=tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="use one of kspace"):
+        custom_method(f"{file}:rss", takes="anything")
+    (tmp_path / "configs").mkdir()
+    with pytest.raises(FileError, match="MONAI Bundle"):
+        custom_method(str(tmp_path))
+
+
+def test_images_of_another_shape_are_named(file, batch) -> None:
+    with pytest.raises(ShapeError, match="network returned shape"):
+        custom_method(f"{file}:flat").magnitude(batch)

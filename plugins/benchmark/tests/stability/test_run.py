@@ -1,0 +1,256 @@
+"""The whole comparison: repeatable to the byte, resumed, with failures named; the page itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from firenet_benchmark.stability import run
+from firenet_benchmark.stability.criteria import Attack, Row
+from firenet_benchmark.stability.data import images
+from firenet_benchmark.stability.evaluation_data import from_scans
+from firenet_benchmark.stability.html_report import pages_in, write_pages
+from firenet_benchmark.stability.methods import (
+    ACCURATE,
+    ZERO_FILLING,
+    Method,
+    behind,
+    firenet_method,
+    trained_method,
+    zero_filling,
+)
+from firenet_benchmark.stability.run import StabilityBenchmark, compare
+from firenet_benchmark.stability.summary import frontier_goals, interval, verdicts
+from firenet_mri.errors import FileError
+from firenet_mri.simulation import simulate
+
+TINY = StabilityBenchmark(
+    2, 2, 1, (2, 8), (4.0,), Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=2)
+)
+
+
+def broken(batch, kspace):
+    raise RuntimeError("layer 3 does not fit\nand more")
+
+
+def methods() -> list[Method]:
+    return [
+        zero_filling(),
+        trained_method("U-Net"),
+        trained_method("AUTOMAP-type"),
+        Method("broken", "trained", broken, "raises"),
+        firenet_method(ACCURATE, "stable", "for tests"),
+        firenet_method("FIRENET lam x4", "stable", "for tests", factor=4),
+        behind(trained_method("U-Net")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def compared(data, tmp_path_factory):
+    return compare(methods(), TINY, tmp_path_factory.mktemp("kept"), data=data)
+
+
+def test_a_broken_method_is_named_and_the_others_finish(compared) -> None:
+    assert compared.failures == {"broken": "RuntimeError: layer 3 does not fit"}
+    asked = Counter(row.method for row in compared.rows)
+    assert "broken" not in asked
+    assert asked[ZERO_FILLING] == asked["U-Net"] == asked[ACCURATE] > 100
+    assert all(math.isfinite(row.value) for row in compared.rows)
+    tests = {row.test for row in compared.rows if row.method == "U-Net"}
+    assert {"clean", "worst case", "attack check", "random noise", "scale", "details"} <= tests
+    assert {"false structures", "transfer", "contrast", "anatomy", "mask", "coils"} <= tests
+    behind_unet = {row.test for row in compared.rows if row.method == "FIRENET behind U-Net"}
+    assert behind_unet == {"clean", "worst case"}
+
+
+def test_reports_are_the_same_to_the_byte(data, tmp_path) -> None:
+    # Every family and criterion, on one slice and fewer shifts.
+    asked = [zero_filling(), trained_method("AUTOMAP-type"), *methods()[3:5]]
+    few = replace(
+        data,
+        test=data.test[:1],
+        attacked=data.attacked[:1],
+        shifts=dict(list(data.shifts.items())[:3]),
+        details=data.details[-1:],
+    )
+    contents = []
+    for name in ("a", "b"):
+        comparison = compare(asked, TINY, tmp_path / f"kept {name}", data=few)
+        files = pages_in(tmp_path / name)
+        write_pages(files, comparison)
+        contents.append([path.read_bytes() for path in vars(files).values()])
+    assert contents[0] == contents[1]
+    with pytest.raises(FileError, match="overwrite"):
+        pages_in(tmp_path / "a")
+
+
+def test_what_is_finished_is_not_done_again(data, tmp_path, monkeypatch) -> None:
+    asked = []
+    real = run._asked
+
+    def counted(method, *args):
+        asked.append(method.name)
+        if method.name == "stop":
+            raise KeyboardInterrupt
+        return real(method, *args)
+
+    monkeypatch.setattr(run, "_asked", counted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    both = [trained_method("AUTOMAP-type"), replace(zero_filling(), name="stop")]
+    with pytest.raises(KeyboardInterrupt):
+        compare(both, TINY, tmp_path, data=data)
+    compare([trained_method("AUTOMAP-type"), zero_filling()], TINY, tmp_path, data=data)
+    assert asked == ["AUTOMAP-type", "stop", ZERO_FILLING]
+    # A damaged file, another seed or other weights are no finished measurements.
+    for path in tmp_path.glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:100])
+    compare([zero_filling()], TINY, tmp_path, data=data)
+    compare([zero_filling()], replace(TINY, seed=1), tmp_path, data=data)
+    assert asked[3:] == [ZERO_FILLING, ZERO_FILLING]
+
+
+def test_intervals_are_scipys() -> None:
+    from scipy.stats import t
+
+    values = [1.0, 2.0, 4.0, 7.0]
+    found = interval(values)
+    low, high = t.interval(0.95, 3, np.mean(values), np.std(values, ddof=1) / 2)
+    assert found[:3] == pytest.approx((3.5, low, high))
+    assert math.isnan(interval([1.0]).low)
+
+
+def test_who_is_ahead_is_said_only_where_the_interval_says_so(compared) -> None:
+    def rows(name: str, values: list[float]) -> list[Row]:
+        return [Row(name, "clean", "all", str(i), "psnr_db", v) for i, v in enumerate(values)]
+
+    for own, expected in (
+        ([31.0, 32.1, 33.0], "FIRENET"),
+        ([29.0, 30.1, 31.0], "trained"),
+        ([20.0, 31.0, 42.1], "neither"),
+        ([30.0, 31.0, 32.0], "neither"),
+    ):
+        one = replace(compared, rows=tuple(rows("U-Net", [30.0, 31.0, 32.0]) + rows(ACCURATE, own)))
+        (verdict,) = verdicts(one)
+        assert verdict.ahead == expected
+
+
+def test_the_frontier_compares_the_same_slices(compared) -> None:
+    goals = {
+        name: (own, clean, attacked) for name, own, clean, attacked in frontier_goals(compared)
+    }
+    assert set(goals) == {"U-Net", "AUTOMAP-type"}
+    own, clean, _ = goals["U-Net"]
+
+    def mean(method: str) -> float:
+        found = [
+            row.value
+            for row in compared.rows
+            if (row.method, row.test, row.metric) == (method, "clean", "psnr_db")
+        ]
+        return sum(found) / len(found)
+
+    assert clean == pytest.approx(mean(own) - mean("U-Net"))
+
+
+def test_numbers_beside_the_page_are_those_of_the_comparison(compared, tmp_path) -> None:
+    files = pages_in(tmp_path)
+    write_pages(files, compared)
+    data = json.loads(files.data.read_text())
+    with files.table.open(newline="") as stream:
+        table = list(csv.reader(stream))
+    assert len(table) - 1 == len(data["rows"]) == len(compared.rows)
+    assert [float(row[-1]) for row in table[1:]] == [row.value for row in compared.rows]
+    assert data["failures"] == compared.failures
+    assert data["settings"]["attack"]["steps"] == 2
+    page = files.page.read_text()
+    # Nothing is fetched from anywhere.
+    assert not re.search(r"(src|href)\s*=\s*['\"]?(https?:)?//", page)
+    assert "layer 3 does not fit" in page
+    assert "Simulated from T1 images" in page
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_opens_in_a_browser(compared, tmp_path) -> None:
+    files = pages_in(tmp_path)
+    write_pages(files, compared)
+    # The slider's images are put in by the page's script: an error there leaves them out.
+    dumped = subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            files.page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert re.search(r'<img id="b"[^>]*src="data:image/png;base64,', dumped)
+    assert dumped.count("<option") >= 2 * 4
+    picture = tmp_path / "page.png"
+    subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1200,1600",
+            f"--screenshot={picture}",
+            files.page.as_uri(),
+        ],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    from matplotlib.image import imread
+
+    shown = imread(picture)
+    assert shown.shape[:2] == (1600, 1200)
+    # Text and a coloured figure are there, not a blank page.
+    assert 0.02 < float((shown[..., :3].min(-1) < 0.5).mean()) < 0.5
+    assert float((np.ptp(shown[..., :3], axis=-1) > 0.2).mean()) > 1e-3
+
+
+def test_scans_without_a_reference_are_attacked_all_the_same(tmp_path) -> None:
+    image = images("test")[2]
+    under = simulate(image[None] + 0j, coils=4, acceleration=4, calibration=12, name="mine")
+    data = from_scans([under], 1, 1)
+    comparison = compare([zero_filling(), *methods()[4:5]], TINY, tmp_path / "k", data=data)
+    metrics = {row.metric for row in comparison.rows}
+    assert "psnr_db" not in metrics
+    assert {"amplification", "height"} <= metrics
+    files = pages_in(tmp_path / "report")
+    write_pages(files, comparison)
+    assert "without a reference" in files.page.read_text()
+
+
+def test_the_command_refuses_before_the_long_work(firenet, capsys, tmp_path) -> None:
+    report = ("--report", str(tmp_path / "report"))
+    assert firenet("benchmark", "stability", "--network", "nowhere.py:f", *report) != 0
+    assert "nowhere.py: no such file" in capsys.readouterr().err
+    assert firenet("benchmark", "stability", "--weights", "w.pt", *report) != 0
+    assert "give pairs" in capsys.readouterr().err
+    assert firenet("benchmark", "stability", "--data", str(tmp_path), *report) != 0
+    assert "holds no Cartesian scan" in capsys.readouterr().err
+    assert firenet("benchmark", "train", "--network", "GAN", "-o", str(tmp_path)) != 0
+    assert "No network 'GAN'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_smoke_setting_runs_whole(firenet, capsys, tmp_path) -> None:
+    assert firenet("benchmark", "stability", "--smoke", "--report", str(tmp_path)) == 0
+    assert "Report:" in capsys.readouterr().out
+    assert (tmp_path / "stability.html").stat().st_size > 1e5
