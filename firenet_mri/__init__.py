@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firenet_mri._lazy import lazy
+from firenet_mri._moved import find_moved_modules
 
 if TYPE_CHECKING:
     from firenet_mri.errors import FirenetError
@@ -84,3 +85,5 @@ __getattr__ = lazy(
         "sampling_pattern": "firenet_mri.firenet.sampling",
     },
 )
+
+find_moved_modules()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from firenet_mri.calibration.compression import compress_coils
-from firenet_mri.calibration.espirit import espirit_maps
-from firenet_mri.calibration.phase import low_resolution_phase
-from firenet_mri.calibration.region import calibration_region
-from firenet_mri.calibration.sensitivity import normalise_maps, sensitivity_maps
-from firenet_mri.calibration.whitening import whiten
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.calibration.compression import compress_coils
+    from firenet_mri.calibration.espirit import espirit_maps
+    from firenet_mri.calibration.phase import low_resolution_phase
+    from firenet_mri.calibration.region import calibration_region
+    from firenet_mri.calibration.sensitivity import normalise_maps, sensitivity_maps
+    from firenet_mri.calibration.whitening import whiten
 
 __all__ = [
     "calibration_region",
@@ -18,3 +23,16 @@ __all__ = [
     "sensitivity_maps",
     "whiten",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "calibration_region": "firenet_mri.calibration.region",
+        "compress_coils": "firenet_mri.calibration.compression",
+        "espirit_maps": "firenet_mri.calibration.espirit",
+        "low_resolution_phase": "firenet_mri.calibration.phase",
+        "normalise_maps": "firenet_mri.calibration.sensitivity",
+        "sensitivity_maps": "firenet_mri.calibration.sensitivity",
+        "whiten": "firenet_mri.calibration.whitening",
+    },
+)

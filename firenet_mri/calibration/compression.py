@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from firenet_mri.calibration.covariance import coil_covariance
+from firenet_mri.calibration.methods import Compression
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.links import COMPRESSION, CoilMixing
 from firenet_mri.scan import RawScan, readouts_are_whole
-
-Compression = Literal["svd", "geometric"]
 
 _PART = Part(COMPRESSION, from_data=True)
 

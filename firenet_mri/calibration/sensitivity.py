@@ -8,20 +8,19 @@ coil images at low resolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.gridding import cartesian_centre
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.scan import RawScan
-
-MapMethod = Literal["espirit", "jsense", "lowres", "none"]
 
 _CALIBRATION_WIDTH = 24
 _SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}

@@ -9,7 +9,8 @@ from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration import calibration_region, normalise_maps, sensitivity_maps
-from firenet_mri.calibration.sensitivity import MapMethod, low_resolution_maps
+from firenet_mri.calibration.methods import MapMethod
+from firenet_mri.calibration.sensitivity import low_resolution_maps
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.operators.base import records_graph

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import Preset

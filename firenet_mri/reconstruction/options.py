@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from firenet_mri.calibration.methods import Compression, MapMethod
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.options import Options, documented, option
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MapMethod = Literal["espirit", "jsense", "lowres", "none"]
-Compression = Literal["svd", "geometric"]
 
 
 def _coils_from(text: str) -> int | float:

@@ -70,7 +70,7 @@ def test_maps_of_a_file_are_asked_for_and_used_again(folder) -> None:
     [
         ("", 2, "give it by --mask"),
         ("--mask other.npy", 1, "other.npy: has another SHA-256 than the mask of a.json"),
-        ("--mask mask.npy --noise-file maps.npy", 2, "leave --noise-file out"),
+        ("--mask mask.npy --noise-file maps.npy", 2, "without --noise-file; leave it out"),
         ("--mask missing.npy", 1, "missing.npy"),
         ("--mask mask.npy --layers 5", 2, "--layers"),
     ],

@@ -10,7 +10,7 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, FirenetError
 from firenet_mri.firenet.options import Preset
 from firenet_mri.io import read

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.calibration import compress_coils, sensitivity_maps, whiten
-from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io import read
 from firenet_mri.monai.scans import kspace_of, scan_of

@@ -14,7 +14,7 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from firenet_mri.calibration import whiten
-from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.options import Preset
 from firenet_mri.monai.maps import estimated_maps, given_maps

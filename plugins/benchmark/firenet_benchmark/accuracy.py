@@ -21,7 +21,7 @@ from torch import Tensor
 
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps, whiten
-from firenet_mri.calibration.sensitivity import MapMethod
+from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.operators import encoding_operator

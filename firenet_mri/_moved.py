@@ -1,0 +1,86 @@
+"""Modules that moved in this version: their old names work until the next one, with a warning."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_KSPACE = [
+    "bart",
+    "bruker",
+    "fastmri",
+    "ge",
+    "hdf5",
+    "ismrmrd",
+    "ismrmrd_file",
+    "ismrmrd_trajectory",
+    "ismrmrd_writer",
+    "maps",
+    "noncartesian",
+    "npy",
+    "reading",
+    "recognise",
+    "formats",
+    "siemens",
+]
+_IMAGE = [
+    "bids",
+    "complex_dicom",
+    "complex_image",
+    "complex_nifti",
+    "dicom",
+    "dicom_files",
+    "mrd_images",
+    "nifti",
+    "picture",
+    "reference",
+]
+
+_MOVED = {
+    **{f"firenet_mri.io.{name}": f"firenet_mri.io.kspace.{name}" for name in _KSPACE},
+    **{f"firenet_mri.io.{name}": f"firenet_mri.io.image.{name}" for name in _IMAGE},
+    "firenet_mri.io.converting": "firenet_mri.io.kspace.writing",
+    "firenet_mri.io.image_reading": "firenet_mri.io.image.reading",
+    "firenet_mri.io.images": "firenet_mri.io.image.writing",
+    "firenet_mri.io.checkpoints": "firenet_mri.reconstruction.checkpoint",
+    "firenet_mri.firenet.digests": "firenet_mri.digests",
+    "firenet_mri.subnormal": "firenet_mri.operators.denormals",
+    "firenet_mri.ascent": "firenet_mri.training.attack",
+    "firenet_mri.benchmark": "firenet_benchmark",
+    "firenet_mri.paper": "firenet_benchmark.paper",
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds a module under its old name and gives the one under the new name."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how to load a module that moved; None for any other."""
+        return ModuleSpec(fullname, self) if fullname in _MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module under its new name."""
+        new = _MOVED[spec.name]
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        module = importlib.import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the module as it is: it was loaded under its new name."""
+        assert module.__spec__ is not None
+        # The import machinery has put the old name there.
+        module.__spec__ = module.__spec__.loader_state
+
+
+def find_moved_modules() -> None:
+    """Have old names of modules found, after all others."""
+    if not any(type(finder).__name__ == _Moved.__name__ for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())

@@ -1,0 +1,8 @@
+"""The words for ways of calibration, without what computes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+MapMethod = Literal["espirit", "jsense", "lowres", "none"]
+Compression = Literal["svd", "geometric"]
