@@ -281,9 +281,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         return self.x
 
 
-def _refuse(
-    comm: object, transp_nufft: bool, tol: float, options: Mapping[str, object]
-) -> None:
+def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, object]) -> None:
     """Raise UsageError for what SigPy's app has and this one has not."""
     if comm is not None:
         raise UsageError("comm is given; FIRENETRecon runs in one process, leave it out")
