@@ -7,11 +7,13 @@ so a field that is added appears everywhere. Nothing here needs torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -322,8 +324,9 @@ def _is_literal(hint: Any) -> bool:
 
 def _value(cls: type[Options], entry: dataclasses.Field[Any], given: Any) -> Any:
     """Return a value as the field has it, from text if it comes as text."""
-    if isinstance(given, list):
-        given = tuple(given)
+    if isinstance(given, list | tuple | range | set | frozenset):
+        with contextlib.suppress(TypeError):
+            given = tuple(operator.index(one) for one in given)
     if not isinstance(given, str):
         return given
     hint = _hints(cls)[entry.name]
@@ -413,8 +416,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Options):
         return value.to_dict()
     if isinstance(value, Path):
+        # BART names a pair of files without their suffixes.
+        file = value if value.suffix else value.with_name(f"{value.name}.cfl")
         try:
-            return {"sha256_of_file": digest_of_file(value)}
+            return {"sha256_of_file": digest_of_file(file)}
         except OSError as error:
             raise FileError(f"{value}: cannot be read ({error.strerror or error})") from error
     if hasattr(value, "detach") or hasattr(value, "__array__"):

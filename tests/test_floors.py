@@ -35,7 +35,7 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 
 # Third-party libraries besides torch and numpy: at the top of a module, and inside functions. The
 # lowest floor loads the standard library alone.
-AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"typer", "rich"}}
+AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
 IN_FUNCTIONS = {
     "operators/density.py": {"scipy"},
     "operators/kernels.py": {"numba"},
@@ -202,7 +202,10 @@ def test_the_check_finds_what_it_is_for(path, source) -> None:
             "io/pattern.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib",
         ),
-        ("cli/main.py", "import typer\nimport firenet_mri\nfrom firenet_mri.monai import networks"),
+        (
+            "cli/main.py",
+            "import cyclopts\nimport firenet_mri\nfrom firenet_mri.monai import networks",
+        ),
     ],
 )
 def test_the_check_lets_pass_what_is_right(path, source) -> None:
@@ -210,7 +213,7 @@ def test_the_check_lets_pass_what_is_right(path, source) -> None:
 
 
 def test_importing_the_package_is_light() -> None:
-    heavy = ("sigpy", "monai", "nibabel", "pydicom", "matplotlib", "h5py", "ismrmrd", "typer")
+    heavy = ("sigpy", "monai", "nibabel", "pydicom", "matplotlib", "h5py", "ismrmrd", "cyclopts")
     heavy += ("rich", "pywt", "scipy", "finufft", "numba")
     code = f"import sys, firenet_mri; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
@@ -236,7 +239,7 @@ def test_the_benchmark_is_among_the_plugins() -> None:
 
 def test_loading_the_benchmarks_commands_is_light() -> None:
     """``firenet --help`` loads them."""
-    heavy = ("torch", "sigpy", "monai", "scipy", "matplotlib", "firenet_mri.cli.scans")
+    heavy = ("torch", "sigpy", "monai", "scipy", "matplotlib", "firenet_mri.cli.progress")
     code = f"import sys, firenet_benchmark.cli; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code],

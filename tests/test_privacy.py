@@ -12,8 +12,8 @@ import h5py
 import ismrmrd
 import numpy as np
 import pytest
+from firenet_command import firenet
 from real_scans import DATA, twix
-from typer.testing import CliRunner
 from xsdata.models.datatype import XmlDate
 
 sys.path.insert(0, str(Path(__file__).parent / "io"))
@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).parent / "io"))
 from mrd_scans import make_header, make_readouts
 from twix_files import Line, protocol, twix_vd
 
-from firenet_mri.cli.app import app
 from tests.io.kspace.test_ge import kspace_with_its_centre_in_the_middle, p_file
 
 SECRETS = {
@@ -129,8 +128,8 @@ def everything(scan: Path, folder: Path, caplog) -> bytes:
     printed = []
 
     def run(*arguments: object) -> None:
-        result = CliRunner().invoke(app, list(map(str, arguments)))
-        printed.append(result.output + repr(result.exception))
+        result = firenet(*arguments)
+        printed.append(result.out + result.err)
 
     image = ("recon", scan, "--layers", 2, "--maps", "lowres", "--slices", 0)
     for name in ("image.nii.gz", "image.dcm", "image.h5"):

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from dcm2niix_images import assert_same_in_space, converted, needs_dcm2niix
+from firenet_command import firenet
 from real_scans import DATA
-from typer.testing import CliRunner
 
 from firenet_mri import read, reconstruct
-from firenet_mri.cli.app import app
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io.image.dicom import write_dicom_series
 from firenet_mri.io.image.nifti import write_nifti
@@ -45,9 +44,9 @@ def image(slices: int = 3) -> torch.Tensor:
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+    result = firenet(*arguments)
+    assert result.status == 0, result.err
+    return result.out
 
 
 @pytest.mark.parametrize("form", ["nifti", "complex nifti", "dicom"])

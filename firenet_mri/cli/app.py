@@ -1,28 +1,75 @@
-"""The command ``firenet`` and its groups, on which every command module hangs its own."""
+"""The command ``firenet``: every command by name, loaded when it is called."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
-import typer
+from cyclopts import App, Parameter
 
 import firenet_mri
+from firenet_mri.errors import UsageError
 
-app = typer.Typer(
-    name="firenet",
-    help="Stable MR image reconstruction with certificates (FIRENET).",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+# Name, place, and one line for the list of commands.
+_COMMANDS = (
+    ("recon", "recon:recon", "Reconstruct a scan; write image, picture and certificate."),
+    ("certify", "certify:certify", "Explain a certificate and check that it is the image's."),
+    ("repeat", "repeat:repeat", "Make an image again from the record in its certificate."),
+    ("info", "info:info", "Show what is in raw scans."),
+    ("convert", "convert:convert", "Write a raw scan in another format."),
+    ("simulate", "simulate:simulate", "Simulate a raw scan of an image."),
+    ("design", "design:design", "Draw a sampling pattern, and say what the theory promises."),
+    ("batch", "batch:batch", "Reconstruct every scan in a folder."),
+    ("serve", "serve:serve", "Reconstruct what scanners and clients stream."),
+    ("send", "serve:send", "Send a scan to a reconstruction server."),
 )
 
+#: Entry points of this group add commands: their name, and a ``cyclopts.App``.
+PLUGINS = "firenet_mri.commands"
 
-@app.callback(invoke_without_command=True)
-def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        sys.stdout.write(f"firenet_mri {firenet_mri.__version__}\n")
-        raise typer.Exit
+# Plugins that have a home of their own, and what they add.
+_KNOWN_PLUGINS = {
+    "benchmark": "Measure accuracy, stability and speed beside other methods.",
+    "paper": "Repeat the experiments of the paper.",
+}
+
+
+def make_app() -> App:
+    """Return the command with all that is installed."""
+    app = App(
+        name="firenet",
+        help="Stable MR image reconstruction with certificates (FIRENET).",
+        version=f"firenet_mri {firenet_mri.__version__}",
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+    )
+    for name, place, text in _COMMANDS:
+        app.command(f"firenet_mri.cli.{place}", name=name, help=text)
+    plugins = {entry.name: entry for entry in entry_points(group=PLUGINS)}
+    for name in sorted({*plugins, *_KNOWN_PLUGINS}):
+        text = _KNOWN_PLUGINS.get(name, "A command of a plugin.")
+        if name in plugins:
+            app.command(_place(plugins[name]), name=name, help=text)
+        else:
+            app.command(_missing(name), name=name, help=f"{text} Not installed.", show=False)
+    app.register_install_completion_command()
+    return app
+
+
+def _place(entry: EntryPoint) -> str:
+    return f"{entry.module}:{entry.attr}"
+
+
+def _missing(name: str) -> Callable[..., None]:
+    """Return a command that says how to get the plugin."""
+
+    def say(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+        raise UsageError(
+            f"firenet {name} is in a package of its own; install it with "
+            "pip install ./plugins/benchmark"
+        )
+
+    return say

@@ -2,72 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.app import app
-from firenet_mri.cli.scans import progress
+from firenet_mri.cli.options import with_flags
+from firenet_mri.cli.progress import progress
 from firenet_mri.errors import UsageError
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.reconstruction.options import ReconstructionOptions
+
+# One file of these cannot serve many scans.
+_OF_ONE_SCAN = ("mask", "trajectory", "matrix_size", "noise_file", "maps_file")
 
 
-@app.command()
+@with_flags(ReadOptions, ReconstructionOptions, without=_OF_ONE_SCAN)
 def batch(
-    folder: Annotated[Path, typer.Argument(help="Folder with raw scans, also in folders below.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the images.")],
+    folder: Annotated[Path, Parameter(help="Folder with raw scans, also in folders below.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Folder for the images.")],
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Dask cluster, such as tcp://host:8786; default: this machine."),
+        Parameter(help="Dask cluster, such as tcp://host:8786; this machine by default."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine; default: one a core.")
+        int | None, Parameter(help="Processes on this machine; one per core by default.")
     ] = None,
     memory: Annotated[
-        str, typer.Option(help="Limit of each process, such as 4GiB; auto shares the machine's.")
+        str,
+        Parameter(help="Memory limit of a process, such as 4GiB; auto shares the machine's."),
     ] = "auto",
-    retries: Annotated[int, typer.Option(help="How often a scan is tried again.")] = 2,
-    preset: Annotated[str, typer.Option(help="As for firenet recon.")] = "accurate",
-    sparsifier: Annotated[str | None, typer.Option(help="As for firenet recon.")] = None,
-    layers: Annotated[int | None, typer.Option(help="As for firenet recon.")] = None,
-    maps: Annotated[str, typer.Option(help="As for firenet recon.")] = "espirit",
-    overwrite: Annotated[bool, typer.Option(help="Do again what is finished.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    retries: Annotated[int, Parameter(help="Number of further attempts at a scan.")] = 2,
+    overwrite: Annotated[bool, Parameter(help="Do again what is finished.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    **options: Any,
 ) -> None:
-    """Reconstruct every scan in a folder; what a batch before has finished is kept.
+    """Reconstruct every scan in a folder; what an earlier batch has finished is kept.
 
     A scan that fails does not stop the others; the exit status is 1 then.
     """
-    from firenet_mri.batch import find_jobs, run_jobs, write_summary
+    from firenet_mri.batch import find_jobs, write_summary
 
     if retries < 0 or (workers is not None and workers < 1):
         raise UsageError(f"{retries} retries, {workers} workers asked for; use 0 or more, and 1")
-    options: dict[str, Any] = {
-        "preset": preset,
-        "sparsifier": sparsifier,
-        "layers": layers,
-        "maps": maps,
-    }
     jobs = find_jobs(folder, output, options, overwrite=overwrite)
     console = Console(highlight=False, stderr=True)
-    finished = []
-    with progress("Scans", "scans") as on_step:
-
-        def on_outcome(outcome: Any) -> None:
-            finished.append(outcome)
-            if on_step is not None:
-                on_step(len(finished), len(jobs))
-
-        outcomes = run_jobs(
-            jobs,
-            scheduler=scheduler,
-            workers=workers,
-            memory=memory,
-            retries=retries,
-            on_outcome=on_outcome,
-            on_cluster=lambda link: console.print(f"Dask dashboard: {link}", markup=False),
-        )
+    cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}
+    outcomes = _run(jobs, console, cluster)
     # Named before the summary is written: a full disk takes that, too.
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
@@ -79,4 +64,24 @@ def batch(
         markup=False,
     )
     if failed:
-        raise typer.Exit(1)
+        raise SystemExit(1)
+
+
+def _run(jobs: Sequence[Any], console: Console, cluster: dict[str, Any]) -> Sequence[Any]:
+    """Run the jobs under a progress bar; return their outcomes."""
+    from firenet_mri.batch import run_jobs
+
+    finished = []
+    with progress("Scans", "scans") as on_step:
+
+        def on_outcome(outcome: Any) -> None:
+            finished.append(outcome)
+            if on_step is not None:
+                on_step(len(finished), len(jobs))
+
+        return run_jobs(
+            jobs,
+            **cluster,
+            on_outcome=on_outcome,
+            on_cluster=lambda link: console.print(f"Dask dashboard: {link}", markup=False),
+        )

@@ -6,16 +6,18 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from firenet_mri.cli.app import app
+from firenet_mri.cli.options import flag, with_flags
+from firenet_mri.errors import UsageError
 from firenet_mri.firenet.certificate import Certificate, Entry
+from firenet_mri.io.kspace.options import ReadOptions
 
 _COLOURS = {
     "proven": "green",
@@ -33,31 +35,37 @@ _MEANINGS = {
 }
 
 
-@app.command()
+@with_flags(ReadOptions, without=["maps_file"])
 def certify(
-    certificate: Annotated[Path, typer.Argument(help="The .json beside an image.")],
+    certificate: Annotated[Path, Parameter(help="The .json beside an image.")],
+    /,
+    *,
     image: Annotated[
-        Path | None, typer.Option(help="The image, if it does not lie beside the certificate.")
+        Path | None, Parameter(help="The image, if it does not lie beside the certificate.")
     ] = None,
     scan: Annotated[
-        Path | None, typer.Option(help="Check too that the image was made from this scan.")
+        Path | None,
+        Parameter(
+            help="Check also that the image was made from this scan; options of reading, such as "
+            "--mask and --trajectory, are those that the image was made with."
+        ),
     ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="Sampling mask that was given with the scan.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    as_json: Annotated[bool, Parameter(name=["--json"], help="Print the result as JSON.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    **options: Any,
 ) -> None:
     """Explain a certificate entry by entry; fail if it is not the certificate of the image."""
-    from firenet_mri.errors import UsageError
-    from firenet_mri.io import read, read_certificate
+    from firenet_mri.io import read_certificate
+    from firenet_mri.io.kspace.reading import read_with
 
-    if mask is not None and scan is None:
-        raise UsageError("--mask belongs to a scan; give --scan too")
+    reading = ReadOptions.from_mapping(options)
+    given = [name for name, value in reading.flat().items() if value is not None]
+    if given and scan is None:
+        raise UsageError(f"{flag(given[0])} belongs to a scan; give --scan too")
     saved = read_certificate(certificate)
     found = saved.check_image(image)
     if scan is not None:
-        saved.check_scan(read(scan, mask=mask))
+        saved.check_scan(read_with(scan, reading))
     if as_json:
         checked = {
             "image": str(found),
@@ -72,6 +80,9 @@ def certify(
     if scan is not None:
         console.print(f"{scan} is the scan it was made from (SHA-256).", markup=False)
     _explain(console, saved.certificate)
+    if saved.certificate.not_checkable:
+        sys.stderr.write(f"firenet: not checkable: {saved.certificate.not_checkable}\n")
+        raise SystemExit(1)
 
 
 def _explain(console: Console, certificate: Certificate) -> None:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.app import app
+from firenet_mri.cli.options import with_flags
+from firenet_mri.io.kspace.options import ReadOptions
 
 
-@app.command()
+@with_flags(ReadOptions, without=["maps_file", "slices"])
 def convert(
-    scan: Annotated[Path, typer.Argument(help="Raw scan of any format that firenet reads.")],
+    scan: Annotated[Path, Parameter(help="Raw scan of any format that firenet reads.")],
     output: Annotated[
-        Path, typer.Argument(help="ISMRMRD (.h5), BART (.cfl) or NumPy (.npy) file to write.")
+        Path, Parameter(help="ISMRMRD (.h5), BART (.cfl) or NumPy (.npy) file to write.")
     ],
-    fft_sign: Annotated[
-        int | None, typer.Option(help="1 or -1; see firenet recon. Default: the vendor's.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    /,
+    *,
+    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    **options: Any,
 ) -> None:
     """Write a raw scan in another format, without anything about the patient."""
-    from firenet_mri.io import read
+    from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.io.kspace.writing import check_conversion, write_scan
 
+    reading = ReadOptions.from_mapping(options)
     check_conversion(scan, output, overwrite=overwrite)
-    written = write_scan(output, read(scan, fft_sign=fft_sign), overwrite=overwrite)
+    written = write_scan(output, read_with(scan, reading), overwrite=overwrite)
     console = Console(highlight=False, soft_wrap=True)
     for path in written:
         console.print(f"Wrote {path}", markup=False)

@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from firenet_mri.cli.app import app
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.levels import NullSpaceConstants, TheoremParameters, theorem_parameters
 from firenet_mri.firenet.sampling import SamplingDesign, measured_sparsities, sampling_design
@@ -30,37 +29,38 @@ _NAMES = (
 )
 
 
-@app.command()
 def design(
     size: Annotated[
-        str, typer.Argument(help="256, 256x200 (y, x) or 64x256x200 (z, y, x; --kind plane).")
+        str, Parameter(help="256, 256x200 (y, x) or 64x256x200 (z, y, x; --kind plane).")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Mask to write, .npy.")],
-    rate: Annotated[float, typer.Option(help="Part of k-space that is sampled.")] = 0.15,
-    wavelet: Annotated[str, typer.Option(help="haar, db2 ... db10, sym2 ... sym10.")] = "haar",
-    transform: Annotated[str, typer.Option(help="fourier or walsh.")] = "fourier",
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Mask to write, .npy.")],
+    rate: Annotated[float, Parameter(help="Part of k-space that is sampled.")] = 0.15,
+    wavelet: Annotated[str, Parameter(help="haar, db2 ... db10, sym2 ... sym10.")] = "haar",
+    transform: Annotated[str, Parameter(help="fourier or walsh.")] = "fourier",
     kind: Annotated[
-        str, typer.Option(help="points (2D), lines (phase-encode lines) or plane (3D).")
+        str, Parameter(help="points (2D), lines (phase-encode lines) or plane (3D).")
     ] = "points",
     calibration: Annotated[
-        int, typer.Option(help="Width of a fully sampled centre, for coil maps.")
+        int, Parameter(help="Width of a fully sampled centre, for coil maps.")
     ] = 0,
     sparsities: Annotated[
-        str | None, typer.Option(help="s_1,s_2,...,s_r; default: a Shepp-Logan phantom's.")
+        str | None, Parameter(help="s_1,s_2,...,s_r; default: a Shepp-Logan phantom's.")
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Measure the sparsities of this image, .nii.gz or .npy, same size."),
+        Parameter(help="Measure the sparsities of this image, .nii.gz or .npy, same size."),
     ] = None,
     lam: Annotated[
-        float | None, typer.Option(help="Weight of the sparsity; default: the largest admissible.")
+        float | None, Parameter(help="Weight of the sparsity; default: the largest admissible.")
     ] = None,
     accuracy: Annotated[
-        float, typer.Option(help="Error wanted of the network itself, relative to ||y||.")
+        float, Parameter(help="Error wanted of the network itself, relative to ||y||.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="Of the random draw.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    seed: Annotated[int, Parameter(help="Of the random draw.")] = 0,
+    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Draw a sampling pattern; write mask and picture, and say what the theory then says."""
     from firenet_mri.io.pattern import pattern_files, write_pattern

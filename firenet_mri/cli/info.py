@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from firenet_mri.cli.app import app
 from firenet_mri.errors import FileError, FirenetError
 from firenet_mri.scan import RawScan
 
@@ -51,11 +50,14 @@ class Summary:
         )
 
 
-@app.command()
 def info(
-    scans: Annotated[list[Path], typer.Argument(help="Raw scans, or folders of them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a scan.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    scans: Annotated[list[Path], Parameter(help="Raw scans, or folders of them.")],
+    /,
+    *,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print JSON, one object per scan.")
+    ] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Say what is in raw scans; of several, or of a folder, a line each."""
     files = [file for scan in scans for file in _files(scan)]
@@ -86,7 +88,7 @@ def info(
         whole = content if len(files) > 1 else content[0]
         sys.stdout.write(json.dumps(whole, indent=2, allow_nan=False) + "\n")
     if failed:
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,32 +1,22 @@
-"""Runs the command line: loads every command, and tells errors in one line."""
+"""Runs the command line, and tells errors in one line."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
-from firenet_mri.cli.app import app
+from cyclopts import CycloptsError
+
+from firenet_mri.cli.app import make_app
 from firenet_mri.errors import FirenetError
-
-# Loading a command module hangs its commands on ``app``.
-for _name in (
-    "batch",
-    "certify",
-    "convert",
-    "design",
-    "info",
-    "recon",
-    "serve",
-    "simulate",
-):
-    import_module(f"firenet_mri.cli.{_name}")
 
 
 def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=True)
+        make_app()(sys.argv[1:])
+    except CycloptsError as error:
+        _complain(f"{error} Try firenet --help.", 2)
     except FirenetError as error:
         if debug:
             raise
@@ -37,6 +27,7 @@ def main() -> None:
         if debug:
             raise
         _complain("not enough memory for this scan; reconstruct on a larger machine", 1)
+    raise SystemExit(0)
 
 
 def _complain(message: str, status: int) -> None:

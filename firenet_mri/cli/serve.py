@@ -10,33 +10,32 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.app import app
 from firenet_mri.errors import DataError, UsageError
 
 
-@app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9002,
-    clients: Annotated[int, typer.Option(help="Clients at once.")] = 32,
-    idle: Annotated[float, typer.Option(help="Seconds until a silent client is left.")] = 60.0,
-    scan_gib: Annotated[float, typer.Option(help="GiB that a client may send.")] = 8.0,
+    *,
+    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen at.")] = 9002,
+    clients: Annotated[int, Parameter(help="Clients at once.")] = 32,
+    idle: Annotated[float, Parameter(help="Seconds of silence before disconnecting.")] = 60.0,
+    scan_gib: Annotated[float, Parameter(help="GiB that a client may send.")] = 8.0,
     memory_gib: Annotated[
-        float, typer.Option(help="GiB that all connected clients may have sent together.")
+        float, Parameter(help="GiB that all connected clients may have sent together.")
     ] = 16.0,
-    scan_hours: Annotated[float, typer.Option(help="Hours that a scan may take.")] = 6.0,
+    scan_hours: Annotated[float, Parameter(help="Hours that a scan may take.")] = 6.0,
     allow_remote: Annotated[
         bool,
-        typer.Option(help="Listen where other machines reach: no passwords, no encryption."),
+        Parameter(help="Listen where other machines can reach: no passwords, no encryption."),
     ] = False,
-    log_json: Annotated[bool, typer.Option(help="Log a JSON object a line.")] = False,
+    log_json: Annotated[bool, Parameter(help="Log one JSON object per line.")] = False,
     health: Annotated[
-        bool, typer.Option(help="Ask the server that runs there how it is, and end.")
+        bool, Parameter(help="Print the health of the server that runs at this address, and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
     from firenet_mri.server.client import ask_health
@@ -86,18 +85,19 @@ def _log_to_stderr(*, as_json: bool) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-@app.command()
 def send(
-    scan: Annotated[Path, typer.Argument(help="ISMRMRD (.h5) or Siemens (.dat) scan.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="MRD images to write, .h5.")],
-    host: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Its port.")] = 9002,
-    config: Annotated[str, typer.Option(help="Name of the configuration.")] = "firenet",
+    scan: Annotated[Path, Parameter(help="ISMRMRD (.h5) or Siemens (.dat) scan.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="MRD images to write, .h5.")],
+    host: Annotated[str, Parameter(help="Where the server listens.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Its port.")] = 9002,
+    config: Annotated[str, Parameter(help="Name of the configuration.")] = "firenet",
     parameters: Annotated[
-        str | None, typer.Option(help='JSON, such as {"preset": "stable", "dtype": "int16"}.')
+        str | None, Parameter(help='JSON, such as {"preset": "stable", "dtype": "int16"}.')
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Send a scan to a reconstruction server and write the images that come back."""
     from firenet_mri.io import atomic_writes, check_outputs

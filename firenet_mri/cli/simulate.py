@@ -5,36 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.app import app
-from firenet_mri.cli.scans import numbers
 from firenet_mri.errors import UsageError
+from firenet_mri.io.kspace.options import ReadOptions
 
 
-@app.command()
 def simulate(
     image: Annotated[
-        Path, typer.Argument(help="NIfTI, DICOM series or .npy image, magnitude or complex.")
+        Path, Parameter(help="NIfTI, DICOM series or .npy image, magnitude or complex.")
     ],
+    /,
+    *,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Scan to write, .h5, .mrd, .cfl or .npy.")
+        Path, Parameter(name=["--output", "-o"], help="Scan to write, .h5, .mrd, .cfl or .npy.")
     ],
-    coils: Annotated[int, typer.Option(help="Number of coils, of a birdcage.")] = 8,
-    acceleration: Annotated[float, typer.Option(help="Grid points for one that is sampled.")] = 4.0,
-    calibration: Annotated[int, typer.Option(help="Width of the fully sampled centre.")] = 24,
-    pattern: Annotated[str, typer.Option(help="lines or points.")] = "lines",
-    snr: Annotated[float, typer.Option(help="Mean signal over the noise's deviation.")] = 40.0,
+    coils: Annotated[int, Parameter(help="Number of coils, of a birdcage.")] = 8,
+    acceleration: Annotated[float, Parameter(help="Grid points for one that is sampled.")] = 4.0,
+    calibration: Annotated[int, Parameter(help="Width of the fully sampled centre.")] = 24,
+    pattern: Annotated[str, Parameter(help="lines or points.")] = "lines",
+    snr: Annotated[float, Parameter(help="Mean signal over the noise's deviation.")] = 40.0,
     slices: Annotated[
-        str | None, typer.Option(help="Slices to take, from 0, such as 3 or 2-5,8; default: all.")
+        str | None, Parameter(help="Slices to take, from 0, such as 3 or 2-5,8; default: all.")
     ] = None,
     volume: Annotated[
-        bool, typer.Option("--3d", help="Encode the slices as one volume, not one by one.")
+        bool, Parameter(name=["--3d"], help="Encode the slices as one volume, not one by one.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of pattern and noise.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show a traceback on errors.")] = False,
+    seed: Annotated[int, Parameter(help="Of pattern and noise.")] = 0,
+    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
+    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
 ) -> None:
     """Simulate a multi-coil scan of an image; everything made from it says so."""
     from firenet_mri.io import write_scan
@@ -44,14 +44,14 @@ def simulate(
 
     check_conversion(image, output, overwrite=overwrite)
     pixels, geometry = read_image(image)
-    chosen = numbers(slices)
+    chosen = ReadOptions.from_mapping({"slices": slices}).slices
     if chosen is not None:
         missing = [index for index in chosen if index >= len(pixels)]
         if missing:
             raise UsageError(
                 f"{image}: slices {missing} asked for; there are 0 to {len(pixels) - 1}"
             )
-        pixels = pixels[chosen]
+        pixels = pixels[list(chosen)]
         geometry = None if geometry is None else geometry.of_slices(chosen)
     scan = simulated(
         pixels,

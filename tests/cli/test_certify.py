@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import sigpy.mri
 
-import firenet_mri.cli.certify  # noqa: F401  (hangs the command on the app)
 from firenet_mri import read, reconstruct
 from firenet_mri.cli import main
 
@@ -183,7 +182,7 @@ def write(name: str, content: bytes):
             "names no image",
         ),
         (
-            lambda f: edit(f, "settings", "lam", value=1.0),
+            lambda f: edit(f, "network", "lam", value=1.0),
             "a.json",
             1,
             "a.json: the file was changed after it was written",

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from firenet_command import firenet
 from real_scans import twix
-from typer.testing import CliRunner
 
 from firenet_mri import read
-from firenet_mri.cli.app import app
 from firenet_mri.cli.main import main
 from firenet_mri.io.kspace.bart import read_array
 
@@ -22,9 +21,9 @@ SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+    result = firenet(*arguments)
+    assert result.status == 0, result.err
+    return result.out
 
 
 def test_info_says_what_is_in_the_sample_scan() -> None:
@@ -54,10 +53,10 @@ def test_info_of_a_folder_is_a_line_a_scan(tmp_path, capsys) -> None:
     assert len(json.loads(run("info", tmp_path, "--json"))) == 2
     # A damaged scan among them is named, the others are still told, and the status is not 0.
     (tmp_path / "c.h5").write_bytes(SAMPLE.read_bytes()[:5000])
-    result = CliRunner().invoke(app, ["info", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "c.h5" in result.output
-    assert "a.h5: ISMRMRD file" in result.output
+    result = firenet("info", str(tmp_path))
+    assert result.status == 1
+    assert "c.h5" in result.out + result.err
+    assert "a.h5: ISMRMRD file" in result.out + result.err
 
 
 def test_info_of_a_folder_without_scans_is_refused(tmp_path, monkeypatch, capsys) -> None:

@@ -83,11 +83,13 @@ def test_options_reach_the_reconstruction(tmp_path, kspace) -> None:
         "recon", "scan.npy", "-o", "a.nii", "--json", *options.split(), folder=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    settings = json.loads(result.stdout)["settings"]
-    assert settings["lam"] == 0.002
-    assert settings["layers"] == 4
-    assert settings["sparsifier"].startswith("OrthogonalWavelet(db2, levels=2")
-    assert settings["maps"] == "given"
+    report = json.loads(result.stdout)
+    assert report["network"]["lam"] == 0.002
+    assert report["network"]["layers"] == 4
+    assert report["network"]["sparsifier"].startswith("OrthogonalWavelet(db2, levels=2")
+    assert list(report["options"]["reconstruction"]["maps"]) == ["sha256_of_array"]
+    assert list(report["options"]["read"]["mask"]) == ["sha256_of_file"]
+    assert list(report["options"]["read"]["maps_file"]) == ["sha256_of_file"]
 
 
 def test_volumes_and_single_coils_are_reconstructed(tmp_path, kspace) -> None:
@@ -112,7 +114,7 @@ def test_maps_can_be_of_low_resolution(tmp_path, kspace) -> None:
     options = ("-o", "a.nii.gz", "--maps", "lowres", "--layers", 3, "--json")
     result = firenet("recon", "scan.npy", *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["settings"]["maps"] == "lowres"
+    assert json.loads(result.stdout)["options"]["reconstruction"]["maps"] == "lowres"
     assert "lowres" in firenet("recon", "--help", folder=tmp_path).stdout
 
 
@@ -241,7 +243,7 @@ def test_trajectory_and_reweighting_are_options(tmp_path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     report = json.loads(result.stdout)
-    assert report["settings"]["reweighting"] == 1
+    assert report["options"]["reconstruction"]["reweighting"] == 1
     # The weights come from the image: of the whole no bound is proven.
     names = {entry["name"]: entry["status"] for entry in report["certificate"]["entries"]}
     assert names["lipschitz_bound"] != "proven"

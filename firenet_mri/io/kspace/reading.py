@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from firenet_mri.io.kspace import (
 )
 from firenet_mri.io.kspace.formats import Format, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.maps import read_noise
+from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
-from firenet_mri.scan import RawScan, with_reversed_kspace
+from firenet_mri.options import takes_options
+from firenet_mri.scan import RawScan, select, with_reversed_kspace
 
 PathLike = str | os.PathLike[str]
-Array = PathLike | NDArray[np.generic] | Tensor
-
 _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.BART: lambda path: bart.read(bart.find_pair(path) or path),
     Format.BRUKER: lambda path: bruker.read(bruker.find_experiment(path) or path),
@@ -61,16 +63,8 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     return _SCANNERS[format_](path)
 
 
-def read(
-    path: PathLike,
-    *,
-    mask: Array | None = None,
-    trajectory: Array | None = None,
-    matrix_size: Sequence[int] | None = None,
-    encoding: int | None = None,
-    repetitions: Collection[int] | None = None,
-    fft_sign: int | None = None,
-) -> RawScan:
+@takes_options(ReadOptions)
+def read(path: PathLike, **options: Any) -> RawScan:
     """Return the scan in a file.
 
     Parameters
@@ -79,27 +73,13 @@ def read(
         ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Bruker experiment (folder, or
         its fid), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
         (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
-    mask
-        The sampling mask, where it is to differ from what the file says: an array of the k-space's
-        spatial sizes, or a .npy or .cfl file of one; not zero means sampled. Samples outside of
-        it are dropped. Scanners' files and fastMRI's know which samples were measured, so there
-        the mask can only drop samples; in BART and NumPy files it replaces the mask found from the
-        data, in which a sample that is zero in all coils was not measured.
-    trajectory
-        For non-Cartesian data in a .npy or .cfl file, (coil, *samples): an array (*samples, 2 or 3)
-        in cycles per field of view, the last axis in the order of the image's axes, or a .npy file
-        of one, or a .cfl file as BART writes trajectories. ISMRMRD files hold their own.
-    matrix_size
-        Sizes of the image, (y, x) or (z, y, x), with a trajectory; None is the smallest even size
-        that the trajectory fits.
-    encoding
-        Number of the encoding to take, of ISMRMRD files in which several have imaging readouts.
-    repetitions
-        Numbers of the repetitions to take, of ISMRMRD and Siemens files; None takes all.
-    fft_sign
-        Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
-        forward one, which turns the image about its centre. None takes that of the format or, for
-        ISMRMRD, of the scanner's vendor.
+    **options
+        The fields of :class:`ReadOptions`. A mask is an array of the k-space's spatial sizes, or a
+        .npy or .cfl file of one; samples outside of it are dropped. Scanners' files and fastMRI's
+        know which samples were measured, so there it can only drop samples; in BART and NumPy files
+        it replaces the mask found from the data, in which a sample that is zero in all coils was
+        not measured. A trajectory is (*samples, 2 or 3), the last axis in the order of the image's
+        axes, or a .cfl file as BART writes trajectories; ISMRMRD files hold their own.
 
     Raises
     ------
@@ -107,40 +87,64 @@ def read(
         If the file is missing, empty, truncated or of another format.
     DataError
         If its content cannot be reconstructed: EPI, no samples, NaN, ...
+    UsageError
+        If an option is unknown, out of its range, or means nothing for this format.
     """
+    return read_with(path, ReadOptions.from_mapping(options))
+
+
+def read_with(path: PathLike, options: ReadOptions) -> RawScan:
+    """Return what :func:`read` returns, for options as one value."""
     path = Path(path)
-    if fft_sign not in (None, 1, -1):
-        raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
-    if trajectory is not None:
-        if mask is not None:
+    scan = _read_file(path, options)
+    if options.noise_file is not None:
+        scan = replace(scan, noise=_noise(options.noise_file))
+    if options.slices is not None:
+        scan = select(scan, slices=options.slices)
+    return replace(scan, record=options.to_dict())
+
+
+def _read_file(path: Path, options: ReadOptions) -> RawScan:
+    """Return the scan with its mask, as the file holds it."""
+    if options.trajectory is not None:
+        if options.mask is not None:
             raise DataError(f"{path}: a mask and a trajectory were given; give one of them")
-        scan = noncartesian.read(path, trajectory, matrix_size)
-        return with_reversed_kspace(scan) if fft_sign == -1 else scan
-    if matrix_size is not None:
+        scan = noncartesian.read(path, options.trajectory, options.matrix_size)
+        return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
+    if options.matrix_size is not None:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     format_ = recognise(path)
-    if format_ in _SCANNERS:
-        scan = assemble(
-            *_SCANNERS[format_](path),
-            name=path.name,
-            encoding=encoding,
-            repetitions=repetitions,
-            fft_sign=fft_sign,
-        )
-    else:
-        if encoding is not None or repetitions is not None:
-            raise UsageError(
-                f"{path}: a {format_.value} has neither encodings nor repetitions to choose from"
-            )
-        scan = _READERS[format_](path)
-        if fft_sign == -1:
-            scan = with_reversed_kspace(scan)
-    if mask is None:
+    scan = _read_format(path, format_, options)
+    if options.mask is None:
         return scan
-    given = _fit_mask(_mask_array(mask), scan)
+    given = _fit_mask(_mask_array(options.mask), scan)
     # In the other formats a sample that is zero may have been measured all the same.
     known = format_ not in (Format.BART, Format.NUMPY)
     return _apply_mask(scan, given & scan.mask if known else given)
+
+
+def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
+    if format_ in _SCANNERS:
+        return assemble(
+            *_SCANNERS[format_](path),
+            name=path.name,
+            encoding=options.encoding,
+            repetitions=options.repetitions,
+            fft_sign=options.fft_sign,
+        )
+    if options.encoding is not None or options.repetitions is not None:
+        raise UsageError(
+            f"{path}: a {format_.value} has neither encodings nor repetitions to choose from"
+        )
+    scan = _READERS[format_](path)
+    return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
+
+
+def _noise(source: Path | Tensor) -> Tensor:
+    """Return a noise measurement, (coil, samples) complex64."""
+    if isinstance(source, Path):
+        return read_noise(source)
+    return torch.as_tensor(source).to(torch.complex64)
 
 
 def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
@@ -155,7 +159,7 @@ def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
         elif read_head(path).startswith(NPY_SIGNATURE):
             array = npy.read_array(path)
         else:
-            raise FileError(f"{path}: is no mask file; give a .npy or .cfl array")
+            raise FileError(f"{path}: is not a mask file; give a .npy or .cfl array")
     else:
         array = np.asarray(mask)
     if array.dtype.kind not in "biufc":

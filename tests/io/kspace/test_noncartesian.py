@@ -10,7 +10,6 @@ from mrd_scans import make_header
 
 import firenet_mri
 from firenet_mri.errors import DataError, FirenetError, ShapeError
-from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import NonuniformFourier, Sense
@@ -176,13 +175,3 @@ def test_bound_is_that_for_the_samples_before_the_density_weights(tmp_path) -> N
         other = firenet_mri.read(tmp_path / "changed.npy", trajectory=points, matrix_size=shape)
         after = firenet_mri.reconstruct(other, maps=maps)
         assert 0 < float((after.image - before.image).norm()) <= bound * size
-
-
-def test_certificate_for_multiplied_data_raises_only_what_is_proven() -> None:
-    entry = Entry("lipschitz_bound", "proven", "said", values={"lipschitz_bound": (2.0,)})
-    gap = Entry("duality_gap", "proven", "said", values={"objective": (3.0,)})
-    known = Certificate((entry, gap)).for_data_times(1.5)
-    assert [dict(one.values) for one in known.entries] == [
-        {"lipschitz_bound": (3.0,)},
-        {"objective": (3.0,)},
-    ]

@@ -218,7 +218,7 @@ def test_mask_of_nonsense_is_refused(scan_file: Path, mask: np.ndarray, words: s
 
 def test_mask_file_of_another_format_is_refused(scan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mask.txt").write_text("1 0 1")
-    with pytest.raises(FileError, match=r"mask\.txt: is no mask file"):
+    with pytest.raises(FileError, match=r"mask\.txt: is not a mask file"):
         read(scan_file, mask=tmp_path / "mask.txt")
     with pytest.raises(FileError, match=r"none\.npy: no such file"):
         read(scan_file, mask=tmp_path / "none.npy")

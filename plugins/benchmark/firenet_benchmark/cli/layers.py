@@ -53,7 +53,7 @@ def _times(scan: str, threads: Sequence[int]) -> list[LayerTime]:
     """Return the times of every network on a scan."""
     from firenet_benchmark.layers import layer_time
     from firenet_benchmark.problems import make_problem
-    from firenet_mri.cli.scans import first_slice
+    from firenet_benchmark.scans import first_slice
     from firenet_mri.firenet.presets import make_network
     from firenet_mri.io import read
 

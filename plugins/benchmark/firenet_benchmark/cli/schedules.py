@@ -39,7 +39,7 @@ def schedules(
     """
     from firenet_benchmark.report import report_files, write_report
     from firenet_benchmark.schedules import compare, make_cases, plot
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
     from firenet_mri.io import read_reference
 
     report = report_files(files.output, "schedules", overwrite=files.overwrite)

@@ -38,7 +38,7 @@ def speed(
     from firenet_benchmark.problems import NAMES
     from firenet_benchmark.report import report_files, write_report
     from firenet_benchmark.speed import available, forget, judge, plot, race, versions
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
     from firenet_mri.errors import UsageError
 
     wanted = problems or list(NAMES)

@@ -120,7 +120,7 @@ def _compare(
 ) -> Comparison:
     """Return the comparison; a bar counts methods, and one each shows the attacks under way."""
     from firenet_benchmark.stability.run import compare
-    from firenet_mri.cli.scans import progress_bars
+    from firenet_mri.cli.progress import progress_bars
 
     done = 0
     with progress_bars() as report:

@@ -46,8 +46,9 @@ def steps(
 
 def _curves(scan: Path) -> Curves:
     """Return all networks on a scan's first slice."""
+    from firenet_benchmark.scans import first_slice
     from firenet_benchmark.step_sizes import trade_off
-    from firenet_mri.cli.scans import first_slice, progress
+    from firenet_mri.cli.progress import progress
     from firenet_mri.firenet.presets import make_network
     from firenet_mri.io import read
 

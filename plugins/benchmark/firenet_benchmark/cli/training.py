@@ -33,7 +33,7 @@ def train(
         Show a traceback on errors.
     """
     from firenet_benchmark.stability.training import RECIPES, file_name, train_network
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
     from firenet_mri.errors import UsageError
 
     names = network or list(RECIPES)

@@ -32,7 +32,7 @@ def barrier(
     from firenet_benchmark.paper import barrier
     from firenet_benchmark.paper.lista import Recipe
     from firenet_benchmark.report import report_files, write_report
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
 
     recipe = Recipe(steps=steps)
     report = report_files(files.output, "barrier", overwrite=files.overwrite)

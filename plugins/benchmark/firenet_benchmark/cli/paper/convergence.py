@@ -102,7 +102,7 @@ def convergence(
 def _curves(problems: Sequence[Problem], inner: tuple[int, ...], iterations: int) -> list[Curve]:
     """Return the curves of all problems; a bar counts them, with one long run for each F*."""
     from firenet_benchmark.paper.convergence import convergence
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
 
     curves: list[Curve] = []
     total, done = len(problems) * (1 + len(inner)), 0
@@ -141,7 +141,7 @@ def _simulated(image: Path | None, simulation: Simulation, *, lam: float) -> lis
 def _measured(raw: RawScan, lam: float) -> Problem:
     """Return the problem of a scan's first slice, with the paper preset."""
     from firenet_benchmark.paper.convergence import Problem
-    from firenet_mri.cli.scans import first_slice
+    from firenet_benchmark.scans import first_slice
     from firenet_mri.firenet.presets import make_network
 
     y, encoding = first_slice(raw)

@@ -52,7 +52,7 @@ def stability(
     """
     from firenet_benchmark.paper import stability, stability_report
     from firenet_benchmark.report import report_files, write_report
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
 
     given: dict[str, Any] = {"size": size, "epochs": epochs, "noise": noise}
     changes = {name: value for name, value in given.items() if value is not None}

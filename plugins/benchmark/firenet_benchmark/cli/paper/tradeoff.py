@@ -45,7 +45,7 @@ def tradeoff(
     from firenet_benchmark.paper import tradeoff
     from firenet_benchmark.paper.tradeoff_figure import tradeoff_figure
     from firenet_benchmark.report import report_files, write_report
-    from firenet_mri.cli.scans import progress
+    from firenet_mri.cli.progress import progress
 
     given: dict[str, Any] = {"size": size, "images": images, "epochs": epochs}
     changes = {name: value for name, value in given.items() if value is not None}

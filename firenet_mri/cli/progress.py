@@ -1,10 +1,9 @@
-"""What several commands share: lists of numbers, a scan's first slice, the progress bar."""
+"""The progress bars of all commands, on stderr."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from rich.console import Console
@@ -16,24 +15,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from torch import Tensor
-
-from firenet_mri.errors import UsageError
-from firenet_mri.operators import LinearOperator
-from firenet_mri.scan import RawScan
-
-
-def first_slice(raw: RawScan) -> tuple[Tensor, LinearOperator]:
-    """Return k-space (coil, *spatial) and the encoding operator of a scan's first slice."""
-    from firenet_mri.calibration import sensitivity_maps, whiten
-    from firenet_mri.operators import encoding_operator
-
-    index = (0,) * len(raw.batch_shape)
-    one = replace(raw, kspace=raw.kspace[index], mask=raw.mask[index])
-    if one.noise is not None:
-        one = whiten(one)
-    maps = sensitivity_maps(one)
-    return one.kspace, encoding_operator(one.mask, maps, one.spatial_ndim)
 
 
 @contextmanager
@@ -72,16 +53,3 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
             bars.update(tasks[name], completed=done, total=total, visible=stays)
 
         yield report
-
-
-def numbers(text: str | None) -> list[int] | None:
-    """Return the numbers of a list such as 2-5,8."""
-    if text is None:
-        return None
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-            raise UsageError(f"{text!r} is no list of numbers; give one such as 3 or 2-5,8")
-        found += range(int(first), int(last or first) + 1)
-    return found

@@ -1,0 +1,94 @@
+"""Makes the flags of a command from options classes, which hold names, defaults and help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from cyclopts import Group, Parameter, Token
+
+from firenet_mri.options import Field, Options
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Chosen = TypeVar("_Chosen", bound=Options)
+
+# Topics in the order in which the help shows them.
+_PANELS = ("Input", "Network", "Maps and coils", "Certificate", "Output", "Running")
+
+
+def with_flags(
+    *classes: type[Options], without: Iterable[str] = ()
+) -> Callable[[_Function], _Function]:
+    """Give a command with ``**options`` a flag for every field of options classes.
+
+    The command gets what was given as text, and turns it into options by :func:`chosen`; defaults
+    and flags come as they are.
+
+    Parameters
+    ----------
+    classes
+        The options classes.
+    without
+        Fields that mean nothing for this command.
+    """
+    fields = [field for cls in classes for field in cls.fields(without=without)]
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        flags = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[_kind(field), _parameter(field)],
+            )
+            for field in fields
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def chosen(cls: type[_Chosen], options: dict[str, Any]) -> _Chosen:
+    """Return the options of one class among all that a command was given."""
+    names = {field.name for field in cls.fields()}
+    return cls.from_mapping({name: value for name, value in options.items() if name in names})
+
+
+def panel(name: str) -> Group:
+    """Return the topic of the help under which a command's own flags stand."""
+    return Group(name, sort_key=_PANELS.index(name))
+
+
+def flag(name: str) -> str:
+    """Return a field's name as the command line writes it."""
+    return "--" + name.replace("_", "-")
+
+
+def _parameter(field: Field) -> Parameter:
+    group = panel(field.panel)
+    if field.is_flag:
+        return Parameter(help=field.help, group=group, negative=(), show_default=False)
+    # A default of None is said in the help, in words.
+    shown = field.default is not None
+    return Parameter(help=field.help, group=group, converter=_as_given, show_default=shown)
+
+
+def _kind(field: Field) -> Any:
+    """Return a type for the help; choices are shown and completed."""
+    if field.choices:
+        return Literal[field.choices]
+    hints = [one for one in _types(field.annotation) if one is not type(None)]
+    return hints[0] if len(hints) == 1 and hints[0] in (bool, int, float) else str
+
+
+def _types(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) or (hint,)
+
+
+def _as_given(type_: Any, tokens: Sequence[Token]) -> str:
+    """Return the text: the options class reads it, so that every face says the same of it."""
+    return tokens[0].value
