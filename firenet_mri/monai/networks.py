@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.options import Preset
-from firenet_mri.firenet.presets import make_network
+from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.tensors import native_complex, plain, with_metadata
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
+from firenet_mri.options import Options, takes_options
+from firenet_mri.reconstruction.solve import encode
 
 Output = Literal["magnitude", "complex"]
 
@@ -34,8 +37,6 @@ class FIRENETModel(nn.Module):
     ----------
     spatial_dims
         2 or 3.
-    preset, lam, sparsifier, levels, layers, relative_gap
-        The network, see :func:`firenet_mri.firenet.presets.make_network`.
     maps
         Where sensitivity maps come from if ``sens_maps`` is not given: "espirit", "jsense",
         "lowres" or "none" (single coil), see :func:`firenet_mri.calibration.sensitivity_maps`, with
@@ -51,6 +52,8 @@ class FIRENETModel(nn.Module):
         Make step sizes and one threshold a band parameters, which begin at the network's own
         values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
         the maps' module, if it is trained too, is not looked at.
+    **options
+        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`; ``options`` holds them.
 
     Raises
     ------
@@ -89,46 +92,38 @@ class FIRENETModel(nn.Module):
 
     _given_maps: Tensor | None
 
+    #: What ``**options`` are, and which of them mean nothing here.
+    OPTIONS: ClassVar[type[Options]] = NetworkOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ()
+
+    @takes_options(NetworkOptions)
     def __init__(
         self,
         spatial_dims: int = 2,
         *,
-        preset: Preset = "accurate",
-        lam: float | Literal["auto"] = "auto",
-        sparsifier: str | None = None,
-        levels: int | None = None,
-        layers: int | None = None,
-        relative_gap: float | None = None,
         maps: MapMethod | Tensor | nn.Module = "espirit",
         output: Output = "magnitude",
         channel_dim: bool = False,
         trainable: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if spatial_dims not in (2, 3):
-            raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
-        if output not in get_args(Output):
-            raise UsageError(f"Unknown output {output!r}; use magnitude or complex")
+        check_output(spatial_dims, output)
         if isinstance(maps, str) and maps not in get_args(MapMethod):
             raise UsageError(
                 f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}, a tensor or "
                 "a module"
             )
+        self.options = NetworkOptions.from_mapping(options)
         self.spatial_dims = spatial_dims
-        self.preset = preset
-        self.lam = lam
-        self.sparsifier = sparsifier
-        self.levels = levels
-        self.layers = layers
-        self.relative_gap = relative_gap
         self.output = output
         self.channel_dim = channel_dim
         self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
         self.map_module = maps if isinstance(maps, nn.Module) else None
         given = plain(maps) if isinstance(maps, Tensor) else None
         self.register_buffer("_given_maps", given, persistent=False)
-        # Also checks the options.
-        net = self._network(1, self._some_shape, None)
+        # Also checks what depends on the sparsifier.
+        net = smallest_network(self.options, spatial_dims)
         self.steps = TrainableSteps(net) if trainable else None
 
     def forward(
@@ -192,15 +187,10 @@ class FIRENETModel(nn.Module):
         steps taken from the data (docs/theory.md, section 3.3), and for the trained steps as they
         are now.
         """
-        maps = torch.ones(1, *self._some_shape, dtype=torch.complex64)
-        net = self._network(1, self._some_shape, self.steps)
+        net = self._with_steps(smallest_network(self.options, self.spatial_dims))
+        maps = torch.ones(1, *net.sparsifier.domain_shape, dtype=torch.complex64)
         fixed = net.lipschitz_bound(encoding_operator(None, maps, self.spatial_dims))
         return None if fixed is None else math.sqrt(2) * fixed
-
-    @property
-    def _some_shape(self) -> tuple[int, ...]:
-        """A shape that allows all levels; bands and steps are the same for all of these."""
-        return (2 ** max(6, (self.levels or 0) + 1),) * self.spatial_dims
 
     def _reconstruct(
         self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None, x0: Tensor | None
@@ -208,18 +198,19 @@ class FIRENETModel(nn.Module):
         """Return the complex image of k-space that is zero off the mask."""
         maps = self._maps(kspace, mask, sens_maps)
         bound = _NORMALISED if records_graph() else None
-        encoding = encoding_operator(mask, maps, self.spatial_dims, maps_bound=bound)
+        encoded = encode(kspace, mask, maps, self.spatial_dims, maps_bound=bound)
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
-        net = self._network(coils, tuple(spatial), self.steps)
+        net = self._with_steps(network_of(coils, tuple(spatial), self.options))
         if net.solver is not None and records_graph():
             raise UsageError(
-                f"The preset {self.preset} cannot be traced or exported, since the data decide on "
-                "its depth; use the preset accurate or stable"
+                f"The preset {self.options.preset} cannot be traced or exported, since the data "
+                "decide on its depth; use the preset accurate or stable"
             )
-        start = None if x0 is None else self._start(x0, encoding.adjoint(kspace))
-        image: Tensor = net.to(kspace.device)(kspace, encoding, start)
-        return image * encoding.root_sum_of_squares
+        start = None if x0 is None else start_image(x0, encoded.encoding.adjoint(kspace))
+        # Not net.solve(): the dual variables of the last layer cost one more A.
+        x = net.to(kspace.device)(kspace, encoded.encoding, start)
+        return encoded.image(encoded.masked(x))
 
     def _maps(self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None) -> Tensor:
         if sens_maps is not None:
@@ -231,42 +222,65 @@ class FIRENETModel(nn.Module):
         assert self.map_method is not None
         return estimated_maps(kspace, mask, self.map_method)
 
-    def _start(self, x0: Tensor, zero_filled: Tensor) -> Tensor:
-        """Return x0 as a complex image of the zero-filled image's shape."""
-        found = plain(x0).to(zero_filled.device)
-        shape = tuple(zero_filled.shape)
-        is_pair = not found.is_complex() and found.shape in (
-            (*shape, 2),
-            (shape[0], 1, *shape[1:], 2),
-        )
-        image = native_complex(found, "x0") if is_pair else found
-        if image.ndim == len(shape) + 1 and image.shape[1] == 1:
-            image = image[:, 0]
-        if tuple(image.shape) != shape:
-            raise ShapeError(
-                f"x0 has shape {tuple(x0.shape)}; it must be {shape} or {(shape[0], 1, *shape[1:])}"
-            )
-        if image.is_complex():
-            return image.to(zero_filled.dtype)
-        return torch.polar(image.float(), zero_filled.angle())
-
-    def _network(
-        self, coils: int, spatial_shape: tuple[int, ...], steps: TrainableSteps | None
-    ) -> FIRENET:
-        """Return the network for a number of coils and an image size."""
-        net = make_network(
-            coils,
-            spatial_shape,
-            preset=self.preset,
-            lam=self.lam,
-            sparsifier=self.sparsifier,
-            levels=self.levels,
-            layers=self.layers,
-            relative_gap=self.relative_gap,
-        )
-        if steps is None:
+    def _with_steps(self, net: FIRENET) -> FIRENET:
+        """Return a network with the trained steps, if there are any."""
+        if self.steps is None:
             return net
-        return steps.applied_to(net.to(steps.log_first_step.device))
+        return self.steps.applied_to(net.to(self.steps.log_first_step.device))
+
+
+def smallest_network(options: NetworkOptions, spatial_dims: int) -> FIRENET:
+    """Return the network of a small image; bands and steps are the same for all that allow these.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used.
+    """
+    shape = (2 ** max(6, (options.levels or 0) + 1),) * spatial_dims
+    return network_of(1, shape, options)
+
+
+def check_output(spatial_dims: int, output: str) -> None:
+    """Raise UsageError unless there are images of so many axes and of this kind."""
+    if spatial_dims not in (2, 3):
+        raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
+    if output not in get_args(Output):
+        raise UsageError(f"Unknown output {output!r}; use magnitude or complex")
+
+
+def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:
+    """Return an image to start from as a complex one of the zero-filled image's shape.
+
+    Parameters
+    ----------
+    x0
+        (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last axis of 2. Another
+        real one is a magnitude; it gets the phase of the zero-filled image.
+    zero_filled
+        (batch, *spatial) complex.
+
+    Raises
+    ------
+    ShapeError
+        If it has another shape.
+    """
+    found = plain(x0, "x0").to(zero_filled.device)
+    shape = tuple(zero_filled.shape)
+    is_pair = not found.is_complex() and found.shape in (
+        (*shape, 2),
+        (shape[0], 1, *shape[1:], 2),
+    )
+    image = native_complex(found, "x0") if is_pair else found
+    if image.ndim == len(shape) + 1 and image.shape[1] == 1:
+        image = image[:, 0]
+    if tuple(image.shape) != shape:
+        raise ShapeError(
+            f"x0 has shape {tuple(x0.shape)}; it must be {shape} or {(shape[0], 1, *shape[1:])}"
+        )
+    if image.is_complex():
+        return image.to(zero_filled.dtype)
+    return torch.polar(image.float(), zero_filled.angle())
 
 
 def _check_finite(kspace: Tensor) -> None:

@@ -16,6 +16,8 @@ spatial_ndim         2 or 3
 simulated            True if the data were computed from an image
 geometry             the fields of :class:`Geometry` as tensors; empty if they are unknown
 noise                (coil, samples) complex64; (coil, 0) if there is no measurement or it is used
+applied              what mixed the coils since the file was read, such as whitening, as text; see
+                     :mod:`firenet_mri.monai.links`. A certificate's bounds go through it
 ===================  ===============================================================================
 """
 
@@ -34,6 +36,7 @@ from monai.utils import TraceKeys
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.monai.links import links_of_text, text_of_links
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
@@ -68,6 +71,7 @@ def metadata_of(scan: RawScan) -> dict[str, Any]:
         "simulated": scan.simulated,
         "geometry": {} if geometry is None else _plain_geometry(geometry),
         "noise": noise,
+        "applied": text_of_links(scan.applied),
     }
 
 
@@ -181,6 +185,7 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
         geometry=_geometry(meta["geometry"]) if meta.get("geometry") else None,
         name=str(meta.get("filename_or_obj", "k-space")),
         simulated=bool(meta.get("simulated", False)),
+        applied=links_of_text(str(meta.get("applied", ""))),
     )
 
 

@@ -45,7 +45,9 @@ class Item:
     kspace, mask
         (coil, *samples) complex and (1, *samples) bool, perhaps scattered in memory.
     maps
-        (coil, *spatial) if they were given, else None.
+        (coil, *spatial) if they are known beforehand, else None.
+    maps_from_data
+        True if these were made from the scan itself.
     sample_norm
         Norm of its samples as they were read; None if that is not known any more.
     """
@@ -55,6 +57,7 @@ class Item:
     mask: Tensor
     maps: Tensor | None
     sample_norm: float | None
+    maps_from_data: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +103,18 @@ class Prepared:
         """
         # The scan's own plane may lie scattered in memory.
         kspace = (item.kspace * item.mask).contiguous()
-        maps = item.maps
+        maps, from_data = item.maps, item.maps_from_data
         if maps is None:
             maps = self._estimated_maps(kspace, item.mask)
+            # A map that is 1 everywhere was made from nothing.
+            from_data = self.options.maps != "none"
         encoded = encode(
             kspace,
             item.mask if self.fourier is None else self.fourier,
             maps,
             self.planes.spatial_ndim,
             chain=Chain(self.planes.applied),
-            # A map that is 1 everywhere was made from nothing.
-            maps_from_data=item.maps is None and self.options.maps != "none",
+            maps_from_data=from_data,
         )
         if self.options.phase_constraint is not None:
             phase = _phase_of(self.scan.name, kspace, item.mask, maps)

@@ -73,14 +73,28 @@ def reconstruct_with(
 ) -> Reconstruction:
     """Return what :func:`reconstruct` returns, for options as one value."""
     started = time.perf_counter()
-    device = _device(options.device)
+    find_device(options.device)  # Before any work.
     prepared = prepare(scan, options)
+    setup_s = time.perf_counter() - started
+    return reconstruct_prepared(prepared, setup_s, on_layer=on_layer, checkpoint=checkpoint)
+
+
+def reconstruct_prepared(
+    prepared: Prepared,
+    setup_s: float = 0.0,
+    *,
+    on_layer: OnLayer | None = None,
+    checkpoint: str | Path | None = None,
+) -> Reconstruction:
+    """Return what :func:`reconstruct` returns, of a scan that was prepared in ``setup_s``."""
+    options, started = prepared.options, time.perf_counter()
+    device = find_device(options.device)
     kept = None if checkpoint is None else Checkpoint(checkpoint, key_of(prepared, versions()))
     finished = {} if kept is None else kept.finished(len(prepared.items))
     net = prepared.net.to(device)
     if on_layer is not None:
         _count_layers(prepared, len(prepared.items) - len(finished), on_layer)
-    setup_s = time.perf_counter() - started
+    setup_s += time.perf_counter() - started
 
     def work(item: Item) -> FinishedSlice:
         if item.index in finished:
@@ -164,7 +178,7 @@ def _count_layers(prepared: Prepared, items: int, on_layer: OnLayer) -> None:
             module.register_forward_hook(report)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """Return the device if it can be used here."""
     try:
         device = torch.device(name)

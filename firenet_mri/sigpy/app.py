@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import sigpy
@@ -22,16 +22,19 @@ from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.adaptive import AdaptiveBlock
-from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.options import Preset
-from firenet_mri.firenet.presets import make_network
+from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State
+from firenet_mri.options import Options, takes_options
+from firenet_mri.reconstruction.certify import certify_solution
+from firenet_mri.reconstruction.solve import Solution
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import Scan, make_scan, torch_device
 
-# As in firenet_mri.reconstruct.
-_DUAL_LAYERS = 60
+# What SigPy's apps call options of the network.
+_SIGPYS = {"sparsifier": "wave_name", "layers": "max_iter"}
 
 
 class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
@@ -128,8 +131,6 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         Not available: None and False.
     show_pbar, leave_pbar
         Show a progress bar, and leave it there.
-    preset, sparsifier, levels, layers, relative_gap
-        The network, see :func:`firenet_mri.firenet.presets.make_network`.
     x
         Start image, (*spatial); None is zero.
     max_iter
@@ -138,8 +139,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         Not available; 0. The adaptive preset stops by ``relative_gap``.
     save_objective_values
         Keep the objective, ||A x - y|| + lamda ||W x||_{1,w}, in ``objective_values``.
-    **solver_options
-        Refused by name: options of SigPy's own solvers.
+    **options
+        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`, but for ``lam``, which is
+        called ``lamda`` here. Options of SigPy's own solvers are refused by name.
 
     Attributes
     ----------
@@ -167,6 +169,11 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     ((16, 16), dtype('complex64'), True)
     """
 
+    #: What ``**options`` are, and which of them mean nothing here.
+    OPTIONS: ClassVar[type[Options]] = NetworkOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ("lam",)
+
+    @takes_options(NetworkOptions, without=REFUSED)
     def __init__(
         self,
         y: Any,
@@ -181,34 +188,25 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         show_pbar: bool = True,
         transp_nufft: bool = False,
         *,
-        preset: Preset = "accurate",
-        sparsifier: str | None = None,
-        levels: int | None = None,
-        layers: int | None = None,
-        relative_gap: float | None = None,
         x: Any = None,
         max_iter: int | None = None,
         tol: float = 0,
         save_objective_values: bool = False,
         leave_pbar: bool = True,
-        **solver_options: object,
+        **options: Any,
     ) -> None:
-        _refuse(comm, transp_nufft, tol, solver_options)
+        _refuse(comm, transp_nufft, tol, options)
+        chosen = _network_options(options, {"sparsifier": wave_name, "layers": max_iter})
         self.device = torch_device(device)
         self._scan = make_scan(
             y, mps, weights, coord, device=self.device, coil_batch_size=coil_batch_size
         )
-        self._net = make_network(
-            len(mps),
-            self._scan.encoding.domain_shape,
-            preset=preset,
-            lam="auto" if lamda == "auto" else _positive(lamda) / self._scan.gain,
-            sparsifier=_one_of("sparsifier", sparsifier, "wave_name", wave_name),
-            levels=levels,
-            layers=_one_of("layers", layers, "max_iter", max_iter),
-            relative_gap=relative_gap,
-        ).to(self.device)
-        self.lamda = self._net.lam * self._scan.gain
+        gain = self._scan.chain.gain
+        if lamda != "auto":
+            chosen = chosen.replace(lam=_positive(lamda) * gain)
+        shape = self._scan.encoding.domain_shape
+        self._net = network_of(len(mps), shape, chosen).to(self.device)
+        self.lamda = self._net.lam / gain
         self.save_objective_values = save_objective_values
         self._x0 = None if x is None else self._start(x)
         alg = FIRENETAlg(self._net, self._scan, self._x0)
@@ -219,7 +217,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     @property
     def x(self) -> Any:
         """The image as it stands, (*spatial) complex, an array on the device."""
-        return as_array(self._image() / self._scan.gain)
+        return as_array(self._scan.image(self._image()))
 
     @functools.cached_property
     def certificate(self) -> Certificate:
@@ -234,10 +232,12 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         """
         if not self.alg.done():
             raise UsageError("There is no certificate yet; call run() first")
+        x = self._image()
         with torch.no_grad():
-            state = self.alg.state()._replace(x=self._image())
-        y, encoding = self._scan.y, self._scan.encoding
-        return certify(self._net, y, encoding, state, x0=self._x0, dual_layers=_DUAL_LAYERS)
+            state = self.alg.state()._replace(x=x)
+        solution = Solution(self._scan.image(x), state, self._net, self._scan, self._x0)
+        norm = float(torch.linalg.vector_norm(self._scan.samples.to(torch.complex128)))
+        return certify_solution(solution, sample_norms=[norm])
 
     @property
     def sigpy_lamda(self) -> float:
@@ -259,7 +259,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         """Return the image in the network's scale, zero where no coil sees anything."""
         if self.alg.x is not None:
             # The data say nothing there; as in firenet_mri.reconstruct.
-            return self.alg.x * self._scan.support
+            return self._scan.masked(self.alg.x)
         if self._x0 is not None:
             return self._x0
         return torch.zeros_like(self._scan.support, dtype=self._scan.y.dtype)
@@ -269,7 +269,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         if tuple(np.shape(x)) != shape:
             raise ShapeError(f"x has shape {np.shape(x)}; the maps call for {shape}")
         start = as_tensor(x).to(self.device, self._scan.y.dtype)
-        return start * self._scan.gain
+        return start / self._scan.chain.gain
 
     def _summarize(self) -> None:
         if self.save_objective_values:
@@ -281,9 +281,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         return self.x
 
 
-def _refuse(
-    comm: object, transp_nufft: bool, tol: float, solver_options: dict[str, object]
-) -> None:
+def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, object]) -> None:
     """Raise UsageError for what SigPy's app has and this one has not."""
     if comm is not None:
         raise UsageError("comm is given; FIRENETRecon runs in one process, leave it out")
@@ -293,8 +291,9 @@ def _refuse(
         raise UsageError(
             f"tol is {tol}; a network has a fixed depth, use preset='adaptive' with relative_gap"
         )
-    if solver_options:
-        names = ", ".join(sorted(solver_options))
+    unknown = set(options) - {field.name for field in NetworkOptions.fields()}
+    if unknown:
+        names = ", ".join(sorted(unknown))
         raise UsageError(f"FIRENETRecon has no use for {names}; leave out options of other solvers")
 
 
@@ -305,8 +304,14 @@ def _positive(lamda: float) -> float:
     return float(lamda)
 
 
-def _one_of(name: str, value: Any, other: str, alternative: Any) -> Any:
-    """Return the one that is given; both have one meaning."""
-    if value is not None and alternative is not None:
-        raise UsageError(f"{name} and {other} mean the same; give one of them")
-    return alternative if value is None else value
+def _network_options(given: Mapping[str, Any], sigpys: Mapping[str, Any]) -> NetworkOptions:
+    """Return the options of the network, some of which SigPy has under names of its own."""
+    if "lam" in given:
+        raise UsageError("lam is called lamda here, as in SigPy's apps")
+    chosen = dict(given)
+    for name, value in sigpys.items():
+        if value is not None and chosen.get(name) is not None:
+            raise UsageError(f"{name} and {_SIGPYS[name]} mean the same; give one of them")
+        if value is not None:
+            chosen[name] = value
+    return NetworkOptions.from_mapping(chosen)

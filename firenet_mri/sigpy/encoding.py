@@ -2,13 +2,13 @@
 
 The maps are divided by a gain g, so that the sparsity weight of the presets fits: with residuals of
 white noise before the weights w, |A^H r|^2 / ||r||^2 has g^2 = max sum_c |s_c|^2 * sum w^2 / sum w
-in place of 1 (maps with unit root-sum-of-squares, w 0 or 1). The image comes out times g.
+in place of 1 (maps with unit root-sum-of-squares, w 0 or 1). The image comes out times g, and is
+divided by it: sqrt(w) before the network and 1/g behind it are the chain of a certificate.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,49 +18,16 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators import CartesianFourier, LinearOperator, NonuniformFourier, Sense
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.links import Chain, SampleWeighting
+from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.sigpy.arrays import as_tensor
 
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """Data and operator of the problem that a network solves.
-
-    Parameters
-    ----------
-    y
-        sqrt(weights) times the k-space, (coil, *samples) complex.
-    encoding
-        A / gain, from images (*spatial) to (coil, *samples).
-    gain
-        The factor g between the network's image and the image.
-    support
-        True where a coil sees something, (*spatial) bool; elsewhere the data say nothing.
-    """
-
-    y: Tensor
-    encoding: LinearOperator
-    gain: float
-    support: Tensor
+_WEIGHTS = Part("weights")
 
 
-class Weighting(LinearOperator):
-    """y -> factors * y, with real factors of at least 0 that broadcast against (coil, *samples)."""
-
-    factors: Tensor
-
-    def __init__(self, factors: Tensor, shape: tuple[int, ...]) -> None:
-        super().__init__(shape, shape, float(factors.max()))
-        self.register_buffer("factors", factors, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return factors * x."""
-        self.check_domain(x)
-        return x * self.factors.to(x.real.dtype)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Return factors * y."""
-        self.check_codomain(y)
-        return y * self.factors.to(y.real.dtype)
+#: Data, operator, and the linear maps around the network.
+Scan = Encoded
 
 
 class CoilBlocks(LinearOperator):
@@ -80,6 +47,7 @@ class CoilBlocks(LinearOperator):
         whole = Sense(maps, fourier)
         super().__init__(whole.domain_shape, whole.codomain_shape, whole.norm_bound)
         blocks = [Sense(block, fourier) for block in maps.split(coils)]
+        self.made_from = whole.made_from
         self.blocks = torch.nn.ModuleList(blocks)
         self.sizes = [block.codomain_shape[0] for block in blocks]
 
@@ -142,7 +110,12 @@ def make_scan(
     total = given.double().sum()
     gain = largest * math.sqrt(float(given.double().square().sum() / total))
     encoding = _encoding(maps / gain, given, trajectory, coil_batch_size).to(device)
-    return Scan(data * given.sqrt(), encoding, gain, root_sum_of_squares > 0)
+    chain = Chain(gain=1 / gain)
+    if weights is not None:
+        chain = chain.then(SampleWeighting(given.sqrt(), encoding.codomain_shape, _WEIGHTS))
+    # Estimated weights are the mask; what was not sampled is zero.
+    root, support = given.sqrt(), (root_sum_of_squares > 0).to(maps.real.dtype)
+    return Scan(data * root, encoding, support, chain, data)
 
 
 def _encoding(
@@ -162,7 +135,7 @@ def _encoding(
     rest = torch.where(common > 0, weights / common, torch.zeros_like(weights))
     if torch.equal(rest, (common > 0).to(rest.dtype).expand_as(rest)):
         return sense
-    return Weighting(rest.sqrt(), sense.codomain_shape) @ sense
+    return SampleWeighting(rest.sqrt(), sense.codomain_shape, _WEIGHTS) @ sense
 
 
 def _cartesian(weights: Tensor) -> tuple[LinearOperator, Tensor]:

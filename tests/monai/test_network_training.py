@@ -24,6 +24,7 @@ from monai.data.fft_utils import ifftn_centered
 from monai.transforms import Compose, EnsureTyped, LoadImaged, SpatialCrop
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.metrics import nmse
 from firenet_mri.monai import FIRENETModel
 from firenet_mri.operators import encoding_operator
@@ -83,7 +84,7 @@ def test_the_bound_holds_for_any_parameters(seed) -> None:
             parameter += 2 * torch.randn_like(parameter)
     kspace, _ = noisy_kspace()
     encoding = encoding_operator(MASK, MAPS)
-    net = model.steps.applied_to(model._network(4, (SIZE, SIZE), None))
+    net = model.steps.applied_to(make_network(4, (SIZE, SIZE), layers=6))
     bound = net.lipschitz_bound(encoding)
     assert bound < 5 / net.problem(encoding).norm_bound
     assert model.lipschitz_bound() == pytest.approx(math.sqrt(2) * bound, rel=1e-5)

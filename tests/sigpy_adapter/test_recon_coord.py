@@ -71,7 +71,7 @@ def test_operator_is_the_exact_transform_and_its_bound_is_proven(kind) -> None:
     weights = weights_of(kind, coord)
     root = np.sqrt(np.broadcast_to(1.0 if weights is None else weights, y.shape))
     made = make_scan(y, maps, weights, coord, device=CPU)
-    dense = root.ravel()[:, None] * matrix / made.gain
+    dense = root.ravel()[:, None] * matrix * made.chain.gain
     x = draw(*SHAPE)
     ahead = made.encoding(torch.from_numpy(x)).numpy()
     # SigPy's default transform is wrong by 7e-3.

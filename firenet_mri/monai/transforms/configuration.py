@@ -6,6 +6,8 @@ import ast
 import math
 from typing import Any
 
+from firenet_mri.options import Options
+
 
 class Configured:
     """A transform that holds nothing but its options; equal options pickle to equal bytes.
@@ -19,13 +21,25 @@ class Configured:
         """Return the options: the plain ones as one text, then arrays and other transforms."""
         options = sorted(vars(self).items())
         plain = {name: _by_value(value) for name, value in options if _is_plain(value)}
-        others = {name: value for name, value in options if name not in plain}
-        return (repr((plain, list(others))), *others.values())
+        chosen = {name: value for name, value in options if isinstance(value, Options)}
+        flat = {name: _by_value(_flat(value)) for name, value in chosen.items()}
+        others = {name: value for name, value in options if name not in plain | flat}
+        text = repr((plain, flat, list(others)))
+        return (text, *map(type, chosen.values()), *others.values())
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Take over the options."""
-        plain, names = ast.literal_eval(state[0])
-        vars(self).update(plain | dict(zip(names, state[1:], strict=True)))
+        plain, flat, names = ast.literal_eval(state[0])
+        classes, others = state[1 : len(flat) + 1], state[len(flat) + 1 :]
+        pairs = zip(flat.items(), classes, strict=True)
+        chosen = {name: cls.from_mapping(dict(values)) for (name, values), cls in pairs}
+        vars(self).update(plain | chosen | dict(zip(names, others, strict=True)))
+
+
+def _flat(options: Options) -> tuple[tuple[str, Any], ...]:
+    values = tuple(sorted(options.flat().items()))
+    assert _is_plain(values), "options of transforms hold no arrays"
+    return values
 
 
 def _is_plain(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
@@ -12,7 +12,6 @@ from monai.transforms import MapTransform
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, FirenetError
-from firenet_mri.firenet.options import Preset
 from firenet_mri.io import read
 from firenet_mri.monai.networks import Output
 from firenet_mri.monai.scans import kspace_of
@@ -31,6 +30,7 @@ from firenet_mri.monai.transforms.reconstruct import (
     ImageAxes,
     StabilityCertificate,
 )
+from firenet_mri.options import takes_options
 
 Data = Mapping[Hashable, Any]
 
@@ -232,13 +232,16 @@ class FIRENETReconstructd(Configured, MapTransform):
         The image is stored under ``KEY_postfix``; None replaces k-space.
     allow_missing_keys
         Leave out keys that are not there.
-    preset, lam, sparsifier, levels, layers, relative_gap, maps, output, image_axes, certificate, \
-    device, spatial_dims
+    output, image_axes, certificate, spatial_dims, **options
         See :class:`FIRENETReconstruct`.
     """
 
     backend = FIRENETReconstruct.backend
 
+    OPTIONS = FIRENETReconstruct.OPTIONS
+    REFUSED = FIRENETReconstruct.REFUSED
+
+    @takes_options(OPTIONS, without=REFUSED)
     def __init__(
         self,
         keys: KeysCollection,
@@ -249,18 +252,11 @@ class FIRENETReconstructd(Configured, MapTransform):
         meta_key: str | None = None,
         output_postfix: str | None = None,
         allow_missing_keys: bool = False,
-        preset: Preset = "accurate",
-        lam: float | Literal["auto"] = "auto",
-        sparsifier: str | None = None,
-        levels: int | None = None,
-        layers: int | None = None,
-        relative_gap: float | None = None,
-        maps: MapMethod = "espirit",
         output: Output = "magnitude",
         image_axes: ImageAxes = "xyz",
         certificate: bool = False,
-        device: str = "cpu",
         spatial_dims: int = 2,
+        **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
@@ -269,18 +265,11 @@ class FIRENETReconstructd(Configured, MapTransform):
         self.meta_key = meta_key
         self.output_postfix = output_postfix
         self.transform = FIRENETReconstruct(
-            preset=preset,
-            lam=lam,
-            sparsifier=sparsifier,
-            levels=levels,
-            layers=layers,
-            relative_gap=relative_gap,
-            maps=maps,
             output=output,
             image_axes=image_axes,
             certificate=certificate,
-            device=device,
             spatial_dims=spatial_dims,
+            **options,
         )
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:

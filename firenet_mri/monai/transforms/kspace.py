@@ -117,7 +117,8 @@ class EstimateSensitivity(Configured, Transform):
     def __call__(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> MetaTensor:
         """Return maps (*slices, coil, *spatial) complex64 of root-sum-of-squares 1 or 0.
 
-        Their metadata are those of k-space, without noise.
+        Their metadata are those of k-space, without noise, and ``maps_from_data``: True if they
+        were estimated from it, which a certificate then says.
 
         Parameters
         ----------
@@ -133,6 +134,7 @@ class EstimateSensitivity(Configured, Transform):
         """
         scan = scan_of(kspace, mask)
         meta = kspace_of(dataclasses.replace(scan, noise=None), kspace).meta
+        meta["maps_from_data"] = self.maps != "none"
         return MetaTensor(sensitivity_maps(scan, self.maps), meta=meta)
 
 

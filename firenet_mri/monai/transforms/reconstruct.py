@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from monai.config import NdarrayOrTensor
@@ -13,22 +14,24 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from firenet_mri.calibration import whiten
-from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.options import Preset
 from firenet_mri.monai.maps import estimated_maps, given_maps
-from firenet_mri.monai.networks import FIRENETModel, Output
+from firenet_mri.monai.networks import Output, check_output, smallest_network, start_image
 from firenet_mri.monai.scans import metadata_of, scan_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
-from firenet_mri.reconstruction import reconstruct
+from firenet_mri.options import Options, takes_options
+from firenet_mri.reconstruction import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import Prepared, prepare
+from firenet_mri.reconstruction.run import find_device, reconstruct_prepared
+from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
 
 ImageAxes = Literal["xyz", "kspace"]
 
-# Two runs of the network on the same data agree to rounding.
-_SAME_IMAGE = 1e-3
+# Largest difference of a pixel, relative to the largest one, by which two runs of the network on
+# the same data may differ: rounding on other threads or devices.
+_SAME_PIXELS = 1e-5
 
 
 class FIRENETReconstruct(Configured, Transform):
@@ -36,11 +39,6 @@ class FIRENETReconstruct(Configured, Transform):
 
     Parameters
     ----------
-    preset, lam, sparsifier, levels, layers, relative_gap
-        The network, see :func:`firenet_mri.firenet.presets.make_network`.
-    maps
-        How sensitivity maps are found where none are given: "espirit", "jsense", "lowres" or
-        "none"; "lowres" with a warning where a slice's calibration region is too small.
     output
         "magnitude" float32, or "complex" complex64.
     image_axes
@@ -51,11 +49,14 @@ class FIRENETReconstruct(Configured, Transform):
     certificate
         Put the certificate into the metadata, ``meta["certificate"]``, as JSON (for
         :meth:`firenet_mri.Certificate.from_dict`); takes two to three times longer.
-    device
-        Where the network runs. Not "cuda" in workers that are forked: run :class:`FIRENETModel` in
-        the loop then.
     spatial_dims
         2 or 3, where the metadata do not say.
+    **options
+        The fields of :class:`firenet_mri.ReconstructionOptions` but for ``map_sets`` and
+        ``by_readout``. ``maps`` is a method; where a slice's calibration region is too small for
+        it, its maps are "lowres", with a warning. ``jacobian`` and ``recovery`` need the
+        certificate. ``device`` is not "cuda" in workers that are forked: run
+        :class:`FIRENETModel` in the loop then.
 
     Notes
     -----
@@ -66,37 +67,37 @@ class FIRENETReconstruct(Configured, Transform):
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
 
+    #: What ``**options`` are, and which of them mean nothing here.
+    OPTIONS: ClassVar[type[Options]] = ReconstructionOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ("map_sets", "by_readout")
+
+    @takes_options(ReconstructionOptions, without=REFUSED)
     def __init__(
         self,
         *,
-        preset: Preset = "accurate",
-        lam: float | Literal["auto"] = "auto",
-        sparsifier: str | None = None,
-        levels: int | None = None,
-        layers: int | None = None,
-        relative_gap: float | None = None,
-        maps: MapMethod = "espirit",
         output: Output = "magnitude",
         image_axes: ImageAxes = "xyz",
         certificate: bool = False,
-        device: str = "cpu",
         spatial_dims: int = 2,
+        **options: Any,
     ) -> None:
         if image_axes not in get_args(ImageAxes):
             raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
-        self.preset = preset
-        self.lam = lam
-        self.sparsifier = sparsifier
-        self.levels = levels
-        self.layers = layers
-        self.relative_gap = relative_gap
-        self.maps = maps
+        check_output(spatial_dims, output)
+        chosen = ReconstructionOptions.from_mapping(options, without=self.REFUSED)
+        if not isinstance(chosen.maps, str):
+            raise UsageError("maps is an array here; give maps as sens_maps where it is called")
+        if (chosen.jacobian or chosen.recovery) and not certificate:
+            raise UsageError(
+                "jacobian and recovery are entries of the certificate; ask for it with "
+                "certificate=True"
+            )
+        smallest_network(chosen.network, spatial_dims)  # Checks what depends on the sparsifier.
+        self.options = chosen
         self.output = output
         self.image_axes = image_axes
         self.certificate = certificate
-        self.device = device
         self.spatial_dims = spatial_dims
-        self._model(spatial_dims)  # Checks the options.
 
     def __call__(
         self,
@@ -130,20 +131,16 @@ class FIRENETReconstruct(Configured, Transform):
         """
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         meta = _image_metadata(scan, kspace)
-        if scan.noise is not None:
-            scan = whiten(scan)
-        items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
-        masks = scan.mask.reshape(-1, 1, *scan.spatial_shape)
-        if sens_maps is None:
-            maps = estimated_maps(items, masks, self.maps)
-        else:
-            maps = given_maps(sens_maps, items, "sens_maps").expand_as(items)
+        prepared = self._prepared(scan, sens_maps)
         if self.certificate:
             if x0 is not None:
                 raise UsageError("The certificate is for a start at zero; leave x0 out")
-            image, meta["certificate"] = self._certified(scan, maps)
+            result = reconstruct_prepared(prepared)
+            image = result.image
+            # MONAI's collate functions know strings, but not None.
+            meta["certificate"] = json.dumps(result.certificate.to_dict())
         else:
-            image = self._run(scan, (items, masks, maps), x0)
+            image = _images(prepared, x0)
         if self.output == "magnitude":
             image = image.abs()
         return self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
@@ -151,55 +148,31 @@ class FIRENETReconstruct(Configured, Transform):
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
-    def _model(self, spatial_dims: int) -> FIRENETModel:
-        return FIRENETModel(
-            spatial_dims,
-            preset=self.preset,
-            lam=self.lam,
-            sparsifier=self.sparsifier,
-            levels=self.levels,
-            layers=self.layers,
-            relative_gap=self.relative_gap,
-            maps=self.maps,
-            output="complex",
-        )
+    def _prepared(self, scan: RawScan, sens_maps: NdarrayOrTensor | None) -> Prepared:
+        """Return the scan whitened and compressed, with the maps of every slice."""
+        if sens_maps is None:
+            prepared = prepare(scan, self.options)
+            made, from_data = self._estimated_maps(prepared.planes)
+        else:
+            if self.options.coils is not None:
+                raise UsageError("sens_maps are those of the coils as they are; leave coils out")
+            items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
+            given = given_maps(sens_maps, items, "sens_maps").expand_as(items)
+            prepared = prepare(scan, self.options.replace(maps=given.reshape(scan.kspace.shape)))
+            made, from_data = list(given), _were_estimated(sens_maps)
+        pairs = zip(prepared.items, made, strict=True)
+        items_ = tuple(replace(item, maps=m, maps_from_data=from_data) for item, m in pairs)
+        return replace(prepared, items=items_)
 
-    def _run(
-        self,
-        scan: RawScan,
-        items: tuple[Tensor, Tensor, Tensor],
-        x0: NdarrayOrTensor | None,
-    ) -> Tensor:
-        """Return the images (slices, *spatial) of k-space, masks and maps, one after another."""
-        model = self._model(scan.spatial_ndim)
-        slices = len(items[0])
-        starts: list[Tensor | None] = [None] * slices
-        if x0 is not None:
-            starts = list(plain(x0, "x0").split(1))
-        if len(starts) != slices:
-            raise ShapeError(f"x0 has {len(starts)} slices, k-space {slices}; give one for each")
-        images = []
-        with torch.no_grad():
-            for parts, start in zip(zip(*items, strict=True), starts, strict=True):
-                y, mask, maps = (part.unsqueeze(0).to(self.device) for part in parts)
-                images.append(model(y, mask, sens_maps=maps, x0=start).cpu())
-        return torch.cat(images)
-
-    def _certified(self, scan: RawScan, maps: Tensor) -> tuple[Tensor, str]:
-        """Return the image and its certificate as JSON."""
-        result = reconstruct(
-            scan,
-            preset=self.preset,
-            lam=self.lam,
-            sparsifier=self.sparsifier,
-            levels=self.levels,
-            layers=self.layers,
-            relative_gap=self.relative_gap,
-            maps=maps.reshape(scan.kspace.shape),
-            device=self.device,
-        )
-        # MONAI's collate functions know strings, but not None.
-        return result.image, json.dumps(result.certificate.to_dict())
+    def _estimated_maps(self, scan: RawScan) -> tuple[list[Tensor], bool]:
+        """Return maps of every slice, and whether they were made from the data."""
+        items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
+        masks = scan.mask.reshape(-1, 1, *scan.spatial_shape)
+        method = self.options.maps
+        assert isinstance(method, str)
+        # The map of one coil is 1, made from nothing.
+        from_data = scan.coils > 1 and method != "none"
+        return list(estimated_maps(items, masks, method)), from_data
 
     def _metatensor(self, image: Tensor, ndim: int, meta: dict[str, Any]) -> MetaTensor:
         """Return images (slices, *spatial), channel first, with their metadata."""
@@ -258,8 +231,9 @@ class StabilityCertificate(Configured, Transform):
         again.certificate = True
         made = again(kspace, mask, sens_maps)
         found, expected = plain(image, "the image").cpu(), made.as_tensor()
+        # Pixel by pixel: in a norm over all of them a small lesion would not count.
         is_same = found.shape == expected.shape and bool(
-            (found - expected).norm() <= _SAME_IMAGE * expected.norm()
+            (found - expected).abs().max() <= _SAME_PIXELS * expected.abs().max()
         )
         if not is_same:
             raise DataError(
@@ -269,6 +243,38 @@ class StabilityCertificate(Configured, Transform):
             )
         meta = dict(image.meta) if isinstance(image, MetaTensor) else dict(made.meta)
         return MetaTensor(found, meta={**meta, "certificate": made.meta["certificate"]})
+
+
+def _images(prepared: Prepared, x0: NdarrayOrTensor | None) -> Tensor:
+    """Return the images (slices, *spatial) of a scan, one after another, without a certificate."""
+    options, count = prepared.options, len(prepared.items)
+    starts: list[Tensor | None] = [None] * count
+    if x0 is not None:
+        if options.phase_constraint is not None:
+            raise UsageError("With a phase constraint the network starts at zero; leave x0 out")
+        starts = list(plain(x0, "x0").split(1))
+    if len(starts) != count:
+        raise ShapeError(f"x0 has {len(starts)} slices, k-space {count}; give one for each")
+    device = find_device(options.device)
+    net = prepared.net.to(device)
+    images = []
+    with torch.no_grad():
+        for item, start in zip(prepared.items, starts, strict=True):
+            encoded = prepared.encoded(item)[0].to(device)
+            x = None if start is None else _start(start, encoded)
+            solution = solve(net, encoded, x0=x, reweighting=options.reweighting)
+            images.append(solution.image.cpu())
+    return torch.stack(images)
+
+
+def _start(x0: Tensor, encoded: Encoded) -> Tensor:
+    """Return the start (*spatial) of one slice, from (1, *spatial) as a user gives it."""
+    return start_image(x0, encoded.encoding.adjoint(encoded.y)[None])[0]
+
+
+def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
+    """Return whether maps say that they were estimated, as EstimateSensitivity's do."""
+    return isinstance(sens_maps, MetaTensor) and bool(sens_maps.meta.get("maps_from_data", False))
 
 
 def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[str, Any]:
