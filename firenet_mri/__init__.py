@@ -5,7 +5,7 @@ from __future__ import annotations
 from firenet_mri.errors import FirenetError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.certificate import Certificate, certify
-from firenet_mri.firenet.network import FIRENET, RestartBlock
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.firenet.problem import (
     Lasso,
@@ -15,6 +15,7 @@ from firenet_mri.firenet.problem import (
 from firenet_mri.firenet.radial import RadialSchedule
 from firenet_mri.firenet.sampling import sampling_pattern
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, WARPdSchedule
+from firenet_mri.firenet.unrolled import RestartBlock
 from firenet_mri.io import read
 from firenet_mri.reconstruction import Reconstruction, reconstruct
 from firenet_mri.scan import Geometry, RawScan

@@ -506,7 +506,7 @@ def reconstruct(
     finished = {} if kept is None else kept.finished(len(items))
     if on_layer is not None:
         # The Jacobian is taken along a second run of the network.
-        runs = 1 + reweighting + (jacobian and net.solver is None and reweighting == 0)
+        runs = 1 + reweighting + (jacobian and net.solver.is_fixed and reweighting == 0)
         _count_layers(net, (len(items) - len(finished)) * runs, on_layer)
     setup = time.perf_counter() - started
 

@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule, on_coefficients
+from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
 from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
+from firenet_mri.firenet.look import on_coefficients
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import TrackedState, start_tracked, step
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
 from firenet_mri.firenet.sampling import default_sparsities, sampling_pattern
-from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
+from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
+from firenet_mri.firenet.unrolled import FixedSchedule
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.sense import encoding_operator
@@ -203,7 +205,7 @@ def schedules(case: Case, best: Optimum, pairs: int) -> dict[str, Callable[[], C
     FISTA needs the parameter of the equivalent LASSO, 2 lam ||A x* - y||, from the solution; there
     is none where the data are fitted exactly.
     """
-    networks: dict[str, Schedule] = {
+    networks: dict[str, FixedSchedule] = {
         f"paper, p = {p}": PaperSchedule(restarts=min(16, max(1, pairs // p)), inner=p)
         for p in (5, 8, 10, 20)
     }
@@ -281,7 +283,7 @@ def _result(case: str, schedule: str, curve: Sequence[tuple[int, float]], best: 
     return Result(case, schedule, tuple(pairs for pairs, _ in curve), tuple(gaps))
 
 
-def _network(case: Case, schedule: Schedule) -> Curve:
+def _network(case: Case, schedule: FixedSchedule) -> Curve:
     problem = case.problem
     net = FIRENET(problem.sparsifier, problem.lam, problem.weights, schedule)
     last_step = 1 if schedule.data_consistency else 0

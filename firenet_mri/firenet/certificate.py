@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
+from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.digests import Digests
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
@@ -321,9 +321,10 @@ def certify(
         data, x = y.to(double), state.x.to(double)
         objective = problem.objective(x, data)
         gap = problem.duality_gap(x, data, *_dual_in_double(problem, state))
-        if dual_layers and net.solver is None:
-            solver = AdaptiveBlock(AdaptiveSchedule(_SMALLEST_GAP, dual_layers))
-            v, q = _dual_in_double(problem, solver(problem, y, state.x).state)
+        if dual_layers and net.solver.is_fixed:
+            schedule = AdaptiveSchedule(_SMALLEST_GAP, dual_layers)
+            follower = FIRENET(net.sparsifier, net.lam, net.weights, schedule)
+            v, q = _dual_in_double(problem, follower.solve(y, encoding, state.x))
             gap = torch.minimum(gap, objective - problem.dual_value(v, data, q))
         gain = item_norm(x, problem.image_axes).reshape(objective.shape) / item_norm(
             data, problem.data_axes
@@ -367,9 +368,10 @@ def _lipschitz_entry(
 ) -> Entry:
     items = tuple(range(len(gains)))
     free = net.schedule.eps0 is None
-    fixed = None if x0 is not None and free else net.lipschitz_bound(encoding)
-    if fixed is None:
-        return Entry("lipschitz_bound", "not verified", _why_not(net, x0), items=items)
+    obstacle = net.obstacle(x0 is not None, encoding)
+    fixed = net.lipschitz_bound(encoding)
+    if obstacle is not None or fixed is None:
+        return Entry("lipschitz_bound", "not verified", obstacle or "", items=items)
     everywhere = math.sqrt(2) * fixed if free else fixed
     at_data = tuple(math.hypot(fixed, gain) if free else fixed for gain in gains)
     return Entry(
@@ -386,27 +388,6 @@ def _lipschitz_entry(
         },
         items,
     )
-
-
-def _why_not(net: FIRENET, x0: Tensor | None) -> str:
-    """Return why there is no Lipschitz bound."""
-    name = type(net.schedule).__name__
-    if net.solver is not None:
-        return (
-            f"The network's Lipschitz constant is not certified: {name} decides by the data when "
-            "to restart and stop, so that the image may jump."
-        )
-    if x0 is not None and net.schedule.eps0 is None and not net.weights_depend_on_data:
-        return (
-            "The network's Lipschitz constant is not certified: with a start image the scale eps0 "
-            "must be fixed."
-        )
-    if net.weights_depend_on_data:
-        return (
-            "The network's Lipschitz constant is not certified: reweighting takes the weights from "
-            "the data. The duality gap is that of the last pass, for its weights."
-        )
-    return f"The network's Lipschitz constant is not certified for {name} with these steps."
 
 
 def _assumptions(count: int) -> tuple[Entry, ...]:

@@ -211,7 +211,7 @@ class FIRENETModel(nn.Module):
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._network(coils, tuple(spatial), self.steps)
-        if net.solver is not None and records_graph():
+        if not net.solver.is_fixed and records_graph():
             raise UsageError(
                 f"The preset {self.preset} cannot be traced or exported, since the data decide on "
                 "its depth; use the preset accurate or stable"
