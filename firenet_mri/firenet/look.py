@@ -140,14 +140,10 @@ def result_of(
     problem: Problem, look: Look, wanted: float, layers: int, restarts: Tensor
 ) -> AdaptiveResult:
     """Return a look as a result, its image in place of coefficients."""
-    state = State(look.state.x, look.state.v, look.q)
-    if problem.is_synthesis:
-        state = state._replace(x=problem.synthesise(state.x))
     gap = look.relative_gap.clamp(min=0)
-    return AdaptiveResult(state, layers, restarts, gap, gap <= wanted)
+    return AdaptiveResult(_state(problem, look), layers, restarts, gap, gap <= wanted)
 
 
-@torch.no_grad()
 def in_double(problem: Problem, y: Tensor, look: Look) -> Look:
     """Return a look whose objective and bound are evaluated in double precision.
 
@@ -157,13 +153,18 @@ def in_double(problem: Problem, y: Tensor, look: Look) -> Look:
     if y.real.dtype == torch.float64:
         return look
     double = torch.promote_types(y.dtype, torch.float64)
-    data = y.to(double)
-    x = look.state.x if not problem.is_synthesis else problem.synthesise(look.state.x)
-    q = None if look.q is None else look.q.to(double)
-    return look._replace(
-        objective=problem.objective(x.to(double), data),
-        bound=problem.dual_value(look.state.v.to(double), data, q),
-    )
+    state = _state(problem, look)
+    with torch.no_grad():
+        data, q = y.to(double), None if state.q is None else state.q.to(double)
+        objective = problem.objective(state.x.to(double), data)
+        bound = problem.dual_value(state.v.to(double), data, q)
+    return look._replace(objective=objective, bound=bound)
+
+
+def _state(problem: Problem, look: Look) -> State:
+    """Return image and duals of a look, the image in place of coefficients."""
+    x = problem.synthesise(look.state.x) if problem.is_synthesis else look.state.x
+    return State(x, look.state.v, look.q)
 
 
 def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
