@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from firenet_mri.errors import FirenetError
     from firenet_mri.firenet.adaptive import AdaptiveSchedule
     from firenet_mri.firenet.certificate import Certificate, certify
-    from firenet_mri.firenet.network import FIRENET, RestartBlock
+    from firenet_mri.firenet.network import FIRENET
     from firenet_mri.firenet.options import NetworkOptions
     from firenet_mri.firenet.primal_dual import PrimalDualLayer
     from firenet_mri.firenet.problem import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from firenet_mri.firenet.radial import RadialSchedule
     from firenet_mri.firenet.sampling import sampling_pattern
     from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, WARPdSchedule
+    from firenet_mri.firenet.unrolled import RestartBlock
     from firenet_mri.io.kspace.options import ReadOptions
     from firenet_mri.io.kspace.reading import read
     from firenet_mri.reconstruction import Reconstruction, reconstruct
@@ -76,7 +77,7 @@ __getattr__ = lazy(
         "ReadOptions": "firenet_mri.io.kspace.options",
         "Reconstruction": "firenet_mri.reconstruction",
         "ReconstructionOptions": "firenet_mri.reconstruction.options",
-        "RestartBlock": "firenet_mri.firenet.network",
+        "RestartBlock": "firenet_mri.firenet.unrolled",
         "SquareRootLasso": "firenet_mri.firenet.problem",
         "WARPdSchedule": "firenet_mri.firenet.schedules",
         "certify": "firenet_mri.firenet.certificate",

@@ -29,13 +29,58 @@ def project_modulus(x: Tensor, radius: Tensor | float) -> Tensor:
 
 
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return the Euclidean norm over the last axes, kept as axes of size 1; real."""
+    """Return the Euclidean norm over the last axes, kept as axes of size 1; real.
+
+    Squares that do not fit the precision neither overflow nor vanish.
+    """
+    flat = _flat(x, axes)
+    norm = torch.linalg.vector_norm(flat, dim=-1)
+    if not _is_ordinary(norm):
+        # A power of two changes no digit.
+        scale = _scale(flat)
+        norm = torch.linalg.vector_norm(flat * scale.unsqueeze(-1), dim=-1) / scale
+    return norm.reshape(*norm.shape, *[1] * len(axes))
+
+
+def scale_to_one(x: Tensor, axes: tuple[int, ...]) -> Tensor | None:
+    """Return for each item a power of two that brings its largest number near 1; None if all are.
+
+    It is a constant for derivatives, of the shape of :func:`item_norm`, and 1 for an item of zeros.
+    Near means that squares and products are far from the ends of the precision; while a graph is
+    recorded it is always given.
+    """
+    scale = _scale(_flat(x, axes))
+    if _is_ordinary(scale):
+        return None
+    return scale.reshape(*scale.shape, *[1] * len(axes))
+
+
+def _flat(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the items as rows of real numbers."""
     # Over one flat real axis it takes a hundredth of the time of a complex norm over several.
     flat = x.reshape(*x.shape[: x.ndim - len(axes)], -1)
-    if x.is_complex():
-        flat = torch.view_as_real(flat.resolve_conj()).flatten(-2)
-    norm = torch.linalg.vector_norm(flat, dim=-1)
-    return norm.reshape(*norm.shape, *[1] * len(axes))
+    return torch.view_as_real(flat.resolve_conj()).flatten(-2) if x.is_complex() else flat
+
+
+def _scale(flat: Tensor) -> Tensor:
+    """Return the power of two that brings the largest number of each row near 1."""
+    least, most = torch.aminmax(flat.detach(), dim=-1)
+    largest = torch.maximum(most, -least)
+    tiny = torch.finfo(flat.dtype).tiny
+    # The powers of the smallest and largest numbers would overflow or be subnormal.
+    safe = largest.clamp(min=tiny)
+    mantissa, _ = torch.frexp(safe)
+    power = (mantissa / safe).clamp(min=tiny)
+    return torch.where(largest > 0, power, torch.ones_like(power))
+
+
+def _is_ordinary(sizes: Tensor) -> bool:
+    """Return whether squares of all these sizes are known to fit the precision with room."""
+    is_recorded = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+    if is_recorded or torch._C._functorch.is_functorch_wrapped_tensor(sizes):
+        return False
+    room = torch.finfo(sizes.dtype).tiny ** 0.4
+    return bool(((sizes > room) & (sizes < 1 / room)).all())
 
 
 def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:

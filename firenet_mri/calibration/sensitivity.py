@@ -8,6 +8,7 @@ coil images at low resolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -20,6 +21,7 @@ from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
+from firenet_mri.prox import scale_to_one
 from firenet_mri.scan import RawScan
 
 _CALIBRATION_WIDTH = 24
@@ -69,6 +71,10 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit", sets: int = 1
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
             "reconstruct a single coil"
         )
+    # Squares of samples must fit single precision; maps have no scale.
+    scale = scale_to_one(scan.kspace, tuple(range(len(scan.batch_shape) - scan.kspace.ndim, 0)))
+    if scale is not None:
+        scan = replace(scan, kspace=scan.kspace * scale)
     if scan.trajectory is not None:
         scan = cartesian_centre(scan, _CALIBRATION_WIDTH)
     region = calibration_region(scan.mask, scan.spatial_ndim)

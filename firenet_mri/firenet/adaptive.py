@@ -30,15 +30,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.primal_dual import PrimalDualLayer, State, TrackedState, start_tracked
-from firenet_mri.firenet.problem import Problem, QuadraticallyConstrainedBasisPursuit
+from firenet_mri.firenet.look import (
+    Look,
+    SelfStoppingSolver,
+    certify_state,
+    check_has_gap,
+    choose,
+    combine,
+    divide,
+    in_double,
+    keep,
+    on_coefficients,
+    over_axes,
+    refuse_shifts,
+    result_of,
+    tighten,
+)
+from firenet_mri.firenet.primal_dual import PrimalDualLayer, TrackedState, start_tracked
+from firenet_mri.firenet.problem import Problem
+from firenet_mri.firenet.solver import AdaptiveResult as AdaptiveResult
+from firenet_mri.firenet.solver import Schedule
+from firenet_mri.operators.base import LinearOperator
 from firenet_mri.prox import item_norm
 
 _SUFFICIENT, _NECESSARY, _LONGEST = 0.2, 0.8, 0.36
@@ -46,13 +65,9 @@ _DAMPING = 0.4
 # First omega for data of unit norm.
 _START = 2.0
 
-# Rounds that tighten the dual of the analysis form: at every look, and where the gap is within
-# reach of the wanted one.
-_ROUNDS, _MORE_ROUNDS, _WITHIN_REACH = 2, 20, 4.0
-
 
 @dataclass(frozen=True)
-class AdaptiveSchedule:
+class AdaptiveSchedule(Schedule):
     """Steps that follow the data until a certified gap is reached.
 
     Parameters
@@ -91,33 +106,17 @@ class AdaptiveSchedule:
                     f"{name} is {getattr(self, name)}; it must be a whole number of at least 1"
                 )
 
+    def solver(self, sparsifier: LinearOperator | None, shift_seed: int | None) -> AdaptiveBlock:
+        """Return the solver that follows the gap."""
+        refuse_shifts(self, shift_seed)
+        return AdaptiveBlock(self)
 
-@dataclass(frozen=True, eq=False)
-class AdaptiveResult:
-    """What a solver that stops by itself returns.
-
-    Parameters
-    ----------
-    state
-        Image and duals of each item, from the layer in which it was finished.
-    layers
-        Layers that were run, each one A and one A^H.
-    restarts
-        Of each item, (*batch) int64.
-    relative_gap
-        Certified (F(x) - lower bound) / F(x) of each item, (*batch).
-    converged
-        True where that is at most the one asked for, (*batch) bool.
-    """
-
-    state: State
-    layers: int
-    restarts: Tensor
-    relative_gap: Tensor
-    converged: Tensor
+    @property
+    def geometric(self) -> None:
+        """None: the steps follow the data."""
 
 
-class AdaptiveBlock(nn.Module):
+class AdaptiveBlock(SelfStoppingSolver):
     """The solver as a module: one layer, run until every item has its gap.
 
     Parameters
@@ -136,72 +135,48 @@ class AdaptiveBlock(nn.Module):
     (True, True)
     """
 
+    schedule: AdaptiveSchedule
+
     def __init__(self, schedule: AdaptiveSchedule | None = None) -> None:
         super().__init__()
         self.schedule = AdaptiveSchedule() if schedule is None else schedule
         self.layer = PrimalDualLayer()
 
-    def forward(self, problem: Problem, y: Tensor, x0: Tensor) -> AdaptiveResult:
-        """Return image, duals and certified gap of each item.
+    @property
+    def depth(self) -> int:
+        """The largest number of layers."""
+        return self.schedule.max_layers
 
-        Parameters
-        ----------
-        problem, y
-            P2 or P3 and its data, (*batch, *codomain_shape).
-        x0
-            Start image, (*batch, *domain_shape).
-
-        Raises
-        ------
-        UsageError
-            For P1, whose iterates are not feasible, so that they have no finite gap.
-        """
-        for latest in self.iterates(problem, y, x0):
-            result = latest
-        return result
+    @property
+    def updates(self) -> int:
+        """At most so many looks."""
+        return -(-self.schedule.max_layers // self.schedule.check_every)
 
     def iterates(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[AdaptiveResult]:
         """Yield, at every look at the gap, what would be returned if the solver ended there."""
         check_has_gap(problem)
         inner = on_coefficients(problem)
-        wanted, every = self.schedule.relative_gap, self.schedule.check_every
+        wanted, last = self.schedule.relative_gap, self.schedule.max_layers
         point = start_tracked(inner, y, x0 if inner is problem else problem.analyse(x0))
         best = certify_state(inner, y, point)
         epoch, total = _first_epoch(inner, y, best, self.schedule.eps0), combine(point, point, -1)
-        for layer in range(1, self.schedule.max_layers + 1):
+        for layer in range(1, last + 1):
             after = self.layer(inner, y, point, *epoch.steps(inner))
             point = combine(point, combine(after, point, -1), self.schedule.relaxation)
             total = combine(total, after, 1)
-            if layer % every and layer < self.schedule.max_layers:
+            if layer % self.schedule.check_every and layer < last:
                 continue
-            average = _divide(inner, total, layer - epoch.begin)
+            average = divide(inner, total, layer - epoch.begin)
             look = tighten(inner, y, _better(inner, y, after, average), wanted)
             best = keep(inner, best.relative_gap <= wanted, best, look)
+            if layer == last or bool((best.relative_gap <= wanted).all()):
+                best = in_double(problem, y, best)
             yield result_of(problem, best, wanted, layer, epoch.restarts)
             if bool((best.relative_gap <= wanted).all()):
                 return
             epoch, restarts = _next_epoch(inner, y, epoch, look, layer)
             point = choose(inner, restarts, look.state, point)
             total = choose(inner, restarts, combine(total, total, -1), total)
-
-    def extra_repr(self) -> str:
-        """Return the schedule, for printing."""
-        return f"{self.schedule}"
-
-
-class Look(NamedTuple):
-    """A state, F(x) and a lower bound of F, (*batch), and the q that gives this bound."""
-
-    state: TrackedState
-    q: Tensor | None
-    objective: Tensor
-    bound: Tensor
-
-    @property
-    def relative_gap(self) -> Tensor:
-        """(F(x) - bound) / F(x), (*batch); 0 where F(x) is 0."""
-        gap = self.objective - self.bound
-        return torch.where(self.objective > 0, gap / self.objective, torch.zeros_like(gap))
 
 
 class _Epoch(NamedTuple):
@@ -281,111 +256,6 @@ def _balanced(problem: Problem, epoch: _Epoch, state: TrackedState, curvature: T
     omega = torch.where(moved, (epoch.omega * dual / primal).sqrt(), epoch.omega)
     damped = _DAMPING * problem.norm_bound / curvature
     return torch.where(damped > omega, (omega * damped).sqrt(), omega).where(curvature > 0, omega)
-
-
-def check_has_gap(problem: Problem) -> None:
-    """Raise UsageError for P1, whose iterates are not feasible."""
-    if isinstance(problem, QuadraticallyConstrainedBasisPursuit):
-        raise UsageError(
-            "The iterates of basis pursuit violate its constraint, so that they have no duality "
-            "gap to follow; use a fixed schedule and restore(), or the square-root LASSO"
-        )
-
-
-def on_coefficients(problem: Problem) -> Problem:
-    """Return the problem of the coefficients c = W x for unitary W, A W^H in place of A."""
-    if problem.sparsifier is None or not problem.is_synthesis:
-        return problem
-    return replace(problem, encoding=problem.encoding @ problem.sparsifier.H, sparsifier=None)
-
-
-def result_of(
-    problem: Problem, look: Look, wanted: float, layers: int, restarts: Tensor
-) -> AdaptiveResult:
-    """Return a look as a result, its image in place of coefficients."""
-    state = State(look.state.x, look.state.v, look.q)
-    if problem.is_synthesis:
-        state = state._replace(x=problem.synthesise(state.x))
-    converged = look.relative_gap <= wanted
-    return AdaptiveResult(state, layers, restarts, look.relative_gap, converged)
-
-
-def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
-    """Return objective and lower bound of a state; A is not applied.
-
-    In the analysis form the dual is tightened by a few rounds.
-    """
-    if state.q is None or state.coefficients is None:
-        objective = problem.objective_of(state.x, state.data, y)
-        return Look(state, None, objective, problem.dual_value_of(state.v, -state.gradient, y))
-    v, gradient = problem.without_constants(state.v, state.gradient)
-    q = problem.tighten_dual_of(gradient, state.q, _ROUNDS)
-    objective = problem.objective_of(state.coefficients, state.data, y)
-    return Look(state, q, objective, problem.dual_value_of(v, q, y))
-
-
-def tighten(problem: Problem, y: Tensor, look: Look, wanted: float) -> Look:
-    """Return the look with a better dual where that may bring the gap to the one wanted."""
-    state, gap = look.state, look.relative_gap
-    within_reach = (gap > wanted) & (gap <= _WITHIN_REACH * wanted)
-    if state.q is None or not bool(within_reach.any()):
-        return look
-    v, gradient = problem.without_constants(state.v, state.gradient)
-    q = problem.tighten_dual_of(gradient, state.q, _MORE_ROUNDS)
-    tighter = look._replace(q=q, bound=problem.dual_value_of(v, q, y))
-    return keep(problem, within_reach & (tighter.bound > look.bound), tighter, look)
-
-
-def keep(problem: Problem, mask: Tensor, first: Look, second: Look) -> Look:
-    """Return the first look of the items where the mask, (*batch), is True, else the second."""
-    return Look(
-        choose(problem, mask, first.state, second.state),
-        _select(mask, first.q, second.q, problem.coefficient_axes),
-        torch.where(mask, first.objective, second.objective),
-        torch.where(mask, first.bound, second.bound),
-    )
-
-
-def choose(
-    problem: Problem, mask: Tensor, first: TrackedState, second: TrackedState
-) -> TrackedState:
-    """Return the first state of the items where the mask, (*batch), is True, else the second."""
-    pairs = zip(first, second, _axes(problem), strict=True)
-    return TrackedState(*(_select(mask, a, b, over) for a, b, over in pairs))  # type: ignore[arg-type]
-
-
-def _select(
-    mask: Tensor, first: Tensor | None, second: Tensor | None, axes: tuple[int, ...]
-) -> Tensor | None:
-    if first is None or second is None:
-        return None
-    return torch.where(over_axes(mask, axes), first, second)
-
-
-def combine(first: TrackedState, second: TrackedState, factor: float) -> TrackedState:
-    """Return first + factor second; what the operators make of a state is linear in it."""
-    fields = (
-        None if a is None or b is None else a + factor * b
-        for a, b in zip(first, second, strict=True)
-    )
-    return TrackedState(*fields)  # type: ignore[arg-type]
-
-
-def _divide(problem: Problem, total: TrackedState, count: Tensor) -> TrackedState:
-    """Return the average of each item's states."""
-    pairs = zip(total, _axes(problem), strict=True)
-    return TrackedState(*(None if a is None else a / over_axes(count, over) for a, over in pairs))  # type: ignore[arg-type]
-
-
-def _axes(problem: Problem) -> tuple[tuple[int, ...], ...]:
-    """Return the axes of one item in each field of a tracked state."""
-    image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
-    return (image, data, coefficients, data, image, coefficients, image)
-
-
-def over_axes(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return values, (*batch), with axes of size 1 after them."""
-    return values.reshape(*values.shape, *[1] * len(axes))
 
 
 def check_open(name: str, value: float, end: float) -> None:

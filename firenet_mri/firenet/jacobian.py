@@ -14,18 +14,15 @@ J y = phi(y), and on all u orthogonal to y it is J at fixed eps_0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
-from firenet_mri.firenet.radial import RadialSchedule
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.prox import item_norm, soft_threshold
 
@@ -98,27 +95,25 @@ class Jacobian:
     def __init__(
         self, net: FIRENET, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
     ) -> None:
-        schedule = net.schedule
-        if isinstance(schedule, AdaptiveSchedule | RadialSchedule):
-            raise UsageError(
-                f"{type(schedule).__name__} decides by the data what is done, so that the "
-                "network may have no Jacobian; use a schedule of fixed depth"
-            )
-        if x0 is not None and schedule.eps0 is None:
+        if x0 is not None and net.schedule.eps0 is None:
             raise UsageError(
                 "The Jacobian with a start image is known at a fixed scale only; give eps0"
             )
         self.encoding = encoding
-        self.problem = net.problem(encoding)
-        self.keeps_dual = schedule.keeps_dual
-        self.returns_average = schedule.returns_average
-        self.consistency = schedule.data_consistency / encoding.norm_bound**2
-        image = self._linearise(net, y, x0)
+        self.blocks: list[list[_LayerSlopes]] = [[] for _ in net.blocks]
+        task = net.task(y, encoding, x0)
+        self.problem = task.problem
+
+        def keep(block: int, problem: Problem, state: State, tau: Tensor, sigma: Tensor) -> None:
+            self.blocks[block].append(_slopes(problem, task.y, state, tau, sigma))
+
+        with torch.no_grad():
+            self.parts = net.solver.observed(task.problem, task.y, task.x0, keep)
         self.radial: tuple[Tensor, Tensor] | None = None
-        if schedule.eps0 is None:
-            norm = item_norm(y, self.problem.data_axes)
+        if net.schedule.eps0 is None:
+            norm = item_norm(task.y, self.problem.data_axes)
             norm = torch.where(norm > 0, norm, torch.ones_like(norm))
-            self.radial = y / norm, image / self._on_image(norm)
+            self.radial = task.y / norm, self.parts.x / self._on_image(norm)
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
@@ -140,55 +135,34 @@ class Jacobian:
         radial = _inner(radial_image, image, self.problem.image_axes)
         return data + (radial.reshape(part.shape) - part) * direction
 
-    def _linearise(self, net: FIRENET, y: Tensor, x0: Tensor | None) -> Tensor:
-        """Run the network once, keep the slopes of every layer, and return the image."""
-        self.blocks: list[list[_LayerSlopes]] = []
-        handles = []
-
-        def keep(slopes: list[_LayerSlopes], _: nn.Module, inputs: Any) -> None:
-            problem, _residual, state, tau, sigma = inputs
-            slopes.append(_slopes(problem, y, state.bare(problem, y), tau, sigma))
-
-        for block in net.blocks:
-            slopes: list[_LayerSlopes] = []
-            self.blocks.append(slopes)
-            layers: Any = block.layers
-            handles += [layer.register_forward_pre_hook(partial(keep, slopes)) for layer in layers]
-        try:
-            with torch.no_grad():
-                return net.solve(y, self.encoding, x0).x
-        finally:
-            for handle in handles:
-                handle.remove()
-
     def _forward(self, u: Tensor) -> Tensor:
         """Return J u at fixed eps_0."""
         x = torch.zeros_like(self.encoding.adjoint(u))
         state = _at_rest(self.problem, u, x)
         for block in self.blocks:
-            if not self.keeps_dual:
+            if not self.parts.keeps_dual:
                 state = _at_rest(self.problem, u, x)
             total = torch.zeros_like(x)
             for layer in block:
                 state = layer.forward(state, u)
                 total = total + state.x
-            x = total / len(block) if self.returns_average else state.x
+            x = total / len(block) if self.parts.returns_average else state.x
             state = state._replace(x=x)
-        return x - self.consistency * self.encoding.adjoint(self.encoding(x) - u)
+        return x - self.parts.consistency * self.encoding.adjoint(self.encoding(x) - u)
 
     def _transpose(self, image: Tensor) -> Tensor:
         """Return J^T of an image at fixed eps_0."""
-        data = self.consistency * self.encoding(image)
+        data = self.parts.consistency * self.encoding(image)
         x = image - self.encoding.adjoint(data)
         state = _at_rest(self.problem, data, x)
         for block in reversed(self.blocks):
             share = torch.zeros_like(x)
-            if self.returns_average:
+            if self.parts.returns_average:
                 state, share = state._replace(x=share), state.x / len(block)
             for layer in reversed(block):
                 state, change = layer.transpose(state._replace(x=state.x + share))
                 data = data + change
-            if not self.keeps_dual:
+            if not self.parts.keeps_dual:
                 state = _at_rest(self.problem, data, state.x)
         return data
 

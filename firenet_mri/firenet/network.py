@@ -2,112 +2,47 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveResult, AdaptiveSchedule
-from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State, start
+from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.firenet.radial import RadialBlock, RadialSchedule
-from firenet_mri.firenet.schedules import PaperSchedule, Schedule, Steps
-from firenet_mri.operators.base import LinearOperator, Residual
+from firenet_mri.firenet.schedules import PaperSchedule
+from firenet_mri.firenet.solver import AdaptiveResult, Progress, Schedule, Solver
+from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.denormals import denormals_flushed
-from firenet_mri.operators.shift import CyclicShift
-from firenet_mri.prox import item_norm
+from firenet_mri.prox import scale_to_one
+
+_NOT_CERTIFIED = "The network's Lipschitz constant is not certified"
 
 
-class RestartBlock(nn.Module):
-    """The layers between two restarts, one step a layer.
+class Task(NamedTuple):
+    """What a solver is given: the problem, data of a size near 1, and the start image.
 
-    Parameters
-    ----------
-    depth
-        Number of layers.
-    returns_average
-        Hand on the average of the block's iterates instead of the last one.
-    sparsifiers
-        The sparsifier of each layer, where it changes; None takes the problem's.
+    ``scale`` is the power of two by which each item was multiplied, with the image's axes as axes
+    of size 1; None where the data are as they came.
     """
 
-    def __init__(
-        self,
-        depth: int,
-        returns_average: bool,
-        sparsifiers: Sequence[LinearOperator] | None = None,
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(PrimalDualLayer() for _ in range(depth))
-        self.returns_average = returns_average
-        self.sparsifiers = None if sparsifiers is None else nn.ModuleList(sparsifiers)
+    problem: SquareRootLasso
+    y: Tensor
+    x0: Tensor
+    scale: Tensor | None
 
-    def iterates(
-        self,
-        problem: SquareRootLasso,
-        residual: Residual,
-        state: LayerState,
-        steps: tuple[Steps, ...],
-        eps0: Tensor,
-    ) -> Iterator[LayerState]:
-        """Yield after every layer the state in which the block would end there."""
-        total = torch.zeros_like(state.x) if self.returns_average else None
-        for count, (layer, (tau, sigma)) in enumerate(zip(self.layers, steps, strict=True), 1):
-            layer_problem = self._problem(problem, count - 1)
-            state = layer(layer_problem, residual, state, tau * eps0, sigma / eps0)
-            if total is None:
-                yield state
-            else:
-                total = total + state.x
-                yield state._replace(x=total / count)
+    def image(self, x: Tensor) -> Tensor:
+        """Return a solver's image at the size of the data."""
+        return x if self.scale is None else x / self.scale
 
-    def forward(
-        self,
-        problem: SquareRootLasso,
-        residual: Residual,
-        state: LayerState,
-        steps: tuple[Steps, ...],
-        eps0: Tensor,
-    ) -> LayerState:
-        """Return the state at the end of the block.
-
-        Parameters
-        ----------
-        problem
-            The problem.
-        residual
-            ``problem.encoding.residual(y)`` for the data y, (*batch, *codomain_shape).
-        state
-            Where the block starts.
-        steps
-            Steps of every layer for data of unit norm.
-        eps0
-            Scale of the steps of each item, (*batch).
-        """
-        # Not ``*_, last = ...``: that would keep the states of all layers in memory.
-        for after in self.iterates(problem, residual, state, steps, eps0):
-            last = after
-        return last
-
-    def _problem(self, problem: SquareRootLasso, index: int) -> SquareRootLasso:
-        """Return the problem of one layer."""
-        if self.sparsifiers is None:
-            return problem
-        sparsifier: Any = self.sparsifiers[index]
-        return replace(problem, sparsifier=sparsifier)
-
-
-def _solver(schedule: AdaptiveSchedule | RadialSchedule) -> AdaptiveBlock | RadialBlock:
-    """Return the module that runs a schedule which looks at the data."""
-    if isinstance(schedule, AdaptiveSchedule):
-        return AdaptiveBlock(schedule)
-    return RadialBlock(schedule)
+    def progress(self, progress: Progress) -> Progress:
+        """Return a solver's progress at the size of the data; its duals have no size."""
+        if self.scale is None:
+            return progress
+        x = self.image(progress.x)
+        return Progress(x, progress.converged, lambda: progress.state()._replace(x=x))
 
 
 class FIRENET(nn.Module):
@@ -131,6 +66,11 @@ class FIRENET(nn.Module):
         seed, 0 to 2^32 - 1, fixes (cycle spinning): less of the grid is seen, at a few percent of
         time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
         of the problem with the grid unshifted. None: no shifts.
+    weights_depend_on_data
+        The weights were made from the data (reweighting): no Lipschitz constant is proven then.
+    solver
+        The solver of another network with this schedule, whose layers (and hooks) are shared; None
+        has the schedule build one.
 
     Raises
     ------
@@ -141,6 +81,9 @@ class FIRENET(nn.Module):
     Notes
     -----
     No trained parameters: ``state_dict`` is empty. Items of a batch never influence each other.
+
+    Where eps_0 comes from the data, data of any size are solved at a size near 1, to which a power
+    of two brings each item and back, exactly: the image of ``2**k y`` is ``2**k`` times that of y.
 
     Examples
     --------
@@ -162,39 +105,30 @@ class FIRENET(nn.Module):
         sparsifier: LinearOperator | None = None,
         lam: float = 1e-3,
         weights: Tensor | None = None,
-        schedule: Schedule | AdaptiveSchedule | RadialSchedule | None = None,
+        schedule: Schedule | None = None,
         shift_seed: int | None = None,
+        *,
+        weights_depend_on_data: bool = False,
+        solver: Solver | None = None,
     ) -> None:
         super().__init__()
         self.sparsifier = sparsifier
         self.lam = lam
         self.register_buffer("weights", weights, persistent=False)
-        self.schedule = PaperSchedule() if schedule is None else schedule
+        self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
         self.shift_seed = shift_seed
-        #: The weights were made from the data (reweighting): no Lipschitz constant is proven then.
-        self.weights_depend_on_data = False
-        self.solver: AdaptiveBlock | RadialBlock | None = None
-        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
-            self.solver = _solver(self.schedule)
-            self._refuse_shifts()
-            self.blocks = nn.ModuleList()
-            return
-        schedule = self._fixed_schedule()
-        depths, average = schedule.depths, schedule.returns_average
-        shifted = self._shifted_sparsifiers()
-        self.blocks = nn.ModuleList(
-            RestartBlock(
-                depth, average, list(itertools.islice(shifted, depth)) if shifted else None
-            )
-            for depth in depths
-        )
+        self.weights_depend_on_data = weights_depend_on_data
+        self.solver = self.schedule.solver(sparsifier, shift_seed) if solver is None else solver
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks of layers between restarts; none where the data decide on the depth."""
+        return self.solver.blocks
 
     @property
     def depth(self) -> int:
         """Number of primal-dual layers; the largest number where the data decide."""
-        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
-            return self.schedule.max_layers
-        return sum(self.schedule.depths)
+        return self.solver.depth
 
     def width(self, encoding: LinearOperator) -> int:
         """Return the largest number of complex values that a layer hands to the next, an item.
@@ -205,10 +139,10 @@ class FIRENET(nn.Module):
         and the dual of the m data, which is not stored here.)
         """
         size = torch.Size(encoding.domain_shape).numel()
-        returns_average = self.solver is None and self._fixed_schedule().returns_average
-        width = size * (4 if returns_average else 3)
-        if self.sparsifier is not None and not self.problem(encoding).is_synthesis:
-            width += size + torch.Size(self.sparsifier.codomain_shape).numel()
+        width = size * self.solver.carried_images
+        problem = self.problem(encoding)
+        if not problem.is_synthesis:
+            width += size + torch.Size(problem.transform.codomain_shape).numel()
         return width
 
     def problem(self, encoding: LinearOperator) -> SquareRootLasso:
@@ -232,25 +166,11 @@ class FIRENET(nn.Module):
         ShapeError
             If y or x0 does not fit the encoding operator.
         """
-        if self.solver is not None:
-            return self.converge(y, encoding, x0).state.x
         return self._run(y, encoding, x0).x
 
     def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:
         """Return the last state: the image and the dual variables, for certificates."""
-        if self.solver is not None:
-            return self.converge(y, encoding, x0).state
-        return self._run(y, encoding, x0).bare(self.problem(encoding), y)
-
-    def _run(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None) -> LayerState:
-        """Return the state after the last layer of a network of fixed depth."""
-        problem, x, eps0 = self._prepare(y, encoding, x0)
-        residual = encoding.residual(y)
-        state = start(problem, x)
-        with denormals_flushed():
-            for block, steps in zip(self.blocks, self._steps(problem), strict=True):
-                state = block(problem, residual, self._restart(problem, state), steps, eps0)
-        return state._replace(x=self._enforce_data(encoding, residual, state.x))
+        return self._run(y, encoding, x0).state()
 
     def converge(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -262,15 +182,23 @@ class FIRENET(nn.Module):
         UsageError
             If the schedule has a fixed depth.
         """
-        if self.solver is None:
-            raise UsageError(
-                f"{type(self.schedule).__name__} has a fixed depth; use solve(), or give an "
-                "AdaptiveSchedule"
-            )
-        problem, x, _ = self._prepare(y, encoding, x0)
+        task = self.task(y, encoding, x0)
         with denormals_flushed():
-            result: AdaptiveResult = self.solver(problem, y, x)
-        return result
+            result = self.solver.converge(task.problem, task.y, task.x0)
+        state = result.state
+        return replace(result, state=state._replace(x=task.image(state.x)))
+
+    def progress_iterates(
+        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
+    ) -> Iterator[Progress]:
+        """Yield where the network stands, after every layer or, if it stops itself, every look.
+
+        ``.x`` is what the network would return if it ended there, ``.converged`` says that it has
+        the gap that was asked for, and ``.state()`` makes image and duals.
+        """
+        task = self.task(y, encoding, x0)
+        for progress in self.solver.progress(task.problem, task.y, task.x0):
+            yield task.progress(progress)
 
     def iterates(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -284,107 +212,61 @@ class FIRENET(nn.Module):
         UsageError
             If the schedule looks at the data.
         """
-        problem, x, eps0 = self._prepare(y, encoding, x0)
-        residual = encoding.residual(y)
-        state = start(problem, x)
-        blocks = zip(self.blocks, self._steps(problem), strict=True)
-        for restart, (block, steps) in enumerate(blocks, 1):
-            begin = self._restart(problem, state)
-            layers = block.iterates(problem, residual, begin, steps, eps0)  # type: ignore[operator]
-            for inner, after in enumerate(layers, 1):
-                yield restart, inner, self._enforce_data(encoding, residual, after.x)
-                state = after
+        if not self.solver.is_fixed:
+            raise UsageError(
+                f"{type(self.schedule).__name__} has no fixed layers; use solve() or converge()"
+            )
+        places = (
+            (restart, inner)
+            for restart, block in enumerate(self.blocks, 1)
+            for inner, _ in enumerate(block.layers, 1)  # type: ignore[arg-type]
+        )
+        looks = self.progress_iterates(y, encoding, x0)
+        for (restart, inner), progress in zip(places, looks, strict=True):
+            yield restart, inner, progress.x
 
     def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
-        """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is.
-
-        A last data-consistency step maps (x, y / ||A||) to a vector that is no longer
-        (docs/theory.md, section 3.3), hence sqrt(b^2 + 1 / ||A||^2).
-        """
-        if self.solver is not None or self.weights_depend_on_data:
+        """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is."""
+        if self.weights_depend_on_data:
             return None
-        schedule = self._fixed_schedule()
-        bound = schedule.lipschitz_bound(self.problem(encoding).norm_bound)
-        if bound is None or schedule.data_consistency == 0:
-            return bound
-        return math.hypot(bound, 1 / encoding.norm_bound)
+        return self.solver.lipschitz_bound(self.problem(encoding))
 
-    def obstacle(self, has_start: bool = False) -> str | None:
-        """Return why no Lipschitz constant is certified, as a sentence; None where one is.
+    def obstacle(
+        self, has_start: bool = False, encoding: LinearOperator | None = None
+    ) -> str | None:
+        """Return the sentence why no Lipschitz constant is certified, None where one is.
 
         Parameters
         ----------
         has_start
-            True if the network starts at an image that is given.
+            The network starts from an image.
+        encoding
+            The encoding operator, of which the norm may not suit the steps; None leaves that out.
         """
-        name = type(self.schedule).__name__
-        if self.solver is not None:
-            return (
-                f"The network's Lipschitz constant is not certified: {name} decides by the data "
-                "when to restart and stop, so that the image may jump."
+        reason = self.solver.obstacle()
+        if reason is None and self.weights_depend_on_data:
+            reason = (
+                "reweighting takes the weights from the data. The duality gap is that of the last "
+                "pass, for its weights."
             )
-        if self.weights_depend_on_data:
-            return (
-                "The network's Lipschitz constant is not certified: reweighting takes the weights "
-                "from the data. The duality gap is that of the last pass, for its weights."
-            )
-        if has_start and self.schedule.eps0 is None:
-            return (
-                "The network's Lipschitz constant is not certified: with a start image the scale "
-                "eps0 must be fixed."
-            )
+        if reason is None and has_start and self.schedule.eps0 is None:
+            reason = "with a start image the scale eps0 must be fixed."
+        if reason is not None:
+            return f"{_NOT_CERTIFIED}: {reason}"
+        if encoding is not None and self.lipschitz_bound(encoding) is None:
+            return f"{_NOT_CERTIFIED} for {type(self.schedule).__name__} with these steps."
         return None
 
-    def _fixed_schedule(self) -> Schedule:
-        """Return the schedule if it has a fixed depth."""
-        if isinstance(self.schedule, AdaptiveSchedule | RadialSchedule):
-            raise UsageError(
-                f"{type(self.schedule).__name__} has no fixed layers; use solve() or converge()"
-            )
-        return self.schedule
+    def task(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Task:
+        """Return what the solver is given for data (*batch, *codomain_shape) and a start image.
 
-    def _refuse_shifts(self) -> None:
-        if self.shift_seed is not None:
-            raise UsageError(
-                f"{type(self.schedule).__name__} follows the duality gap of one problem; shifts "
-                "would change it from layer to layer, leave out shift_seed"
-            )
-
-    def _shifted_sparsifiers(self) -> Iterator[LinearOperator] | None:
-        """Return W S for the shift S of every layer, None if there are no shifts."""
-        if self.shift_seed is None:
-            return None
-        if self.sparsifier is None or not self.sparsifier.is_unitary:
-            raise UsageError(
-                "Shifts need an orthogonal wavelet as sparsifier; the undecimated one is "
-                "shift-invariant as it is"
-            )
-        shape = self.sparsifier.domain_shape
-        # Not by torch: an exported graph would draw other shifts at every call.
-        numbers = np.random.RandomState(self.shift_seed).bytes(4 * self.depth * len(shape))
-        draws = (np.frombuffer(numbers, "<u4") % 2**24 / 2**24).reshape(self.depth, len(shape))
-        shifts = [CyclicShift(tuple(row), shape) for row in (draws * shape).astype(int).tolist()]
-        return iter([self.sparsifier @ shift for shift in shifts])
-
-    def _restart(self, problem: SquareRootLasso, state: LayerState) -> LayerState:
-        """Return the state in which the next block begins."""
-        return state if self._fixed_schedule().keeps_dual else start(problem, state.x)
-
-    def _enforce_data(self, encoding: LinearOperator, residual: Residual, x: Tensor) -> Tensor:
-        """Return x after the schedule's data-consistency step."""
-        length = self._fixed_schedule().data_consistency
-        if length == 0:
-            return x
-        gradient, _ = residual(x)
-        return x - length / encoding.norm_bound**2 * gradient
-
-    def _steps(self, problem: SquareRootLasso) -> tuple[tuple[Steps, ...], ...]:
-        return self._fixed_schedule().blocks(problem.norm_bound)
-
-    def _prepare(
-        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None
-    ) -> tuple[SquareRootLasso, Tensor, Tensor]:
-        """Return the problem, the start image and eps_0 of every item."""
+        Raises
+        ------
+        ShapeError
+            If y or x0 does not fit the encoding operator.
+        DataError
+            If the encoding operator is zero.
+        """
         encoding.check_codomain(y)
         problem = self.problem(encoding)
         if problem.norm_bound == 0:
@@ -399,13 +281,19 @@ class FIRENET(nn.Module):
                 f"x0 has shape {tuple(x0.shape)}; the data call for "
                 f"{(*batch, *encoding.domain_shape)}"
             )
-        if self.schedule.eps0 is None:
-            eps0 = item_norm(y, problem.data_axes).reshape(batch)
-            # An item without signal keeps its zero image; any positive scale does.
-            eps0 = torch.where(eps0 > 0, eps0, torch.ones_like(eps0))
-        else:
-            eps0 = torch.full(batch, self.schedule.eps0, dtype=y.real.dtype, device=y.device)
-        return problem, x0, eps0
+        if self.schedule.eps0 is not None:
+            return Task(problem, y, x0, None)
+        scale = scale_to_one(y, problem.data_axes)
+        if scale is None:
+            return Task(problem, y, x0, None)
+        on_image = scale.reshape(*batch, *[1] * len(problem.image_axes))
+        return Task(problem, y * scale, x0 * on_image, on_image)
+
+    def _run(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None) -> Progress:
+        """Return where the solver ends."""
+        task = self.task(y, encoding, x0)
+        with denormals_flushed():
+            return task.progress(self.solver.run(task.problem, task.y, task.x0))
 
     def extra_repr(self) -> str:
         """Return lam and the schedule, for printing."""

@@ -27,10 +27,9 @@ from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import LARGEST_BUDGET, NetworkOptions
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
-from firenet_mri.operators.base import Shape
-from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
-from firenet_mri.operators.wavelets import OrthogonalWavelet
 from firenet_mri.options import takes_options
 
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
@@ -74,7 +73,7 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
     # In 3D cosines have too many bands.
     usual = _FLAT if len(spatial_shape) == 2 else UNDECIMATED_HAAR
     operator = make_sparsifier(options.sparsifier or usual, spatial_shape, options.levels)
-    weights = _frame_weights(operator) if isinstance(operator, Frame) else None
+    weights = _weights(as_sparsifier(operator, spatial_shape))
     lam = options.lam
     if isinstance(lam, str):
         lam = automatic_lam(coils, operator) * lam_factor(options.budget)
@@ -89,7 +88,7 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
     return FIRENET(operator, lam, weights, schedule, shift_seed)
 
 
-def automatic_lam(coils: int, sparsifier: Frame | OrthogonalWavelet) -> float:
+def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
     """Return the weight at which white noise alone is just not represented.
 
     At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a
@@ -98,7 +97,7 @@ def automatic_lam(coils: int, sparsifier: Frame | OrthogonalWavelet) -> float:
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
     lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
     """
-    norm = sparsifier.band_norms.max().item() if isinstance(sparsifier, Frame) else 1.0
+    norm = as_sparsifier(sparsifier, sparsifier.domain_shape).band_norms.max().item()
     return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
 
 
@@ -130,10 +129,12 @@ def lam_factor(budget: float | None) -> float:
     return float(np.exp(np.interp(math.log(budget), np.log(sizes), np.log(factors))))
 
 
-def _frame_weights(frame: Frame) -> Tensor:
+def _weights(sparsifier: Sparsifier) -> Tensor | None:
     """Return weights in proportion to the bands' norms; averages are not sparse and have half."""
-    weights = frame.band_norms / frame.band_norms.max()
-    for band in frame.average_bands:
+    if sparsifier.is_unitary:
+        return None
+    weights = sparsifier.band_norms / sparsifier.band_norms.max()
+    for band in sparsifier.average_bands:
         weights[band] *= _AVERAGES
     return weights
 

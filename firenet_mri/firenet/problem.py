@@ -30,18 +30,22 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Shape, records_graph
-from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.kernels import can_compile, shrink_
-from firenet_mri.prox import item_norm, project_modulus, soft_threshold
+from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
+from firenet_mri.prox import item_norm
 
 # Conjugate gradient steps that may look for a feasible image of P1.
 _RESTORE_STEPS = 300
+
+# Range of lam times the largest weight; no image is served by one near its ends.
+_SMALLEST_RADIUS, _LARGEST_RADIUS = 1e-30, 1e15
 
 # How near to 1 the norm of a projected dual is, whatever the precision.
 _ON_SPHERE = 1e-5
@@ -56,7 +60,8 @@ class Problem(ABC):
     encoding
         A, from images (domain_shape) to data (codomain_shape).
     sparsifier
-        W, unitary or a :class:`Frame` on the images; None is the identity.
+        W, unitary or a :class:`~firenet_mri.operators.frame.Frame` on the images; None is the
+        identity.
     weights
         w, positive, broadcasts against the coefficients; None is 1.
 
@@ -69,31 +74,33 @@ class Problem(ABC):
         If W does not act on the images of A, or the weights do not fit the coefficients.
     """
 
+    #: Iterates are feasible, so that they have a finite duality gap.
+    has_gap: ClassVar[bool] = True
+
     encoding: LinearOperator
     sparsifier: LinearOperator | None = None
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not records_graph():
-            self._check_number()
             if self.weights is not None:
                 _check_weights(self.weights)
-        sparsifier = self.sparsifier
-        if sparsifier is not None:
-            if not (sparsifier.is_parseval or isinstance(sparsifier, Frame)):
-                raise UsageError(
-                    "The sparsifier must be unitary, a Parseval frame (W^H W = identity) or "
-                    "another Frame, such as FiniteDifference"
-                )
-            if sparsifier.domain_shape != self.encoding.domain_shape:
-                raise ShapeError(
-                    f"The sparsifier takes images of shape {sparsifier.domain_shape}, the encoding "
-                    f"operator {self.encoding.domain_shape}"
-                )
+            self._check_number()
+        if self.transform.domain_shape != self.encoding.domain_shape:
+            raise ShapeError(
+                f"The sparsifier takes images of shape {self.transform.domain_shape}, the encoding "
+                f"operator {self.encoding.domain_shape}"
+            )
+        shape = self.transform.codomain_shape
         if self.weights is not None:
-            _check_weights_fit(self.weights, self._coefficient_shape)
+            _check_weights_fit(self.weights, shape)
             if not records_graph():
-                _check_groups(self.weights, self._coefficient_shape, self._groups)
+                _check_groups(self.weights, shape, self.transform.groups)
+
+    @cached_property
+    def transform(self) -> Sparsifier:
+        """W, also where it is the identity."""
+        return as_sparsifier(self.sparsifier, self.encoding.domain_shape)
 
     @property
     @abstractmethod
@@ -135,15 +142,15 @@ class Problem(ABC):
     @property
     def is_synthesis(self) -> bool:
         """True where the iteration thresholds coefficients, False where it has a dual for them."""
-        return self.sparsifier is None or self.sparsifier.is_unitary
+        return self.transform.is_unitary
 
     @property
     def norm_bound(self) -> float:
         """Proven bound of the norm of the operator that the iteration inverts: A, or (A, W)."""
         bound = self.encoding.norm_bound
-        if self.sparsifier is None or self.is_synthesis:
+        if self.is_synthesis:
             return bound
-        return float((bound**2 + self.sparsifier.norm_bound**2) ** 0.5)
+        return float((bound**2 + self.transform.norm_bound**2) ** 0.5)
 
     @property
     def image_axes(self) -> tuple[int, ...]:
@@ -158,15 +165,16 @@ class Problem(ABC):
     @property
     def coefficient_axes(self) -> tuple[int, ...]:
         """The coefficients' axes, counted from the end."""
-        return _trailing(self._coefficient_shape)
+        return _trailing(self.transform.codomain_shape)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Return the coefficients W x."""
-        return x if self.sparsifier is None else self.sparsifier(x)
+        coefficients: Tensor = self.transform(x)
+        return coefficients
 
     def synthesise(self, c: Tensor) -> Tensor:
         """Return W^H c."""
-        return c if self.sparsifier is None else self.sparsifier.adjoint(c)
+        return self.transform.adjoint(c)
 
     def threshold(self, like: Tensor) -> Tensor | float:
         """Return lam w, on the device and in the precision of ``like``."""
@@ -197,58 +205,31 @@ class Problem(ABC):
         tau
             Step size, one an item, (*batch).
         """
-        c = self.analyse(x)
-        if self.sparsifier is not None and can_compile(c, tau):
-            shrink_(c, tau, self.threshold(c))
-        else:
-            tau = _expand(tau, self.coefficient_axes)
-            c = soft_threshold(c, tau * self.threshold(c))
-        return self.synthesise(c)
+        return self.transform.shrink(x, tau, self.threshold(x))
 
     def zero_coefficient_dual(self, x: Tensor) -> Tensor:
         """Return q = 0 for images like x, laid out as :meth:`coefficient_step` takes it."""
-        if isinstance(self.sparsifier, Frame):
-            return self.sparsifier.zero_dual(x)
-        return torch.zeros_like(self.analyse(x))
+        return self.transform.zero_dual(x)
 
     def coefficient_step(self, q: Tensor, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch)."""
-        if isinstance(self.sparsifier, Frame):
-            return self.sparsifier.dual_step(q, x, sigma, self.threshold(x))
-        sigma = _expand(sigma, self.coefficient_axes)
-        q = self.project_coefficient_dual(q + sigma * self.analyse(x))
-        return q, self.synthesise(q)
+        return self.transform.dual_step(q, x, sigma, self.threshold(x))
 
     def coefficients(self, q: Tensor) -> Tensor:
         """Return q, laid out as :meth:`coefficient_step` takes it, of the shape of W x."""
-        return self.sparsifier.coefficients(q) if isinstance(self.sparsifier, Frame) else q
+        return self.transform.coefficients(q)
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:
         """Return the projection of q on |q_i| <= lam w_i."""
-        if self._groups is None:
-            return project_modulus(q, self.threshold(q))
-        radius = self.threshold(q)
-        square = self.over_groups(q.abs().square())
-        least = torch.as_tensor(radius, dtype=square.dtype, device=square.device) ** 2 / 4
-        return q * (radius / torch.maximum(square, least).sqrt()).clamp(max=1)
+        return self.transform.project(q, self.threshold(q))
 
     def over_groups(self, values: Tensor) -> Tensor:
-        """Return for every coefficient the sum over those that are penalised with it; real.
-
-        That is the value itself, but for total variation, where the differences of a pixel go
-        together, and sums with it.
-        """
-        if self._groups is None:
-            return values
-        axis = self.coefficient_axes[0]
-        parts = values.split(self._groups, dim=axis)
-        return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
+        """Return for every coefficient the sum over those that are penalised with it; real."""
+        return self.transform.over_groups(values)
 
     def modulus(self, coefficients: Tensor) -> Tensor:
         """Return the size |c_i| that is penalised, for every coefficient that of its group."""
-        if self._groups is None:
-            return coefficients.abs()
-        return self.over_groups(coefficients.abs().square()).sqrt()
+        return self.transform.modulus(coefficients)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Return F(x), one real number an item, shape (*batch)."""
@@ -256,11 +237,8 @@ class Problem(ABC):
 
     def objective_of(self, coefficients: Tensor, data: Tensor, y: Tensor) -> Tensor:
         """Return F(x), (*batch), from W x and A x; no operator is applied."""
-        modulus = self.modulus(coefficients)
-        if self._groups is not None:
-            # Each group counts once.
-            modulus = modulus / self.over_groups(torch.ones_like(modulus))
-        sparsity = (self.threshold(coefficients) * modulus).sum(self.coefficient_axes)
+        shares = self.transform.shares(coefficients)
+        sparsity = (self.threshold(coefficients) * shares).sum(self.coefficient_axes)
         distance = item_norm(data - y, self.data_axes).reshape(sparsity.shape)
         return sparsity + self.data_value(distance, y)
 
@@ -316,25 +294,51 @@ class Problem(ABC):
         """Return the v nearest to the given one with A^H v in the range of W^H, and A^H v.
 
         Where W of a constant image is 0, as for total variation, W^H q + A^H v = 0 needs an A^H v
-        without a constant part: v loses its part along A 1. Else v is returned as it is.
+        without a constant part: v loses its part along A 1 and A i. These are two directions over
+        the real numbers, since A need not be linear over the complex ones. Else v is returned as it
+        is.
         """
-        if not (isinstance(self.sparsifier, Frame) and self.sparsifier.annihilates_constants):
+        if not self.transform.annihilates_constants:
             return v, image
-        ones = torch.ones(self.encoding.domain_shape, dtype=image.dtype, device=image.device)
-        direction = self.encoding(ones)
-        norm = item_norm(direction, self.data_axes)
-        direction = direction / torch.where(norm > 0, norm, torch.ones_like(norm))
-        part = (direction.conj() * v).sum(self.data_axes, keepdim=True)
-        back = self.encoding.adjoint(direction)
-        batch = part.shape[: part.ndim - len(self.data_axes)]
-        on_image = part.reshape(*batch, *[1] * len(self.image_axes))
-        return v - part * direction, image - on_image * back
+        for direction, back in self._constants(image):
+            part = (direction.conj() * v).real.sum(self.data_axes, keepdim=True)
+            batch = part.shape[: part.ndim - len(self.data_axes)]
+            v = v - part * direction
+            image = image - part.reshape(*batch, *[1] * len(self.image_axes)) * back
+        return v, image
+
+    def _constants(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return d and A^H d for an orthonormal basis d of A's values on constant images."""
+        key = like.dtype, like.device
+        if torch.is_grad_enabled():
+            return self._find_constants(like)
+        if key not in self._known_constants:
+            self._known_constants[key] = self._find_constants(like)
+        return self._known_constants[key]
+
+    @cached_property
+    def _known_constants(self) -> dict[tuple[object, ...], list[tuple[Tensor, Tensor]]]:
+        """The same of every precision and device that has been asked for."""
+        return {}
+
+    def _find_constants(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+        one = torch.ones(self.encoding.domain_shape, dtype=like.dtype, device=like.device)
+        basis: list[Tensor] = []
+        for constant in (one, 1j * one) if like.is_complex() else (one,):
+            direction = self.encoding(constant)
+            size = item_norm(direction, self.data_axes)
+            # Twice: once leaves rounding errors of the size of what is taken off.
+            for other in basis * 2:
+                part = (other.conj() * direction).real.sum(self.data_axes, keepdim=True)
+                direction = direction - part * other
+            norm = item_norm(direction, self.data_axes)
+            is_new = norm > 100 * torch.finfo(norm.dtype).eps * size
+            basis.append(direction / torch.where(is_new, norm, torch.ones_like(norm)) * is_new)
+        return [(direction, self.encoding.adjoint(direction)) for direction in basis]
 
     def _repair(self, image: Tensor, q: Tensor) -> Tensor:
         """Return the q nearest to the given one with A^H v + W^H q = 0, for image = A^H v."""
-        excess = image + self.synthesise(q)
-        if isinstance(self.sparsifier, Frame):
-            excess = self.sparsifier.solve_gram(excess)
+        excess = self.transform.solve_gram(image + self.synthesise(q))
         return q - self.analyse(excess)
 
     def duality_gap(
@@ -354,19 +358,6 @@ class Problem(ABC):
         if v is not None:
             bound = torch.maximum(bound, self.dual_value(v, y, q))
         return self.objective_of(self.analyse(x), data, y) - bound
-
-    @property
-    def _groups(self) -> tuple[int, ...] | None:
-        """Sizes of the groups of bands that are penalised together; None if there are none."""
-        return self.sparsifier.groups if isinstance(self.sparsifier, Frame) else None
-
-    @property
-    def _coefficient_shape(self) -> Shape:
-        return (
-            self.encoding.domain_shape
-            if self.sparsifier is None
-            else self.sparsifier.codomain_shape
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -410,6 +401,7 @@ class SquareRootLasso(Problem):
 
     def _check_number(self) -> None:
         _check_lam(self.lam)
+        _check_fits_single(self.lam, self.weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -474,6 +466,8 @@ class QuadraticallyConstrainedBasisPursuit(Problem):
     >>> problem.objective(problem.restore(torch.zeros(2), y), y).round().item()
     2.0
     """
+
+    has_gap: ClassVar[bool] = False
 
     eta: float = field(kw_only=True)
 
@@ -574,6 +568,16 @@ class QuadraticallyConstrainedBasisPursuit(Problem):
 def _check_lam(lam: float) -> None:
     if not 0 < lam < math.inf:
         raise UsageError(f"lam is {lam}; it must be a positive number")
+
+
+def _check_fits_single(lam: float, weights: Tensor | None) -> None:
+    largest = 1.0 if weights is None else float(weights.detach().max())
+    if not _SMALLEST_RADIUS <= lam * largest <= _LARGEST_RADIUS:
+        raise UsageError(
+            f"lam is {lam:g}, with weights of at most {largest:g}; their product must lie between "
+            f"{_SMALLEST_RADIUS:g} and {_LARGEST_RADIUS:g}, where single precision holds its square"
+            " and its products with the steps"
+        )
 
 
 def _check_weights(weights: Tensor) -> None:

@@ -30,30 +30,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.adaptive import (
-    AdaptiveResult,
+from firenet_mri.firenet.adaptive import check_open
+from firenet_mri.firenet.look import (
     Look,
+    SelfStoppingSolver,
     certify_state,
     check_has_gap,
-    check_open,
     combine,
+    in_double,
     keep,
     on_coefficients,
+    refuse_shifts,
     result_of,
     tighten,
 )
 from firenet_mri.firenet.primal_dual import PrimalDualLayer, TrackedState, start_tracked
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.firenet.solver import AdaptiveResult, Schedule
+from firenet_mri.operators.base import LinearOperator
 from firenet_mri.prox import item_norm
 
 _ROUNDING = 1e-16
 
 
 @dataclass(frozen=True)
-class RadialSchedule:
+class RadialSchedule(Schedule):
     """A grid of sharpness constants, and when to stop.
 
     Parameters
@@ -118,6 +122,30 @@ class RadialSchedule:
             for j, beta in enumerate(self.exponents)
         )
 
+    def order(self) -> Iterator[tuple[int, GridRun]]:
+        """Yield the number of a pair of constants and its next run, until the layers are used up.
+
+        The data do not change the order; they only end it where the gap is reached.
+        """
+        runs, layers = list(self.runs()), 0
+        while True:
+            index = min(range(len(runs)), key=lambda entry: runs[entry].due)
+            run = runs[index]
+            layers += 0 if math.isinf(run.due) else run.iterations
+            if math.isinf(run.due) or layers > self.max_layers:
+                return
+            runs[index] = run.following()
+            yield index, run
+
+    def solver(self, sparsifier: LinearOperator | None, shift_seed: int | None) -> RadialBlock:
+        """Return the solver that searches the grid."""
+        refuse_shifts(self, shift_seed)
+        return RadialBlock(self)
+
+    @property
+    def geometric(self) -> None:
+        """None: the steps are those of a search."""
+
 
 @dataclass(frozen=True)
 class GridRun:
@@ -174,7 +202,7 @@ class GridRun:
         )
 
 
-class RadialBlock(nn.Module):
+class RadialBlock(SelfStoppingSolver):
     """The solver as a module: one layer, run until every item has its gap.
 
     Parameters
@@ -192,29 +220,22 @@ class RadialBlock(nn.Module):
     True
     """
 
+    schedule: RadialSchedule
+
     def __init__(self, schedule: RadialSchedule | None = None) -> None:
         super().__init__()
         self.schedule = RadialSchedule() if schedule is None else schedule
         self.layer = PrimalDualLayer()
 
-    def forward(self, problem: Problem, y: Tensor, x0: Tensor) -> AdaptiveResult:
-        """Return image, duals and certified gap of each item.
+    @property
+    def depth(self) -> int:
+        """The largest number of layers."""
+        return self.schedule.max_layers
 
-        Parameters
-        ----------
-        problem, y
-            P2 or P3 and its data, (*batch, *codomain_shape).
-        x0
-            Start image, (*batch, *domain_shape).
-
-        Raises
-        ------
-        UsageError
-            For P1, whose iterates are not feasible.
-        """
-        for latest in self.iterates(problem, y, x0):
-            result = latest
-        return result
+    @property
+    def updates(self) -> int:
+        """At most so many looks: one before the first run, and one after each."""
+        return 1 + sum(1 for _ in self.schedule.order())
 
     def iterates(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[AdaptiveResult]:
         """Yield, first and after every run, what would be returned if the solver ended there."""
@@ -223,32 +244,33 @@ class RadialBlock(nn.Module):
         wanted, layers = self.schedule.relative_gap, 0
         begin = start_tracked(inner, y, x0 if inner is problem else problem.analyse(x0))
         best = certify_state(inner, y, begin)
-        scale = item_norm(y, inner.data_axes).reshape(best.objective.shape)
-        if self.schedule.eps0 is not None:
-            scale = torch.full_like(scale, self.schedule.eps0)
-        # An item without signal keeps its zero image; any positive scale does.
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        runs = list(self.schedule.runs())
-        duals = [begin] * len(runs)
+        scale = self._scale(inner, y).reshape(best.objective.shape)
+        duals = [begin] * len(self.schedule.runs())
         restarts = torch.zeros_like(scale, dtype=torch.int64)
-        yield result_of(problem, best, wanted, layers, restarts)
-        while not bool((best.relative_gap <= wanted).all()):
-            index = min(range(len(runs)), key=lambda entry: runs[entry].due)
-            run = runs[index]
-            if math.isinf(run.due):
-                return
-            layers += run.iterations
-            if layers > self.schedule.max_layers:
-                return
-            average, last = self._run(inner, y, _join(best.state, duals[index]), run, scale)
-            runs[index], duals[index] = run.following(), last
+        for following in (*self.schedule.order(), None):
+            if following is None or bool((best.relative_gap <= wanted).all()):
+                best = in_double(problem, y, best)
             finished = best.relative_gap <= wanted
+            yield result_of(problem, best, wanted, layers, restarts)
+            if following is None or bool(finished.all()):
+                return
+            index, run = following
+            average, last = self._run(inner, y, _join(best.state, duals[index]), run, scale)
+            duals[index] = last
+            layers += run.iterations
             found = best
             for state in (average, last):
                 found = _better(inner, found, certify_state(inner, y, state))
             best = keep(inner, finished, best, tighten(inner, y, found, wanted))
             restarts = restarts + ~finished
-            yield result_of(problem, best, wanted, layers, restarts)
+
+    def _scale(self, problem: Problem, y: Tensor) -> Tensor:
+        """Return eps_0 of every item."""
+        norm = item_norm(y, problem.data_axes)
+        if self.schedule.eps0 is not None:
+            return torch.full_like(norm, self.schedule.eps0)
+        # An item without signal keeps its zero image; any positive scale does.
+        return torch.where(norm > 0, norm, torch.ones_like(norm))
 
     def _run(
         self, problem: Problem, y: Tensor, begin: TrackedState, run: GridRun, scale: Tensor
@@ -262,10 +284,6 @@ class RadialBlock(nn.Module):
             total = state if total is None else combine(total, state, 1.0)
         assert total is not None
         return combine(total, total, 1 / run.iterations - 1), state
-
-    def extra_repr(self) -> str:
-        """Return the schedule, for printing."""
-        return f"{self.schedule}"
 
 
 def _join(image: TrackedState, dual: TrackedState) -> TrackedState:

@@ -5,7 +5,8 @@ After an image x the next pass is the FIRENET with the weights
     w_i e_i / (|W x|_i + e_i),   e_i = 3 ||A x - y|| / sqrt(m) ||b_i||,
 
 three times what the noise of the m samples, as the residual shows it, puts into coefficient i with
-its wavelet b_i. A coefficient far above the noise is hardly penalised any more.
+its wavelet b_i. For coefficients that are penalised together |W x|_i and ||b_i|| are the norms of
+the group, whose weights stay equal. A coefficient far above the noise is hardly penalised any more.
 
 Every pass is a convex problem of its own, and its duality gap is proven as ever, for these weights.
 But the weights come from the data, so that the passes together have no proven Lipschitz constant,
@@ -60,17 +61,22 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
             f"Reweighting takes one image of shape {encoding.domain_shape}, not "
             f"{tuple(x.shape)}; call it item by item"
         )
+    problem = net.problem(encoding)
     with torch.no_grad():
         samples = int(torch.count_nonzero(y))
         noise = torch.linalg.vector_norm(encoding(x) - y) / max(samples, 1) ** 0.5
-        norms = getattr(sparsifier, "band_norms", torch.ones(()))
-        knee = _KNEE * noise * norms.to(noise.device, noise.dtype)
-        modulus = sparsifier(x).abs()
+        norms = problem.modulus(problem.transform.band_norms.to(noise.device, noise.dtype))
+        knee = _KNEE * noise * norms
+        modulus = problem.modulus(problem.analyse(x))
         tiny = torch.finfo(noise.dtype).tiny
         factor = ((knee + tiny) / (modulus + knee + tiny)).clamp(min=_SMALLEST)
         weights = factor if net.weights is None else factor * net.weights.to(factor)
-    following = FIRENET(sparsifier, net.lam, weights, net.schedule)
-    following.weights_depend_on_data = True
     # The same layers, with the hooks that count them.
-    following.blocks = net.blocks
-    return following
+    return FIRENET(
+        sparsifier,
+        net.lam,
+        weights,
+        net.schedule,
+        weights_depend_on_data=True,
+        solver=net.solver,
+    )

@@ -27,7 +27,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Protocol
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.levels import (
@@ -38,50 +37,14 @@ from firenet_mri.firenet.levels import (
     smallest_restarts,
 )
 from firenet_mri.firenet.lipschitz import UnrolledIteration, lipschitz_bound
-
-
-class Steps(NamedTuple):
-    """Step sizes of one layer for data of unit norm."""
-
-    tau: float
-    sigma: float
-
-
-class Schedule(Protocol):
-    """What a network needs to know: how many layers, which steps, what each block returns."""
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Layers of each block."""
-
-    @property
-    def returns_average(self) -> bool:
-        """True: a block returns its ergodic average; False: its last iterate."""
-
-    @property
-    def keeps_dual(self) -> bool:
-        """True: a block starts from the dual of the block before; False: from zero."""
-
-    @property
-    def data_consistency(self) -> float:
-        """Length a of a last step x - (a / ||A||^2) A^H (A x - y), 0 to 1; 0 leaves it out."""
-
-    @property
-    def eps0(self) -> float | None:
-        """The scale of the steps; None is ||y|| of each item."""
-
-    def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
-        """Return the steps of every block for an operator of norm at most ``norm_bound``."""
-
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return a proven bound of the Lipschitz constant at fixed eps_0, None if there is none.
-
-        It is for the layers alone, without the data-consistency step.
-        """
+from firenet_mri.firenet.solver import GeometricSteps
+from firenet_mri.firenet.solver import Schedule as Schedule
+from firenet_mri.firenet.unrolled import FixedSchedule
+from firenet_mri.firenet.unrolled import Steps as Steps
 
 
 @dataclass(frozen=True)
-class PaperSchedule:
+class PaperSchedule(FixedSchedule):
     """The published schedule: dual reset and ergodic average at every restart.
 
     Parameters
@@ -210,6 +173,10 @@ class PaperSchedule:
         """0: there is no last step."""
         return 0.0
 
+    @property
+    def geometric(self) -> None:
+        """None: the steps change at restarts."""
+
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return tau_k = tau p eps_k / (2 L) and sigma_k = 2 sigma L / (p eps_k) for eps_0 = 1."""
         norm = self.norm or norm_bound
@@ -251,7 +218,7 @@ class PaperSchedule:
 
 
 @dataclass(frozen=True)
-class NetworkSchedule:
+class NetworkSchedule(FixedSchedule):
     """Geometrically decreasing primal steps, dual kept, last iterate.
 
     tau_k = tau decay^k and sigma_k = 1 / (L^2 tau_k) for k = 0..layers-1, with L the proven bound
@@ -304,6 +271,11 @@ class NetworkSchedule:
         """True; there is one block only."""
         return True
 
+    @property
+    def geometric(self) -> GeometricSteps:
+        """The steps as numbers, from which training can start."""
+        return GeometricSteps(self.layers, self.tau, self.decay, self.data_consistency)
+
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return the steps of the one block."""
         taus = [self.tau * self.decay**k for k in range(self.layers)]
@@ -322,7 +294,7 @@ class NetworkSchedule:
 
 
 @dataclass(frozen=True)
-class WARPdSchedule:
+class WARPdSchedule(FixedSchedule):
     """Restarts as in WARPd: the primal step shrinks at each restart, the dual is kept.
 
     tau_k = tau om_k / L and sigma_k = 1 / (tau om_k L) during restart k, with om_0 = 1 and
@@ -381,6 +353,10 @@ class WARPdSchedule:
     def data_consistency(self) -> float:
         """0: there is no last step."""
         return 0.0
+
+    @property
+    def geometric(self) -> None:
+        """None: the steps change at restarts."""
 
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return the steps of every restart."""

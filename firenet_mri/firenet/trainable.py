@@ -4,8 +4,9 @@
 
 so that steps never grow and tau_k sigma_k L^2 = 1: the closed form of docs/theory.md, section 3.3,
 holds for all a and b: (1/L) sum_k tau_k / tau_{k-1} < (K - 1) / L for K layers. Thresholds are
-those of the network times exp(c), one factor a band: with any threshold the step is the resolvent
-of a monotone map, so that the bound does not depend on c.
+those of the network times exp(c), one factor for each band, or for each group of bands that is
+penalised together: with any threshold the step is the resolvent of a monotone map, so that the
+bound does not depend on c.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.lipschitz import UnrolledIteration, closed_form
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.schedules import NetworkSchedule, Steps
+from firenet_mri.firenet.unrolled import FixedSchedule, Steps
+from firenet_mri.operators.sparsifier import as_sparsifier
 
 # A ratio of 1 is out of the sigmoid's reach.
 _LARGEST_RATIO = 1 - 1e-6
@@ -31,7 +33,7 @@ _LARGEST_LOG = 30.0
 
 
 @dataclass(frozen=True)
-class LearnedSchedule:
+class LearnedSchedule(FixedSchedule):
     """Primal steps for data of unit norm as a tensor; dual kept, last iterate.
 
     Parameters
@@ -39,7 +41,7 @@ class LearnedSchedule:
     taus
         (layers) positive, never growing.
     data_consistency
-        See :class:`NetworkSchedule`.
+        See :class:`~firenet_mri.firenet.schedules.NetworkSchedule`.
     eps0
         Scale of the steps; None is ||y|| of each item.
     """
@@ -62,6 +64,10 @@ class LearnedSchedule:
     def keeps_dual(self) -> bool:
         """True; there is one block only."""
         return True
+
+    @property
+    def geometric(self) -> None:
+        """None: the steps are learned."""
 
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return the steps of the one block, scalar tensors."""
@@ -86,24 +92,28 @@ class TrainableSteps(nn.Module):
     Raises
     ------
     UsageError
-        If its schedule is not a :class:`NetworkSchedule`: no bound is proven for other steps.
+        If its steps do not fall geometrically: no bound is proven for other trained ones.
     """
+
+    group_of_band: Tensor | None
 
     def __init__(self, net: FIRENET) -> None:
         super().__init__()
-        schedule = net.schedule
-        if not isinstance(schedule, NetworkSchedule):
+        start = net.schedule.geometric
+        if start is None:
             raise UsageError(
-                f"{type(schedule).__name__} cannot be trained with a proven bound; use the preset "
-                "accurate or stable"
+                f"{type(net.schedule).__name__} cannot be trained with a proven bound; use the "
+                "preset accurate or stable"
             )
-        ratio = min(schedule.decay, _LARGEST_RATIO)
-        logits = torch.full((schedule.layers - 1,), math.log(ratio / (1 - ratio)))
-        bands = torch.ones(()) if net.weights is None else net.weights
-        self.log_first_step = nn.Parameter(torch.tensor(math.log(schedule.tau)))
+        ratio = min(start.decay, _LARGEST_RATIO)
+        logits = torch.full((start.layers - 1,), math.log(ratio / (1 - ratio)))
+        thresholds, group_of_band = _thresholds(net)
+        self.log_first_step = nn.Parameter(torch.tensor(math.log(start.tau)))
         self.ratio_logits = nn.Parameter(logits)
-        self.log_thresholds = nn.Parameter(torch.zeros_like(bands, dtype=torch.float32))
-        self.data_consistency = schedule.data_consistency
+        self.log_thresholds = nn.Parameter(thresholds)
+        self.register_buffer("group_of_band", group_of_band, persistent=False)
+        self.band_axis = 0 if net.sparsifier is None else -len(net.sparsifier.codomain_shape)
+        self.data_consistency = start.data_consistency
 
     @property
     def schedule(self) -> LearnedSchedule:
@@ -117,8 +127,23 @@ class TrainableSteps(nn.Module):
     def applied_to(self, net: FIRENET) -> FIRENET:
         """Return the network with these steps, and its thresholds times these factors."""
         factors = _limited_exp(self.log_thresholds)
+        if self.group_of_band is not None:
+            factors = factors.index_select(self.band_axis, self.group_of_band)
         weights = factors if net.weights is None else net.weights.to(factors.dtype) * factors
         return FIRENET(net.sparsifier, net.lam, weights, self.schedule, net.shift_seed)
+
+
+def _thresholds(net: FIRENET) -> tuple[Tensor, Tensor | None]:
+    """Return zeros, one for each threshold, and which one each band has; None: each its own."""
+    shape = torch.Size(()) if net.weights is None else net.weights.shape
+    if net.sparsifier is None:
+        return torch.zeros(shape), None
+    sparsifier = as_sparsifier(net.sparsifier, net.sparsifier.domain_shape)
+    group_of_band, axes = sparsifier.group_of_band, len(sparsifier.codomain_shape)
+    if group_of_band is None or len(shape) < axes or shape[-axes] == 1:
+        return torch.zeros(shape), None
+    groups = int(group_of_band[-1]) + 1
+    return torch.zeros(*shape[:-axes], groups, *shape[1 - axes :]), group_of_band
 
 
 def _limited_exp(logs: Tensor) -> Tensor:

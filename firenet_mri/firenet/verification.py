@@ -26,7 +26,7 @@ from firenet_mri.firenet.recovery import (
     minimiser_stability,
 )
 from firenet_mri.operators.base import LinearOperator
-from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.sparsifier import Sparsifier
 
 # The optimum is approached to this gap, or with so many layers.
 _RELATIVE_GAP = 1e-9
@@ -69,7 +69,7 @@ def measure_gain(
         See :func:`firenet_mri.firenet.jacobian.jacobian_norm_estimate`.
     """
     items = tuple(range(math.prod(y.shape[: y.ndim - len(encoding.codomain_shape)])))
-    if net.solver is not None:
+    if not net.solver.is_fixed:
         reason = "The network decides by the data what is done, so that it may have no Jacobian."
         return Entry("measured_gain", "not verified", reason, items=items)
     if net.weights_depend_on_data:
@@ -117,7 +117,7 @@ def verify_on_scan(
     """
     change = DataChange(1.0, _norm(y)) if change is None else change
     problem = net.problem(encoding)
-    if isinstance(net.sparsifier, Frame) and not _has_theory(net.sparsifier):
+    if not _has_theory(problem.transform):
         reason = "What is known here covers Parseval frames of single coefficients only."
         names = ("localisation", "recovery", "stability_of_the_optimum")
         return tuple(Entry(name, "not verified", reason) for name in names)
@@ -230,8 +230,8 @@ def _stability(
     )
 
 
-def _has_theory(frame: Frame) -> bool:
-    return frame.is_parseval and frame.groups is None
+def _has_theory(sparsifier: Sparsifier) -> bool:
+    return sparsifier.is_parseval and sparsifier.groups is None
 
 
 def _nothing(name: str, what: str, found: NotVerified) -> Entry:

@@ -188,6 +188,7 @@ class FIRENETModel(nn.Module):
         are now.
         """
         net = self._with_steps(smallest_network(self.options, self.spatial_dims))
+        assert net.sparsifier is not None
         maps = torch.ones(1, *net.sparsifier.domain_shape, dtype=torch.complex64)
         fixed = net.lipschitz_bound(encoding_operator(None, maps, self.spatial_dims))
         return None if fixed is None else math.sqrt(2) * fixed
@@ -202,7 +203,7 @@ class FIRENETModel(nn.Module):
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._with_steps(network_of(coils, tuple(spatial), self.options))
-        if net.solver is not None and records_graph():
+        if not net.solver.is_fixed and records_graph():
             raise UsageError(
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
                 "decide on its depth; use the preset accurate or stable"

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.base import LinearOperator, Shape, records_graph
+from firenet_mri.operators.base import Shape, records_graph
 from firenet_mri.operators.derivative import Map, linear
 from firenet_mri.operators.kernels import can_compile, frame_step_
+from firenet_mri.operators.sparsifier import Sparsifier
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
 
 
-class Frame(LinearOperator):
+class Frame(Sparsifier):
     """A real linear map W from images (*spatial) to bands (band, *spatial).
 
     Parameters
@@ -40,12 +41,6 @@ class Frame(LinearOperator):
         the bands are made in another way.
     """
 
-    #: W of a constant image is zero, so that W^H W has no inverse.
-    annihilates_constants = False
-    #: Numbers of successive bands that are penalised together, with one radius; None: each its own.
-    groups: tuple[int, ...] | None = None
-    #: Bands that hold averages of the image, not details.
-    average_bands: tuple[int, ...] = ()
     filters: Tensor | None
 
     def __init__(
@@ -98,21 +93,9 @@ class Frame(LinearOperator):
         """Return W^H of real coefficients, with W for its derivative."""
         return _with_adjoint(coefficients, self._synthesise, self._analyse)
 
-    def modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised: |c_i|, for each of a group the norm of all of it.
-
-        Parameters
-        ----------
-        coefficients
-            (..., band, *spatial).
-        """
-        if self.groups is None:
-            return coefficients.abs()
-        axis = -len(self.codomain_shape)
-        parts = coefficients.split(self.groups, dim=axis)
-        norms = [torch.linalg.vector_norm(part, dim=axis, keepdim=True) for part in parts]
-        sizes = [norm.expand(part.shape) for norm, part in zip(norms, parts, strict=True)]
-        return torch.cat(sizes, dim=axis)
+    def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
+        """Refuse: a frame has no step in synthesis form."""
+        raise UsageError(f"{type(self).__name__} is redundant; its prox has no closed form")
 
     def gram_symbol(self) -> Tensor:
         """Return the eigenvalues of W^H W at the frequencies of the FFT, (*spatial) float64.

@@ -166,7 +166,7 @@ def _count_layers(prepared: Prepared, items: int, on_layer: OnLayer) -> None:
     """Have the network call ``on_layer`` after every layer, with the count over all its runs."""
     net, options = prepared.net, prepared.options
     # The Jacobian is taken along a second run of the network.
-    again = options.jacobian and net.obstacle() is None and options.reweighting == 0
+    again = options.jacobian and net.solver.is_fixed and options.reweighting == 0
     total = net.depth * items * (1 + options.reweighting + again)
     counter = itertools.count(1)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import network_of
-from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, State
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.solver import Progress
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.certify import certify_solution
 from firenet_mri.reconstruction.solve import Solution
@@ -52,53 +52,22 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
     def __init__(self, net: FIRENET, scan: Scan, x0: Tensor | None) -> None:
         self.x: Tensor | None = None
         self.converged = False
-        self._net, self._scan, self._x0 = net, scan, x0
-        self._last: State | LayerState | None = None
-        is_adaptive = isinstance(net.solver, AdaptiveBlock)
-        layers = net.solver.schedule.check_every if isinstance(net.solver, AdaptiveBlock) else 1
-        super().__init__(-(-net.depth // layers))
-        self._images = self._adapt() if is_adaptive else self._run()
+        self._latest: Progress | None = None
+        self._looks = net.progress_iterates(scan.y, scan.encoding, x0)
+        super().__init__(net.solver.updates)
 
     def state(self) -> State:
         """Return image and dual variables of the last layer, for certificates; after an update."""
-        if isinstance(self._last, LayerState):
-            return self._last.bare(self._net.problem(self._scan.encoding), self._scan.y)
-        assert self._last is not None
-        return self._last
+        assert self._latest is not None
+        return self._latest.state()
 
     def _update(self) -> None:
         with torch.no_grad():
-            self.x = next(self._images)
+            self._latest = next(self._looks)
+        self.x, self.converged = self._latest.x, self._latest.converged
 
     def _done(self) -> bool:
         return self.converged or self.iter >= self.max_iter
-
-    def _run(self) -> Iterator[Tensor]:
-        """Yield the image after every layer of a network of fixed depth."""
-
-        def remember(module: object, args: object, output: LayerState) -> None:
-            self._last = output
-
-        layers = [part for part in self._net.modules() if isinstance(part, PrimalDualLayer)]
-        hooks = [layer.register_forward_hook(remember) for layer in layers]
-        try:
-            for _, _, x in self._net.iterates(self._scan.y, self._scan.encoding, self._x0):
-                yield x
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _adapt(self) -> Iterator[Tensor]:
-        """Yield the image at every look at the gap."""
-        y, encoding = self._scan.y, self._scan.encoding
-        x0 = self._x0
-        if x0 is None:
-            x0 = torch.zeros(encoding.domain_shape, dtype=y.dtype, device=y.device)
-        assert isinstance(self._net.solver, AdaptiveBlock)
-        for result in self._net.solver.iterates(self._net.problem(encoding), y, x0):
-            self._last = result.state
-            self.converged = bool(result.converged.all())
-            yield result.state.x
 
 
 class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]

@@ -48,6 +48,17 @@ def test_maps_reproduce_the_coil_images_of_every_slice(scan, coil_images, method
     assert torch.all((energy < 1e-6) | ((energy - 1).abs() < 1e-5))
 
 
+@pytest.mark.parametrize("method", ["espirit", "jsense", "lowres"])
+@pytest.mark.parametrize("factor", [2.0**63, 2.0**-66])
+def test_maps_do_not_depend_on_the_size_of_the_data(scan, method, factor) -> None:
+    """About 1e19 and 1e-20: squares of these do not fit single precision."""
+    kspace = scan.kspace / scan.kspace.abs().amax((1, 2, 3), keepdim=True)
+    ordinary = sensitivity_maps(dataclasses.replace(scan, kspace=kspace), method)
+    extreme = sensitivity_maps(dataclasses.replace(scan, kspace=kspace * factor), method)
+    assert torch.isfinite(torch.view_as_real(extreme)).all()
+    assert_close(extreme, ordinary, 1e-4)
+
+
 def test_maps_of_low_resolution_are_those_of_a_hann_window() -> None:
     """NumPy makes the same maps, of the centre that was sampled and nothing besides."""
     rng = np.random.default_rng(0)

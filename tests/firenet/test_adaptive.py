@@ -16,6 +16,7 @@ from firenet_mri.firenet.problem import (
     QuadraticallyConstrainedBasisPursuit,
     SquareRootLasso,
 )
+from firenet_mri.firenet.radial import RadialSchedule
 from firenet_mri.operators import (
     CartesianFourier,
     MatrixOperator,
@@ -145,6 +146,26 @@ def test_single_precision_reaches_the_default_gap(name) -> None:
     result = solve(problem, noisy_data().to(torch.complex64))
     assert bool(result.converged)
     assert result.state.x.dtype == torch.complex64
+
+
+@pytest.mark.parametrize("name", SPARSIFIERS)
+@pytest.mark.parametrize("wanted", [1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("solver", [AdaptiveSchedule, RadialSchedule])
+def test_gap_of_single_precision_is_certified_in_double_and_never_negative(
+    name, wanted, solver
+) -> None:
+    problem = SquareRootLasso(encoding(), SPARSIFIERS[name](), lam=0.03)
+    y = torch.stack([noisy_data(), 0.01 * noisy_data(0.1)]).to(torch.complex64)
+    schedule = solver(wanted, max_layers=300)
+    looks = list(schedule.solver(None, None).iterates(problem, y, torch.zeros_like(y)))
+    assert all(bool((look.relative_gap >= 0).all()) for look in looks)
+    (x, v, q), data = looks[-1].state, y.to(torch.complex128)
+    objective = problem.objective(x.to(data), data)
+    bound = problem.dual_value(v.to(data), data, None if q is None else q.to(data))
+    gap = ((objective - bound) / objective).clamp(min=0)
+    assert looks[-1].relative_gap.dtype == torch.float64
+    assert torch.allclose(looks[-1].relative_gap, gap, rtol=1e-9, atol=0)
+    assert torch.equal(looks[-1].converged, gap <= wanted)
 
 
 def test_lasso_is_solved_too() -> None:

@@ -7,9 +7,15 @@ import torch
 
 from firenet_mri import FIRENET, NetworkSchedule, certify
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.verification import measure_gain
-from firenet_mri.operators import MatrixOperator, OrthogonalWavelet, StationaryWavelet
+from firenet_mri.operators import (
+    MatrixOperator,
+    OrthogonalWavelet,
+    StationaryWavelet,
+    encoding_operator,
+)
 
 SIZE = 64
 
@@ -76,3 +82,42 @@ def test_a_batch_is_refused(randn) -> None:
     net, _, y, encoding = case(randn)
     with pytest.raises(UsageError, match="item by item"):
         reweighted(net, randn(2, SIZE), y.expand(2, -1), encoding)
+
+
+@pytest.mark.parametrize("name", ["tv", "dual-tree", "tv+undecimated-haar"])
+def test_groups_are_reweighted_by_their_norm(name) -> None:
+    """Coefficients that are penalised together keep one weight, and the next pass is certified."""
+    truth = torch.zeros(16, 16, dtype=torch.complex128)
+    truth[4:10, 3:12] = 10.0
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(4, 16, 16, dtype=torch.complex128, generator=generator)
+    mask = torch.rand(16, 16, generator=generator) < 0.6
+    encoding = encoding_operator(mask, maps / torch.linalg.vector_norm(maps, dim=0))
+    noise = torch.randn(4, 16, 16, dtype=torch.complex128, generator=generator)
+    y = encoding(truth) + 0.3 * noise * mask
+    net = make_network(4, (16, 16), sparsifier=name, layers=200)
+    with torch.no_grad():
+        x = net(y, encoding)
+        following = reweighted(net, x, y, encoding)
+        problem = following.problem(encoding)
+        state = following.solve(y, encoding, x)
+    assert float(following.weights.min()) < 0.3 * float(following.weights.max())
+    modulus = net.problem(encoding).modulus(net.sparsifier(x))
+    for part, sizes in zip(
+        following.weights.split(net.sparsifier.groups),
+        modulus.split(net.sparsifier.groups),
+        strict=True,
+    ):
+        assert torch.equal(part, part[:1].expand_as(part))
+        assert bool((part[0].flatten()[sizes[0].argmax()] <= part[0].flatten()).all())
+    assert float(problem.objective(state.x, y)) < float(problem.objective(x, y))
+    certificate = certify(following, y, encoding, state, x0=x)
+    assert 0 <= certificate.relative_gap[0] < 0.2
+
+
+def test_the_next_pass_shares_its_layers(randn) -> None:
+    net, _, y, encoding = case(randn)
+    following = reweighted(net, net(y, encoding), y, encoding)
+    assert following.solver is net.solver
+    assert following.weights_depend_on_data
+    assert not net.weights_depend_on_data

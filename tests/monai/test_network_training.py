@@ -28,6 +28,7 @@ from firenet_mri.firenet.presets import make_network
 from firenet_mri.metrics import nmse
 from firenet_mri.monai import FIRENETModel
 from firenet_mri.operators import encoding_operator
+from firenet_mri.operators.sparsifiers import make_sparsifier
 
 SIZE = 48
 MAPS = torch.from_numpy(sigpy.mri.birdcage_maps((4, SIZE, SIZE))).to(torch.complex64)
@@ -72,6 +73,27 @@ def test_training_lowers_the_loss_and_is_saved_and_loaded() -> None:
     again = FIRENETModel(layers=8, maps=MAPS, trainable=True)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again(kspace, MASK), model(kspace, MASK))
+
+
+@pytest.mark.parametrize("sparsifier", ["tv", "dual-tree", "tv+undecimated-haar"])
+def test_bands_that_are_penalised_together_are_trained_together(sparsifier) -> None:
+    kspace, truth = noisy_kspace()
+    model = FIRENETModel(layers=4, sparsifier=sparsifier, maps=MAPS, trainable=True)
+    groups = make_sparsifier(sparsifier, (SIZE, SIZE)).groups
+    assert len(model.steps.log_thresholds) == len(groups)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(4):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(kspace, MASK), truth)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert bool(model.steps.log_thresholds.all())
+    net = model.steps.applied_to(model._network(4, (SIZE, SIZE), None))
+    for part in net.weights.split(groups):
+        assert torch.equal(part, part[:1].expand_as(part))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
+from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.certificate.bounds import lipschitz_entries
 from firenet_mri.firenet.certificate.certificate import Certificate, Entry
 from firenet_mri.firenet.network import FIRENET
@@ -65,9 +65,10 @@ def certify(
         data, x = y.to(double), state.x.to(double)
         objective = problem.objective(x, data)
         gap = problem.duality_gap(x, data, *_dual_in_double(problem, state))
-        if dual_layers and net.solver is None:
-            solver = AdaptiveBlock(AdaptiveSchedule(_SMALLEST_GAP, dual_layers))
-            v, q = _dual_in_double(problem, solver(problem, y, state.x).state)
+        if dual_layers and net.solver.is_fixed:
+            schedule = AdaptiveSchedule(_SMALLEST_GAP, dual_layers)
+            follower = FIRENET(net.sparsifier, net.lam, net.weights, schedule)
+            v, q = _dual_in_double(problem, follower.solve(y, encoding, state.x))
             gap = torch.minimum(gap, objective - problem.dual_value(v, data, q))
         image_norms = _floats(item_norm(x, problem.image_axes))
         data_norms = _floats(item_norm(data, problem.data_axes))

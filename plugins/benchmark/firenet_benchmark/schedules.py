@@ -27,12 +27,13 @@ from firenet_mri import (
     sampling_pattern,
 )
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.adaptive import AdaptiveBlock, on_coefficients
+from firenet_mri.firenet.adaptive import AdaptiveBlock
 from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
+from firenet_mri.firenet.look import on_coefficients
 from firenet_mri.firenet.primal_dual import TrackedState, start_tracked, step
 from firenet_mri.firenet.radial import RadialBlock
 from firenet_mri.firenet.sampling import default_sparsities
-from firenet_mri.firenet.schedules import Schedule
+from firenet_mri.firenet.unrolled import FixedSchedule
 from firenet_mri.operators import (
     CartesianFourier,
     LinearOperator,
@@ -212,7 +213,7 @@ def schedules(case: Case, best: Optimum, pairs: int) -> dict[str, Callable[[], C
     FISTA needs the parameter of the equivalent LASSO, 2 lam ||A x* - y||, from the solution; there
     is none where the data are fitted exactly.
     """
-    networks: dict[str, Schedule] = {
+    networks: dict[str, FixedSchedule] = {
         f"paper, p = {p}": PaperSchedule(restarts=min(16, max(1, pairs // p)), inner=p)
         for p in (5, 8, 10, 20)
     }
@@ -290,7 +291,7 @@ def _result(case: str, schedule: str, curve: Sequence[tuple[int, float]], best: 
     return Result(case, schedule, tuple(pairs for pairs, _ in curve), tuple(gaps))
 
 
-def _network(case: Case, schedule: Schedule) -> Curve:
+def _network(case: Case, schedule: FixedSchedule) -> Curve:
     problem = case.problem
     net = FIRENET(problem.sparsifier, problem.lam, problem.weights, schedule)
     last_step = 1 if schedule.data_consistency else 0

@@ -1,0 +1,265 @@
+"""What a problem needs of its sparsifier W, whichever kind it is, and the two plain kinds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import UsageError
+from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.kernels import can_compile, shrink_
+from firenet_mri.prox import project_modulus, soft_threshold
+
+
+class Sparsifier(LinearOperator):
+    """A linear map W from images to coefficients of which many are small, and its dual step.
+
+    Coefficients of a group are penalised together, by the norm of the group. The dual q of the
+    coefficients may be laid out as W likes it: it is made by :meth:`zero_dual` and read by
+    :meth:`coefficients`.
+    """
+
+    #: W of a constant image is zero, so that W^H W has no inverse.
+    annihilates_constants = False
+    #: Numbers of successive bands, entries of the coefficients' first axis, that are penalised
+    #: together, with one radius; None: each coefficient by itself.
+    groups: tuple[int, ...] | None = None
+    #: Bands that hold averages of the image, not details.
+    average_bands: tuple[int, ...] = ()
+
+    @property
+    @abstractmethod
+    def band_norms(self) -> Tensor:
+        """Norms of W's functions, float64, broadcast against the coefficients."""
+
+    @abstractmethod
+    def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
+        """Return W^H soft(W x, tau threshold) for unitary W.
+
+        Parameters
+        ----------
+        x
+            Images, (*batch, *domain_shape).
+        tau
+            Step size, one an item, (*batch).
+        threshold
+            Not negative, broadcasts against the coefficients.
+        """
+
+    @abstractmethod
+    def solve_gram(self, x: Tensor) -> Tensor:
+        """Return the pseudo-inverse of W^H W applied to images x."""
+
+    @abstractmethod
+    def zero_dual(self, x: Tensor) -> Tensor:
+        """Return a zero dual of the coefficients of images like x."""
+
+    @abstractmethod
+    def coefficients(self, q: Tensor) -> Tensor:
+        """Return a dual as coefficients, (*batch, *codomain_shape)."""
+
+    @abstractmethod
+    def dual_step(
+        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
+        """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
+
+        Where no gradients are recorded q+ may take the place of q in memory.
+
+        Parameters
+        ----------
+        q
+            Dual of the coefficients, see :meth:`zero_dual`.
+        x
+            Images, (*batch, *domain_shape).
+        sigma
+            Step size, one an item, (*batch).
+        radius
+            Positive, broadcasts against the coefficients; one number for a group.
+        """
+
+    def over_groups(self, values: Tensor) -> Tensor:
+        """Return for every coefficient the sum over those that are penalised with it; real.
+
+        That is the value itself where there are no groups.
+        """
+        if self.groups is None:
+            return values
+        axis = -len(self.codomain_shape)
+        parts = values.split(self.groups, dim=axis)
+        return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
+
+    def modulus(self, coefficients: Tensor) -> Tensor:
+        """Return the size that is penalised: |c_i|, for each of a group the norm of all of it.
+
+        Parameters
+        ----------
+        coefficients
+            (..., *codomain_shape).
+        """
+        if self.groups is None:
+            return coefficients.abs()
+        axis = -len(self.codomain_shape)
+        parts = coefficients.split(self.groups, dim=axis)
+        norms = [torch.linalg.vector_norm(part, dim=axis, keepdim=True) for part in parts]
+        sizes = [norm.expand(part.shape) for norm, part in zip(norms, parts, strict=True)]
+        return torch.cat(sizes, dim=axis)
+
+    def shares(self, coefficients: Tensor) -> Tensor:
+        """Return the size that is penalised in equal shares, so that a group counts once."""
+        sizes = self.modulus(coefficients)
+        return sizes if self.groups is None else sizes / self.over_groups(torch.ones_like(sizes))
+
+    def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
+        """Return the projection of coefficients on |c_i| <= radius_i."""
+        if self.groups is None:
+            return project_modulus(coefficients, radius)
+        square = self.over_groups(coefficients.abs().square())
+        least = torch.as_tensor(radius, dtype=square.dtype, device=square.device) ** 2 / 4
+        return coefficients * (radius / torch.maximum(square, least).sqrt()).clamp(max=1)
+
+    @property
+    def group_of_band(self) -> Tensor | None:
+        """(band) int64: the number of the group that each band is in; None: no groups."""
+        if self.groups is None:
+            return None
+        return torch.arange(len(self.groups)).repeat_interleave(torch.tensor(self.groups))
+
+
+class TightSparsifier(Sparsifier):
+    """Any operator with W^H W = identity: an orthogonal wavelet, behind shifts or not, or SigPy's.
+
+    Parameters
+    ----------
+    operator
+        W.
+
+    Raises
+    ------
+    UsageError
+        If it is neither unitary nor a Parseval frame.
+    """
+
+    def __init__(self, operator: LinearOperator) -> None:
+        if not operator.is_parseval:
+            raise UsageError(
+                "The sparsifier must be unitary, a Parseval frame (W^H W = identity) or "
+                "another Frame, such as FiniteDifference"
+            )
+        super().__init__(operator.domain_shape, operator.codomain_shape, operator.norm_bound)
+        self.operator = operator
+        self.is_unitary = operator.is_unitary
+        self.is_parseval = True
+
+    @property
+    def band_norms(self) -> Tensor:
+        """1: rows of a unitary map; for a frame of single functions at most that."""
+        return torch.ones((), dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return W x."""
+        result: Tensor = self.operator(x)
+        return result
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return W^H y."""
+        return self.operator.adjoint(y)
+
+    def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
+        """Return W^H soft(W x, tau threshold)."""
+        c = self.operator(x)
+        if can_compile(c, tau):
+            shrink_(c, tau, threshold)
+        else:
+            c = soft_threshold(c, _expand(tau, self.codomain_shape) * threshold)
+        return self.operator.adjoint(c)
+
+    def solve_gram(self, x: Tensor) -> Tensor:
+        """Return x."""
+        return x
+
+    def zero_dual(self, x: Tensor) -> Tensor:
+        """Return zeros like W x."""
+        return torch.zeros_like(self.operator(x))
+
+    def coefficients(self, q: Tensor) -> Tensor:
+        """Return q."""
+        return q
+
+    def dual_step(
+        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
+        """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+."""
+        q = self.project(q + _expand(sigma, self.codomain_shape) * self.operator(x), radius)
+        return q, self.operator.adjoint(q)
+
+
+class NoSparsifier(Sparsifier):
+    """The identity: the pixels themselves are sparse.
+
+    Parameters
+    ----------
+    shape
+        The image's.
+    """
+
+    is_unitary = True
+    is_parseval = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, shape, 1.0)
+
+    @property
+    def band_norms(self) -> Tensor:
+        """1."""
+        return torch.ones((), dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x itself."""
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return y itself."""
+        return y
+
+    def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
+        """Return soft(x, tau threshold)."""
+        return soft_threshold(x, _expand(tau, self.codomain_shape) * threshold)
+
+    def solve_gram(self, x: Tensor) -> Tensor:
+        """Return x."""
+        return x
+
+    def zero_dual(self, x: Tensor) -> Tensor:
+        """Return zeros like x."""
+        return torch.zeros_like(x)
+
+    def coefficients(self, q: Tensor) -> Tensor:
+        """Return q."""
+        return q
+
+    def dual_step(
+        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
+        """Return q+, the projection of q + sigma x on |q_i| <= radius_i, twice."""
+        q = self.project(q + _expand(sigma, self.codomain_shape) * x, radius)
+        return q, q
+
+
+def as_sparsifier(operator: LinearOperator | None, shape: Shape) -> Sparsifier:
+    """Return any operator that can be a sparsifier as one, for images of a shape.
+
+    Raises
+    ------
+    UsageError
+        If it is neither unitary, nor a Parseval frame, nor a sparsifier as it is.
+    """
+    if operator is None:
+        return NoSparsifier(shape)
+    return operator if isinstance(operator, Sparsifier) else TightSparsifier(operator)
+
+
+def _expand(value: Tensor, shape: Shape) -> Tensor:
+    return value.reshape(*value.shape, *[1] * len(shape))
