@@ -398,7 +398,7 @@ RECORDS = pytest.mark.parametrize("record", ["trace", "export"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The mask is zero")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sparsifier": "db4"}, {"preset": "stable"}, {"preset": "paper", "layers": 20}],
+    [{}, {"sparsifier": "db4"}, {"preset": "stable"}, {"preset": "paper", "layers": 10}],
     ids=str,
 )
 @RECORDS
