@@ -82,20 +82,35 @@ def design(
         calibration=calibration,
         seed=seed,
     )
-    exact, inexact = (
-        theorem_parameters(result.levels, _ASSUMED, accuracy=accuracy, lam=lam, exact=known)
-        for known in (True, False)
-    )
+    exact, inexact = _theorems(result, accuracy, lam)
     name = " x ".join(str(n) for n in shape)
     title = f"{transform.capitalize()} {kind}, {name}, {wavelet}, seed {seed}"
-    letter = "sequency " if transform == "walsh" else "k"
-    axes = (letter + ("z" if kind == "plane" else "y"), letter + ("y" if kind == "plane" else "x"))
+    axes = _axis_names(transform, kind)
     write_pattern(files, result, title=title, axis_names=axes, overwrite=overwrite)
     source = "a Shepp-Logan phantom" if counts is None else image or "--sparsities"
     console = Console(highlight=False, soft_wrap=True)
     console.print(_level_table(result, f"{title}; s_l: {source}"))
     console.print(_theorem_table(exact, inexact))
     _tell(console, result, exact, accuracy, files)
+
+
+def _theorems(
+    result: SamplingDesign, accuracy: float, lam: float | None
+) -> tuple[TheoremParameters, TheoremParameters]:
+    """Return what the theorem says for an operator known exactly, and known approximately."""
+    exact, inexact = (
+        theorem_parameters(result.levels, _ASSUMED, accuracy=accuracy, lam=lam, exact=known)
+        for known in (True, False)
+    )
+    return exact, inexact
+
+
+def _axis_names(transform: str, kind: str) -> tuple[str, str]:
+    letter = "sequency " if transform == "walsh" else "k"
+    return (
+        letter + ("z" if kind == "plane" else "y"),
+        letter + ("y" if kind == "plane" else "x"),
+    )
 
 
 def _shape(size: str, kind: str) -> Shape:
