@@ -183,8 +183,8 @@ def test_given_maps_and_compressed_coils_contradict_each_other(scan) -> None:
     maps = fm.EstimateSensitivity("lowres")(kspace_of(scan))
     with pytest.raises(UsageError, match="leave coils out"):
         fm.FIRENETReconstruct(**FAST, coils=2)(kspace_of(scan), None, maps)
+    transform = fm.FIRENETReconstruct(**FAST, phase_constraint=0.3)
     with pytest.raises(UsageError, match="leave x0 out"):
-        transform = fm.FIRENETReconstruct(**FAST, phase_constraint=0.3)
         transform(kspace_of(scan), x0=torch.ones(2, 16, 12))
 
 
