@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 
 _log = logging.getLogger(__name__)
 
-# How alike a name must be to one of ours to be that one mistyped; others belong to other programs.
-_ALIKE = 0.8
 _LONGEST_NAME = 40
 
 
@@ -59,14 +56,9 @@ class StreamOptions(Options):
         parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
         if not isinstance(parameters, Mapping):
             raise UsageError("The configuration's parameters are not an object; send {name: value}")
-        known = [field.name for field in cls.fields()]
-        ours = {
-            name: value
-            for name, value in parameters.items()
-            if difflib.get_close_matches(str(name), known, 1, _ALIKE)
-        }
-        ignored = sorted(str(name)[:_LONGEST_NAME] for name in set(parameters) - set(ours))
+        ours = cls.own_among(map(str, parameters))
+        ignored = sorted(str(name)[:_LONGEST_NAME] for name in set(parameters) - ours)
         if ignored:
             # Names alone: a value may say something of a patient.
             _log.info("parameters of other programs are ignored: %s", ", ".join(map(repr, ignored)))
-        return cls.from_mapping(ours, without=cls.REFUSED)
+        return cls.from_mapping({name: parameters[name] for name in ours}, without=cls.REFUSED)

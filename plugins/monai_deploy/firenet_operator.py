@@ -47,7 +47,7 @@ class FIRENETReconstructionOperator(Operator):
         **kwargs: Any,
     ) -> None:
         self.output_folder = output_folder
-        names = {field.name for field in self.OPTIONS.fields()} & set(kwargs)
+        names = self.OPTIONS.own_among(kwargs)
         self.options = self.OPTIONS.from_mapping({name: kwargs.pop(name) for name in names})
         super().__init__(fragment, *args, **kwargs)
 
