@@ -24,6 +24,9 @@ from typing import Any, TypeVar
 from firenet_mri.digests import digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import FileError, UsageError
 
+# How alike a name must be to an option to be that one mistyped.
+_ALIKE = 0.8
+
 _Class = TypeVar("_Class", bound="type[Options]")
 _Options = TypeVar("_Options", bound="Options")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -126,6 +129,15 @@ class Options:
             found += group.fields() if group is not None else [_described(cls, entry)]
         refused = set(without)
         return tuple(one for one in found if one.name not in refused)
+
+    @classmethod
+    def own_among(cls, names: Iterable[str]) -> set[str]:
+        """Return the names that are options, or so like one that it must be meant.
+
+        Where other programs' parameters stand beside ours, these are the ones to be checked.
+        """
+        known = [field.name for field in cls.fields()]
+        return {name for name in names if difflib.get_close_matches(name, known, 1, _ALIKE)}
 
     @classmethod
     def from_mapping(

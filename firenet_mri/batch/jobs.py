@@ -1,9 +1,9 @@
-"""What a batch is made of: one job a scan, which knows its outputs when it sees them again.
+"""What a batch is made of: one job per scan, which knows its outputs when it sees them again.
 
-Beside every image lies ``NAME.done.json`` with the digests of the scan's bytes, of the options and
-of the image file. It is written before the work, without the image's digest, and again after it: a
-job whose worker was killed begins anew over what it left, a finished one is not done twice, and an
-image that no batch has written is not replaced.
+Beside every image lies ``NAME.done.json`` with the options, the digest of these and of the scan's
+bytes, and that of the image file. It is written before the work, without the image's digest, and
+again after it: a job whose worker was killed begins anew over what it left, a finished one is not
+done twice, and an image that no batch has written is not replaced.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from firenet_mri.batch.options import JobOptions
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, FirenetError, UsageError
-from firenet_mri.io import read
+from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.outputs import atomic_writes
-from firenet_mri.reconstruction import output_paths, reconstruct
+from firenet_mri.reconstruction import output_paths
+from firenet_mri.reconstruction.run import reconstruct_with
 
 State = Literal["done", "kept", "failed"]
 
@@ -33,11 +35,11 @@ _RECORD = ".done.json"
 
 @dataclass(frozen=True)
 class Job:
-    """A scan, where its image goes, and the options of :func:`firenet_mri.reconstruct`."""
+    """A scan, where its image goes, and the options."""
 
     scan: Path
     image: Path
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: JobOptions
     overwrite: bool = False
 
     @property
@@ -79,20 +81,35 @@ class Outcome:
 
 
 def find_jobs(
-    folder: Path, output: Path, options: Mapping[str, Any], *, overwrite: bool = False
+    folder: Path,
+    output: Path,
+    options: JobOptions | Mapping[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> list[Job]:
     """Return a job for every scan in a folder and those below it, in the order of their names.
 
     Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_MRI.nii.gz``, as BIDS lays out a
     study; the label is made of letters and digits of the scan's path.
 
+    Parameters
+    ----------
+    folder, output
+        Where the scans are, and where the images go.
+    options
+        Of all jobs: one value, or the options of reading and reconstruction by name.
+    overwrite
+        Do again what is finished.
+
     Raises
     ------
     UsageError
-        If the folder holds no scan, or output lies in it.
+        If the folder holds no scan, output lies in it, or an option cannot be used.
     """
+    if not isinstance(options, JobOptions):
+        options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is no folder; give the one that holds the scans")
+        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
     if output.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{output}: lies among the scans; write to another folder")
     scans = [
@@ -109,7 +126,7 @@ def find_jobs(
         Job(
             scan,
             output / f"sub-{label}" / "anat" / f"sub-{label}_rec-firenet_MRI.nii.gz",
-            dict(options),
+            options,
             overwrite,
         )
         for scan, label in zip(scans, labels, strict=True)
@@ -160,16 +177,17 @@ def _done(job: Job, started: float) -> Outcome:
         is_ours = job.overwrite
     job.image.parent.mkdir(parents=True, exist_ok=True)
     output_paths(job.image, overwrite=is_ours)
-    _write_record(job.record, {"job": identity})
-    scan = read(job.scan)
-    result = reconstruct(scan, **job.options)
+    wanted = {"job": identity, "options": job.options.to_dict()}
+    _write_record(job.record, wanted)
+    scan = read_with(job.scan, job.options.read)
+    result = reconstruct_with(scan, job.options.reconstruction)
     result.save(job.image, overwrite=is_ours)
     gap = max(result.certificate.relative_gap)
     bound = result.certificate.lipschitz_bound
     _write_record(
         job.record,
         {
-            "job": identity,
+            **wanted,
             "image": digest_of_file(job.image),
             "relative_gap": gap,
             "lipschitz_bound": bound,
@@ -180,7 +198,7 @@ def _done(job: Job, started: float) -> Outcome:
 
 
 def _identity(job: Job) -> str:
-    """Return a digest of the scan's bytes, the options and the version."""
+    """Return a digest of the scan's bytes, the options that change its image, and the version."""
     files = [job.scan]
     if job.scan.suffix == ".cfl":
         files.append(job.scan.with_suffix(".hdr"))
@@ -188,7 +206,7 @@ def _identity(job: Job) -> str:
         content = [digest_of_file(path) for path in files]
     except OSError as error:
         raise FileError(f"{job.scan}: cannot be read ({error.strerror})") from None
-    return digest_of_data([*content, dict(job.options), version("firenet_mri")])
+    return digest_of_data([*content, job.options.key(), version("firenet_mri")])
 
 
 def _is_whole(image: Path, digest: str | None) -> bool:

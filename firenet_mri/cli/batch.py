@@ -9,17 +9,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.batch.options import JobOptions
 from firenet_mri.cli.options import with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.errors import UsageError
-from firenet_mri.io.kspace.options import ReadOptions
-from firenet_mri.reconstruction.options import ReconstructionOptions
-
-# One file of these cannot serve many scans.
-_OF_ONE_SCAN = ("mask", "trajectory", "matrix_size", "noise_file", "maps_file")
 
 
-@with_flags(ReadOptions, ReconstructionOptions, without=_OF_ONE_SCAN)
+@with_flags(JobOptions, without=JobOptions.REFUSED)
 def batch(
     folder: Annotated[Path, Parameter(help="Folder with raw scans, also in folders below.")],
     /,

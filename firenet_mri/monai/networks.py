@@ -188,8 +188,8 @@ class FIRENETModel(nn.Module):
         are now.
         """
         net = self._with_steps(smallest_network(self.options, self.spatial_dims))
-        assert net.sparsifier is not None
-        maps = torch.ones(1, *net.sparsifier.domain_shape, dtype=torch.complex64)
+        shape = _smallest_shape(self.options, self.spatial_dims)
+        maps = torch.ones(1, *shape, dtype=torch.complex64)
         fixed = net.lipschitz_bound(encoding_operator(None, maps, self.spatial_dims))
         return None if fixed is None else math.sqrt(2) * fixed
 
@@ -238,8 +238,12 @@ def smallest_network(options: NetworkOptions, spatial_dims: int) -> FIRENET:
     UsageError
         If an option cannot be used.
     """
-    shape = (2 ** max(6, (options.levels or 0) + 1),) * spatial_dims
-    return network_of(1, shape, options)
+    return network_of(1, _smallest_shape(options, spatial_dims), options)
+
+
+def _smallest_shape(options: NetworkOptions, spatial_dims: int) -> tuple[int, ...]:
+    """Return a shape that allows all levels."""
+    return (2 ** max(6, (options.levels or 0) + 1),) * spatial_dims
 
 
 def check_output(spatial_dims: int, output: str) -> None:

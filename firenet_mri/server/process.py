@@ -11,16 +11,18 @@ import functools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.image.mrd_images import mrd_images
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.io.kspace.ismrmrd_file import parse_header
-from firenet_mri.reconstruction import reconstruct
+from firenet_mri.reconstruction import Reconstruction
+from firenet_mri.reconstruction.run import reconstruct_with
+from firenet_mri.server.options import StreamOptions
 
 _log = logging.getLogger(__name__)
 
@@ -43,58 +45,6 @@ class Connection(Protocol):
         """Say that nothing more comes."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a host may ask for, by its JSON parameters.
-
-    Parameters
-    ----------
-    preset, sparsifier, layers, maps
-        As for :func:`firenet_mri.reconstruct`.
-    output
-        "magnitude" or "complex".
-    dtype
-        "int16", scaled to 0 to 4095 (as scanners want it, magnitudes only), or "float32".
-    """
-
-    preset: str = "accurate"
-    sparsifier: str | None = None
-    layers: int | None = None
-    maps: str = "espirit"
-    output: Literal["magnitude", "complex"] = "magnitude"
-    dtype: Literal["int16", "float32"] = "float32"
-
-    @classmethod
-    def of(cls, config: object) -> Options:
-        """Return the options of a configuration: its name, or parsed JSON with "parameters".
-
-        Raises
-        ------
-        UsageError
-            If a parameter is of the wrong kind. Parameters of other programs do not matter.
-        """
-        parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
-        if not isinstance(parameters, Mapping):
-            raise UsageError("The configuration's parameters are no object; send {name: value}")
-        known = {field.name for field in fields(cls)}
-        chosen = {name: value for name, value in parameters.items() if name in known}
-        if "layers" in chosen:
-            try:
-                chosen["layers"] = int(chosen["layers"])
-            except (TypeError, ValueError):
-                raise UsageError(f"layers is {chosen['layers']!r}; send a number") from None
-        options = cls(**chosen)
-        if options.output not in ("magnitude", "complex") or options.dtype not in (
-            "int16",
-            "float32",
-        ):
-            raise UsageError(
-                f"output {options.output!r}, dtype {options.dtype!r}; send magnitude or complex, "
-                "int16 or float32"
-            )
-        return options
-
-
 def process(connection: Connection, config: object, header: Any) -> None:
     """Reconstruct what arrives and send the images; always close.
 
@@ -103,12 +53,13 @@ def process(connection: Connection, config: object, header: Any) -> None:
     connection
         The host's connection.
     config
-        Name of the configuration, or its parsed JSON with "parameters", see :class:`Options`.
+        Name of the configuration, or its parsed JSON with "parameters", see
+        :class:`firenet_mri.server.options.StreamOptions`.
     header
         The ISMRMRD header, parsed or as XML text.
     """
     try:
-        options = Options.of(config)
+        options = StreamOptions.of(config)
         parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
         # Our own connections take turns; a host that has one client has no others to wait for.
         in_turn = getattr(connection, "in_turn", lambda function: function())
@@ -173,35 +124,18 @@ def _complete(connection: Iterable[Any], *, by_slice: bool) -> Iterator[list[Any
         raise DataError("No readouts arrived; nothing was reconstructed")
 
 
-def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
+def _images(header: Any, readouts: list[Any], options: StreamOptions) -> list[Any]:
     """Return the MRD images of readouts that are complete."""
     from ismrmrd import ACQ_IS_NOISE_MEASUREMENT
 
     scan = assemble(header, readouts, name="stream")
-    result = reconstruct(
-        scan,
-        preset=options.preset,
-        sparsifier=options.sparsifier,
-        layers=options.layers,
-        maps="none" if scan.coils == 1 else options.maps,
-    )
-    image = (result.image if options.output == "complex" else result.magnitude).numpy(force=True)
-    slope = 1.0
-    if options.dtype == "int16" and options.output == "magnitude":
-        slope = float(image.max()) / _LARGEST_INT16 or 1.0
-        image = np.rint(image / slope).astype(np.int16)
-    white = float(np.percentile(np.abs(image), 99.8)) or 1.0
-    meta = {
-        "DataRole": "Image",
-        "ImageProcessingHistory": ["FIRENET", *(["simulated"] if scan.simulated else [])],
-        "ImageComments": result.certificate.sentence(),
-        "WindowCenter": str(white / 2),
-        "WindowWidth": str(white),
-        "RescaleSlope": str(slope),
-        "RescaleIntercept": "0",
-        "Keep_image_geometry": "1",
-    }
-    images = mrd_images(image, scan.geometry, scan.images)
+    wanted = options.reconstruction
+    if scan.coils == 1 and isinstance(wanted.maps, str):
+        wanted = wanted.replace(maps="none")
+    result = reconstruct_with(scan, wanted)
+    pixels, slope = _pixels(result, options)
+    images = mrd_images(pixels, scan.geometry, scan.images)
+    meta = _attributes(result, pixels, slope)
     slices = {one.idx.slice for one in readouts if not one.is_flag_set(ACQ_IS_NOISE_MEASUREMENT)}
     for one in images:
         one.meta = meta
@@ -213,18 +147,44 @@ def _images(header: Any, readouts: list[Any], options: Options) -> list[Any]:
     return images
 
 
+def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:
+    """Return the pixels that are sent, and the factor from them to the image."""
+    if options.output == "complex":
+        return result.image.numpy(force=True), 1.0
+    image = result.magnitude.numpy(force=True)
+    if options.dtype == "float32":
+        return image, 1.0
+    slope = float(image.max()) / _LARGEST_INT16 or 1.0
+    return np.rint(image / slope).astype(np.int16), slope
+
+
+def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> dict[str, Any]:
+    """Return what goes with every image as attributes."""
+    white = float(np.percentile(np.abs(pixels), 99.8)) or 1.0
+    return {
+        "DataRole": "Image",
+        "ImageProcessingHistory": ["FIRENET", *(["simulated"] if result.scan.simulated else [])],
+        "ImageComments": result.certificate.sentence(),
+        "WindowCenter": str(white / 2),
+        "WindowWidth": str(white),
+        "RescaleSlope": str(slope),
+        "RescaleIntercept": "0",
+        "Keep_image_geometry": "1",
+    }
+
+
 def parse_parameters(text: str) -> Mapping[str, Any]:
     """Return the JSON of a host's text message.
 
     Raises
     ------
     UsageError
-        If it is no JSON object.
+        If it is not a JSON object.
     """
     try:
         found = json.loads(text)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise UsageError('A text message that is no JSON object; send {"parameters": {...}}')
+        raise UsageError('A text message that is not a JSON object; send {"parameters": {...}}')
     return found

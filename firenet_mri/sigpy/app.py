@@ -116,6 +116,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     ----------
     alg
         The network; ``update()`` is one layer.
+    options
+        The options of the network, with ``lam`` in its own scale.
     lamda
         The weight as a number.
     objective_values
@@ -174,6 +176,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         if lamda != "auto":
             chosen = chosen.replace(lam=_positive(lamda) * gain)
         shape = self._scan.encoding.domain_shape
+        self.options = chosen
         self._net = network_of(len(mps), shape, chosen).to(self.device)
         self.lamda = self._net.lam / gain
         self.save_objective_values = save_objective_values
@@ -260,7 +263,7 @@ def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, 
         raise UsageError(
             f"tol is {tol}; a network has a fixed depth, use preset='adaptive' with relative_gap"
         )
-    unknown = set(options) - {field.name for field in NetworkOptions.fields()}
+    unknown = set(options) - NetworkOptions.own_among(options)
     if unknown:
         names = ", ".join(sorted(unknown))
         raise UsageError(f"FIRENETRecon has no use for {names}; leave out options of other solvers")

@@ -62,7 +62,7 @@ class CoilBlocks(LinearOperator):
         parts = y.split(self.sizes, -len(self.codomain_shape))
         pairs = zip(self.blocks, parts, strict=True)
         images = (block.adjoint(part) for block, part in pairs)  # type: ignore[operator]
-        total: Tensor = sum(images, start=torch.zeros((), dtype=y.dtype, device=y.device))
+        total: Tensor = sum(images, start=y.new_zeros(()))
         return total
 
 
@@ -175,7 +175,7 @@ def _trajectory(coord: Any, shape: torch.Size) -> Tensor:
             f"axis of {len(shape)}, as maps of {tuple(shape)} have so many axes"
         )
     trajectory = trajectory.to(torch.promote_types(trajectory.dtype, torch.float32))
-    sizes = torch.tensor(shape, dtype=trajectory.dtype, device=trajectory.device)
+    sizes = trajectory.new_tensor(shape)
     if bool((trajectory.abs() > sizes / 2).any()):
         raise DataError(
             f"coord reaches {float(trajectory.abs().max()):.4g}; it is counted in cycles per field "
@@ -208,7 +208,7 @@ def _weights(weights: Any, y: Tensor, trajectory: Tensor | None) -> Tensor:
     """Return real weights of at least 0 that broadcast against y, (coil, *samples)."""
     if weights is None:
         if trajectory is not None:
-            return torch.ones((), dtype=y.real.dtype, device=y.device)
+            return y.real.new_ones(())
         return (y != 0).any(0).to(y.real.dtype)
     result = _tensor("weights", np.asarray(weights) if np.isscalar(weights) else weights)
     if result.is_complex() and bool((result.imag == 0).all()):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import firenet_mri
+from firenet_mri.options import takes_options
 
 try:
     from monai.deploy.core import Fragment, Operator, OperatorSpec
@@ -29,24 +30,25 @@ class FIRENETReconstructionOperator(Operator):
         The application.
     output_folder
         Image, picture and certificate are written there; None writes nothing.
-    preset, maps, device
-        See :func:`firenet_mri.reconstruct`.
+    **kwargs
+        The fields of :class:`firenet_mri.ReconstructionOptions`; what else is given goes to
+        ``Operator``.
     """
 
+    OPTIONS = firenet_mri.ReconstructionOptions
+    REFUSED: tuple[str, ...] = ()
+
+    @takes_options(firenet_mri.ReconstructionOptions)
     def __init__(
         self,
         fragment: Fragment,
         *args: Any,
         output_folder: Path | None = None,
-        preset: str = "accurate",
-        maps: str = "espirit",
-        device: str = "cpu",
         **kwargs: Any,
     ) -> None:
         self.output_folder = output_folder
-        self.preset = preset
-        self.maps = maps
-        self.device = device
+        names = self.OPTIONS.own_among(kwargs)
+        self.options = self.OPTIONS.from_mapping({name: kwargs.pop(name) for name in names})
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -59,9 +61,7 @@ class FIRENETReconstructionOperator(Operator):
         """Reconstruct one scan."""
         given = op_input.receive("scan")
         scan = firenet_mri.read(given) if isinstance(given, str | Path) else given
-        result = firenet_mri.reconstruct(
-            scan, preset=self.preset, maps=self.maps, device=self.device
-        )
+        result = firenet_mri.reconstruct(scan, **self.options.flat())
         if self.output_folder is not None:
             name = Path(scan.name).stem
             result.save(Path(self.output_folder) / f"{name}.nii.gz")

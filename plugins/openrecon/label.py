@@ -1,4 +1,8 @@
-"""Prints the label that OpenRecon reads from an image: label.json in base 64."""
+"""Prints the label that OpenRecon reads from an image: its JSON in base 64.
+
+What the scanner's console asks for are the server's own options: those with a few words to choose
+from, and those that are on or off. Everything else of the label stands in label.json.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,43 @@ import base64
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+from firenet_mri.options import Field
+from firenet_mri.server.options import StreamOptions
 
 KEY = "com.siemens-healthineers.magneticresonance.openrecon.metadata:1.1.0"
+
+# Scanners show integers.
+DEFAULTS = {"dtype": "int16"}
 
 
 def label() -> str:
     """Return KEY=VALUE; the value is the JSON in base 64."""
-    content = json.loads((Path(__file__).parent / "label.json").read_text(encoding="utf-8"))
-    return f"{KEY}={base64.b64encode(json.dumps(content).encode()).decode('ascii')}"
+    return f"{KEY}={base64.b64encode(json.dumps(content()).encode()).decode('ascii')}"
+
+
+def content() -> dict[str, Any]:
+    """Return the label as data."""
+    text = (Path(__file__).parent / "label.json").read_text(encoding="utf-8")
+    result: dict[str, Any] = json.loads(text)
+    fields = StreamOptions.fields(without=StreamOptions.REFUSED)
+    result["parameters"] += [_parameter(one) for one in fields if one.choices or one.is_flag]
+    return result
+
+
+def _parameter(field: Field) -> dict[str, Any]:
+    """Return an option as the console asks for it."""
+    shown = {
+        "id": field.name,
+        "label": {"en": field.name.replace("_", " ")},
+        "default": DEFAULTS.get(field.name, field.default),
+        "information": {"en": field.help},
+    }
+    if field.is_flag:
+        return {**shown, "type": "boolean"}
+    values = [{"id": word, "name": {"en": word}} for word in field.choices]
+    return {**shown, "type": "choice", "values": values}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from firenet_mri import read, reconstruct
 from firenet_mri.batch import Job, Outcome, find_jobs, reconstruct_job, write_summary
 from firenet_mri.batch import jobs as jobs_module
-from firenet_mri.batch.jobs import _labels
+from firenet_mri.batch.jobs import _identity, _labels
+from firenet_mri.batch.options import JobOptions
 from firenet_mri.errors import UsageError
 from firenet_mri.io.certificates import read_certificate
 
@@ -72,7 +74,7 @@ def test_other_options_or_a_changed_scan_or_image_are_not_kept(job) -> None:
     assert reconstruct_job(job).state == "done"
     assert job.image.read_bytes() == content
     # Another wish for the same place needs to be told so.
-    other = replace(job, options={**FAST, "layers": 3})
+    other = replace(job, options=job.options.replace(layers=3))
     refused = reconstruct_job(other)
     assert refused.state == "failed"
     assert "overwrite" in refused.error
@@ -125,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_an_outcome(job, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("folder", "output", "match"),
     [
-        ("nowhere", "out", "is no folder"),
+        ("nowhere", "out", "is not a folder"),
         (".", "out", "among the scans"),
         ("empty", "out", "holds no scan"),
     ],
@@ -153,4 +155,50 @@ def test_the_summary_names_everything(tmp_path) -> None:
 def test_records_hold_digests_and_no_names(job) -> None:
     reconstruct_job(job)
     record = json.loads(job.record.read_text())
-    assert set(record) == {"job", "image", "relative_gap", "lipschitz_bound"}
+    assert set(record) == {"job", "options", "image", "relative_gap", "lipschitz_bound"}
+    assert JobOptions.from_mapping(record["options"]) == job.options
+    assert str(job.scan.parent) not in job.record.read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"reweighting": 1}, {"coils": 4}, {"compression": "geometric"}, {"fft_sign": -1}],
+)
+def test_every_option_that_changes_the_image_changes_the_job(job, options) -> None:
+    other = replace(job, options=job.options.replace(**options))
+    assert _identity(other) != _identity(job)
+    # Where the work is done is no matter.
+    there = replace(job, options=job.options.replace(device="cuda"))
+    assert _identity(there) == _identity(job)
+
+
+def test_options_of_reading_are_used_and_travel_to_workers(job) -> None:
+    turned = replace(job, options=job.options.replace(fft_sign=-1))
+    again = pickle.loads(pickle.dumps(turned))
+    assert again.options == turned.options
+    assert (again.options.read.fft_sign, again.options.reconstruction.network.layers) == (-1, 2)
+    assert reconstruct_job(again).state == "done"
+    expected = reconstruct(read(SAMPLE, fft_sign=-1), **FAST).magnitude
+    found = np.squeeze(np.asanyarray(nibabel.load(job.image).dataobj))
+    usual = reconstruct(read(SAMPLE), **FAST).magnitude
+    tolerance = 1e-3 * float(expected.max())
+    assert np.abs(np.sort(found.ravel()) - np.sort(expected.numpy().ravel())).max() < tolerance
+    assert (expected - usual).abs().max() > 100 * tolerance
+    saved = read_certificate(job.image.with_name(job.image.name.replace(".nii.gz", ".json")))
+    assert saved.report["options"]["read"]["fft_sign"] == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"mask": "mask.npy"}, "mask: not possible here"),
+        ({"presett": "stable"}, "did you mean preset"),
+        ({"layers": 0}, "layers is 0"),
+        ({"maps": np.ones((8, 4, 4), np.complex64)}, "maps is an array"),
+    ],
+)
+def test_options_that_no_batch_can_use_are_refused_before_the_work(
+    job, tmp_path, options, match
+) -> None:
+    with pytest.raises(UsageError, match=match):
+        find_jobs(tmp_path / "in", tmp_path / "out", options)

@@ -25,6 +25,7 @@ from firenet_mri import read, reconstruct
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.io.kspace.ismrmrd_writer import write_acquisitions
+from firenet_mri.reconstruction.run import reconstruct_with
 from firenet_mri.server import process
 from firenet_mri.server.client import ask_health, send_scan
 from firenet_mri.server.protocol import Kind, message_bytes, read_message
@@ -272,9 +273,9 @@ def test_the_thread_that_serves_reconstructs(monkeypatch) -> None:
 
     def watched(*arguments, **options):
         threads.append(threading.current_thread())
-        return reconstruct(*arguments, **options)
+        return reconstruct_with(*arguments, **options)
 
-    monkeypatch.setattr(sys.modules["firenet_mri.server.process"], "reconstruct", watched)
+    monkeypatch.setattr(sys.modules["firenet_mri.server.process"], "reconstruct_with", watched)
     server = Server(port=0)
     answers = []
 

@@ -1,0 +1,64 @@
+"""The options that a host may ask for, as JSON parameters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from firenet_mri.errors import UsageError
+from firenet_mri.options import Options, documented, option
+from firenet_mri.reconstruction.options import ReconstructionOptions
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 40
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class StreamOptions(Options):
+    """What a host may ask for: a reconstruction, and the pixels that it wants."""
+
+    panel = "Images"
+    #: What means nothing here: the server chooses the device, and of the certificate its sentence
+    #: alone is sent.
+    REFUSED: ClassVar[tuple[str, ...]] = ("device", "jacobian", "recovery")
+
+    reconstruction: ReconstructionOptions = option(
+        ReconstructionOptions(), "See :class:`ReconstructionOptions`."
+    )
+    output: Literal["magnitude", "complex"] = option("magnitude", "Pixels: magnitude or complex.")
+    dtype: Literal["float32", "int16"] = option(
+        "float32",
+        "Type of magnitudes: float32, or int16, scaled to 0 to 4095 as scanners want it.",
+    )
+
+    def _check_together(self) -> None:
+        if self.output == "complex" and self.reconstruction.map_sets > 1:
+            raise UsageError(
+                f"{self.reconstruction.map_sets} map sets have no one complex image; ask for the "
+                "magnitude"
+            )
+
+    @classmethod
+    def of(cls, config: object) -> StreamOptions:
+        """Return the options of a configuration: its name, or parsed JSON with "parameters".
+
+        Parameters of other programs are ignored, and logged by name.
+
+        Raises
+        ------
+        UsageError
+            If a parameter is of the wrong kind, means nothing here, or is nearly one of ours.
+        """
+        parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
+        if not isinstance(parameters, Mapping):
+            raise UsageError("The configuration's parameters are not an object; send {name: value}")
+        ours = cls.own_among(map(str, parameters))
+        ignored = sorted(str(name)[:_LONGEST_NAME] for name in set(parameters) - ours)
+        if ignored:
+            # Names alone: a value may say something of a patient.
+            _log.info("parameters of other programs are ignored: %s", ", ".join(map(repr, ignored)))
+        return cls.from_mapping({name: parameters[name] for name in ours}, without=cls.REFUSED)
