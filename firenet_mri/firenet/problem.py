@@ -300,12 +300,16 @@ class Problem(ABC):
         """
         if not self.transform.annihilates_constants:
             return v, image
+        size = item_norm(v, self.data_axes)
+        batch = size.shape[: size.ndim - len(self.data_axes)]
+        on_image = (*batch, *[1] * len(self.image_axes))
         for direction, back in self._constants(image):
             part = (direction.conj() * v).real.sum(self.data_axes, keepdim=True)
-            batch = part.shape[: part.ndim - len(self.data_axes)]
             v = v - part * direction
-            image = image - part.reshape(*batch, *[1] * len(self.image_axes)) * back
-        return v, image
+            image = image - part.reshape(on_image) * back
+        # Of a dual that was constant the rounding errors are left; 0 is a valid one.
+        is_left = item_norm(v, self.data_axes) > torch.finfo(size.dtype).eps ** 0.5 * size
+        return v * is_left, image * is_left.reshape(on_image)
 
     def _constants(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return d and A^H d for an orthonormal basis d of A's values on constant images."""

@@ -209,6 +209,47 @@ def test_solvers_run_behind_the_same_network(schedule, encoding, data) -> None:
     assert len(net.state_dict()) == 0
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        PaperSchedule(3, 4),
+        NetworkSchedule(5, data_consistency=0.5),
+        AdaptiveSchedule(1e-9, max_layers=10),
+        AdaptiveSchedule(1e-1),
+        RadialSchedule(1e-9, max_layers=100),
+        RadialSchedule(0.3),
+    ],
+)
+@torch.no_grad()
+def test_progress_of_every_solver_ends_at_its_image(schedule, encoding, data) -> None:
+    net = FIRENET(StationaryWavelet(2, SHAPE), 0.05, schedule=schedule)
+    looks = [(look, look.state()) for look in net.progress_iterates(data, encoding)]
+    (last, state), expected = looks[-1], net.solve(data, encoding)
+    assert torch.equal(last.x, net(data, encoding))
+    for found, wanted in zip(state, expected, strict=True):
+        assert torch.equal(found, wanted)
+    if last.converged:
+        assert len(looks) <= net.solver.updates
+    else:
+        assert len(looks) == net.solver.updates
+    assert not any(look.converged for look, _ in looks[:-1])
+    assert last.converged is (not net.solver.is_fixed and schedule.relative_gap > 1e-3)
+
+
+def test_obstacle_is_said_exactly_where_no_constant_is_certified(encoding) -> None:
+    fixed = FIRENET(schedule=NetworkSchedule(3))
+    assert fixed.obstacle() is None
+    assert fixed.obstacle(has_start=True).endswith("the scale eps0 must be fixed.")
+    assert FIRENET(schedule=NetworkSchedule(3, eps0=1.0)).obstacle(has_start=True) is None
+    reweighted = FIRENET(schedule=NetworkSchedule(3), weights_depend_on_data=True)
+    assert "reweighting" in reweighted.obstacle()
+    assert reweighted.lipschitz_bound(encoding) is None
+    assert "AdaptiveSchedule decides" in FIRENET(schedule=AdaptiveSchedule()).obstacle()
+    long = FIRENET(schedule=PaperSchedule(norm=0.1))
+    assert long.obstacle() is None
+    assert long.obstacle(encoding=encoding).endswith("for PaperSchedule with these steps.")
+
+
 def test_what_a_solver_or_a_fixed_network_cannot_do_is_refused(encoding, data) -> None:
     solver = FIRENET(OrthogonalWavelet("haar", 2, SHAPE), 0.05, schedule=AdaptiveSchedule())
     with pytest.raises(UsageError, match="no fixed layers"):

