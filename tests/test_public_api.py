@@ -62,7 +62,7 @@ NAMES = {
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",
     "firenet_mri.scan": "AcquisitionParameters Geometry ImageGrid RawScan select split_readout",
-    "firenet_mri.server": "process",
+    "firenet_mri.server": "StreamOptions process",
     "firenet_mri.simulation": "Pattern simulate",
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"

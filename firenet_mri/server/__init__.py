@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firenet_mri.server.options import StreamOptions
 from firenet_mri.server.process import process
 
-__all__ = ["process"]
+__all__ = ["StreamOptions", "process"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.options import Field
-from firenet_mri.server.options import StreamOptions
+from firenet_mri.server import StreamOptions
 
 KEY = "com.siemens-healthineers.magneticresonance.openrecon.metadata:1.1.0"
 

@@ -91,7 +91,8 @@ def test_bands_that_are_penalised_together_are_trained_together(sparsifier) -> N
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert bool(model.steps.log_thresholds.all())
-    net = model.steps.applied_to(model._network(4, (SIZE, SIZE), None))
+    fixed = make_network(4, (SIZE, SIZE), sparsifier=sparsifier, layers=4)
+    net = model.steps.applied_to(fixed)
     for part in net.weights.split(groups):
         assert torch.equal(part, part[:1].expand_as(part))
 
