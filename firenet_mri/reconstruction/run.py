@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.certify import certify_solution
@@ -99,9 +99,7 @@ def reconstruct_prepared(
     def work(item: Item) -> FinishedSlice:
         if item.index in finished:
             return finished[item.index]
-        # A Jacobian is recorded by hooks, which would see the layers of other items, too.
-        own = copy.deepcopy(net) if options.jacobian else net
-        result = reconstruct_item(prepared, item, own, device)
+        result = reconstruct_item(prepared, item, net, device)
         if kept is not None:
             kept.keep(item.index, result)
         return result
@@ -111,7 +109,7 @@ def reconstruct_prepared(
 
 
 def reconstruct_item(
-    prepared: Prepared, item: Item, net: torch.nn.Module, device: torch.device
+    prepared: Prepared, item: Item, net: FIRENET, device: torch.device
 ) -> FinishedSlice:
     """Return image and certificate of one item."""
     options, begun = prepared.options, time.perf_counter()
@@ -119,7 +117,7 @@ def reconstruct_item(
     encoded = encoded.to(device)
     calibrated = time.perf_counter()
     with torch.no_grad():
-        solution = solve(net, encoded, reweighting=options.reweighting)  # type: ignore[arg-type]
+        solution = solve(net, encoded, reweighting=options.reweighting)
         before = zero_filled(encoded)
     solved = time.perf_counter()
     certificate = certify_solution(
