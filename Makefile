@@ -22,7 +22,7 @@ test: .venv/ready-for-tests
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
 clean:
 	rm -rf .venv demo

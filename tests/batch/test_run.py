@@ -60,6 +60,7 @@ def test_the_command_names_what_failed_and_does_the_rest(
     assert states == {"broken.h5": "failed", **{f"scan{i}.h5": "kept" for i in range(4)}}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(folder, tmp_path) -> None:
     jobs = find_jobs(folder, tmp_path / "out", {"maps": "lowres"})
     killed = []

@@ -119,7 +119,14 @@ def test_dual_step_leaves_its_image_alone_and_its_dual_where_gradients_are_recor
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("name", ["undecimated-dct2", "undecimated-db2", "dual-tree", "tv"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "undecimated-dct2",
+        "tv",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("undecimated-db2", "dual-tree")),
+    ],
+)
 def test_dual_step_is_differentiable_twice(name: str, randn) -> None:
     frame = make(name, (4, 4))
     q = frame.planes(randn(*frame.codomain_shape)).requires_grad_()

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
-from firenet_mri.firenet.certificate.bounds import lipschitz_entries
+from firenet_mri.firenet.certificate.bounds import kept_fixed, lipschitz_entries
 from firenet_mri.firenet.certificate.certificate import Certificate, Entry
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import Chain
 from firenet_mri.prox import item_norm
 
@@ -85,7 +85,7 @@ def certify(
             sample_norms=sample_norms,
             has_start=x0 is not None,
         ),
-        *_assumptions(objective.numel()),
+        *_assumptions(objective.numel(), encoding.made_from + chain.made_from),
     )
     return Certificate(entries, objective.numel())
 
@@ -116,14 +116,14 @@ def _gap_entry(objective: Tensor, gap: Tensor) -> Entry:
     )
 
 
-def _assumptions(count: int) -> tuple[Entry, ...]:
+def _assumptions(count: int, parts: tuple[Part, ...]) -> tuple[Entry, ...]:
     items = tuple(range(count))
     return (
         Entry(
             "encoding",
             "assumed",
-            "Sensitivity maps, sampling mask and noise whitening are taken as given: what a change "
-            "of the data does to the maps that are estimated from it is not covered.",
+            f"Taken as given: {kept_fixed(tuple(dict.fromkeys(parts)))}. What a change of the data "
+            "does to a part that was made from them is not covered.",
             items=items,
         ),
         Entry(
