@@ -6,9 +6,10 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 import firenet_mri
+from firenet_mri.cli.options import panel
 from firenet_mri.errors import UsageError
 
 # Name, place, and one line for the list of commands.
@@ -41,10 +42,15 @@ def make_app() -> App:
         name="firenet",
         help="Stable MR image reconstruction with certificates (FIRENET).",
         version=f"firenet_mri {firenet_mri.__version__}",
-        default_parameter=Parameter(negative=()),
+        # Of an option that is given twice the last counts, as a script's own after its defaults.
+        default_parameter=Parameter(negative=(), allow_repeating=True),
+        group_arguments=panel("Input"),
+        group_parameters=Group("Options", sort_key=0),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
+        # main() says what an interruption leaves.
+        suppress_keyboard_interrupt=False,
     )
     for name, place, text in _COMMANDS:
         app.command(f"firenet_mri.cli.{place}", name=name, help=text)

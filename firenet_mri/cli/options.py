@@ -63,6 +63,15 @@ def panel(name: str) -> Group:
     return Group(name, sort_key=_PANELS.index(name))
 
 
+def known_flags() -> frozenset[str]:
+    """Return the flags of reading and reconstruction, some of which mean nothing for a command."""
+    from firenet_mri.io.kspace.options import ReadOptions
+    from firenet_mri.reconstruction.options import ReconstructionOptions
+
+    fields = (*ReadOptions.fields(), *ReconstructionOptions.fields())
+    return frozenset(flag(field.name) for field in fields)
+
+
 def flag(name: str) -> str:
     """Return a field's name as the command line writes it."""
     return "--" + name.replace("_", "-")
