@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.levels import NullSpaceConstants, TheoremParameters, theorem_parameters
-from firenet_mri.firenet.sampling import SamplingDesign, measured_sparsities, sampling_design
-from firenet_mri.operators.base import Shape
 
-# What the recovery theorem gives with high probability, for an operator of norm 1.
-_ASSUMED = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
+if TYPE_CHECKING:
+    from firenet_mri.firenet.levels import TheoremParameters
+    from firenet_mri.firenet.sampling import SamplingDesign
+    from firenet_mri.operators.base import Shape
+
+_Transform = Literal["fourier", "walsh"]
+_Kind = Literal["points", "lines", "plane"]
 _NAMES = (
     "C1",
     "C2",
@@ -31,38 +34,52 @@ _NAMES = (
 
 def design(
     size: Annotated[
-        str, Parameter(help="256, 256x200 (y, x) or 64x256x200 (z, y, x; --kind plane).")
+        str,
+        Parameter(
+            help="Size of the image: 256, 256x200 (y, x), or 64x256x200 (z, y, x) for planes."
+        ),
     ],
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Mask to write, .npy.")],
-    rate: Annotated[float, Parameter(help="Part of k-space that is sampled.")] = 0.15,
-    wavelet: Annotated[str, Parameter(help="haar, db2 ... db10, sym2 ... sym10.")] = "haar",
-    transform: Annotated[str, Parameter(help="fourier or walsh.")] = "fourier",
+    output: Annotated[Path, output_flag("Mask to write: .npy; a picture goes beside it.")],
+    rate: Annotated[float, Parameter(help="Share of k-space that is sampled, 0 to 1.")] = 0.15,
+    wavelet: Annotated[
+        str, Parameter(help="Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
+    ] = "haar",
+    transform: Annotated[_Transform, Parameter(help="Transform that is sampled.")] = "fourier",
     kind: Annotated[
-        str, Parameter(help="points (2D), lines (phase-encode lines) or plane (3D).")
+        _Kind,
+        Parameter(help="What is sampled: points (2D), phase-encoding lines, or planes (3D)."),
     ] = "points",
     calibration: Annotated[
-        int, Parameter(help="Width of a fully sampled centre, for coil maps.")
+        int, Parameter(help="Width of a fully sampled centre for coil maps, in samples.")
     ] = 0,
     sparsities: Annotated[
-        str | None, Parameter(help="s_1,s_2,...,s_r; default: a Shepp-Logan phantom's.")
+        str | None,
+        Parameter(
+            help="Local sparsities of the levels, such as 15,44,82; a Shepp-Logan phantom's by "
+            "default."
+        ),
     ] = None,
     image: Annotated[
         Path | None,
-        Parameter(help="Measure the sparsities of this image, .nii.gz or .npy, same size."),
+        Parameter(
+            help="Image whose sparsities are measured instead, .nii.gz or .npy, of the same size."
+        ),
     ] = None,
     lam: Annotated[
-        float | None, Parameter(help="Weight of the sparsity; default: the largest admissible.")
+        float | None,
+        Parameter(help="Weight of the sparsity; the largest admissible one by default."),
     ] = None,
     accuracy: Annotated[
-        float, Parameter(help="Error wanted of the network itself, relative to ||y||.")
+        float, Parameter(help="Error allowed to the network itself, relative to ||y||.")
     ] = 0.01,
-    seed: Annotated[int, Parameter(help="Of the random draw.")] = 0,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    seed: Annotated[int, Parameter(help="Seed of the random draw.")] = 0,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
 ) -> None:
-    """Draw a sampling pattern; write mask and picture, and say what the theory then says."""
+    """Draw a sampling pattern; write mask and picture, and say what the theory promises."""
+    from firenet_mri.firenet.sampling import sampling_design
     from firenet_mri.io.pattern import pattern_files, write_pattern
 
     files = pattern_files(output, overwrite=overwrite)
@@ -77,8 +94,8 @@ def design(
         rate,
         sparsities=counts,
         wavelet=wavelet,
-        transform=transform,  # type: ignore[arg-type]
-        kind=kind,  # type: ignore[arg-type]
+        transform=transform,
+        kind=kind,
         calibration=calibration,
         seed=seed,
     )
@@ -98,14 +115,18 @@ def _theorems(
     result: SamplingDesign, accuracy: float, lam: float | None
 ) -> tuple[TheoremParameters, TheoremParameters]:
     """Return what the theorem says for an operator known exactly, and known approximately."""
+    from firenet_mri.firenet.levels import NullSpaceConstants, theorem_parameters
+
+    # What the theorem needs, and has with high probability, for an operator of norm 1.
+    assumed = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
     exact, inexact = (
-        theorem_parameters(result.levels, _ASSUMED, accuracy=accuracy, lam=lam, exact=known)
+        theorem_parameters(result.levels, assumed, accuracy=accuracy, lam=lam, exact=known)
         for known in (True, False)
     )
     return exact, inexact
 
 
-def _axis_names(transform: str, kind: str) -> tuple[str, str]:
+def _axis_names(transform: _Transform, kind: _Kind) -> tuple[str, str]:
     letter = "sequency " if transform == "walsh" else "k"
     return (
         letter + ("z" if kind == "plane" else "y"),
@@ -113,7 +134,7 @@ def _axis_names(transform: str, kind: str) -> tuple[str, str]:
     )
 
 
-def _shape(size: str, kind: str) -> Shape:
+def _shape(size: str, kind: _Kind) -> Shape:
     """Return the sizes; one number stands for all axes."""
     numbers = _numbers(size, separator="x")
     return numbers * (3 if kind == "plane" else 2) if len(numbers) == 1 else numbers
@@ -130,8 +151,9 @@ def _numbers(text: str, *, separator: str = ",") -> tuple[int, ...]:
         ) from None
 
 
-def _measure(path: Path, shape: Shape, wavelet: str, kind: str) -> tuple[int, ...]:
+def _measure(path: Path, shape: Shape, wavelet: str, kind: _Kind) -> tuple[int, ...]:
     """Return the local sparsities of the image in a file."""
+    from firenet_mri.firenet.sampling import measured_sparsities
     from firenet_mri.io import read_reference
 
     found = read_reference(path)
@@ -142,7 +164,7 @@ def _measure(path: Path, shape: Shape, wavelet: str, kind: str) -> tuple[int, ..
             f"{path}: the image has shape {tuple(found.shape)}, the pattern {shape}; give an image "
             "of the pattern's size"
         )
-    return measured_sparsities(found, wavelet=wavelet, kind=kind)  # type: ignore[arg-type]
+    return measured_sparsities(found, wavelet=wavelet, kind=kind)
 
 
 def _level_table(result: SamplingDesign, title: str) -> Table:

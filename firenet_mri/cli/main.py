@@ -24,7 +24,7 @@ def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
     debug = "--debug" in sys.argv
     try:
-        _run(make_app(), sys.argv[1:])
+        _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])
     except CycloptsError as error:
         command = " ".join(("firenet", *(error.command_chain or ())))
         _complain(f"{_words(error, command)} Try {command} --help.", 2)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 
@@ -18,23 +19,37 @@ def simulate(
     ],
     /,
     *,
-    output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Scan to write, .h5, .mrd, .cfl or .npy.")
-    ],
-    coils: Annotated[int, Parameter(help="Number of coils, of a birdcage.")] = 8,
-    acceleration: Annotated[float, Parameter(help="Grid points for one that is sampled.")] = 4.0,
-    calibration: Annotated[int, Parameter(help="Width of the fully sampled centre.")] = 24,
-    pattern: Annotated[str, Parameter(help="lines or points.")] = "lines",
-    snr: Annotated[float, Parameter(help="Mean signal over the noise's deviation.")] = 40.0,
+    output: Annotated[Path, output_flag("Scan to write: .h5, .mrd, .cfl or .npy.")],
+    coils: Annotated[int, Parameter(help="Number of coils of the simulated birdcage.")] = 8,
+    acceleration: Annotated[
+        float, Parameter(help="Undersampling factor: grid points per sampled one.")
+    ] = 4.0,
+    calibration: Annotated[
+        int, Parameter(help="Width of the fully sampled centre, in samples.")
+    ] = 24,
+    pattern: Annotated[
+        Literal["lines", "points"], Parameter(help="What is sampled: lines or single points.")
+    ] = "lines",
+    snr: Annotated[
+        float, Parameter(help="Mean signal divided by the noise's standard deviation.")
+    ] = 40.0,
     slices: Annotated[
-        str | None, Parameter(help="Slices to take, from 0, such as 3 or 2-5,8; default: all.")
+        str | None,
+        Parameter(
+            help="Slices to encode, counted from 0, such as 3 or 2-5,8; all by default.",
+        ),
     ] = None,
     volume: Annotated[
-        bool, Parameter(name=["--3d"], help="Encode the slices as one volume, not one by one.")
+        bool,
+        Parameter(
+            name="--3d",
+            help="Encode the slices as one volume, not one by one.",
+            show_default=False,
+        ),
     ] = False,
-    seed: Annotated[int, Parameter(help="Of pattern and noise.")] = 0,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    seed: Annotated[int, Parameter(help="Seed of the pattern and the noise.")] = 0,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
 ) -> None:
     """Simulate a multi-coil scan of an image; everything made from it says so."""
     from firenet_mri.io import write_scan
@@ -59,7 +74,7 @@ def simulate(
         coils=coils,
         acceleration=acceleration,
         calibration=calibration,
-        pattern=pattern,  # type: ignore[arg-type]
+        pattern=pattern,
         snr=snr,
         volume=volume,
         seed=seed,

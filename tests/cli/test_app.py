@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,12 +14,12 @@ import pytest
 from cyclopts import App
 from firenet_command import firenet
 
-from firenet_mri import ReadOptions, ReconstructionOptions
+from firenet_mri import ReadOptions, ReconstructionOptions, cli
 from firenet_mri.cli import app as app_module
 from firenet_mri.cli.options import chosen, flag, with_flags
 from firenet_mri.cli.recon import OutputOptions
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.options import documented, option
+from firenet_mri.options import Field, documented, option
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,7 +111,7 @@ def test_an_option_that_is_added_to_a_class_is_a_flag(capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("recon a.npy -o a.nii --prest stable", "Did you mean --preset"),
+        ("recon a.npy -o a.nii --prest stable", "--preset"),
         ("recn a.npy", 'Did you mean "recon"'),
         ("recon a.npy -o a.nii --coils few", "give one such as 8, or a share such as 99%"),
         ("recon a.npy -o a.nii --slices 2to5", "is not a list of numbers; give one such as 3"),
@@ -173,6 +175,7 @@ def test_a_plugin_is_listed_without_being_loaded_and_loaded_when_it_is_called(to
     assert firenet("tyo").status == 2
     assert "toy_commands" not in sys.modules
     assert firenet("toy", "spin", 3).out == "3 turns\n"
+    assert "Play." in firenet("toy", "--help").out
 
 
 def test_a_plugin_that_cannot_be_loaded_is_told_in_one_line(toy) -> None:
@@ -181,7 +184,42 @@ def test_a_plugin_that_cannot_be_loaded_is_told_in_one_line(toy) -> None:
     result = firenet("toy", "spin", 3)
     assert result.status == 1
     assert result.err.count("\n") == 1
-    assert "firenet toy cannot be loaded (No module named 'a_module_that_is_not_there')" in result.err
+    assert "firenet toy cannot be loaded (No module named 'a_module" in result.err
+
+
+def test_help_of_a_command_is_all_that_its_docstring_says() -> None:
+    assert "A scan that fails does not stop the others" in firenet("batch", "-h").out
+
+
+def test_words_that_are_allowed_are_shown_and_others_refused() -> None:
+    assert "[choices: points, lines, plane] [default: points]" in firenet("design", "-h").out
+    result = firenet("simulate", "a.npy", "-o", "a.h5", "--pattern", "spiral")
+    assert result.status == 2
+    assert "spiral" in result.err
+    assert "lines" in result.err
+    assert "points" in result.err
+
+
+@pytest.mark.parametrize("command", ["recon", "batch"])
+def test_an_option_that_is_added_to_a_class_is_in_the_help_of_the_commands(
+    command, monkeypatch
+) -> None:
+    """The real commands, built again after a field came to the network's options."""
+    described = NetworkOptions.fields
+
+    def with_another(*, without: tuple[str, ...] = ()) -> tuple[Field, ...]:
+        known = described(without=without)
+        name, words = "temperature", "Temperature in kelvin."
+        return (*known, dataclasses.replace(known[0], name=name, help=words, choices=()))
+
+    monkeypatch.setattr(NetworkOptions, "fields", with_another)
+    module = importlib.import_module(f"firenet_mri.cli.{command}")
+    monkeypatch.delitem(sys.modules, module.__name__)
+    # Puts the package's attribute back in the end.
+    monkeypatch.setattr(cli, command, module)
+    printed = firenet(command, "-h").out
+    assert "--temperature" in printed
+    assert "Temperature in kelvin." in printed
 
 
 @pytest.mark.parametrize("words", [(), ("toy",)])
