@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 import firenet_mri
 from firenet_mri.cli.options import panel
@@ -51,7 +51,7 @@ def make_app(called: str = "") -> App:
         # Of an option that is given twice the last counts, as a script's own after its defaults.
         default_parameter=Parameter(negative=(), allow_repeating=True),
         group_arguments=panel("Input"),
-        group_parameters=Group("Options", sort_key=0),
+        group_parameters=panel("Options"),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from firenet_mri.cli.options import Debug, Overwrite, output_flag
+from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
 from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.options import Options, documented, option
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.levels import TheoremParameters
@@ -32,6 +34,37 @@ _NAMES = (
 )
 
 
+@documented
+@dataclass(frozen=True, eq=False)
+class DesignOptions(Options):
+    """The pattern, the images that it is for, and what is asked of the theory."""
+
+    rate: float = option(0.15, "Share of k-space that is sampled, 0 to 1.")
+    wavelet: str = option("haar", "Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
+    transform: _Transform = option("fourier", "Transform that is sampled.")
+    kind: _Kind = option(
+        "points", "What is sampled: points (2D), phase-encoding lines, or planes (3D)."
+    )
+    calibration: int = option(0, "Width of a fully sampled centre for coil maps, in samples.")
+    sparsities: str | None = option(
+        None,
+        "Local sparsities of the levels, such as 15,44,82; a Shepp-Logan phantom's by default.",
+    )
+    image: Path | None = option(
+        None, "Image whose sparsities are measured instead, .nii.gz or .npy, of the same size."
+    )
+    lam: float | None = option(
+        None, "Weight of the sparsity; the largest admissible one by default."
+    )
+    accuracy: float = option(0.01, "Error allowed to the network itself, relative to ||y||.")
+    seed: int = option(0, "Seed of the random draw.")
+
+    def _check_together(self) -> None:
+        if self.sparsities is not None and self.image is not None:
+            raise UsageError("--sparsities and --image given; give one of them")
+
+
+@with_flags(DesignOptions)
 def design(
     size: Annotated[
         str,
@@ -42,73 +75,47 @@ def design(
     /,
     *,
     output: Annotated[Path, output_flag("Mask to write: .npy; a picture goes beside it.")],
-    rate: Annotated[float, Parameter(help="Share of k-space that is sampled, 0 to 1.")] = 0.15,
-    wavelet: Annotated[
-        str, Parameter(help="Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
-    ] = "haar",
-    transform: Annotated[_Transform, Parameter(help="Transform that is sampled.")] = "fourier",
-    kind: Annotated[
-        _Kind,
-        Parameter(help="What is sampled: points (2D), phase-encoding lines, or planes (3D)."),
-    ] = "points",
-    calibration: Annotated[
-        int, Parameter(help="Width of a fully sampled centre for coil maps, in samples.")
-    ] = 0,
-    sparsities: Annotated[
-        str | None,
-        Parameter(
-            help="Local sparsities of the levels, such as 15,44,82; a Shepp-Logan phantom's by "
-            "default."
-        ),
-    ] = None,
-    image: Annotated[
-        Path | None,
-        Parameter(
-            help="Image whose sparsities are measured instead, .nii.gz or .npy, of the same size."
-        ),
-    ] = None,
-    lam: Annotated[
-        float | None,
-        Parameter(help="Weight of the sparsity; the largest admissible one by default."),
-    ] = None,
-    accuracy: Annotated[
-        float, Parameter(help="Error allowed to the network itself, relative to ||y||.")
-    ] = 0.01,
-    seed: Annotated[int, Parameter(help="Seed of the random draw.")] = 0,
     overwrite: Overwrite = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Draw a sampling pattern; write mask and picture, and say what the theory promises."""
-    from firenet_mri.firenet.sampling import sampling_design
     from firenet_mri.io.pattern import pattern_files, write_pattern
 
+    wanted = DesignOptions.from_mapping(options)
     files = pattern_files(output, overwrite=overwrite)
-    shape = _shape(size, kind)
-    if sparsities is not None and image is not None:
-        raise UsageError("--sparsities and --image given; give one of them")
-    counts = None if sparsities is None else _numbers(sparsities)
-    if image is not None:
-        counts = _measure(image, shape, wavelet, kind)
-    result = sampling_design(
-        shape,
-        rate,
-        sparsities=counts,
-        wavelet=wavelet,
-        transform=transform,
-        kind=kind,
-        calibration=calibration,
-        seed=seed,
-    )
-    exact, inexact = _theorems(result, accuracy, lam)
+    shape = _shape(size, wanted.kind)
+    result = _drawn(shape, wanted)
+    exact, inexact = _theorems(result, wanted.accuracy, wanted.lam)
     name = " x ".join(str(n) for n in shape)
-    title = f"{transform.capitalize()} {kind}, {name}, {wavelet}, seed {seed}"
+    transform, kind = wanted.transform, wanted.kind
+    title = f"{transform.capitalize()} {kind}, {name}, {wanted.wavelet}, seed {wanted.seed}"
     axes = _axis_names(transform, kind)
     write_pattern(files, result, title=title, axis_names=axes, overwrite=overwrite)
-    source = "a Shepp-Logan phantom" if counts is None else image or "--sparsities"
+    source = wanted.image or (wanted.sparsities and "--sparsities") or "a Shepp-Logan phantom"
     console = Console(highlight=False, soft_wrap=True)
     console.print(_level_table(result, f"{title}; s_l: {source}"))
     console.print(_theorem_table(exact, inexact))
-    _tell(console, result, exact, accuracy, files)
+    _tell(console, result, exact, wanted.accuracy, files)
+
+
+def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:
+    """Return the pattern, for the sparsities that were given or measured."""
+    from firenet_mri.firenet.sampling import sampling_design
+
+    counts = None if wanted.sparsities is None else _numbers(wanted.sparsities)
+    if wanted.image is not None:
+        counts = _measure(wanted.image, shape, wanted.wavelet, wanted.kind)
+    return sampling_design(
+        shape,
+        wanted.rate,
+        sparsities=counts,
+        wavelet=wanted.wavelet,
+        transform=wanted.transform,
+        kind=wanted.kind,
+        calibration=wanted.calibration,
+        seed=wanted.seed,
+    )
 
 
 def _theorems(

@@ -15,7 +15,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Chosen = TypeVar("_Chosen", bound=Options)
 
 # Topics in the order in which the help shows them.
-_PANELS = ("Input", "Network", "Maps and coils", "Certificate", "Output", "Running")
+_PANELS = ("Input", "Options", "Network", "Maps and coils", "Certificate", "Output", "Running")
 
 
 def panel(name: str) -> Group:
