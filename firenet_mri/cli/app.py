@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import firenet_mri
+from firenet_mri.cli.options import panel
 from firenet_mri.errors import UsageError
 
 # Name, place, and one line for the list of commands.
@@ -35,28 +36,47 @@ _KNOWN_PLUGINS = {
 }
 
 
-def make_app() -> App:
-    """Return the command with all that is installed."""
+def make_app(called: str = "") -> App:
+    """Return the command with all that is installed.
+
+    Parameters
+    ----------
+    called
+        The command that will run: its help is its own, the others have a line in the list.
+    """
     app = App(
         name="firenet",
         help="Stable MR image reconstruction with certificates (FIRENET).",
         version=f"firenet_mri {firenet_mri.__version__}",
-        default_parameter=Parameter(negative=()),
+        # Of an option that is given twice the last counts, as a script's own after its defaults.
+        default_parameter=Parameter(negative=(), allow_repeating=True),
+        group_arguments=panel("Input"),
+        group_parameters=panel("Options"),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
+        # main() says what an interruption leaves.
+        suppress_keyboard_interrupt=False,
     )
     for name, place, text in _COMMANDS:
-        app.command(f"firenet_mri.cli.{place}", name=name, help=text)
+        own = name == called
+        app.command(f"firenet_mri.cli.{place}", name=name, help=None if own else text)
     plugins = {entry.name: entry for entry in entry_points(group=PLUGINS)}
     for name in sorted({*plugins, *_KNOWN_PLUGINS}):
-        text = _KNOWN_PLUGINS.get(name, "A command of a plugin.")
-        if name in plugins:
-            app.command(_place(plugins[name]), name=name, help=text)
-        else:
-            app.command(_missing(name), name=name, help=f"{text} Not installed.", show=False)
+        if name not in plugins:
+            app.command(_missing(name), name=name, show=False)
+            continue
+        own = name == called
+        text = _KNOWN_PLUGINS.get(name) or _summary(plugins[name])
+        app.command(_place(plugins[name]), name=name, help=None if own else text)
     app.register_install_completion_command()
     return app
+
+
+def _summary(entry: EntryPoint) -> str:
+    """Return what the package of a plugin says of itself, from its metadata."""
+    text = entry.dist.metadata["Summary"] if entry.dist is not None else ""
+    return text or "A command of a plugin."
 
 
 def _place(entry: EntryPoint) -> str:

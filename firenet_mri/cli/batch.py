@@ -10,9 +10,11 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from firenet_mri.batch.options import JobOptions
-from firenet_mri.cli.options import with_flags
+from firenet_mri.cli.options import Debug, output_flag, panel, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.errors import UsageError
+
+_RUNNING = panel("Running")
 
 
 @with_flags(JobOptions, without=JobOptions.REFUSED)
@@ -20,26 +22,38 @@ def batch(
     folder: Annotated[Path, Parameter(help="Folder with raw scans, also in folders below.")],
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Folder for the images.")],
+    output: Annotated[Path, output_flag("Folder for the images.")],
     scheduler: Annotated[
         str | None,
-        Parameter(help="Dask cluster, such as tcp://host:8786; this machine by default."),
+        Parameter(
+            help="Dask cluster, such as tcp://host:8786; this machine by default.", group=_RUNNING
+        ),
     ] = None,
     workers: Annotated[
-        int | None, Parameter(help="Processes on this machine; one per core by default.")
+        int | None,
+        Parameter(help="Processes on this machine; one per core by default.", group=_RUNNING),
     ] = None,
     memory: Annotated[
         str,
-        Parameter(help="Memory limit of a process, such as 4GiB; auto shares the machine's."),
+        Parameter(
+            help="Memory limit of a process, such as 4GiB; auto shares the machine's.",
+            group=_RUNNING,
+        ),
     ] = "auto",
-    retries: Annotated[int, Parameter(help="Number of further attempts at a scan.")] = 2,
-    overwrite: Annotated[bool, Parameter(help="Do again what is finished.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    retries: Annotated[
+        int, Parameter(help="Number of further attempts at a scan.", group=_RUNNING)
+    ] = 2,
+    overwrite: Annotated[
+        bool,
+        Parameter(help="Do again what is finished.", group=panel("Output"), show_default=False),
+    ] = False,
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Reconstruct every scan in a folder; what an earlier batch has finished is kept.
 
-    A scan that fails does not stop the others; the exit status is 1 then.
+    A scan that fails does not stop the others; the exit status is 1 then. Options are those of
+    firenet recon, but for files that belong to one scan.
     """
     from firenet_mri.batch import find_jobs, write_summary
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -14,10 +14,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from firenet_mri.cli.options import flag, with_flags
+from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.io.kspace.options import ReadOptions
+
+if TYPE_CHECKING:
+    from firenet_mri.firenet.certificate import Certificate, Entry
 
 _COLOURS = {
     "proven": "green",
@@ -41,17 +43,21 @@ def certify(
     /,
     *,
     image: Annotated[
-        Path | None, Parameter(help="The image, if it does not lie beside the certificate.")
+        Path | None,
+        Parameter(
+            help="The image, if it does not lie beside the certificate.", group=panel("Input")
+        ),
     ] = None,
     scan: Annotated[
         Path | None,
         Parameter(
             help="Check also that the image was made from this scan; options of reading, such as "
-            "--mask and --trajectory, are those that the image was made with."
+            "--mask and --trajectory, are those that the image was made with.",
+            group=panel("Input"),
         ),
     ] = None,
-    as_json: Annotated[bool, Parameter(name=["--json"], help="Print the result as JSON.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Explain a certificate entry by entry; fail if it is not the certificate of the image."""

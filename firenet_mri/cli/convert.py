@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.options import with_flags
+from firenet_mri.cli.options import Debug, Overwrite, with_flags
 from firenet_mri.io.kspace.options import ReadOptions
 
 
@@ -20,8 +20,8 @@ def convert(
     ],
     /,
     *,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Write a raw scan in another format, without anything about the patient."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.firenet.levels import NullSpaceConstants, TheoremParameters, theorem_parameters
-from firenet_mri.firenet.sampling import SamplingDesign, measured_sparsities, sampling_design
-from firenet_mri.operators.base import Shape
+from firenet_mri.options import Options, documented, option
 
-# What the recovery theorem gives with high probability, for an operator of norm 1.
-_ASSUMED = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
+if TYPE_CHECKING:
+    from firenet_mri.firenet.levels import TheoremParameters
+    from firenet_mri.firenet.sampling import SamplingDesign
+    from firenet_mri.operators.base import Shape
+
+_Transform = Literal["fourier", "walsh"]
+_Kind = Literal["points", "lines", "plane"]
 _NAMES = (
     "C1",
     "C2",
@@ -29,83 +34,106 @@ _NAMES = (
 )
 
 
+@documented
+@dataclass(frozen=True, eq=False)
+class DesignOptions(Options):
+    """The pattern, the images that it is for, and what is asked of the theory."""
+
+    rate: float = option(0.15, "Share of k-space that is sampled, 0 to 1.")
+    wavelet: str = option("haar", "Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
+    transform: _Transform = option("fourier", "Transform that is sampled.")
+    kind: _Kind = option(
+        "points", "What is sampled: points (2D), phase-encoding lines, or planes (3D)."
+    )
+    calibration: int = option(0, "Width of a fully sampled centre for coil maps, in samples.")
+    sparsities: str | None = option(
+        None,
+        "Local sparsities of the levels, such as 15,44,82; a Shepp-Logan phantom's by default.",
+    )
+    image: Path | None = option(
+        None, "Image whose sparsities are measured instead, .nii.gz or .npy, of the same size."
+    )
+    lam: float | None = option(
+        None, "Weight of the sparsity; the largest admissible one by default."
+    )
+    accuracy: float = option(0.01, "Error allowed to the network itself, relative to ||y||.")
+    seed: int = option(0, "Seed of the random draw.")
+
+    def _check_together(self) -> None:
+        if self.sparsities is not None and self.image is not None:
+            raise UsageError("--sparsities and --image given; give one of them")
+
+
+@with_flags(DesignOptions)
 def design(
     size: Annotated[
-        str, Parameter(help="256, 256x200 (y, x) or 64x256x200 (z, y, x; --kind plane).")
+        str,
+        Parameter(
+            help="Size of the image: 256, 256x200 (y, x), or 64x256x200 (z, y, x) for planes."
+        ),
     ],
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Mask to write, .npy.")],
-    rate: Annotated[float, Parameter(help="Part of k-space that is sampled.")] = 0.15,
-    wavelet: Annotated[str, Parameter(help="haar, db2 ... db10, sym2 ... sym10.")] = "haar",
-    transform: Annotated[str, Parameter(help="fourier or walsh.")] = "fourier",
-    kind: Annotated[
-        str, Parameter(help="points (2D), lines (phase-encode lines) or plane (3D).")
-    ] = "points",
-    calibration: Annotated[
-        int, Parameter(help="Width of a fully sampled centre, for coil maps.")
-    ] = 0,
-    sparsities: Annotated[
-        str | None, Parameter(help="s_1,s_2,...,s_r; default: a Shepp-Logan phantom's.")
-    ] = None,
-    image: Annotated[
-        Path | None,
-        Parameter(help="Measure the sparsities of this image, .nii.gz or .npy, same size."),
-    ] = None,
-    lam: Annotated[
-        float | None, Parameter(help="Weight of the sparsity; default: the largest admissible.")
-    ] = None,
-    accuracy: Annotated[
-        float, Parameter(help="Error wanted of the network itself, relative to ||y||.")
-    ] = 0.01,
-    seed: Annotated[int, Parameter(help="Of the random draw.")] = 0,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    output: Annotated[Path, output_flag("Mask to write: .npy; a picture goes beside it.")],
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+    **options: Any,
 ) -> None:
-    """Draw a sampling pattern; write mask and picture, and say what the theory then says."""
+    """Draw a sampling pattern; write mask and picture, and say what the theory promises."""
     from firenet_mri.io.pattern import pattern_files, write_pattern
 
+    wanted = DesignOptions.from_mapping(options)
     files = pattern_files(output, overwrite=overwrite)
-    shape = _shape(size, kind)
-    if sparsities is not None and image is not None:
-        raise UsageError("--sparsities and --image given; give one of them")
-    counts = None if sparsities is None else _numbers(sparsities)
-    if image is not None:
-        counts = _measure(image, shape, wavelet, kind)
-    result = sampling_design(
-        shape,
-        rate,
-        sparsities=counts,
-        wavelet=wavelet,
-        transform=transform,  # type: ignore[arg-type]
-        kind=kind,  # type: ignore[arg-type]
-        calibration=calibration,
-        seed=seed,
-    )
-    exact, inexact = _theorems(result, accuracy, lam)
+    shape = _shape(size, wanted.kind)
+    result = _drawn(shape, wanted)
+    exact, inexact = _theorems(result, wanted.accuracy, wanted.lam)
     name = " x ".join(str(n) for n in shape)
-    title = f"{transform.capitalize()} {kind}, {name}, {wavelet}, seed {seed}"
+    transform, kind = wanted.transform, wanted.kind
+    title = f"{transform.capitalize()} {kind}, {name}, {wanted.wavelet}, seed {wanted.seed}"
     axes = _axis_names(transform, kind)
     write_pattern(files, result, title=title, axis_names=axes, overwrite=overwrite)
-    source = "a Shepp-Logan phantom" if counts is None else image or "--sparsities"
+    source = wanted.image or (wanted.sparsities and "--sparsities") or "a Shepp-Logan phantom"
     console = Console(highlight=False, soft_wrap=True)
     console.print(_level_table(result, f"{title}; s_l: {source}"))
     console.print(_theorem_table(exact, inexact))
-    _tell(console, result, exact, accuracy, files)
+    _tell(console, result, exact, wanted.accuracy, files)
+
+
+def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:
+    """Return the pattern, for the sparsities that were given or measured."""
+    from firenet_mri.firenet.sampling import sampling_design
+
+    counts = None if wanted.sparsities is None else _numbers(wanted.sparsities)
+    if wanted.image is not None:
+        counts = _measure(wanted.image, shape, wanted.wavelet, wanted.kind)
+    return sampling_design(
+        shape,
+        wanted.rate,
+        sparsities=counts,
+        wavelet=wanted.wavelet,
+        transform=wanted.transform,
+        kind=wanted.kind,
+        calibration=wanted.calibration,
+        seed=wanted.seed,
+    )
 
 
 def _theorems(
     result: SamplingDesign, accuracy: float, lam: float | None
 ) -> tuple[TheoremParameters, TheoremParameters]:
     """Return what the theorem says for an operator known exactly, and known approximately."""
+    from firenet_mri.firenet.levels import NullSpaceConstants, theorem_parameters
+
+    # What the theorem needs, and has with high probability, for an operator of norm 1.
+    assumed = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
     exact, inexact = (
-        theorem_parameters(result.levels, _ASSUMED, accuracy=accuracy, lam=lam, exact=known)
+        theorem_parameters(result.levels, assumed, accuracy=accuracy, lam=lam, exact=known)
         for known in (True, False)
     )
     return exact, inexact
 
 
-def _axis_names(transform: str, kind: str) -> tuple[str, str]:
+def _axis_names(transform: _Transform, kind: _Kind) -> tuple[str, str]:
     letter = "sequency " if transform == "walsh" else "k"
     return (
         letter + ("z" if kind == "plane" else "y"),
@@ -113,7 +141,7 @@ def _axis_names(transform: str, kind: str) -> tuple[str, str]:
     )
 
 
-def _shape(size: str, kind: str) -> Shape:
+def _shape(size: str, kind: _Kind) -> Shape:
     """Return the sizes; one number stands for all axes."""
     numbers = _numbers(size, separator="x")
     return numbers * (3 if kind == "plane" else 2) if len(numbers) == 1 else numbers
@@ -130,8 +158,9 @@ def _numbers(text: str, *, separator: str = ",") -> tuple[int, ...]:
         ) from None
 
 
-def _measure(path: Path, shape: Shape, wavelet: str, kind: str) -> tuple[int, ...]:
+def _measure(path: Path, shape: Shape, wavelet: str, kind: _Kind) -> tuple[int, ...]:
     """Return the local sparsities of the image in a file."""
+    from firenet_mri.firenet.sampling import measured_sparsities
     from firenet_mri.io import read_reference
 
     found = read_reference(path)
@@ -142,7 +171,7 @@ def _measure(path: Path, shape: Shape, wavelet: str, kind: str) -> tuple[int, ..
             f"{path}: the image has shape {tuple(found.shape)}, the pattern {shape}; give an image "
             "of the pattern's size"
         )
-    return measured_sparsities(found, wavelet=wavelet, kind=kind)  # type: ignore[arg-type]
+    return measured_sparsities(found, wavelet=wavelet, kind=kind)
 
 
 def _level_table(result: SamplingDesign, title: str) -> Table:

@@ -7,15 +7,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
+from firenet_mri.cli.options import AsJson, Debug
 from firenet_mri.errors import FileError, FirenetError
-from firenet_mri.scan import RawScan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri.scan import RawScan
 
 # From not sampled to sampled throughout, for terminals of any kind.
 _SHADES = " .:-=+*#%@"
@@ -54,12 +58,10 @@ def info(
     scans: Annotated[list[Path], Parameter(help="Raw scans, or folders of them.")],
     /,
     *,
-    as_json: Annotated[
-        bool, Parameter(name="--json", help="Print JSON, one object per scan.")
-    ] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
-    """Say what is in raw scans; of several, or of a folder, a line each."""
+    """Show what is in raw scans: one in full, several or a folder with one line per scan."""
     files = [file for scan in scans for file in _files(scan)]
     if not files:
         raise FileError(f"{', '.join(map(str, scans))}: no raw scan found; give a file or a folder")

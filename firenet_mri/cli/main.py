@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Sequence
 
-from cyclopts import CycloptsError
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+from rich.console import Console
 
 from firenet_mri.cli.app import make_app
-from firenet_mri.errors import FirenetError
+from firenet_mri.cli.options import known_flags
+from firenet_mri.errors import FirenetError, UsageError
 
 
 def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
     debug = "--debug" in sys.argv
     try:
-        make_app()(sys.argv[1:])
+        _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])
     except CycloptsError as error:
-        _complain(f"{error} Try firenet --help.", 2)
+        command = " ".join(("firenet", *(error.command_chain or ())))
+        _complain(f"{_words(error, command)} Try {command} --help.", 2)
     except FirenetError as error:
         if debug:
             raise
@@ -28,6 +39,51 @@ def main() -> None:
             raise
         _complain("not enough memory for this scan; reconstruct on a larger machine", 1)
     raise SystemExit(0)
+
+
+def _run(app: App, words: Sequence[str]) -> None:
+    """Run the command that the words name.
+
+    A name that is unknown is found here, since cyclopts would load every command to suggest one.
+    """
+    try:
+        _, path, rest = app.parse_commands(words)
+    except ImportError as error:
+        raise FirenetError(
+            f"firenet {words[0]} cannot be loaded ({error.__cause__ or error}); install the "
+            "package that brings it again"
+        ) from error
+    group = path[-1]
+    if group.default_command is None and not rest:
+        app.help_print(words, console=Console(stderr=True))
+        raise SystemExit(2)
+    if group.default_command is None:
+        raise UsageError(_unknown(rest[0], list(group)))
+    app(words)
+
+
+def _unknown(word: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, names, 1)
+    kind = "option" if word.startswith("-") else "command"
+    commands = ", ".join(name for name in names if not name.startswith("-"))
+    advice = f'Did you mean "{near[0]}"?' if near else f"Use one of the commands {commands}."
+    return f'Unknown {kind} "{word}". {advice}'
+
+
+def _words(error: CycloptsError, command: str) -> str:
+    """Return what is wrong; in our own words where cyclopts speaks of its parser."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        if error.keyword is not None:
+            return f"{error.keyword} needs a value."
+        name = error.argument.name
+        return f"{name if name.startswith('-') else name.upper()} is missing."
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{error.unused_tokens[0]!r} is one argument too many."
+    if isinstance(error, UnknownOptionError):
+        name = (error.token.keyword or "").partition("=")[0]
+        if name in known_flags():
+            return f"{name} means nothing for {command}; leave it out."
+    return str(error)
 
 
 def _complain(message: str, status: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter, Token
@@ -14,7 +15,29 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Chosen = TypeVar("_Chosen", bound=Options)
 
 # Topics in the order in which the help shows them.
-_PANELS = ("Input", "Network", "Maps and coils", "Certificate", "Output", "Running")
+_PANELS = ("Input", "Options", "Network", "Maps and coils", "Certificate", "Output", "Running")
+
+
+def panel(name: str) -> Group:
+    """Return the topic of the help under which a command's own flags stand."""
+    return Group(name, sort_key=_PANELS.index(name))
+
+
+#: Flags that stand in most commands.
+Overwrite = Annotated[
+    bool,
+    Parameter(help="Replace outputs that exist.", group=panel("Output"), show_default=False),
+]
+Debug = Annotated[
+    bool,
+    Parameter(help="Show a traceback on errors.", group=panel("Running"), show_default=False),
+]
+AsJson = Annotated[
+    bool,
+    Parameter(
+        name="--json", help="Print the result as JSON.", group=panel("Output"), show_default=False
+    ),
+]
 
 
 def with_flags(
@@ -58,9 +81,18 @@ def chosen(cls: type[_Chosen], options: dict[str, Any]) -> _Chosen:
     return cls.from_mapping({name: value for name, value in options.items() if name in names})
 
 
-def panel(name: str) -> Group:
-    """Return the topic of the help under which a command's own flags stand."""
-    return Group(name, sort_key=_PANELS.index(name))
+def output_flag(help: str) -> Parameter:
+    """Return the flag of the file or folder that a command writes."""
+    return Parameter(name=["--output", "-o"], help=help, group=panel("Output"))
+
+
+def known_flags() -> frozenset[str]:
+    """Return the flags of reading and reconstruction, some of which mean nothing for a command."""
+    from firenet_mri.io.kspace.options import ReadOptions
+    from firenet_mri.reconstruction.options import ReconstructionOptions
+
+    fields = (*ReadOptions.fields(), *ReconstructionOptions.fields())
+    return frozenset(flag(field.name) for field in fields)
 
 
 def flag(name: str) -> str:
@@ -82,6 +114,8 @@ def _kind(field: Field) -> Any:
     if field.choices:
         return Literal[field.choices]
     hints = [one for one in _types(field.annotation) if one is not type(None)]
+    if Path in hints:
+        return Path
     return hints[0] if len(hints) == 1 and hints[0] in (bool, int, float) else str
 
 

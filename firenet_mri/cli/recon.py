@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.options import chosen, panel, with_flags
+from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
@@ -59,17 +59,8 @@ def recon(
     ],
     /,
     *,
-    output: Annotated[
-        Path,
-        Parameter(
-            name=["--output", "-o"],
-            help="Image to write: .nii.gz, .nii, .dcm, .h5 or .mrd.",
-            group=panel("Output"),
-        ),
-    ],
-    debug: Annotated[
-        bool, Parameter(help="Show a traceback on errors.", group=panel("Running"))
-    ] = False,
+    output: Annotated[Path, output_flag("Image to write: .nii.gz, .nii, .dcm, .h5 or .mrd.")],
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Reconstruct a multi-coil scan; write image, picture and certificate."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from firenet_mri.cli.options import chosen, flag, with_flags
+from firenet_mri.cli.options import Debug, chosen, flag, output_flag, with_flags
 from firenet_mri.cli.recon import OutputOptions, reconstruct_file
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
@@ -25,16 +25,14 @@ def repeat(
     scan: Annotated[Path, Parameter(help="The scan that the image was made from.")],
     /,
     *,
-    output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Image to write, as for firenet recon.")
-    ],
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    output: Annotated[Path, output_flag("Image to write: .nii.gz, .nii, .dcm, .h5 or .mrd.")],
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Make an image again with the options in its certificate, and say if it is the same.
 
-    Files among the options, such as a mask, are not in the certificate: they are asked for, and
-    must be the same ones.
+    The certificate holds no files, only their digests: give those that the image was made with,
+    such as a mask, again.
     """
     from firenet_mri.io import read_certificate
 

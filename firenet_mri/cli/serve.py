@@ -13,29 +13,43 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import DataError, UsageError
 
 
 def serve(
     *,
-    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port to listen at.")] = 9002,
-    clients: Annotated[int, Parameter(help="Clients at once.")] = 32,
-    idle: Annotated[float, Parameter(help="Seconds of silence before disconnecting.")] = 60.0,
-    scan_gib: Annotated[float, Parameter(help="GiB that a client may send.")] = 8.0,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on.")] = 9002,
+    clients: Annotated[int, Parameter(help="Number of clients served at once.")] = 32,
+    idle: Annotated[
+        float, Parameter(help="Seconds of silence after which a client is disconnected.")
+    ] = 60.0,
+    scan_gib: Annotated[float, Parameter(help="Largest scan of one client, in GiB.")] = 8.0,
     memory_gib: Annotated[
-        float, Parameter(help="GiB that all connected clients may have sent together.")
+        float, Parameter(help="Memory for the scans of all connected clients, in GiB.")
     ] = 16.0,
-    scan_hours: Annotated[float, Parameter(help="Hours that a scan may take.")] = 6.0,
+    scan_hours: Annotated[
+        float, Parameter(help="Longest time that a client may take to send its scan, in hours.")
+    ] = 6.0,
     allow_remote: Annotated[
         bool,
-        Parameter(help="Listen where other machines can reach: no passwords, no encryption."),
+        Parameter(
+            help="Listen where other machines can reach it: no passwords, no encryption.",
+            show_default=False,
+        ),
     ] = False,
-    log_json: Annotated[bool, Parameter(help="Log one JSON object per line.")] = False,
+    log_json: Annotated[
+        bool, Parameter(help="Log one JSON object per line.", show_default=False)
+    ] = False,
     health: Annotated[
-        bool, Parameter(help="Print the health of the server that runs at this address, and exit.")
+        bool,
+        Parameter(
+            help="Print the health of the server that runs at this address, and exit.",
+            show_default=False,
+        ),
     ] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
     from firenet_mri.server.client import ask_health
@@ -89,17 +103,18 @@ def send(
     scan: Annotated[Path, Parameter(help="ISMRMRD (.h5) or Siemens (.dat) scan.")],
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="MRD images to write, .h5.")],
-    host: Annotated[str, Parameter(help="Where the server listens.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Its port.")] = 9002,
-    config: Annotated[str, Parameter(help="Name of the configuration.")] = "firenet",
+    output: Annotated[Path, output_flag("MRD images to write: .h5.")],
+    host: Annotated[str, Parameter(help="Address on which the server listens.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port on which it listens.")] = 9002,
+    config: Annotated[str, Parameter(help="Name of the server's configuration.")] = "firenet",
     parameters: Annotated[
-        str | None, Parameter(help='JSON, such as {"preset": "stable", "dtype": "int16"}.')
+        str | None,
+        Parameter(help='Options as JSON, such as {"preset": "stable", "dtype": "int16"}.'),
     ] = None,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
 ) -> None:
-    """Send a scan to a reconstruction server and write the images that come back."""
+    """Send a scan to a reconstruction server, and write the images that come back."""
     from firenet_mri.io import atomic_writes, check_outputs
     from firenet_mri.io.image.mrd_images import write_images
     from firenet_mri.server.client import send_scan

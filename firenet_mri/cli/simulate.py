@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
 from firenet_mri.errors import UsageError
-from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.options import Options, documented, indices, option
 
 
+@documented
+@dataclass(frozen=True, eq=False)
+class SimulationOptions(Options):
+    """The coils, the sampling and the noise of a simulated scan."""
+
+    coils: int = option(8, "Number of coils of the simulated birdcage.")
+    acceleration: float = option(4.0, "Undersampling factor: grid points per sampled one.")
+    calibration: int = option(24, "Width of the fully sampled centre, in samples.")
+    pattern: Literal["lines", "points"] = option(
+        "lines", "What is sampled: lines or single points."
+    )
+    snr: float = option(40.0, "Mean signal divided by the noise's standard deviation.")
+    slices: tuple[int, ...] | None = option(
+        None,
+        "Slices to encode, counted from 0, such as 3 or 2-5,8; all by default.",
+        parse=indices,
+    )
+    seed: int = option(0, "Seed of the pattern and the noise.")
+
+
+@with_flags(SimulationOptions)
 def simulate(
     image: Annotated[
         Path, Parameter(help="NIfTI, DICOM series or .npy image, magnitude or complex.")
     ],
     /,
     *,
-    output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Scan to write, .h5, .mrd, .cfl or .npy.")
-    ],
-    coils: Annotated[int, Parameter(help="Number of coils, of a birdcage.")] = 8,
-    acceleration: Annotated[float, Parameter(help="Grid points for one that is sampled.")] = 4.0,
-    calibration: Annotated[int, Parameter(help="Width of the fully sampled centre.")] = 24,
-    pattern: Annotated[str, Parameter(help="lines or points.")] = "lines",
-    snr: Annotated[float, Parameter(help="Mean signal over the noise's deviation.")] = 40.0,
-    slices: Annotated[
-        str | None, Parameter(help="Slices to take, from 0, such as 3 or 2-5,8; default: all.")
-    ] = None,
+    output: Annotated[Path, output_flag("Scan to write: .h5, .mrd, .cfl or .npy.")],
     volume: Annotated[
-        bool, Parameter(name=["--3d"], help="Encode the slices as one volume, not one by one.")
+        bool,
+        Parameter(
+            name="--3d",
+            help="Encode the slices as one volume, not one by one.",
+            show_default=False,
+        ),
     ] = False,
-    seed: Annotated[int, Parameter(help="Of pattern and noise.")] = 0,
-    overwrite: Annotated[bool, Parameter(help="Replace outputs that exist.")] = False,
-    debug: Annotated[bool, Parameter(help="Show a traceback on errors.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Simulate a multi-coil scan of an image; everything made from it says so."""
     from firenet_mri.io import write_scan
@@ -42,9 +60,10 @@ def simulate(
     from firenet_mri.io.kspace.writing import check_conversion
     from firenet_mri.simulation import simulate as simulated
 
+    wanted = SimulationOptions.from_mapping(options)
     check_conversion(image, output, overwrite=overwrite)
     pixels, geometry = read_image(image)
-    chosen = ReadOptions.from_mapping({"slices": slices}).slices
+    chosen = wanted.slices
     if chosen is not None:
         missing = [index for index in chosen if index >= len(pixels)]
         if missing:
@@ -56,13 +75,13 @@ def simulate(
     scan = simulated(
         pixels,
         geometry,
-        coils=coils,
-        acceleration=acceleration,
-        calibration=calibration,
-        pattern=pattern,  # type: ignore[arg-type]
-        snr=snr,
+        coils=wanted.coils,
+        acceleration=wanted.acceleration,
+        calibration=wanted.calibration,
+        pattern=wanted.pattern,
+        snr=wanted.snr,
         volume=volume,
-        seed=seed,
+        seed=wanted.seed,
         name=output.name,
     )
     console = Console(highlight=False, soft_wrap=True)

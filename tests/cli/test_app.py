@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from cyclopts import App
 from firenet_command import firenet
 
-from firenet_mri import ReadOptions, ReconstructionOptions
+from firenet_mri import ReadOptions, ReconstructionOptions, cli
 from firenet_mri.cli import app as app_module
 from firenet_mri.cli.options import chosen, flag, with_flags
 from firenet_mri.cli.recon import OutputOptions
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.options import documented, option
+from firenet_mri.options import Field, documented, option
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -23,19 +29,42 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_help_loads_no_torch_and_lists_every_command() -> None:
+COMMANDS = (
+    "recon", "certify", "repeat", "info", "convert", "simulate", "design", "batch", "serve", "send"
+)  # fmt: skip
+
+
+def loaded_by(*commands: str) -> list[str]:
+    """Return which heavy modules a new process has loaded after some commands, run in turn."""
     code = (
-        "import sys; sys.argv = ['firenet', '--help']\n"
+        "import contextlib, io, sys\n"
         "from firenet_mri.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print([m for m in ('torch', 'numpy', 'monai', 'sigpy') if m in sys.modules])"
+        f"for command in {commands}:\n"
+        "    sys.argv = ['firenet', *command.split()]\n"
+        "    nowhere = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):\n"
+        "        try: main()\n"
+        "        except SystemExit: pass\n"
+        "heavy = ('torch', 'numpy', 'monai', 'sigpy', 'firenet_benchmark')\n"
+        "print(*[name for name in heavy if name in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    lines = result.stdout.splitlines()
-    assert lines[-1] == "[]", result.stderr
-    for name in ("recon", "certify", "repeat", "info", "convert", "simulate", "batch", "serve"):
-        assert any(line.split()[1:2] == [name] for line in lines), name
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return result.stdout.split()
+
+
+def test_help_and_mistyped_words_load_no_torch_and_no_plugin() -> None:
+    pages = [f"{command} -h" for command in COMMANDS]
+    assert loaded_by("", "--help", "--version", *pages) == []
+    assert loaded_by("recn", "recn --help", "recon a.npy -o a.nii --prest stable") == []
+
+
+def test_every_command_is_listed_with_a_sentence() -> None:
+    rows = [line.strip("│ ").split(maxsplit=1) for line in firenet("--help").out.splitlines()]
+    said = {row[0]: row[1] for row in rows if len(row) == 2}
+    for name in COMMANDS:
+        assert said[name].endswith("."), name
 
 
 @pytest.mark.parametrize("command", ["recon", "batch"])
@@ -82,16 +111,23 @@ def test_an_option_that_is_added_to_a_class_is_a_flag(capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("recon a.npy -o a.nii --prest stable", "Did you mean --preset"),
+        ("recon a.npy -o a.nii --prest stable", "--preset"),
         ("recn a.npy", 'Did you mean "recon"'),
         ("recon a.npy -o a.nii --coils few", "give one such as 8, or a share such as 99%"),
         ("recon a.npy -o a.nii --slices 2to5", "is not a list of numbers; give one such as 3"),
         ("recon a.npy -o a.nii --matrix-size 8by8", "give one such as 256x256"),
         ("recon a.npy -o a.nii --jacobian --recovery --lam 1e300", "lam is 1e+300"),
-        ("recon a.npy", "output"),
-        ("recon", "SCAN"),
-        ("batch scans -o out --mask mask.npy", "--mask"),
-        ("convert a.npy b.npy --slices 1", "--slices"),
+        ("recn a.npy --help", 'Did you mean "recon"'),
+        ("--versoin", 'Did you mean "--version"'),
+        ("spiral", "Use one of the commands recon, certify"),
+        ("recon a.npy", "--output is missing. Try firenet recon --help"),
+        ("recon", "SCAN is missing"),
+        ("recon a.npy -o", "-o needs a value"),
+        ("recon a.npy b.npy -o a.nii", "'b.npy' is one argument too many"),
+        ("recon a.npy -o a.nii --preset best", "use one of accurate, stable, paper, adaptive"),
+        ("batch scans -o out --mask mask.npy", "--mask means nothing for firenet batch"),
+        ("batch scans -o out --maps-file=maps.npy", "--maps-file means nothing for firenet batch"),
+        ("convert a.npy b.npy --slices 1", "--slices means nothing for firenet convert"),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_what_was_meant(arguments, said) -> None:
@@ -113,3 +149,101 @@ def test_a_plugin_that_is_missing_is_named(monkeypatch) -> None:
     assert result.status == 2
     assert "pip install ./plugins/benchmark" in result.err
     assert "benchmark" not in firenet("--help").out
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A plugin of its own: the file that its commands are in."""
+    entry = EntryPoint("toy", "toy_commands:app", app_module.PLUGINS)
+    monkeypatch.setattr(app_module, "entry_points", lambda group: [entry])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "toy_commands", raising=False)
+    file = tmp_path / "toy_commands.py"
+    file.write_text(
+        "from cyclopts import App\n"
+        "app = App(name='toy', help='Play.')\n"
+        "@app.command\n"
+        "def spin(turns: int) -> None:\n"
+        "    print(turns, 'turns')\n"
+    )
+    yield file
+    sys.modules.pop("toy_commands", None)
+
+
+def test_a_plugin_is_listed_without_being_loaded_and_loaded_when_it_is_called(toy) -> None:
+    assert "toy " in firenet("--help").out
+    assert firenet("tyo").status == 2
+    assert "toy_commands" not in sys.modules
+    assert firenet("toy", "spin", 3).out == "3 turns\n"
+    assert "Play." in firenet("toy", "--help").out
+
+
+def test_a_plugin_that_cannot_be_loaded_is_told_in_one_line(toy) -> None:
+    toy.write_text("import a_module_that_is_not_there\n")
+    assert firenet("--help").status == 0
+    result = firenet("toy", "spin", 3)
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert "firenet toy cannot be loaded (No module named 'a_module" in result.err
+
+
+def test_help_of_a_command_is_all_that_its_docstring_says() -> None:
+    assert "A scan that fails does not stop the others" in firenet("batch", "-h").out
+
+
+def test_words_that_are_allowed_are_shown_and_others_refused() -> None:
+    assert "[choices: points, lines, plane] [default: points]" in firenet("design", "-h").out
+    result = firenet("simulate", "a.npy", "-o", "a.h5", "--pattern", "spiral")
+    assert result.status == 2
+    assert "spiral" in result.err
+    assert "lines" in result.err
+    assert "points" in result.err
+
+
+@pytest.mark.parametrize("command", ["recon", "batch"])
+def test_an_option_that_is_added_to_a_class_is_in_the_help_of_the_commands(
+    command, monkeypatch
+) -> None:
+    """The real commands, built again after a field came to the network's options."""
+    described = NetworkOptions.fields
+
+    def with_another(*, without: tuple[str, ...] = ()) -> tuple[Field, ...]:
+        known = described(without=without)
+        name, words = "temperature", "Temperature in kelvin."
+        return (*known, dataclasses.replace(known[0], name=name, help=words, choices=()))
+
+    monkeypatch.setattr(NetworkOptions, "fields", with_another)
+    module = importlib.import_module(f"firenet_mri.cli.{command}")
+    monkeypatch.delitem(sys.modules, module.__name__)
+    # Puts the package's attribute back in the end.
+    monkeypatch.setattr(cli, command, module)
+    printed = firenet(command, "-h").out
+    assert "--temperature" in printed
+    assert "Temperature in kelvin." in printed
+
+
+@pytest.mark.parametrize("words", [(), ("toy",)])
+def test_without_a_command_the_help_goes_to_stderr_with_status_2(toy, words) -> None:
+    result = firenet(*words)
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("Usage: firenet")
+
+
+def test_an_interruption_is_told_and_ends_with_130(monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("firenet_mri.cli.recon.reconstruct_file", interrupt)
+    result = firenet("recon", "a.npy", "-o", "a.nii")
+    assert result.status == 130
+    assert result.err == "firenet: interrupted; no output was written\n"
+
+
+def test_of_an_option_that_is_given_twice_the_last_counts() -> None:
+    twice = ("recon", "missing.npy", "-o", "a.nii", "--layers", "many", "--layers", 3)
+    assert "missing.npy: no such file" in firenet(*twice).err
+    result = firenet(*twice, "--layers", "few")
+    assert "layers is 'few'" in result.err
+    # Arguments of which there may be several are all taken.
+    assert firenet("info", "one.npy", "two.npy").err.count("no such file") == 2
