@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule
-from firenet_mri.firenet.schedules import Schedule
+from firenet_mri.firenet.solver import Schedule
 from firenet_mri.operators import LinearOperator
 
 if TYPE_CHECKING:
