@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mrd_scans import make_header, make_readouts
 
-from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io import read
+from firenet_mri import RawScan
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.io import read, write_scan
 from firenet_mri.io.kspace.bart import write_cfl
 
 NOISE = Callable[..., np.ndarray]
@@ -222,3 +224,23 @@ def test_mask_file_of_another_format_is_refused(scan_file: Path, tmp_path: Path)
         read(scan_file, mask=tmp_path / "mask.txt")
     with pytest.raises(FileError, match=r"none\.npy: no such file"):
         read(scan_file, mask=tmp_path / "none.npy")
+
+
+def test_slices_noise_and_the_record_are_those_asked_for(tmp_path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    kspace = torch.randn(3, 2, 16, 12, dtype=torch.complex64, generator=generator)
+    whole = RawScan(kspace, torch.ones(16, 12, dtype=torch.bool), 2)
+    write_scan(tmp_path / "scan.h5", whole)
+    noise = torch.randn(2, 100, dtype=torch.complex64, generator=generator)
+    np.save(tmp_path / "noise.npy", noise.numpy())
+    scan = read(tmp_path / "scan.h5", slices="1-2", noise_file=tmp_path / "noise.npy")
+    assert torch.equal(scan.kspace, read(tmp_path / "scan.h5").kspace[1:])
+    assert scan.noise is not None
+    assert torch.equal(scan.noise, noise)
+    assert scan.record["slices"] == [1, 2]
+    assert scan.record["noise_file"] == {
+        "sha256_of_file": hashlib.sha256((tmp_path / "noise.npy").read_bytes()).hexdigest()
+    }
+    assert read(tmp_path / "scan.h5").record["slices"] is None
+    with pytest.raises(UsageError, match=r"slice \[7\] asked for; there are 0 to 2"):
+        read(tmp_path / "scan.h5", slices=[7])
