@@ -111,6 +111,16 @@ def test_points_and_volumes() -> None:
     assert int(volume.mask.all(-1).sum()) == round(6 * 48 / 4)
 
 
+def test_every_option_of_the_command_reaches_the_scan(tmp_path) -> None:
+    np.save(tmp_path / "image.npy", image(2).numpy())
+    asked = {"coils": 3, "acceleration": 3.0, "calibration": 10, "pattern": "points"}
+    asked |= {"snr": 15.0, "seed": 7}
+    flags = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    run("simulate", tmp_path / "image.npy", "-o", tmp_path / "scan.npy", *flags, "--slices", 1)
+    expected = simulate(image(2)[1:], **asked)
+    np.testing.assert_array_equal(np.load(tmp_path / "scan.npy"), expected.kspace.squeeze(0))
+
+
 def test_slices_of_an_image_and_a_volume_keep_their_place(tmp_path) -> None:
     write_nifti(tmp_path / "image.nii", image().abs(), PLACE)
     common = ("simulate", tmp_path / "image.nii", "--calibration", 12)

@@ -80,9 +80,9 @@ def _words(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"{error.unused_tokens[0]!r} is one argument too many."
     if isinstance(error, UnknownOptionError):
-        name = (error.token.keyword or "").partition("=")[0]
-        if name in known_flags():
-            return f"{name} means nothing for {command}; leave it out."
+        given = error.token.keyword
+        if given in known_flags():
+            return f"{given} means nothing for {command}; leave it out."
     return str(error)
 
 

@@ -77,6 +77,7 @@ def test_every_option_is_a_flag_with_its_help(command) -> None:
         assert (flag(field.name) in result.out) is (field.name not in refused), field.name
     flat = " ".join(result.out.replace("│", " ").split())
     assert "Weight of the sparsity, positive and without a unit" in flat
+    assert ("--mask PATH" in flat) is (command == "recon")
     assert "[choices: accurate, stable, paper, adaptive] [default: accurate]" in flat
     panels = [line for line in result.out.splitlines() if line.startswith("╭")]
     topics = ["Input", "Network", "Maps and coils", "Certificate"]

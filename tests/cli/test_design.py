@@ -12,6 +12,7 @@ import sigpy.mri
 
 import firenet_mri.cli.design  # noqa: F401
 from firenet_mri.cli import main
+from firenet_mri.firenet.sampling import sampling_design
 
 
 @pytest.fixture
@@ -88,6 +89,17 @@ def test_sparsities_come_from_an_image_or_from_the_user(firenet, tmp_path) -> No
     assert numbers(given, "4")[1] == sparsities[3] != 141
     default = firenet("design 32 -o c.npy")
     assert numbers(default, "4")[1] == 141
+
+
+def test_every_option_of_the_command_reaches_the_pattern(firenet, tmp_path) -> None:
+    options = "--rate .3 --wavelet db2 --calibration 12 --seed 3 --kind lines"
+    said = firenet(f"design 64 {options} --lam 1e-4 --accuracy .02 -o mask.npy")
+    expected = sampling_design(
+        (64, 64), 0.3, wavelet="db2", kind="lines", calibration=12, seed=3
+    ).mask
+    assert np.array_equal(np.load(tmp_path / "mask.npy"), np.asarray(expected))
+    assert numbers(said, "lam") == [1e-4, 1e-4]
+    assert "0.02 ||y||" in said
 
 
 def test_walsh_and_volumes_are_designed(firenet, tmp_path) -> None:
