@@ -192,7 +192,7 @@ def test_bad_images_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="zero everywhere"):
         simulate(torch.zeros(1, 48, 40))
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(FileError, match="is no image"):
+    with pytest.raises(FileError, match="is not an image"):
         read_image(tmp_path / "notes.txt")
     np.save(tmp_path / "nan.npy", np.full((8, 8), np.nan))
     with pytest.raises(DataError, match="NaN"):

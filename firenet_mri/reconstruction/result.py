@@ -173,7 +173,7 @@ class Reconstruction:
         scanner_matrix: bool = False,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Write the magnitude as a series of classic MR images, a file a slice; return the files.
+        """Write the magnitude as classic MR images, one file per slice; return the files.
 
         See :func:`firenet_mri.io.image.dicom.write_dicom_series` for the folder, the reference and
         the errors. The certificate's file digest is that of another file, its ``pixels`` are these.

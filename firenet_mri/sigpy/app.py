@@ -29,9 +29,9 @@ from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.certify import certify_solution
-from firenet_mri.reconstruction.solve import Solution
+from firenet_mri.reconstruction.solve import Encoded, Solution
 from firenet_mri.sigpy.arrays import as_array, as_tensor
-from firenet_mri.sigpy.encoding import Scan, make_scan, torch_device
+from firenet_mri.sigpy.encoding import make_scan, torch_device
 
 # What SigPy's apps call options of the network.
 _SIGPYS = {"sparsifier": "wave_name", "layers": "max_iter"}
@@ -49,7 +49,7 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
         The image after the last update, None before the first.
     """
 
-    def __init__(self, net: FIRENET, scan: Scan, x0: Tensor | None) -> None:
+    def __init__(self, net: FIRENET, scan: Encoded, x0: Tensor | None) -> None:
         self.x: Tensor | None = None
         self.converged = False
         self._latest: Progress | None = None

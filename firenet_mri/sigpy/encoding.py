@@ -26,10 +26,6 @@ from firenet_mri.sigpy.arrays import as_tensor
 _WEIGHTS = Part("weights")
 
 
-#: Data, operator, and the linear maps around the network.
-Scan = Encoded
-
-
 class CoilBlocks(LinearOperator):
     """Sense, a few coils at a time: less memory for intermediate images.
 
@@ -74,7 +70,7 @@ def make_scan(
     *,
     device: torch.device,
     coil_batch_size: int | None = None,
-) -> Scan:
+) -> Encoded:
     """Return data and operator from arrays as SigPy's reconstruction apps take them.
 
     Parameters
@@ -115,7 +111,7 @@ def make_scan(
         chain = chain.then(SampleWeighting(given.sqrt(), encoding.codomain_shape, _WEIGHTS))
     # Estimated weights are the mask; what was not sampled is zero.
     root, support = given.sqrt(), (root_sum_of_squares > 0).to(maps.real.dtype)
-    return Scan(data * root, encoding, support, chain, data)
+    return Encoded(data * root, encoding, support, chain, data)
 
 
 def _encoding(

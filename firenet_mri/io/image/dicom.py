@@ -155,7 +155,7 @@ def write_dicom_series(
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a series of MR images, a file a slice; return the files.
+    """Write a series of MR images, one file per slice; return the files.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ def _place(
 def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:
     """Make the folder; refuse one with files that a reader would take for parts of the series."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise FileError(f"{folder}: is no folder; give one for the series")
+        raise FileError(f"{folder}: is not a folder; give one for the series")
     if not folder.exists():
         check_outputs([folder])
         folder.mkdir()

@@ -47,7 +47,7 @@ def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
     elif read_head(path).startswith(NPY_SIGNATURE):
         voxels, affine = npy.read_array(path).T, None
     else:
-        raise FileError(f"{path}: is no image; give NIfTI, a DICOM series or .npy")
+        raise FileError(f"{path}: is not an image; give NIfTI, a DICOM series or .npy")
     if voxels.dtype.kind not in "biufc":
         raise DataError(f"{path}: the image is {voxels.dtype}; it must be numbers")
     voxels = voxels.reshape(voxels.shape[:3]) if voxels[..., :1].size == voxels.size else voxels

@@ -7,7 +7,7 @@ from typing import Any
 
 from firenet_mri.errors import FileError
 
-# k-space is noise to a compressor: what unpacks to far more than the file is no scan.
+# k-space is noise to a compressor: what unpacks to far more than the file is not a scan.
 _MOST_TIMES = 20
 _ALWAYS_FINE = 1 << 26
 

@@ -56,7 +56,7 @@ _REVERSE = 22
 _PHASE_CORRECTION = 24
 _NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 
-# A matrix with more points a sample is no scan's, but a damaged header's.
+# A matrix with more points per sample comes from a damaged header, not from a scan.
 _MOST_TIMES = 1000
 _ALWAYS_FINE = 1 << 22
 

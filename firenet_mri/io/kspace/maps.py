@@ -57,7 +57,7 @@ def read_noise(path: Path) -> Tensor:
 
 def _npy(path: Path, what: str) -> NDArray[np.generic]:
     if not read_head(path).startswith(NPY_SIGNATURE):
-        raise FileError(f"{path}: is no file of {what}; give a .npy or .cfl array")
+        raise FileError(f"{path}: is not a file of {what}; give a .npy or .cfl array")
     return npy.read_array(path)
 
 

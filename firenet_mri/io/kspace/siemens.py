@@ -330,7 +330,7 @@ def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
 
     imaging = [line.mdh for line in lines if not line.flags - {"REFLECT", "PATREFANDIMASCAN"}]
     if not imaging:
-        raise DataError(f"{path}: no imaging readouts; the last measurement is no scan")
+        raise DataError(f"{path}: no imaging readouts; the last measurement is not a scan")
     encoded, shown = _grids(protocol, path)
     is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
     contrasts = int(protocol.number("lContrasts", default=1))

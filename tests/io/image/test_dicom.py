@@ -245,7 +245,7 @@ def test_outputs_are_kept_and_folders_not_mixed(tmp_path) -> None:
     with pytest.raises(FileError, match="1 other files, such as 01_0003"):
         write_dicom_series(folder, np.ones((2, 5, 6)), geometry("axial", 2), overwrite=True)
     (tmp_path / "link").symlink_to(folder)
-    with pytest.raises(FileError, match="is no folder"):
+    with pytest.raises(FileError, match="is not a folder"):
         write_dicom_series(tmp_path / "link", np.ones((3, 5, 6)), place, overwrite=True)
 
 

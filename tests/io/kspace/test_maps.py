@@ -29,7 +29,7 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must be complex"):
         read_maps(tmp_path / "real.npy")
     (tmp_path / "maps.txt").write_text("1 0 1")
-    with pytest.raises(FileError, match="no file of sensitivity maps"):
+    with pytest.raises(FileError, match="not a file of sensitivity maps"):
         read_maps(tmp_path / "maps.txt")
     np.ones(48, np.complex64).tofile(tmp_path / "sets.cfl")
     (tmp_path / "sets.hdr").write_text("# Dimensions\n4 3 1 2 2\n")
