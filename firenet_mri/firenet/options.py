@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,8 +94,3 @@ class NetworkOptions(Options):
                 f"A budget of {self.budget} and lam {self.lam} or the paper preset were asked for; "
                 "a budget chooses the automatic lam of the other presets"
             )
-
-    def with_lam_times(self, factor: float, automatic: float) -> NetworkOptions:
-        """Return the options with a number for lam: the automatic one where none is given."""
-        lam = automatic if isinstance(self.lam, str) else self.lam
-        return self.replace(lam=min(lam * factor, math.inf), budget=None)
