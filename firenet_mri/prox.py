@@ -28,6 +28,11 @@ def project_modulus(x: Tensor, radius: Tensor | float) -> Tensor:
     return x * _length_over_modulus(radius, x).clamp(max=1)
 
 
+def relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:
+    """Return the point so many times the way from before to after; 1 is after itself."""
+    return after if relaxation == 1 else before + relaxation * (after - before)
+
+
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the Euclidean norm over the last axes, kept as axes of size 1; real.
 

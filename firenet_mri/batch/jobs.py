@@ -182,7 +182,8 @@ def _done(job: Job, started: float) -> Outcome:
     scan = read_with(job.scan, job.options.read)
     result = reconstruct_with(scan, job.options.reconstruction)
     result.save(job.image, overwrite=is_ours)
-    gap = max(result.certificate.relative_gap)
+    gaps = result.certificate.relative_gap
+    gap = None if gaps is None else max(gaps)
     bound = result.certificate.lipschitz_bound
     _write_record(
         job.record,

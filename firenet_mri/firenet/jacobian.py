@@ -210,7 +210,7 @@ class _LayerSlopes:
 
     def forward(self, change: State, u: Tensor) -> State:
         """Return how the layer's output changes with its input and the data, by u."""
-        problem, (x, v, q) = self.problem, change
+        problem, (x, v, q, *_) = self.problem, change
         gradient = problem.encoding.adjoint(v)
         if q is not None:
             gradient = gradient + problem.synthesise(q)
@@ -224,7 +224,7 @@ class _LayerSlopes:
 
     def transpose(self, change: State) -> tuple[State, Tensor]:
         """Return the transposed derivative of the output: for the input, and for the data."""
-        problem, (x, v, q) = self.problem, change
+        problem, (x, v, q, *_) = self.problem, change
         v = self.ball.on_items(v, problem.data_axes)
         pushed = self.sigma_v * v
         ahead = problem.encoding.adjoint(pushed)
@@ -246,7 +246,7 @@ class _LayerSlopes:
 
 def _slopes(problem: Problem, y: Tensor, state: State, tau: Tensor, sigma: Tensor) -> _LayerSlopes:
     """Return the derivative of one step, see :func:`firenet_mri.firenet.primal_dual.step`."""
-    x, v, q = state
+    x, v, q, *_ = state
     tau_x = _expand(tau, problem.image_axes)
     sigma_v = _expand(sigma, problem.data_axes)
     sigma_q = _expand(sigma, problem.coefficient_axes)

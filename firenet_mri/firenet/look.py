@@ -163,8 +163,10 @@ def in_double(problem: Problem, y: Tensor, look: Look) -> Look:
 
 def _state(problem: Problem, look: Look) -> State:
     """Return image and duals of a look, the image in place of coefficients."""
-    x = problem.synthesise(look.state.x) if problem.is_synthesis else look.state.x
-    return State(x, look.state.v, look.q)
+    x, source = look.state.x, look.state.source
+    if problem.is_synthesis:
+        x, source = problem.synthesise(x), problem.synthesise(source)
+    return State(x, look.state.v, look.q, source, look.state.share)
 
 
 def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
@@ -237,9 +239,9 @@ def divide(problem: Problem, total: TrackedState, count: Tensor) -> TrackedState
 def _axes(problem: Problem) -> tuple[tuple[int, ...], ...]:
     """Return the axes of one item in each field of a tracked state."""
     image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
-    return (image, data, coefficients, data, image, coefficients, image)
+    return (image, data, coefficients, data, image, coefficients, image, image, ())
 
 
 def over_axes(values: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return values, (*batch), with axes of size 1 after them."""
-    return values.reshape(*values.shape, *[1] * len(axes))
+    return values.reshape((*values.shape, *[1] * len(axes)))

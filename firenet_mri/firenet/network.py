@@ -37,12 +37,30 @@ class Task(NamedTuple):
         """Return a solver's image at the size of the data."""
         return x if self.scale is None else x / self.scale
 
+    def scaled(self, state: State) -> State:
+        """Return a state at the size of the data as the solver has it."""
+        if self.scale is None:
+            return state
+        share = state.share
+        share = None if share is None else share / self.scale.reshape(share.shape)
+        return state._replace(x=state.x * self.scale, share=share)
+
+    def share(self, share: Tensor) -> Tensor:
+        """Return the data's share, (*batch), in a dual of the solver as that of the data."""
+        return share if self.scale is None else share * self.scale.reshape(share.shape)
+
+    def state(self, state: State) -> State:
+        """Return a solver's state at the size of the data; its duals have no size."""
+        share = None if state.share is None else self.share(state.share)
+        return state._replace(x=self.image(state.x), share=share)
+
     def progress(self, progress: Progress) -> Progress:
-        """Return a solver's progress at the size of the data; its duals have no size."""
+        """Return a solver's progress at the size of the data."""
         if self.scale is None:
             return progress
-        x = self.image(progress.x)
-        return Progress(x, progress.converged, lambda: progress.state()._replace(x=x))
+        return Progress(
+            self.image(progress.x), progress.converged, lambda: self.state(progress.state())
+        )
 
 
 class FIRENET(nn.Module):
@@ -185,8 +203,7 @@ class FIRENET(nn.Module):
         task = self.task(y, encoding, x0)
         with denormals_flushed():
             result = self.solver.converge(task.problem, task.y, task.x0)
-        state = result.state
-        return replace(result, state=state._replace(x=task.image(state.x)))
+        return replace(result, state=task.state(result.state))
 
     def progress_iterates(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None

@@ -32,14 +32,21 @@ from torch import Tensor, nn
 
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import Residual
+from firenet_mri.prox import item_norm
 
 
 class State(NamedTuple):
-    """Image x, dual v of the data, dual q of the coefficients (None in the synthesis form)."""
+    """Image x, dual v of the data, dual q of the coefficients (None in the synthesis form).
+
+    Where they are known, v = A source - share y: an image, (*batch, *domain_shape), and a number of
+    each item, (*batch), from which v can be made again.
+    """
 
     x: Tensor
     v: Tensor
     q: Tensor | None = None
+    source: Tensor | None = None
+    share: Tensor | None = None
 
 
 class LayerState(NamedTuple):
@@ -60,11 +67,14 @@ class LayerState(NamedTuple):
     def bare(self, problem: Problem, y: Tensor) -> State:
         """Return image and duals in full; costs one application of A."""
         v = _expand(self.rho, problem.data_axes) * (problem.encoding(self.mean) - y)
-        return State(self.x, v, None if self.q is None else problem.coefficients(self.q))
+        q = None if self.q is None else problem.coefficients(self.q)
+        return State(self.x, v, q, _expand(self.rho, problem.image_axes) * self.mean, self.rho)
 
 
 class TrackedState(NamedTuple):
     """A state with what the operators make of it: A x, A^H v, and W x, W^H q (analysis form).
+
+    v = A source - share y.
 
     A step from it costs no more operator calls than one from the bare state, and objective and dual
     bound of what it returns cost no call of A. q, ``coefficients`` and ``synthesised`` are None in
@@ -78,18 +88,18 @@ class TrackedState(NamedTuple):
     gradient: Tensor
     coefficients: Tensor | None
     synthesised: Tensor | None
+    source: Tensor
+    share: Tensor
 
     @property
     def bare(self) -> State:
         """The state without the products."""
-        return State(self.x, self.v, self.q)
+        return State(self.x, self.v, self.q, self.source, self.share)
 
 
 def start(problem: Problem, x: Tensor) -> LayerState:
     """Return the state with image x, (*batch, *domain_shape), and zero duals."""
-    batch = x.shape[: x.ndim - len(problem.image_axes)]
-    rho = torch.zeros(batch, dtype=x.real.dtype, device=x.device)
-    zero = torch.zeros_like(x)
+    rho, zero = _no_share(problem, x), torch.zeros_like(x)
     if problem.is_synthesis:
         return LayerState(x, x, rho, zero, None, None)
     return LayerState(x, x, rho, zero, problem.zero_coefficient_dual(x), zero)
@@ -102,7 +112,14 @@ def start_tracked(problem: Problem, y: Tensor, x: Tensor) -> TrackedState:
     data = problem.encoding(x)
     zero = torch.zeros_like(x)
     synthesised = None if q is None else zero
-    return TrackedState(x, torch.zeros_like(y), q, data, zero, coefficients, synthesised)
+    v, share = torch.zeros_like(y), _no_share(problem, x)
+    return TrackedState(x, v, q, data, zero, coefficients, synthesised, zero, share)
+
+
+def _no_share(problem: Problem, x: Tensor) -> Tensor:
+    """Return a real zero of each item, (*batch), for images x."""
+    batch = x.shape[: x.ndim - len(problem.image_axes)]
+    return torch.zeros(batch, dtype=x.real.dtype, device=x.device)
 
 
 @overload
@@ -175,15 +192,21 @@ def _tracked_step(
     else:
         x = state.x - tau_x * (state.gradient + state.synthesised)
     data = problem.encoding(x)
-    v = problem.data_prox(state.v + sigma_v * (2 * data - state.data - y), sigma)
+    inside = state.v + sigma_v * (2 * data - state.data - y)
+    factor = problem.data_factor(item_norm(inside, problem.data_axes), sigma_v)
+    v = factor * inside
+    factor = factor.reshape(sigma.shape)
+    source = state.source + _expand(sigma, problem.image_axes) * (2 * x - state.x)
+    source, share = _expand(factor, problem.image_axes) * source, factor * (state.share + sigma)
     gradient = problem.encoding.adjoint(v)
     if state.q is None or state.coefficients is None:
-        return TrackedState(x, v, None, data, gradient, None, None)
+        return TrackedState(x, v, None, data, gradient, None, None, source, share)
     coefficients = problem.analyse(x)
     sigma_q = _expand(sigma, problem.coefficient_axes)
     ahead = 2 * coefficients - state.coefficients
     q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
-    return TrackedState(x, v, q, data, gradient, coefficients, problem.synthesise(q))
+    synthesised = problem.synthesise(q)
+    return TrackedState(x, v, q, data, gradient, coefficients, synthesised, source, share)
 
 
 def _moved(x: Tensor, direction: Tensor, length: Tensor) -> Tensor:

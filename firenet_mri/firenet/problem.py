@@ -211,9 +211,14 @@ class Problem(ABC):
         """Return q = 0 for images like x, laid out as :meth:`coefficient_step` takes it."""
         return self.transform.zero_dual(x)
 
-    def coefficient_step(self, q: Tensor, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch)."""
-        return self.transform.dual_step(q, x, sigma, self.threshold(x))
+    def coefficient_step(
+        self, q: Tensor, x: Tensor, sigma: Tensor, relaxation: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch).
+
+        With a relaxation r it is q+ = q + r (Q(q + sigma W x) - q).
+        """
+        return self.transform.dual_step(q, x, sigma, self.threshold(x), relaxation)
 
     def coefficients(self, q: Tensor) -> Tensor:
         """Return q, laid out as :meth:`coefficient_step` takes it, of the shape of W x."""

@@ -288,7 +288,14 @@ class RadialBlock(SelfStoppingSolver):
 
 def _join(image: TrackedState, dual: TrackedState) -> TrackedState:
     """Return the image of one state with the duals of another."""
-    return image._replace(v=dual.v, q=dual.q, gradient=dual.gradient, synthesised=dual.synthesised)
+    return image._replace(
+        v=dual.v,
+        q=dual.q,
+        gradient=dual.gradient,
+        synthesised=dual.synthesised,
+        source=dual.source,
+        share=dual.share,
+    )
 
 
 def _better(problem: Problem, first: Look, second: Look) -> Look:

@@ -17,6 +17,7 @@ from firenet_mri.operators.base import Shape, records_graph
 from firenet_mri.operators.derivative import Map, linear
 from firenet_mri.operators.kernels import can_compile, frame_step_
 from firenet_mri.operators.sparsifier import Sparsifier
+from firenet_mri.prox import relaxed
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
@@ -131,12 +132,19 @@ class Frame(Sparsifier):
         """Return a dual in planes as coefficients, (*batch, band, *spatial)."""
         return _joined(q) if len(q) == 2 else q[0]
 
-    def planes(self, coefficients: Tensor) -> Tensor:
+    def laid_out(self, coefficients: Tensor) -> Tensor:
         """Return coefficients as a dual in planes: the inverse of :meth:`coefficients`."""
-        return _split(coefficients) if coefficients.is_complex() else coefficients.unsqueeze(0)
+        if coefficients.is_complex():
+            return _split(coefficients)
+        return coefficients.unsqueeze(0).clone()
 
     def dual_step(
-        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        x: Tensor,
+        sigma: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
 
@@ -152,28 +160,36 @@ class Frame(Sparsifier):
             Step size, one an item, (*batch).
         radius
             Positive, broadcasts against the coefficients; one number for a group of bands.
+        relaxation
+            q moves so many times the way to that projection.
         """
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
         if torch.is_grad_enabled():
-            q = self._project(torch.addcmul(q, self._bands(planes), steps), radius)
+            projected = self._project(torch.addcmul(q, self._bands(planes), steps), radius)
+            q = relaxed(q, projected, relaxation)
             image = self._image(q)
         else:
-            image = self._step_in_slabs(q, planes, steps, radius)
+            image = self._step_in_slabs(q, planes, steps, radius, relaxation)
         return q, _joined(image) if x.is_complex() else image[0]
 
     def _step_in_slabs(
-        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        planes: Tensor,
+        steps: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, by parts that stay in the cache."""
         if self.filters is not None and self._can_compile(q, planes, steps, radius):
             lengths = steps.reshape(planes.shape[1 : -len(self.domain_shape)])
             radii = torch.as_tensor(radius, dtype=torch.float64)
-            return frame_step_(q, planes, lengths, radii, self.filters)
+            return frame_step_(q, planes, lengths, radii, self.filters, relaxation)
         axis = -len(self.domain_shape)
         size, rows = self.domain_shape[0], self._slab_rows(q)
         if rows >= size:
-            self._project_(q.addcmul_(self._analyse(planes), steps), radius)
+            self._move_(q, self._analyse(planes) * steps, radius, relaxation)
             return self._synthesise(q)
         assert self.reach is not None
         wrapped = torch.cat([planes, planes.narrow(axis, 0, self.reach)], dim=axis)
@@ -182,8 +198,8 @@ class Frame(Sparsifier):
             count = min(rows, size - row)
             part = q.narrow(axis, row, count)
             slab = wrapped.narrow(axis, row, count + self.reach)
-            part.addcmul_(self._analyse(slab, is_slab=True), steps)
-            self._project_(part, part_along(radius, axis, row, count))
+            change = self._analyse(slab, is_slab=True) * steps
+            self._move_(part, change, part_along(radius, axis, row, count), relaxation)
             image.narrow(axis, row, count + self.reach).add_(self._synthesise(part, is_slab=True))
         end = image.narrow(axis, size, self.reach)
         image.narrow(axis, 0, self.reach).add_(end)
@@ -225,6 +241,13 @@ class Frame(Sparsifier):
         least = radii**2 / 4 + torch.finfo(q.dtype).tiny
         # The derivative of rsqrt would overflow at the smallest modulus.
         return (radii / torch.maximum(self._square(q), least).sqrt()).clamp(max=1)
+
+    def _move_(self, q: Tensor, change: Tensor, radius: Tensor | float, relaxation: float) -> None:
+        """Overwrite q in planes with the projection of q + change, or with what lies beyond it."""
+        before = None if relaxation == 1 else q.clone()
+        self._project_(q.add_(change), radius)
+        if before is not None:
+            q.sub_(before).mul_(relaxation).add_(before)
 
     def _project_(self, q: Tensor, radius: Tensor | float) -> None:
         """Overwrite q in planes with its projection on the discs."""

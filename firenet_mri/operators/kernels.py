@@ -83,7 +83,14 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
         kernels().shrink(array[i], spread[0 if is_single else i].numpy(), length, parts)
 
 
-def frame_step_(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:
+def frame_step_(
+    q: Tensor,
+    x: Tensor,
+    lengths: Tensor,
+    radii: Tensor,
+    filters: Tensor,
+    relaxation: float = 1.0,
+) -> Tensor:
     """Overwrite q with its projection after a step along W x, and return W^H of it.
 
     W has one level of separable filters: band k2 K + k1 is sum over s, t of
@@ -101,6 +108,8 @@ def frame_step_(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: T
         (1 or K^2) of the discs.
     filters
         (K, taps).
+    relaxation
+        q moves so many times the way to its projection.
     """
     planes, shape = x.shape[0], x.shape[-2:]
     source = x.reshape(planes, -1, *shape).contiguous()
@@ -114,7 +123,7 @@ def frame_step_(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: T
         start = items.storage_offset() + item * items.stride(1)
         strides = np.array([items.stride(0), items.stride(2)])
         arrays = memory.numpy(), source[:, item].numpy(), image[:, item].numpy()
-        kernels().frame_step(*arrays, start, strides, step, bounds, taps)
+        kernels().frame_step(*arrays, start, strides, step, bounds, taps, relaxation)
     return image.reshape(x.shape)
 
 
@@ -313,6 +322,7 @@ def _frame_step(
     length: float,
     radii: Array,
     filters: Array,
+    relaxation: float,
 ) -> None:
     """Do what ``frame_step_`` says for one item, row by row; add W^H q to image.
 
@@ -329,10 +339,14 @@ def _frame_step(
         (K^2).
     filters
         (K, taps).
+    relaxation
+        q moves so many times the way to its projection.
     """
     planes, ny, nx = x.shape
     count, taps = filters.shape
     wide = nx + taps - 1
+    is_relaxed = relaxation != 1.0
+    before = np.empty((planes, nx), x.dtype)
     ahead = np.empty((planes, count, wide), x.dtype)
     back = np.empty((planes, count, wide), x.dtype)
     for y in range(ny):
@@ -352,6 +366,8 @@ def _frame_step(
                 first = start + band * strides[1] + y * nx
                 for p in range(planes):
                     row = q[first + p * strides[0] : first + p * strides[0] + nx]
+                    if is_relaxed:
+                        before[p] = row
                     for t in range(taps):
                         g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
                         for n in range(nx):
@@ -370,6 +386,9 @@ def _frame_step(
                         re[n] = min(max(re[n], -radius), radius)
                 for p in range(planes):
                     row = q[first + p * strides[0] : first + p * strides[0] + nx]
+                    if is_relaxed:
+                        for n in range(nx):
+                            row[n] = before[p, n] + relaxation * (row[n] - before[p, n])
                     for t in range(taps):
                         g, target = filters[k2, t], back[p, k1, t : t + nx]
                         for n in range(nx):

@@ -10,7 +10,7 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.kernels import can_compile, shrink_
-from firenet_mri.prox import project_modulus, soft_threshold
+from firenet_mri.prox import project_modulus, relaxed, soft_threshold
 
 
 class Sparsifier(LinearOperator):
@@ -60,9 +60,18 @@ class Sparsifier(LinearOperator):
     def coefficients(self, q: Tensor) -> Tensor:
         """Return a dual as coefficients, (*batch, *codomain_shape)."""
 
+    def laid_out(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients as a dual that :meth:`dual_step` takes, a new tensor."""
+        return coefficients.clone()
+
     @abstractmethod
     def dual_step(
-        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        x: Tensor,
+        sigma: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
 
@@ -78,6 +87,8 @@ class Sparsifier(LinearOperator):
             Step size, one an item, (*batch).
         radius
             Positive, broadcasts against the coefficients; one number for a group.
+        relaxation
+            q moves so many times the way to that projection.
         """
 
     def over_groups(self, values: Tensor) -> Tensor:
@@ -189,10 +200,16 @@ class TightSparsifier(Sparsifier):
         return q
 
     def dual_step(
-        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        x: Tensor,
+        sigma: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+."""
-        q = self.project(q + _expand(sigma, self.codomain_shape) * self.operator(x), radius)
+        step = _expand(sigma, self.codomain_shape) * self.operator(x)
+        q = relaxed(q, self.project(q + step, radius), relaxation)
         return q, self.operator.adjoint(q)
 
 
@@ -241,10 +258,16 @@ class NoSparsifier(Sparsifier):
         return q
 
     def dual_step(
-        self, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        x: Tensor,
+        sigma: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma x on |q_i| <= radius_i, twice."""
-        q = self.project(q + _expand(sigma, self.codomain_shape) * x, radius)
+        step = _expand(sigma, self.codomain_shape) * x
+        q = relaxed(q, self.project(q + step, radius), relaxation)
         return q, q
 
 

@@ -87,7 +87,12 @@ class StackedFrame(Frame):
         return torch.stack(images).sum(0)
 
     def _step_in_slabs(
-        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+        self,
+        q: Tensor,
+        planes: Tensor,
+        steps: Tensor,
+        radius: Tensor | float,
+        relaxation: float = 1.0,
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, frame by frame."""
         axis = -len(self.codomain_shape)
@@ -97,7 +102,8 @@ class StackedFrame(Frame):
             count = frame.codomain_shape[0]
             part = q.narrow(axis, first, count)
             limit = part_along(radius, axis, first, count)
-            image.add_(frame._step_in_slabs(part, planes, steps * scale, limit), alpha=scale)
+            back = frame._step_in_slabs(part, planes, steps * scale, limit, relaxation)
+            image.add_(back, alpha=scale)
             first += count
         return image
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
-from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.certificate.certify import certificate_of
+from firenet_mri.firenet.certificate.evidence import Evidence
+from firenet_mri.firenet.certificate.gap import DualSearch, ProvenGap, prove_gap
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.verification import DataChange, measure_gain, verify_on_scan
 from firenet_mri.reconstruction.solve import Solution
 
-# Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
-# that it is within 0.04 % and not only 2.6 % of the optimum, in two to three times the network's
-# time.
-_DUAL_LAYERS = 60
+# Layers of the search for a dual vector: at least, and together with those of the network; and
+# rounds that follow. How the gap falls with them: docs/performance.md.
+_LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 36, 60, 20
+
+
+class Certified(NamedTuple):
+    """A certificate, and what somebody else needs to check it."""
+
+    certificate: Certificate
+    evidence: Evidence
 
 
 def certify_solution(
     solution: Solution,
     *,
     sample_norms: Sequence[float] | None = None,
+    gap: bool = True,
     jacobian: bool = False,
     recovery: bool = False,
-) -> Certificate:
-    """Return what is known about a solution.
+) -> Certified:
+    """Return what is known about a solution, with the evidence.
 
     Parameters
     ----------
@@ -31,22 +43,16 @@ def certify_solution(
         What :func:`firenet_mri.reconstruction.solve.solve` returned.
     sample_norms
         Norm of the samples as they were read, of each item; None if it is not known.
+    gap
+        Compute the duality gap, which takes about half of the network's time.
     jacobian, recovery
         Measure how strongly small changes of the data are amplified; verify where the optimum and
         the true image can lie (one item).
     """
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding, chain = encoded.y, encoded.encoding, encoded.chain
-    certificate = certify(
-        net,
-        y,
-        encoding,
-        state,
-        x0=solution.x0,
-        dual_layers=_DUAL_LAYERS,
-        chain=chain,
-        sample_norms=sample_norms,
-    )
+    proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
+    certificate = certificate_for(solution, proven, sample_norms)
     if jacobian:
         certificate = certificate.with_entries(measure_gain(net, y, encoding))
     if recovery:
@@ -54,4 +60,27 @@ def certify_solution(
         change = DataChange(chain.norm_of_noise_units, norm)
         entries = verify_on_scan(net, y, encoding, state, change=change)
         certificate = certificate.with_entries(*entries)
-    return certificate
+    evidence = Evidence.of(state.x, proven, len(encoding.domain_shape))
+    return Certified(certificate, evidence)
+
+
+def certificate_for(
+    solution: Solution, gap: ProvenGap | None, sample_norms: Sequence[float] | None
+) -> Certificate:
+    """Return the certificate of a solution for a gap that is known, without further entries."""
+    encoded = solution.encoded
+    return certificate_of(
+        solution.net,
+        encoded.y,
+        encoded.encoding,
+        solution.state.x,
+        gap,
+        has_start=solution.x0 is not None,
+        chain=encoded.chain,
+        sample_norms=sample_norms,
+    )
+
+
+def search_for(net: FIRENET) -> DualSearch:
+    """Return how long to look for the dual of a network's image."""
+    return DualSearch(max(_LEAST_LAYERS, _ALL_LAYERS - net.depth), _ROUNDS)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,20 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.io.outputs import atomic_writes
+
+_EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedSlice:
-    """What a slice gave: images (*spatial) complex64, certificate, digest of the maps, seconds."""
+    """What a slice gave: images (*spatial) complex64, certificate, evidence, and seconds."""
 
     image: Tensor
     zero_filled: Tensor
     certificate: Certificate
+    evidence: Evidence
     maps_digest: str = ""
     calibration_s: float = 0.0
     network_s: float = 0.0
@@ -75,6 +79,7 @@ class Checkpoint:
                 path,
                 image=result.image.numpy(),
                 zero_filled=result.zero_filled.numpy(),
+                **{name: getattr(result.evidence, name).numpy() for name in _EVIDENCE},
                 rest=np.frombuffer(json.dumps(rest).encode(), np.uint8),
             )
 
@@ -92,6 +97,7 @@ class Checkpoint:
                     torch.from_numpy(arrays["image"]),
                     torch.from_numpy(arrays["zero_filled"]),
                     Certificate.from_dict(rest["certificate"]),
+                    Evidence(*(torch.from_numpy(arrays[name]) for name in _EVIDENCE)),
                     rest["maps_digest"],
                     calibration_s,
                     network_s,

@@ -87,6 +87,11 @@ class ReconstructionOptions(Options):
         "Lipschitz bound.",
         check=_not_negative,
     )
+    no_gap: bool = option(
+        False,
+        "Leave out the duality gap, which takes about half of the network's time.",
+        panel="Certificate",
+    )
     jacobian: bool = option(
         False,
         "Measure how strongly small changes of these data are amplified; 20 times the work.",

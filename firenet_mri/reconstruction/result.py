@@ -16,6 +16,7 @@ from torch import Tensor
 from firenet_mri.digests import Digests, digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.io import (
     Panel,
@@ -24,6 +25,7 @@ from firenet_mri.io import (
     write_certificate,
     write_picture,
 )
+from firenet_mri.io.evidence import evidence_path, write_evidence
 from firenet_mri.io.image.bids import write_bids_pair
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
 from firenet_mri.io.image.writing import image_stem, write_image
@@ -84,6 +86,8 @@ class Reconstruction:
         What was asked for, the network that it came to, and how long that took.
     scan
         The scan as it went into the network, whitened if it had a noise measurement.
+    evidence
+        What somebody else needs to check the certificate.
     """
 
     image: Tensor
@@ -93,6 +97,7 @@ class Reconstruction:
     network: NetworkSummary
     timings: Timings
     scan: RawScan
+    evidence: Evidence
 
     def save(
         self,
@@ -103,14 +108,16 @@ class Reconstruction:
         reference: Tensor | None = None,
         dicom_reference: DicomReference | None = None,
         scanner_matrix: bool = False,
+        evidence: bool = True,
     ) -> SavedFiles:
-        """Write image, picture and certificate; return where they are.
+        """Write image, picture, certificate and its evidence; return where they are.
 
         Parameters
         ----------
         path
             The image: ``NAME.nii.gz`` or ``NAME.nii``, ``NAME.dcm`` (enhanced DICOM), ``NAME.h5``
-            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``.
+            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``,
+            its evidence ``NAME.evidence.h5``.
         overwrite
             Replace files that exist.
         complex_image
@@ -122,6 +129,8 @@ class Reconstruction:
         scanner_matrix
             Write the image on the scanner's own grid, see :mod:`firenet_mri.resizing`. The
             certificate is that of the image before, and says so.
+        evidence
+            Write what somebody else needs to check the certificate, see docs/certificates.md.
 
         Raises
         ------
@@ -132,14 +141,14 @@ class Reconstruction:
         DataError
             If the certificate does not belong to this image, or a DICOM image has no place.
         """
-        files = output_paths(path, overwrite=overwrite)
+        files = output_paths(path, overwrite=overwrite, evidence=evidence)
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
-        outputs = (files.image, files.picture, files.certificate)
-        with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
+        with atomic_writes(files.paths, overwrite=overwrite) as written_files:
+            written, picture, certificate, *beside = written_files
             write_image(
                 written, image, scan, description=self._description(), reference=dicom_reference
             )
@@ -148,6 +157,8 @@ class Reconstruction:
             signed = replace(self.certificate, digests=digests)
             resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
             write_certificate(certificate, signed, self._report(accuracy) | resized)
+            for one in beside:
+                write_evidence(one, self.evidence)
         return files
 
     def _write_picture(
@@ -315,15 +326,22 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The three files of a saved reconstruction."""
+    """The files of a saved reconstruction; None is evidence that was not wanted."""
 
     image: Path
     picture: Path
     certificate: Path
+    evidence: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them, in this order."""
+        files = (self.image, self.picture, self.certificate, self.evidence)
+        return tuple(path for path in files if path is not None)
 
 
-def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
-    """Return where image, picture and certificate go, after checking that they can be written.
+def output_paths(path: str | Path, *, overwrite: bool = False, evidence: bool = True) -> SavedFiles:
+    """Return where the files of an image go, after checking that they can be written.
 
     Raises
     ------
@@ -334,8 +352,13 @@ def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
     """
     image = Path(path)
     stem = image_stem(image)
-    files = SavedFiles(image, image.with_name(f"{stem}.png"), image.with_name(f"{stem}.json"))
-    check_outputs((files.image, files.picture, files.certificate), overwrite=overwrite)
+    files = SavedFiles(
+        image,
+        image.with_name(f"{stem}.png"),
+        image.with_name(f"{stem}.json"),
+        evidence_path(image, stem) if evidence else None,
+    )
+    check_outputs(files.paths, overwrite=overwrite)
     return files
 
 
@@ -376,6 +399,7 @@ def assemble(
             sum(result.certificate_s for result in results),
         ),
         scan=prepared.scan,
+        evidence=Evidence.join([result.evidence for result in results]),
     )
 
 

@@ -120,9 +120,10 @@ def reconstruct_item(
         solution = solve(net, encoded, reweighting=options.reweighting)
         before = zero_filled(encoded)
     solved = time.perf_counter()
-    certificate = certify_solution(
+    certificate, evidence = certify_solution(
         solution,
         sample_norms=None if item.sample_norm is None else [item.sample_norm],
+        gap=not options.no_gap,
         jacobian=options.jacobian,
         recovery=options.recovery,
     )
@@ -130,6 +131,7 @@ def reconstruct_item(
         solution.image.cpu(),
         before.cpu(),
         certificate,
+        evidence,
         maps_digest,
         calibration_s=calibrated - begun,
         network_s=solved - calibrated,

@@ -22,13 +22,14 @@ from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
 from firenet_mri.options import Options, takes_options
-from firenet_mri.reconstruction.certify import certify_solution
+from firenet_mri.reconstruction.certify import Certified, certify_solution
 from firenet_mri.reconstruction.solve import Encoded, Solution
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import make_scan, torch_device
@@ -191,17 +192,33 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         """The image as it stands, (*spatial) complex, an array on the device."""
         return as_array(self._scan.image(self._image()))
 
-    @functools.cached_property
+    @property
     def certificate(self) -> Certificate:
         """What is proven about the image, see :class:`firenet_mri.Certificate`; after ``run()``.
 
-        It is computed when first asked for, in two to three times the network's time.
+        It is computed when first asked for, in about half of the network's time.
 
         Raises
         ------
         UsageError
             If the app has not been run.
         """
+        return self._certified.certificate
+
+    @property
+    def evidence(self) -> Evidence:
+        """What somebody else needs to check the certificate; after ``run()``.
+
+
+        Raises
+        ------
+        UsageError
+            If the app has not been run.
+        """
+        return self._certified.evidence
+
+    @functools.cached_property
+    def _certified(self) -> Certified:
         if not self.alg.done():
             raise UsageError("There is no certificate yet; call run() first")
         x = self._image()

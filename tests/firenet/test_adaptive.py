@@ -63,7 +63,7 @@ def test_gap_that_was_asked_for_is_reached_and_can_be_checked(name, lam) -> None
     result = solve(problem, y, relative_gap=1e-4)
     assert bool(result.converged)
     assert 0 <= float(result.relative_gap) <= 1e-4
-    x, v, q = result.state
+    x, v, q, *_ = result.state
     gap, objective = problem.duality_gap(x, y, v, q), problem.objective(x, y)
     assert gap <= 1.001e-4 * objective
     residual = float((problem.encoding(x) - y).norm() / y.norm())
@@ -159,7 +159,7 @@ def test_gap_of_single_precision_is_certified_in_double_and_never_negative(
     schedule = solver(wanted, max_layers=300)
     looks = list(schedule.solver(None, None).iterates(problem, y, torch.zeros_like(y)))
     assert all(bool((look.relative_gap >= 0).all()) for look in looks)
-    (x, v, q), data = looks[-1].state, y.to(torch.complex128)
+    (x, v, q, *_), data = looks[-1].state, y.to(torch.complex128)
     objective = problem.objective(x.to(data), data)
     bound = problem.dual_value(v.to(data), data, None if q is None else q.to(data))
     gap = ((objective - bound) / objective).clamp(min=0)

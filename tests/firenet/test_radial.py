@@ -106,7 +106,7 @@ def test_certified_gap_is_reached_and_can_be_checked(name) -> None:
     problem, y = make(name)
     result = RadialBlock(RadialSchedule(1e-2))(problem, y, torch.zeros_like(y))
     assert bool(result.converged)
-    x, v, q = result.state
+    x, v, q, *_ = result.state
     assert problem.duality_gap(x, y, v, q) <= 1.001e-2 * problem.objective(x, y)
     best = AdaptiveBlock(AdaptiveSchedule(1e-7, 4000))(problem, y, torch.zeros_like(y)).state.x
     objective = problem.objective(x, y)

@@ -173,7 +173,7 @@ def test_localisation_holds_for_redundant_sparsifiers() -> None:
     truth[20:40] = 3
     y = matrix @ truth + 0.02 * torch.randn(60, dtype=torch.float64, generator=generator)
     start = torch.zeros(64, dtype=torch.float64)
-    x, v, q = AdaptiveBlock(AdaptiveSchedule(1e-8, 20_000))(problem, y, start).state
+    x, v, q, *_ = AdaptiveBlock(AdaptiveSchedule(1e-8, 20_000))(problem, y, start).state
     found = localise(problem, y, x, v, q)
     assert isinstance(found, Localisation)
     for excess in (1e-5, 1e-2):

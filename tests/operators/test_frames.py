@@ -91,9 +91,9 @@ def test_dual_step_is_the_formula_whatever_the_slabs(
     steps = sigma.reshape(2, *[1] * len(frame.codomain_shape))
     expected = projected(frame, c + steps * frame(x), 0.4)
     with torch.no_grad():
-        q, image = frame.dual_step(frame.planes(c), x, sigma, 0.4)
+        q, image = frame.dual_step(frame.laid_out(c), x, sigma, 0.4)
         single = frame.dual_step(
-            frame.planes(c.to(torch.complex64)), x.to(torch.complex64), sigma.float(), 0.4
+            frame.laid_out(c.to(torch.complex64)), x.to(torch.complex64), sigma.float(), 0.4
         )
     assert_close(frame.coefficients(q), expected)
     assert_close(image, frame.adjoint(expected))
@@ -106,7 +106,7 @@ def test_dual_step_leaves_its_image_alone_and_its_dual_where_gradients_are_recor
     name: str, randn
 ) -> None:
     frame = make(name, (8, 6))
-    x, q = randn(8, 6), frame.planes(randn(*frame.codomain_shape))
+    x, q = randn(8, 6), frame.laid_out(randn(*frame.codomain_shape))
     x_before, q_before = x.clone(), q.clone()
     sigma = torch.tensor(0.7, dtype=torch.float64)
     recorded = frame.dual_step(q, x, sigma, 0.3)
@@ -129,7 +129,7 @@ def test_dual_step_leaves_its_image_alone_and_its_dual_where_gradients_are_recor
 )
 def test_dual_step_is_differentiable_twice(name: str, randn) -> None:
     frame = make(name, (4, 4))
-    q = frame.planes(randn(*frame.codomain_shape)).requires_grad_()
+    q = frame.laid_out(randn(*frame.codomain_shape)).requires_grad_()
     x = randn(4, 4).requires_grad_()
     sigma = torch.tensor(0.7, dtype=torch.float64)
 
@@ -160,7 +160,7 @@ def test_dual_step_takes_a_radius_of_its_own_for_every_band(
     radius = randn(4, *radius_shape).abs() + 0.1 if radius_shape else torch.tensor(0.3)
     expected = project_modulus(c + 0.5 * frame(x), radius)
     with torch.no_grad():
-        q, _ = frame.dual_step(frame.planes(c), x, torch.tensor(0.5, dtype=torch.float64), radius)
+        q, _ = frame.dual_step(frame.laid_out(c), x, torch.tensor(0.5, dtype=torch.float64), radius)
     assert_close(frame.coefficients(q), expected)
 
 

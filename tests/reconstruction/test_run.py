@@ -269,6 +269,7 @@ def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:
     assert saved.certificate.entries == result.certificate.entries
     assert files.picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "brain.evidence.h5",
         "brain.json",
         "brain.nii.gz",
         "brain.png",

@@ -136,24 +136,24 @@ class Certificate:
         return replace(self, entries=(*known, *entries, *assumed))
 
     @property
-    def objective(self) -> tuple[float, ...]:
-        """F(x) of each item, in the units of the data."""
-        return self._of_all("duality_gap", "objective")
+    def objective(self) -> tuple[float, ...] | None:
+        """F(x) of each item, in the units of the data; None if no gap was computed."""
+        return self._of_each("duality_gap", "objective")
 
     @property
-    def lower_bound(self) -> tuple[float, ...]:
+    def lower_bound(self) -> tuple[float, ...] | None:
         """Proven lower bound of min F of each item."""
-        return self._of_all("duality_gap", "lower_bound")
+        return self._of_each("duality_gap", "lower_bound")
 
     @property
-    def duality_gap(self) -> tuple[float, ...]:
+    def duality_gap(self) -> tuple[float, ...] | None:
         """objective - lower_bound: x is at most this far from optimal."""
-        return self._of_all("duality_gap", "duality_gap")
+        return self._of_each("duality_gap", "duality_gap")
 
     @property
-    def relative_gap(self) -> tuple[float, ...]:
+    def relative_gap(self) -> tuple[float, ...] | None:
         """duality_gap / objective; 0 where the objective is 0."""
-        return self._of_all("duality_gap", "relative_gap")
+        return self._of_each("duality_gap", "relative_gap")
 
     @property
     def lipschitz_bound(self) -> float | None:
@@ -222,10 +222,16 @@ class Certificate:
 
     def sentence(self) -> str:
         """Return the certificate as a sentence for people."""
-        worst = max(self.relative_gap)
+        return f"{self.gap_statement} {self.lipschitz_statement}"
+
+    @property
+    def gap_statement(self) -> str:
+        """How near the image is to the optimum, as a sentence."""
+        if self.relative_gap is None:
+            return "How near the image is to the optimum was not computed, as was asked for."
         return (
-            f"The objective is proven to be within {100 * worst:.2g} % of its own value from the "
-            f"optimum. {self.lipschitz_statement}"
+            f"The objective is proven to be within {100 * max(self.relative_gap):.2g} % of its own "
+            "value from the optimum."
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -233,22 +239,20 @@ class Certificate:
 
         The numbers that most ask for stand at the top once more, besides the entries.
         """
-        at_data, relative = self.lipschitz_bound_at_data, self.percent_per_percent
-        gain = self.measured_gain
         return {
             "version": VERSION,
             "scope": self.scope,
             "sentence": self.sentence(),
             "items": self.items,
-            "objective": list(self.objective),
-            "lower_bound": list(self.lower_bound),
-            "duality_gap": list(self.duality_gap),
-            "relative_gap": list(self.relative_gap),
+            "objective": _listed(self.objective),
+            "lower_bound": _listed(self.lower_bound),
+            "duality_gap": _listed(self.duality_gap),
+            "relative_gap": _listed(self.relative_gap),
             "lipschitz_bound": self.lipschitz_bound,
-            "lipschitz_bound_at_data": None if at_data is None else list(at_data),
+            "lipschitz_bound_at_data": _listed(self.lipschitz_bound_at_data),
             "lipschitz_bound_of_samples": self.lipschitz_bound_of_samples,
-            "percent_per_percent": None if relative is None else list(relative),
-            "measured_gain": None if gain is None else list(gain),
+            "percent_per_percent": _listed(self.percent_per_percent),
+            "measured_gain": _listed(self.measured_gain),
             "entries": [_plain(entry) for entry in self.entries],
             "digests": None if self.digests is None else asdict(self.digests),
         }
@@ -294,10 +298,9 @@ class Certificate:
         found = self.lookup(name, key)
         return tuple(found[i] for i in range(self.items)) if len(found) == self.items else None
 
-    def _of_all(self, name: str, key: str) -> tuple[float, ...]:
-        """Return a number that every item has."""
-        found = self.lookup(name, key)
-        return tuple(found[item] for item in range(self.items))
+
+def _listed(numbers: tuple[float, ...] | None) -> list[float] | None:
+    return None if numbers is None else list(numbers)
 
 
 def _append(before: Entry, after: Entry) -> Entry:

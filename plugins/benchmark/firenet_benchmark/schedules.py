@@ -307,9 +307,7 @@ def _chambolle_pock(case: Case, tau: float, pairs: int, average: bool) -> Curve:
     total: TrackedState = state
     for count in range(1, pairs + 1):
         state = step(problem, y, state, *steps)
-        total = TrackedState(
-            total.x + state.x, state.v, None, total.data + state.data, state.gradient, None, None
-        )
+        total = state._replace(x=total.x + state.x, data=total.data + state.data)
         shown = (total.x / count, total.data / count) if average else (state.x, state.data)
         yield count, float(problem.objective_of(*shown, y))
 

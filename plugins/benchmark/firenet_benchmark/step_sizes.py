@@ -114,7 +114,7 @@ def trade_off(
             net.weights,
             NetworkSchedule(long_run, 0.5, 0.5 ** (7 / long_run)),
         )
-        x, v, q = long.solve(y, encoding)
+        x, v, q, *_ = long.solve(y, encoding)
         best = float(problem.objective(x, y))
         gap = float(
             problem.duality_gap(x, y, v, q if q is None else problem.tighten_dual(v, q, 20))

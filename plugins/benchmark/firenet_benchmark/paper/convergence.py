@@ -195,7 +195,7 @@ def optimum(problem: Problem, *, relative_gap: float = 1e-5) -> tuple[Tensor, Op
     solver = AdaptiveBlock(AdaptiveSchedule(relative_gap, max_layers=_MOST_LAYERS))
     with torch.no_grad():
         shape = problem.encoding.domain_shape
-        x, v, q = solver(lasso, data, torch.zeros(shape, dtype=data.dtype)).state
+        x, v, q, *_ = solver(lasso, data, torch.zeros(shape, dtype=data.dtype)).state
         value = float(lasso.objective(x, data))
         gap = float(lasso.duality_gap(x, data, v, q))
     error = None if problem.truth is None else _norm(x - problem.truth) / _norm(problem.truth)

@@ -1,0 +1,76 @@
+"""What somebody else needs to check a certificate: the image that it is about, and the dual point.
+
+With the scan and the options these few images are enough to compute objective and lower bound
+again. The dual of the data is v = A source - share y; that of the coefficients is found again from
+the signs of W near (see :mod:`firenet_mri.firenet.dual`), since all of it would need the memory of
+as many images as the frame has bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import DataError
+from firenet_mri.firenet.certificate.gap import ProvenGap
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The image and the dual point of several items (slices), in single precision.
+
+    Parameters
+    ----------
+    x
+        (item, *domain_shape) complex64: the network's image, of which the objective is.
+    source, share
+        (item, *domain_shape) complex64 and (item) float64: the dual of the data; empty where no
+        gap was computed.
+    near
+        (item, *domain_shape) complex64: an image near the optimum; empty in the synthesis form.
+    """
+
+    x: Tensor
+    source: Tensor
+    share: Tensor
+    near: Tensor
+
+    def __post_init__(self) -> None:
+        items = len(self.x)
+        shapes = {tuple(self.x.shape), (0,)}
+        fits = {tuple(self.source.shape), tuple(self.near.shape)} <= shapes
+        if not fits or tuple(self.share.shape) not in ((items,), (0,)):
+            raise DataError(
+                f"Evidence of shapes {tuple(self.x.shape)}, {tuple(self.source.shape)}, "
+                f"{tuple(self.share.shape)} and {tuple(self.near.shape)} came; the images of all "
+                "items need one shape, or there are none"
+            )
+
+    @classmethod
+    def of(cls, x: Tensor, gap: ProvenGap | None, domain_ndim: int) -> Evidence:
+        """Return the evidence of images (*batch, *domain_shape), flattened to items."""
+
+        def flat(images: Tensor) -> Tensor:
+            shape = images.shape[images.ndim - domain_ndim :]
+            return images.detach().to("cpu", torch.complex64).reshape(-1, *shape)
+
+        none = torch.zeros(0, dtype=torch.complex64)
+        if gap is None:
+            return cls(flat(x), none, torch.zeros(0, dtype=torch.float64), none)
+        point = gap.point
+        near = none if point.q is None else flat(point.near)
+        share = point.share.detach().to("cpu", torch.float64).reshape(-1)
+        return cls(flat(x), flat(point.source), share, near)
+
+    @classmethod
+    def join(cls, parts: Sequence[Evidence]) -> Evidence:
+        """Return the evidence of the items of several, in their order."""
+        return cls(
+            torch.cat([part.x for part in parts]),
+            torch.cat([part.source for part in parts]),
+            torch.cat([part.share for part in parts]),
+            torch.cat([part.near for part in parts]),
+        )

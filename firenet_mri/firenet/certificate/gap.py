@@ -1,0 +1,110 @@
+"""The duality gap of an image: F(x) - min F <= F(x) - D for any dual point, whatever made x.
+
+Objective and bound are evaluated in double precision, from the image and the dual point alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from firenet_mri.firenet.certificate.certificate import Entry
+from firenet_mri.firenet.dual import DualPoint, point_of, search_dual
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.problem import Problem
+from firenet_mri.operators.base import LinearOperator
+
+
+class ProvenGap(NamedTuple):
+    """F(x) and a lower bound of min F of each item, (*batch) float64, and what proves the bound."""
+
+    objective: Tensor
+    lower_bound: Tensor
+    point: DualPoint
+
+
+class DualSearch(NamedTuple):
+    """How long to look for a better dual point, see :mod:`firenet_mri.firenet.dual`."""
+
+    layers: int
+    rounds: int
+
+
+# The network's own dual, its part for the coefficients brought nearer to feasible.
+NO_SEARCH = DualSearch(0, 20)
+
+
+def prove_gap(
+    net: FIRENET,
+    y: Tensor,
+    encoding: LinearOperator,
+    state: State,
+    search: DualSearch = NO_SEARCH,
+) -> ProvenGap:
+    """Return the gap of a network's image, with the dual point that proves it.
+
+    Parameters
+    ----------
+    net, y, encoding
+        The network, its data (*batch, *codomain_shape) and its encoding operator.
+    state
+        What ``net.solve(y, encoding)`` returned.
+    search
+        For a network of fixed depth; one that stops itself has looked for its dual already.
+    """
+    problem = net.problem(encoding)
+    with torch.no_grad():
+        point = point_of(problem, y, state)
+        if net.solver.is_fixed:
+            task = net.task(y, encoding)
+            start = point_of(task.problem, task.y, task.scaled(state))
+            found = search_dual(task.problem, task.y, start, **search._asdict())
+            point = found._replace(share=task.share(found.share), near=task.image(found.near))
+        objective, bound = evaluate(problem, y, state.x, point)
+    return ProvenGap(objective, bound, point)
+
+
+def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[Tensor, Tensor]:
+    """Return F(x) and the lower bound of min F that a dual point gives, (*batch) float64."""
+    double = torch.promote_types(y.dtype, torch.float64)
+    data, exact = y.to(double), point.to(double)
+    objective = problem.objective(x.to(double), data)
+    return objective, problem.dual_value(exact.dual(problem, data), data, exact.q)
+
+
+def gap_entry(gap: ProvenGap | None, items: tuple[int, ...]) -> Entry:
+    """Return the entry "duality_gap"; None is a gap that was not computed."""
+    if gap is None:
+        return Entry(
+            "duality_gap",
+            "not verified",
+            "How near the image is to the optimum was not computed, as was asked for (--no-gap).",
+            items=items,
+        )
+    objective, bound = gap.objective, gap.lower_bound
+    # A bound that exceeds the objective does so by rounding.
+    difference = (objective - bound).clamp(min=0)
+    relative = torch.where(objective > 0, difference / objective, torch.zeros_like(objective))
+    return Entry(
+        "duality_gap",
+        "proven",
+        "No image has an objective that is smaller than this one's by more than the gap. Weak "
+        "duality shows it after the fact, whatever has computed the image.",
+        "The image that is optimal for the objective need not be the true one. Computed in double "
+        "precision; rounding errors are not bounded.",
+        {
+            "objective": floats(objective),
+            "lower_bound": floats(objective - difference),
+            "duality_gap": floats(difference),
+            "relative_gap": floats(relative),
+        },
+        items,
+    )
+
+
+def floats(values: Tensor) -> tuple[float, ...]:
+    """Return the numbers of a tensor in order."""
+    return tuple(values.reshape(-1).tolist())
