@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.verification import DataChange, measure_gain, verify_on_scan
 from firenet_mri.reconstruction.solve import Solution
 
@@ -48,7 +49,11 @@ def certify_solution(
         sample_norms=sample_norms,
     )
     if jacobian:
-        certificate = certificate.with_entries(measure_gain(net, y, encoding))
+        parts = encoding.made_from + chain.made_from
+        certificate = certificate.with_entries(
+            measure_gain(net, y, encoding),
+            image_with_other_maps(net, y, encoding, state.x, x0=solution.x0, parts=parts),
+        )
     if recovery:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)

@@ -14,6 +14,7 @@ from torch import Tensor
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.certificate.bounds import kept_fixed, lipschitz_entries
 from firenet_mri.firenet.certificate.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.inexact_maps import gap_with_other_maps
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
@@ -76,6 +77,7 @@ def certify(
         sample_norms = data_norms
     entries = (
         _gap_entry(objective, gap),
+        gap_with_other_maps(_floats(objective), _floats(gap), image_norms, encoding.norm_bound),
         *lipschitz_entries(
             net,
             encoding,
