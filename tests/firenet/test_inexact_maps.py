@@ -232,7 +232,7 @@ def worst_maps(net: FIRENET, y: Tensor, encoding: Sense, start: Tensor, rounds: 
     "schedule", [NetworkSchedule(15, 1.0, 0.8), PaperSchedule()], ids=["stable", "paper"]
 )
 def test_maps_one_per_cent_off_move_the_image_by_less_than_is_stated(schedule, randn) -> None:
-    encoding, y = sense_problem(0)
+    encoding, y = sense_problem(1)
     net = FIRENET(StationaryWavelet(1, (12, 12)), 0.01, None, schedule)
     image = net(y, encoding)
     entry = image_with_other_maps(net, y, encoding, image)
@@ -310,7 +310,7 @@ def test_items_and_sizes_of_data_do_not_matter() -> None:
 
 
 def test_where_nothing_is_proven_that_is_said() -> None:
-    encoding, y = sense_problem(0)
+    encoding, y = sense_problem(1)
     schedules = [NetworkSchedule(3), AdaptiveSchedule(1e-3), Uneven(((1.0, 2.0),))]
     net, adaptive, _ = (FIRENET(None, 0.01, None, schedule) for schedule in schedules)
     phase = torch.ones(12, 12, dtype=torch.complex128)

@@ -64,6 +64,7 @@ _CHANGED = (
     "root sum of squares of the maps"
 )
 _NOT_SAID = "How wrong the maps are is not known."
+_EMPTY = " It is more than the image itself, so that this says nothing about the image."
 
 
 def gap_with_other_maps(
@@ -136,6 +137,7 @@ def image_with_other_maps(
     bounds = image_change_bound(net, y, encoding, x, x0=x0).reshape(-1).tolist()
     # An image that is zero changes by no per cent of itself.
     items = tuple(i for i, norm in enumerate(norms) if norm > 0)
+    percent = tuple(100 * bounds[i] / norms[i] for i in items)
     fixed = kept_fixed((Part("data"), *(part for part in parts if part.name != _MAPS)))
     return Entry(
         _IMAGE,
@@ -143,9 +145,9 @@ def image_with_other_maps(
         f"If {_CHANGED}, and its norm stays within its bound, the image changes by at most "
         "percent_of_image per cent of its norm. It follows from the steps and from this run of the "
         f"network. {KEPT_FIXED} {fixed}.",
-        "It is an upper bound: the worst changes of maps that gradient ascent found did a quarter "
-        f"to a tenth of it (docs/theory.md, section 3.7). {_NOT_SAID}",
-        {"percent_of_image": tuple(100 * bounds[i] / norms[i] for i in items)},
+        f"It is an upper bound, which no change of maps that was found comes near. {_NOT_SAID}"
+        + (_EMPTY if max(percent, default=0.0) >= 100 else ""),
+        {"percent_of_image": percent},
         items,
     )
 
