@@ -67,6 +67,14 @@ class Uneven(FixedSchedule):
         return bound * math.sqrt(0.9) / norm_bound
 
 
+class Shortening(Uneven):
+    """The same with dual steps that fall, too: no two layers have one metric."""
+
+    def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
+        steps = super().blocks(norm_bound)
+        return (steps[0], tuple(Steps(tau, sigma / 2) for tau, sigma in steps[1]))
+
+
 SCHEDULES = [
     PaperSchedule(restarts=2, inner=4),
     PaperSchedule(restarts=3, inner=3, eps0=1.5, tau=0.5, sigma=0.7),
@@ -311,8 +319,8 @@ def test_items_and_sizes_of_data_do_not_matter() -> None:
 
 def test_where_nothing_is_proven_that_is_said() -> None:
     encoding, y = sense_problem(1)
-    schedules = [NetworkSchedule(3), AdaptiveSchedule(1e-3), Uneven(((1.0, 2.0),))]
-    net, adaptive, _ = (FIRENET(None, 0.01, None, schedule) for schedule in schedules)
+    schedules = [NetworkSchedule(3), AdaptiveSchedule(1e-3), Shortening()]
+    net, adaptive, shortening = (FIRENET(None, 0.01, None, schedule) for schedule in schedules)
     phase = torch.ones(12, 12, dtype=torch.complex128)
     constrained = PhaseConstrained(encoding, phase, 0.3, phase_from_data=True)
     reweighted = FIRENET(None, 0.01, None, NetworkSchedule(3), weights_depend_on_data=True)
@@ -320,6 +328,7 @@ def test_where_nothing_is_proven_that_is_said() -> None:
     for network_, operator, said in (
         (adaptive, encoding, "decides by the data"),
         (reweighted, encoding, "reweighting"),
+        (shortening, encoding, "product of primal and dual step"),
         (net, constrained, "image phase was made with the help of the maps"),
     ):
         entry = image_with_other_maps(network_, y, operator, image)
@@ -330,3 +339,20 @@ def test_where_nothing_is_proven_that_is_said() -> None:
         image_change_bound(adaptive, y, encoding, image)
     entry = image_with_other_maps(net, y, encoding, image)
     assert "Kept fixed: data, sampling mask" in entry.statement
+
+
+def test_a_statement_that_says_nothing_is_called_so() -> None:
+    matrix, y = small_problem(0)
+    encoding = MatrixOperator(matrix, 1.0)
+    for layers, is_empty in ((9, False), (300, True)):
+        net = network("identity", NetworkSchedule(layers, decay=1.0))
+        entry = image_with_other_maps(net, y, encoding, net(y, encoding))
+        assert (entry.values["percent_of_image"][0] > 100) == is_empty
+        assert ("says nothing about the image" in entry.limits) == is_empty
+    # Noiseless data: the objective is smaller than what the maps can add to it.
+    for lam, is_empty in ((1e-4, True), (0.5, False)):
+        net = network("identity", NetworkSchedule(200), lam)
+        entries = certify(net, y, encoding, net.solve(y, encoding)).entries
+        (entry,) = (entry for entry in entries if entry.name == "maps_1_percent")
+        assert (entry.values["relative_gap_with_other_maps"][0] > 1) == is_empty
+        assert ("says nothing" in entry.limits) == is_empty

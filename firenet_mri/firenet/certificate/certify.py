@@ -77,7 +77,13 @@ def certify(
         sample_norms = data_norms
     entries = (
         _gap_entry(objective, gap),
-        gap_with_other_maps(_floats(objective), _floats(gap), image_norms, encoding.norm_bound),
+        gap_with_other_maps(
+            _floats(objective),
+            _floats(gap),
+            image_norms,
+            encoding.norm_bound,
+            encoding.made_from + chain.made_from,
+        ),
         *lipschitz_entries(
             net,
             encoding,

@@ -64,6 +64,7 @@ _CHANGED = (
     "root sum of squares of the maps"
 )
 _NOT_SAID = "How wrong the maps are is not known."
+_EMPTY_GAP = " It is more than the objective itself, so that this says nothing."
 _EMPTY = " It is more than the image itself, so that this says nothing about the image."
 
 
@@ -72,6 +73,7 @@ def gap_with_other_maps(
     gap: Sequence[float],
     image_norms: Sequence[float],
     norm_bound: float,
+    parts: Sequence[Part],
 ) -> Entry:
     """Return the entry "maps_1_percent": how near the image is to the optimum for other maps.
 
@@ -81,25 +83,25 @@ def gap_with_other_maps(
         F(x), a proven bound of F(x) - min F, and ||x|| of each item.
     norm_bound
         Proven bound of ||A||.
+    parts
+        What encoding operator and data were made from.
     """
     numbers = list(zip(objective, gap, image_norms, strict=True))
     items = tuple(i for i, (value, _, _) in enumerate(numbers) if value > 0)
     change = CHANGE * norm_bound * (1 + _LONGEST)
-    gaps = [numbers[i][1] + change * numbers[i][2] for i in items]
+    gaps = tuple(numbers[i][1] + change * numbers[i][2] for i in items)
+    relative = tuple(gap / numbers[i][0] for i, gap in zip(items, gaps, strict=True))
     return Entry(
         "maps_1_percent",
         "proven",
         f"If {_CHANGED}, no image of at most {_LONGEST:g} times this one's norm has a smaller "
         "objective, with the changed operator, than this one by more than gap_with_other_maps; "
-        "relative_gap_with_other_maps is that over this image's objective as it is.",
+        "relative_gap_with_other_maps is that over this image's objective as it is. "
+        f"{KEPT_FIXED} {_kept(parts)}, weights of the sparsity.",
         "It is about the objective, not about how far another image looks from this one. Longer "
-        f"images are not excluded. {_NOT_SAID}",
-        {
-            "gap_with_other_maps": tuple(gaps),
-            "relative_gap_with_other_maps": tuple(
-                gap / numbers[i][0] for i, gap in zip(items, gaps, strict=True)
-            ),
-        },
+        f"images are not excluded. {_NOT_SAID}"
+        + (_EMPTY_GAP if max(relative, default=0.0) >= 1 else ""),
+        {"gap_with_other_maps": gaps, "relative_gap_with_other_maps": relative},
         items,
     )
 
@@ -115,7 +117,7 @@ def image_with_other_maps(
 ) -> Entry:
     """Return the entry "image_with_maps_1_percent": how far other maps can move the image.
 
-    Takes the time of one and a half runs of the network.
+    Takes the time of two to four runs of the network.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def image_with_other_maps(
     parts
         What encoding operator and data were made from; None takes what the operator says.
     """
-    parts = encoding.made_from if parts is None else tuple(dict.fromkeys(parts))
+    parts = encoding.made_from if parts is None else parts
     norms = item_norm(_double(x), _trailing(encoding.domain_shape)).reshape(-1).tolist()
     reason = obstacle(net, encoding, parts)
     if reason is not None:
@@ -138,13 +140,13 @@ def image_with_other_maps(
     # An image that is zero changes by no per cent of itself.
     items = tuple(i for i, norm in enumerate(norms) if norm > 0)
     percent = tuple(100 * bounds[i] / norms[i] for i in items)
-    fixed = kept_fixed((Part("data"), *(part for part in parts if part.name != _MAPS)))
     return Entry(
         _IMAGE,
         "proven",
-        f"If {_CHANGED}, and its norm stays within its bound, the image changes by at most "
-        "percent_of_image per cent of its norm. It follows from the steps and from this run of the "
-        f"network. {KEPT_FIXED} {fixed}.",
+        f"If {_CHANGED}, and its norm stays within the bound for which the steps were made, as it "
+        "does if the maps stay normalised, the image changes by at most percent_of_image per cent "
+        "of its norm. It follows from the steps and from this run of the network. "
+        f"{KEPT_FIXED} {_kept(parts)}.",
         f"It is an upper bound, which no change of maps that was found comes near. {_NOT_SAID}"
         + (_EMPTY if max(percent, default=0.0) >= 100 else ""),
         {"percent_of_image": percent},
@@ -235,6 +237,12 @@ def image_change_bound(
         distance = distance + parts.consistency * (residual.reshape(shift.shape[1:]) + shift)
     bound = e * (distance + constant * reference.multiples_of_norm).amin(0)
     return bound if task.scale is None else bound / _double(task.scale).reshape(bound.shape)
+
+
+def _kept(parts: Sequence[Part]) -> str:
+    """Return what does not change with the maps, in words."""
+    others = (part for part in dict.fromkeys(parts) if part.name != _MAPS)
+    return kept_fixed((Part("data"), *others))
 
 
 class _Seen(NamedTuple):
