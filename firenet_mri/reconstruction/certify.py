@@ -11,6 +11,7 @@ from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.certify import certificate_of
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.certificate.gap import DualSearch, ProvenGap, prove_gap
+from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.verification import DataChange, measure_gain, verify_on_scan
 from firenet_mri.reconstruction.solve import Solution
@@ -54,7 +55,11 @@ def certify_solution(
     proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
     certificate = certificate_for(solution, proven, sample_norms)
     if jacobian:
-        certificate = certificate.with_entries(measure_gain(net, y, encoding))
+        parts = encoding.made_from + chain.made_from
+        certificate = certificate.with_entries(
+            measure_gain(net, y, encoding),
+            image_with_other_maps(net, y, encoding, state.x, x0=solution.x0, parts=parts),
+        )
     if recovery:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)

@@ -165,9 +165,11 @@ def _one_by_one(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
 def _count_layers(prepared: Prepared, items: int, on_layer: OnLayer) -> None:
     """Have the network call ``on_layer`` after every layer, with the count over all its runs."""
     net, options = prepared.net, prepared.options
-    # The Jacobian is taken along a second run of the network.
+    # The Jacobian is taken along a second run of the network, other maps are looked at along a
+    # third, but not with a phase, which was made with the maps.
     again = options.jacobian and net.solver.is_fixed and options.reweighting == 0
-    total = net.depth * items * (1 + options.reweighting + again)
+    extra = again * (1 + (options.phase_constraint is None))
+    total = net.depth * items * (1 + options.reweighting + extra)
     counter = itertools.count(1)
 
     def report(*_: object) -> None:

@@ -335,7 +335,8 @@ def test_jacobian_and_recovery_are_added_when_asked_for() -> None:
         assert 0 < gain < bound
     names = {entry.name for entry in certificate.entries}
     assert {"localisation", "recovery", "stability_of_the_optimum"} < names
-    assert layers == [(done, 20) for done in range(1, 21)]
+    assert {"maps_1_percent", "image_with_maps_1_percent"} < names
+    assert layers == [(done, 30) for done in range(1, 31)]
     assert reconstruct(two, layers=5).certificate.measured_gain is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +17,7 @@ from firenet_mri.firenet.certificate.gap import (
     gap_entry,
     prove_gap,
 )
+from firenet_mri.firenet.certificate.inexact_maps import gap_with_other_maps
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator, Part
@@ -103,9 +103,8 @@ def certificate_of(
         data_norms = floats(item_norm(y.to(double), problem.data_axes))
     if sample_norms is None and not chain.links:
         sample_norms = data_norms
-    items = tuple(range(math.prod(y.shape[: y.ndim - len(problem.data_axes)])))
     entries = (
-        gap_entry(gap, items),
+        *_gap_entries(gap, image_norms, encoding, chain),
         *lipschitz_entries(
             net,
             encoding,
@@ -115,12 +114,30 @@ def certificate_of(
             sample_norms=sample_norms,
             has_start=has_start,
         ),
-        *_assumptions(items, encoding.made_from + chain.made_from),
+        *_assumptions(len(image_norms), encoding.made_from + chain.made_from),
     )
-    return Certificate(entries, len(items))
+    return Certificate(entries, len(image_norms))
 
 
-def _assumptions(items: tuple[int, ...], parts: tuple[Part, ...]) -> tuple[Entry, ...]:
+def _gap_entries(
+    gap: ProvenGap | None, image_norms: Sequence[float], encoding: LinearOperator, chain: Chain
+) -> tuple[Entry, ...]:
+    """Return what is known about the optimum: of the problem as it is, and with other maps."""
+    entry = gap_entry(gap, tuple(range(len(image_norms))))
+    if gap is None:
+        return (entry,)
+    others = gap_with_other_maps(
+        entry.values["objective"],
+        entry.values["duality_gap"],
+        image_norms,
+        encoding.norm_bound,
+        encoding.made_from + chain.made_from,
+    )
+    return entry, others
+
+
+def _assumptions(count: int, parts: tuple[Part, ...]) -> tuple[Entry, ...]:
+    items = tuple(range(count))
     return (
         Entry(
             "encoding",
