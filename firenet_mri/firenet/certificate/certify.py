@@ -14,6 +14,7 @@ from torch import Tensor
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.certificate.bounds import kept_fixed, lipschitz_entries
 from firenet_mri.firenet.certificate.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.theorem import theorem_entries
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
@@ -85,6 +86,7 @@ def certify(
             sample_norms=sample_norms,
             has_start=x0 is not None,
         ),
+        *theorem_entries(net, encoding, objective.numel(), has_start=x0 is not None),
         *_assumptions(objective.numel(), encoding.made_from + chain.made_from),
     )
     return Certificate(entries, objective.numel())
