@@ -322,7 +322,7 @@ def figure(
     result = Figure(figsize=(width + more, 3.4 * rows + 0.7), layout="constrained")
     left: Any = result
     if beside is not None:
-        left, right = result.subfigures(1, 2, width_ratios=(width, more))
+        left, right = result.subfigures(1, 2, width_ratios=(width, more), squeeze=False)[0]
         beside(right.subplots(rows, 1, squeeze=False)[:, 0])
     axes = left.subplots(rows, len(names), squeeze=False, sharex=True, sharey="row")
     colours = dict(zip(sorted({c.inner for c in curves}), _COLOURS * 9, strict=False))
