@@ -2,10 +2,10 @@
 
 For an image c with data y = A c + e let c_j be what the network has after j inner iterations;
 shown are (F(c_j) - F*) / ||c|| and ||c_j - c|| / ||c||. The theorem promises that F(psi_k) - F* is
-at most eps_k, which falls by nu = e^-1 a restart (plus delta), if p >= 2 chi L / nu. A small p such
-as the published 5 is too few for these problems: the gap falls as promised at first, then stays on
-a plateau that p sets. What chi is nobody knows here; :mod:`.known_constants` has a problem where it
-is known, and the theorem's p with it.
+at most eps_k, which falls by nu = e^-1 a restart (plus delta), if p >= 2 chi L / nu. With a small p
+such as the published 5 the gap falls as promised at first, then stays on a plateau that p sets.
+Nobody knows chi here, and with noise the theorem ends at a floor above these plateaus;
+:mod:`.known_constants` has a problem where chi is known, and the theorem's p with it.
 
 F* is found by the adaptive solver in double precision, and certified by its duality gap.
 
