@@ -382,7 +382,9 @@ class TheoremParameters:
     """What the theorem asks of a network, and what it then promises for every image c and data y:
 
     ||psi_n - c|| <= tail_factor sigma_{s,M}(c)_w + misfit_factor ||A c - y||
-                     + delta_factor delta + accuracy ||y||,  for every delta >= c(c, y).
+                     + delta_factor delta + accuracy ||y||,
+
+    if the schedule's delta is at least c(c, y).
 
     Parameters
     ----------

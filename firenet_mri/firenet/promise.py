@@ -146,7 +146,8 @@ class TheoremPromise:
             f"{2 * self.weight:.3g} sigma(c) + {misfit:.3g} ||A c - y|| <= {self.delta:.3g} ||y|| "
             f"lies within {self.accuracy:.3g} ||y|| of the network's image, whose objective is at "
             f"most {self.objective_gap:.3g} ||y|| above that of c. sigma(c) is the weighted l1 "
-            "norm of all but the largest coefficients, so many a level. From these constants: "
+            "norm of c without its largest coefficients, as many in each level as the sparsities "
+            "say. From these constants: "
             f"lam = {self.weight:.4g}, chi = {self.chi:.4g}, p = {self.inner}, n = {self.restarts}."
         )
 

@@ -121,6 +121,8 @@ def test_layers_grow_like_the_logarithm_of_the_accuracy(known, curves) -> None:
         # Whole restarts only: a step of p.
         assert np.abs(np.array(layers) - line).max() < curves[0].inner
     assert needed_layers(known, replace(curves[0], gap=curves[0].gap[:50]))[-1] is None
+    louder = replace(known, problem=replace(known.problem, y=100 * known.problem.y))
+    assert needed_layers(louder, curves[0])[2:] == needed[:-2]
 
 
 def test_summary_has_the_exact_constants(known, curves) -> None:
