@@ -355,7 +355,7 @@ def _draw_gaps(axis: Any, curves: Sequence[Curve], colours: dict[int, str]) -> N
         j = range(1, len(curve.gap) + 1)
         axis.semilogy(j, [g if g > 0 else math.nan for g in curve.gap], color=colour, lw=1.6)
         axis.semilogy(j[p - 1 :: p], curve.eps[p - 1 :: p], color=colour, lw=0.9, ls=_DASHED)
-    label = "$\\epsilon_k$ of the theorem: $e^{-1}$ a restart"
+    label = "$\\epsilon_k$: $e^{-1}$ per restart"
     axis.plot([], [], color="0.4", ls=_DASHED, lw=0.9, label=label)
     axis.legend(frameon=False, fontsize=8, loc="upper right")
 
