@@ -13,7 +13,7 @@ from pathlib import Path
 
 # The options that a user may ask for, by the names that faces would have to repeat.
 OPTIONS = (
-    *("preset", "lam", "sparsifier", "levels", "layers", "relative_gap", "budget"),
+    *("preset", "lam", "sparsifier", "levels", "layers", "relative_gap", "budget", "accuracy"),
     *("reweighting", "maps", "map_sets", "coils", "compression", "by_readout"),
     *("phase_constraint", "jacobian", "recovery", "device"),
 )

@@ -38,7 +38,10 @@ NAMES = {
     ),
     "firenet_mri.firenet.adaptive": "AdaptiveBlock",
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
-    "firenet_mri.firenet.levels": "PAPER_SPARSITIES level_index level_weights",
+    "firenet_mri.firenet.levels": (
+        "LevelStructure NullSpaceConstants PAPER_SPARSITIES RecoveryConstants admissible_lam "
+        "level_index level_weights recovery_constants sharpness"
+    ),
     "firenet_mri.firenet.look": "on_coefficients",
     "firenet_mri.firenet.options": "NetworkOptions Preset",
     "firenet_mri.firenet.presets": "make_network network_of",

@@ -241,7 +241,7 @@ def _tell(
         f"    {exact.tail_factor:.3g} sigma(c) + {exact.misfit_factor:.3g} ||A c - y|| + "
         f"{exact.delta_factor:.3g} delta + {accuracy:g} ||y||",
         "of c; sigma(c) is the weighted l1 norm of all but the s_l largest coefficients of every "
-        "level, and delta any number that is at least "
+        "level, and delta that of the schedule, which has to be at least "
         f"{2 * exact.lam:.3g} sigma(c) + {1 + exact.recovery.c2 / exact.chi:.3g} ||A c - y||.",
         "Assumed, not verified: that this pattern has the property. The theory gives it with high "
         "probability where every band k has C L kappa M(s, k) samples; the constant C and the "

@@ -382,7 +382,9 @@ class TheoremParameters:
     """What the theorem asks of a network, and what it then promises for every image c and data y:
 
     ||psi_n - c|| <= tail_factor sigma_{s,M}(c)_w + misfit_factor ||A c - y||
-                     + delta_factor delta + accuracy ||y||,  for every delta >= c(c, y).
+                     + delta_factor delta + accuracy ||y||,
+
+    if the schedule's delta is at least c(c, y).
 
     Parameters
     ----------
@@ -471,7 +473,7 @@ def best_approximation_error(
     UsageError
         If the level sizes are not those of the structure.
     """
-    found = _counts(level_index, len(levels.sizes))
+    found = count_levels(level_index, len(levels.sizes))
     if found != levels.sizes:
         raise UsageError(
             f"Levels of sizes {found} found, {levels.sizes} stated; they must be the same"
@@ -493,7 +495,7 @@ def level_index(sparsifier: OrthogonalWavelet) -> Tensor:
 
 def level_sizes(sparsifier: OrthogonalWavelet) -> tuple[int, ...]:
     """Return how many coefficients each of the theory's levels has."""
-    return _counts(level_index(sparsifier), sparsifier.levels)
+    return count_levels(level_index(sparsifier), sparsifier.levels)
 
 
 def image_sparsities(
@@ -544,7 +546,7 @@ def local_sparsities(
     """
     levels = band_levels.to(coefficients.device).expand(coefficients.shape)
     large = levels[coefficients.abs() > threshold]
-    return _counts(large, int(band_levels.max()) + 1)
+    return count_levels(large, int(band_levels.max()) + 1)
 
 
 def level_weights(sparsities: Sequence[int], band_levels: Tensor) -> Tensor:
@@ -592,7 +594,7 @@ def _balanced_weights(sparsities: Sequence[int]) -> tuple[float, ...]:
     return tuple(math.sqrt(total / s) for s in sparsities)
 
 
-def _counts(values: Tensor, length: int) -> tuple[int, ...]:
+def count_levels(values: Tensor, length: int) -> tuple[int, ...]:
     """Return how often 0..length-1 occur."""
     return tuple(torch.bincount(values.flatten(), minlength=length).tolist())
 

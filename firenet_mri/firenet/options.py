@@ -31,6 +31,10 @@ def _gap(value: float) -> str | None:
     return None if 0 < value < 1 else "it must lie between 0 and 1"
 
 
+def _accuracy(value: float) -> str | None:
+    return None if 0 < value < 1 else "it must lie between 0 and 1"
+
+
 def _budget(value: float) -> str | None:
     if 0 < value <= LARGEST_BUDGET:
         return None
@@ -83,7 +87,21 @@ class NetworkOptions(Options):
         check=_budget,
     )
 
+    accuracy: float | None = option(
+        None,
+        "Accuracy, relative to the norm of the data, for which the paper's theorem sets the layers "
+        "and lam of the paper preset, from constants that are assumed and not checked.",
+        parse=share,
+        check=_accuracy,
+    )
+
     def _check_together(self) -> None:
+        if self.accuracy is not None and (self.preset != "paper" or self.layers is not None):
+            raise UsageError(
+                f"An accuracy of {self.accuracy} was asked for, with preset {self.preset} and "
+                f"layers {self.layers}; it sets the layers of the paper preset, so choose that one "
+                "and give no layers"
+            )
         if self.relative_gap is not None and self.preset != "adaptive":
             raise UsageError(
                 f"A relative gap of {self.relative_gap} was asked for; only the adaptive preset "

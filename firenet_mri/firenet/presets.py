@@ -23,9 +23,15 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
-from firenet_mri.firenet.levels import PAPER_SPARSITIES, level_weights
+from firenet_mri.firenet.levels import (
+    PAPER_SPARSITIES,
+    LevelStructure,
+    count_levels,
+    level_weights,
+)
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import LARGEST_BUDGET, NetworkOptions
+from firenet_mri.firenet.promise import TheoremPromise
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
@@ -169,12 +175,30 @@ def _paper_network(spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
             f"The paper preset has a weight for each wavelet level; {options.sparsifier} has no "
             "levels, use a wavelet such as haar"
         )
+    # Averages join the coarsest level.
+    index = (band_levels - 1).clamp(min=0)
+    if options.accuracy is not None:
+        return _network_of_theorem(operator, index, levels, options)
     lam = _PAPER_LAM if isinstance(options.lam, str) else options.lam
-    return FIRENET(operator, lam, _paper_weights(levels, band_levels), schedule)
+    return FIRENET(operator, lam, level_weights(_paper_sparsities(levels), index), schedule)
 
 
-def _paper_weights(levels: int, band_levels: Tensor) -> Tensor:
-    """Return the paper's level weights, matched at the finest level; averages join the coarsest."""
+def _network_of_theorem(
+    operator: LinearOperator, index: Tensor, levels: int, options: NetworkOptions
+) -> FIRENET:
+    """Return the published network with the theorem's p, n and lam for an accuracy."""
+    assert options.accuracy is not None
+    sizes = count_levels(index, levels)
+    # A level cannot have more large coefficients than it has.
+    sparsities = tuple(map(min, _paper_sparsities(levels), sizes))
+    structure = LevelStructure.balanced(sparsities, sizes)
+    lam = None if isinstance(options.lam, str) else options.lam
+    promise = TheoremPromise(options.accuracy, structure, lam=lam)
+    weights = level_weights(sparsities, index)
+    return FIRENET(operator, promise.weight, weights, PaperSchedule.for_promise(promise))
+
+
+def _paper_sparsities(levels: int) -> tuple[int, ...]:
+    """Return the paper's local sparsities, matched at the finest level."""
     finest = PAPER_SPARSITIES[-min(levels, len(PAPER_SPARSITIES)) :]
-    padded = finest[:1] * (levels - len(finest)) + finest
-    return level_weights(padded, (band_levels - 1).clamp(min=0))
+    return finest[:1] * (levels - len(finest)) + finest

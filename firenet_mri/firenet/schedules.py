@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from firenet_mri.errors import UsageError
@@ -37,6 +37,7 @@ from firenet_mri.firenet.levels import (
     smallest_restarts,
 )
 from firenet_mri.firenet.lipschitz import UnrolledIteration, lipschitz_bound
+from firenet_mri.firenet.promise import TheoremPromise
 from firenet_mri.firenet.solver import GeometricSteps
 from firenet_mri.firenet.solver import Schedule as Schedule
 from firenet_mri.firenet.unrolled import FixedSchedule
@@ -61,6 +62,8 @@ class PaperSchedule(FixedSchedule):
         Accuracy floor of the schedule in units of eps_0.
     nu
         Factor by which the objective gap falls at each restart, in (0, 1).
+    promise
+        What p and n were computed for, which the certificate then states; None states nothing.
 
     Notes
     -----
@@ -77,6 +80,7 @@ class PaperSchedule(FixedSchedule):
     eps0: float | None = None
     delta: float = 1e-9
     nu: float = math.exp(-1)
+    promise: TheoremPromise | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_count("restarts", self.restarts)
@@ -152,6 +156,11 @@ class PaperSchedule(FixedSchedule):
             delta=delta / eps0,
             nu=nu,
         )
+
+    @classmethod
+    def for_promise(cls, promise: TheoremPromise) -> PaperSchedule:
+        """Return the schedule with the promise's p, n and delta, for data of any norm."""
+        return cls(promise.restarts, promise.inner, delta=promise.delta, promise=promise)
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -302,6 +302,38 @@ def test_dual_direction_stays_near_for_any_change() -> None:
         assert change <= 2 * float(e.norm() / (r.norm() + moved.norm())) * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_projection_across_the_residual_has_the_larger_singular_value(dtype) -> None:
+    """mu' >= mu'', docs/theory.md, section 6.2 (3), for real-linear maps in real coordinates."""
+    for seed in range(50):
+        generator = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(12, 4, dtype=dtype, generator=generator)
+        v = torch.randn(12, dtype=dtype, generator=generator)
+        v = v / v.norm()
+        A, r = matrix.numpy(), v.numpy()
+        if v.is_complex():
+            A = np.block([[A.real, -A.imag], [A.imag, A.real]])
+            r = np.concatenate([r.real, r.imag])
+        across = np.linalg.svd(A - np.outer(r, r @ A), compute_uv=False)[-1]
+        with_column = np.linalg.svd(np.column_stack([A, -r]), compute_uv=False)[-1]
+        assert across >= with_column * (1 - 1e-12)
+        assert across <= np.linalg.svd(A, compute_uv=False)[-1] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_stable_along_a_column_that_the_residual_is(dtype) -> None:
+    """v = a_0 with 0 in T: (1 - v v^T) A_T has the singular value 0, A_T alone has not."""
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.randn(24, 40, dtype=dtype, generator=generator)
+    matrix = matrix / torch.linalg.vector_norm(matrix, dim=0)
+    problem = SquareRootLasso(MatrixOperator(matrix), None, torch.ones(40, dtype=torch.float64), 1)
+    x = torch.zeros(40, dtype=dtype)
+    x[0] = 1
+    other = matrix[:, 0] + 0.3 * torch.randn(24, dtype=dtype, generator=generator)
+    for residual, expected in ((matrix[:, 0], NotVerified), (other, MinimiserStability)):
+        assert isinstance(minimiser_stability(problem, matrix @ x - residual, x, 1e-12), expected)
+
+
 def test_stability_of_a_scan_holds_for_its_minimiser() -> None:
     problem, y, _ = fourier_haar(0)
     x, _, gap = solved(problem, y, 1e-9)

@@ -22,7 +22,7 @@ from firenet_mri.firenet.levels import (
     recovery_constants,
     sharpness,
 )
-from firenet_mri.operators import MatrixOperator
+from firenet_mri.operators import LinearOperator, MatrixOperator, StationaryWavelet
 
 SPARSITIES, SIZES = (2, 3), (8, 24)
 LEVELS = LevelStructure.balanced(SPARSITIES, SIZES)
@@ -97,3 +97,68 @@ def test_parameters_are_those_of_the_theorem() -> None:
     assert schedule.delta == pytest.approx(1e-5 / 3)
     assert chi * objective_bound(3.0, schedule.restarts, delta=1e-5) <= 0.01
     assert chi * objective_bound(3.0, schedule.restarts - 1, delta=1e-5) > 0.01
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("fraction", [1.0, 0.3])
+def test_theorem_holds_for_a_parseval_frame(noise, fraction) -> None:
+    """||A - identity|| = 0.2: ||(W x)_D|| <= ||x|| <= ||A x|| / 0.8; R bounds the dual."""
+    shape, sparsity = (6, 6), 9
+    frame = StationaryWavelet(1, shape)
+    bands = frame.codomain_shape[0]
+    levels = LevelStructure.balanced((sparsity,) * bands, (36,) * bands)
+    index = torch.arange(bands).reshape(bands, 1, 1).expand(frame.codomain_shape)
+    recovery = recovery_constants(levels, NullSpaceConstants(0.0, 1.25))
+    lam = fraction * admissible_lam(levels, recovery)
+    chi = sharpness(levels, recovery, lam)
+    weights = level_weights((sparsity,) * bands, index)
+    reach = math.sqrt(1 + lam**2 * float(weights.square().sum()))
+    norm = math.sqrt(1.2**2 + 1)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        error = torch.randn(36, 36, dtype=torch.complex128, generator=generator)
+        matrix = torch.eye(36) + 0.2 * error / torch.linalg.matrix_norm(error, 2)
+        x = torch.zeros(shape, dtype=torch.complex128)
+        x[1:4, 2:5] = torch.randn((), dtype=torch.complex128, generator=generator) + 2
+        e = torch.randn(36, dtype=torch.complex128, generator=generator)
+        encoding = Reshaped(matrix, shape)
+        y = encoding(x) + noise * e / e.norm()
+        tail = best_approximation_error(frame(x), index, levels)
+        delta = data_error(levels, recovery, lam, tail=tail, misfit=noise)
+        eps0 = float(y.norm())
+        inner = math.ceil(2 * chi * norm * reach * math.e)
+        schedule = PaperSchedule(
+            restarts=4,
+            inner=inner,
+            tau=1 / (norm * reach**2),
+            sigma=reach**2 / norm,
+            norm=norm,
+            eps0=eps0,
+            delta=delta / eps0,
+        )
+        net = FIRENET(frame, lam, weights, schedule)
+        objective = net.problem(encoding).objective
+        at_x = float(objective(x, y))
+        for restart, count, psi in net.iterates(y, encoding):
+            if count < inner:
+                continue
+            promised = objective_bound(eps0, restart, delta=delta)
+            assert float(objective(psi, y)) - at_x <= promised
+            bound = error_bound(
+                levels, recovery, lam, tail=tail, misfit=noise, objective_gap=promised
+            )
+            assert float((psi - x).norm()) <= bound
+
+
+class Reshaped(LinearOperator):
+    """A matrix on images: (*batch, y, x) to (*batch, rows)."""
+
+    def __init__(self, matrix: torch.Tensor, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, (len(matrix),), float(torch.linalg.matrix_norm(matrix, 2)))
+        self.matrix = matrix
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(-2) @ self.matrix.mT
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return (y @ self.matrix.conj()).reshape(*y.shape[:-1], *self.domain_shape)

@@ -18,6 +18,7 @@ from firenet_mri.firenet.certificate.gap import (
     prove_gap,
 )
 from firenet_mri.firenet.certificate.inexact_maps import gap_with_other_maps
+from firenet_mri.firenet.certificate.theorem import theorem_entries
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator, Part
@@ -114,6 +115,7 @@ def certificate_of(
             sample_norms=sample_norms,
             has_start=has_start,
         ),
+        *theorem_entries(net, encoding, len(image_norms), has_start=has_start),
         *_assumptions(len(image_norms), encoding.made_from + chain.made_from),
     )
     return Certificate(entries, len(image_norms))

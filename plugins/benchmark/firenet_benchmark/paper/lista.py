@@ -7,8 +7,17 @@ With matrices A of unit norm, x_0 = 0 and one learned matrix and threshold a lay
 Training begins at ISTA, W_k = A^T and theta_k = 0. The loss is the mean squared error of x.
 
 Source: Gregor, LeCun, Learning fast approximations of sparse coding, ICML 2010, in the form with
-A kept in the layers, as the code of Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, has
-it.
+A kept in the layers, as the published code of [1] has it.
+
+Differs from [1] in: A is scaled to norm 1 and is the matrix that the network is given, in training
+and in use, where the published test puts the matrix of the true problem into the layers, beside
+weights trained with another; the published layers divide x by 10 ||A||; training starts at ISTA,
+where the published W_k start at random and theta_k in [0, 1e-7]; |theta_k| in place of a projection
+after each step; fewer items and steps (4000 items and 600 steps of 250 by default, published 8000
+items and 4000 epochs of 8 steps with 1000), a rate that falls along a cosine, the best of three, in
+place of 2e-4 10^{-K/3}; the last weights in place of those of the best epoch.
+
+[1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022: inexact_input of the published code.
 """
 
 from __future__ import annotations

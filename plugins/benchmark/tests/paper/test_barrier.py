@@ -59,6 +59,32 @@ def test_problem_is_the_published_one(digits, bits, index) -> None:
     np.testing.assert_allclose(problem.minimiser.numpy(), x, rtol=1e-14)
 
 
+@pytest.mark.parametrize("digits", [1, 3])
+def test_both_problems_are_well_conditioned(digits) -> None:
+    """Small changes of A and y change the minimiser, which the KKT conditions prove to be one."""
+    problem = barrier_problem(digits, 10, 2)
+    A, y, x = (t.numpy() for t in (problem.matrix, problem.data, problem.minimiser))
+    assert np.linalg.cond(A @ A.T) == pytest.approx(1, abs=1e-12)
+    rng, size = np.random.default_rng(0), 1e-4 * 2.0**-10
+    left = np.linalg.svd(A[:, 1:])[0]
+    changes = [rng.standard_normal(A.shape) for _ in range(50)]
+    changes.append(np.outer(left[:, -1], x))
+    worst = {"A": 0.0, "y": 0.0}
+    for change in changes:
+        E = size * change / np.linalg.norm(change, 2)
+        e = size * (change @ np.ones(22)) / np.linalg.norm(change @ np.ones(22))
+        for name, (B, b) in {"A": (A + E, y), "y": (A, y + e)}.items():
+            moved = np.concatenate([[0.0], np.linalg.solve(B[:, 1:], b)])
+            v = np.linalg.solve(B[:, 1:].T, np.sign(moved[1:]))
+            assert np.linalg.norm(v) < 1
+            assert abs(B[:, 0] @ v) < 1
+            relative = size / (np.linalg.norm(A, 2) if name == "A" else np.linalg.norm(y))
+            moved = np.linalg.norm(moved - x) / np.linalg.norm(x)
+            worst[name] = max(worst[name], moved / relative)
+    assert 1.4 < worst["A"] < np.sqrt(2)
+    assert 0.5 < worst["y"] <= 1 + 1e-6
+
+
 def test_minimisers_are_minimisers_by_a_convex_solver() -> None:
     problem = barrier_problem(1, 3, 2)
     x = cvxpy.Variable(22)

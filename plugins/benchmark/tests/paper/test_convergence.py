@@ -153,8 +153,9 @@ def test_command_writes_figure_and_tables(firenet, tmp_path, capsys) -> None:
     assert (tmp_path / "out/convergence.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "out/convergence.csv").open() as table:
         rows = list(csv.DictReader(table))
-    assert len(rows) == 4 * (12 + 10)
-    assert {row["problem"] for row in rows} == {
+    known = [row for row in rows if row["problem"] == "known constants"]
+    assert len(rows) - len(known) == 4 * (12 + 10)
+    assert {row["problem"] for row in rows} - {"known constants"} == {
         "phantom, Fourier",
         "phantom, Walsh",
         "head, Fourier",
@@ -163,9 +164,17 @@ def test_command_writes_figure_and_tables(firenet, tmp_path, capsys) -> None:
     report = json.loads((tmp_path / "out/convergence.json").read_text())
     assert report["settings"]["simulated"] is True
     assert report["settings"]["optimum"]["head, Walsh"]["certified_gap"] >= 0
+    promised = report["settings"]["known_constants"]
+    assert promised["gap_below_eps_at_every_restart"] is True
+    assert len(known) == promised["inner"] * promised["restarts"] + 150 * 5
+    ends = [
+        row for row in known if int(row["inner_iteration"]) == promised["layers_of_the_theorem"][-1]
+    ]
+    assert float(ends[0]["objective_gap_over_image_norm"]) < 1e-12
     assert float(rows[0]["relative_error"]) == report["rows"][0]["relative_error"]
     said = capsys.readouterr().out
     assert "proven to within" in said
+    assert "The gap is below eps_k at every restart" in said
     assert "convergence.png" in said
 
 
@@ -178,8 +187,9 @@ def test_command_takes_a_scan_and_says_whether_it_is_simulated(firenet, tmp_path
     assert firenet("paper", "convergence", "-o", tmp_path, "--scan", scan, *options.split()) == 0
     report = json.loads((tmp_path / "convergence.json").read_text())
     assert report["settings"]["simulated"] is False
-    assert {row["problem"] for row in report["rows"]} == {"scan.npy"}
-    assert [row["relative_error"] for row in report["rows"]] == [None] * 5
+    rows = [row for row in report["rows"] if row["problem"] != "known constants"]
+    assert {row["problem"] for row in rows} == {"scan.npy"}
+    assert [row["relative_error"] for row in rows] == [None] * 5
     assert "error of the minimiser" not in capsys.readouterr().out
 
 
