@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
+from firenet_mri.cli.record import RECORDED, recorded_options
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.certificate import Certificate, Entry
+    from firenet_mri.io.certificates import SavedCertificate
+    from firenet_mri.reconstruction.check import Checked
 
 _COLOURS = {
     "proven": "green",
@@ -37,7 +41,7 @@ _MEANINGS = {
 }
 
 
-@with_flags(ReadOptions, without=["maps_file"])
+@with_flags(ReadOptions, without=RECORDED)
 def certify(
     certificate: Annotated[Path, Parameter(help="The .json beside an image.")],
     /,
@@ -51,44 +55,126 @@ def certify(
     scan: Annotated[
         Path | None,
         Parameter(
-            help="Check also that the image was made from this scan; options of reading, such as "
-            "--mask and --trajectory, are those that the image was made with.",
+            help="The scan that the image was made from: everything that can be is recomputed from "
+            "it. Files that the image was made with, such as a mask, are given again.",
             group=panel("Input"),
+        ),
+    ] = None,
+    evidence: Annotated[
+        Path | None,
+        Parameter(
+            help="The evidence, if it does not lie beside the certificate.", group=panel("Input")
+        ),
+    ] = None,
+    again: Annotated[
+        bool,
+        Parameter(
+            help="Run the network once more, too, and compare its image.",
+            group=panel("Certificate"),
+            negative=(),
+            show_default=False,
+        ),
+    ] = False,
+    signed_by: Annotated[
+        Path | None,
+        Parameter(
+            help="Public Ed25519 key, a .pem file, of whoever must have signed the certificate.",
+            group=panel("Certificate"),
         ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Explain a certificate entry by entry; fail if it is not the certificate of the image."""
+    """Explain a certificate entry by entry, and recompute it from the scan.
+
+    The command fails if the certificate is not that of the image, or if a recomputed number is
+    another one.
+    """
     from firenet_mri.io import read_certificate
-    from firenet_mri.io.kspace.reading import read_with
 
     reading = ReadOptions.from_mapping(options)
     given = [name for name, value in reading.flat().items() if value is not None]
-    if given and scan is None:
-        raise UsageError(f"{flag(given[0])} belongs to a scan; give --scan too")
+    for name in (*given, *(["evidence"] if evidence else []), *(["again"] if again else [])):
+        if scan is None:
+            raise UsageError(f"{flag(name)} belongs to a scan; give --scan too")
     saved = read_certificate(certificate)
     found = saved.check_image(image)
+    if signed_by is not None:
+        saved.check_signature(signed_by)
+    checked = None
     if scan is not None:
-        saved.check_scan(read_with(scan, reading))
+        checked = _recomputed(saved, scan, reading, evidence, image, again, quiet=as_json)
     if as_json:
-        checked = {
-            "image": str(found),
-            "image_matches": True,
-            "scan_matches": None if scan is None else True,
-            "certificate": saved.certificate.to_dict(),
-        }
-        sys.stdout.write(json.dumps(checked, indent=2, allow_nan=False) + "\n")
+        _write_json(saved, found, checked, signed_by)
         return
     console = Console(highlight=False)
     console.print(f"{found} is the image of this certificate (SHA-256).", markup=False)
-    if scan is not None:
-        console.print(f"{scan} is the scan it was made from (SHA-256).", markup=False)
+    if signed_by is not None:
+        console.print(f"It was signed with the key that belongs to {signed_by}.", markup=False)
+    _tell(console, scan, checked)
     _explain(console, saved.certificate)
     if saved.certificate.not_checkable:
         sys.stderr.write(f"firenet: not checkable: {saved.certificate.not_checkable}\n")
         raise SystemExit(1)
+
+
+def _recomputed(
+    saved: SavedCertificate,
+    scan: Path,
+    given: ReadOptions,
+    evidence: Path | None,
+    image: Path | None,
+    again: bool,
+    *,
+    quiet: bool,
+) -> Checked:
+    """Return what of a certificate was recomputed from a scan."""
+    from firenet_mri.cli.progress import progress
+    from firenet_mri.io.evidence import read_evidence
+    from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.reconstruction.check import check_reconstruction
+
+    reading, wanted = recorded_options(saved, given)
+    raw = read_with(scan, reading)
+    saved.check_scan(raw)
+    proof = read_evidence(saved.evidence_beside() if evidence is None else evidence)
+    with progress(f"Recomputing {saved.path.name}", "slices", quiet=quiet) as on_item:
+        return check_reconstruction(
+            saved, raw, proof, wanted, image=image, again=again, on_item=on_item
+        )
+
+
+def _write_json(
+    saved: SavedCertificate, image: Path, checked: Checked | None, key: Path | None
+) -> None:
+    result = {
+        "image": str(image),
+        "image_matches": True,
+        "scan_matches": None if checked is None else True,
+        "signed": None if key is None else True,
+        "recomputed": None if checked is None else list(checked.agrees),
+        "not_checked": None if checked is None else list(checked.unchecked),
+        "certificate": saved.certificate.to_dict(),
+    }
+    sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _tell(console: Console, scan: Path | None, checked: Checked | None) -> None:
+    """Say what was recomputed and what was not."""
+    if checked is None:
+        console.print(
+            "Nothing was recomputed: whoever can write the certificate can write any number into "
+            "it. Give the scan (--scan) to recompute it.",
+            markup=False,
+        )
+        return
+    console.print(f"{scan} is the scan it was made from (SHA-256).", markup=False)
+    console.print()
+    for line in checked.agrees:
+        console.print(f"[green]✓[/] {escape(line)}")
+    for line in checked.unchecked:
+        console.print(f"[yellow]not checked[/] {escape(line)}")
 
 
 def _explain(console: Console, certificate: Certificate) -> None:

@@ -43,6 +43,12 @@ class OutputOptions(Options):
     scanner_matrix: bool = option(
         False, "Write on the scanner's own grid: cropped, padded and interpolated."
     )
+    no_evidence: bool = option(
+        False, "Leave out the file that others need to check the certificate."
+    )
+    sign: Path | None = option(
+        None, "Private Ed25519 key, a .pem file, with which the certificate is signed."
+    )
     complex: bool = option(False, "Keep the phase: write a complex image.")
     json: bool = option(False, "Print the certificate and the paths as JSON.")
     overwrite: bool = option(False, "Replace outputs that exist.")
@@ -82,7 +88,7 @@ def reconstruct_file(
     from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.reconstruction import output_paths
 
-    output_paths(output, overwrite=written.overwrite)
+    output_paths(output, overwrite=written.overwrite, evidence=not written.no_evidence)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
@@ -90,7 +96,7 @@ def reconstruct_file(
         check_place(raw.geometry, series, raw.name)
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if written.reference is None else read_reference(written.reference, shape=shape)
-    result = _reconstructed(raw, output, _with_maps(reading, options), quiet=written.json)
+    result = _reconstructed(raw, output, with_maps(reading, options), quiet=written.json)
     files = result.save(
         output,
         overwrite=written.overwrite,
@@ -98,6 +104,8 @@ def reconstruct_file(
         reference=target,
         dicom_reference=series,
         scanner_matrix=written.scanner_matrix,
+        evidence=not written.no_evidence,
+        key=written.sign,
     )
     others = _save_others(result, written, series)
     _remove_slices(output)
@@ -108,7 +116,7 @@ def reconstruct_file(
     return result
 
 
-def _with_maps(reading: ReadOptions, options: ReconstructionOptions) -> ReconstructionOptions:
+def with_maps(reading: ReadOptions, options: ReconstructionOptions) -> ReconstructionOptions:
     """Return the options with the maps of a file, if there is one."""
     from firenet_mri.io import read_maps
 
@@ -180,6 +188,8 @@ def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
     console.print(f"Certificate: {files.certificate}", markup=False)
+    if files.evidence is not None:
+        console.print(f"Evidence:    {files.evidence}", markup=False)
     if others:
         console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)
     console.print(result.certificate.sentence(), markup=False)

@@ -20,6 +20,7 @@ feasible.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -102,12 +103,44 @@ def search_dual(
     if problem.transform.annihilates_constants:
         v = problem.encoding(source) - _expand(at.rho, problem.data_axes) * y
         _, image = problem.without_constants(v, image)
-    return DualPoint(source, at.rho, _rounds(problem, image, at, rounds), at.x)
+    q = next(tightened(problem, image, problem.coefficients(at.q), [rounds]))
+    return DualPoint(source, at.rho, q, at.x)
 
 
 def start_of_q(problem: Problem, near: Tensor) -> Tensor:
     """Return q on the discs, (*batch, *coefficients), with the signs of W near."""
     return problem.project_coefficient_dual(problem.analyse(_START * near))
+
+
+def tightened(
+    problem: Problem, image: Tensor, q: Tensor, counts: Sequence[int]
+) -> Iterator[Tensor]:
+    """Yield q after so many rounds, nearer and nearer to W^H q = -A^H v, on its discs.
+
+    Parameters
+    ----------
+    problem
+        In the analysis form.
+    image
+        A^H v, (*batch, *domain_shape), without a constant part where W has none
+        (:meth:`Problem.without_constants`).
+    q
+        Where to start, (*batch, *coefficients).
+    counts
+        Rounds until each result, counted on from the one before.
+    """
+    batch = image.shape[: image.ndim - len(problem.image_axes)]
+    one = torch.ones(batch, dtype=image.real.dtype, device=image.device)
+    at, synthesised = problem.transform.laid_out(q), problem.synthesise(q)
+    u = torch.zeros_like(image)
+    for count in counts:
+        for done in range(count):
+            # A relaxed q lies off its discs.
+            relaxation = _ROUND_RELAXATION if done < count - 1 else 1.0
+            change = -problem.transform.solve_gram(synthesised + image)
+            at, synthesised = problem.coefficient_step(at, u + 2 * change, one, relaxation)
+            u = u + relaxation * change
+        yield problem.coefficients(at)
 
 
 def _begin(problem: Problem, residual: Residual, start: DualPoint) -> LayerState:
@@ -177,21 +210,6 @@ def _relaxed_step(
         q,
         synthesised,
     )
-
-
-def _rounds(problem: Problem, image: Tensor, at: LayerState, rounds: int) -> Tensor:
-    """Return q nearer to W^H q = -image for image = A^H v, (*batch, *coefficients)."""
-    q, synthesised = at.q, at.synthesised
-    assert q is not None
-    assert synthesised is not None
-    one = torch.ones_like(at.rho)
-    u = torch.zeros_like(at.x)
-    for count in range(rounds):
-        relaxation = _ROUND_RELAXATION if count < rounds - 1 else 1.0
-        change = -problem.transform.solve_gram(synthesised + image)
-        q, synthesised = problem.coefficient_step(q, u + 2 * change, one, relaxation)
-        u = u + relaxation * change
-    return problem.coefficients(q)
 
 
 def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:

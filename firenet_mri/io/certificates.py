@@ -2,7 +2,8 @@
 
 The file is JSON: what is known about the reconstruction (scan, settings, timings, versions) and,
 under "certificate", the certificate itself. "digest" is the SHA-256 of all the rest, so that a
-number that was changed by accident is noticed; it is no signature, anyone can compute it anew.
+number that was changed by accident is noticed; anyone can compute it anew. "signature", if it is
+there, shows who made the file (see :mod:`firenet_mri.io.signatures`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from firenet_mri.digests import (
 )
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.io.evidence import evidence_path
 from firenet_mri.io.image.writing import IMAGE_SUFFIXES
+from firenet_mri.io.signatures import check_signature, sign
 from firenet_mri.scan import RawScan, digest_of_scan
 
 _FORMAT = "firenet certificate"
@@ -49,6 +52,22 @@ class SavedCertificate:
         """What the certificate belongs to."""
         assert self.certificate.digests is not None
         return self.certificate.digests
+
+    def check_signature(self, key: Path) -> None:
+        """Check that the certificate was signed by the owner of a public key, a PEM file.
+
+        Raises
+        ------
+        DataError
+            If it was not.
+        FileError
+            If the key cannot be read.
+        """
+        check_signature(self.path, self.report["digest"], self.report.get("signature"), key)
+
+    def evidence_beside(self) -> Path:
+        """Return where the evidence lies that was written with the certificate."""
+        return evidence_path(self.path, self.path.name.removesuffix(".json"))
 
     def check_image(self, image: Path | None = None) -> Path:
         """Return the image file, after checking that the certificate is the one of this file.
@@ -115,8 +134,16 @@ class SavedCertificate:
         return found[0]
 
 
-def write_certificate(path: Path, certificate: Certificate, report: Mapping[str, object]) -> None:
+def write_certificate(
+    path: Path,
+    certificate: Certificate,
+    report: Mapping[str, object],
+    *,
+    key: Path | None = None,
+) -> None:
     """Write a certificate of a written image, and what else is known of the reconstruction.
+
+    With a private key, a PEM file, it is signed.
 
     Raises
     ------
@@ -126,7 +153,10 @@ def write_certificate(path: Path, certificate: Certificate, report: Mapping[str,
     if certificate.digests is None or certificate.digests.file is None:
         raise DataError(f"{path.name}: the certificate has no digest of its image; add it first")
     content = {"format": _FORMAT, **report, "certificate": certificate.to_dict()}
-    sealed = {**content, "digest": digest_of_data(content)}
+    digest = digest_of_data(content)
+    sealed = {**content, "digest": digest}
+    if key is not None:
+        sealed["signature"] = sign(digest, key)
     path.write_text(json.dumps(sealed, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -145,7 +175,7 @@ def read_certificate(path: Path) -> SavedCertificate:
         raise FileError(
             f"{path}: is JSON, but no certificate; give the .json that firenet recon wrote"
         )
-    content = {key: value for key, value in report.items() if key != "digest"}
+    content = {key: value for key, value in report.items() if key not in ("digest", "signature")}
     try:
         if not isinstance(report.get("certificate"), dict):
             raise DataError("The certificate is damaged; use the file as firenet wrote it")

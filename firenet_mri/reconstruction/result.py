@@ -109,6 +109,7 @@ class Reconstruction:
         dicom_reference: DicomReference | None = None,
         scanner_matrix: bool = False,
         evidence: bool = True,
+        key: Path | None = None,
     ) -> SavedFiles:
         """Write image, picture, certificate and its evidence; return where they are.
 
@@ -131,6 +132,8 @@ class Reconstruction:
             certificate is that of the image before, and says so.
         evidence
             Write what somebody else needs to check the certificate, see docs/certificates.md.
+        key
+            Private Ed25519 key, a PEM file, with which the certificate is signed.
 
         Raises
         ------
@@ -156,9 +159,11 @@ class Reconstruction:
             digests = replace(digests, file=digest_of_file(written))
             signed = replace(self.certificate, digests=digests)
             resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
-            write_certificate(certificate, signed, self._report(accuracy) | resized)
+            report = self._report(accuracy) | resized
             for one in beside:
                 write_evidence(one, self.evidence)
+                report["evidence"] = digest_of_file(one)
+            write_certificate(certificate, signed, report, key=key)
         return files
 
     def _write_picture(
@@ -377,7 +382,7 @@ def assemble(
         Seconds of the preparation.
     """
     image, zero_filled = (
-        _image_of(prepared, images)
+        image_of(prepared, images)
         for images in zip(*((r.image, r.zero_filled) for r in results), strict=True)
     )
     digests = Digests(
@@ -403,7 +408,7 @@ def assemble(
     )
 
 
-def _image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
+def image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
     """Return the images of all items as one, ([set,] *batch, *spatial)."""
     planes, count = prepared.planes, prepared.options.map_sets
     sets = () if count == 1 else (count,)

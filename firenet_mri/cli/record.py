@@ -1,0 +1,77 @@
+"""The options in a certificate as options again, with the files that it knows by their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firenet_mri.cli.options import flag
+from firenet_mri.cli.recon import with_maps
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.reconstruction.options import ReconstructionOptions
+
+if TYPE_CHECKING:
+    from firenet_mri.io.certificates import SavedCertificate
+
+#: Options of reading that stand in the record and need not be given again.
+RECORDED = ("matrix_size", "slices", "repetitions", "encoding", "fft_sign")
+
+_FILES = ("mask", "trajectory", "noise_file", "maps_file")
+
+
+def recorded_options(
+    saved: SavedCertificate, given: ReadOptions
+) -> tuple[ReadOptions, ReconstructionOptions]:
+    """Return the options that an image was made with.
+
+    Parameters
+    ----------
+    saved
+        Its certificate.
+    given
+        The files that the image was made with, which a certificate holds no more of than a digest.
+
+    Raises
+    ------
+    DataError
+        If the certificate holds no options, or a file is another one.
+    UsageError
+        If a file is missing or was not used, or an array stood in its place.
+    """
+    path = saved.path
+    if saved.certificate.not_checkable:
+        raise DataError(f"{path}: holds no options. {saved.certificate.not_checkable}")
+    record = saved.report["options"]
+    reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
+    wanted = dict(record["reconstruction"])
+    if isinstance(wanted["maps"], Mapping):
+        if reading.maps_file is None:
+            raise UsageError(f"{path}: its maps were an array; use Python instead")
+        # The file's maps take their place.
+        del wanted["maps"]
+    return reading, with_maps(reading, ReconstructionOptions.from_mapping(wanted))
+
+
+def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[str, Any]:
+    """Return the files that the record names, after checking that they are given and the same."""
+    files: dict[str, Any] = {}
+    digests = given.to_dict()
+    for name in _FILES:
+        known, found = record["read"].get(name), getattr(given, name)
+        if known is None and found is not None:
+            raise UsageError(f"{path}: its image was made without {flag(name)}; leave it out")
+        if known is None:
+            continue
+        if "sha256_of_file" not in known:
+            raise UsageError(f"{path}: its {name} was an array; use Python instead")
+        if found is None:
+            raise UsageError(
+                f"{path}: its image was made with a file of SHA-256 {known['sha256_of_file']}; "
+                f"give it by {flag(name)}"
+            )
+        if digests[name] != known:
+            raise DataError(f"{found}: has another SHA-256 than the {name} of {path.name}")
+        files[name] = found
+    return files

@@ -1,0 +1,98 @@
+"""Signatures of certificates: Ed25519 (RFC 8032), since a digest does not show who made it.
+
+Signed are the bytes of the certificate's digest, so that everything in the file is covered, and
+with the digests in it the image and the evidence. Keys are PEM files, as OpenSSL makes them:
+
+    openssl genpkey -algorithm ed25519 -out key.pem
+    openssl pkey -in key.pem -pubout -out public.pem
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from firenet_mri.errors import DataError, FileError
+
+_ALGORITHM = "ed25519"
+
+_Key = TypeVar("_Key")
+
+
+def sign(digest: str, key: Path) -> dict[str, str]:
+    """Return the signature of a digest as plain data for the certificate's file.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 in hexadecimal.
+    key
+        PEM file of a private Ed25519 key without a password.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read or is no such key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    private = _read(key, "private", lambda data: load_pem_private_key(data, None))
+    if not isinstance(private, Ed25519PrivateKey):
+        raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
+    return {"algorithm": _ALGORITHM, "value": private.sign(bytes.fromhex(digest)).hex()}
+
+
+def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
+    """Check that a digest was signed by the owner of a key.
+
+    Parameters
+    ----------
+    path
+        The certificate, for messages.
+    digest
+        SHA-256 of its content, in hexadecimal.
+    signature
+        What :func:`sign` returned; None if the file has none.
+    key
+        PEM file of a public Ed25519 key.
+
+    Raises
+    ------
+    DataError
+        If there is no signature, or it is not by this key, or not of this content.
+    FileError
+        If the key cannot be read or is no such key.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    public = _read(key, "public", load_pem_public_key)
+    if not isinstance(public, Ed25519PublicKey):
+        raise FileError(f"{key}: is not a public Ed25519 key")
+    if signature is None:
+        raise DataError(f"{path}: is not signed; it was written without --sign")
+    try:
+        if signature["algorithm"] != _ALGORITHM:
+            raise ValueError(signature["algorithm"])
+        public.verify(bytes.fromhex(signature["value"]), bytes.fromhex(digest))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{path}: was not signed with the key that belongs to {key.name}, or was changed after "
+            "it was signed"
+        ) from None
+
+
+def _read(path: Path, kind: str, load: Callable[[bytes], _Key]) -> _Key:
+    try:
+        return load(path.read_bytes())
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file; give a {kind} Ed25519 key") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, TypeError):
+        raise FileError(
+            f"{path}: is not a {kind} key in PEM without a password; make one with openssl"
+        ) from None

@@ -1,0 +1,277 @@
+"""Recomputes a certificate from the scan, the options and the evidence, and compares.
+
+What the network did is not trusted: objective, lower bound and constants are computed again from
+the data, the operators that the options make, and the images of the evidence. What cannot be
+recomputed is listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from firenet_mri.errors import DataError
+from firenet_mri.firenet.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.evidence import Evidence
+from firenet_mri.firenet.certificate.gap import ProvenGap, evaluate
+from firenet_mri.firenet.dual import DualPoint, start_of_q, tightened
+from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.problem import Problem
+from firenet_mri.io.certificates import SavedCertificate
+from firenet_mri.io.image.comparing import compare_image
+from firenet_mri.reconstruction.certify import certificate_for, further_entries
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
+from firenet_mri.reconstruction.result import image_of
+from firenet_mri.reconstruction.solve import Encoded, Solution, solve
+from firenet_mri.resizing import on_scanner_grid
+from firenet_mri.scan import RawScan
+
+# Numbers agree to so much of their size; maps that are estimated again differ by their rounding.
+_TOLERANCE = 1e-5
+# What rests on random numbers or long iterations.
+_LOOSE = 1e-3
+
+# Rounds in which the dual of the coefficients must reach the stated bound, between looks at it.
+_ROUNDS = (100, 100, 200, 400, 800, 1600, 3200)
+
+_NOT_RUN = (
+    "That the network with these options makes this image: the constants are about the network, "
+    "the gap about the image. --again runs it once more."
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was recomputed and agrees, and what was not recomputed, in plain words."""
+
+    agrees: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
+class _Recomputed(NamedTuple):
+    """What one item gave: its image and its certificate, and the entries that need the network."""
+
+    image: Tensor
+    certificate: Certificate
+
+
+def check_reconstruction(
+    saved: SavedCertificate,
+    scan: RawScan,
+    evidence: Evidence,
+    options: ReconstructionOptions,
+    *,
+    image: Path | None = None,
+    again: bool = False,
+    on_item: Callable[[int, int], None] | None = None,
+) -> Checked:
+    """Return what of a certificate was recomputed, after comparing it.
+
+    Parameters
+    ----------
+    saved
+        The certificate as read from its file.
+    scan
+        The scan that its image was made from, read with the options of the record.
+    evidence
+        What was written beside it.
+    options
+        Those of the record; maps that were given are given again.
+    image
+        The image's file; None is the one beside the certificate.
+    again
+        Run the network once more, and compare its image.
+    on_item
+        Called with (items done, items in all).
+
+    Raises
+    ------
+    DataError
+        If something that was recomputed is not what the certificate says; the message names the
+        number.
+    """
+    saved.check_scan(scan)
+    written = saved.check_image(image)
+    prepared = prepare(scan, options)
+    _check_count(saved, evidence, prepared)
+    results = []
+    for item in prepared.items:
+        results.append(_recompute(saved, prepared, item, evidence, again))
+        if on_item is not None:
+            on_item(len(results), len(prepared.items))
+    made = image_of(prepared, [result.image for result in results])
+    _compare_written(saved, written, made, prepared)
+    found = Certificate.join([result.certificate for result in results])
+    _compare_entries(saved, found)
+    return _summary(saved.certificate, found, again)
+
+
+def _check_count(saved: SavedCertificate, evidence: Evidence, prepared: Prepared) -> None:
+    counts = {saved.certificate.items, len(evidence.x), len(prepared.items)}
+    if len(counts) > 1:
+        raise DataError(
+            f"{saved.path}: has {saved.certificate.items} slices, its evidence {len(evidence.x)}, "
+            f"and the scan {len(prepared.items)}; give the files that belong together"
+        )
+
+
+def _recompute(
+    saved: SavedCertificate, prepared: Prepared, item: Item, evidence: Evidence, again: bool
+) -> _Recomputed:
+    """Return what the evidence of one item amounts to."""
+    encoded, _ = prepared.encoded(item)
+    options, x = prepared.options, evidence.x[item.index]
+    if x.shape != encoded.encoding.domain_shape:
+        raise DataError(
+            f"{saved.path}: its evidence has images of {tuple(x.shape)}, the scan gives "
+            f"{encoded.encoding.domain_shape}"
+        )
+    solution = Solution(encoded.image(x), State(x, encoded.y), prepared.net, encoded)
+    if again:
+        run = solve(prepared.net, encoded, reweighting=options.reweighting)
+        _compare_runs(saved, item, run.state.x, x)
+        solution = replace(run, state=run.state._replace(x=x))
+    # Weights that come from the pass before are known only to who runs that pass.
+    has_problem = again or options.reweighting == 0
+    gap = None
+    if has_problem and len(evidence.share):
+        stated = saved.certificate.lookup("duality_gap", "lower_bound").get(item.index)
+        gap = _gap_of(saved, solution.net, encoded, evidence, item.index, stated)
+    norms = None if item.sample_norm is None else [item.sample_norm]
+    certificate = certificate_for(solution, gap, norms)
+    if again:
+        entries = further_entries(solution, options.jacobian, options.recovery)
+        certificate = certificate.with_entries(*entries)
+    if not has_problem:
+        kept = tuple(
+            e for e in certificate.entries if e.name not in ("duality_gap", "lipschitz_bound")
+        )
+        certificate = replace(certificate, entries=kept)
+    return _Recomputed(encoded.image(x), certificate)
+
+
+def _gap_of(
+    saved: SavedCertificate,
+    net: FIRENET,
+    encoded: Encoded,
+    evidence: Evidence,
+    index: int,
+    stated: float | None,
+) -> ProvenGap:
+    """Return the gap of an item, with the stated bound where the dual point proves it."""
+    problem, y, x = net.problem(encoded.encoding), encoded.y, evidence.x[index]
+    near = evidence.near[index] if len(evidence.near) else x
+    share = evidence.share[index].to(y.real.dtype)
+    point = DualPoint(evidence.source[index], share, None, near)
+    target = math.inf if stated is None else stated
+    with torch.no_grad():
+        objective, bound = evaluate(problem, y, x, point)
+        if not problem.is_synthesis:
+            bound = _tightened(problem, y, x, point, target)
+    missing = target - float(bound)
+    if stated is not None and missing > _TOLERANCE * float(objective):
+        raise DataError(
+            f"{saved.path}: the lower bound of slice {index + 1} is stated as {stated:.9g}; its "
+            f"dual gives {float(bound):.9g}, so that the gap is "
+            f"{float(objective - bound):.4g} and not {float(objective) - stated:.4g}"
+        )
+    return ProvenGap(objective, torch.full_like(bound, stated) if stated else bound, point)
+
+
+def _tightened(problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float) -> Tensor:
+    """Return the lower bound with the best q found: as large as the target, if it can be."""
+    v = point.dual(problem, y)
+    v, image = problem.without_constants(v, problem.encoding.adjoint(v))
+    best = torch.zeros((), dtype=torch.float64)
+    for q in tightened(problem, image, start_of_q(problem, point.near), _ROUNDS):
+        _, bound = evaluate(problem, y, x, point._replace(q=q))
+        best = torch.maximum(best, bound)
+        if float(best) >= target:
+            break
+    return best
+
+
+def _compare_runs(saved: SavedCertificate, item: Item, found: Tensor, x: Tensor) -> None:
+    size, away = float(x.abs().max()), float((found - x).abs().max())
+    if away > _TOLERANCE * size:
+        raise DataError(
+            f"{saved.path}: the network was run again for slice {item.index + 1} and gives another "
+            f"image; they differ by up to {away:.4g}, and the largest value is {size:.4g}"
+        )
+
+
+def _compare_written(saved: SavedCertificate, path: Path, made: Tensor, prepared: Prepared) -> None:
+    """Refuse a written image that is not the one of the evidence."""
+    scan = prepared.scan
+    if "resized_to_the_scanners_grid" in saved.report:
+        made, scan = on_scanner_grid(made, scan)
+    if prepared.options.map_sets > 1:
+        combined = torch.linalg.vector_norm(made, dim=0)
+        compare_image(path, combined, scan, also=made)
+    else:
+        compare_image(path, made.abs(), scan, also=made)
+
+
+def _compare_entries(saved: SavedCertificate, found: Certificate) -> None:
+    stated = {(entry.name, entry.items): entry for entry in saved.certificate.entries}
+    for entry in found.entries:
+        known = stated.get((entry.name, entry.items))
+        if known is None:
+            raise DataError(
+                f"{saved.path}: says nothing about {entry.name.replace('_', ' ')}, or about other "
+                "slices than were recomputed"
+            )
+        for said, again in ((known.status, entry.status), (known.statement, entry.statement)):
+            if said != again:
+                raise DataError(
+                    f"{saved.path}: its entry {entry.name} says {said!r}; recomputed it says "
+                    f"{again!r}"
+                )
+        _compare_numbers(saved, known, entry)
+
+
+def _compare_numbers(saved: SavedCertificate, stated: Entry, found: Entry) -> None:
+    tolerance = _LOOSE if found.status in ("measured", "verified on this scan") else _TOLERANCE
+    for name in dict.fromkeys((*stated.values, *found.values)):
+        pairs = zip(stated.values.get(name, ()), found.values.get(name, ()), strict=False)
+        scale = _scale(found, name)
+        for item, (said, again) in zip(found.items, pairs, strict=False):
+            if abs(said - again) > tolerance * max(abs(again), scale.get(item, 0.0)):
+                raise DataError(
+                    f"{saved.path}: {name} of slice {item + 1} is stated as {said:.9g}; recomputed "
+                    f"it is {again:.9g}"
+                )
+        if len(stated.values.get(name, ())) != len(found.values.get(name, ())):
+            raise DataError(f"{saved.path}: {name} is not what was recomputed: a number is missing")
+
+
+def _scale(entry: Entry, name: str) -> dict[int, float]:
+    """Return what a number of the gap is measured by: it is a small difference of large ones."""
+    objective = dict(zip(entry.items, entry.values.get("objective", ()), strict=False))
+    return objective if name == "duality_gap" else dict.fromkeys(objective, 1.0)
+
+
+def _summary(stated: Certificate, found: Certificate, again: bool) -> Checked:
+    names = list(dict.fromkeys(entry.name for entry in found.entries if entry.status != "assumed"))
+    agrees = ["The written image is the one of the evidence."]
+    if again:
+        agrees.append("The network was run again and gives this image.")
+    agrees += [f"Recomputed and the same: {name.replace('_', ' ')}." for name in names]
+    return Checked(tuple(agrees), tuple(_unchecked(stated, names, again)))
+
+
+def _unchecked(stated: Certificate, names: Sequence[str], again: bool) -> Iterator[str]:
+    if not again:
+        yield _NOT_RUN
+    for name in dict.fromkeys(e.name for e in stated.entries if e.status != "assumed"):
+        if name not in names:
+            yield f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
+    yield from stated.assumptions
