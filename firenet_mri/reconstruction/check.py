@@ -151,9 +151,7 @@ def _recompute(
         entries = further_entries(solution, options.jacobian, options.recovery)
         certificate = certificate.with_entries(*entries)
     if not has_problem:
-        kept = tuple(
-            e for e in certificate.entries if e.name not in ("duality_gap", "lipschitz_bound")
-        )
+        kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)
     return _Recomputed(encoded.image(x), certificate)
 
@@ -260,7 +258,7 @@ def _scale(entry: Entry, name: str) -> dict[int, float]:
 
 
 def _summary(stated: Certificate, found: Certificate, again: bool) -> Checked:
-    names = list(dict.fromkeys(entry.name for entry in found.entries if entry.status != "assumed"))
+    names = list(dict.fromkeys(entry.name for entry in found.entries if _claims(entry)))
     agrees = ["The written image is the one of the evidence."]
     if again:
         agrees.append("The network was run again and gives this image.")
@@ -268,10 +266,15 @@ def _summary(stated: Certificate, found: Certificate, again: bool) -> Checked:
     return Checked(tuple(agrees), tuple(_unchecked(stated, names, again)))
 
 
+def _claims(entry: Entry) -> bool:
+    """Return whether an entry says something that could be wrong."""
+    return entry.status not in ("assumed", "not verified")
+
+
 def _unchecked(stated: Certificate, names: Sequence[str], again: bool) -> Iterator[str]:
     if not again:
         yield _NOT_RUN
-    for name in dict.fromkeys(e.name for e in stated.entries if e.status != "assumed"):
+    for name in dict.fromkeys(entry.name for entry in stated.entries if _claims(entry)):
         if name not in names:
             yield f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
     yield from stated.assumptions
