@@ -42,7 +42,7 @@ IN_FUNCTIONS = {
     "operators/nonuniform.py": {"finufft"},
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
-    "io": {"brukerapi", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
+    "io": {"brukerapi", "cryptography", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
     "monai": {"nibabel"},
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},

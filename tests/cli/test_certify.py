@@ -76,10 +76,17 @@ def test_json_is_for_machines(folder, monkeypatch, capsys) -> None:
     assert output["certificate"] == json.loads((folder / "a.json").read_text())["certificate"]
 
 
-def test_mask_that_was_given_is_checked_with_the_scan(folder, monkeypatch, capsys) -> None:
-    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--mask", "mask.npy") == 0
-    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--mask", "smaller_mask.npy") == 1
-    assert "is not the scan of a.json" in capsys.readouterr().err
+def test_files_are_asked_for_by_the_digest_in_the_record(folder, monkeypatch, capsys) -> None:
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--mask", "mask.npy") == 2
+    assert "was made without --mask" in capsys.readouterr().err
+    result = reconstruct(read("scan.npy", mask="mask.npy"), layers=3)
+    result.save("b.nii.gz")
+    assert firenet(monkeypatch, "b.json", "--scan", "scan.npy") == 2
+    assert "give it by --mask" in capsys.readouterr().err
+    assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--mask", "smaller_mask.npy") == 1
+    assert "another SHA-256 than the mask" in capsys.readouterr().err
+    assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--mask", "mask.npy") == 0
+    assert "Recomputed and the same: duality gap." in capsys.readouterr().out
 
 
 def test_image_may_be_named_and_moved(folder, monkeypatch) -> None:
