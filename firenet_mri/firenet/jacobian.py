@@ -1,18 +1,31 @@
-"""How strongly a network amplifies a small change of given data: a measured lower bound.
+"""The derivative of a network's image with respect to its data, applied layer by layer.
 
-J is the Jacobian of data -> image at y, a real-linear map also for complex data. For any u that is
-not zero ||J u|| / ||u|| <= ||J||. The u is taken from the Krylov space of J^T J: with an
-orthonormal basis u_1..u_k the largest ||J u|| / ||u|| in the space is the root of the largest
-eigenvalue of the k x k matrix Re <J u_i, J u_j>. That is at least what k power iterations find.
+J, a real-linear map also for complex data, and J^T each cost about as much as a run of the network:
+a fraction of what automatic differentiation takes. The network knows the data y only through
+b = A^H y and ||y||, and so does its derivative: for a change u of the data it needs A^H u and
+c = <y, u>. With the dual of the data written v = rho (A m - y), as the layers write it, a change of
+v is
 
-J and J^T are applied layer by layer, with the derivatives of the thresholds and projections (all of
-them symmetric) from one run: each application costs as much as the network, a tenth of what
-automatic differentiation takes. At eps_0 = ||y|| the network is positively homogeneous, hence
-J y = phi(y), and on all u orthogonal to y it is J at fixed eps_0.
+    dv = A e - kappa y - rho u,
+
+with an image e and a number kappa, and a layer becomes, with P and D the derivatives of the prox
+and of the coefficients' projection, rho' and m' those after the layer, g' = A^H (A m' - y),
+h' = <A m' - y, y>, and a = rho' / (rho + sigma),
+
+    x+     = P (x - tau (A^H A e - kappa b - rho A^H u + W^H q))
+    e      = e + sigma (2 x+ - x)
+    omega  = rho' (<g', e> - kappa h' - (rho + sigma) (<m', A^H u> - c))   where a < 1, else 0
+    e+     = a (e - omega rho' m'),   kappa+ = a (kappa - omega rho')
+    q+     = D (q + sigma W (2 x+ - x)).
+
+All inner products are real. A^H A is applied as the layers apply it, so that no change of the data
+is carried from layer to layer. At eps_0 = ||y|| the network is positively homogeneous, hence J y is
+its image, and on all u orthogonal to y J is that of fixed eps_0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,59 +34,12 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.primal_dual import LayerState
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.denormals import denormals_flushed
+from firenet_mri.operators.slopes import DualSlopes, Projection, dual_slopes
 from firenet_mri.prox import item_norm, soft_threshold
-
-
-def jacobian_norm_estimate(
-    net: FIRENET,
-    y: Tensor,
-    encoding: LinearOperator,
-    *,
-    x0: Tensor | None = None,
-    steps: int = 10,
-    seed: int = 0,
-) -> Tensor:
-    """Return a lower bound of the Jacobian's norm at the data of each item, (*batch) float64.
-
-    Parameters
-    ----------
-    net, y, encoding, x0
-        The network, its data (*batch, *codomain_shape), its encoding operator and start image.
-    steps
-        Dimension of the Krylov space; each step costs two runs of the network.
-    seed
-        Of the first vector, A times a random image.
-
-    Raises
-    ------
-    UsageError
-        As :class:`Jacobian`; or if steps is below 1.
-
-    Examples
-    --------
-    >>> from firenet_mri.operators import MatrixOperator
-    >>> encoding = MatrixOperator(torch.eye(4), norm_bound=1.0)
-    >>> y = torch.tensor([1.0, 0.0, 2.0, 0.0])
-    >>> bool(0.9 < jacobian_norm_estimate(FIRENET(lam=0.01), y, encoding) < 2)
-    True
-    """
-    if steps < 1:
-        raise UsageError(f"{steps} steps asked for; the Jacobian is measured by at least 1")
-    batch = y.shape[: y.ndim - len(encoding.codomain_shape)]
-    jacobian = Jacobian(net, y, encoding, x0)
-    u = _first_direction(y, encoding, seed)
-    basis: list[Tensor] = []
-    images: list[Tensor] = []
-    for _ in range(steps):
-        basis.append(_unit_part(u, basis, batch))
-        images.append(jacobian.forward(basis[-1]))
-        u = jacobian.transpose(images[-1])
-    rows = torch.stack([_real_rows(image, batch).double() for image in images], -2)
-    largest = torch.linalg.eigvalsh(rows @ rows.mT)[..., -1]
-    return largest.clamp(min=0).sqrt().reshape(batch)
 
 
 class Jacobian:
@@ -83,7 +49,7 @@ class Jacobian:
     ----------
     net, y, encoding, x0
         The network, its data (*batch, *codomain_shape), its encoding operator and start image,
-        which does not change with the data.
+        which does not change with the data. Everything is computed in the precision of y.
 
     Raises
     ------
@@ -100,222 +66,261 @@ class Jacobian:
                 "The Jacobian with a start image is known at a fixed scale only; give eps0"
             )
         self.encoding = encoding
-        self.blocks: list[list[_LayerSlopes]] = [[] for _ in net.blocks]
-        task = net.task(y, encoding, x0)
-        self.problem = task.problem
+        with torch.no_grad(), denormals_flushed():
+            task = net.task(y, encoding, x0)
+            self._data = _Data(task.problem, task.y)
+            self._blocks: list[list[_Layer]] = [[] for _ in net.blocks]
+            self._parts = net.solver.observed(task.problem, task.y, task.x0, self._watch)
+            self._radial: tuple[Tensor, Tensor] | None = None
+            if net.schedule.eps0 is None:
+                norm = item_norm(task.y, task.problem.data_axes)
+                norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+                self._radial = task.y / norm, self._parts.x / self._data.on_image(norm)
 
-        def keep(block: int, problem: Problem, state: State, tau: Tensor, sigma: Tensor) -> None:
-            self.blocks[block].append(_slopes(problem, task.y, state, tau, sigma))
+    def _watch(
+        self, block: int, problem: Problem, state: LayerState, tau: Tensor, sigma: Tensor
+    ) -> Callable[[LayerState], None]:
+        # Before the layer: it overwrites the dual of the coefficients.
+        slopes = _slopes(problem, state, tau, sigma)
 
-        with torch.no_grad():
-            self.parts = net.solver.observed(task.problem, task.y, task.x0, keep)
-        self.radial: tuple[Tensor, Tensor] | None = None
-        if net.schedule.eps0 is None:
-            norm = item_norm(task.y, self.problem.data_axes)
-            norm = torch.where(norm > 0, norm, torch.ones_like(norm))
-            self.radial = task.y / norm, self.parts.x / self._on_image(norm)
+        def keep(after: LayerState) -> None:
+            layer = _layer(self._data, problem, slopes, (state.rho, tau, sigma), after)
+            self._blocks[block].append(layer)
+
+        return keep
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
         """Return J u, (*batch, *domain_shape), for a change u of the data."""
-        if self.radial is None:
-            return self._forward(u)
-        direction, image = self.radial
-        part = _inner(direction, u, self.problem.data_axes)
-        return self._forward(u - part * direction) + self._on_image(part) * image
+        with denormals_flushed():
+            if self._radial is None:
+                return self._forward(u)
+            direction, image = self._radial
+            part = _inner(direction, u, self._data.data_axes)
+            return self._forward(u - part * direction) + self._data.on_image(part) * image
 
     @torch.no_grad()
     def transpose(self, image: Tensor) -> Tensor:
         """Return J^T of an image, of the shape of the data."""
-        data = self._transpose(image)
-        if self.radial is None:
-            return data
-        direction, radial_image = self.radial
-        part = _inner(direction, data, self.problem.data_axes)
-        radial = _inner(radial_image, image, self.problem.image_axes)
-        return data + (radial.reshape(part.shape) - part) * direction
+        with denormals_flushed():
+            data = self._transpose(image)
+            if self._radial is None:
+                return data
+            direction, radial_image = self._radial
+            part = _inner(direction, data, self._data.data_axes)
+            radial = _inner(radial_image, image, self._data.image_axes)
+            return data + (radial.reshape(part.shape) - part) * direction
 
     def _forward(self, u: Tensor) -> Tensor:
         """Return J u at fixed eps_0."""
-        x = torch.zeros_like(self.encoding.adjoint(u))
-        state = _at_rest(self.problem, u, x)
-        for block in self.blocks:
-            if not self.parts.keeps_dual:
-                state = _at_rest(self.problem, u, x)
+        data, parts = self._data, self._parts
+        change = _DataChange(
+            self.encoding.adjoint(u), data.on_image(_inner(data.y, u, data.data_axes))
+        )
+        x = torch.zeros_like(change.back)
+        state = _at_rest(x)
+        for block in self._blocks:
+            if not parts.keeps_dual:
+                state = _at_rest(x)
             total = torch.zeros_like(x)
             for layer in block:
-                state = layer.forward(state, u)
+                state = layer.forward(state, change)
                 total = total + state.x
-            x = total / len(block) if self.parts.returns_average else state.x
+            x = total / len(block) if parts.returns_average else state.x
             state = state._replace(x=x)
-        return x - self.parts.consistency * self.encoding.adjoint(self.encoding(x) - u)
+        if parts.consistency == 0:
+            return x
+        return x - parts.consistency * (data.normal(x) - change.back)
 
     def _transpose(self, image: Tensor) -> Tensor:
         """Return J^T of an image at fixed eps_0."""
-        data = self.parts.consistency * self.encoding(image)
-        x = image - self.encoding.adjoint(data)
-        state = _at_rest(self.problem, data, x)
-        for block in reversed(self.blocks):
+        data, parts = self._data, self._parts
+        back = parts.consistency * image
+        x = image if parts.consistency == 0 else image - parts.consistency * data.normal(image)
+        state = _at_rest(x)
+        total = _DataChange(back, torch.zeros_like(state.kappa))
+        for block in reversed(self._blocks):
             share = torch.zeros_like(x)
-            if self.parts.returns_average:
+            if parts.returns_average:
                 state, share = state._replace(x=share), state.x / len(block)
             for layer in reversed(block):
                 state, change = layer.transpose(state._replace(x=state.x + share))
-                data = data + change
-            if not self.parts.keeps_dual:
-                state = _at_rest(self.problem, data, state.x)
-        return data
+                total = _DataChange(total.back + change.back, total.inner + change.inner)
+            if not parts.keeps_dual:
+                state = _at_rest(state.x)
+        inner = total.inner.reshape(data.norm_shape)
+        result: Tensor = self.encoding(total.back) + inner * data.y
+        return result
 
-    def _on_image(self, values: Tensor) -> Tensor:
+
+class _Data:
+    """What the layers' derivatives know of the data: y, b = A^H y, ||y||^2, A^H A."""
+
+    def __init__(self, problem: Problem, y: Tensor) -> None:
+        self.y = y
+        self.data_axes, self.image_axes = problem.data_axes, problem.image_axes
+        self.back = problem.encoding.adjoint(y)
+        self.norm_shape = item_norm(y, problem.data_axes).shape
+        self.energy = self.on_image(_inner(y, y, problem.data_axes))
+        self._residual_of_zero = problem.encoding.residual(torch.zeros_like(y))
+
+    def normal(self, x: Tensor) -> Tensor:
+        """Return A^H A x."""
+        return self._residual_of_zero(x)[0]
+
+    def on_image(self, values: Tensor) -> Tensor:
         """Return one number an item with the axes of the image in place of those of the data."""
-        batch = values.shape[: values.ndim - len(self.problem.data_axes)]
-        return values.reshape(*batch, *[1] * len(self.problem.image_axes))
+        batch = values.shape[: values.ndim - len(self.data_axes)]
+        return values.reshape(*batch, *[1] * len(self.image_axes))
 
 
-def _at_rest(problem: Problem, y: Tensor, x: Tensor) -> State:
-    """Return image x with zero duals."""
-    q = None if problem.is_synthesis else torch.zeros_like(problem.analyse(x))
-    return State(x, torch.zeros_like(y), q)
+class _DataChange(NamedTuple):
+    """A change u of the data as a layer knows it: A^H u, and <y, u> on the axes of the image."""
+
+    back: Tensor
+    inner: Tensor
 
 
-class _Slope(NamedTuple):
-    """The symmetric map d -> alpha d + beta <n, d> n with unit vectors n, by numbers or items."""
+class _Change(NamedTuple):
+    """A change of a layer's state, or what is transposed to it.
 
-    alpha: Tensor
-    beta: Tensor
-    n: Tensor
+    Forward ``synthesised`` is W^H q; transposed it is the image of which W times a length is still
+    to be added to q. None is zero.
+    """
 
-    def on_numbers(self, d: Tensor, problem: Problem | None = None) -> Tensor:
-        """Return the map of every number, or of every group that the problem has."""
-        inner = (self.n.conj() * d).real
-        inner = inner if problem is None else problem.over_groups(inner)
-        return self.alpha * d + (self.beta * inner) * self.n
+    x: Tensor
+    e: Tensor | None
+    kappa: Tensor
+    q: Tensor | None = None
+    synthesised: Tensor | None = None
 
-    def on_items(self, d: Tensor, axes: tuple[int, ...]) -> Tensor:
-        """Return the map of every item."""
-        return self.alpha * d + (self.beta * _inner(self.n, d, axes)) * self.n
+
+def _at_rest(x: Tensor) -> _Change:
+    """Return a change of the image alone."""
+    return _Change(x, None, torch.zeros((), dtype=x.real.dtype, device=x.device))
+
+
+class _Slopes(NamedTuple):
+    """The derivatives of a layer's prox or of its dual step; None is not there."""
+
+    threshold: Projection | None
+    discs: DualSlopes | None
 
 
 @dataclass(frozen=True, eq=False)
-class _LayerSlopes:
-    """One layer's derivative: its steps with axes to broadcast, its prox, its projections."""
+class _Layer:
+    """One layer's derivative; numbers have the axes of the image, ``lengths`` are sigma, (*batch).
 
-    problem: Problem
+    ``outside`` is rho' where the dual of the data was projected and 0 elsewhere, ``total`` is
+    rho + sigma, ``mean``, ``gradient`` and ``offset`` are m', g' and h'.
+    """
+
+    data: _Data
+    slopes: _Slopes
+    lengths: Tensor
+    rho: Tensor
     tau: Tensor
-    sigma_v: Tensor
-    sigma_q: Tensor
-    threshold: _Slope | None
-    ball: _Slope
-    discs: _Slope | None
+    sigma: Tensor
+    total: Tensor
+    share: Tensor
+    outside: Tensor
+    mean: Tensor
+    gradient: Tensor
+    offset: Tensor
 
-    def forward(self, change: State, u: Tensor) -> State:
-        """Return how the layer's output changes with its input and the data, by u."""
-        problem, (x, v, q) = self.problem, change
-        gradient = problem.encoding.adjoint(v)
-        if q is not None:
-            gradient = gradient + problem.synthesise(q)
-        x_next = self._prox(x - self.tau * gradient)
+    def forward(self, change: _Change, data: _DataChange) -> _Change:
+        """Return how the layer's output changes with its input and the data."""
+        x, e, kappa, q, synthesised = change
+        # Not to be computed at the start, where all is zero.
+        slope = 0 if e is None else self.data.normal(e) - kappa * self.data.back
+        slope = slope - self.rho * data.back
+        if synthesised is not None:
+            slope = slope + synthesised
+        x_next = self._prox(x - self.tau * slope)
         ahead = 2 * x_next - x
-        v = v + self.sigma_v * (problem.encoding(ahead) - u)
-        v = self.ball.on_items(v, problem.data_axes)
-        if q is not None and self.discs is not None:
-            q = self.discs.on_numbers(q + self.sigma_q * problem.analyse(ahead), problem)
-        return State(x_next, v, q)
+        e = self.sigma * ahead if e is None else e + self.sigma * ahead
+        reached = _inner(self.mean, data.back, self.data.image_axes) - data.inner
+        along = _inner(self.gradient, e, self.data.image_axes) - kappa * self.offset
+        turned = self.outside**2 * (along - self.total * reached)
+        e = self.share * (e - turned * self.mean)
+        kappa = self.share * (kappa - turned)
+        if self.slopes.discs is not None:
+            q = self.slopes.discs.zero(x) if q is None else q
+            q, synthesised = self.slopes.discs.step(q, ahead, self.lengths)
+        return _Change(x_next, e, kappa, q, synthesised)
 
-    def transpose(self, change: State) -> tuple[State, Tensor]:
+    def transpose(self, change: _Change) -> tuple[_Change, _DataChange]:
         """Return the transposed derivative of the output: for the input, and for the data."""
-        problem, (x, v, q) = self.problem, change
-        v = self.ball.on_items(v, problem.data_axes)
-        pushed = self.sigma_v * v
-        ahead = problem.encoding.adjoint(pushed)
-        if q is not None and self.discs is not None:
-            q = self.discs.on_numbers(q, problem)
-            ahead = ahead + problem.synthesise(self.sigma_q * q)
-        x = self._prox(x + 2 * ahead)
-        drawn = self.tau * x
-        v = v - problem.encoding(drawn)
-        if q is not None:
-            q = q - problem.analyse(drawn)
-        return State(x - ahead, v, q), -pushed
+        axes = self.data.image_axes
+        x, e, kappa, q, drawn = change
+        e = torch.zeros_like(x) if e is None else e
+        turned = -self.share * self.outside**2 * (_inner(self.mean, e, axes) + kappa)
+        e = self.share * e + turned * self.gradient
+        kappa = self.share * kappa - turned * self.offset
+        reached = -self.total * turned
+        ahead = self.sigma * e
+        if self.slopes.discs is not None and drawn is not None:
+            q = self.slopes.discs.zero(x) if q is None else q
+            q, image = self.slopes.discs.step(q, drawn, torch.ones_like(self.lengths))
+            ahead = ahead + self.sigma * image
+        pulled = self._prox(x + 2 * ahead)
+        drawn = -self.tau * pulled
+        data = _DataChange(reached * self.mean - self.rho * drawn, -reached)
+        # Where the dual of the data began at zero nothing went into it before.
+        if bool((self.rho > 0).any()):
+            e = e + self.data.normal(drawn)
+            kappa = kappa - _inner(self.data.back, drawn, axes)
+        return _Change(pulled - ahead, e, kappa, q, drawn), data
 
     def _prox(self, x: Tensor) -> Tensor:
-        if self.threshold is None:
+        """Return the derivative of the prox: what the projection on discs leaves."""
+        projection = self.slopes.threshold
+        if projection is None:
             return x
-        return self.problem.synthesise(self.threshold.on_numbers(self.problem.analyse(x)))
+        c = projection.transform(x)
+        return projection.transform.adjoint(c - projection(c))
 
 
-def _slopes(problem: Problem, y: Tensor, state: State, tau: Tensor, sigma: Tensor) -> _LayerSlopes:
-    """Return the derivative of one step, see :func:`firenet_mri.firenet.primal_dual.step`."""
-    x, v, q = state
-    tau_x = _expand(tau, problem.image_axes)
-    sigma_v = _expand(sigma, problem.data_axes)
-    sigma_q = _expand(sigma, problem.coefficient_axes)
-    gradient = problem.encoding.adjoint(v)
-    threshold = discs = None
-    if q is None:
-        inside = problem.analyse(x - tau_x * gradient)
-        radius = tau_x * problem.threshold(inside)
-        threshold = _slope_of_threshold(inside, radius)
-        x_next = problem.synthesise(soft_threshold(inside, radius))
-    else:
-        x_next = x - tau_x * (gradient + problem.synthesise(q))
-    ahead = 2 * x_next - x
-    if q is not None:
-        inside = q + sigma_q * problem.analyse(ahead)
-        discs = _slope_of_projection(inside, problem.modulus(inside), problem.threshold(inside))
-    inside = v + sigma_v * (problem.encoding(ahead) - y)
-    ball = _slope_of_projection(inside, item_norm(inside, problem.data_axes), 1.0)
-    return _LayerSlopes(problem, tau_x, sigma_v, sigma_q, threshold, ball, discs)
+def _slopes(problem: Problem, state: LayerState, tau: Tensor, sigma: Tensor) -> _Slopes:
+    """Return the derivatives of one step, see :func:`firenet_mri.firenet.primal_dual.step`."""
+    axes, transform = problem.image_axes, problem.transform
+    moved = state.x - _expand(tau * state.rho, axes) * state.gradient
+    if state.synthesised is None:
+        inside = problem.analyse(moved)
+        radius = _expand(tau, problem.coefficient_axes) * problem.threshold(inside)
+        return _Slopes(Projection.at(transform, inside, radius), None)
+    assert state.q is not None
+    moved = moved - _expand(tau, axes) * state.synthesised
+    ahead = 2 * moved - state.x
+    radius = problem.threshold(ahead)
+    return _Slopes(None, dual_slopes(transform, state.q, ahead, sigma, radius))
 
 
-def _slope_of_threshold(z: Tensor, threshold: Tensor | float) -> _Slope:
-    """Return the derivative of max(|z| - t, 0) z / |z| at every number."""
-    size = z.abs()
-    passes = size > threshold
-    safe = torch.where(passes, size, torch.ones_like(size))
-    beta = torch.where(passes, threshold / safe, torch.zeros_like(size))
-    return _Slope(passes.to(beta.dtype) - beta, beta, z / safe)
-
-
-def _slope_of_projection(z: Tensor, size: Tensor, radius: Tensor | float) -> _Slope:
-    """Return the derivative of the projection on a ball of that radius at z of that size."""
-    outside = size > radius
-    safe = torch.where(outside, size, torch.ones_like(size))
-    ratio = radius / safe
-    alpha = torch.where(outside, ratio, torch.ones_like(size))
-    return _Slope(alpha, torch.where(outside, -ratio, torch.zeros_like(size)), z / safe)
-
-
-def _first_direction(y: Tensor, encoding: LinearOperator, seed: int) -> Tensor:
-    """Return A times a random image of each item: a change that a scan can have."""
-    batch = y.shape[: y.ndim - len(encoding.codomain_shape)]
-    generator = torch.Generator().manual_seed(seed)
-    shape = (*batch, *encoding.domain_shape)
-    image = torch.randn(shape, dtype=y.dtype, generator=generator)
-    with torch.no_grad():
-        direction: Tensor = encoding(image.to(y.device))
-    return direction
-
-
-def _unit_part(u: Tensor, basis: list[Tensor], batch: torch.Size) -> Tensor:
-    """Return the part of u orthogonal to the basis, of unit length in each item; 0 if it is 0."""
-    rows = _real_rows(u, batch)
-    # Twice: once leaves rounding errors of the size of what is taken off.
-    for _ in range(2):
-        for other in basis:
-            direction = _real_rows(other, batch)
-            rows = rows - (rows * direction).sum(-1, keepdim=True) * direction
-    norm = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    rows = rows / torch.where(norm > 0, norm, torch.ones_like(norm))
-    if not u.is_complex():
-        return rows.reshape(u.shape)
-    return torch.view_as_complex(rows.reshape(*u.shape, 2).contiguous())
-
-
-def _real_rows(values: Tensor, batch: torch.Size) -> Tensor:
-    """Return the items as rows of real numbers."""
-    flat = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    return flat.reshape(batch.numel(), -1)
+def _layer(
+    data: _Data,
+    problem: Problem,
+    slopes: _Slopes,
+    numbers: tuple[Tensor, Tensor, Tensor],
+    after: LayerState,
+) -> _Layer:
+    """Return a layer's derivative, of its slopes, of rho, tau and sigma, and of what came out."""
+    rho, tau, sigma = (_expand(number, problem.image_axes) for number in numbers)
+    rho_next, total = _expand(after.rho, problem.image_axes), rho + sigma
+    offset = _inner(after.mean, data.back, problem.image_axes) - data.energy
+    return _Layer(
+        data,
+        slopes,
+        numbers[2],
+        rho,
+        tau,
+        sigma,
+        total,
+        rho_next / total,
+        torch.where(rho_next < total, rho_next, torch.zeros_like(total)),
+        after.mean,
+        after.gradient,
+        offset,
+    )
 
 
 def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from firenet_mri.firenet.certificate import Certificate, certify
-from firenet_mri.firenet.verification import DataChange, measure_gain, verify_on_scan
+from firenet_mri.firenet.verification import DataChange, verify_on_scan
+from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.solve import Solution
 
 # Layers that tighten the duality gap once the image is there. On the sample scan 60 of them show
@@ -32,8 +33,8 @@ def certify_solution(
     sample_norms
         Norm of the samples as they were read, of each item; None if it is not known.
     jacobian, recovery
-        Measure how strongly small changes of the data are amplified; verify where the optimum and
-        the true image can lie (one item).
+        Bound how strongly small changes of the data are amplified; verify where the optimum and
+        the true image can lie (one item each).
     """
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding, chain = encoded.y, encoded.encoding, encoded.chain
@@ -48,7 +49,7 @@ def certify_solution(
         sample_norms=sample_norms,
     )
     if jacobian:
-        certificate = certificate.with_entries(measure_gain(net, y, encoding))
+        certificate = certificate.with_entries(*measure_amplification(solution).entries)
     if recovery:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)

@@ -20,7 +20,10 @@ from firenet_mri.io.outputs import atomic_writes
 
 @dataclass(frozen=True, eq=False)
 class FinishedSlice:
-    """What a slice gave: images (*spatial) complex64, certificate, digest of the maps, seconds."""
+    """What a slice gave: images (*spatial) complex64, certificate, digest of the maps, seconds.
+
+    ``sensitive`` is the image of the data's most amplified change; None if it was not asked for.
+    """
 
     image: Tensor
     zero_filled: Tensor
@@ -29,6 +32,7 @@ class FinishedSlice:
     calibration_s: float = 0.0
     network_s: float = 0.0
     certificate_s: float = 0.0
+    sensitive: Tensor | None = None
 
 
 class Checkpoint:
@@ -75,6 +79,7 @@ class Checkpoint:
                 path,
                 image=result.image.numpy(),
                 zero_filled=result.zero_filled.numpy(),
+                **({} if result.sensitive is None else {"sensitive": result.sensitive.numpy()}),
                 rest=np.frombuffer(json.dumps(rest).encode(), np.uint8),
             )
 
@@ -96,6 +101,7 @@ class Checkpoint:
                     calibration_s,
                     network_s,
                     certificate_s,
+                    torch.from_numpy(arrays["sensitive"]) if "sensitive" in arrays else None,
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
             return None

@@ -116,6 +116,7 @@ class Prepared:
             chain=Chain(self.planes.applied),
             maps_from_data=from_data,
         )
+        encoded = replace(encoded, sampled=item.mask)
         if self.options.phase_constraint is not None:
             phase = _phase_of(self.scan.name, kspace, item.mask, maps)
             encoded = encoded.with_phase(phase, self.options.phase_constraint)
@@ -164,7 +165,6 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
     if scan.trajectory is None:
         return
     wanted = {
-        "jacobian": options.jacobian,
         "map_sets": options.map_sets > 1,
         "phase_constraint": options.phase_constraint is not None,
     }

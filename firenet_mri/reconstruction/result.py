@@ -30,6 +30,7 @@ from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.checkpoint import FinishedSlice
+from firenet_mri.reconstruction.jacobian_picture import write_jacobian_picture
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.resizing import on_scanner_grid
@@ -84,6 +85,9 @@ class Reconstruction:
         What was asked for, the network that it came to, and how long that took.
     scan
         The scan as it went into the network, whitened if it had a noise measurement.
+    sensitive
+        With ``jacobian``, of the image's shape: what the most amplified small change of the data
+        does to the image, for a change of size 1.
     """
 
     image: Tensor
@@ -93,6 +97,7 @@ class Reconstruction:
     network: NetworkSummary
     timings: Timings
     scan: RawScan
+    sensitive: Tensor | None = None
 
     def save(
         self,
@@ -110,7 +115,8 @@ class Reconstruction:
         ----------
         path
             The image: ``NAME.nii.gz`` or ``NAME.nii``, ``NAME.dcm`` (enhanced DICOM), ``NAME.h5``
-            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``.
+            or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``,
+            and with ``jacobian`` a second picture ``NAME.jacobian.png``.
         overwrite
             Replace files that exist.
         complex_image
@@ -132,18 +138,24 @@ class Reconstruction:
         DataError
             If the certificate does not belong to this image, or a DICOM image has no place.
         """
-        files = output_paths(path, overwrite=overwrite)
+        files = output_paths(path, overwrite=overwrite, jacobian=self.sensitive is not None)
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
-        outputs = (files.image, files.picture, files.certificate)
-        with atomic_writes(outputs, overwrite=overwrite) as (written, picture, certificate):
+        with atomic_writes(files.all, overwrite=overwrite) as (
+            written,
+            picture,
+            certificate,
+            *second,
+        ):
             write_image(
                 written, image, scan, description=self._description(), reference=dicom_reference
             )
             self._write_picture(picture, reference, accuracy)
+            for path_of_second in second:
+                self._write_jacobian_picture(path_of_second)
             digests = replace(digests, file=digest_of_file(written))
             signed = replace(self.certificate, digests=digests)
             resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
@@ -163,6 +175,17 @@ class Reconstruction:
             reference=None if reference is None else Panel("Reference", reference),
             geometry=self.scan.geometry,
             caption=self._caption(),
+        )
+
+    def _write_jacobian_picture(self, path: Path) -> None:
+        assert self.sensitive is not None
+        write_jacobian_picture(
+            path,
+            self.magnitude,
+            self._combined(self.sensitive),
+            self.certificate,
+            geometry=self.scan.geometry,
+            name=self.scan.name,
         )
 
     def save_dicom_series(
@@ -315,15 +338,24 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The three files of a saved reconstruction."""
+    """The files of a saved reconstruction; ``jacobian`` is the second picture, if there is one."""
 
     image: Path
     picture: Path
     certificate: Path
+    jacobian: Path | None = None
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """All that are there."""
+        first = (self.image, self.picture, self.certificate)
+        return first if self.jacobian is None else (*first, self.jacobian)
 
 
-def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
-    """Return where image, picture and certificate go, after checking that they can be written.
+def output_paths(
+    path: str | Path, *, overwrite: bool = False, jacobian: bool = False
+) -> SavedFiles:
+    """Return where image, pictures and certificate go, after checking that they can be written.
 
     Raises
     ------
@@ -334,8 +366,13 @@ def output_paths(path: str | Path, *, overwrite: bool = False) -> SavedFiles:
     """
     image = Path(path)
     stem = image_stem(image)
-    files = SavedFiles(image, image.with_name(f"{stem}.png"), image.with_name(f"{stem}.json"))
-    check_outputs((files.image, files.picture, files.certificate), overwrite=overwrite)
+    files = SavedFiles(
+        image,
+        image.with_name(f"{stem}.png"),
+        image.with_name(f"{stem}.json"),
+        image.with_name(f"{stem}.jacobian.png") if jacobian else None,
+    )
+    check_outputs(files.all, overwrite=overwrite)
     return files
 
 
@@ -364,6 +401,12 @@ def assemble(
         pixels=digest_of_tensor(image),
     )
     certificate = Certificate.join([result.certificate for result in results])
+    changes = [result.sensitive for result in results]
+    sensitive = None
+    if any(change is not None for change in changes):
+        pairs = zip(changes, results, strict=True)
+        zeros = [torch.zeros_like(r.image) if change is None else change for change, r in pairs]
+        sensitive = _image_of(prepared, zeros)
     return Reconstruction(
         image=image,
         zero_filled=zero_filled,
@@ -376,6 +419,7 @@ def assemble(
             sum(result.certificate_s for result in results),
         ),
         scan=prepared.scan,
+        sensitive=sensitive,
     )
 
 

@@ -44,6 +44,8 @@ class Encoded:
         The linear maps from the samples as read to y, and the gain of the image.
     samples
         The samples before any weighting, of the shape of y.
+    sampled
+        bool, broadcasts against the samples: what was measured; None is all.
     """
 
     y: Tensor
@@ -51,6 +53,7 @@ class Encoded:
     support: Tensor
     chain: Chain
     samples: Tensor
+    sampled: Tensor | None = None
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""
@@ -146,7 +149,9 @@ def encode(
         encoding = encoding_operator(
             sampling, maps, spatial_ndim, maps_bound=maps_bound, maps_from_data=maps_from_data
         )
-    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, samples)
+    sampled = None if isinstance(sampling, NonuniformFourier) else sampling != 0
+    support = encoding.root_sum_of_squares
+    return Encoded(kspace, encoding, support, chain, samples, sampled)
 
 
 def solve(
