@@ -10,7 +10,10 @@ vanishing changes: a change of 1 % may be amplified more.
 from __future__ import annotations
 
 import copy
+import functools
+import importlib
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -186,6 +189,7 @@ class Linearisation:
         return self._gradient(image).detach()
 
     def _carried(self, u: Tensor) -> Tensor:
+        _load_forward_rules()
         with torch.enable_grad(), forward_ad.dual_level():
             result = self._function(forward_ad.make_dual(self._data.detach(), u))
             value, tangent = forward_ad.unpack_dual(result)
@@ -214,6 +218,17 @@ class Linearisation:
         return torch.zeros_like(self._data) if found is None else found
 
 
+@functools.cache
+def _load_forward_rules() -> None:
+    """Load what torch would load with the first tangent.
+
+    torch 2.13 warns there of its own use of torch.jit.script.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch._decomp.decompositions_for_jvp")
+
+
 class _Coordinates(NamedTuple):
     """Real numbers that a tensor of one shape and type is made of, or those of them that count."""
 
@@ -238,12 +253,12 @@ class _Coordinates(NamedTuple):
         return cls(like, kept)
 
     @property
-    def count(self) -> int:
+    def numbers(self) -> int:
         whole = self.like.numel() * (2 if self.like.is_complex() else 1)
         return whole if self.kept is None else int(self.kept.sum())
 
     def row(self, values: Tensor) -> Tensor:
-        """Return the numbers, (count) float64, on the CPU."""
+        """Return the numbers, (numbers) float64, on the CPU."""
         flat = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
         flat = flat.reshape(-1)
         return (flat if self.kept is None else flat[self.kept]).to("cpu", torch.float64)
@@ -271,12 +286,12 @@ class _Search:
         self.failure, self.ratio = failure, ratio
         image = jacobian.forward(torch.zeros_like(data.like))
         self.image = _Coordinates.of(image)
-        self.on_image = self.image.count < data.count
+        self.on_image = self.image.numbers < data.numbers
 
     def run(self, seed: int, most: int, on_application: OnApplication | None) -> int:
         """Apply the map until the ratio is reached; return how often."""
         generator = torch.Generator().manual_seed(seed)
-        count = self.image.count if self.on_image else self.data.count
+        count = self.image.numbers if self.on_image else self.data.numbers
         start = torch.randn(count, dtype=torch.float64, generator=generator)
         self.krylov = KrylovSpace(start)
         for done in range(1, most + 1):

@@ -1,4 +1,4 @@
-"""Both sides of the largest eigenvalue of a symmetric map, from one Krylov space of one random vector.
+"""Both sides of the largest eigenvalue of a symmetric map, from one Krylov space.
 
 Let G be symmetric and positive semidefinite on R^n, lambda its largest eigenvalue, w its unit
 eigenvector, and u a unit vector. The Lanczos process, G u_i = b_i u_{i-1} + a_i u_i + b_{i+1}
@@ -96,29 +96,30 @@ class KrylovSpace:
         The probability is that of the start, uniformly random on the sphere.
         """
         low = self.below()
-        limit = 2 * len(self._basis[0]) / (math.pi * failure**2)
-        if low == 0 or self._exceeds(low, limit):
+        least = failure * math.sqrt(math.pi / (2 * len(self._basis[0])))
+        if low == 0 or self._exceeds(low, least):
             return low
         high = 2 * low
-        while not self._exceeds(high, limit):
+        while not self._exceeds(high, least):
             low, high = high, 2 * high
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._exceeds(middle, limit) else (middle, high)
+            low, high = (low, middle) if self._exceeds(middle, least) else (middle, high)
         return high
 
-    def _exceeds(self, value: float, limit: float) -> bool:
-        """Return whether the sum of all p_i(value)^2 is more than a limit; nothing overflows."""
-        least = _ROUNDING * self._scale()
-        before, now, total, coefficient = 0.0, 1.0, 1.0, 0.0
+    def _exceeds(self, value: float, least: float) -> bool:
+        """Return whether the sum of all p_i(value)^2 is more than 1 / least^2."""
+        smallest = _ROUNDING * self._scale()
+        # least p_i in place of p_i: nothing overflows.
+        before, now, total, coefficient = 0.0, least, least**2, 0.0
         for a, b in zip(self._diagonal, self._off_diagonal, strict=True):
-            b = max(b, least)
+            b = max(b, smallest)
             before, now, coefficient = now, ((value - a) * now - coefficient * before) / b, b
-            # Before it is squared: what comes later only adds.
-            if abs(now) > math.sqrt(limit):
+            # What comes later only adds.
+            if now > 1:
                 return True
             total += now**2
-        return total > limit
+        return total > 1
 
     def _scale(self) -> float:
         return max(map(abs, (*self._diagonal, *self._off_diagonal)))

@@ -17,8 +17,8 @@ from firenet_mri.firenet.primal_dual import LayerState, State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import LinearOperator
 
-#: Called before each layer with the number of its block, the layer's problem, the state, and tau and
-#: sigma of each item; what it returns is called with the state after the layer.
+#: Called before each layer with the number of its block, the layer's problem, the state, and tau
+#: and sigma of each item; what it returns is called with the state after the layer.
 Observer = Callable[[int, Problem, LayerState, Tensor, Tensor], Callable[[LayerState], None]]
 
 

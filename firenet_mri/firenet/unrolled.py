@@ -69,8 +69,8 @@ class FixedSchedule(Schedule):
         return UnrolledSolver(self, sparsifier, shift_seed)
 
 
-#: Called before a layer with its problem, the state, and tau and sigma of each item; what it returns
-#: is called with the state after the layer.
+#: Called before a layer with its problem, the state, and tau and sigma of each item; what it
+#: returns is called with the state after the layer.
 BlockObserver = Callable[[Problem, LayerState, Tensor, Tensor], Callable[[LayerState], None]]
 
 

@@ -3,7 +3,7 @@
 The projection of z on the disc |z| <= r has at |z| > r the derivative d -> a (d - n <n, d>) with
 n = z / |z| and a = r / |z|, and the identity inside; z may be all coefficients that are penalised
 together. The soft threshold is z minus that projection. All of these maps are symmetric for the
-real inner product.
+real inner product. If r changes, too, r n dr / r is added where |z| > r.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class DualSlopes(ABC):
         """Return q = 0 for images like x, laid out as :meth:`step` takes it."""
 
     @abstractmethod
-    def step(self, q: Tensor, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return q+ = D (q + lengths W x) and W^H q+; q+ may take the place of q in memory.
 
         Parameters
@@ -40,6 +42,17 @@ class DualSlopes(ABC):
             Images, (*batch, *spatial).
         lengths
             One an item, (*batch).
+        radii
+            Relative change of the radii, which is part of the derivative then; None is none.
+        """
+
+    @abstractmethod
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and what is transposed to the change of the radii, if these can change.
+
+        D is symmetric, so that this is the transposed step from the coefficients' side.
         """
 
 
@@ -47,26 +60,41 @@ class DualSlopes(ABC):
 class Projection:
     """The derivative of the projection on discs, on coefficients (*batch, *codomain_shape).
 
-    ``shares`` are the a, ``directions`` the n, which are 0 inside.
+    ``shares`` are the a, ``directions`` the n, which are 0 inside, and ``pushed`` r n, which is
+    None where the radii do not change.
     """
 
     transform: Sparsifier
     shares: Tensor
     directions: Tensor
+    pushed: Tensor | None = None
 
     @classmethod
-    def at(cls, transform: Sparsifier, z: Tensor, radius: Tensor | float) -> Projection:
-        """Return it for coefficients z and radii that broadcast against them."""
+    def at(
+        cls, transform: Sparsifier, z: Tensor, radius: Tensor | float, *, moves: bool = False
+    ) -> Projection:
+        """Return it for coefficients z and radii that broadcast against them.
+
+        ``moves`` is True if the radii change, too.
+        """
         size = transform.modulus(z)
         outside = size > radius
         safe = torch.where(outside, size, torch.ones_like(size))
         shares = torch.where(outside, radius / safe, torch.ones_like(size))
-        return cls(transform, shares, torch.where(outside, z / safe, torch.zeros_like(z)))
+        directions = torch.where(outside, z / safe, torch.zeros_like(z))
+        return cls(transform, shares, directions, radius * directions if moves else None)
 
-    def __call__(self, d: Tensor) -> Tensor:
-        """Return D d."""
+    def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:
+        """Return D d, and what a relative change of the radii adds."""
         inner = self.transform.over_groups((self.directions.conj() * d).real)
-        return self.shares * (d - inner * self.directions)
+        found = self.shares * (d - inner * self.directions)
+        if radii is None or self.pushed is None:
+            return found
+        return found + self.pushed * radii
+
+    def of_radii(self, d: Tensor) -> Tensor | None:
+        """Return what is transposed to the change of the radii, None if these do not change."""
+        return None if self.pushed is None else (self.pushed.conj() * d).real
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +107,30 @@ class PlainSlopes(DualSlopes):
         """Return zeros like W x."""
         return torch.zeros_like(self.projection.transform(x))
 
-    def step(self, q: Tensor, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return D (q + lengths W x) and W^H of it."""
+        q = self.projection(self._moved(q, x, lengths), radii)
+        return q, self.projection.transform.adjoint(q)
+
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and what is transposed to the change of the radii."""
+        moved = self._moved(q, x, lengths)
+        q = self.projection(moved)
+        return q, self.projection.transform.adjoint(q), self.projection.of_radii(moved)
+
+    def _moved(self, q: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
         transform = self.projection.transform
         steps = lengths.reshape(*lengths.shape, *[1] * len(transform.codomain_shape))
-        q = self.projection(q + steps * transform(x))
-        return q, transform.adjoint(q)
+        moved: Tensor = q + steps * transform(x)
+        return moved
 
 
 class FramePart(NamedTuple):
-    """A frame of a stack: its factor, filters, and p, (item, planes, band, ny, nx), see ``kernels``."""
+    """A frame of a stack: factor, filters, and p, (item, planes, band, ny, nx), see ``kernels``."""
 
     scale: float
     filters: Tensor
@@ -109,8 +151,10 @@ class FrameSlopes(DualSlopes):
         count = sum(part.slopes.numel() for part in self.parts)
         return torch.zeros(count, dtype=x.real.dtype)
 
-    def step(self, q: Tensor, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return D (q + lengths W x) in the place of q, and W^H of it."""
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return D (q + lengths W x) in the place of q, and W^H of it; the radii are fixed."""
         planes = _planes(x, 2)
         image, first = torch.zeros_like(planes), 0
         for scale, filters, slopes in self.parts:
@@ -121,16 +165,31 @@ class FrameSlopes(DualSlopes):
             return q, image.reshape(x.shape)
         return q, torch.complex(*image.unbind(1)).reshape(x.shape)
 
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and None."""
+        return *self.step(q, x, lengths), None
+
 
 def dual_slopes(
-    transform: Sparsifier, q: Tensor, x: Tensor, sigma: Tensor, radius: Tensor | float
+    transform: Sparsifier,
+    q: Tensor,
+    x: Tensor,
+    sigma: Tensor,
+    radius: Tensor | float,
+    *,
+    moves: bool = False,
 ) -> DualSlopes:
-    """Return the derivative of ``transform.dual_step(q, x, sigma, radius)``; q stays as it is."""
-    frames = _compiled_frames(transform, q, radius)
+    """Return the derivative of ``transform.dual_step(q, x, sigma, radius)``; q stays as it is.
+
+    ``moves`` is True if the radii change, too.
+    """
+    frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:
         steps = sigma.reshape(*sigma.shape, *[1] * len(transform.codomain_shape))
         z = transform.coefficients(q) + steps * transform(x)
-        return PlainSlopes(Projection.at(transform, z, radius))
+        return PlainSlopes(Projection.at(transform, z, radius, moves=moves))
     planes, first, parts = _planes(x, 2), 0, []
     before = _planes(transform.coefficients(q), 3)
     for scale, frame, filters in frames:

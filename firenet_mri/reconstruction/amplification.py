@@ -14,15 +14,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from firenet_mri.amplification import JacobianBounds, LinearMap, OnApplication, jacobian_bounds
+from firenet_mri.amplification import JacobianBounds, OnApplication, jacobian_bounds
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.firenet.certificate import KEPT_FIXED, Entry, kept_fixed
-from firenet_mri.firenet.jacobian import Jacobian
 from firenet_mri.operators.links import SampleWeighting
+from firenet_mri.reconstruction.jacobian import ImageJacobian
 from firenet_mri.reconstruction.solve import Encoded, Solution
 
 # Hexadecimal digits of a digest that make a seed.
 _SEED_DIGITS = 15
+
+_PHASE = "image phase"
 
 _VANISHING = (
     "It is about vanishing changes of these data: a change of 1 % may be amplified more, and other "
@@ -66,13 +68,13 @@ def measure_amplification(
         seed = seed_of(digest_of_tensor(encoded.samples))
     samples = encoded.samples.to(torch.complex128)
     bounds = jacobian_bounds(
-        jacobian_of(solution),
+        ImageJacobian(solution),
         samples,
         sampled=encoded.sampled,
         seed=seed,
         on_application=on_application,
     )
-    return Amplification(_entries(bounds, encoded), bounds.image.to(solution.image.dtype).cpu())
+    return Amplification(_entries(bounds, solution), bounds.image.to(solution.image.dtype).cpu())
 
 
 def seed_of(*names: object) -> int:
@@ -80,48 +82,23 @@ def seed_of(*names: object) -> int:
     return int(digest_of_data(list(names))[:_SEED_DIGITS], 16)
 
 
-def jacobian_of(solution: Solution) -> LinearMap:
-    """Return the derivative of the image with respect to the samples, in double precision."""
-    return _OfSamples(solution)
-
-
-class _OfSamples:
-    """Weights, network, mask of the image: the derivative from the samples to the image."""
-
-    def __init__(self, solution: Solution) -> None:
-        encoded = solution.encoded
-        self.encoded = encoded
-        self.weights = [link for link in encoded.chain.links if isinstance(link, SampleWeighting)]
-        data = encoded.y.to(torch.complex128)
-        self.network = Jacobian(solution.net, data, encoded.encoding, solution.x0)
-        self.support = encoded.support.double()
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Return the change of the image for a change of the samples."""
-        for link in self.weights:
-            u = link(u)
-        return self.encoded.image(self.support * self.network.forward(u))
-
-    def transpose(self, image: Tensor) -> Tensor:
-        """Return the transposed derivative, of the shape of the samples."""
-        # The way from what is masked to the image is its own transpose.
-        data = self.network.transpose(self.support * self.encoded.image(image))
-        for link in reversed(self.weights):
-            data = link.adjoint(data)
-        return data
-
-
 def _obstacle(solution: Solution) -> str | None:
     """Return why there is no Jacobian, None if there is one."""
     if not bool(solution.encoded.samples.any()):
         return (
-            "The Jacobian at the data is not bounded: there is no signal, and at data that are zero "
-            "the network has no derivative."
+            "The Jacobian at the data is not bounded: there is no signal, and where all data are "
+            "zero the network has no derivative."
         )
     if solution.x0 is not None and solution.net.schedule.eps0 is None:
         return (
             "The Jacobian at the data is not bounded: with a start image it is known at a fixed "
             "scale eps0 only."
+        )
+    moving = [part.name for part in solution.encoded.encoding.made_from if part.from_data]
+    if _PHASE in moving and solution.encoded.phase_widths is None:
+        return (
+            "The Jacobian at the data is not bounded: how the phase was made from the data is not "
+            "known."
         )
     if not solution.net.solver.is_fixed:
         return (
@@ -131,22 +108,26 @@ def _obstacle(solution: Solution) -> str | None:
     return None
 
 
-def _entries(bounds: JacobianBounds, encoded: Encoded) -> tuple[Entry, Entry]:
-    chain = encoded.chain
+def _entries(bounds: JacobianBounds, solution: Solution) -> tuple[Entry, Entry]:
+    encoded, chain = solution.encoded, solution.encoded.chain
     unit = (
         "Data and image are counted in noise standard deviations"
         if chain.is_whitened
         else "Data and image have the unit of the file"
     )
-    parts = tuple(dict.fromkeys(encoded.encoding.made_from + chain.made_from))
-    fixed = f"{KEPT_FIXED} {kept_fixed(parts)}."
+    parts = dict.fromkeys(encoded.encoding.made_from + chain.made_from)
+    is_moving = encoded.phase_widths is not None
+    held = tuple(part for part in parts if not (is_moving and part.name == _PHASE))
+    moving = [_PHASE] * is_moving + ["weights of the further passes"] * (solution.passes > 1)
+    changed = f" What changes with the data, too: {', '.join(moving)}." if moving else ""
+    about = f"{unit}.{changed} {KEPT_FIXED} {kept_fixed(held)}."
     factor = _norm_of_compression(encoded)
     return (
         Entry(
             "measured_gain",
             "measured",
             "A small change of these data was found that changes the image measured_gain times its "
-            f"size. {unit}. {fixed}",
+            f"size. {about}",
             "Other changes may be amplified more; jacobian_at_data says by how much at most.",
             {"measured_gain": (bounds.lower,)},
         ),
@@ -156,7 +137,7 @@ def _entries(bounds: JacobianBounds, encoded: Encoded) -> tuple[Entry, Entry]:
             "A small change of these data changes the image by at most upper times its size, and "
             "some change by lower times. The upper number comes from a random start that the "
             "scan's digest fixes; for each slice it is too small with probability failure at most, "
-            f"and for all of them together with the sum of these. {unit}. {fixed}",
+            f"and for all of them together with the sum of these. {about}",
             _VANISHING,
             {
                 "lower": (bounds.lower,),
@@ -173,4 +154,3 @@ def _norm_of_compression(encoded: Encoded) -> float:
     weights = [link for link in encoded.chain.links if isinstance(link, SampleWeighting)]
     of_weights = math.prod(link.norm_bound for link in weights) * encoded.chain.gain
     return max(1.0, encoded.chain.norm_of_noise_units / of_weights)
-

@@ -75,11 +75,12 @@ class Checkpoint:
                 "choose a folder"
             ) from error
         with atomic_writes([self._path(index)], overwrite=True) as (path,):
+            sensitive = torch.zeros(0) if result.sensitive is None else result.sensitive
             np.savez(
                 path,
                 image=result.image.numpy(),
                 zero_filled=result.zero_filled.numpy(),
-                **({} if result.sensitive is None else {"sensitive": result.sensitive.numpy()}),
+                sensitive=sensitive.numpy(),
                 rest=np.frombuffer(json.dumps(rest).encode(), np.uint8),
             )
 
@@ -101,7 +102,7 @@ class Checkpoint:
                     calibration_s,
                     network_s,
                     certificate_s,
-                    torch.from_numpy(arrays["sensitive"]) if "sensitive" in arrays else None,
+                    torch.from_numpy(arrays["sensitive"]) if arrays["sensitive"].size else None,
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
             return None
