@@ -73,7 +73,7 @@ class KrylovSpace:
         # Twice: once leaves rounding errors of the size of what is taken off.
         for _ in range(2):
             for other in self._basis:
-                image = image - (other @ image) * other
+                image = torch.sub(image, other, alpha=float(other @ image))
         length = float(torch.linalg.vector_norm(image))
         self._off_diagonal.append(length)
         self._basis.append(image / length if length > 0 else image)

@@ -31,13 +31,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import LayerState
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators import LinearOperator, PhaseConstrained
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.operators.slopes import DualSlopes, Projection, dual_slopes
-from firenet_mri.prox import item_norm
 
 
 class Change(NamedTuple):
@@ -46,9 +46,9 @@ class Change(NamedTuple):
     Parameters
     ----------
     back
-        A^H u for the change u of the data, (*batch, *domain_shape).
+        A^H u for the change u of the data, (*domain_shape).
     inner
-        Re <y, u> of each item, with the axes of the image as axes of size 1.
+        Re <y, u>.
     phase
         Change of the phase of a phase constraint; None if it is fixed.
     radii
@@ -56,13 +56,18 @@ class Change(NamedTuple):
     """
 
     back: Tensor
-    inner: Tensor
+    inner: float
     phase: Tensor | None = None
     radii: Tensor | None = None
 
     def plus(self, other: Change) -> Change:
         """Return the sum."""
-        return Change(*(_sum(a, b) for a, b in zip(self, other, strict=True)))  # type: ignore[arg-type]
+        return Change(
+            self.back + other.back,
+            self.inner + other.inner,
+            _sum(self.phase, other.phase),
+            _sum(self.radii, other.radii),
+        )
 
 
 class NetworkDerivative:
@@ -71,7 +76,7 @@ class NetworkDerivative:
     Parameters
     ----------
     net, y, encoding, x0
-        The network, its data (*batch, *codomain_shape), its encoding operator and start image;
+        The network, its data (*codomain_shape) of one item, its encoding operator and start image;
         None is zero. Everything is computed in the precision of y.
     moving_phase
         The phase of the encoding, which has a phase constraint, changes with the data.
@@ -79,7 +84,7 @@ class NetworkDerivative:
     Raises
     ------
     UsageError
-        If the network looks at the data, so that it may have no derivative.
+        If the network looks at the data, so that it may have no derivative, or y is a batch.
     """
 
     def __init__(
@@ -91,6 +96,11 @@ class NetworkDerivative:
         *,
         moving_phase: bool = False,
     ) -> None:
+        if y.shape != encoding.codomain_shape:
+            raise UsageError(
+                f"The data have shape {tuple(y.shape)}; the derivative is that of one item, "
+                f"{encoding.codomain_shape}"
+            )
         with torch.no_grad(), denormals_flushed():
             task = net.task(y, encoding, x0)
             # Data near 1 in double precision are solved as they are.
@@ -113,8 +123,8 @@ class NetworkDerivative:
 
         def keep(after: LayerState) -> None:
             # A block that begins with a dual of zero knows of nothing before.
-            before = self._latest if bool((state.rho > 0).any()) else None
-            numbers = (state.rho, tau, sigma)
+            before = self._latest if float(state.rho) > 0 else None
+            numbers = (float(state.rho), float(tau), float(sigma))
             layers.append(_layer(self._data, problem, slopes, numbers, before, after))
             self._latest = layers[-1].after
 
@@ -122,7 +132,7 @@ class NetworkDerivative:
 
     @torch.no_grad()
     def forward(self, change: Change, x0: Tensor | None = None) -> Tensor:
-        """Return the change of the image, (*batch, *domain_shape); ``x0`` is that of the start."""
+        """Return the change of the image, (*domain_shape); ``x0`` is that of the start."""
         data, parts = self._data, self._parts
         x = torch.zeros_like(change.back) if x0 is None else x0
         with denormals_flushed():
@@ -165,16 +175,15 @@ class NetworkDerivative:
     def _transposed_consistency(self, image: Tensor) -> tuple[Tensor, Change]:
         """Return what is transposed to the last data-consistency step."""
         data, length = self._data, self._parts.consistency
-        inner = torch.zeros_like(data.energy)
         if length == 0:
-            return image, Change(torch.zeros_like(image), inner)
+            return image, Change(torch.zeros_like(image), 0.0)
         drawn = -length * image
         plain = data.plain_normal(drawn)
         phase = None
         if data.phase is not None:
             phase = data.phase.turned_back(self._last.mean, plain)
             phase = phase + data.phase.turned_back(self._last.plain, drawn)
-        return image + data.constrained(plain), Change(-drawn, inner, phase)
+        return image + data.constrained(plain), Change(-drawn, 0.0, phase)
 
 
 class _Point(NamedTuple):
@@ -189,13 +198,10 @@ class _Data:
 
     def __init__(self, problem: Problem, y: Tensor, phase: PhaseConstrained | None) -> None:
         self.phase = phase
-        self.image_axes = problem.image_axes
         encoding = problem.encoding if phase is None else phase.encoding
         self._plain_back = encoding.adjoint(y)
         self.back = self.constrained(self._plain_back)
-        norm = item_norm(y, problem.data_axes)
-        batch = norm.shape[: norm.ndim - len(problem.data_axes)]
-        self.energy = norm.reshape(*batch, *[1] * len(self.image_axes)) ** 2
+        self.energy = inner(y, y)
         self._residual_of_zero = encoding.residual(torch.zeros_like(y))
 
     def constrained(self, x: Tensor) -> Tensor:
@@ -231,14 +237,14 @@ class _LayerChange(NamedTuple):
 
     x: Tensor
     e: Tensor | None
-    kappa: Tensor
+    kappa: float = 0.0
     q: Tensor | None = None
     synthesised: Tensor | None = None
 
 
 def _at_rest(x: Tensor) -> _LayerChange:
     """Return a change of the image alone."""
-    return _LayerChange(x, None, torch.zeros((), dtype=x.real.dtype, device=x.device))
+    return _LayerChange(x, None)
 
 
 class _Slopes(NamedTuple):
@@ -250,91 +256,91 @@ class _Slopes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """One layer's derivative; numbers have the axes of the image, ``lengths`` are sigma, (*batch).
+    """One layer's derivative.
 
-    ``outside`` is rho' where the dual of the data was projected and 0 elsewhere, ``total`` is
+    ``outside`` is rho' where the dual of the data was projected and else 0, ``total`` is
     rho + sigma, ``before`` and ``after`` are m and m', ``gradient`` and ``offset`` are g' and h'.
     """
 
     data: _Data
     slopes: _Slopes
-    lengths: Tensor
-    rho: Tensor
-    tau: Tensor
-    sigma: Tensor
-    total: Tensor
-    share: Tensor
-    outside: Tensor
+    rho: float
+    tau: float
+    sigma: float
+    total: float
+    share: float
+    outside: float
     before: _Point | None
     after: _Point
     gradient: Tensor
-    offset: Tensor
+    offset: float
 
     def forward(self, change: _LayerChange, data: Change) -> _LayerChange:
         """Return how the layer's output changes with its input and the data."""
         x, e, kappa, q, synthesised = change
-        slope = -self.rho * data.back
+        slope = synthesised
+        # At rest, rho is 0.
         if e is not None:
-            slope = slope + self._slope(e, kappa, data.phase)
-        if synthesised is not None:
-            slope = slope + synthesised
-        x_next = self._prox(x - self.tau * slope, data.radii)
-        ahead = 2 * x_next - x
-        e = self.sigma * ahead if e is None else e + self.sigma * ahead
-        turned = self.outside**2 * self._along(e, kappa, data)
-        e = self.share * (e - turned * self.after.mean)
-        kappa = self.share * (kappa - turned)
+            slope = _sum(slope, self._slope(e, kappa, data))
+        x_next = x if slope is None else torch.sub(x, slope, alpha=self.tau)
+        x_next = self._prox(x_next, data.radii)
+        # 2 x+ - x in one pass.
+        ahead = torch.lerp(x, x_next, 2.0)
+        e = self.sigma * ahead if e is None else torch.add(e, ahead, alpha=self.sigma)
+        if self.outside > 0:
+            turned = self.outside**2 * self._along(e, kappa, data)
+            e = torch.sub(e, self.after.mean, alpha=turned).mul_(self.share)
+            kappa = self.share * (kappa - turned)
         if self.slopes.discs is not None:
             q = self.slopes.discs.zero(x) if q is None else q
-            q, synthesised = self.slopes.discs.step(q, ahead, self.lengths, data.radii)
+            q, synthesised = self.slopes.discs.step(q, ahead, _one(self.sigma, x), data.radii)
         return _LayerChange(x_next, e, kappa, q, synthesised)
 
-    def _slope(self, e: Tensor, kappa: Tensor, phase: Tensor | None) -> Tensor:
-        """Return the change of A^H v but for that by u."""
+    def _slope(self, e: Tensor, kappa: float, data: Change) -> Tensor:
+        """Return the change of A^H v."""
         added = None
-        slope = -kappa * self.data.back
-        if phase is not None and self.data.phase is not None and self.before is not None:
-            added = self.rho * self.data.phase.turned(self.before.mean, phase)
-            slope = slope + self.rho * self.data.phase.turned(self.before.plain, phase)
-        return slope + self.data.normal(e, added)
+        slope = torch.add(self.rho * data.back, self.data.back, alpha=kappa)
+        if data.phase is not None and self.data.phase is not None and self.before is not None:
+            added = self.rho * self.data.phase.turned(self.before.mean, data.phase)
+            turned = self.data.phase.turned(self.before.plain, data.phase)
+            slope = torch.sub(slope, turned, alpha=self.rho)
+        return self.data.normal(e, added) - slope
 
-    def _along(self, e: Tensor, kappa: Tensor, data: Change) -> Tensor:
+    def _along(self, e: Tensor, kappa: float, data: Change) -> float:
         """Return omega / rho'."""
-        axes = self.data.image_axes
-        reached = _inner(self.after.mean, data.back, axes) - data.inner
-        along = _inner(self.gradient, e, axes) - kappa * self.offset - self.total * reached
+        reached = inner(self.after.mean, data.back) - data.inner
+        along = inner(self.gradient, e) - kappa * self.offset - self.total * reached
         moved = self.data.turned(self.after.mean, data.phase)
-        if moved is not None:
-            along = along + self.total * _inner(self.after.plain, moved, axes)
-        return along
+        return along if moved is None else along + self.total * inner(self.after.plain, moved)
 
     def transpose(self, change: _LayerChange) -> tuple[_LayerChange, Change]:
         """Return the transposed derivative of the output: for the input, and for the data."""
         x, e, kappa, q, drawn = change
-        e = torch.zeros_like(x) if e is None else e
-        along = -self.share * self.outside**2 * (self._inner(self.after.mean, e) + kappa)
-        e = self.share * e + along * self.gradient
-        kappa = self.share * kappa - along * self.offset
-        reached, phase = -self.total * along, None
-        if self.data.phase is not None:
-            phase = self.data.phase.turned_back(self.after.mean, -reached * self.after.plain)
-        ahead, radii = self.sigma * e, None
+        reached, phase, radii = 0.0, None, None
+        if self.outside > 0:
+            e = torch.zeros_like(x) if e is None else e
+            along = -self.share * self.outside**2 * (inner(self.after.mean, e) + kappa)
+            e = torch.add(self.share * e, self.gradient, alpha=along)
+            kappa = self.share * kappa - along * self.offset
+            reached = -self.total * along
+            if self.data.phase is not None:
+                phase = self.data.phase.turned_back(self.after.mean, -reached * self.after.plain)
+        ahead = torch.zeros_like(x) if e is None else self.sigma * e
         if self.slopes.discs is not None and drawn is not None:
             q = self.slopes.discs.zero(x) if q is None else q
-            ones = torch.ones_like(self.lengths)
-            q, image, radii = self.slopes.discs.transposed_step(q, drawn, ones)
-            ahead = ahead + self.sigma * image
-        pulled, of_threshold = self._transposed_prox(x + 2 * ahead)
+            q, image, radii = self.slopes.discs.transposed_step(q, drawn, _one(1.0, x))
+            ahead = torch.add(ahead, image, alpha=self.sigma)
+        pulled, of_threshold = self._transposed_prox(torch.add(x, ahead, alpha=2))
         drawn = -self.tau * pulled
-        data = Change(reached * self.after.mean - self.rho * drawn, -reached, phase, radii)
-        data = data.plus(Change(torch.zeros_like(x), 0 * reached, None, of_threshold))
+        back = torch.sub(reached * self.after.mean, drawn, alpha=self.rho)
         # Where the dual of the data began at zero nothing went into it before.
         if self.before is not None:
             plain = self.data.plain_normal(drawn)
-            e = e + self.data.constrained(plain)
-            kappa = kappa - self._inner(self.data.back, drawn)
-            data = data._replace(phase=_sum(phase, self._transposed_phase(plain, drawn)))
-        return _LayerChange(pulled - ahead, e, kappa, q, drawn), data
+            e = _sum(e, self.data.constrained(plain))
+            kappa = kappa - inner(self.data.back, drawn)
+            phase = _sum(phase, self._transposed_phase(plain, drawn))
+        result = Change(back, -reached, phase, _sum(radii, of_threshold))
+        return _LayerChange(pulled - ahead, e, kappa, q, drawn), result
 
     def _transposed_phase(self, plain: Tensor, drawn: Tensor) -> Tensor | None:
         """Return what is transposed to the change of A^H v by the phase."""
@@ -361,9 +367,6 @@ class _Layer:
         image = projection.transform.adjoint(c - projection(c))
         return image, None if radii is None else -radii
 
-    def _inner(self, a: Tensor, b: Tensor) -> Tensor:
-        return _inner(a, b, self.data.image_axes)
-
 
 def _slopes(
     problem: Problem, state: LayerState, tau: Tensor, sigma: Tensor, moves: bool
@@ -386,39 +389,49 @@ def _layer(
     data: _Data,
     problem: Problem,
     slopes: _Slopes,
-    numbers: tuple[Tensor, Tensor, Tensor],
+    numbers: tuple[float, float, float],
     before: _Point | None,
     after: LayerState,
 ) -> _Layer:
     """Return a layer's derivative, of its slopes, of rho, tau and sigma, and of what came out."""
-    rho, tau, sigma = (_expand(number, problem.image_axes) for number in numbers)
-    rho_next, total = _expand(after.rho, problem.image_axes), rho + sigma
+    rho, tau, sigma = numbers
+    # The layer's own sum and quotient, to the last digit.
+    rho_next, total = after.rho, rho + sigma
+    is_outside = float(rho_next) < total * (1 - torch.finfo(rho_next.dtype).eps)
     return _Layer(
         data,
         slopes,
-        numbers[2],
         rho,
         tau,
         sigma,
         total,
-        rho_next / total,
-        torch.where(rho_next < total, rho_next, torch.zeros_like(total)),
+        float(rho_next) / total,
+        float(rho_next) if is_outside else 0.0,
         before,
         data.point(after.mean),
         after.gradient,
-        _inner(after.mean, data.back, problem.image_axes) - data.energy,
+        inner(after.mean, data.back) - data.energy,
     )
+
+
+def inner(a: Tensor, b: Tensor) -> float:
+    """Return Re <a, b>, summed in double precision where they are double."""
+    return float(_row(a) @ _row(b))
+
+
+def _row(x: Tensor) -> Tensor:
+    return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).reshape(-1)
+
+
+def _one(value: float, like: Tensor) -> Tensor:
+    """Return a number as the step size of one item."""
+    return torch.tensor(value, dtype=like.real.dtype, device=like.device)
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if a is None or b is None:
         return b if a is None else a
     return a + b
-
-
-def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return Re <a, b> over the axes, kept with size 1."""
-    return (a.conj() * b).real.sum(axes, keepdim=True)
 
 
 def _expand(values: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -19,6 +19,8 @@ and no theorem says that their result is better: it was on hard scans, and worse
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -98,9 +100,10 @@ class ReweightingDerivative:
         self._directions = coefficients / safe
         self._modulus = modulus
         self.residual = encoding(x) - y
-        self._square = self.residual.abs().square().sum().clamp(min=torch.finfo(knee.dtype).tiny)
+        # Without a residual there is no direction in which it grows.
+        self._square = float(self.residual.abs().square().sum()) or math.inf
 
-    def forward(self, x: Tensor, distance: Tensor) -> Tensor:
+    def forward(self, x: Tensor, distance: float) -> Tensor:
         """Return the change of the logarithms, real, of the coefficients' shape.
 
         Parameters
@@ -114,11 +117,11 @@ class ReweightingDerivative:
         sizes = self._problem.over_groups((self._directions.conj() * change).real)
         return self._share * (distance / self._square * self._modulus - sizes)
 
-    def transpose(self, logarithms: Tensor) -> tuple[Tensor, Tensor]:
+    def transpose(self, logarithms: Tensor) -> tuple[Tensor, float]:
         """Return what is transposed to :meth:`forward`: for the image, and for the distance."""
         shared = self._share * logarithms
         back = self._problem.over_groups(shared) * self._directions
-        return -self._problem.synthesise(back), (shared * self._modulus).sum() / self._square
+        return -self._problem.synthesise(back), float((shared * self._modulus).sum()) / self._square
 
 
 def _knee_and_modulus(

@@ -159,7 +159,8 @@ class FrameSlopes(DualSlopes):
         image, first = torch.zeros_like(planes), 0
         for scale, filters, slopes in self.parts:
             part = q.narrow(0, first, slopes.numel()).view(slopes.shape)
-            image += scale * frame_tangent_(part, planes, scale * lengths, slopes, filters)
+            found = frame_tangent_(part, planes, scale * lengths, slopes, filters)
+            image.add_(found, alpha=scale)
             first += slopes.numel()
         if not x.is_complex():
             return q, image.reshape(x.shape)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.phase import PhaseOfCentre
-from firenet_mri.firenet.derivative import Change, NetworkDerivative
+from firenet_mri.firenet.derivative import Change, NetworkDerivative, inner
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.reweighting import ReweightingDerivative, reweighted
 from firenet_mri.operators import PhaseConstrained
@@ -30,21 +30,18 @@ class ImageJacobian:
     Parameters
     ----------
     solution
-        What :func:`firenet_mri.reconstruction.solve.solve` returned; items of a batch never
-        influence each other.
+        What :func:`firenet_mri.reconstruction.solve.solve` returned, of one item.
 
     Raises
     ------
     UsageError
-        If the network looks at the data, so that it may have no Jacobian.
+        If the network looks at the data, so that it may have no Jacobian, or for a batch.
     """
 
     def __init__(self, solution: Solution) -> None:
         encoded = _in_double(solution.encoded)
         self.encoded = encoded
         self._weights = [w for w in encoded.chain.links if isinstance(w, SampleWeighting)]
-        self._data_axes = tuple(range(-len(encoded.encoding.codomain_shape), 0))
-        self._image_axes = tuple(range(-len(encoded.encoding.domain_shape), 0))
         self._phase = _phase_of(encoded)
         if self._phase is not None:
             encoded = self.encoded = _with_phase(encoded, self._phase.phase)
@@ -63,19 +60,18 @@ class ImageJacobian:
             x = network.x
         assert x is not None
         self._masked = encoded.masked(x)
-        self._energy = _inner(encoded.y, encoded.y, self._data_axes)
-        self._energy = torch.where(self._energy > 0, self._energy, 1)
+        self._energy = inner(encoded.y, encoded.y) or 1.0
         self._image = encoded.image(self._masked)
         self._is_homogeneous = net.schedule.eps0 is None
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
-        """Return the change of the image, (*batch, *domain_shape), for a change of the samples."""
+        """Return the change of the image, (*domain_shape), for a change of the samples."""
         if not self._is_homogeneous:
             return self._forward(u)
-        part = _inner(self.encoded.y, self._weighted(u), self._data_axes) / self._energy
+        part = inner(self.encoded.y, self._weighted(u)) / self._energy
         rest = self._forward(u - part * self.encoded.samples)
-        return rest + self._on_image(part) * self._image
+        return rest + part * self._image
 
     @torch.no_grad()
     def transpose(self, image: Tensor) -> Tensor:
@@ -83,17 +79,14 @@ class ImageJacobian:
         found = self._transpose(image)
         if not self._is_homogeneous:
             return found
-        radial = _inner(self._image, image, self._image_axes)
-        part = radial.reshape(self._energy.shape)
-        part = part - _inner(self.encoded.samples, found, self._data_axes)
+        part = inner(self._image, image) - inner(self.encoded.samples, found)
         return found + part / self._energy * self._weighted(self.encoded.y)
 
     def _forward(self, u: Tensor) -> Tensor:
         """Return the change of the image at fixed eps_0."""
         encoded, data = self.encoded, self._weighted(u)
         phase = None if self._phase is None else self._phase.forward(u)
-        inner = self._on_image(_inner(encoded.y, data, self._data_axes))
-        change = Change(encoded.encoding.adjoint(data), inner, phase)
+        change = Change(encoded.encoding.adjoint(data), inner(encoded.y, data), phase)
         x = None
         for before, network in self._passes:
             if before is not None:
@@ -118,8 +111,7 @@ class ImageJacobian:
         data = torch.zeros_like(encoded.y)
         if self._phase is not None:
             turned = _constraint(encoded).turned_back(self._masked, encoded.chain.gain * image)
-            none = self._on_image(torch.zeros_like(self._energy))
-            total = Change(torch.zeros_like(image), none, turned)
+            total = Change(torch.zeros_like(image), 0.0, turned)
         for before, network in reversed(self._passes):
             change, x = network.transpose(x)
             total = change if total is None else total.plus(change)
@@ -130,8 +122,7 @@ class ImageJacobian:
                 if of_phase is not None and total.phase is not None:
                     total = total._replace(phase=total.phase + of_phase)
         assert total is not None
-        inner = total.inner.reshape(self._energy.shape)
-        data = data + encoded.encoding(total.back) + inner * encoded.y
+        data = data + encoded.encoding(total.back) + total.inner * encoded.y
         found = self._weighted(data)
         if self._phase is not None and total.phase is not None:
             found = found + self._phase.transpose(total.phase)
@@ -142,11 +133,6 @@ class ImageJacobian:
         for link in self._weights:
             data = link(data)
         return data
-
-    def _on_image(self, values: Tensor) -> Tensor:
-        """Return one number an item with the axes of the image in place of those of the data."""
-        batch = values.shape[: values.ndim - len(self._data_axes)]
-        return values.reshape(*batch, *[1] * len(self._image_axes))
 
 
 class _Before:
@@ -163,10 +149,10 @@ class _Before:
 
     def forward(self, x: Tensor, data: Tensor, phase: Tensor | None) -> Tensor:
         """Return the relative change of the weights."""
-        distance = _total(self._gradient, x) - _total(self._residual, data)
+        distance = inner(self._gradient, x) - inner(self._residual, data)
         if phase is not None and self._plain is not None:
             turned = _constraint(self._encoded).turned(self._x, phase)
-            distance = distance + _total(self._plain, turned)
+            distance = distance + inner(self._plain, turned)
         return self._derivative.forward(x, distance)
 
     def transpose(self, radii: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -211,13 +197,3 @@ def _with_phase(encoded: Encoded, phase: Tensor) -> Encoded:
 def _constraint(encoded: Encoded) -> PhaseConstrained:
     assert isinstance(encoded.encoding, PhaseConstrained)
     return encoded.encoding
-
-
-def _total(a: Tensor, b: Tensor) -> Tensor:
-    """Return Re <a, b>."""
-    return (a.conj() * b).real.sum()
-
-
-def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return Re <a, b> over the axes, kept with size 1."""
-    return (a.conj() * b).real.sum(axes, keepdim=True)
