@@ -1,4 +1,4 @@
-"""The derivative by the samples of a scan follows phase, weights and reweighting, and is bounded."""
+"""The derivative by the samples follows phase, weights and reweighting; its norm is enclosed."""
 
 from __future__ import annotations
 
