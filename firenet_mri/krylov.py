@@ -14,11 +14,11 @@ has c_i = p_i(lambda), so that
     |<u, w>|^2 sum_{i=0}^k p_i(lambda)^2 <= 1.
 
 Let u be uniformly random on the sphere. For n >= 3 the density of <u, w> is largest at 0, where it
-is at most sqrt(n / (2 pi)), so that P(|<u, w>| <= t) <= t sqrt(2 n / pi), for n < 3 as well. With t = delta sqrt(pi / (2 n)) the
-sum is at most 1 / t^2 but for a probability of delta. All p_i grow above theta, and so does the
-sum: **lambda is at most the one number above theta where the sum is 1 / t^2**, with probability at
-least 1 - delta, for all k at once, since only <u, w> is random. No polynomial gives more from this
-space; those of Chebyshev [1] are among them.
+is at most sqrt(n / (2 pi)), so that P(|<u, w>| <= t) <= t sqrt(2 n / pi), for n < 3 as well. With
+t = delta sqrt(pi / (2 n)) the sum is at most 1 / t^2 but for a probability of delta. All p_i grow
+above theta, and so does the sum: **lambda is at most the one number above theta where the sum is
+1 / t^2**, with probability at least 1 - delta, for all k at once, since only <u, w> is random. No
+polynomial gives more from this space; those of Chebyshev [1] are among them.
 
 [1] Dixon, Estimating extremal eigenvalues and condition numbers of matrices, SIAM J. Numer. Anal.
     20(4), 1983; Kuczynski, Wozniakowski, SIAM J. Matrix Anal. Appl. 13(4), 1992.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +43,12 @@ def write_jacobian_picture(
     factor = _brightness(magnitude) / bright if bright > 0 else 1.0
     lower = certificate.lookup("jacobian_at_data", "lower").values()
     upper = certificate.lookup("jacobian_at_data", "upper").values()
-    note = ""
-    if lower:
-        note = f"||J|| at these data: {_range(lower)} seen, at most {_range(upper)}"
-    panels = [
-        Panel("FIRENET", magnitude),
-        Panel("Most sensitive", factor * sensitive, note),
-    ]
+    panels = [Panel("FIRENET", magnitude), Panel("Most sensitive", factor * sensitive)]
+    # Lines that fit two panels.
     caption = (
-        f"{name}: right, what the most amplified small change of the data does to the image, for a "
-        f"change of size 1 shown {factor:.3g} times as bright"
+        f"{name}: right, the effect of the most amplified small change of the data,\n"
+        f"{_range(lower)} times as large as the change (at most {_range(upper)} is possible),\n"
+        f"shown {factor:.3g} times as bright as for a change of size 1"
     )
     write_picture(path, panels, geometry=geometry, caption=caption)
 
@@ -63,8 +59,7 @@ def _brightness(image: Tensor) -> float:
     return float(np.percentile(stack[len(stack) // 2].numpy(force=True), _BRIGHT_PERCENTILE))
 
 
-def _range(values: Iterable[float]) -> str:
+def _range(values: Collection[float]) -> str:
     """Return the smallest and the largest of numbers in words."""
-    numbers = sorted(values)
-    low, high = numbers[0], numbers[-1]
+    low, high = min(values), max(values)
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ from torch import Tensor
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import low_resolution_phase
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.io.image import picture
+from firenet_mri.io import Panel, write_picture
 from firenet_mri.operators import PhaseConstrained
 from firenet_mri.operators.links import SampleWeighting
+from firenet_mri.reconstruction import jacobian_picture
 from firenet_mri.reconstruction.amplification import measure_amplification, seed_of
 from firenet_mri.reconstruction.jacobian import ImageJacobian
 from firenet_mri.reconstruction.options import ReconstructionOptions
@@ -174,15 +177,20 @@ def test_the_second_picture_shows_where_the_image_is_sensitive(tmp_path, monkeyp
     lower = result.certificate.lookup("jacobian_at_data", "lower")[0]
     assert result.sensitive.shape == result.image.shape
     assert float(result.sensitive.norm()) == pytest.approx(lower, rel=1e-5)
-    shown = []
-    drawn = picture._title
-    monkeypatch.setattr(picture, "_title", lambda *a: shown.append(a[1:]) or drawn(*a))
+    shown: list[tuple[list[Panel], str]] = []
+
+    def draw(path: Path, panels: list[Panel], *, caption: str, **options: Any) -> None:
+        shown.append((panels, caption))
+        write_picture(path, panels, caption=caption, **options)
+
+    monkeypatch.setattr(jacobian_picture, "write_picture", draw)
     files = result.save(tmp_path / "brain.nii.gz")
     assert files.jacobian == tmp_path / "brain.jacobian.png"
     assert files.jacobian.read_bytes().startswith(b"\x89PNG")
-    title, note = shown[-1]
-    assert title == "Most sensitive"
-    assert f"{lower:.3g} seen" in note
+    ((panels, caption),) = shown
+    factor = float(panels[1].image.max() / result.sensitive.abs().max())
+    assert f"{lower:.3g} times as large as the change" in caption
+    assert f"{factor:.3g} times as bright" in caption
     plain = reconstruct(noisy(cartesian_scan()), maps="lowres", **SHORT)
     assert plain.sensitive is None
     assert plain.save(tmp_path / "other.nii.gz").jacobian is None
