@@ -138,9 +138,10 @@ def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: 
     Returns
     -------
     Tensor
-        p in planes, of q's shape and type.
+        p in planes, of q's shape, in single precision, which halves what every application reads:
+        D is symmetric as it is, and differs from the derivative in the seventh digit.
     """
-    slopes = torch.empty(q.shape, dtype=q.dtype)
+    slopes = torch.empty(q.shape, dtype=torch.float32)
     bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
     taps = filters.to(q.dtype).numpy()
     steps = lengths.to(q.dtype).reshape(-1).numpy()
