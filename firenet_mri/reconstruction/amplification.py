@@ -66,7 +66,7 @@ def measure_amplification(
     encoded = solution.encoded
     if seed is None:
         seed = seed_of(digest_of_tensor(encoded.samples))
-    samples = encoded.samples.to(torch.complex128)
+    samples = encoded.samples.to(encoded.y.device)
     bounds = jacobian_bounds(
         ImageJacobian(solution),
         samples,
