@@ -82,7 +82,7 @@ def reconstruct_file(
     from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.reconstruction import output_paths
 
-    output_paths(output, overwrite=written.overwrite, jacobian=options.jacobian)
+    output_paths(output, overwrite=written.overwrite, sensitivity=options.jacobian)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
@@ -179,8 +179,8 @@ def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None
         console.print("The scan is simulated.")
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
-    if files.jacobian is not None:
-        console.print(f"Sensitivity: {files.jacobian}", markup=False)
+    if files.sensitivity is not None:
+        console.print(f"Sensitivity: {files.sensitivity}", markup=False)
     console.print(f"Certificate: {files.certificate}", markup=False)
     if others:
         console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)

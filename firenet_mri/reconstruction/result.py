@@ -138,7 +138,7 @@ class Reconstruction:
         DataError
             If the certificate does not belong to this image, or a DICOM image has no place.
         """
-        files = output_paths(path, overwrite=overwrite, jacobian=self.sensitive is not None)
+        files = output_paths(path, overwrite=overwrite, sensitivity=self.sensitive is not None)
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
@@ -338,22 +338,22 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The files of a saved reconstruction; ``jacobian`` is the second picture, if there is one."""
+    """The files of a saved reconstruction; ``sensitivity`` is the second picture, if there is one."""
 
     image: Path
     picture: Path
     certificate: Path
-    jacobian: Path | None = None
+    sensitivity: Path | None = None
 
     @property
     def all(self) -> tuple[Path, ...]:
         """All that are there."""
         first = (self.image, self.picture, self.certificate)
-        return first if self.jacobian is None else (*first, self.jacobian)
+        return first if self.sensitivity is None else (*first, self.sensitivity)
 
 
 def output_paths(
-    path: str | Path, *, overwrite: bool = False, jacobian: bool = False
+    path: str | Path, *, overwrite: bool = False, sensitivity: bool = False
 ) -> SavedFiles:
     """Return where image, pictures and certificate go, after checking that they can be written.
 
@@ -370,7 +370,7 @@ def output_paths(
         image,
         image.with_name(f"{stem}.png"),
         image.with_name(f"{stem}.json"),
-        image.with_name(f"{stem}.jacobian.png") if jacobian else None,
+        image.with_name(f"{stem}.jacobian.png") if sensitivity else None,
     )
     check_outputs(files.all, overwrite=overwrite)
     return files

@@ -186,15 +186,15 @@ def test_the_second_picture_shows_where_the_image_is_sensitive(tmp_path, monkeyp
 
     monkeypatch.setattr(jacobian_picture, "write_picture", draw)
     files = result.save(tmp_path / "brain.nii.gz")
-    assert files.jacobian == tmp_path / "brain.jacobian.png"
-    assert files.jacobian.read_bytes().startswith(b"\x89PNG")
+    assert files.sensitivity == tmp_path / "brain.jacobian.png"
+    assert files.sensitivity.read_bytes().startswith(b"\x89PNG")
     ((panels, caption),) = shown
     factor = float(panels[1].image.max() / result.sensitive.abs().max())
     assert f"{lower:.3g} times as large as the change" in caption
     assert f"{factor:.3g} times as bright" in caption
     plain = reconstruct(noisy(cartesian_scan()), maps="lowres", **SHORT)
     assert plain.sensitive is None
-    assert plain.save(tmp_path / "other.nii.gz").jacobian is None
+    assert plain.save(tmp_path / "other.nii.gz").sensitivity is None
 
 
 def test_the_second_picture_is_not_written_over(tmp_path) -> None:
