@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from firenet_mri.amplification import JacobianBounds, OnApplication, jacobian_bounds

@@ -338,7 +338,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The files of a saved reconstruction; ``sensitivity`` is the second picture, if there is one."""
+    """The files of a saved reconstruction; ``sensitivity`` is the second picture, where it is."""
 
     image: Path
     picture: Path
