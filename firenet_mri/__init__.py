@@ -8,6 +8,7 @@ from firenet_mri._lazy import lazy
 from firenet_mri._moved import find_moved_modules
 
 if TYPE_CHECKING:
+    from firenet_mri.amplification import JacobianBounds, jacobian_bounds
     from firenet_mri.errors import FirenetError
     from firenet_mri.firenet.adaptive import AdaptiveSchedule
     from firenet_mri.firenet.certificate import Certificate, certify
@@ -37,6 +38,7 @@ __all__ = [
     "Certificate",
     "FirenetError",
     "Geometry",
+    "JacobianBounds",
     "Lasso",
     "NetworkOptions",
     "NetworkSchedule",
@@ -52,6 +54,7 @@ __all__ = [
     "SquareRootLasso",
     "WARPdSchedule",
     "certify",
+    "jacobian_bounds",
     "read",
     "reconstruct",
     "sampling_pattern",
@@ -66,6 +69,7 @@ __getattr__ = lazy(
         "FIRENET": "firenet_mri.firenet.network",
         "FirenetError": "firenet_mri.errors",
         "Geometry": "firenet_mri.scan",
+        "JacobianBounds": "firenet_mri.amplification",
         "Lasso": "firenet_mri.firenet.problem",
         "NetworkOptions": "firenet_mri.firenet.options",
         "NetworkSchedule": "firenet_mri.firenet.schedules",
@@ -81,6 +85,7 @@ __getattr__ = lazy(
         "SquareRootLasso": "firenet_mri.firenet.problem",
         "WARPdSchedule": "firenet_mri.firenet.schedules",
         "certify": "firenet_mri.firenet.certificate",
+        "jacobian_bounds": "firenet_mri.amplification",
         "read": "firenet_mri.io.kspace.reading",
         "reconstruct": "firenet_mri.reconstruction",
         "sampling_pattern": "firenet_mri.firenet.sampling",

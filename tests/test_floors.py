@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "digests", "options"),
-    ("prox", "metrics", "phantoms", "operators"),
+    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),
@@ -42,7 +42,16 @@ IN_FUNCTIONS = {
     "operators/nonuniform.py": {"finufft"},
     "operators/wavelets.py": {"pywt"},
     "calibration": {"sigpy"},
-    "io": {"brukerapi", "cryptography", "h5py", "ismrmrd", "twixtools", "matplotlib", "nibabel", "pydicom"},
+    "io": {
+        "brukerapi",
+        "cryptography",
+        "h5py",
+        "ismrmrd",
+        "twixtools",
+        "matplotlib",
+        "nibabel",
+        "pydicom",
+    },
     "monai": {"nibabel"},
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},

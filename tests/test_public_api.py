@@ -32,6 +32,7 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
+    "firenet_mri.amplification": "LinearMap OnApplication",
     "firenet_mri.digests": "Digests digest_of_data digest_of_file digest_of_tensor",
     "firenet_mri.errors": (
         "CalibrationError DataError FileError FirenetError ShapeError UsageError"

@@ -176,7 +176,8 @@ def _done(job: Job, started: float) -> Outcome:
     else:
         is_ours = job.overwrite
     job.image.parent.mkdir(parents=True, exist_ok=True)
-    output_paths(job.image, overwrite=is_ours)
+    wants_second = job.options.reconstruction.jacobian
+    output_paths(job.image, overwrite=is_ours, sensitivity=wants_second)
     wanted = {"job": identity, "options": job.options.to_dict()}
     _write_record(job.record, wanted)
     scan = read_with(job.scan, job.options.read)

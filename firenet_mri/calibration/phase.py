@@ -1,4 +1,4 @@
-"""The smooth phase of an image, from the centre of k-space."""
+"""The smooth phase of an image, from the centre of k-space, and its derivative."""
 
 from __future__ import annotations
 
@@ -31,10 +31,41 @@ def low_resolution_phase(kspace: Tensor, maps: Tensor, widths: Sequence[int]) ->
     Tensor
         (..., *spatial) complex of modulus 1; 0 where there is no signal to take a phase from.
     """
-    window = hann_window(kspace.shape[-len(widths) :], widths).to(kspace.real)
-    image = encoding_operator(None, maps, len(widths)).adjoint(kspace * window)
-    modulus = image.abs()
-    axes = tuple(range(-len(widths), 0))
-    floor = _SIGNAL * modulus.amax(axes, keepdim=True)
-    known = (modulus > floor) & (modulus > 0)
-    return torch.where(known, image / torch.where(known, modulus, 1), 0)
+    return PhaseOfCentre(kspace, maps, widths).phase
+
+
+class PhaseOfCentre:
+    """The phase that :func:`low_resolution_phase` returns, and its derivative by k-space.
+
+    With I the low-resolution image, which is linear in k-space, u = I / |I| changes by
+    i u Im(u* dI) / |I|. Where there is no signal u stays 0.
+
+    Parameters
+    ----------
+    kspace, maps, widths
+        See :func:`low_resolution_phase`.
+    """
+
+    def __init__(self, kspace: Tensor, maps: Tensor, widths: Sequence[int]) -> None:
+        self._window = hann_window(kspace.shape[-len(widths) :], widths).to(kspace.real)
+        self._encoding = encoding_operator(None, maps, len(widths))
+        image = self._encoding.adjoint(kspace * self._window)
+        modulus = image.abs()
+        axes = tuple(range(-len(widths), 0))
+        floor = _SIGNAL * modulus.amax(axes, keepdim=True)
+        known = (modulus > floor) & (modulus > 0)
+        self._modulus = torch.where(known, modulus, 1)
+        self.phase = torch.where(known, image / self._modulus, 0)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Return the change of the phase for a change u of k-space."""
+        return self._turned(self._encoding.adjoint(u * self._window))
+
+    def transpose(self, phase: Tensor) -> Tensor:
+        """Return what is transposed to :meth:`forward`, of k-space's shape."""
+        back: Tensor = self._encoding(self._turned(phase))
+        return back * self._window
+
+    def _turned(self, image: Tensor) -> Tensor:
+        """Return i u Im(u* image) / |I|: a symmetric map."""
+        return 1j * self.phase * (self.phase.conj() * image).imag / self._modulus

@@ -88,7 +88,12 @@ def reconstruct_file(
     from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.reconstruction import output_paths
 
-    output_paths(output, overwrite=written.overwrite, evidence=not written.no_evidence)
+    output_paths(
+        output,
+        overwrite=written.overwrite,
+        evidence=not written.no_evidence,
+        sensitivity=options.jacobian,
+    )
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
@@ -187,6 +192,8 @@ def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None
         console.print("The scan is simulated.")
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
+    if files.sensitivity is not None:
+        console.print(f"Sensitivity: {files.sensitivity}", markup=False)
     console.print(f"Certificate: {files.certificate}", markup=False)
     if files.evidence is not None:
         console.print(f"Evidence:    {files.evidence}", markup=False)

@@ -19,6 +19,8 @@ and no theorem says that their result is better: it was on hard scans, and worse
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -61,15 +63,9 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
             f"Reweighting takes one image of shape {encoding.domain_shape}, not "
             f"{tuple(x.shape)}; call it item by item"
         )
-    problem = net.problem(encoding)
     with torch.no_grad():
-        samples = int(torch.count_nonzero(y))
-        noise = torch.linalg.vector_norm(encoding(x) - y) / max(samples, 1) ** 0.5
-        norms = problem.modulus(problem.transform.band_norms.to(noise.device, noise.dtype))
-        knee = _KNEE * noise * norms
-        modulus = problem.modulus(problem.analyse(x))
-        tiny = torch.finfo(noise.dtype).tiny
-        factor = ((knee + tiny) / (modulus + knee + tiny)).clamp(min=_SMALLEST)
+        knee, modulus = _knee_and_modulus(net, x, y, encoding)
+        factor = (knee / (modulus + knee)).clamp(min=_SMALLEST)
         weights = factor if net.weights is None else factor * net.weights.to(factor)
     # The same layers, with the hooks that count them.
     return FIRENET(
@@ -80,3 +76,61 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
         weights_depend_on_data=True,
         solver=net.solver,
     )
+
+
+class ReweightingDerivative:
+    """How the logarithms of the factors of :func:`reweighted` change with image and data.
+
+    With d the relative change of ||A x - y||, that of log w_i is (d |c_i| - d|c_i|) / (|c_i| + e_i)
+    for the coefficients c = W x; 0 where a factor is as small as it can be.
+
+    Parameters
+    ----------
+    net, x, y, encoding
+        As :func:`reweighted` takes them, in double precision.
+    """
+
+    def __init__(self, net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> None:
+        self._problem = problem = net.problem(encoding)
+        knee, modulus = _knee_and_modulus(net, x, y, encoding)
+        free = knee > _SMALLEST * (modulus + knee)
+        self._share = free / (modulus + knee)
+        coefficients = problem.analyse(x)
+        safe = torch.where(modulus > 0, modulus, torch.ones_like(modulus))
+        self._directions = coefficients / safe
+        self._modulus = modulus
+        self.residual = encoding(x) - y
+        # Without a residual there is no direction in which it grows.
+        self._square = float(self.residual.abs().square().sum()) or math.inf
+
+    def forward(self, x: Tensor, distance: float) -> Tensor:
+        """Return the change of the logarithms, real, of the coefficients' shape.
+
+        Parameters
+        ----------
+        x
+            Change of the image.
+        distance
+            Re <A x - y, change of A x - y>, one number.
+        """
+        change = self._problem.analyse(x)
+        sizes = self._problem.over_groups((self._directions.conj() * change).real)
+        return self._share * (distance / self._square * self._modulus - sizes)
+
+    def transpose(self, logarithms: Tensor) -> tuple[Tensor, float]:
+        """Return what is transposed to :meth:`forward`: for the image, and for the distance."""
+        shared = self._share * logarithms
+        back = self._problem.over_groups(shared) * self._directions
+        return -self._problem.synthesise(back), float((shared * self._modulus).sum()) / self._square
+
+
+def _knee_and_modulus(
+    net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator
+) -> tuple[Tensor, Tensor]:
+    """Return e_i, which is positive, and |W x|_i."""
+    problem = net.problem(encoding)
+    samples = int(torch.count_nonzero(y))
+    noise = torch.linalg.vector_norm(encoding(x) - y) / max(samples, 1) ** 0.5
+    norms = problem.modulus(problem.transform.band_norms.to(noise.device, noise.dtype))
+    modulus = problem.modulus(problem.analyse(x))
+    return _KNEE * noise * norms + torch.finfo(noise.dtype).tiny, modulus

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.primal_dual import LayerState, State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import LinearOperator
 
-#: Called before each layer with the number of its block, the layer's problem, the full state, and
-#: tau and sigma of each item.
-Observer = Callable[[int, Problem, State, Tensor, Tensor], None]
+#: Called before each layer with the number of its block, the layer's problem, the state, and tau
+#: and sigma of each item; what it returns is called with the state after the layer.
+Observer = Callable[[int, Problem, LayerState, Tensor, Tensor], Callable[[LayerState], None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class Solver(nn.Module, ABC):
 
     @abstractmethod
     def observed(self, problem: Problem, y: Tensor, x0: Tensor, observe: Observer) -> LinearParts:
-        """Run, and show every layer's input to the observer.
+        """Run, and show the observer what goes into every layer and what comes out.
 
         Raises
         ------

@@ -7,6 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -68,8 +69,9 @@ class FixedSchedule(Schedule):
         return UnrolledSolver(self, sparsifier, shift_seed)
 
 
-#: Called before a layer with its problem, the state, and tau and sigma of each item.
-BlockObserver = Callable[[Problem, LayerState, Tensor, Tensor], None]
+#: Called before a layer with its problem, the state, and tau and sigma of each item; what it
+#: returns is called with the state after the layer.
+BlockObserver = Callable[[Problem, LayerState, Tensor, Tensor], Callable[[LayerState], None]]
 
 
 class RestartBlock(nn.Module):
@@ -110,9 +112,10 @@ class RestartBlock(nn.Module):
         for count, (layer, pair) in enumerate(zip(self.layers, steps, strict=True), 1):
             layer_problem = self._problem(problem, count - 1)
             tau, sigma = pair.tau * eps0, pair.sigma / eps0
-            if observe is not None:
-                observe(layer_problem, state, tau, sigma)
+            finish = None if observe is None else observe(layer_problem, state, tau, sigma)
             state = layer(layer_problem, residual, state, tau, sigma)
+            if finish is not None:
+                finish(state)
             if total is None:
                 yield state
             else:
@@ -143,7 +146,7 @@ class RestartBlock(nn.Module):
         eps0
             Scale of the steps of each item, (*batch).
         observe
-            Called before every layer with its problem, state, tau and sigma.
+            Called before every layer, see :data:`BlockObserver`.
         """
         # Not ``*_, last = ...``: that would keep the states of all layers in memory.
         for after in self.iterates(problem, residual, state, steps, eps0, observe):
@@ -229,7 +232,7 @@ class UnrolledSolver(Solver):
         )
 
     def observed(self, problem: Problem, y: Tensor, x0: Tensor, observe: Observer) -> LinearParts:
-        """Run, and show every layer's input to the observer."""
+        """Run, and show the observer what goes into every layer and what comes out."""
         x = self._run(problem, y, x0, observe).x
         schedule = self.schedule
         consistency = schedule.data_consistency / problem.encoding.norm_bound**2
@@ -256,7 +259,7 @@ class UnrolledSolver(Solver):
         state = start(problem, x0)
         for index, (block, steps) in enumerate(self._blocks(problem)):
             begin = self._restart(problem, state)
-            watch = None if observe is None else _watching(observe, index, y)
+            watch = None if observe is None else partial(observe, index)
             state = block(problem, residual, begin, steps, eps0, watch)
         return self._progress(problem, residual, y, state)
 
@@ -292,15 +295,6 @@ class UnrolledSolver(Solver):
         norm = item_norm(y, problem.data_axes).reshape(batch)
         # An item without signal keeps its zero image; any positive scale does.
         return torch.where(norm > 0, norm, torch.ones_like(norm))
-
-
-def _watching(observe: Observer, index: int, y: Tensor) -> BlockObserver:
-    """Return the observer of one block."""
-
-    def watch(problem: Problem, state: LayerState, tau: Tensor, sigma: Tensor) -> None:
-        observe(index, problem, state.bare(problem, y), tau, sigma)
-
-    return watch
 
 
 def _shifted(

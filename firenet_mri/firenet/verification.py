@@ -1,20 +1,18 @@
 """The entries of a certificate that take longer than the network, and are made on request.
 
-How strongly a small change of these data is amplified (measured, see ``jacobian``), and what can be
-verified about this scan: where the optimum and the true image can lie (see ``recovery``).
+What can be verified about this scan: where the optimum and the true image can lie (see
+``recovery``).
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
-from firenet_mri.firenet.certificate import KEPT_FIXED, Entry, kept_fixed
-from firenet_mri.firenet.jacobian import jacobian_norm_estimate
+from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import SquareRootLasso
@@ -51,43 +49,6 @@ class DataChange(NamedTuple):
 
     factor: float
     norm: float
-
-
-def measure_gain(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, *, steps: int = 10, seed: int = 0
-) -> Entry:
-    """Return the entry "measured_gain": a lower bound of the Jacobian's norm at the data.
-
-    Where the network has no Jacobian the entry says so. Takes the time of 2 steps + 2 runs of the
-    network.
-
-    Parameters
-    ----------
-    net, y, encoding
-        The network, its data (*batch, *codomain_shape) and its encoding operator.
-    steps, seed
-        See :func:`firenet_mri.firenet.jacobian.jacobian_norm_estimate`.
-    """
-    items = tuple(range(math.prod(y.shape[: y.ndim - len(encoding.codomain_shape)])))
-    if not net.solver.is_fixed:
-        reason = "The network decides by the data what is done, so that it may have no Jacobian."
-        return Entry("measured_gain", "not verified", reason, items=items)
-    if net.weights_depend_on_data:
-        reason = (
-            "Reweighting takes the weights from the data; the change through them is not known."
-        )
-        return Entry("measured_gain", "not verified", reason, items=items)
-    gain = jacobian_norm_estimate(net, y, encoding, steps=steps, seed=seed)
-    return Entry(
-        "measured_gain",
-        "measured",
-        "A small change of these data was found that changes the image measured_gain times its "
-        "size. So the largest amplification near these data is at least this number and at most "
-        "lipschitz_bound_at_data, where that is proven.",
-        f"Other changes may be amplified more. {KEPT_FIXED} {kept_fixed(encoding.made_from)}.",
-        {"measured_gain": tuple(gain.reshape(-1).tolist())},
-        items,
-    )
 
 
 def verify_on_scan(

@@ -33,6 +33,8 @@ class Kernels(NamedTuple):
     split: Callable[..., None]
     merge: Callable[..., None]
     frame_step: Callable[..., None]
+    frame_slopes: Callable[..., None]
+    frame_tangent: Callable[..., None]
 
 
 def can_compile(*tensors: Tensor) -> bool:
@@ -127,11 +129,65 @@ def frame_step_(
     return image.reshape(x.shape)
 
 
+def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:
+    """Return the derivative of the projection that ``frame_step_`` makes, and leave q as it is.
+
+    The projection of z on the disc of radius r has at |z| > r the derivative d -> p <p, d> with
+    p = (r / |z|)^(1/2) i z / |z|, and 1 inside, which is stored as p = 2.
+
+    Parameters
+    ----------
+    q
+        (item, planes, K^2, ny, nx) real; 1 or 2 planes.
+    x
+        (item, planes, ny, nx) real.
+    lengths, radii, filters
+        As :func:`frame_step_` takes them.
+
+    Returns
+    -------
+    Tensor
+        p in planes, of q's shape, in single precision, which halves what every application reads:
+        D is symmetric as it is, and differs from the derivative in the seventh digit.
+    """
+    slopes = torch.empty(q.shape, dtype=torch.float32)
+    bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
+    taps = filters.to(q.dtype).numpy()
+    steps = lengths.to(q.dtype).reshape(-1).numpy()
+    for before, source, out, step in zip(q, x, slopes, steps, strict=True):
+        arrays = (part.contiguous().numpy() for part in (before, source, out))
+        kernels().frame_slopes(*arrays, step, bounds, taps)
+    return slopes
+
+
+def frame_tangent_(
+    q: Tensor, x: Tensor, lengths: Tensor, slopes: Tensor, filters: Tensor
+) -> Tensor:
+    """Overwrite q with D (q + lengths W x) for slopes D, and return W^H of it.
+
+    Parameters
+    ----------
+    q, slopes
+        (item, planes, K^2, ny, nx), contiguous; what :func:`frame_slopes` returned.
+    x
+        (item, planes, ny, nx), contiguous.
+    lengths, filters
+        As :func:`frame_step_` takes them.
+    """
+    image = torch.zeros_like(x)
+    taps = filters.to(x.dtype).numpy()
+    steps = lengths.to(x.dtype).reshape(-1).numpy()
+    for *parts, step in zip(q, x, image, slopes, steps, strict=True):
+        kernels().frame_tangent(*(part.numpy() for part in parts), step, taps)
+    return image
+
+
 @functools.cache
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
-    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge, _frame_step)
-    return Kernels(*(_compile(function) for function in functions))
+    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge)
+    frames = (_frame_step, _frame_slopes, _frame_tangent)
+    return Kernels(*(_compile(function) for function in (*functions, *frames)))
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -389,6 +445,133 @@ def _frame_step(
                     if is_relaxed:
                         for n in range(nx):
                             row[n] = before[p, n] + relaxation * (row[n] - before[p, n])
+                    for t in range(taps):
+                        g, target = filters[k2, t], back[p, k1, t : t + nx]
+                        for n in range(nx):
+                            target[n] += g * row[n]
+        for p in range(planes):
+            for k in range(count):
+                for n in range(nx, wide):
+                    back[p, k, n - nx] += back[p, k, n]
+                source = back[p, k]
+                for s in range(taps):
+                    g, target = filters[k, s], image[p, (y + s) % ny]
+                    for n in range(nx):
+                        target[n] += g * source[n]
+
+
+def _frame_slopes(
+    q: Array, x: Array, slopes: Array, length: float, radii: Array, filters: Array
+) -> None:
+    """Set slopes as ``frame_slopes`` says, for one item.
+
+    Parameters
+    ----------
+    q, slopes
+        (planes, K^2, ny, nx).
+    x
+        (planes, ny, nx).
+    length
+        Step size.
+    radii
+        (K^2).
+    filters
+        (K, taps).
+    """
+    planes, ny, nx = x.shape
+    count, taps = filters.shape
+    wide = nx + taps - 1
+    ahead = np.empty((planes, count, wide), x.dtype)
+    z = np.empty((planes, nx), x.dtype)
+    for y in range(ny):
+        ahead[:] = 0
+        for p in range(planes):
+            for k in range(count):
+                for s in range(taps):
+                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
+                    for n in range(nx):
+                        target[n] += g * row[n]
+                for n in range(nx, wide):
+                    ahead[p, k, n] = ahead[p, k, n - nx]
+        for k2 in range(count):
+            for k1 in range(count):
+                band = k2 * count + k1
+                for p in range(planes):
+                    z[p] = q[p, band, y]
+                    for t in range(taps):
+                        g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
+                        for n in range(nx):
+                            z[p, n] += g * source[n]
+                radius = radii[band]
+                least = radius * radius
+                if planes == 2:
+                    for n in range(nx):
+                        square = z[0, n] * z[0, n] + z[1, n] * z[1, n]
+                        outside = square > least
+                        size = math.sqrt(square if outside else least)
+                        factor = math.sqrt(radius / size) / size
+                        slopes[0, band, y, n] = -factor * z[1, n] if outside else 2
+                        slopes[1, band, y, n] = factor * z[0, n] if outside else 2
+                else:
+                    for n in range(nx):
+                        slopes[0, band, y, n] = 0 if abs(z[0, n]) > radius else 2
+
+
+def _frame_tangent(
+    q: Array, x: Array, image: Array, slopes: Array, length: float, filters: Array
+) -> None:
+    """Do what ``frame_tangent_`` says for one item, row by row; add W^H q to image.
+
+    Parameters
+    ----------
+    q, slopes
+        (planes, K^2, ny, nx).
+    x, image
+        (planes, ny, nx).
+    length
+        Step size.
+    filters
+        (K, taps).
+    """
+    planes, ny, nx = x.shape
+    count, taps = filters.shape
+    wide = nx + taps - 1
+    ahead = np.empty((planes, count, wide), x.dtype)
+    back = np.empty((planes, count, wide), x.dtype)
+    for y in range(ny):
+        ahead[:] = 0
+        back[:] = 0
+        for p in range(planes):
+            for k in range(count):
+                for s in range(taps):
+                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
+                    for n in range(nx):
+                        target[n] += g * row[n]
+                for n in range(nx, wide):
+                    ahead[p, k, n] = ahead[p, k, n - nx]
+        for k2 in range(count):
+            for k1 in range(count):
+                band = k2 * count + k1
+                for p in range(planes):
+                    row = q[p, band, y]
+                    for t in range(taps):
+                        g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
+                        for n in range(nx):
+                            row[n] += g * source[n]
+                re, sre = q[0, band, y], slopes[0, band, y]
+                if planes == 2:
+                    im, sim = q[1, band, y], slopes[1, band, y]
+                    for n in range(nx):
+                        a, b = sre[n], sim[n]
+                        along = a * re[n] + b * im[n]
+                        inside = a > 1.5
+                        re[n] = re[n] if inside else a * along
+                        im[n] = im[n] if inside else b * along
+                else:
+                    for n in range(nx):
+                        re[n] = re[n] if sre[n] > 1.5 else re[n] * 0
+                for p in range(planes):
+                    row = q[p, band, y]
                     for t in range(taps):
                         g, target = filters[k2, t], back[p, k1, t : t + nx]
                         for n in range(nx):

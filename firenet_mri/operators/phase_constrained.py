@@ -94,6 +94,16 @@ class PhaseConstrained(LinearOperator):
         """Return A's residual between two applications of P."""
         return _PhaseConstrainedResidual(self, self.encoding.residual(y))
 
+    def turned(self, x: Tensor, phase: Tensor) -> Tensor:
+        """Return how P x changes with u, by ``phase``; not at all where u is 0."""
+        factor = (1 - self.imaginary_weight) * self.phase
+        return factor * phase * x.conj()
+
+    def turned_back(self, x: Tensor, image: Tensor) -> Tensor:
+        """Return what is transposed to :meth:`turned` of x, for an image: a change of u."""
+        factor = (1 - self.imaginary_weight) * self.phase.conj()
+        return factor * image * x
+
     def extra_repr(self) -> str:
         """Return weight and shapes, for printing."""
         return f"imaginary_weight={self.imaginary_weight}, {super().extra_repr()}"

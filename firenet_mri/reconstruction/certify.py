@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from firenet_mri.amplification import OnApplication
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certify import certificate_of
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.certificate.gap import DualSearch, ProvenGap, prove_gap
 from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.verification import DataChange, measure_gain, verify_on_scan
+from firenet_mri.firenet.verification import DataChange, verify_on_scan
+from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.solve import Solution
 
 # Layers of the search for a dual vector: at least, and together with those of the network; and
@@ -22,10 +25,22 @@ _LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 36, 60, 20
 
 
 class Certified(NamedTuple):
-    """A certificate, and what somebody else needs to check it."""
+    """A certificate, and what somebody else needs to check it.
+
+    ``sensitive`` is what the data's most amplified small change, of size 1, does to the image; None
+    if it was not asked for or is not known.
+    """
 
     certificate: Certificate
     evidence: Evidence
+    sensitive: Tensor | None = None
+
+
+class Further(NamedTuple):
+    """Entries that take longer than the network, and the image of the most amplified change."""
+
+    entries: tuple[Entry, ...]
+    sensitive: Tensor | None
 
 
 def certify_solution(
@@ -35,6 +50,8 @@ def certify_solution(
     gap: bool = True,
     jacobian: bool = False,
     recovery: bool = False,
+    seed: int | None = None,
+    on_application: OnApplication | None = None,
 ) -> Certified:
     """Return what is known about a solution, with the evidence.
 
@@ -47,34 +64,46 @@ def certify_solution(
     gap
         Compute the duality gap, which takes about half of the network's time.
     jacobian, recovery
-        Measure how strongly small changes of the data are amplified; verify where the optimum and
-        the true image can lie (one item).
+        Bound how strongly small changes of the data are amplified; verify where the optimum and
+        the true image can lie (one item each).
+    seed, on_application
+        See :func:`firenet_mri.reconstruction.amplification.measure_amplification`.
     """
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding = encoded.y, encoded.encoding
     proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
     certificate = certificate_for(solution, proven, sample_norms)
-    certificate = certificate.with_entries(*further_entries(solution, jacobian, recovery))
     evidence = Evidence.of(state.x, proven, len(encoding.domain_shape))
-    return Certified(certificate, evidence)
+    further = look_further(
+        solution, jacobian=jacobian, recovery=recovery, seed=seed, on_application=on_application
+    )
+    certificate = certificate.with_entries(*further.entries)
+    return Certified(certificate, evidence, further.sensitive)
 
 
-def further_entries(solution: Solution, jacobian: bool, recovery: bool) -> tuple[Entry, ...]:
+def look_further(
+    solution: Solution,
+    *,
+    jacobian: bool,
+    recovery: bool,
+    seed: int | None = None,
+    on_application: OnApplication | None = None,
+) -> Further:
     """Return the entries that take longer than the network, see :func:`certify_solution`."""
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding, chain = encoded.y, encoded.encoding, encoded.chain
     entries: list[Entry] = []
+    sensitive = None
     if jacobian:
         parts = encoding.made_from + chain.made_from
-        entries += [
-            measure_gain(net, y, encoding),
-            image_with_other_maps(net, y, encoding, state.x, x0=solution.x0, parts=parts),
-        ]
+        found = measure_amplification(solution, seed=seed, on_application=on_application)
+        others = image_with_other_maps(net, y, encoding, state.x, x0=solution.x0, parts=parts)
+        entries, sensitive = [*found.entries, others], found.image
     if recovery:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)
         entries += verify_on_scan(net, y, encoding, state, change=change)
-    return tuple(entries)
+    return Further(tuple(entries), sensitive)
 
 
 def certificate_for(

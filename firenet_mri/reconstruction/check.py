@@ -26,7 +26,8 @@ from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
-from firenet_mri.reconstruction.certify import certificate_for, further_entries
+from firenet_mri.reconstruction.amplification import seed_of
+from firenet_mri.reconstruction.certify import certificate_for, look_further
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.result import image_of
@@ -148,8 +149,11 @@ def _recompute(
     norms = None if item.sample_norm is None else [item.sample_norm]
     certificate = certificate_for(solution, gap, norms)
     if again:
-        entries = further_entries(solution, options.jacobian, options.recovery)
-        certificate = certificate.with_entries(*entries)
+        seed = seed_of(prepared.digests._asdict(), item.index)
+        further = look_further(
+            solution, jacobian=options.jacobian, recovery=options.recovery, seed=seed
+        )
+        certificate = certificate.with_entries(*further.entries)
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)

@@ -23,7 +23,10 @@ _EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 @dataclass(frozen=True, eq=False)
 class FinishedSlice:
-    """What a slice gave: images (*spatial) complex64, certificate, evidence, and seconds."""
+    """What a slice gave: images (*spatial) complex64, certificate, evidence, and seconds.
+
+    ``sensitive`` is the image of the data's most amplified change; None if it was not asked for.
+    """
 
     image: Tensor
     zero_filled: Tensor
@@ -33,6 +36,7 @@ class FinishedSlice:
     calibration_s: float = 0.0
     network_s: float = 0.0
     certificate_s: float = 0.0
+    sensitive: Tensor | None = None
 
 
 class Checkpoint:
@@ -75,11 +79,13 @@ class Checkpoint:
                 "choose a folder"
             ) from error
         with atomic_writes([self._path(index)], overwrite=True) as (path,):
+            sensitive = torch.zeros(0) if result.sensitive is None else result.sensitive
             np.savez(
                 path,
                 image=result.image.numpy(),
                 zero_filled=result.zero_filled.numpy(),
                 **{name: getattr(result.evidence, name).numpy() for name in _EVIDENCE},
+                sensitive=sensitive.numpy(),
                 rest=np.frombuffer(json.dumps(rest).encode(), np.uint8),
             )
 
@@ -102,6 +108,7 @@ class Checkpoint:
                     calibration_s,
                     network_s,
                     certificate_s,
+                    torch.from_numpy(arrays["sensitive"]) if arrays["sensitive"].size else None,
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
             return None

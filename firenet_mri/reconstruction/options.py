@@ -94,7 +94,8 @@ class ReconstructionOptions(Options):
     )
     jacobian: bool = option(
         False,
-        "Measure how strongly small changes of these data are amplified; 20 times the work.",
+        "Bound from both sides how strongly small changes of these data are amplified, and show "
+        "where; about 100 times the network's time.",
         panel="Certificate",
     )
     recovery: bool = option(

@@ -116,9 +116,11 @@ class Prepared:
             chain=Chain(self.planes.applied),
             maps_from_data=from_data,
         )
+        encoded = replace(encoded, sampled=item.mask)
         if self.options.phase_constraint is not None:
-            phase = _phase_of(self.scan.name, kspace, item.mask, maps)
-            encoded = encoded.with_phase(phase, self.options.phase_constraint)
+            widths = _phase_widths(self.scan.name, kspace, item.mask)
+            phase = low_resolution_phase(kspace, maps, widths)
+            encoded = encoded.with_phase(phase, self.options.phase_constraint, widths)
         return encoded, digest_of_tensor(maps)
 
     def _estimated_maps(self, kspace: Tensor, mask: Tensor) -> Tensor:
@@ -164,7 +166,6 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
     if scan.trajectory is None:
         return
     wanted = {
-        "jacobian": options.jacobian,
         "map_sets": options.map_sets > 1,
         "phase_constraint": options.phase_constraint is not None,
     }
@@ -235,8 +236,8 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 
 
-def _phase_of(name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-    """Return exp(i phase) of a slice's low-resolution image."""
+def _phase_widths(name: str, kspace: Tensor, mask: Tensor) -> list[int]:
+    """Return the sizes of the centre from which a slice's phase is taken."""
     widths = calibration_region(mask, kspace.ndim - 1)
     least, most = _PHASE_WIDTHS
     if min(widths) < least:
@@ -245,7 +246,7 @@ def _phase_of(name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
             f"needs {least} samples along each axis, leave it out"
         )
     # A finer phase would follow noise and edges.
-    return low_resolution_phase(kspace, maps, [min(width, most) for width in widths])
+    return [min(width, most) for width in widths]
 
 
 def key_of(prepared: Prepared, versions: dict[str, str]) -> str:

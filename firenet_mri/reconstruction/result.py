@@ -32,6 +32,7 @@ from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.checkpoint import FinishedSlice
+from firenet_mri.reconstruction.jacobian_picture import write_jacobian_picture
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.resizing import on_scanner_grid
@@ -88,6 +89,9 @@ class Reconstruction:
         The scan as it went into the network, whitened if it had a noise measurement.
     evidence
         What somebody else needs to check the certificate.
+    sensitive
+        With ``jacobian``, of the image's shape: what the most amplified small change of the data
+        does to the image, for a change of size 1.
     """
 
     image: Tensor
@@ -98,6 +102,7 @@ class Reconstruction:
     timings: Timings
     scan: RawScan
     evidence: Evidence
+    sensitive: Tensor | None = None
 
     def save(
         self,
@@ -118,7 +123,8 @@ class Reconstruction:
         path
             The image: ``NAME.nii.gz`` or ``NAME.nii``, ``NAME.dcm`` (enhanced DICOM), ``NAME.h5``
             or ``NAME.mrd`` (MRD image); the picture is ``NAME.png``, the certificate ``NAME.json``,
-            its evidence ``NAME.evidence.h5``.
+            its evidence ``NAME.evidence.h5``, and with ``jacobian`` there is a second picture,
+            ``NAME.jacobian.png``.
         overwrite
             Replace files that exist.
         complex_image
@@ -144,14 +150,20 @@ class Reconstruction:
         DataError
             If the certificate does not belong to this image, or a DICOM image has no place.
         """
-        files = output_paths(path, overwrite=overwrite, evidence=evidence)
+        files = output_paths(
+            path,
+            overwrite=overwrite,
+            evidence=evidence,
+            sensitivity=self.sensitive is not None,
+        )
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self._accuracy(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
-        with atomic_writes(files.paths, overwrite=overwrite) as written_files:
-            written, picture, certificate, *beside = written_files
+        with atomic_writes(files.paths, overwrite=overwrite) as temporary:
+            place = dict(zip(files.paths, temporary, strict=True))
+            written, picture, certificate = (place[path] for path in files.paths[:3])
             write_image(
                 written, image, scan, description=self._description(), reference=dicom_reference
             )
@@ -160,9 +172,11 @@ class Reconstruction:
             signed = replace(self.certificate, digests=digests)
             resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
             report = self._report(accuracy) | resized
-            for one in beside:
-                write_evidence(one, self.evidence)
-                report["evidence"] = digest_of_file(one)
+            if files.evidence is not None:
+                write_evidence(place[files.evidence], self.evidence)
+                report["evidence"] = digest_of_file(place[files.evidence])
+            if files.sensitivity is not None:
+                self._write_jacobian_picture(place[files.sensitivity])
             write_certificate(certificate, signed, report, key=key)
         return files
 
@@ -179,6 +193,17 @@ class Reconstruction:
             reference=None if reference is None else Panel("Reference", reference),
             geometry=self.scan.geometry,
             caption=self._caption(),
+        )
+
+    def _write_jacobian_picture(self, path: Path) -> None:
+        assert self.sensitive is not None
+        write_jacobian_picture(
+            path,
+            self.magnitude,
+            self._combined(self.sensitive),
+            self.certificate,
+            geometry=self.scan.geometry,
+            name=self.scan.name,
         )
 
     def save_dicom_series(
@@ -331,21 +356,31 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The files of a saved reconstruction; None is evidence that was not wanted."""
+    """The files of a saved reconstruction; None is what was not wanted.
+
+    ``sensitivity`` is the second picture, ``evidence`` what others need to check the certificate.
+    """
 
     image: Path
     picture: Path
     certificate: Path
     evidence: Path | None = None
+    sensitivity: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All of them, in this order."""
-        files = (self.image, self.picture, self.certificate, self.evidence)
+        files = (self.image, self.picture, self.certificate, self.evidence, self.sensitivity)
         return tuple(path for path in files if path is not None)
 
 
-def output_paths(path: str | Path, *, overwrite: bool = False, evidence: bool = True) -> SavedFiles:
+def output_paths(
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    evidence: bool = True,
+    sensitivity: bool = False,
+) -> SavedFiles:
     """Return where the files of an image go, after checking that they can be written.
 
     Raises
@@ -362,6 +397,7 @@ def output_paths(path: str | Path, *, overwrite: bool = False, evidence: bool = 
         image.with_name(f"{stem}.png"),
         image.with_name(f"{stem}.json"),
         evidence_path(image, stem) if evidence else None,
+        image.with_name(f"{stem}.jacobian.png") if sensitivity else None,
     )
     check_outputs(files.paths, overwrite=overwrite)
     return files
@@ -392,6 +428,12 @@ def assemble(
         pixels=digest_of_tensor(image),
     )
     certificate = Certificate.join([result.certificate for result in results])
+    changes = [result.sensitive for result in results]
+    sensitive = None
+    if any(change is not None for change in changes):
+        pairs = zip(changes, results, strict=True)
+        zeros = [torch.zeros_like(r.image) if change is None else change for change, r in pairs]
+        sensitive = image_of(prepared, zeros)
     return Reconstruction(
         image=image,
         zero_filled=zero_filled,
@@ -405,6 +447,7 @@ def assemble(
         ),
         scan=prepared.scan,
         evidence=Evidence.join([result.evidence for result in results]),
+        sensitive=sensitive,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from firenet_mri.amplification import OnApplication
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
 from firenet_mri.options import takes_options
+from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution
 from firenet_mri.reconstruction.checkpoint import Checkpoint, FinishedSlice
 from firenet_mri.reconstruction.options import ReconstructionOptions
@@ -24,6 +26,9 @@ from firenet_mri.reconstruction.solve import solve, zero_filled
 from firenet_mri.scan import RawScan
 
 OnLayer = Callable[[int, int], None]
+
+# Applications of the Jacobian that most scans need.
+_USUAL_APPLICATIONS = 24
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -92,14 +97,15 @@ def reconstruct_prepared(
     kept = None if checkpoint is None else Checkpoint(checkpoint, key_of(prepared, versions()))
     finished = {} if kept is None else kept.finished(len(prepared.items))
     net = prepared.net.to(device)
+    counter = None
     if on_layer is not None:
-        _count_layers(prepared, len(prepared.items) - len(finished), on_layer)
+        counter = LayerCounter(prepared, len(prepared.items) - len(finished), on_layer)
     setup_s += time.perf_counter() - started
 
     def work(item: Item) -> FinishedSlice:
         if item.index in finished:
             return finished[item.index]
-        result = reconstruct_item(prepared, item, net, device)
+        result = reconstruct_item(prepared, item, net, device, counter)
         if kept is not None:
             kept.keep(item.index, result)
         return result
@@ -109,7 +115,11 @@ def reconstruct_prepared(
 
 
 def reconstruct_item(
-    prepared: Prepared, item: Item, net: FIRENET, device: torch.device
+    prepared: Prepared,
+    item: Item,
+    net: FIRENET,
+    device: torch.device,
+    counter: LayerCounter | None = None,
 ) -> FinishedSlice:
     """Return image and certificate of one item."""
     options, begun = prepared.options, time.perf_counter()
@@ -120,22 +130,25 @@ def reconstruct_item(
         solution = solve(net, encoded, reweighting=options.reweighting)
         before = zero_filled(encoded)
     solved = time.perf_counter()
-    certificate, evidence = certify_solution(
+    certified = certify_solution(
         solution,
         sample_norms=None if item.sample_norm is None else [item.sample_norm],
         gap=not options.no_gap,
         jacobian=options.jacobian,
         recovery=options.recovery,
+        seed=seed_of(prepared.digests._asdict(), item.index),
+        on_application=None if counter is None else counter.of_applications(),
     )
     return FinishedSlice(
         solution.image.cpu(),
         before.cpu(),
-        certificate,
-        evidence,
+        certified.certificate,
+        certified.evidence,
         maps_digest,
         calibration_s=calibrated - begun,
         network_s=solved - calibrated,
         certificate_s=time.perf_counter() - solved,
+        sensitive=certified.sensitive,
     )
 
 
@@ -162,22 +175,53 @@ def _one_by_one(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
     return [work(item) for item in items]
 
 
-def _count_layers(prepared: Prepared, items: int, on_layer: OnLayer) -> None:
-    """Have the network call ``on_layer`` after every layer, with the count over all its runs."""
-    net, options = prepared.net, prepared.options
-    # The Jacobian is taken along a second run of the network, other maps are looked at along a
-    # third, but not with a phase, which was made with the maps.
-    again = options.jacobian and net.solver.is_fixed and options.reweighting == 0
-    extra = again * (1 + (options.phase_constraint is None))
-    total = net.depth * items * (1 + options.reweighting + extra)
-    counter = itertools.count(1)
+class LayerCounter:
+    """Has the network call ``on_layer`` after every layer, with the count over all its runs.
 
-    def report(*_: object) -> None:
-        on_layer(next(counter), total)
+    An application of the Jacobian and its transpose counts as two runs.
 
-    for module in net.modules():
-        if isinstance(module, PrimalDualLayer):
-            module.register_forward_hook(report)
+    Parameters
+    ----------
+    prepared
+        The scan and its network.
+    items
+        How many of its items are to be made.
+    on_layer
+        Called with (layers done, layers in all), perhaps from several threads.
+    """
+
+    def __init__(self, prepared: Prepared, items: int, on_layer: OnLayer) -> None:
+        net, options = prepared.net, prepared.options
+        # The Jacobian is taken along a second run of the network.
+        again = options.jacobian and net.solver.is_fixed
+        self._share = 2 * net.depth * _USUAL_APPLICATIONS if again else 0
+        # What other maps do is seen along a third, where that is known.
+        is_plain = options.reweighting == 0 and options.phase_constraint is None
+        runs = (1 + options.reweighting) * (1 + again) + (again and is_plain)
+        self._total = items * (net.depth * runs + self._share)
+        self._on_layer, self._done, self._lock = on_layer, 0, threading.Lock()
+        for module in net.modules():
+            if isinstance(module, PrimalDualLayer):
+                module.register_forward_hook(lambda *_: self._add(1))
+
+    def of_applications(self) -> OnApplication:
+        """Return what counts the applications of one item."""
+        counted = 0
+
+        def report(done: int, most: int) -> None:
+            nonlocal counted
+            # How many are needed is not known beforehand; the last one fills the share.
+            part = 1.0 if done == most else min(done / _USUAL_APPLICATIONS, 1.0)
+            reached = round(part * self._share)
+            self._add(reached - counted)
+            counted = reached
+
+        return report
+
+    def _add(self, layers: int) -> None:
+        with self._lock:
+            self._done += layers
+            self._on_layer(self._done, self._total)
 
 
 def find_device(name: str) -> torch.device:

@@ -5,6 +5,7 @@ This way stands here once; the MONAI network, the SigPy app, the server and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +45,11 @@ class Encoded:
         The linear maps from the samples as read to y, and the gain of the image.
     samples
         The samples before any weighting, of the shape of y.
+    sampled
+        bool, broadcasts against the samples: what was measured; None is all.
+    phase_widths
+        Sizes of the centre from which the phase was made; None if there is none, or if it was made
+        in another way.
     """
 
     y: Tensor
@@ -51,6 +57,8 @@ class Encoded:
     support: Tensor
     chain: Chain
     samples: Tensor
+    sampled: Tensor | None = None
+    phase_widths: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""
@@ -61,10 +69,17 @@ class Encoded:
             support=self.support.to(device),
         )
 
-    def with_phase(self, phase: Tensor, imaginary_weight: float) -> Encoded:
-        """Return the same with a phase constraint, whose phase was made from the data."""
+    def with_phase(
+        self, phase: Tensor, imaginary_weight: float, widths: Sequence[int] | None = None
+    ) -> Encoded:
+        """Return the same with a phase constraint, whose phase was made from the data.
+
+        ``widths`` are those of the centre that it was made from, see
+        :func:`firenet_mri.calibration.low_resolution_phase`; None if it was made in another way.
+        """
         constrained = PhaseConstrained(self.encoding, phase, imaginary_weight, phase_from_data=True)
-        return replace(self, encoding=constrained)
+        centre = None if widths is None else tuple(widths)
+        return replace(self, encoding=constrained, phase_widths=centre)
 
     def masked(self, x: Tensor) -> Tensor:
         """Return what the network returned, zero where the data say nothing."""
@@ -90,7 +105,11 @@ class Solution:
     encoded
         What it was given.
     x0
-        Where it started; None is zero.
+        Where the first pass started; None is zero.
+    passes
+        How many passes there were, all but the first with weights from the pass before.
+    first
+        The network of the first pass; None is that of the last.
     """
 
     image: Tensor
@@ -98,6 +117,8 @@ class Solution:
     net: FIRENET
     encoded: Encoded
     x0: Tensor | None = None
+    passes: int = 1
+    first: FIRENET | None = None
 
 
 def encode(
@@ -146,7 +167,9 @@ def encode(
         encoding = encoding_operator(
             sampling, maps, spatial_ndim, maps_bound=maps_bound, maps_from_data=maps_from_data
         )
-    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, samples)
+    sampled = None if isinstance(sampling, NonuniformFourier) else sampling != 0
+    support = encoding.root_sum_of_squares
+    return Encoded(kspace, encoding, support, chain, samples, sampled)
 
 
 def solve(
@@ -163,13 +186,21 @@ def solve(
     reweighting
         Number of further passes, of one item.
     """
-    y, encoding = encoded.y, encoded.encoding
+    y, encoding, first = encoded.y, encoded.encoding, net
     state = net.solve(y, encoding, x0)
     for _ in range(reweighting):
         net = reweighted(net, state.x, y, encoding)
         state = net.solve(y, encoding, state.x)
     masked = encoded.masked(state.x)
-    return Solution(encoded.image(masked), state._replace(x=masked), net, encoded, x0)
+    return Solution(
+        encoded.image(masked),
+        state._replace(x=masked),
+        net,
+        encoded,
+        x0,
+        passes=1 + reweighting,
+        first=first,
+    )
 
 
 def zero_filled(encoded: Encoded) -> Tensor:

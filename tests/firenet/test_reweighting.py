@@ -8,8 +8,7 @@ import torch
 from firenet_mri import FIRENET, NetworkSchedule, certify
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.presets import make_network
-from firenet_mri.firenet.reweighting import reweighted
-from firenet_mri.firenet.verification import measure_gain
+from firenet_mri.firenet.reweighting import ReweightingDerivative, reweighted
 from firenet_mri.operators import (
     MatrixOperator,
     OrthogonalWavelet,
@@ -67,7 +66,28 @@ def test_gap_is_proven_and_stability_is_not(randn) -> None:
     assert status["duality_gap"] == "proven"
     assert status["lipschitz_bound"] == "not verified"
     assert "eweighting" in certificate.sentence()
-    assert measure_gain(following, y, encoding).status == "not verified"
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-4], ids=["noisy", "as small as a weight can be"])
+def test_its_derivative_is_that_of_finite_differences(noise, randn) -> None:
+    net, truth, y, encoding = case(randn)
+    x = net.sparsifier.adjoint(truth + 0.5 * randn(SIZE))
+    y = encoding(x) + noise * randn(48)
+    dx, dy = randn(SIZE), randn(48)
+    derivative = ReweightingDerivative(net, x, y, encoding)
+    residual = encoding(x) - y
+    distance = float((residual.conj() * (encoding(dx) - dy)).real.sum())
+    found = derivative.forward(dx, distance)
+    logs = [
+        reweighted(net, x + step * dx, y + step * dy, encoding).weights.log()
+        for step in (1e-7, -1e-7)
+    ]
+    torch.testing.assert_close(found, (logs[0] - logs[1]) / 2e-7, rtol=1e-5, atol=1e-6)
+    assert bool((found == 0).any()) == (noise < 1)
+    row = randn(SIZE).real
+    image, of_distance = derivative.transpose(row)
+    transposed = float((image.conj() * dx).real.sum()) + of_distance * distance
+    assert transposed == pytest.approx(float((row * found).sum()))
 
 
 def test_a_moving_grid_is_refused(randn) -> None:

@@ -6,11 +6,11 @@ import cvxpy
 import numpy as np
 import pytest
 import torch
+from jacobians import jacobian_of
 
 from firenet_mri import FIRENET, NetworkSchedule, certify
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveBlock, AdaptiveSchedule
-from firenet_mri.firenet.jacobian import Jacobian
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.verification import verify_on_scan
 from firenet_mri.operators import FiniteDifference, MatrixOperator, StackedFrame, StationaryWavelet
@@ -100,7 +100,7 @@ def test_objective_takes_the_differences_of_a_pixel_together(randn) -> None:
 def test_jacobian_is_that_of_autograd_and_below_the_bound(name, randn) -> None:
     problem, y = case(name, randn)
     net = FIRENET(problem.sparsifier, LAM, None, NetworkSchedule(6, eps0=float(y.norm())))
-    jacobian = Jacobian(net, y, problem.encoding)
+    jacobian = jacobian_of(net, y, problem.encoding)
     u = randn(12)
     expected = torch.autograd.functional.jvp(lambda data: net(data, problem.encoding), y, u)[1]
     assert torch.allclose(jacobian.forward(u), expected, atol=1e-10)

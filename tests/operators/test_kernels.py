@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.operators import OrthogonalWavelet, encoding_operator, kernels
+from firenet_mri.operators.slopes import dual_slopes
 from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.prox import soft_threshold
 
@@ -91,7 +92,10 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
         monkeypatch.setattr(f"firenet_mri.operators.{module}.kernels", lambda: counted)
     x = random(7, 8, 8)
     frame = make_sparsifier("undecimated-haar+undecimated-dct3", (8, 8), None)
-    frame.dual_step(frame.zero_dual(x), x, torch.tensor(0.1).double(), frame.band_norms)
+    step = torch.tensor(0.1).double()
+    frame.dual_step(frame.zero_dual(x), x, step, frame.band_norms)
+    slopes = dual_slopes(frame, frame.zero_dual(x), x, step, frame.band_norms)
+    slopes.step(slopes.zero(x), x, step)
     encoding = encoding_operator(None, random(8, 2, 8, 8))
     encoding.residual(random(9, 2, 8, 8))(x)
     SquareRootLasso(encoding, OrthogonalWavelet("haar", 1, (8, 8))).prox(x, torch.tensor(0.1))
@@ -131,3 +135,33 @@ def test_nan_is_not_swallowed(name) -> None:
         found, norm = encoding_operator(None, random(8, 2, 8, 8)).residual(random(9, 2, 8, 8))(x)
         assert torch.isnan(norm)
     assert torch.isnan(torch.view_as_real(found)).any()
+
+
+@given(
+    name=st.sampled_from(["undecimated-haar", "undecimated-dct3"]),
+    shape=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    planes=st.sampled_from([1, 2]),
+)
+@settings(deadline=None, max_examples=10)
+@torch.no_grad()
+def test_slopes_are_the_derivative_of_the_step(name, shape, planes) -> None:
+    frame = make_sparsifier(name, shape)
+    bands = frame.codomain_shape[0]
+    q, dq = (random(i, 2, planes, bands, *shape, dtype=torch.float64) for i in (1, 2))
+    x, dx = (random(i, 2, planes, *shape, dtype=torch.float64) for i in (3, 4))
+    lengths = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    radii = torch.linspace(0.5, 2, bands, dtype=torch.float64).reshape(-1, 1, 1)
+    kept = q.clone()
+    slopes = kernels.frame_slopes(q, x, lengths, radii, frame.filters)
+    assert torch.equal(q, kept)
+    moved = []
+    for sign in (1, -1):
+        # The step has the planes first.
+        ahead = (q + sign * 1e-6 * dq).movedim(0, 1).contiguous()
+        image = (x + sign * 1e-6 * dx).movedim(0, 1).contiguous()
+        kernels.frame_step_(ahead, image, lengths, radii, frame.filters)
+        moved.append(ahead.movedim(1, 0))
+    tangent = dq.clone()
+    image = kernels.frame_tangent_(tangent, dx, lengths, slopes, frame.filters)
+    assert_close(tangent, (moved[0] - moved[1]) / 2e-6, 1e-6)
+    assert_close(image, frame._synthesise(tangent))

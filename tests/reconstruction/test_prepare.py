@@ -59,7 +59,7 @@ def test_a_small_centre_has_no_phase() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"jacobian": True}, {"map_sets": 2, "maps": "espirit"}, {"phase_constraint": 0.3}],
+    [{"map_sets": 2, "maps": "espirit"}, {"phase_constraint": 0.3}],
 )
 def test_what_trajectories_cannot_have_is_refused_before_the_work(options) -> None:
     with pytest.raises(UsageError, match=rf"radial\.h5: {next(iter(options))} needs a Cartesian"):

@@ -19,7 +19,7 @@ Lipschitz constant. The r used is a multiple of the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.certificate.bounds import kept_fixed
 from firenet_mri.firenet.certificate.certificate import KEPT_FIXED, Entry
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.primal_dual import LayerState, State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.solver import LinearParts
 from firenet_mri.firenet.unrolled import FixedSchedule
@@ -221,11 +221,15 @@ def image_change_bound(
     reference = _Reference(_double(image), task.problem.image_axes)
     seen: list[_Seen] = []
 
-    def watch(block: int, problem: Problem, state: State, tau: Tensor, sigma: Tensor) -> None:
+    def watch(
+        block: int, problem: Problem, before: LayerState, tau: Tensor, sigma: Tensor
+    ) -> Callable[[LayerState], None]:
+        state = before.bare(problem, task.y)
         size = item_norm(_double(state.v), problem.data_axes).reshape(tau.shape)
         # What follows the last layer is not shown.
         x_next = _primal_step(problem, state, tau) if len(seen) + 1 == net.depth else None
         seen.append(_Seen(block, state.x, x_next, size, _double(tau), _double(sigma)))
+        return lambda _: None
 
     parts = net.solver.observed(task.problem, task.y, task.x0, watch)
     layers = _layers(seen, reference)

@@ -15,6 +15,7 @@ from firenet_mri.errors import ShapeError
 from firenet_mri.scan import Geometry
 
 _PANEL_INCHES = 3.6
+_LINE_INCHES = 0.16
 _WINDOW_PERCENTILE = 99.8
 _INK = "#e6e6e6"
 _PAPER = "#101010"
@@ -62,7 +63,7 @@ def write_picture(
         right at the left, anterior or superior up), with letters at the edges, if it is placed.
         Otherwise rows go down and columns right, as stored.
     caption
-        One line below, such as the name of the scan and whether it is simulated.
+        What stands below, such as the name of the scan and whether it is simulated.
 
     Raises
     ------
@@ -80,8 +81,9 @@ def write_picture(
     white = float(np.percentile(views[len(panels) - 1].pixels, _WINDOW_PERCENTILE)) or 1.0
     rows = 1 if reference is None else 2
     height = _PANEL_INCHES * views[0].height_over_width
+    lines = caption.count("\n")
     figure = Figure(
-        figsize=(_PANEL_INCHES * len(shown), rows * (height + 0.25) + 0.5),
+        figsize=(_PANEL_INCHES * len(shown), rows * (height + 0.25) + 0.5 + _LINE_INCHES * lines),
         facecolor=_PAPER,
         layout="constrained",
     )

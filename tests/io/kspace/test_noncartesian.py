@@ -145,7 +145,7 @@ def test_what_is_for_cartesian_scans_only_is_refused(tmp_path) -> None:
     _, maps, kspace = simulate(points, shape)
     scan = firenet_mri.read(_saved(tmp_path, kspace), trajectory=points, matrix_size=shape)
     with pytest.raises(FirenetError, match="Cartesian"):
-        firenet_mri.reconstruct(scan, maps=maps, jacobian=True)
+        firenet_mri.reconstruct(scan, maps=maps, phase_constraint=0.3)
 
 
 def _saved(folder, kspace):

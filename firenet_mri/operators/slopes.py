@@ -1,0 +1,233 @@
+"""Derivatives of the nonlinear steps of a layer: soft thresholds, and the coefficients' dual step.
+
+The projection of z on the disc |z| <= r has at |z| > r the derivative d -> a (d - n <n, d>) with
+n = z / |z| and a = r / |z|, and the identity inside; z may be all coefficients that are penalised
+together. The soft threshold is z minus that projection. All of these maps are symmetric for the
+real inner product. If r changes, too, r n dr / r is added where |z| > r.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from firenet_mri.operators.frame import Frame, part_along
+from firenet_mri.operators.kernels import can_compile, frame_slopes, frame_tangent_
+from firenet_mri.operators.sparsifier import Sparsifier
+from firenet_mri.operators.stacked import StackedFrame
+
+
+class DualSlopes(ABC):
+    """The derivative D of the projection in one dual step of the coefficients."""
+
+    @abstractmethod
+    def zero(self, x: Tensor) -> Tensor:
+        """Return q = 0 for images like x, laid out as :meth:`step` takes it."""
+
+    @abstractmethod
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return q+ = D (q + lengths W x) and W^H q+; q+ may take the place of q in memory.
+
+        Parameters
+        ----------
+        q
+            See :meth:`zero`.
+        x
+            Images, (*batch, *spatial).
+        lengths
+            One an item, (*batch).
+        radii
+            Relative change of the radii, which is part of the derivative then; None is none.
+        """
+
+    @abstractmethod
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and what is transposed to the change of the radii, if these can change.
+
+        D is symmetric, so that this is the transposed step from the coefficients' side.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """The derivative of the projection on discs, on coefficients (*batch, *codomain_shape).
+
+    ``shares`` are the a, ``directions`` the n, which are 0 inside, and ``pushed`` r n, which is
+    None where the radii do not change.
+    """
+
+    transform: Sparsifier
+    shares: Tensor
+    directions: Tensor
+    pushed: Tensor | None = None
+
+    @classmethod
+    def at(
+        cls, transform: Sparsifier, z: Tensor, radius: Tensor | float, *, moves: bool = False
+    ) -> Projection:
+        """Return it for coefficients z and radii that broadcast against them.
+
+        ``moves`` is True if the radii change, too.
+        """
+        size = transform.modulus(z)
+        outside = size > radius
+        safe = torch.where(outside, size, torch.ones_like(size))
+        shares = torch.where(outside, radius / safe, torch.ones_like(size))
+        directions = torch.where(outside, z / safe, torch.zeros_like(z))
+        return cls(transform, shares, directions, radius * directions if moves else None)
+
+    def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:
+        """Return D d, and what a relative change of the radii adds."""
+        inner = self.transform.over_groups((self.directions.conj() * d).real)
+        found = self.shares * (d - inner * self.directions)
+        if radii is None or self.pushed is None:
+            return found
+        return found + self.pushed * radii
+
+    def of_radii(self, d: Tensor) -> Tensor | None:
+        """Return what is transposed to the change of the radii, None if these do not change."""
+        return None if self.pushed is None else (self.pushed.conj() * d).real
+
+
+@dataclass(frozen=True, eq=False)
+class PlainSlopes(DualSlopes):
+    """Any transform, by its own operators."""
+
+    projection: Projection
+
+    def zero(self, x: Tensor) -> Tensor:
+        """Return zeros like W x."""
+        return torch.zeros_like(self.projection.transform(x))
+
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return D (q + lengths W x) and W^H of it."""
+        q = self.projection(self._moved(q, x, lengths), radii)
+        return q, self.projection.transform.adjoint(q)
+
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and what is transposed to the change of the radii."""
+        moved = self._moved(q, x, lengths)
+        q = self.projection(moved)
+        return q, self.projection.transform.adjoint(q), self.projection.of_radii(moved)
+
+    def _moved(self, q: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
+        transform = self.projection.transform
+        steps = lengths.reshape(*lengths.shape, *[1] * len(transform.codomain_shape))
+        moved: Tensor = q + steps * transform(x)
+        return moved
+
+
+class FramePart(NamedTuple):
+    """A frame of a stack: factor, filters, and p, (item, planes, band, ny, nx), see ``kernels``."""
+
+    scale: float
+    filters: Tensor
+    slopes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSlopes(DualSlopes):
+    """Frames of separable filters in 2D, alone or stacked, through compiled passes.
+
+    q is one row of numbers: for every part (item, planes, band, ny, nx).
+    """
+
+    parts: tuple[FramePart, ...]
+
+    def zero(self, x: Tensor) -> Tensor:
+        """Return a row of zeros."""
+        count = sum(part.slopes.numel() for part in self.parts)
+        return torch.zeros(count, dtype=x.real.dtype)
+
+    def step(
+        self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return D (q + lengths W x) in the place of q, and W^H of it; the radii are fixed."""
+        planes = _planes(x, 2)
+        image, first = torch.zeros_like(planes), 0
+        for scale, filters, slopes in self.parts:
+            part = q.narrow(0, first, slopes.numel()).view(slopes.shape)
+            found = frame_tangent_(part, planes, scale * lengths, slopes, filters)
+            image.add_(found, alpha=scale)
+            first += slopes.numel()
+        if not x.is_complex():
+            return q, image.reshape(x.shape)
+        return q, torch.complex(*image.unbind(1)).reshape(x.shape)
+
+    def transposed_step(
+        self, q: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the same, and None."""
+        return *self.step(q, x, lengths), None
+
+
+def dual_slopes(
+    transform: Sparsifier,
+    q: Tensor,
+    x: Tensor,
+    sigma: Tensor,
+    radius: Tensor | float,
+    *,
+    moves: bool = False,
+) -> DualSlopes:
+    """Return the derivative of ``transform.dual_step(q, x, sigma, radius)``; q stays as it is.
+
+    ``moves`` is True if the radii change, too.
+    """
+    frames = None if moves else _compiled_frames(transform, q, radius)
+    if frames is None:
+        steps = sigma.reshape(*sigma.shape, *[1] * len(transform.codomain_shape))
+        z = transform.coefficients(q) + steps * transform(x)
+        return PlainSlopes(Projection.at(transform, z, radius, moves=moves))
+    planes, first, parts = _planes(x, 2), 0, []
+    before = _planes(transform.coefficients(q), 3)
+    for scale, frame, filters in frames:
+        count = frame.codomain_shape[0]
+        limit = torch.as_tensor(part_along(radius, -3, first, count), dtype=torch.float64)
+        part = before.narrow(-3, first, count)
+        slopes = frame_slopes(part, planes, scale * sigma, limit, filters)
+        parts.append(FramePart(scale, filters, slopes))
+        first += count
+    return FrameSlopes(tuple(parts))
+
+
+def _compiled_frames(
+    transform: Sparsifier, q: Tensor, radius: Tensor | float
+) -> list[tuple[float, Frame, Tensor]] | None:
+    """Return frames with their factors and filters if all have compiled passes, else None."""
+    if isinstance(transform, StackedFrame):
+        frames = transform.parts
+    elif isinstance(transform, Frame):
+        frames = [(1.0, transform)]
+    else:
+        return None
+    bands, *shape = transform.codomain_shape
+    if isinstance(radius, Tensor) and radius.shape not in ((), (bands, *[1] * len(shape))):
+        return None
+    found = []
+    for scale, frame in frames:
+        filters, groups = frame.filters, frame.groups
+        if filters is None or groups is not None or filters.shape[1] > min(shape):
+            return None
+        found.append((scale, frame, filters))
+    return found if len(shape) == 2 and can_compile(q) else None
+
+
+def _planes(x: Tensor, ndim: int) -> Tensor:
+    """Return real and imaginary part as planes, (item, planes, *axes) for the last ndim axes."""
+    items = x.reshape(-1, *x.shape[x.ndim - ndim :])
+    if not x.is_complex():
+        return items.unsqueeze(1).contiguous()
+    return torch.view_as_real(items.resolve_conj()).movedim(-1, 1).contiguous()
