@@ -109,11 +109,18 @@ class Jacobian:
 
         with torch.no_grad():
             self.parts = net.solver.observed(task.problem, task.y, task.x0, keep)
+        norm = item_norm(task.y, self.problem.data_axes)
+        # The network's last step, where it has one: the projection on ||x|| <= ball ||y||.
+        self.limit: _Slope | None = None
+        image = self.parts.x
+        if net.ball is not None:
+            size = item_norm(image, self.problem.image_axes)
+            self.limit = _slope_of_projection(image, size, net.ball * self._on_image(norm))
+            image = image * self.limit.alpha
         self.radial: tuple[Tensor, Tensor] | None = None
         if net.schedule.eps0 is None:
-            norm = item_norm(task.y, self.problem.data_axes)
             norm = torch.where(norm > 0, norm, torch.ones_like(norm))
-            self.radial = task.y / norm, self.parts.x / self._on_image(norm)
+            self.radial = task.y / norm, image / self._on_image(norm)
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
@@ -148,10 +155,13 @@ class Jacobian:
                 total = total + state.x
             x = total / len(block) if self.parts.returns_average else state.x
             state = state._replace(x=x)
-        return x - self.parts.consistency * self.encoding.adjoint(self.encoding(x) - u)
+        x = x - self.parts.consistency * self.encoding.adjoint(self.encoding(x) - u)
+        return x if self.limit is None else self.limit.on_items(x, self.problem.image_axes)
 
     def _transpose(self, image: Tensor) -> Tensor:
         """Return J^T of an image at fixed eps_0."""
+        if self.limit is not None:
+            image = self.limit.on_items(image, self.problem.image_axes)
         data = self.parts.consistency * self.encoding(image)
         x = image - self.encoding.adjoint(data)
         state = _at_rest(self.problem, data, x)
