@@ -197,9 +197,7 @@ def _dual_steps(
         count[is_of_data] += 1
         before, last[is_of_data] = last[is_of_data], count[is_of_data]
         image_before = a if is_of_data else b
-        return _DualStep(
-            is_of_data, tau, count[is_of_data], before, image, image_before, ahead
-        )
+        return _DualStep(is_of_data, tau, count[is_of_data], before, image, image_before, ahead)
 
     for steps, uses_dual in _blocks(iteration):
         if not iteration.keeps_dual:
@@ -245,9 +243,7 @@ def _image_form(
     return Form(units, tuple(pairs), output, weight)
 
 
-def _dual_form(
-    steps: list[_DualStep], is_of_data: bool, weight: Fraction, share: Fraction
-) -> Form:
+def _dual_form(steps: list[_DualStep], is_of_data: bool, weight: Fraction, share: Fraction) -> Form:
     """Return the form of the duals of one kind, with the data where it is theirs."""
     units = [_ONE]
     pairs: list[tuple[Vector, Vector]] = []

@@ -132,12 +132,12 @@ def _dense(vector: Vector, units: Sequence[Fraction]) -> Array:
 
 @dataclass
 class _Iterate:
-    """Gram matrices X and slacks S of the forms; l and s of the multipliers; y."""
+    """Gram matrices X and slacks S of the forms; the multipliers' duals and room above 0; y."""
 
     grams: list[Array]
     slacks: list[Array]
-    l: Array
-    s: Array
+    duals: Array
+    room: Array
     y: Array
 
 
@@ -157,7 +157,7 @@ class _InteriorPoint:
                 block.combined(at.y) - block.constant - slack
                 for block, slack in zip(self.blocks, at.slacks, strict=True)
             ]
-            lost = max(float(np.abs(one).max()) for one in (*missing, at.y[1:] - at.s))
+            lost = max(float(np.abs(one).max()) for one in (*missing, at.y[1:] - at.room))
             lost /= 1 + float(np.abs(at.y).max())
             mean = self._mean(at)
             if lost < _FEASIBLE:
@@ -185,13 +185,13 @@ class _InteriorPoint:
 
     def _mean(self, at: _Iterate) -> float:
         traces = sum(float(np.vdot(x, s)) for x, s in zip(at.grams, at.slacks, strict=True))
-        return (traces + float(at.l @ at.s)) / self.order
+        return (traces + float(at.duals @ at.room)) / self.order
 
     def _next(self, at: _Iterate, missing: Sequence[Array], mean: float) -> _Iterate:
         """Return the iterate after a predictor and a corrector."""
         inverses = [_inverse(slack) for slack in at.slacks]
         triples = list(zip(self.blocks, at.grams, inverses, strict=True))
-        curvature = np.diag(np.concatenate([[0.0], at.l / at.s]))
+        curvature = np.diag(np.concatenate([[0.0], at.duals / at.room]))
         for block, gram, inverse in triples:
             curvature = curvature + block.curvature(gram, inverse)
         system = _Step(self.blocks, at, missing, inverses, _factor(curvature))
@@ -199,14 +199,15 @@ class _InteriorPoint:
         after = self._mean(system.moved(ahead, 1.0)[0])
         centring = float(np.clip((after / mean) ** 2, 1e-6, 1.0))
         products = [
-            x @ s @ inverse for x, s, inverse in zip(ahead.grams, ahead.slacks, inverses, strict=True)
+            x @ s @ inverse
+            for x, s, inverse in zip(ahead.grams, ahead.slacks, inverses, strict=True)
         ]
-        step = system.solve(centring * mean, products, ahead.l * ahead.s)
+        step = system.solve(centring * mean, products, ahead.duals * ahead.room)
         moved, shortest = system.moved(step, _DAMPING)
         if shortest > 0.1:
             return moved
         # Nearer to the centre, where the next step can be longer.
-        step = system.solve(max(centring, 0.3) * mean, products, ahead.l * ahead.s)
+        step = system.solve(max(centring, 0.3) * mean, products, ahead.duals * ahead.room)
         return system.moved(step, _DAMPING)[0]
 
 
@@ -227,12 +228,12 @@ class _Step:
         self.slack_roots = [np.linalg.cholesky(s) for s in at.slacks]
 
     def solve(self, target: float, products: Sequence[Array], product: Array) -> _Iterate:
-        """Return the change for which X S and l s become the target, less the products."""
+        """Return the change that makes X S and duals * room the target, less the products."""
         from scipy import linalg
 
         at = self.at
         pushed = []
-        right = (target - product - at.l * (at.y[1:] - at.s)) / at.s
+        right = (target - product - at.duals * (at.y[1:] - at.room)) / at.room
         right = np.concatenate([[-1.0], right])
         for block, x, lost, inverse, corrector in zip(
             self.blocks, at.grams, self.missing, self.inverses, products, strict=True
@@ -241,28 +242,28 @@ class _Step:
             right = right + block.products(_symmetric(push - x @ lost @ inverse))
             pushed.append(push)
         y = linalg.cho_solve(self.factor, right, check_finite=False)
-        s = y[1:] + at.y[1:] - at.s
+        s = y[1:] + at.y[1:] - at.room
         slacks = [
-            block.combined(y) + lost
-            for block, lost in zip(self.blocks, self.missing, strict=True)
+            block.combined(y) + lost for block, lost in zip(self.blocks, self.missing, strict=True)
         ]
         grams = [
             _symmetric(push - x @ slack @ inverse) - x
-            for push, x, slack, inverse in zip(
-                pushed, at.grams, slacks, self.inverses, strict=True
-            )
+            for push, x, slack, inverse in zip(pushed, at.grams, slacks, self.inverses, strict=True)
         ]
-        return _Iterate(grams, slacks, (target - product - at.l * s) / at.s - at.l, s, y)
+        return _Iterate(grams, slacks, (target - product - at.duals * s) / at.room - at.duals, s, y)
 
     def moved(self, change: _Iterate, damping: float) -> tuple[_Iterate, float]:
         """Return the iterate moved along a change, and the shorter of both lengths."""
         at = self.at
         primal = min(
-            _reach(at.l, change.l, damping),
-            *(_reach_of_matrix(*pair, damping) for pair in zip(self.roots, change.grams, strict=True)),
+            _reach(at.duals, change.duals, damping),
+            *(
+                _reach_of_matrix(*pair, damping)
+                for pair in zip(self.roots, change.grams, strict=True)
+            ),
         )
         dual = min(
-            _reach(at.s, change.s, damping),
+            _reach(at.room, change.room, damping),
             *(
                 _reach_of_matrix(*pair, damping)
                 for pair in zip(self.slack_roots, change.slacks, strict=True)
@@ -271,8 +272,8 @@ class _Step:
         moved = _Iterate(
             [x + primal * dx for x, dx in zip(at.grams, change.grams, strict=True)],
             [s + dual * ds for s, ds in zip(at.slacks, change.slacks, strict=True)],
-            at.l + primal * change.l,
-            at.s + dual * change.s,
+            at.duals + primal * change.duals,
+            at.room + dual * change.room,
             at.y + dual * change.y,
         )
         return moved, min(primal, dual)
