@@ -110,12 +110,13 @@ class Jacobian:
         with torch.no_grad():
             self.parts = net.solver.observed(task.problem, task.y, task.x0, keep)
         norm = item_norm(task.y, self.problem.data_axes)
-        # The network's last step, where it has one: the projection on ||x|| <= ball ||y||.
+        # The network's last step, where it has one: the projection on a ball of radius ~ ||y||.
         self.limit: _Slope | None = None
         image = self.parts.x
         if net.ball is not None:
             size = item_norm(image, self.problem.image_axes)
-            self.limit = _slope_of_projection(image, size, net.ball * self._on_image(norm))
+            radius = net.radius(encoding) * self._on_image(norm)
+            self.limit = _slope_of_projection(image, size, radius)
             image = image * self.limit.alpha
         self.radial: tuple[Tensor, Tensor] | None = None
         if net.schedule.eps0 is None:

@@ -69,10 +69,9 @@ class FIRENET(nn.Module):
         time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
         of the problem with the grid unshifted. None: no shifts.
     ball
-        B: the image is projected on ||x|| <= B ||y|| at the end, item by item, which limits how
-        strongly it can follow the scale of the data (docs/theory.md, section 3.3). An image that
-        fits its data is far inside if the encoding has norm 1 and sees the centre of k-space. None:
-        no projection.
+        B: the image is projected on ||x|| <= B ||y|| / ||A|| at the end, item by item, with ||A||
+        the proven bound of the encoding's norm; that limits how strongly it can follow the scale
+        of the data (docs/theory.md, section 3.3). None: no projection.
     weights_depend_on_data
         The weights were made from the data (reweighting): no Lipschitz constant is proven then.
     solver
@@ -248,16 +247,23 @@ class FIRENET(nn.Module):
         proven = self.proven_bound(encoding)
         return None if proven is None else proven.value
 
+    def radius(self, encoding: LinearOperator) -> float:
+        """Return the largest norm that an image can have, in units of the data's; inf without ball.
+
+        Of a network with eps_0 = ||y||.
+        """
+        return math.inf if self.ball is None else self.ball / encoding.norm_bound
+
     def lipschitz_bound_everywhere(self, encoding: LinearOperator) -> float | None:
         """Return a proven Lipschitz constant of data -> image for eps_0 as the schedule has it.
 
         With eps_0 = ||y|| it is sqrt(L1^2 + B1^2): L1 that at fixed eps_0, B1 the smaller of L1
-        and the ball, which the image's norm does not exceed in units of the data's.
+        and the radius, which the image's norm does not exceed in units of the data's.
         """
         fixed = self.lipschitz_bound(encoding)
         if fixed is None or self.schedule.eps0 is not None:
             return fixed
-        return math.hypot(fixed, fixed if self.ball is None else min(fixed, self.ball))
+        return math.hypot(fixed, min(fixed, self.radius(encoding)))
 
     def obstacle(
         self, has_start: bool = False, encoding: LinearOperator | None = None
@@ -330,7 +336,8 @@ class FIRENET(nn.Module):
             return progress
         problem = task.problem
         size = item_norm(progress.x, problem.image_axes)
-        radius = self.ball * item_norm(task.y, problem.data_axes).reshape(size.shape)
+        radius = self.radius(problem.encoding) * item_norm(task.y, problem.data_axes)
+        radius = radius.reshape(size.shape)
         outside = size > radius
         # Not the quotient everywhere: its derivative at an image of zeros is no number.
         one = torch.ones_like(size)

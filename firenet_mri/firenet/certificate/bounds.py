@@ -3,7 +3,7 @@
 With eps_0 fixed the network's constant is the schedule's L1. With eps_0 = ||y|| the network is
 positively homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that its Jacobian at y is at most
 sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere. A network that
-projects its image on ||x|| <= B ||y|| has B1 <= B; hence sqrt(L1^2 + B^2) everywhere.
+projects its image on ||x|| <= R ||y|| has B1 <= R; hence sqrt(L1^2 + R^2) everywhere.
 
 The samples s of the scan reach the network through linear links, y = L s, and its image may be
 multiplied by a gain g: from s to the image the constant is at most g ||L|| times the network's.
@@ -36,11 +36,13 @@ _LIMITS = (
 
 _BALL_RESTS = (
     "The image lies inside the ball on which the network projects it, so that the projection has "
-    "changed nothing: image_over_data, the image's norm in units of the data's, is below ball."
+    "changed nothing: image_over_data, the image's norm in units of the data's, is below "
+    "radius_over_data."
 )
 _BALL_ACTS = (
     "The image lay outside the ball on which the network projects it, and was made smaller until "
-    "its norm was ball times that of the data. The duality gap is that of the image as it is."
+    "its norm was radius_over_data times that of the data. The duality gap is that of the image as "
+    "it is."
 )
 _BALL_MEANS = (
     "The norms are those of the network's own data, after whitening, compression and density "
@@ -78,7 +80,7 @@ def lipschitz_entries(
     everywhere = net.lipschitz_bound_everywhere(encoding)
     reason = net.obstacle(has_start, encoding)
     ratios = [_ratio(*norms) for norms in zip(image_norms, data_norms, strict=True)]
-    ball = ball_entries(net, ratios)
+    ball = ball_entries(net, encoding, ratios)
     if reason is not None or proven is None or everywhere is None:
         return (Entry("lipschitz_bound", "not verified", reason or "", items=items), *ball)
     free = net.schedule.eps0 is None
@@ -98,26 +100,28 @@ def lipschitz_entries(
     return (*entries, *ball)
 
 
-def ball_entries(net: FIRENET, ratios: Sequence[float]) -> tuple[Entry, ...]:
-    """Return what the projection on ||x|| <= B ||y|| has done to each item; nothing without one.
+def ball_entries(
+    net: FIRENET, encoding: LinearOperator, ratios: Sequence[float]
+) -> tuple[Entry, ...]:
+    """Return what the projection on a ball has done to each item; nothing where there is none.
 
     Parameters
     ----------
-    net
-        The network.
+    net, encoding
+        The network and its encoding operator.
     ratios
         ||x|| / ||y|| of each item, of the network's image and its data.
     """
-    ball = net.ball
-    if ball is None:
+    if net.ball is None:
         return ()
-    cut = [ratio >= ball * (1 - _ROUNDING) for ratio in ratios]
+    radius = net.radius(encoding)
+    cut = [ratio >= radius * (1 - _ROUNDING) for ratio in ratios]
     found = []
     for acts, statement in ((False, _BALL_RESTS), (True, _BALL_ACTS)):
         items = tuple(i for i, is_cut in enumerate(cut) if is_cut == acts)
         values = {
             "image_over_data": tuple(ratios[i] for i in items),
-            "ball": (ball,) * len(items),
+            "radius_over_data": (radius,) * len(items),
         }
         if items:
             found.append(Entry("image_ball", "measured", statement, _BALL_MEANS, values, items))
