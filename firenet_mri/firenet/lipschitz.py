@@ -127,7 +127,8 @@ def table() -> Mapping[UnrolledIteration, LipschitzProof]:
 
 def _entry(raw: Mapping[str, Any]) -> LipschitzProof:
     if "decay" in raw:
-        share = tuple(Fraction(end) for end in raw["data_share"]) if "data_share" in raw else None
+        ends = [Fraction(end) for end in raw.get("data_share", ())]
+        share = (ends[0], ends[1]) if ends else None
         iteration = UnrolledIteration.geometric(Fraction(raw["decay"]), raw["layers"], share)
     else:
         iteration = UnrolledIteration.restarted(raw["restarts"], raw["inner"])

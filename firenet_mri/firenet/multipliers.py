@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.firenet.monotonicity import Form, Vector
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 # Sizes of the matrices with which the method starts; it needs more steps from smaller ones.
 _START_PRIMAL, _START_DUAL = 1000.0, 10.0
@@ -93,10 +93,10 @@ class _Block:
 
 def _blocks(forms: Sequence[Form]) -> tuple[list[_Block], Array]:
     """Return the forms in floating point, in their units, with pairs of norm 1; and the norms."""
-    pieces = [(_columns(form, 0), _columns(form, 1)) for form in forms]
-    norms = np.max([_column_norms(p) * _column_norms(r) for p, r in pieces], axis=0)
     from scipy import sparse
 
+    pieces = [(_columns(form, 0), _columns(form, 1)) for form in forms]
+    norms = np.max([_column_norms(p) * _column_norms(r) for p, r in pieces], axis=0)
     blocks = []
     for form, (p, r) in zip(forms, pieces, strict=True):
         first = sparse.csc_matrix(([1.0], ([0], [0])), shape=(form.size, 1))

@@ -69,9 +69,9 @@ class FIRENET(nn.Module):
         time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
         of the problem with the grid unshifted. None: no shifts.
     ball
-        B: the image is projected on ||x|| <= B ||y|| / ||A|| at the end, item by item, with ||A||
-        the proven bound of the encoding's norm; that limits how strongly it can follow the scale
-        of the data (docs/theory.md, section 3.3). None: no projection.
+        B: the image is projected on ||x|| <= R ||y|| at the end, item by item, see :meth:`radius`;
+        that limits how strongly it can follow the scale of the data (docs/theory.md, section 3.3).
+        None: no projection.
     weights_depend_on_data
         The weights were made from the data (reweighting): no Lipschitz constant is proven then.
     solver
@@ -248,17 +248,18 @@ class FIRENET(nn.Module):
         return None if proven is None else proven.value
 
     def radius(self, encoding: LinearOperator) -> float:
-        """Return the largest norm that an image can have, in units of the data's; inf without ball.
+        """Return R, the largest norm of an image in units of the data's; inf without a ball.
 
-        Of a network with eps_0 = ||y||.
+        It is B, and B / ||A|| for an encoding of norm below 1, whose data are small for its images.
+        Above 1 are norms of density weights: where a trajectory is dense, while most is not.
         """
-        return math.inf if self.ball is None else self.ball / encoding.norm_bound
+        return math.inf if self.ball is None else self.ball / min(1.0, encoding.norm_bound)
 
     def lipschitz_bound_everywhere(self, encoding: LinearOperator) -> float | None:
         """Return a proven Lipschitz constant of data -> image for eps_0 as the schedule has it.
 
         With eps_0 = ||y|| it is sqrt(L1^2 + B1^2): L1 that at fixed eps_0, B1 the smaller of L1
-        and the radius, which the image's norm does not exceed in units of the data's.
+        and R, which the image's norm does not exceed in units of the data's.
         """
         fixed = self.lipschitz_bound(encoding)
         if fixed is None or self.schedule.eps0 is not None:

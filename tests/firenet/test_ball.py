@@ -184,3 +184,19 @@ def test_presets_are_proven_as_stable_as_the_documents_say() -> None:
         encoding.domain_shape = torch.Size((16, 16))
         assert fixed - 0.011 < net.lipschitz_bound(encoding) <= fixed
         assert everywhere - 0.011 < net.lipschitz_bound_everywhere(encoding) <= everywhere
+
+
+def test_ball_grows_with_encodings_of_small_norm_only() -> None:
+    """Data of maps that are a hundredth are a hundredth as long; density weights lengthen few."""
+    encoding, y = problem()
+    net, free = network(1.5), network(None)
+    for scale in (1e-2, 1.0, 1e2):
+        scaled = MatrixOperator(encoding.matrix * scale, scale)
+        ratio = float(free(y * scale, scaled).norm() / (y * scale).norm())
+        assert net.radius(scaled) == pytest.approx(1.5 / min(1.0, scale))
+        expected = min(ratio, net.radius(scaled)) * float((y * scale).norm())
+        assert float(net(y * scale, scaled).norm()) == pytest.approx(expected)
+        fixed = net.lipschitz_bound(scaled)
+        assert net.lipschitz_bound_everywhere(scaled) == pytest.approx(
+            math.hypot(fixed, min(fixed, 1.5 / min(1.0, scale)))
+        )
