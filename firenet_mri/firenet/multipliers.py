@@ -134,8 +134,8 @@ def _dense(vector: Vector, units: Sequence[Fraction]) -> Array:
 class _Iterate:
     """Gram matrices X and slacks S of the forms; the multipliers' duals and room above 0; y."""
 
-    grams: list[Array]
-    slacks: list[Array]
+    grams: Sequence[Array]
+    slacks: Sequence[Array]
     duals: Array
     room: Array
     y: Array
