@@ -12,6 +12,8 @@ from firenet_mri import FIRENET, AdaptiveSchedule, NetworkSchedule, certify
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.jacobian import Jacobian
 from firenet_mri.firenet.presets import make_network
+from firenet_mri.firenet.reweighting import reweighted
+from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.operators import MatrixOperator, OrthogonalWavelet, StationaryWavelet
 
 # Small enough to act on every image here, and one that never does.
@@ -200,3 +202,15 @@ def test_ball_grows_with_encodings_of_small_norm_only() -> None:
         assert net.lipschitz_bound_everywhere(scaled) == pytest.approx(
             math.hypot(fixed, min(fixed, 1.5 / min(1.0, scale)))
         )
+
+
+def test_trained_and_reweighted_networks_keep_the_ball() -> None:
+    encoding, y = problem()
+    net = FIRENET(SPARSIFIERS["analysis"], 0.02, schedule=NetworkSchedule(8), ball=ACTS)
+    trained = TrainableSteps(net).applied_to(net)
+    again = reweighted(net, net(y, encoding), y, encoding)
+    for other in (trained, again):
+        assert other.ball == ACTS
+        image = other(y, encoding)
+        assert float(image.detach().norm()) == pytest.approx(ACTS * float(y.norm()))
+    assert "ball=0.3" in repr(net)

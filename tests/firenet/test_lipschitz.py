@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule
+from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, certify
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet import rational
 from firenet_mri.firenet.lipschitz import (
@@ -264,6 +264,29 @@ def test_beyond_the_largest_depth_the_closed_form_stands() -> None:
     proof = proof_of(iteration)
     assert (proof.method, proof.multipliers) == (CLOSED_FORM, None)
     assert float(proof.bound) == pytest.approx(0.97 * MOST_LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "method"),
+    [
+        (NetworkSchedule(), TABLE),
+        (NetworkSchedule(12, decay=0.77), RUN_TIME),
+        (WARPdSchedule(3, 2), RUN_TIME),
+        (PaperSchedule(2, 3), RUN_TIME),
+        (learned(12, 1.0), RUN_TIME),
+        (NetworkSchedule(MOST_LAYERS + 1, decay=0.99), CLOSED_FORM),
+        (NetworkSchedule(12, decay=1.0), CLOSED_FORM),
+    ],
+    ids=["table", "decay", "WARPd", "paper", "learned", "too deep", "constant"],
+)
+def test_certificate_names_the_proof_of_its_bound(schedule, method) -> None:
+    encoding = MatrixOperator(torch.eye(4, dtype=torch.float64), 1.0)
+    net, y = FIRENET(lam=0.01, schedule=schedule), torch.ones(4, dtype=torch.float64)
+    with torch.no_grad():
+        certificate = certify(net, y, encoding, net.solve(y, encoding))
+    (entry,) = (one for one in certificate.entries if one.name == "lipschitz_bound")
+    assert f"Proof: {method}. Kept fixed:" in entry.statement
+    assert f"Proof: {method}." in certificate.lipschitz_statement
 
 
 @pytest.mark.slow
