@@ -46,7 +46,7 @@ _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
 _BUDGETS = ((0.005, 0.5), (0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 4.0))
 _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 # The root of the uniform undersampling that an image may make up for without calibration lines in
-# the scan; with a sampled centre it stays below 1.1 (docs/theory.md, section 3.3).
+# the scan; with a sampled centre it stayed below 1.25 (docs/theory.md, section 3.3).
 _BALL = 2.5
 
 
