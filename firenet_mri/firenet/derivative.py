@@ -32,12 +32,13 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.network import FIRENET, Task
 from firenet_mri.firenet.primal_dual import LayerState
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators import LinearOperator, PhaseConstrained
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.operators.slopes import DualSlopes, Projection, dual_slopes
+from firenet_mri.prox import item_norm
 
 
 class Change(NamedTuple):
@@ -112,7 +113,9 @@ class NetworkDerivative:
             self._latest: _Point | None = None
             self._parts = net.solver.observed(task.problem, task.y, task.x0, self._watch)
             self._last = self._data.point(self._parts.x)
-            self.x = task.image(self._parts.x)
+            self._ball = _Ball.of(net, task, self._parts.x)
+            x = self._parts.x if self._ball is None else self._ball.image
+            self.x = task.image(x)
 
     def _watch(
         self, block: int, problem: Problem, state: LayerState, tau: Tensor, sigma: Tensor
@@ -133,6 +136,10 @@ class NetworkDerivative:
     @torch.no_grad()
     def forward(self, change: Change, x0: Tensor | None = None) -> Tensor:
         """Return the change of the image, (*domain_shape); ``x0`` is that of the start."""
+        x = self._before_the_ball(change, x0)
+        return x if self._ball is None else self._ball.slope(x)
+
+    def _before_the_ball(self, change: Change, x0: Tensor | None) -> Tensor:
         data, parts = self._data, self._parts
         x = torch.zeros_like(change.back) if x0 is None else x0
         with denormals_flushed():
@@ -158,6 +165,7 @@ class NetworkDerivative:
     def transpose(self, image: Tensor) -> tuple[Change, Tensor]:
         """Return what is transposed to :meth:`forward`: for the change, and for the start image."""
         parts = self._parts
+        image = image if self._ball is None else self._ball.slope(image)
         with denormals_flushed():
             x, total = self._transposed_consistency(image)
             state = _at_rest(x)
@@ -184,6 +192,30 @@ class NetworkDerivative:
             phase = data.phase.turned_back(self._last.mean, plain)
             phase = phase + data.phase.turned_back(self._last.plain, drawn)
         return image + data.constrained(plain), Change(-drawn, 0.0, phase)
+
+
+class _Ball(NamedTuple):
+    """The projection of the image on a ball, where it acts: n = x / ||x|| and the factor of x."""
+
+    direction: Tensor
+    factor: Tensor
+    image: Tensor
+
+    @classmethod
+    def of(cls, net: FIRENET, task: Task, x: Tensor) -> _Ball | None:
+        """Return the projection of a network without batch; None where it changes nothing."""
+        if net.ball is None:
+            return None
+        size = item_norm(x, task.problem.image_axes)
+        norm = item_norm(task.y, task.problem.data_axes).reshape(size.shape)
+        radius = net.radius(task.problem.encoding) * norm
+        if not bool(size > radius):
+            return None
+        return cls(x / size, radius / size, x * (radius / size))
+
+    def slope(self, change: Tensor) -> Tensor:
+        """Return the symmetric derivative, at a fixed radius, of a change of the image."""
+        return self.factor * (change - inner(self.direction, change) * self.direction)
 
 
 class _Point(NamedTuple):

@@ -1,27 +1,18 @@
 """How strongly an unrolled network can amplify a change of its data: proven bounds.
 
 Two trajectories with data y and y', the same schedule and the same operator K, ||K|| <= L, differ
-by (x_k, v_k), starting from zero; tau_k sigma_k L^2 = 1. Both bounds here are multiples of 1 / L.
+by (x_k, v_k), starting from zero; tau_k sigma_k L^2 = 1. All bounds here are multiples of 1 / L.
 
 Closed form (docs/theory.md, section 3.3): with u_k = x_k - tau_k K^H v_k and rho_k the ratio
 tau_k / tau_{k-1}, ||u_k|| grows in a layer at most to (|1 - rho_k| + rho_k) ||u_{k-1}|| +
 rho_k ||y - y'||, and ||x_{k+1}|| <= ||u_k||. For steps that do not grow: the sum of the ratios.
 
-Performance estimation [1] (section 3.4): resolvents are monotone, so that
-
-    <x_k, (x_{k-1} - x_k) / tau - K^H v_{k-1}> >= 0,
-    <v_k, (v_{k-1} - v_k) / sigma + K (2 x_k - x_{k-1}) - (y - y')> >= 0,
-
-and K may be taken as the identity, since a contraction is part of a unitary operator on a larger
-space, whose added components monotone operators hold at zero. Multipliers of these conditions for
-which
-
-    Q = t^2 y y' - x x' - 2 sum_i mu_i <p_i, r_i>
-
-is positive semidefinite prove ||x|| <= t ||y|| for the output x. They come from a semidefinite
-program (scripts/make_lipschitz_table.py), are rounded to decimal numbers, and the smallest t^2 for
-them is computed here in rational arithmetic; so the bound rests on no solver's tolerance. They are
-shipped in lipschitz_table.json.
+Performance estimation [1] (section 3.4): multipliers of what the monotonicity of the layers says
+(:mod:`firenet_mri.firenet.monotonicity`) prove a bound that adds up no worst cases which exclude
+each other. For the presets' steps and some more they are shipped in lipschitz_table.json; for other
+steps they are found when they are asked for (:mod:`firenet_mri.firenet.multipliers`). Both are
+proofs in rational arithmetic (:mod:`firenet_mri.firenet.rational`) and rest on no solver's
+tolerance; those found now are proven now, those of the table in the tests.
 
 [1] Drori, Teboulle, Math. Program. 145, 2014; Taylor, Hendrickx, Glineur, Math. Program. 161, 2017.
 """
@@ -30,201 +21,188 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
-Vector = Mapping[int, Fraction]
-"""A vector as its coefficients in the basis of data change (0) and iterates."""
+import numpy as np
 
+from firenet_mri.firenet.monotonicity import UnrolledIteration, forms
+from firenet_mri.firenet.multipliers import candidates
+from firenet_mri.firenet.rational import proves, round_up
 
-@dataclass(frozen=True)
-class UnrolledIteration:
-    """What the bounds need to know about a network.
+TABLE = "performance estimation, tabulated"
+RUN_TIME = "performance estimation, for these steps"
+CLOSED_FORM = "closed form"
 
-    Parameters
-    ----------
-    primal_steps
-        tau of every layer, block by block, up to a common factor.
-    returns_average
-        A block hands on its ergodic average; else its last iterate.
-    keeps_dual
-        A block starts from the dual of the block before; else from zero.
-    """
+# Multipliers are looked for up to so many layers: some seconds for 300, and with the structure of
+# the analysis form, which gains less in deep networks, for 100.
+MOST_LAYERS, _MOST_STRUCTURED_LAYERS = 300, 100
 
-    primal_steps: tuple[tuple[Fraction, ...], ...]
-    returns_average: bool
-    keeps_dual: bool
+# What is lost to the rounding of multipliers, relative to the square of the bound.
+_ROUNDING = Fraction(1, 10**5)
 
-    @classmethod
-    def geometric(cls, decay: Fraction, layers: int) -> UnrolledIteration:
-        """Return one block with tau_k = decay^k that returns its last iterate."""
-        return cls((tuple(decay**k for k in range(layers)),), False, True)
+# So many of the last candidates are tried, which lie nearest to the boundary.
+_TRIES = 8
 
-    @classmethod
-    def restarted(cls, restarts: int, inner: int) -> UnrolledIteration:
-        """Return n blocks of p layers that return averages; their steps' sizes do not matter."""
-        return cls(((Fraction(1),) * inner,) * restarts, True, False)
+# Shares of the data in the squared norm that count as a half: maps are normalised up to rounding.
+_HALF = (Fraction(1, 2) - Fraction(1, 2**16), Fraction(1, 2) + Fraction(1, 2**16))
+
+# Other shares are taken for intervals of this length, so that scans share their proofs; where
+# either operator has little of the norm the interval would cost more than the structure gains.
+_SHARE_STEPS, _SMALLEST_SHARE = 512, Fraction(1, 8)
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """The monotonicity conditions <p_i, r_i> >= 0 of an iteration, and its output.
-
-    Parameters
-    ----------
-    size
-        Number of basis vectors; vector 0 is the change of the data.
-    pairs
-        (p_i, r_i).
-    output
-        The change of the network's output.
-    """
-
-    size: int
-    pairs: tuple[tuple[Vector, Vector], ...]
-    output: Vector
-
-
-def conditions(iteration: UnrolledIteration) -> Conditions:
-    """Return what monotonicity says about two trajectories of an iteration."""
-    size = 1
-    pairs: list[tuple[Vector, Vector]] = []
-    data: Vector = {0: Fraction(1)}
-    x: Vector = {}
-    v: Vector = {}
-    blocks = iteration.primal_steps
-    last = (len(blocks) - 1, len(blocks[-1]) - 1)
-    for block, steps in enumerate(blocks):
-        if not iteration.keeps_dual:
-            v = {}
-        iterates: list[Vector] = []
-        for layer, tau in enumerate(steps):
-            inside = _sum((Fraction(1), x), (-tau, v))
-            x_next: Vector = {}
-            # A resolvent maps zero to zero: no unknown, no condition.
-            if inside:
-                x_next, size = {size: Fraction(1)}, size + 1
-                pairs.append((x_next, _sum((1 / tau, inside), (-1 / tau, x_next))))
-            dual_is_used = iteration.keeps_dual or layer < len(steps) - 1
-            if dual_is_used and (block, layer) != last:
-                v_next, size = {size: Fraction(1)}, size + 1
-                ahead = ((Fraction(2), x_next), (Fraction(-1), x), (Fraction(-1), data))
-                pairs.append((v_next, _sum((tau, v), (-tau, v_next), *ahead)))
-                v = v_next
-            x = x_next
-            iterates.append(x)
-        if iteration.returns_average:
-            x = _sum(*((Fraction(1, len(steps)), one) for one in iterates))
-    return Conditions(size, tuple(pairs), x)
-
-
-def _sum(*terms: tuple[Fraction, Vector]) -> Vector:
-    total: dict[int, Fraction] = {}
-    for factor, vector in terms:
-        for index, value in vector.items():
-            total[index] = total.get(index, Fraction(0)) + factor * value
-    return {index: value for index, value in total.items() if value}
-
-
-def proven_square(iteration: UnrolledIteration, multipliers: Sequence[Fraction]) -> Fraction | None:
-    """Return the smallest t^2 that these multipliers prove, exactly; None if they prove nothing.
-
-    Q without its first row and column must be positive definite; then t^2 is the Schur complement.
-    All arithmetic is rational.
+class LipschitzProof:
+    """A proven bound of an iteration for ||K|| <= 1, and how it is proven.
 
     Parameters
     ----------
     iteration
-        The network.
+        What it holds for. Its structure is left out where the proof makes no use of it.
+    bound
+        ||x|| <= bound ||y|| for the changes of output and data.
+    method
+        :data:`TABLE`, :data:`RUN_TIME` or :data:`CLOSED_FORM`.
     multipliers
-        One number of at least 0 for every pair of :func:`conditions`.
+        One for each pair of :func:`firenet_mri.firenet.monotonicity.forms`, all exact in single
+        precision or decimals; None for the closed form.
     """
-    stated = conditions(iteration)
-    if min(multipliers, default=Fraction(0)) < 0:
-        return None
-    rows: list[dict[int, Fraction]] = [{} for _ in range(stated.size)]
-
-    def add(factor: Fraction, p: Vector, r: Vector) -> None:
-        for i, a in p.items():
-            for j, b in r.items():
-                value = factor * a * b / 2
-                rows[i][j] = rows[i].get(j, Fraction(0)) + value
-                rows[j][i] = rows[j].get(i, Fraction(0)) + value
-
-    add(Fraction(-1), stated.output, stated.output)
-    for multiplier, (p, r) in zip(multipliers, stated.pairs, strict=True):
-        add(-2 * multiplier, p, r)
-    for pivot in range(stated.size - 1, 0, -1):
-        diagonal = rows[pivot].get(pivot, Fraction(0))
-        if diagonal <= 0:
-            return None
-        rest = [(i, value) for i, value in rows[pivot].items() if i < pivot and value]
-        for i, value in rest:
-            factor = value / diagonal
-            for j, other in rest:
-                rows[i][j] = rows[i].get(j, Fraction(0)) - factor * other
-    return -rows[0].get(0, Fraction(0))
-
-
-@dataclass(frozen=True)
-class TableEntry:
-    """A proven bound and the multipliers that prove it."""
 
     iteration: UnrolledIteration
     bound: Fraction
-    multipliers: tuple[Fraction, ...]
+    method: str
+    multipliers: tuple[Fraction, ...] | None = None
+
+    @property
+    def value(self) -> float:
+        """The bound rounded up."""
+        value = float(self.bound)
+        return value if Fraction(value) >= self.bound else math.nextafter(value, math.inf)
 
 
-@lru_cache
-def table() -> Mapping[UnrolledIteration, TableEntry]:
-    """Return the shipped bounds by iteration."""
+class ProvenBound(NamedTuple):
+    """A network's proven Lipschitz constant of data -> image, and the proof of its layers."""
+
+    value: float
+    proof: LipschitzProof
+
+
+@lru_cache(maxsize=256)
+def proof_of(iteration: UnrolledIteration) -> LipschitzProof | None:
+    """Return the best proof of a Lipschitz bound of data -> image; None if nothing is proven.
+
+    Up to :data:`MOST_LAYERS` layers it takes seconds at the first call, and nothing later.
+    """
+    simple = _closed_proof(iteration)
+    if simple is not None and simple.bound == 0:
+        return simple
+    found = table().get(iteration)
+    if found is None and not _is_attained(iteration):
+        found = _searched(iteration)
+    if found is None and iteration.data_share is not None:
+        found = proof_of(replace(iteration, data_share=None))
+    if found is None or (simple is not None and simple.bound <= found.bound):
+        return simple
+    return found
+
+
+def lipschitz_bound(iteration: UnrolledIteration) -> float | None:
+    """Return the best proven Lipschitz constant of data -> image for ||K|| = 1; None if none is."""
+    proof = proof_of(iteration)
+    return None if proof is None else proof.value
+
+
+@lru_cache(maxsize=1)
+def table() -> Mapping[UnrolledIteration, LipschitzProof]:
+    """Return the shipped proofs by iteration."""
     text = files("firenet_mri.firenet").joinpath("lipschitz_table.json").read_text("utf-8")
-    entries = [_entry(raw) for raw in json.loads(text)["entries"]]
-    return {entry.iteration: entry for entry in entries}
+    proofs = [_entry(raw) for raw in json.loads(text)["entries"]]
+    return {proof.iteration: proof for proof in proofs}
 
 
-def _entry(raw: Mapping[str, Any]) -> TableEntry:
+def _entry(raw: Mapping[str, Any]) -> LipschitzProof:
     if "decay" in raw:
-        iteration = UnrolledIteration.geometric(Fraction(raw["decay"]), raw["layers"])
+        ends = [Fraction(end) for end in raw.get("data_share", ())]
+        share = (ends[0], ends[1]) if ends else None
+        iteration = UnrolledIteration.geometric(Fraction(raw["decay"]), raw["layers"], share)
     else:
         iteration = UnrolledIteration.restarted(raw["restarts"], raw["inner"])
     multipliers = tuple(Fraction(value) for value in raw["multipliers"].split())
-    return TableEntry(iteration, Fraction(raw["bound"]), multipliers)
+    return LipschitzProof(iteration, Fraction(raw["bound"]), TABLE, multipliers)
 
 
-def closed_form(iteration: UnrolledIteration) -> float | None:
+def closed_form(iteration: UnrolledIteration) -> Fraction | None:
     """Return the closed-form bound for ||K|| = 1; None for averages with the dual kept."""
     if iteration.returns_average and iteration.keeps_dual:
         return None
-    bound = 0.0
+    bound = Fraction(0)
     before: Fraction | None = None
     for steps in iteration.primal_steps:
         reached = []
         for tau in steps:
             if before is not None:
-                ratio = float(tau / before)
-                bound = (abs(1 - ratio) + ratio) * bound + ratio
+                ratio = tau / before
+                bound = _short((abs(1 - ratio) + ratio) * bound + ratio)
             before = tau
             reached.append(bound)
         if iteration.returns_average:
-            bound = sum(reached) / len(reached)
+            bound = _short(sum(reached, Fraction(0)) / len(reached))
         if not iteration.keeps_dual:
             before = None
     return bound
 
 
-def lipschitz_bound(iteration: UnrolledIteration) -> float | None:
-    """Return the best proven Lipschitz constant of data -> image for ||K|| = 1; None if none is.
+def share_of_data(data_norm: float, frame_norm: float) -> tuple[Fraction, Fraction] | None:
+    """Return an interval of ||A||^2 / (||A||^2 + ||W||^2) for which a proof is worth looking for.
 
-    It is the table's where the iteration is in it, else the closed form.
+    Parameters
+    ----------
+    data_norm, frame_norm
+        Proven bounds of ||A|| and ||W||, positive.
     """
-    entry = table().get(iteration)
-    simple = closed_form(iteration)
-    if entry is None:
-        return simple
-    proven = math.nextafter(float(entry.bound), math.inf)
-    return proven if simple is None else min(proven, simple)
+    data, frame = Fraction(data_norm) ** 2, Fraction(frame_norm) ** 2
+    share = data / (data + frame)
+    if not _SMALLEST_SHARE <= share <= 1 - _SMALLEST_SHARE:
+        return None
+    if _HALF[0] <= share <= _HALF[1]:
+        return _HALF
+    step = math.floor(share * _SHARE_STEPS)
+    return Fraction(step, _SHARE_STEPS), Fraction(step + 1, _SHARE_STEPS)
+
+
+def _closed_proof(iteration: UnrolledIteration) -> LipschitzProof | None:
+    bound = closed_form(iteration)
+    if bound is None:
+        return None
+    return LipschitzProof(replace(iteration, data_share=None), bound, CLOSED_FORM)
+
+
+def _searched(iteration: UnrolledIteration) -> LipschitzProof | None:
+    """Return a proof by multipliers that are found now, None if none is."""
+    structured = iteration.data_share is not None
+    if iteration.layers > (_MOST_STRUCTURED_LAYERS if structured else MOST_LAYERS):
+        return None
+    for square, found in list(candidates(forms(iteration)))[: -_TRIES - 1 : -1]:
+        # Single precision: few digits, which keep rational numbers short.
+        multipliers = tuple(Fraction(float(value)) for value in found.astype(np.float32))
+        bound = round_up(Fraction(square) * (1 + _ROUNDING))
+        if proves(iteration, multipliers, bound):
+            return LipschitzProof(iteration, bound, RUN_TIME, multipliers)
+    return None
+
+
+def _is_attained(iteration: UnrolledIteration) -> bool:
+    """Return True if the closed form is known to be the best bound: one block of equal steps."""
+    blocks = iteration.primal_steps
+    one_iterate = len(blocks) == 1 and not iteration.returns_average
+    return iteration.data_share is None and one_iterate and len(set(blocks[0])) == 1
+
+
+def _short(value: Fraction) -> Fraction:
+    """Return the number, rounded up to 60 bits after the point."""
+    return Fraction(math.ceil(value * 2**60), 2**60)

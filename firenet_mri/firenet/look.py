@@ -83,7 +83,7 @@ class SelfStoppingSolver(Solver):
             "network may have no Jacobian; use a schedule of fixed depth"
         )
 
-    def lipschitz_bound(self, problem: Problem) -> None:
+    def proven_bound(self, problem: Problem) -> None:
         """Return None: the image may jump."""
 
     def obstacle(self) -> str:

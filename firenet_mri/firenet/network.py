@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.schedules import PaperSchedule
 from firenet_mri.firenet.solver import AdaptiveResult, Progress, Schedule, Solver
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.denormals import denormals_flushed
-from firenet_mri.prox import scale_to_one
+from firenet_mri.prox import item_norm, scale_to_one
 
 _NOT_CERTIFIED = "The network's Lipschitz constant is not certified"
 
@@ -84,6 +86,10 @@ class FIRENET(nn.Module):
         seed, 0 to 2^32 - 1, fixes (cycle spinning): less of the grid is seen, at a few percent of
         time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
         of the problem with the grid unshifted. None: no shifts.
+    ball
+        B: the image is projected on ||x|| <= R ||y|| at the end, item by item, see :meth:`radius`;
+        that limits how strongly it can follow the scale of the data (docs/theory.md, section 3.3).
+        None: no projection.
     weights_depend_on_data
         The weights were made from the data (reweighting): no Lipschitz constant is proven then.
     solver
@@ -94,7 +100,8 @@ class FIRENET(nn.Module):
     ------
     UsageError
         If shifts are asked for without an orthogonal wavelet, or with a schedule that looks at the
-        data.
+        data; or if a ball is not positive, or asked for where it proves nothing: with a fixed eps0
+        or a schedule that looks at the data.
 
     Notes
     -----
@@ -126,6 +133,7 @@ class FIRENET(nn.Module):
         schedule: Schedule | None = None,
         shift_seed: int | None = None,
         *,
+        ball: float | None = None,
         weights_depend_on_data: bool = False,
         solver: Solver | None = None,
     ) -> None:
@@ -137,6 +145,9 @@ class FIRENET(nn.Module):
         self.shift_seed = shift_seed
         self.weights_depend_on_data = weights_depend_on_data
         self.solver = self.schedule.solver(sparsifier, shift_seed) if solver is None else solver
+        if ball is not None:
+            _check_ball(ball, self.schedule, self.solver)
+        self.ball = ball
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -215,7 +226,7 @@ class FIRENET(nn.Module):
         """
         task = self.task(y, encoding, x0)
         for progress in self.solver.progress(task.problem, task.y, task.x0):
-            yield task.progress(progress)
+            yield task.progress(self._limited(task, progress))
 
     def iterates(
         self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
@@ -242,11 +253,35 @@ class FIRENET(nn.Module):
         for (restart, inner), progress in zip(places, looks, strict=True):
             yield restart, inner, progress.x
 
-    def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
+    def proven_bound(self, encoding: LinearOperator) -> ProvenBound | None:
         """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is."""
         if self.weights_depend_on_data:
             return None
-        return self.solver.lipschitz_bound(self.problem(encoding))
+        return self.solver.proven_bound(self.problem(encoding))
+
+    def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
+        """Return the number of :meth:`proven_bound`."""
+        proven = self.proven_bound(encoding)
+        return None if proven is None else proven.value
+
+    def radius(self, encoding: LinearOperator) -> float:
+        """Return R, the largest norm of an image in units of the data's; inf without a ball.
+
+        It is B, and B / ||A|| for an encoding of norm below 1, whose data are small for its images.
+        Above 1 are norms of density weights: where a trajectory is dense, while most is not.
+        """
+        return math.inf if self.ball is None else self.ball / min(1.0, encoding.norm_bound)
+
+    def lipschitz_bound_everywhere(self, encoding: LinearOperator) -> float | None:
+        """Return a proven Lipschitz constant of data -> image for eps_0 as the schedule has it.
+
+        With eps_0 = ||y|| it is sqrt(L1^2 + B1^2): L1 that at fixed eps_0, B1 the smaller of L1
+        and R, which the image's norm does not exceed in units of the data's.
+        """
+        fixed = self.lipschitz_bound(encoding)
+        if fixed is None or self.schedule.eps0 is not None:
+            return fixed
+        return math.hypot(fixed, min(fixed, self.radius(encoding)))
 
     def obstacle(
         self, has_start: bool = False, encoding: LinearOperator | None = None
@@ -310,9 +345,35 @@ class FIRENET(nn.Module):
         """Return where the solver ends."""
         task = self.task(y, encoding, x0)
         with denormals_flushed():
-            return task.progress(self.solver.run(task.problem, task.y, task.x0))
+            progress = self.solver.run(task.problem, task.y, task.x0)
+            return task.progress(self._limited(task, progress))
+
+    def _limited(self, task: Task, progress: Progress) -> Progress:
+        """Return the progress with its image in the ball."""
+        if self.ball is None:
+            return progress
+        problem = task.problem
+        size = item_norm(progress.x, problem.image_axes)
+        radius = self.radius(problem.encoding) * item_norm(task.y, problem.data_axes)
+        radius = radius.reshape(size.shape)
+        outside = size > radius
+        # Not the quotient everywhere: its derivative at an image of zeros is no number.
+        one = torch.ones_like(size)
+        x = progress.x * torch.where(outside, radius / torch.where(outside, size, one), one)
+        return Progress(x, progress.converged, lambda: progress.state()._replace(x=x))
 
     def extra_repr(self) -> str:
         """Return lam and the schedule, for printing."""
         shifts = "" if self.shift_seed is None else f", shift_seed={self.shift_seed}"
-        return f"lam={self.lam}, schedule={self.schedule}{shifts}"
+        ball = "" if self.ball is None else f", ball={self.ball}"
+        return f"lam={self.lam}, schedule={self.schedule}{shifts}{ball}"
+
+
+def _check_ball(ball: float, schedule: Schedule, solver: Solver) -> None:
+    if not 0 < ball < math.inf:
+        raise UsageError(f"ball is {ball}; it must be a positive number")
+    if schedule.eps0 is not None or not solver.is_fixed:
+        raise UsageError(
+            f"A ball of {ball} asked for with {type(schedule).__name__}; it serves a schedule of "
+            "fixed depth with eps0=None, whose scale is that of the data"
+        )

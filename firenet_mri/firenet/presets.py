@@ -51,6 +51,9 @@ _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
 # Relative sizes of perturbations, and the factor of lam that bears them best.
 _BUDGETS = ((0.005, 0.5), (0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 4.0))
 _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
+# The root of the uniform undersampling that an image may make up for without calibration lines in
+# the scan; with a sampled centre it stayed below 1.25 (docs/theory.md, section 3.3).
+_BALL = 2.5
 
 
 @takes_options(NetworkOptions)
@@ -91,7 +94,7 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
     if options.preset == "stable":
         schedule = _STABLE
     schedule = schedule if options.layers is None else replace(schedule, layers=options.layers)
-    return FIRENET(operator, lam, weights, schedule, shift_seed)
+    return FIRENET(operator, lam, weights, schedule, shift_seed, ball=_BALL)
 
 
 def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:

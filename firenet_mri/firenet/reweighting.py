@@ -73,6 +73,7 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
         net.lam,
         weights,
         net.schedule,
+        ball=net.ball,
         weights_depend_on_data=True,
         solver=net.solver,
     )

@@ -36,7 +36,7 @@ from firenet_mri.firenet.levels import (
     smallest_inner,
     smallest_restarts,
 )
-from firenet_mri.firenet.lipschitz import UnrolledIteration, lipschitz_bound
+from firenet_mri.firenet.monotonicity import UnrolledIteration
 from firenet_mri.firenet.promise import TheoremPromise
 from firenet_mri.firenet.solver import GeometricSteps
 from firenet_mri.firenet.solver import Schedule as Schedule
@@ -198,19 +198,15 @@ class PaperSchedule(FixedSchedule):
             blocks.append((Steps(tau / al, sigma * al),) * self.inner)
         return tuple(blocks)
 
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return b sqrt(tau sigma) if tau sigma ||K||^2 <= 1, else None.
+    @property
+    def iteration(self) -> UnrolledIteration:
+        """n restarts of p iterations; their steps cancel out."""
+        return UnrolledIteration.restarted(self.restarts, self.inner)
 
-        b is the tabulated bound of n restarts of p iterations, else n (p-1)/2 (docs/theory.md,
-        sections 3.3 and 3.4). Both hold for the synthesis form, K = A, and the analysis form,
-        K = (A, W), since data enter v alone.
-        """
+    def step_length(self, norm_bound: float) -> float | None:
+        """Return sqrt(tau sigma), None if tau sigma L^2 > 1."""
         tau, sigma = self._base_steps(norm_bound)
-        if _are_too_long(tau, sigma, norm_bound):
-            return None
-        bound = lipschitz_bound(UnrolledIteration.restarted(self.restarts, self.inner))
-        assert bound is not None
-        return bound * math.sqrt(tau * sigma)
+        return None if _are_too_long(tau, sigma, norm_bound) else math.sqrt(tau * sigma)
 
     def _base_steps(self, norm_bound: float) -> tuple[float, float]:
         """Return tau and sigma before rescaling, refused where tau sigma L^2 > 1."""
@@ -290,16 +286,15 @@ class NetworkSchedule(FixedSchedule):
         taus = [self.tau * self.decay**k for k in range(self.layers)]
         return (_opposite_steps(taus, norm_bound),)
 
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return b / L: b tabulated, else the sum of the ratios of neighbouring primal steps.
-
-        Docs/theory.md, sections 3.3 and 3.4.
-        """
+    @property
+    def iteration(self) -> UnrolledIteration:
+        """One block with geometric steps."""
         # The decimal number that was meant, 9/10 for 0.9, is the one in the table.
-        decay = Fraction(str(self.decay))
-        bound = lipschitz_bound(UnrolledIteration.geometric(decay, self.layers))
-        assert bound is not None
-        return bound / norm_bound
+        return UnrolledIteration.geometric(Fraction(str(self.decay)), self.layers)
+
+    def step_length(self, norm_bound: float) -> float:
+        """Return 1 / L."""
+        return 1 / norm_bound
 
 
 @dataclass(frozen=True)
@@ -373,12 +368,15 @@ class WARPdSchedule(FixedSchedule):
             _opposite_steps([tau / norm_bound] * self.inner, norm_bound) for tau in self._scales()
         )
 
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return the sum of the ratios of neighbouring primal steps over L."""
+    @property
+    def iteration(self) -> UnrolledIteration:
+        """One sequence of steps, since dual and last iterate are kept."""
         steps = tuple((Fraction(tau),) * self.inner for tau in self._scales())
-        bound = lipschitz_bound(UnrolledIteration(steps, False, True))
-        assert bound is not None
-        return bound / norm_bound
+        return UnrolledIteration(steps, False, True)
+
+    def step_length(self, norm_bound: float) -> float:
+        """Return 1 / L."""
+        return 1 / norm_bound
 
     def _scales(self) -> tuple[float, ...]:
         scales = [1.0]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import LayerState, State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import LinearOperator
@@ -143,7 +144,7 @@ class Solver(nn.Module, ABC):
         """
 
     @abstractmethod
-    def lipschitz_bound(self, problem: Problem) -> float | None:
+    def proven_bound(self, problem: Problem) -> ProvenBound | None:
         """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is."""
 
     @abstractmethod

@@ -3,10 +3,11 @@
     tau_0 = exp(a),  tau_k = tau_{k-1} / (1 + exp(-b_k)),  sigma_k = 1 / (L^2 tau_k),
 
 so that steps never grow and tau_k sigma_k L^2 = 1: the closed form of docs/theory.md, section 3.3,
-holds for all a and b: (1/L) sum_k tau_k / tau_{k-1} < (K - 1) / L for K layers. Thresholds are
-those of the network times exp(c), one factor for each band, or for each group of bands that is
-penalised together: with any threshold the step is the resolvent of a monotone map, so that the
-bound does not depend on c.
+holds for all a and b: (1/L) sum_k tau_k / tau_{k-1} < (K - 1) / L for K layers. A sharper bound is
+proven for the steps as they are when it is asked for (section 3.4). Thresholds are those of the
+network times exp(c), one factor for each band, or for each group of bands that is penalised
+together: with any threshold the step is the resolvent of a monotone map, so that the bound does not
+depend on c.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.lipschitz import UnrolledIteration, closed_form
+from firenet_mri.firenet.monotonicity import UnrolledIteration
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.unrolled import FixedSchedule, Steps
 from firenet_mri.operators.sparsifier import as_sparsifier
@@ -74,11 +75,15 @@ class LearnedSchedule(FixedSchedule):
         steps = [(tau, 1 / (norm_bound**2 * tau)) for tau in self.taus]
         return (tuple(Steps(*pair) for pair in steps),)
 
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return the closed form of docs/theory.md, section 3.3, for the steps as they are."""
+    @property
+    def iteration(self) -> UnrolledIteration:
+        """One block with the steps as they are, floating-point numbers taken as the exact ones."""
         taus = tuple(Fraction(tau) for tau in self.taus.tolist())
-        bound = closed_form(UnrolledIteration((taus,), False, True))
-        return None if bound is None else bound / norm_bound
+        return UnrolledIteration((taus,), False, True)
+
+    def step_length(self, norm_bound: float) -> float:
+        """Return 1 / L."""
+        return 1 / norm_bound
 
 
 class TrainableSteps(nn.Module):
@@ -130,7 +135,9 @@ class TrainableSteps(nn.Module):
         if self.group_of_band is not None:
             factors = factors.index_select(self.band_axis, self.group_of_band)
         weights = factors if net.weights is None else net.weights.to(factors.dtype) * factors
-        return FIRENET(net.sparsifier, net.lam, weights, self.schedule, net.shift_seed)
+        return FIRENET(
+            net.sparsifier, net.lam, weights, self.schedule, net.shift_seed, ball=net.ball
+        )
 
 
 def _thresholds(net: FIRENET) -> tuple[Tensor, Tensor | None]:

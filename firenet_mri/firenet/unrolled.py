@@ -7,6 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.lipschitz import ProvenBound, proof_of, share_of_data
+from firenet_mri.firenet.monotonicity import UnrolledIteration
 from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, start
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.solver import LinearParts, Observer, Progress, Schedule, Solver
@@ -57,12 +60,38 @@ class FixedSchedule(Schedule):
     def blocks(self, norm_bound: float) -> tuple[tuple[Steps, ...], ...]:
         """Return the steps of every block for an operator of norm at most ``norm_bound``."""
 
+    @property
     @abstractmethod
-    def lipschitz_bound(self, norm_bound: float) -> float | None:
-        """Return a proven bound of the Lipschitz constant at fixed eps_0, None if there is none.
+    def iteration(self) -> UnrolledIteration:
+        """What Lipschitz bounds need to know of the layers; tau_k sigma_k is the same in all."""
 
-        It is for the layers alone, without the data-consistency step.
+    @abstractmethod
+    def step_length(self, norm_bound: float) -> float | None:
+        """Return sqrt(tau sigma), at most 1/L; None if it is longer, so that nothing is proven."""
+
+    def proven_bound(
+        self, norm_bound: float, data_share: tuple[Fraction, Fraction] | None = None
+    ) -> ProvenBound | None:
+        """Return a proven Lipschitz constant at fixed eps_0, None if there is none.
+
+        It is for the layers alone, without the data-consistency step: the bound of the iteration
+        for an operator of norm 1 times sqrt(tau sigma) (docs/theory.md, sections 3.3 and 3.4).
+
+        Parameters
+        ----------
+        norm_bound
+            L, a proven bound of ||K||.
+        data_share
+            See :class:`~firenet_mri.firenet.monotonicity.UnrolledIteration`.
         """
+        length = self.step_length(norm_bound)
+        proof = proof_of(replace(self.iteration, data_share=data_share))
+        return None if length is None or proof is None else ProvenBound(proof.value * length, proof)
+
+    def lipschitz_bound(self, norm_bound: float) -> float | None:
+        """Return the number of :meth:`proven_bound` for an operator of which L alone is known."""
+        proven = self.proven_bound(norm_bound)
+        return None if proven is None else proven.value
 
     def solver(self, sparsifier: LinearOperator | None, shift_seed: int | None) -> UnrolledSolver:
         """Return the layers of this schedule, with the grid shifted where a seed is given."""
@@ -238,16 +267,20 @@ class UnrolledSolver(Solver):
         consistency = schedule.data_consistency / problem.encoding.norm_bound**2
         return LinearParts(schedule.keeps_dual, schedule.returns_average, consistency, x)
 
-    def lipschitz_bound(self, problem: Problem) -> float | None:
+    def proven_bound(self, problem: Problem) -> ProvenBound | None:
         """Return a proven Lipschitz constant of data -> image at fixed eps_0; None if none is.
 
         A last data-consistency step maps (x, y / ||A||) to a vector that is no longer
         (docs/theory.md, section 3.3), hence sqrt(b^2 + 1 / ||A||^2).
         """
-        bound = self.schedule.lipschitz_bound(problem.norm_bound)
-        if bound is None or self.schedule.data_consistency == 0:
-            return bound
-        return math.hypot(bound, 1 / problem.encoding.norm_bound)
+        norm = problem.encoding.norm_bound
+        share = None
+        if not problem.is_synthesis:
+            share = share_of_data(norm, problem.transform.norm_bound)
+        proven = self.schedule.proven_bound(problem.norm_bound, share)
+        if proven is None or self.schedule.data_consistency == 0:
+            return proven
+        return proven._replace(value=math.hypot(proven.value, 1 / norm))
 
     def obstacle(self) -> None:
         """Return None: whether a bound is proven depends on the steps alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -190,8 +189,7 @@ class FIRENETModel(nn.Module):
         net = self._with_steps(smallest_network(self.options, self.spatial_dims))
         shape = _smallest_shape(self.options, self.spatial_dims)
         maps = torch.ones(1, *shape, dtype=torch.complex64)
-        fixed = net.lipschitz_bound(encoding_operator(None, maps, self.spatial_dims))
-        return None if fixed is None else math.sqrt(2) * fixed
+        return net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
 
     def _reconstruct(
         self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None, x0: Tensor | None

@@ -74,18 +74,16 @@ def certify_solution(
     proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
     certificate = certificate_for(solution, proven, sample_norms)
     evidence = Evidence.of(state.x, proven, len(encoding.domain_shape))
-    further = look_further(
-        solution, jacobian=jacobian, recovery=recovery, seed=seed, on_application=on_application
-    )
+    further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
     return Certified(certificate, evidence, further.sensitive)
 
 
 def look_further(
     solution: Solution,
-    *,
     jacobian: bool,
     recovery: bool,
+    *,
     seed: int | None = None,
     on_application: OnApplication | None = None,
 ) -> Further:

@@ -150,9 +150,7 @@ def _recompute(
     certificate = certificate_for(solution, gap, norms)
     if again:
         seed = seed_of(prepared.digests._asdict(), item.index)
-        further = look_further(
-            solution, jacobian=options.jacobian, recovery=options.recovery, seed=seed
-        )
+        further = look_further(solution, options.jacobian, options.recovery, seed=seed)
         certificate = certificate.with_entries(*further.entries)
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from firenet_mri.firenet.certificate.inexact_maps import (
     image_change_bound,
     image_with_other_maps,
 )
+from firenet_mri.firenet.monotonicity import UnrolledIteration
 from firenet_mri.firenet.unrolled import FixedSchedule, Steps
 from firenet_mri.operators import (
     MatrixOperator,
@@ -55,16 +57,13 @@ class Uneven(FixedSchedule):
             tuple(Steps(tau, 0.9 / (tau * norm_bound**2)) for tau in block) for block in self.taus
         )
 
-    def lipschitz_bound(self, norm_bound: float) -> float:
-        bound, before = 0.0, None
-        for block in self.taus:
-            before = before if self.keeps_dual else None
-            for tau in block:
-                if before is not None:
-                    ratio = tau / before
-                    bound = (abs(1 - ratio) + ratio) * bound + ratio
-                before = tau
-        return bound * math.sqrt(0.9) / norm_bound
+    @property
+    def iteration(self) -> UnrolledIteration:
+        steps = tuple(tuple(map(Fraction, block)) for block in self.taus)
+        return UnrolledIteration(steps, self.returns_average, self.keeps_dual)
+
+    def step_length(self, norm_bound: float) -> float:
+        return math.sqrt(0.9) / norm_bound
 
 
 class Shortening(Uneven):

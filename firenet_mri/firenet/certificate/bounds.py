@@ -2,7 +2,8 @@
 
 With eps_0 fixed the network's constant is the schedule's L1. With eps_0 = ||y|| the network is
 positively homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that its Jacobian at y is at most
-sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere.
+sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere. A network that
+projects its image on ||x|| <= R ||y|| has B1 <= R; hence sqrt(L1^2 + R^2) everywhere.
 
 The samples s of the scan reach the network through linear links, y = L s, and its image may be
 multiplied by a gain g: from s to the image the constant is at most g ||L|| times the network's.
@@ -33,6 +34,23 @@ _LIMITS = (
     "together with the gap."
 )
 
+_BALL_RESTS = (
+    "The image lies inside the ball on which the network projects it, so that the projection has "
+    "changed nothing: image_over_data, the image's norm in units of the data's, is below "
+    "radius_over_data."
+)
+_BALL_ACTS = (
+    "The image lay outside the ball on which the network projects it, and was made smaller until "
+    "its norm was radius_over_data times that of the data. The duality gap is that of the image as "
+    "it is."
+)
+_BALL_MEANS = (
+    "The norms are those of the network's own data, after whitening, compression and density "
+    "weights, and of its own image. The projection limits the Lipschitz constant."
+)
+# By how much a projected norm may miss its value in single precision.
+_ROUNDING = 1e-5
+
 
 def lipschitz_entries(
     net: FIRENET,
@@ -58,27 +76,56 @@ def lipschitz_entries(
     """
     items = tuple(range(len(image_norms)))
     parts = tuple(dict.fromkeys(encoding.made_from + chain.made_from))
-    constant = net.lipschitz_bound(encoding)
+    proven = net.proven_bound(encoding)
+    everywhere = net.lipschitz_bound_everywhere(encoding)
     reason = net.obstacle(has_start, encoding)
-    if reason is not None or constant is None:
-        return (Entry("lipschitz_bound", "not verified", reason or "", items=items),)
+    ratios = [_ratio(*norms) for norms in zip(image_norms, data_norms, strict=True)]
+    ball = ball_entries(net, encoding, ratios)
+    if reason is not None or proven is None or everywhere is None:
+        return (Entry("lipschitz_bound", "not verified", reason or "", items=items), *ball)
     free = net.schedule.eps0 is None
-    everywhere = math.sqrt(2) * constant if free else constant
-    at_data = tuple(
-        math.hypot(constant, _ratio(image, data)) if free else constant
-        for image, data in zip(image_norms, data_norms, strict=True)
-    )
+    at_data = tuple(math.hypot(proven.value, ratio if free else 0.0) for ratio in ratios)
     fixed = f"{KEPT_FIXED} {kept_fixed(parts)}."
     moving = [part.name for part in parts if part.from_data and not _may_be_fixed(part)]
     if moving:
-        return _with_moving_parts(moving, fixed, everywhere * chain.norm_of_noise_units, items)
-    entries = [_in_noise_units(chain, everywhere, at_data, fixed, items)]
+        bound = everywhere * chain.norm_of_noise_units
+        return (*_with_moving_parts(moving, fixed, bound, items), *ball)
+    how = f"Proof: {proven.proof.method}."
+    entries = [_in_noise_units(chain, everywhere, at_data, f"{how} {fixed}", items)]
     bound = everywhere * chain.norm_of_samples
     entries.append(_of_samples(bound, chain, fixed, items))
     if sample_norms is not None:
         shown = tuple(chain.gain * norm for norm in image_norms)
         entries.append(_relative(bound, sample_norms, shown, fixed))
-    return tuple(entries)
+    return (*entries, *ball)
+
+
+def ball_entries(
+    net: FIRENET, encoding: LinearOperator, ratios: Sequence[float]
+) -> tuple[Entry, ...]:
+    """Return what the projection on a ball has done to each item; nothing where there is none.
+
+    Parameters
+    ----------
+    net, encoding
+        The network and its encoding operator.
+    ratios
+        ||x|| / ||y|| of each item, of the network's image and its data.
+    """
+    if net.ball is None:
+        return ()
+    radius = net.radius(encoding)
+    cut = [ratio >= radius * (1 - _ROUNDING) for ratio in ratios]
+    found = []
+    for acts, statement in ((False, _BALL_RESTS), (True, _BALL_ACTS)):
+        items = tuple(i for i, is_cut in enumerate(cut) if is_cut == acts)
+        values = {
+            "image_over_data": tuple(ratios[i] for i in items),
+            "radius_over_data": (radius,) * len(items),
+        }
+        if items:
+            found.append(Entry("image_ball", "measured", statement, _BALL_MEANS, values, items))
+    return tuple(found)
 
 
 def _in_noise_units(

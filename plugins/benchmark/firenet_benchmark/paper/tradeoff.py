@@ -264,9 +264,7 @@ def tradeoff(
     bounds: dict[str, float | None] = {ZERO_FILLING: 1.0}
     for name, net in firenets(settings).items():
         methods[name] = lambda y, net=net: net(y, encoding)  # type: ignore[misc]
-        bound = net.lipschitz_bound(encoding)
-        # The scale eps_0 = ||y|| depends on the data: docs/theory.md, section 3.3.
-        bounds[name] = None if bound is None else math.sqrt(2) * bound
+        bounds[name] = net.lipschitz_bound_everywhere(encoding)
     test = ellipses(settings.size, settings.test_images, 3 * settings.seed + 1)
     details = _details(settings)
     attacked, detail = test[: settings.attacked_images], details[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -243,16 +242,16 @@ def firenet_method(
     """Return a FIRENET as a method; its bound is the same for all coils, sizes and lam."""
     image = FIRENETImage(preset, factor, imaginary_weight)
     maps = torch.ones(1, 64, 64, dtype=torch.complex64)
-    bound = image.network(1, (64, 64)).lipschitz_bound(encoding_operator(None, maps))
+    network = image.network(1, (64, 64))
+    bound = network.lipschitz_bound_everywhere(encoding_operator(None, maps))
     # The phase is taken from the data, which the bound takes as given.
-    proven = bound is not None and imaginary_weight is None
+    bound = bound if imaginary_weight is None else None
     return Method(
         name,
         "FIRENET",
         image,
         description,
-        # The scale eps_0 = ||y|| depends on the data: docs/theory.md, section 3.3.
-        lipschitz_bound=math.sqrt(2) * bound if bound is not None and proven else None,
+        lipschitz_bound=bound,
     )
 
 
