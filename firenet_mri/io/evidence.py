@@ -1,11 +1,12 @@
 """Reads and writes the evidence of a certificate: one HDF5 file beside the image.
 
-``x``, ``source`` and ``near`` are complex64, (item, *domain_shape), ``share`` is float64, (item);
-what is not needed is empty. The attributes say what the file is. See docs/certificates.md.
+Its arrays are those of :class:`firenet_mri.firenet.certificate.evidence.Evidence`; what is not
+needed is empty. The attributes say what the file is. See docs/certificates.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ SUFFIX = ".evidence.h5"
 
 _FORMAT = "firenet evidence"
 _VERSION = 1
-_NAMES = ("x", "source", "share", "near")
+_NAMES = tuple(field.name for field in fields(Evidence))
 
 
 def evidence_path(beside: Path, stem: str) -> Path:
@@ -69,8 +70,7 @@ def read_evidence(path: Path) -> Evidence:
             f"{path}: is damaged or not HDF5 ({type(error).__name__}); use the file as firenet "
             "wrote it"
         ) from None
-    x, source, share, near = (_tensor(path, array) for array in arrays)
-    return Evidence(x, source, share, near)
+    return Evidence(*(_tensor(path, array) for array in arrays))
 
 
 def _tensor(path: Path, array: np.ndarray) -> Tensor:

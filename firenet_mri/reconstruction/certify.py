@@ -73,7 +73,9 @@ def certify_solution(
     y, encoding = encoded.y, encoded.encoding
     proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
     certificate = certificate_for(solution, proven, sample_norms)
-    evidence = Evidence.of(state.x, proven, len(encoding.domain_shape))
+    bound = net.proven_bound(encoding)
+    proof = None if bound is None else bound.proof
+    evidence = Evidence.of(state.x, proven, len(encoding.domain_shape), proof)
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
     return Certified(certificate, evidence, further.sensitive)

@@ -9,13 +9,18 @@ as many images as the frame has bands.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate.gap import ProvenGap
+from firenet_mri.firenet.lipschitz import LipschitzProof
+
+
+def _nothing() -> Tensor:
+    return torch.zeros(0, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +36,19 @@ class Evidence:
         gap was computed.
     near
         (item, *domain_shape) complex64: an image near the optimum; empty in the synthesis form.
+    multipliers
+        (pair) float64: those that prove the Lipschitz constant, in the order of
+        :func:`firenet_mri.firenet.monotonicity.forms`; empty where it has another proof or none.
+    data_share
+        (2) float64: the interval of shares for which they do so; empty in the synthesis form.
     """
 
     x: Tensor
     source: Tensor
     share: Tensor
     near: Tensor
+    multipliers: Tensor = field(default_factory=_nothing)
+    data_share: Tensor = field(default_factory=_nothing)
 
     def __post_init__(self) -> None:
         items = len(self.x)
@@ -50,27 +62,41 @@ class Evidence:
             )
 
     @classmethod
-    def of(cls, x: Tensor, gap: ProvenGap | None, domain_ndim: int) -> Evidence:
+    def of(
+        cls,
+        x: Tensor,
+        gap: ProvenGap | None,
+        domain_ndim: int,
+        proof: LipschitzProof | None = None,
+    ) -> Evidence:
         """Return the evidence of images (*batch, *domain_shape), flattened to items."""
 
         def flat(images: Tensor) -> Tensor:
             shape = images.shape[images.ndim - domain_ndim :]
             return images.detach().to("cpu", torch.complex64).reshape(-1, *shape)
 
+        numbers = () if proof is None else proof.multipliers or ()
+        ends = () if proof is None else proof.iteration.data_share or ()
+        constants = tuple(
+            torch.tensor([float(value) for value in values], dtype=torch.float64)
+            for values in (numbers, ends)
+        )
         none = torch.zeros(0, dtype=torch.complex64)
         if gap is None:
-            return cls(flat(x), none, torch.zeros(0, dtype=torch.float64), none)
+            return cls(flat(x), none, _nothing(), none, *constants)
         point = gap.point
         near = none if point.q is None else flat(point.near)
         share = point.share.detach().to("cpu", torch.float64).reshape(-1)
-        return cls(flat(x), flat(point.source), share, near)
+        return cls(flat(x), flat(point.source), share, near, *constants)
 
     @classmethod
     def join(cls, parts: Sequence[Evidence]) -> Evidence:
-        """Return the evidence of the items of several, in their order."""
+        """Return the evidence of the items of several, in their order, of one network."""
         return cls(
             torch.cat([part.x for part in parts]),
             torch.cat([part.source for part in parts]),
             torch.cat([part.share for part in parts]),
             torch.cat([part.near for part in parts]),
+            parts[0].multipliers,
+            parts[0].data_share,
         )
