@@ -203,8 +203,32 @@ class Certificate:
         # Which unit, and what is kept fixed, is part of what is proven.
         conditions = dict.fromkeys(entry.statement.removeprefix(BOUND) for entry in entries)
         return (
-            f"A change of the data changes the image by at most {bound:.4g} times its size "
-            f"(proven).{' '.join(conditions)}"
+            f"A change of the data, whatever they are, changes the image by at most {bound:.4g} "
+            f"times its size (proven).{' '.join(conditions)}"
+        )
+
+    @property
+    def percent_statement(self) -> str:
+        """The Lipschitz bound without a unit, as a sentence; empty where it is not known."""
+        percent = self.percent_per_percent
+        if percent is None or self.not_checkable:
+            return ""
+        return (
+            f"A change of 1 % of the data changes the image by at most {max(percent):.3g} % of "
+            "itself (proven)."
+        )
+
+    @property
+    def jacobian_statement(self) -> str:
+        """Both sides of the amplification of small changes, as a sentence; empty if not known."""
+        lower, upper = (self._of_each("jacobian_at_data", side) for side in ("lower", "upper"))
+        failure = self._of_each("jacobian_at_data", "failure")
+        if lower is None or upper is None or failure is None:
+            return ""
+        return (
+            f"At these data small changes are amplified at most {max(upper):.3g} times (a bound "
+            f"that fails with probability {sum(failure):.2g}), and one was found that is amplified "
+            f"{max(lower):.3g} times."
         )
 
     @property
@@ -222,7 +246,13 @@ class Certificate:
 
     def sentence(self) -> str:
         """Return the certificate as a sentence for people."""
-        return f"{self.gap_statement} {self.lipschitz_statement}"
+        statements = (
+            self.gap_statement,
+            self.lipschitz_statement,
+            self.percent_statement,
+            self.jacobian_statement,
+        )
+        return " ".join(statement for statement in statements if statement)
 
     @property
     def gap_statement(self) -> str:
