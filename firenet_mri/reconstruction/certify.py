@@ -21,7 +21,7 @@ from firenet_mri.reconstruction.solve import Solution
 
 # Layers of the search for a dual vector: at least, and together with those of the network; and
 # rounds that follow. How the gap falls with them: docs/performance.md.
-_LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 36, 60, 20
+_LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 30, 60, 20
 
 
 class Certified(NamedTuple):
