@@ -1,11 +1,10 @@
 """Checks a certificate with numpy and h5py alone, without the library that wrote it.
 
-    firenet convert SCAN scan.npy
-    python docs/examples/check_certificate.py IMAGE.json scan.npy
+    firenet convert SCAN scan.npy; python check_certificate.py IMAGE.json scan.npy
 
-Beside IMAGE.json lie IMAGE.evidence.h5 and IMAGE.nii.gz. Whitening, ESPIRiT maps, encoding, weights
-and dual are made anew (docs/theory.md 3). Covered: one Cartesian slice, the presets accurate, stable
-and paper with Haar or the default frame. Exit status: 0 the numbers hold, 1 not, 2 not covered.
+IMAGE.evidence.h5 and IMAGE.nii.gz lie beside IMAGE.json. Whitening, ESPIRiT maps, encoding, weights
+and dual are made anew (docs/theory.md 3). Covered: one Cartesian slice; presets accurate, stable
+and paper, Haar or the default frame. Exit status: 0 the numbers hold, 1 not, 2 not covered.
 """
 
 import gzip
@@ -32,10 +31,11 @@ def refuse_unless(is_covered, what):
 def espirit(kspace, k=6, noise=0.02, crop=0.8):
     """Return ESPIRiT's maps, 0 where there is no signal, with the image's centre at (0, 0)."""
     coils, ny, nx = kspace.shape
-    widths = range(min(24, ny, nx), 11, -1)
-    boxes = (kspace[:, ny // 2 - w // 2 :, nx // 2 - w // 2 :][:, :w, :w] for w in widths)
+    boxes = (
+        kspace[:, ny // 2 - w // 2 :, nx // 2 - w // 2 :][:, :w, :w] for w in range(24, 11, -1)
+    )
     centre = next((box for box in boxes if box.any(0).all()), None)
-    refuse_unless(centre is not None, "a fully sampled centre of less than 12 samples")
+    refuse_unless(centre is not None and min(ny, nx) >= 24, "an image or its centre that small")
     windows = np.lib.stride_tricks.sliding_window_view(centre, (k, k), axis=(1, 2))
     rows = windows.transpose(1, 2, 0, 3, 4).reshape(-1, coils * k * k)
     values, vectors = np.linalg.eigh(rows.T @ rows.conj())
@@ -75,9 +75,9 @@ def frame(x):
     return np.fft.ifft2(symbols.conj() * np.fft.fft2(x)), weights[:, None, None], symbols
 
 
-def dual_of_coefficients(ahead, symbols, image, radius):
+def feasible_dual(coefficients, symbols, image, radius):
     """Return q with W^H q = -image, and |q_i| <= radius_i if it is found; docs/theory.md 3.2."""
-    previous = 0.0
+    ahead, previous = 1000 * coefficients, 0.0
     for count in range(ROUNDS):
         q = ahead / np.maximum(1, np.abs(ahead) / radius)
         excess = (symbols * np.fft.fft2(q)).sum(0) + np.fft.fft2(image)
@@ -93,18 +93,17 @@ def objective_and_bound(y, network, x, source, share, near, stated_bound):
     maps, y = espirit(y), np.fft.ifftshift(y, (1, 2))
     images = np.fft.ifftshift([x, source], (1, 2))[:, None]
     data = y.any(0) * np.fft.fft2(maps * images, norm="ortho")
-    # All maps times a phase and the image over it are the same; the phase is the evidence's.
-    phase = np.exp(1j * np.angle(np.vdot(data[0], y)))
-    residual, v = phase * data[0] - y, phase * data[1] - share * y
-    image = np.fft.fftshift(((phase * maps).conj() * np.fft.ifft2(v, norm="ortho")).sum(0))
+    sign = np.sign(np.vdot(data[0], y).real)  # of all maps, which the eigenvectors leave open
+    residual, v = sign * data[0] - y, sign * data[1] - share * y
+    image = sign * np.fft.fftshift((maps.conj() * np.fft.ifft2(v, norm="ortho")).sum(0))
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
     has_frame, lam = not is_paper and network["sparsifier"] is None, network["lam"]
     if lam == "auto":
         lam = 0.00025 if is_paper else 1.1 * (8**-0.5 if has_frame else 1) / np.sqrt(y.size)
     if has_frame:
+        refuse_unless(not network["levels"], "levels of the default frame")
         coefficients, weights, symbols = frame(x)
-        radius = lam * weights * slope / stated_bound
-        q = dual_of_coefficients(1000 * frame(near)[0], symbols, image, radius)
+        q = feasible_dual(frame(near)[0], symbols, image, lam * weights * slope / stated_bound)
     else:
         deepest = min(7 if is_paper else 4, int(np.log2(min(x.shape))) - 1)
         levels = network["levels"] or max(1, deepest)
@@ -112,11 +111,10 @@ def objective_and_bound(y, network, x, source, share, near, stated_bound):
         s = SPARSITIES[np.maximum(np.arange(-levels, 0), -7)]
         weights = np.sqrt(s.sum() / s)[level] if is_paper else 1.0
     objective = (lam * weights * np.abs(coefficients)).sum() + np.linalg.norm(residual)
-    return objective, slope * min((lam * weights / np.abs(q)).min(), 1 / np.linalg.norm(v))
+    return objective, slope / max((np.abs(q) / (lam * weights)).max(), np.linalg.norm(v))
 
 
 def main(certificate, scan):
-    """Print what was computed anew beside what is stated, and return the exit status."""
     stem, report = certificate.removesuffix(".json"), json.loads(Path(certificate).read_text())
     options, entries = report["options"]["reconstruction"], report["certificate"]["entries"]
     for name, value in (report["options"]["read"] | options | options["network"]).items():
@@ -135,14 +133,16 @@ def main(certificate, scan):
     objective, bound = objective_and_bound(y, options["network"], *evidence, stated[1])
     bound = min(bound, stated[1])  # a larger one proves it, too
     found = objective, bound, objective - bound, 1 - bound / objective
+    loose = max(TOLERANCE * objective, 0.01 * (objective - bound))  # rounded maps move a bound
+    allowed = TOLERANCE * objective, loose, loose, loose / objective
     wrong = [name for name in NUMBERS if report["certificate"][name] != values[name]]
-    for name, new, said, unit in zip(NUMBERS, found, stated, (1, 1, 1, objective), strict=True):
+    for name, new, said, error in zip(NUMBERS, found, stated, allowed, strict=True):
         print(f"{name}: {new:.8g}, stated {said:.8g}")
-        wrong += [] if abs(new - said) * unit <= TOLERANCE * objective else [name]
+        wrong += [] if abs(new - said) <= error else [name]
     written = np.frombuffer(gzip.decompress(Path(f"{stem}.nii.gz").read_bytes())[352:], "<f4")
     size = np.abs(evidence[0]).ravel()
-    if written.size != size.size or not np.allclose(written, size, 0, TOLERANCE * size.max()):
-        wrong.append("image")
+    refuse_unless(written.size == size.size, "an image on another grid")
+    wrong += [] if np.allclose(written, size, 0, TOLERANCE * size.max()) else ["image"]
     print("Not checked: the run (firenet certify --again), constants, sentence, truth of the maps.")
     print(f"Wrong: {', '.join(wrong)}." if wrong else "The numbers hold.")
     return 1 if wrong else 0
