@@ -2,9 +2,8 @@
 
     firenet convert SCAN scan.npy; python check_certificate.py IMAGE.json scan.npy
 
-IMAGE.evidence.h5 and IMAGE.nii.gz lie beside IMAGE.json. Whitening, ESPIRiT maps, encoding, weights
-and dual are made anew (docs/theory.md 3). Covered: one Cartesian slice; presets accurate, stable
-and paper, Haar or the default frame. Exit status: 0 the numbers hold, 1 not, 2 not covered.
+Maps, operators and dual are made anew from scan, options and evidence (docs/theory.md 3). Covered:
+one Cartesian slice; accurate, stable, paper; Haar, default frame. Exit status 1: wrong, 2: refused.
 """
 
 import gzip
@@ -31,9 +30,8 @@ def refuse_unless(is_covered, what):
 def espirit(kspace, k=6, noise=0.02, crop=0.8):
     """Return ESPIRiT's maps, 0 where there is no signal, with the image's centre at (0, 0)."""
     coils, ny, nx = kspace.shape
-    boxes = (
-        kspace[:, ny // 2 - w // 2 :, nx // 2 - w // 2 :][:, :w, :w] for w in range(24, 11, -1)
-    )
+    widths = range(24, 11, -1)
+    boxes = (kspace[:, ny // 2 - w // 2 :, nx // 2 - w // 2 :][:, :w, :w] for w in widths)
     centre = next((box for box in boxes if box.any(0).all()), None)
     refuse_unless(centre is not None and min(ny, nx) >= 24, "an image or its centre that small")
     windows = np.lib.stride_tricks.sliding_window_view(centre, (k, k), axis=(1, 2))
