@@ -271,3 +271,14 @@ def test_it_is_short_and_imports_numpy_and_h5py_alone() -> None:
     assert imported - set(sys.stdlib_module_names) == {"numpy", "h5py"}
     assert "__import__" not in text
     assert "importlib" not in text
+
+
+def test_a_dual_longer_than_1_proves_no_more_than_one_of_length_1(script, made) -> None:
+    y = np.load(made / "scan.npy").astype(complex)
+    network = {"preset": "paper", "sparsifier": None, "levels": 1, "lam": 1e3}
+    zero = np.zeros(SHAPE, complex)
+    # With so large a lam the zero image is the optimum, and the residual its dual.
+    for share in (1.0, 5.0):
+        dual = share / np.linalg.norm(y)
+        objective, bound = script.objective_and_bound(y, network, zero, zero, dual, None, 1.0)
+        assert bound == pytest.approx(objective, rel=1e-12)

@@ -80,7 +80,7 @@ def feasible_dual(coefficients, symbols, image, radius):
         q = ahead / np.maximum(1, np.abs(ahead) / radius)
         excess = (symbols * np.fft.fft2(q)).sum(0) + np.fft.fft2(image)
         q = q - np.fft.ifft2(symbols.conj() * excess)
-        if (np.abs(q) <= radius).all():
+        if (np.abs(q) <= (1 + TOLERANCE / 2) * radius).all():
             break
         ahead, previous = q + count / (count + 3) * (q - previous), q
     return q
