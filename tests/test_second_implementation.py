@@ -191,11 +191,28 @@ def test_a_written_image_that_is_not_the_one_of_the_evidence_is_refused(
     assert wrong(capsys.readouterr().out) == ["image"]
 
 
-def write_magnitude(folder: Path, image: np.ndarray) -> None:
+def write_magnitude(folder: Path, image: np.ndarray, name: str = "accurate") -> None:
     """Replace the written image by another, (1, y, x)."""
-    path = folder / "accurate.nii.gz"
+    path = folder / f"{name}.nii.gz"
     header = nibabel.load(path).affine
     nibabel.save(nibabel.Nifti1Image(image.T.astype(np.float32), header), path)
+
+
+@pytest.mark.parametrize("name", ["accurate", "paper"])
+def test_a_zero_image_that_claims_to_be_the_optimum_is_refused(
+    script, folder, capsys, name
+) -> None:
+    y, noise = np.load(folder / "scan.npy"), np.load(folder / "scan_noise.npy")
+    factor = np.linalg.cholesky(noise @ noise.conj().T / noise.shape[1])
+    norm = float(np.linalg.norm(np.linalg.solve(factor, y.reshape(len(y), -1))))
+    with h5py.File(folder / f"{name}.evidence.h5", "r+") as file:
+        file["x"][...] = file["source"][...] = 0
+        # The dual along the residual: as large as the objective, were it not for the maps.
+        file["share"][...] = 1 / norm
+    write_magnitude(folder, np.zeros((1, *SHAPE)), name)
+    forge(folder, lambda report: state(report, norm, norm * (1 - 1e-9)), name)
+    assert status(script, folder, name) == 1
+    assert wrong(capsys.readouterr().out) == ["lower_bound", "duality_gap", "relative_gap"]
 
 
 def test_another_dual_is_refused(script, folder, capsys) -> None:

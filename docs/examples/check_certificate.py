@@ -91,7 +91,7 @@ def objective_and_bound(y, network, x, source, share, near, stated_bound):
     maps, y = espirit(y), np.fft.ifftshift(y, (1, 2))
     images = np.fft.ifftshift([x, source], (1, 2))[:, None]
     data = y.any(0) * np.fft.fft2(maps * images, norm="ortho")
-    sign = np.sign(np.vdot(data[0], y).real)  # of all maps, which the eigenvectors leave open
+    sign = np.copysign(1, np.vdot(data[0], y).real)  # of all maps, which eigenvectors leave open
     residual, v = sign * data[0] - y, sign * data[1] - share * y
     image = sign * np.fft.fftshift((maps.conj() * np.fft.ifft2(v, norm="ortho")).sum(0))
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
