@@ -79,9 +79,8 @@ def curve(solution: Solution, network_s: float) -> None:
             lambda: prove_gap(net, encoded.y, encoded.encoding, solution.state, search),  # noqa: B023
         )
         relative = 1 - float(gap.lower_bound) / float(gap.objective)
-        print(
-            f"  {layers:3} layers, {rounds} rounds: {seconds / network_s:.2f} networks, {relative:.2e}"
-        )  # noqa: T201, E501
+        place = f"{layers:3} layers, {rounds} rounds: {seconds / network_s:.2f} networks"
+        print(f"  {place}, {relative:.2e}")  # noqa: T201
 
 
 def main() -> None:
