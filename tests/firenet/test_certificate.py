@@ -59,9 +59,8 @@ def accurate_minimum(problem: SquareRootLasso, y: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", sparsifiers())
-@pytest.mark.parametrize("seed", [1, 2])
-def test_certified_gap_is_at_least_the_true_gap_and_closes(name, seed) -> None:
-    encoding, y = small_problem(seed)
+def test_certified_gap_is_at_least_the_true_gap_and_closes(name) -> None:
+    encoding, y = small_problem(1)
     minimum = accurate_minimum(FIRENET(sparsifiers()[name], 0.1).problem(encoding), y)
     for schedule in (PaperSchedule(), NetworkSchedule(10), NetworkSchedule(3000, decay=1.0)):
         net = FIRENET(sparsifiers()[name], 0.1, schedule=schedule)
@@ -141,10 +140,10 @@ def jacobian_norm(net: FIRENET, encoding: MatrixOperator, y: Tensor) -> float:
 
 @pytest.mark.parametrize("name", sparsifiers())
 @pytest.mark.parametrize("eps0", [None, 2.0])
-@pytest.mark.parametrize(("restarts", "inner"), [(1, 2), (5, 5), (2, 10)])
+@pytest.mark.parametrize(("restarts", "inner"), [(1, 2), (5, 5)])
 def test_jacobian_never_exceeds_the_lipschitz_bounds(name, eps0, restarts, inner) -> None:
     largest = 0.0
-    for seed in range(6):
+    for seed in range(4):
         encoding, y = small_problem(seed, complex_data=bool(seed % 2))
         schedule = PaperSchedule(restarts=restarts, inner=inner, eps0=eps0)
         net = FIRENET(sparsifiers()[name], 0.02, schedule=schedule)

@@ -46,7 +46,9 @@ def test_no_layer_works_on_subnormal_numbers_away_from_the_object(preset, one_th
     y = encoding(torch.full((160, 32), 3.0 + 1.0j))
     net = make_network(2, (160, 32), preset=preset, layers=50)
     state = net.solve(y, encoding)
-    values = torch.cat([torch.view_as_real(x).flatten() for x in state if x is not None and x.is_complex()]).abs()
+    values = torch.cat(
+        [torch.view_as_real(x).flatten() for x in state if x is not None and x.is_complex()]
+    ).abs()
     assert not bool(((values > 0) & (values < TINY)).any())
     # There are values on the way down to it.
     assert bool(((values > 0) & (values < 1e-20)).any())
