@@ -19,11 +19,10 @@ from torch import Tensor
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.evidence import Evidence
-from firenet_mri.firenet.certificate.gap import ProvenGap, evaluate
-from firenet_mri.firenet.dual import DualPoint, start_of_q, tightened
+from firenet_mri.firenet.certificate.gap import ProvenGap, bound_without_q, evaluate
+from firenet_mri.firenet.dual import DualPoint
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
-from firenet_mri.firenet.problem import Problem
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
 from firenet_mri.reconstruction.amplification import seed_of
@@ -39,9 +38,6 @@ from firenet_mri.scan import RawScan
 _TOLERANCE = 1e-5
 # What rests on random numbers or long iterations.
 _LOOSE = 1e-3
-
-# Rounds in which the dual of the coefficients must reach the stated bound, between looks at it.
-_ROUNDS = (100, 100, 200, 400, 800, 1600, 3200)
 
 _NOT_RUN = (
     "That the network with these options makes this image: the constants are about the network, "
@@ -272,7 +268,7 @@ def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) 
     with torch.no_grad():
         objective, bound = evaluate(problem, y, x, point)
         if not problem.is_synthesis:
-            bound = _tightened(problem, y, x, point, target)
+            bound = bound_without_q(problem, y, x, point, target)
     missing = target - float(bound)
     if stated is not None and missing > _TOLERANCE * float(objective):
         raise DataError(
@@ -281,19 +277,6 @@ def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) 
             f"{float(objective - bound):.4g} and not {float(objective) - stated:.4g}"
         )
     return ProvenGap(objective, torch.full_like(bound, stated) if stated else bound, point)
-
-
-def _tightened(problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float) -> Tensor:
-    """Return the lower bound with the best q found: as large as the target, if it can be."""
-    v = point.dual(problem, y)
-    v, image = problem.without_constants(v, problem.encoding.adjoint(v))
-    best = torch.zeros((), dtype=torch.float64, device=y.device)
-    for q in tightened(problem, image, start_of_q(problem, point.near), _ROUNDS):
-        _, bound = evaluate(problem, y, x, point._replace(q=q))
-        best = torch.maximum(best, bound)
-        if float(best) >= target:
-            break
-    return best
 
 
 def _compare_runs(claim: Claim, index: int, found: Tensor, x: Tensor) -> None:
