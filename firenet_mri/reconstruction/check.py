@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,11 +84,10 @@ class Work:
         Where the network started; None is zero.
     sample_norm
         Norm of the samples as they were read; None if it is not known.
-    reweighting
-        Number of further passes.
-    jacobian, recovery, seed
-        See :func:`firenet_mri.reconstruction.certify.certify_solution`; looked at when the network
-        runs again.
+    options
+        What was asked for: further passes, and entries for which the network runs again.
+    seed
+        See :func:`firenet_mri.reconstruction.certify.certify_solution`.
     """
 
     net: FIRENET
@@ -96,9 +95,7 @@ class Work:
     index: int = 0
     x0: Tensor | None = None
     sample_norm: float | None = None
-    reweighting: int = 0
-    jacobian: bool = False
-    recovery: bool = False
+    options: ReconstructionOptions = field(default_factory=ReconstructionOptions)
     seed: int | None = None
 
 
@@ -203,15 +200,12 @@ def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
 
 
 def _work_of(prepared: Prepared, item: Item) -> Work:
-    options = prepared.options
     return Work(
         prepared.net,
         prepared.encoded(item)[0],
         item.index,
         sample_norm=item.sample_norm,
-        reweighting=options.reweighting,
-        jacobian=options.jacobian,
-        recovery=options.recovery,
+        options=prepared.options,
         seed=seed_of(prepared.digests._asdict(), item.index),
     )
 
@@ -228,6 +222,7 @@ def _check_count(claim: Claim, items: int) -> None:
 def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     """Return what the evidence of one item amounts to."""
     encoded, evidence, x = work.encoded, claim.evidence, claim.evidence.x[work.index]
+    options = work.options
     if x.shape != encoded.encoding.domain_shape:
         raise DataError(
             f"{claim.name}: its evidence has images of {tuple(x.shape)}, the scan gives "
@@ -237,11 +232,11 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     solution = Solution(encoded.image(x), State(x, encoded.y), work.net, encoded, work.x0)
     if again:
         with torch.no_grad():
-            run = solve(work.net, encoded, x0=work.x0, reweighting=work.reweighting)
+            run = solve(work.net, encoded, x0=work.x0, reweighting=options.reweighting)
         _compare_runs(claim, work.index, run.state.x, x)
         solution = replace(run, state=run.state._replace(x=x))
     # Weights that come from the pass before are known only to who runs that pass.
-    has_problem = again or work.reweighting == 0
+    has_problem = again or options.reweighting == 0
     gap = None
     if has_problem and len(evidence.share):
         stated = claim.certificate.lookup("duality_gap", "lower_bound").get(work.index)
@@ -249,7 +244,7 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     norms = None if work.sample_norm is None else [work.sample_norm]
     certificate = certificate_for(solution, gap, norms)
     if again:
-        further = look_further(solution, work.jacobian, work.recovery, seed=work.seed)
+        further = look_further(solution, options.jacobian, options.recovery, seed=work.seed)
         certificate = certificate.with_entries(*further.entries)
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
