@@ -28,6 +28,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,8 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
         ndim,
         noise=noise if noise is not None and noise.numel() else None,
         geometry=_geometry(meta["geometry"]) if meta.get("geometry") else None,
-        name=str(meta.get("filename_or_obj", "k-space")),
+        # LoadImage has the whole path there, and folders may have patients' names.
+        name=Path(str(meta.get("filename_or_obj", "k-space"))).name,
         simulated=bool(meta.get("simulated", False)),
         applied=links_of_text(str(meta.get("applied", ""))),
         record=json.loads(str(meta.get("record", "{}"))),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from firenet_command import firenet
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, list_data_collate
-from monai.transforms import Compose, SaveImaged
+from monai.transforms import Compose, LoadImaged, SaveImaged
 
 import firenet_mri.monai as fm
 from firenet_mri.digests import digest_of_data, digest_of_file
@@ -24,6 +24,7 @@ from firenet_mri.monai.evidence import Carried
 from firenet_mri.scan import Geometry, RawScan
 
 FAST = {"maps": "lowres", "layers": 2, "sparsifier": "haar"}
+CHECKABLE = {**FAST, "certificate": True, "evidence": True}
 
 
 def scan_of(draw, coils: int = 3) -> RawScan:
@@ -58,11 +59,10 @@ def saving(folder: Path, **options: Any) -> SaveImaged:
 
 def pipeline(folder: Path, *, writer: Any = None, **options: Any) -> Compose:
     """Return the pipeline of docs/monai.md, without the certificate's last step."""
-    chosen = {**FAST, "certificate": True, "evidence": True, **options}
     return Compose(
         [
             fm.LoadKspaced("scan"),
-            fm.FIRENETReconstructd("scan", **chosen),
+            fm.FIRENETReconstructd("scan", **{**CHECKABLE, **options}),
             saving(folder, writer=writer),
         ]
     )
@@ -170,7 +170,7 @@ def test_what_is_missing_is_said(path) -> None:
     image = fm.FIRENETReconstruct(**FAST, certificate=True)(fm.LoadKspace()(path))
     with pytest.raises(DataError, match="evidence=True"):
         fm.SaveCertificate()(image)
-    image = fm.FIRENETReconstruct(**FAST, certificate=True, evidence=True)(fm.LoadKspace()(path))
+    image = fm.FIRENETReconstruct(**CHECKABLE)(fm.LoadKspace()(path))
     with pytest.raises(DataError, match="savepath_in_metadict=True"):
         fm.SaveCertificate()(image)
     for options in ({}, {"certificate": True, "image_axes": "kspace"}):
@@ -184,7 +184,7 @@ def test_kspace_that_no_file_holds_is_checked_in_python(path) -> None:
     """Whitened and compressed before, with maps of its own: what the file has is another thing."""
     kspace = fm.CompressCoils(2)(fm.WhitenCoils()(fm.LoadKspace()(path)))
     maps = fm.EstimateSensitivity("lowres")(kspace)
-    transform = fm.FIRENETReconstruct(**FAST, certificate=True, evidence=True)
+    transform = fm.FIRENETReconstruct(**CHECKABLE)
     image = transform(kspace, None, maps)
     fm.SaveCertificate()(saving(path.parent / "out")({"scan": image})["scan"])
     (certificate,) = (path.parent / "out").glob("*.json")
@@ -200,9 +200,35 @@ def test_kspace_that_no_file_holds_is_checked_in_python(path) -> None:
     assert refused.status != 0
 
 
+@pytest.mark.filterwarnings("ignore:.*made from the centre of k-space:UserWarning")
+def test_maps_of_a_small_centre_are_found_again_in_python_and_refused_by_the_command(
+    path, randn
+) -> None:
+    mask = torch.ones(24, 20, dtype=torch.bool)
+    mask[1::2] = False
+    source = scan_of(randn)
+    write_scan(path.with_name("few.h5"), replace(source, kspace=source.kspace * mask, mask=mask))
+    certificate = saved(path.with_name("few.h5"))
+    kspace = fm.LoadKspace()(path.with_name("few.h5"))
+    transform = fm.FIRENETReconstruct(**FAST)
+    assert transform.check(certificate, kspace, again=True).agrees
+    refused = firenet("certify", certificate, "--scan", path.with_name("few.h5"))
+    assert refused.status != 0
+    assert "lowres needs at least" in refused.err
+
+
+def test_readers_of_load_image_serve_too_and_no_folder_is_named(path) -> None:
+    loaded = LoadImaged("scan", reader=fm.MRDReader, dtype=np.complex64)({"scan": str(path)})
+    made = saving(path.parent / "out")(fm.FIRENETReconstructd("scan", **CHECKABLE)(loaded))
+    fm.SaveCertificated("scan")(made)
+    certificate = path.parent / "out" / "scan.json"
+    assert firenet("certify", certificate, "--scan", path).status == 0
+    assert str(path.parent) not in certificate.read_text()
+
+
 def test_an_image_that_is_certified_later_is_recomputed(path) -> None:
     kspace = fm.LoadKspace()(path)
-    transform = fm.FIRENETReconstruct(**FAST, evidence=True, certificate=True)
+    transform = fm.FIRENETReconstruct(**CHECKABLE)
     image = fm.FIRENETReconstruct(**FAST)(kspace)
     image = fm.StabilityCertificate(transform)(image, kspace)
     fm.SaveCertificate()(saving(path.parent / "out")({"scan": image})["scan"])
