@@ -51,6 +51,7 @@ NAMES = {
     "firenet_mri.firenet.sampling": "Transform default_sparsities",
     "firenet_mri.firenet.solver": "Progress Schedule Solver",
     "firenet_mri.firenet.unrolled": "FixedSchedule RestartBlock Steps",
+    "firenet_mri.io.evidence": "read_evidence",
     "firenet_mri.io.kspace.bart": "write_cfl",
     "firenet_mri.io.kspace.ismrmrd": "assemble",
     "firenet_mri.io.kspace.options": "ReadOptions",
@@ -64,11 +65,15 @@ NAMES = {
     "firenet_mri.phantoms": "ellipses shepp_logan",
     "firenet_mri.prox": "item_norm soft_threshold",
     "firenet_mri.reconstruction.certify": "certify_solution",
+    "firenet_mri.reconstruction.check": (
+        "Checked Claim Work check_prepared check_reconstruction check_solution"
+    ),
     "firenet_mri.reconstruction.options": "ReconstructionOptions",
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",
     "firenet_mri.scan": "AcquisitionParameters Geometry ImageGrid RawScan select split_readout",
     "firenet_mri.server": "StreamOptions process",
+    "firenet_mri.server.saving": "Saving",
     "firenet_mri.simulation": "Pattern simulate",
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"

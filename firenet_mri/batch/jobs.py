@@ -1,9 +1,9 @@
 """What a batch is made of: one job per scan, which knows its outputs when it sees them again.
 
 Beside every image lies ``NAME.done.json`` with the options, the digest of these and of the scan's
-bytes, and that of the image file. It is written before the work, without the image's digest, and
-again after it: a job whose worker was killed begins anew over what it left, a finished one is not
-done twice, and an image that no batch has written is not replaced.
+bytes, and those of the image, its certificate and the evidence. It is written before the work,
+without the files' digests, and again after it: a job whose worker was killed begins anew over what
+it left, a finished one is not done twice, and an image that no batch has written is not replaced.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from typing import Any, Literal
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, FirenetError, UsageError
+from firenet_mri.io.evidence import evidence_path
+from firenet_mri.io.image.writing import image_stem
 from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import output_paths
 from firenet_mri.reconstruction.run import reconstruct_with
 
@@ -35,12 +38,26 @@ _RECORD = ".done.json"
 
 @dataclass(frozen=True)
 class Job:
-    """A scan, where its image goes, and the options."""
+    """A scan, where its image goes, and the options.
+
+    Parameters
+    ----------
+    scan, image, options
+        What is reconstructed, where to, and how.
+    overwrite
+        Do it again if it is finished.
+    evidence
+        Write what others need to check the certificate.
+    key
+        Private Ed25519 key, a PEM file, with which the certificate is signed.
+    """
 
     scan: Path
     image: Path
     options: JobOptions
     overwrite: bool = False
+    evidence: bool = True
+    key: Path | None = None
 
     @property
     def record(self) -> Path:
@@ -61,7 +78,7 @@ class Outcome:
     seconds
         Of reading, reconstruction and writing; 0 if kept.
     relative_gap
-        Largest of all slices; None if failed.
+        Largest of all slices; None if failed, or if no gap was asked for.
     lipschitz_bound
         Proven; None if there is none.
     warnings
@@ -86,6 +103,8 @@ def find_jobs(
     options: JobOptions | Mapping[str, Any],
     *,
     overwrite: bool = False,
+    evidence: bool = True,
+    key: Path | None = None,
 ) -> list[Job]:
     """Return a job for every scan in a folder and those below it, in the order of their names.
 
@@ -98,14 +117,18 @@ def find_jobs(
         Where the scans are, and where the images go.
     options
         Of all jobs: one value, or the options of reading and reconstruction by name.
-    overwrite
-        Do again what is finished.
+    overwrite, evidence, key
+        See :class:`Job`.
 
     Raises
     ------
     UsageError
         If the folder holds no scan, output lies in it, or an option cannot be used.
+    FileError
+        If the key cannot be used.
     """
+    if key is not None:
+        public_digest(key)  # Before any work.
     if not isinstance(options, JobOptions):
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     if not folder.is_dir():
@@ -128,6 +151,8 @@ def find_jobs(
             output / f"sub-{label}" / "anat" / f"sub-{label}_rec-firenet_MRI.nii.gz",
             options,
             overwrite,
+            evidence,
+            key,
         )
         for scan, label in zip(scans, labels, strict=True)
     ]
@@ -164,7 +189,7 @@ def _done(job: Job, started: float) -> Outcome:
     identity = _identity(job)
     record = _read_record(job.record)
     if record is not None and record["job"] == identity and not job.overwrite:
-        if _is_whole(job.image, record.get("image")):
+        if _is_whole(job, record):
             return Outcome(
                 job.scan.name,
                 job.image.name,
@@ -177,12 +202,12 @@ def _done(job: Job, started: float) -> Outcome:
         is_ours = job.overwrite
     job.image.parent.mkdir(parents=True, exist_ok=True)
     wants_second = job.options.reconstruction.jacobian
-    output_paths(job.image, overwrite=is_ours, sensitivity=wants_second)
+    output_paths(job.image, overwrite=is_ours, evidence=job.evidence, sensitivity=wants_second)
     wanted = {"job": identity, "options": job.options.to_dict()}
     _write_record(job.record, wanted)
     scan = read_with(job.scan, job.options.read)
     result = reconstruct_with(scan, job.options.reconstruction)
-    result.save(job.image, overwrite=is_ours)
+    files = result.save(job.image, overwrite=is_ours, evidence=job.evidence, key=job.key)
     gaps = result.certificate.relative_gap
     gap = None if gaps is None else max(gaps)
     bound = result.certificate.lipschitz_bound
@@ -190,7 +215,10 @@ def _done(job: Job, started: float) -> Outcome:
         job.record,
         {
             **wanted,
-            "image": digest_of_file(job.image),
+            "image": digest_of_file(files.image),
+            "certificate": digest_of_file(files.certificate),
+            "evidence": None if files.evidence is None else digest_of_file(files.evidence),
+            "signed_with": None if job.key is None else public_digest(job.key),
             "relative_gap": gap,
             "lipschitz_bound": bound,
         },
@@ -211,12 +239,21 @@ def _identity(job: Job) -> str:
     return digest_of_data([*content, job.options.key(), version("firenet_mri")])
 
 
-def _is_whole(image: Path, digest: str | None) -> bool:
-    """Return whether the image is there as it was written."""
-    if digest is None or not image.is_file():
+def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
+    """Return whether everything that is wanted is there as it was written."""
+    stem = image_stem(job.image)
+    certificate = job.image.with_name(f"{stem}.json")
+    wanted = {"image": job.image, "certificate": certificate}
+    if job.evidence:
+        wanted["evidence"] = evidence_path(job.image, stem)
+    # Signed or not: who asks for a key wants it by this one.
+    if job.key is not None and record.get("signed_with") != public_digest(job.key):
         return False
-    beside = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-    return beside.is_file() and digest_of_file(image) == digest
+    return all(_is_same(path, record.get(name)) for name, path in wanted.items())
+
+
+def _is_same(path: Path, digest: str | None) -> bool:
+    return digest is not None and path.is_file() and digest_of_file(path) == digest
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

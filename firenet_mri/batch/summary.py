@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from firenet_mri.batch.jobs import Outcome
+from firenet_mri.batch.jobs import Outcome, State
 from firenet_mri.io.outputs import atomic_writes
 
 _HEADS = (
@@ -21,6 +21,9 @@ _HEADS = (
     "warnings",
     "error",
 )
+
+# What stands in the place of a number that a finished image does not have.
+_WHY_NOT = {"relative_gap": "not computed", "lipschitz_bound": "not proven"}
 
 
 def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
@@ -44,10 +47,16 @@ def _row(outcome: Outcome) -> list[str]:
         outcome.image,
         outcome.state,
         f"{outcome.seconds:.1f}",
-        *("" if values[name] is None else f"{values[name]:.4g}" for name in _HEADS[4:6]),
+        *(_number(outcome.state, values[name], why) for name, why in _WHY_NOT.items()),
         "; ".join(outcome.warnings),
         outcome.error,
     ]
+
+
+def _number(state: State, value: float | None, why_not: str) -> str:
+    if value is not None:
+        return f"{value:.4g}"
+    return "" if state == "failed" else why_not
 
 
 def _page(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:

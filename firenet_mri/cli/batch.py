@@ -47,6 +47,23 @@ def batch(
         bool,
         Parameter(help="Do again what is finished.", group=panel("Output"), show_default=False),
     ] = False,
+    no_evidence: Annotated[
+        bool,
+        Parameter(
+            help="Leave out the files that others need to check the certificates.",
+            group=panel("Output"),
+            negative=(),
+            show_default=False,
+        ),
+    ] = False,
+    sign: Annotated[
+        Path | None,
+        Parameter(
+            help="Private Ed25519 key, a .pem file, with which the certificates are signed; the "
+            "workers need it, too.",
+            group=panel("Output"),
+        ),
+    ] = None,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -59,7 +76,9 @@ def batch(
 
     if retries < 0 or (workers is not None and workers < 1):
         raise UsageError(f"{retries} retries, {workers} workers asked for; use 0 or more, and 1")
-    jobs = find_jobs(folder, output, options, overwrite=overwrite)
+    jobs = find_jobs(
+        folder, output, options, overwrite=overwrite, evidence=not no_evidence, key=sign
+    )
     console = Console(highlight=False, stderr=True)
     cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}
     outcomes = _run(jobs, console, cluster)

@@ -44,6 +44,11 @@ def recorded_options(
     if saved.certificate.not_checkable:
         raise DataError(f"{path}: holds no options. {saved.certificate.not_checkable}")
     record = saved.report["options"]
+    if "arrays" in record:
+        raise UsageError(
+            f"{path}: the image was made from arrays, not from a file; check it in Python with "
+            f"{record['arrays']}(...).check"
+        )
     reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
     wanted = dict(record["reconstruction"])
     if isinstance(wanted["maps"], Mapping):

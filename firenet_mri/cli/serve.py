@@ -39,6 +39,19 @@ def serve(
             show_default=False,
         ),
     ] = False,
+    save: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder for image, certificate, evidence and scan, under random names; nothing "
+            "is kept by default."
+        ),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        Parameter(
+            help="Private Ed25519 key, a .pem file, with which saved certificates are signed."
+        ),
+    ] = None,
     log_json: Annotated[
         bool, Parameter(help="Log one JSON object per line.", show_default=False)
     ] = False,
@@ -53,11 +66,14 @@ def serve(
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
     from firenet_mri.server.client import ask_health
+    from firenet_mri.server.saving import Saving
     from firenet_mri.server.service import LOOPBACK, Limits, Server
 
     if health:
         sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
         return
+    if sign is not None and save is None:
+        raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
     _log_to_stderr(as_json=log_json)
     limits = Limits(
         scan_bytes=int(scan_gib * 2**30),
@@ -66,7 +82,8 @@ def serve(
         idle_s=idle,
         scan_s=scan_hours * 3600,
     )
-    server = Server(host, port, limits=limits, allow_remote=allow_remote)
+    saving = None if save is None else Saving(save, sign)
+    server = Server(host, port, limits=limits, allow_remote=allow_remote, saving=saving)
     if host not in LOOPBACK:
         logging.warning("other machines can reach this server, without password or encryption")
     for name in (signal.SIGTERM, signal.SIGINT):

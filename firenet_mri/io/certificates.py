@@ -119,7 +119,8 @@ class SavedCertificate:
 
     def _image_beside(self) -> Path:
         stem = self.path.name.removesuffix(".json")
-        places = [self.path.with_name(stem + suffix) for suffix in IMAGE_SUFFIXES]
+        # Images that were made from arrays are arrays, too.
+        places = [self.path.with_name(stem + suffix) for suffix in (*IMAGE_SUFFIXES, ".npy")]
         found = [place for place in places if place.exists()]
         if len(found) > 1:
             raise UsageError(
@@ -128,8 +129,8 @@ class SavedCertificate:
             )
         if not found:
             raise FileError(
-                f"{self.path}: no image {stem}.nii.gz, .nii, .dcm, .h5 or .mrd lies beside it; "
-                "name the image with --image"
+                f"{self.path}: no image {stem}.nii.gz, .nii, .dcm, .h5, .mrd or .npy lies beside "
+                "it; name the image with --image"
             )
         return found[0]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ def evidence_path(beside: Path, stem: str) -> Path:
     return beside.with_name(stem + SUFFIX)
 
 
-def write_evidence(path: Path, evidence: Evidence) -> None:
-    """Write the evidence of a certificate."""
+def write_evidence(path: Path | BinaryIO, evidence: Evidence) -> None:
+    """Write the evidence of a certificate, to a path or into an open file."""
     import h5py
 
     with h5py.File(path, "w", track_order=False) as file:

@@ -9,11 +9,15 @@ with the digests in it the image and the evidence. Keys are PEM files, as OpenSS
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firenet_mri.errors import DataError, FileError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _ALGORITHM = "ed25519"
 
@@ -35,13 +39,19 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     FileError
         If it cannot be read or is no such key.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    private = _read(key, "private", lambda data: load_pem_private_key(data, None))
-    if not isinstance(private, Ed25519PrivateKey):
-        raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
+    private = _private(key)
     return {"algorithm": _ALGORITHM, "value": private.sign(bytes.fromhex(digest)).hex()}
+
+
+def public_digest(key: Path) -> str:
+    """Return the SHA-256 of the public key that belongs to a private one.
+
+    Raises
+    ------
+    FileError
+        As :func:`sign`: called before long work, it says whether the key can be used.
+    """
+    return hashlib.sha256(_private(key).public_key().public_bytes_raw()).hexdigest()
 
 
 def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
@@ -83,6 +93,16 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
             f"{path}: was not signed with the key that belongs to {key.name}, or was changed after "
             "it was signed"
         ) from None
+
+
+def _private(key: Path) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    private = _read(key, "private", lambda data: load_pem_private_key(data, None))
+    if not isinstance(private, Ed25519PrivateKey):
+        raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
+    return private
 
 
 def _read(path: Path, kind: str, load: Callable[[bytes], _Key]) -> _Key:

@@ -18,14 +18,17 @@ geometry             the fields of :class:`Geometry` as tensors; empty if they a
 noise                (coil, samples) complex64; (coil, 0) if there is no measurement or it is used
 applied              what mixed the coils since the file was read, such as whitening, as text; see
                      :mod:`firenet_mri.monai.links`. A certificate's bounds go through it
+record               how the file was read, as JSON, for the certificate
 ===================  ===============================================================================
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +75,7 @@ def metadata_of(scan: RawScan) -> dict[str, Any]:
         "geometry": {} if geometry is None else _plain_geometry(geometry),
         "noise": noise,
         "applied": text_of_links(scan.applied),
+        "record": json.dumps(dict(scan.record)),
     }
 
 
@@ -183,9 +187,11 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
         ndim,
         noise=noise if noise is not None and noise.numel() else None,
         geometry=_geometry(meta["geometry"]) if meta.get("geometry") else None,
-        name=str(meta.get("filename_or_obj", "k-space")),
+        # LoadImage has the whole path there, and folders may have patients' names.
+        name=Path(str(meta.get("filename_or_obj", "k-space"))).name,
         simulated=bool(meta.get("simulated", False)),
         applied=links_of_text(str(meta.get("applied", ""))),
+        record=json.loads(str(meta.get("record", "{}"))),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,10 @@ from torch import Tensor
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.evidence import Evidence
-from firenet_mri.firenet.certificate.gap import ProvenGap, evaluate
-from firenet_mri.firenet.dual import DualPoint, start_of_q, tightened
+from firenet_mri.firenet.certificate.gap import ProvenGap, bound_without_q, evaluate
+from firenet_mri.firenet.dual import DualPoint
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
-from firenet_mri.firenet.problem import Problem
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
 from firenet_mri.reconstruction.amplification import seed_of
@@ -42,9 +41,6 @@ _PART_OF_GAP = 0.01
 # What rests on random numbers or long iterations.
 _LOOSE = 1e-3
 
-# Rounds in which the dual of the coefficients must reach the stated bound, between looks at it.
-_ROUNDS = (100, 100, 200, 400, 800, 1600, 3200)
-
 _NOT_RUN = (
     "That the network with these options makes this image: the constants are about the network, "
     "the gap about the image. --again runs it once more."
@@ -57,6 +53,52 @@ class Checked:
 
     agrees: tuple[str, ...]
     unchecked: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What somebody says of an image, and the evidence for it.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    certificate, evidence
+        What was made with the image.
+    """
+
+    name: str
+    certificate: Certificate
+    evidence: Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One item of a reconstruction, as the network was given it.
+
+    Parameters
+    ----------
+    net, encoded
+        The network of the first pass, and its data.
+    index
+        The item's place in the certificate.
+    x0
+        Where the network started; None is zero.
+    sample_norm
+        Norm of the samples as they were read; None if it is not known.
+    options
+        What was asked for: further passes, and entries for which the network runs again.
+    seed
+        See :func:`firenet_mri.reconstruction.certify.certify_solution`.
+    """
+
+    net: FIRENET
+    encoded: Encoded
+    index: int = 0
+    x0: Tensor | None = None
+    sample_norm: float | None = None
+    options: ReconstructionOptions = field(default_factory=ReconstructionOptions)
+    seed: int | None = None
 
 
 class _Recomputed(NamedTuple):
@@ -102,57 +144,109 @@ def check_reconstruction(
         number.
     """
     saved.check_scan(scan)
-    written = saved.check_image(image)
     prepared = prepare(scan, options)
-    _check_count(saved, evidence, prepared)
+    return check_prepared(saved, prepared, evidence, image=image, again=again, on_item=on_item)
+
+
+def check_prepared(
+    saved: SavedCertificate,
+    prepared: Prepared,
+    evidence: Evidence,
+    *,
+    image: Path | None = None,
+    again: bool = False,
+    on_item: Callable[[int, int], None] | None = None,
+) -> Checked:
+    """Return what :func:`check_reconstruction` returns, of a scan that was prepared.
+
+    That it is the scan of the certificate, and prepared as the record says, is the caller's to
+    check.
+    """
+    written = saved.check_image(image)
+    claim = Claim(str(saved.path), saved.certificate, evidence)
+    _check_count(claim, len(prepared.items))
     results = []
     for item in prepared.items:
-        results.append(_recompute(saved, prepared, item, evidence, again))
+        results.append(_recompute(claim, _work_of(prepared, item), again))
         if on_item is not None:
             on_item(len(results), len(prepared.items))
     made = image_of(prepared, [result.image for result in results])
     _compare_written(saved, written, made, prepared)
     found = Certificate.join([result.certificate for result in results])
-    _compare_entries(saved, found)
-    return _summary(saved.certificate, found, again)
+    _compare_entries(claim, found)
+    return _summary(claim.certificate, found, again)
 
 
-def _check_count(saved: SavedCertificate, evidence: Evidence, prepared: Prepared) -> None:
-    counts = {saved.certificate.items, len(evidence.x), len(prepared.items)}
-    if len(counts) > 1:
+def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
+    """Return what of a certificate of one item was recomputed, for data that are in no file.
+
+    Parameters
+    ----------
+    claim
+        The certificate and its evidence. That the image is that of the evidence,
+        ``work.encoded.image(claim.evidence.x[0])``, is the caller's to check.
+    work
+        Network and data, made anew from what the image was made from.
+    again
+        Run the network once more, and compare its image.
+
+    Raises
+    ------
+    DataError
+        As :func:`check_reconstruction`.
+    """
+    _check_count(claim, 1)
+    found = _recompute(claim, work, again).certificate
+    _compare_entries(claim, found)
+    return _summary(claim.certificate, found, again)
+
+
+def _work_of(prepared: Prepared, item: Item) -> Work:
+    return Work(
+        prepared.net,
+        prepared.encoded(item)[0],
+        item.index,
+        sample_norm=item.sample_norm,
+        options=prepared.options,
+        seed=seed_of(prepared.digests._asdict(), item.index),
+    )
+
+
+def _check_count(claim: Claim, items: int) -> None:
+    count, images = claim.certificate.items, len(claim.evidence.x)
+    if len({count, images, items}) > 1:
         raise DataError(
-            f"{saved.path}: has {saved.certificate.items} slices, its evidence {len(evidence.x)}, "
-            f"and the scan {len(prepared.items)}; give the files that belong together"
+            f"{claim.name}: has {count} slices, its evidence {images}, and the scan {items}; give "
+            "the files that belong together"
         )
 
 
-def _recompute(
-    saved: SavedCertificate, prepared: Prepared, item: Item, evidence: Evidence, again: bool
-) -> _Recomputed:
+def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     """Return what the evidence of one item amounts to."""
-    encoded, _ = prepared.encoded(item)
-    options, x = prepared.options, evidence.x[item.index]
+    encoded, evidence, x = work.encoded, claim.evidence, claim.evidence.x[work.index]
+    options = work.options
     if x.shape != encoded.encoding.domain_shape:
         raise DataError(
-            f"{saved.path}: its evidence has images of {tuple(x.shape)}, the scan gives "
+            f"{claim.name}: its evidence has images of {tuple(x.shape)}, the scan gives "
             f"{encoded.encoding.domain_shape}"
         )
-    solution = Solution(encoded.image(x), State(x, encoded.y), prepared.net, encoded)
+    x = x.to(encoded.y)
+    solution = Solution(encoded.image(x), State(x, encoded.y), work.net, encoded, work.x0)
     if again:
-        run = solve(prepared.net, encoded, reweighting=options.reweighting)
-        _compare_runs(saved, item, run.state.x, x)
+        with torch.no_grad():
+            run = solve(work.net, encoded, x0=work.x0, reweighting=options.reweighting)
+        _compare_runs(claim, work.index, run.state.x, x)
         solution = replace(run, state=run.state._replace(x=x))
     # Weights that come from the pass before are known only to who runs that pass.
     has_problem = again or options.reweighting == 0
     gap = None
     if has_problem and len(evidence.share):
-        stated = saved.certificate.lookup("duality_gap", "lower_bound").get(item.index)
-        gap = _gap_of(saved, solution.net, encoded, evidence, item.index, stated)
-    norms = None if item.sample_norm is None else [item.sample_norm]
+        stated = claim.certificate.lookup("duality_gap", "lower_bound").get(work.index)
+        gap = _gap_of(claim, solution, work.index, stated)
+    norms = None if work.sample_norm is None else [work.sample_norm]
     certificate = certificate_for(solution, gap, norms)
     if again:
-        seed = seed_of(prepared.digests._asdict(), item.index)
-        further = look_further(solution, options.jacobian, options.recovery, seed=seed)
+        further = look_further(solution, options.jacobian, options.recovery, seed=work.seed)
         certificate = certificate.with_entries(*further.entries)
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
@@ -160,54 +254,35 @@ def _recompute(
     return _Recomputed(encoded.image(x), certificate)
 
 
-def _gap_of(
-    saved: SavedCertificate,
-    net: FIRENET,
-    encoded: Encoded,
-    evidence: Evidence,
-    index: int,
-    stated: float | None,
-) -> ProvenGap:
+def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) -> ProvenGap:
     """Return the gap of an item, with the stated bound where the dual point proves it."""
-    problem, y, x = net.problem(encoded.encoding), encoded.y, evidence.x[index]
-    near = evidence.near[index] if len(evidence.near) else x
-    share = evidence.share[index].to(y.real.dtype)
-    point = DualPoint(evidence.source[index], share, None, near)
+    encoded, evidence, x = solution.encoded, claim.evidence, solution.state.x
+    problem, y = solution.net.problem(encoded.encoding), encoded.y
+    near = evidence.near[index].to(y) if len(evidence.near) else x
+    share = evidence.share[index].to(y.real)
+    point = DualPoint(evidence.source[index].to(y), share, None, near)
     target = math.inf if stated is None else stated
     with torch.no_grad():
         objective, bound = evaluate(problem, y, x, point)
         if not problem.is_synthesis:
-            bound = _tightened(problem, y, x, point, target)
+            bound = bound_without_q(problem, y, x, point, target)
     if stated is None:
         return ProvenGap(objective, bound, point)
     stated_gap = float(objective) - stated
     if stated - float(bound) > max(_TOLERANCE * float(objective), _PART_OF_GAP * stated_gap):
         raise DataError(
-            f"{saved.path}: the lower bound of slice {index + 1} is stated as {stated:.9g}; its "
+            f"{claim.name}: the lower bound of slice {index + 1} is stated as {stated:.9g}; its "
             f"dual gives {float(bound):.9g}, so that the gap is "
             f"{float(objective - bound):.4g} and not {stated_gap:.4g}"
         )
     return ProvenGap(objective, torch.full_like(bound, stated), point)
 
 
-def _tightened(problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float) -> Tensor:
-    """Return the lower bound with the best q found: as large as the target, if it can be."""
-    v = point.dual(problem, y)
-    v, image = problem.without_constants(v, problem.encoding.adjoint(v))
-    best = torch.zeros((), dtype=torch.float64)
-    for q in tightened(problem, image, start_of_q(problem, point.near), _ROUNDS):
-        _, bound = evaluate(problem, y, x, point._replace(q=q))
-        best = torch.maximum(best, bound)
-        if float(best) >= target:
-            break
-    return best
-
-
-def _compare_runs(saved: SavedCertificate, item: Item, found: Tensor, x: Tensor) -> None:
+def _compare_runs(claim: Claim, index: int, found: Tensor, x: Tensor) -> None:
     size, away = float(x.abs().max()), float((found - x).abs().max())
     if away > _TOLERANCE * size:
         raise DataError(
-            f"{saved.path}: the network was run again for slice {item.index + 1} and gives another "
+            f"{claim.name}: the network was run again for slice {index + 1} and gives another "
             f"image; they differ by up to {away:.4g}, and the largest value is {size:.4g}"
         )
 
@@ -224,25 +299,25 @@ def _compare_written(saved: SavedCertificate, path: Path, made: Tensor, prepared
         compare_image(path, made.abs(), scan, also=made)
 
 
-def _compare_entries(saved: SavedCertificate, found: Certificate) -> None:
-    stated = {(entry.name, entry.items): entry for entry in saved.certificate.entries}
+def _compare_entries(claim: Claim, found: Certificate) -> None:
+    stated = {(entry.name, entry.items): entry for entry in claim.certificate.entries}
     for entry in found.entries:
         known = stated.get((entry.name, entry.items))
         if known is None:
             raise DataError(
-                f"{saved.path}: says nothing about {entry.name.replace('_', ' ')}, or about other "
+                f"{claim.name}: says nothing about {entry.name.replace('_', ' ')}, or about other "
                 "slices than were recomputed"
             )
         for said, again in ((known.status, entry.status), (known.statement, entry.statement)):
             if said != again:
                 raise DataError(
-                    f"{saved.path}: its entry {entry.name} says {said!r}; recomputed it says "
+                    f"{claim.name}: its entry {entry.name} says {said!r}; recomputed it says "
                     f"{again!r}"
                 )
-        _compare_numbers(saved, known, entry)
+        _compare_numbers(claim, known, entry)
 
 
-def _compare_numbers(saved: SavedCertificate, stated: Entry, found: Entry) -> None:
+def _compare_numbers(claim: Claim, stated: Entry, found: Entry) -> None:
     tolerance = _LOOSE if found.status in ("measured", "verified on this scan") else _TOLERANCE
     for name in dict.fromkeys((*stated.values, *found.values)):
         pairs = zip(stated.values.get(name, ()), found.values.get(name, ()), strict=False)
@@ -250,11 +325,11 @@ def _compare_numbers(saved: SavedCertificate, stated: Entry, found: Entry) -> No
         for item, (said, again) in zip(found.items, pairs, strict=False):
             if abs(said - again) > tolerance * max(abs(again), scale.get(item, 0.0)):
                 raise DataError(
-                    f"{saved.path}: {name} of slice {item + 1} is stated as {said:.9g}; recomputed "
+                    f"{claim.name}: {name} of slice {item + 1} is stated as {said:.9g}; recomputed "
                     f"it is {again:.9g}"
                 )
         if len(stated.values.get(name, ())) != len(found.values.get(name, ())):
-            raise DataError(f"{saved.path}: {name} is not what was recomputed: a number is missing")
+            raise DataError(f"{claim.name}: {name} is not what was recomputed: a number is missing")
 
 
 def _scale(entry: Entry, name: str) -> dict[int, float]:

@@ -126,7 +126,7 @@ class Reconstruction:
             its evidence ``NAME.evidence.h5``, and with ``jacobian`` there is a second picture,
             ``NAME.jacobian.png``.
         overwrite
-            Replace files that exist.
+            Replace files that exist; evidence and second picture of the image before go, too.
         complex_image
             Write the complex image instead of its magnitude.
         reference
@@ -171,13 +171,18 @@ class Reconstruction:
             digests = replace(digests, file=digest_of_file(written))
             signed = replace(self.certificate, digests=digests)
             resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
-            report = self._report(accuracy) | resized
+            report = self.report(accuracy) | resized
             if files.evidence is not None:
                 write_evidence(place[files.evidence], self.evidence)
                 report["evidence"] = digest_of_file(place[files.evidence])
             if files.sensitivity is not None:
                 self._write_jacobian_picture(place[files.sensitivity])
             write_certificate(certificate, signed, report, key=key)
+        if overwrite:
+            # What the replaced image had beside it would be taken for this one's.
+            for stale in output_paths(path, overwrite=True, sensitivity=True).paths:
+                if stale not in files.paths:
+                    stale.unlink(missing_ok=True)
         return files
 
     def _write_picture(
@@ -325,8 +330,8 @@ class Reconstruction:
             f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
         )
 
-    def _report(self, accuracy: Accuracy | None) -> dict[str, object]:
-        """Return what is known about this reconstruction as plain data."""
+    def report(self, accuracy: Accuracy | None = None) -> dict[str, object]:
+        """Return what is known about this reconstruction as plain data, as its file has it."""
         return {
             "scan": {
                 "name": self.scan.name,

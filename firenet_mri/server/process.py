@@ -11,7 +11,7 @@ import functools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.io.kspace.ismrmrd_file import parse_header
 from firenet_mri.reconstruction import Reconstruction
 from firenet_mri.reconstruction.run import reconstruct_with
+from firenet_mri.scan import RawScan
 from firenet_mri.server.options import StreamOptions
+from firenet_mri.server.saving import Saving, as_if_read
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +47,17 @@ class Connection(Protocol):
         """Say that nothing more comes."""
 
 
-def process(connection: Connection, config: object, header: Any) -> None:
+class _Made(NamedTuple):
+    """What was made of readouts: the images that are sent, and what the files hold."""
+
+    images: list[Any]
+    result: Reconstruction
+    scan: RawScan
+
+
+def process(
+    connection: Connection, config: object, header: Any, *, saving: Saving | None = None
+) -> None:
     """Reconstruct what arrives and send the images; always close.
 
     Parameters
@@ -57,6 +69,9 @@ def process(connection: Connection, config: object, header: Any) -> None:
         :class:`firenet_mri.server.options.StreamOptions`.
     header
         The ISMRMRD header, parsed or as XML text.
+    saving
+        Where image, certificate, evidence and scan are written besides; None keeps nothing. They
+        are written when the images have been sent, and an error is a line in the logs.
     """
     try:
         options = StreamOptions.of(config)
@@ -64,9 +79,14 @@ def process(connection: Connection, config: object, header: Any) -> None:
         # Our own connections take turns; a host that has one client has no others to wait for.
         in_turn = getattr(connection, "in_turn", lambda function: function())
         for readouts in _complete(connection, by_slice=_sends_slices(parsed)):
-            images = in_turn(functools.partial(_images, parsed, readouts, options))
-            connection.send_image(images)
-            connection.send_logging("INFO", f"{len(images)} images sent")
+            name = None if saving is None else saving.new_name()
+            made = in_turn(functools.partial(_made, parsed, readouts, options, name))
+            connection.send_image(made.images)
+            connection.send_logging("INFO", f"{len(made.images)} images sent")
+            if saving is not None and name is not None:
+                # In turn, too: pictures are not drawn in several threads at once.
+                done = in_turn(functools.partial(saving.save, name, made.result, made.scan))
+                connection.send_logging(*done)
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))
@@ -124,11 +144,11 @@ def _complete(connection: Iterable[Any], *, by_slice: bool) -> Iterator[list[Any
         raise DataError("No readouts arrived; nothing was reconstructed")
 
 
-def _images(header: Any, readouts: list[Any], options: StreamOptions) -> list[Any]:
-    """Return the MRD images of readouts that are complete."""
+def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | None) -> _Made:
+    """Return the MRD images of readouts that are complete; a name is that of their files."""
     from ismrmrd import ACQ_IS_NOISE_MEASUREMENT
 
-    scan = assemble(header, readouts, name="stream")
+    scan = as_if_read(assemble(header, readouts, name="stream"))
     wanted = options.reconstruction
     if scan.coils == 1 and isinstance(wanted.maps, str):
         wanted = wanted.replace(maps="none")
@@ -136,6 +156,8 @@ def _images(header: Any, readouts: list[Any], options: StreamOptions) -> list[An
     pixels, slope = _pixels(result, options)
     images = mrd_images(pixels, scan.geometry, scan.images)
     meta = _attributes(result, pixels, slope)
+    if name is not None:
+        meta["FirenetFiles"] = name
     slices = {one.idx.slice for one in readouts if not one.is_flag_set(ACQ_IS_NOISE_MEASUREMENT)}
     for one in images:
         one.meta = meta
@@ -144,7 +166,7 @@ def _images(header: Any, readouts: list[Any], options: StreamOptions) -> list[An
         if not scan.images:
             # Noise readouts come first, and belong to none.
             one.repetition = readouts[-1].idx.repetition
-    return images
+    return _Made(images, result, scan)
 
 
 def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:

@@ -25,6 +25,7 @@ from firenet_mri.server.protocol import (
     message_bytes,
     read_message,
 )
+from firenet_mri.server.saving import Saving
 
 T = TypeVar("T")
 
@@ -80,6 +81,8 @@ class Server:
         See :class:`Limits`.
     allow_remote
         Listen at an address that other machines reach, without encryption or passwords.
+    saving
+        Where the files of what was made go; None keeps nothing.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Server:
         *,
         limits: Limits | None = None,
         allow_remote: bool = False,
+        saving: Saving | None = None,
     ) -> None:
         if host not in LOOPBACK and not allow_remote:
             raise UsageError(
@@ -101,6 +105,7 @@ class Server:
                 "nor encryption; use 127.0.0.1, or allow it with --allow-remote in a closed network"
             )
         self.limits = limits or Limits()
+        self._saving = saving
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
@@ -158,7 +163,7 @@ class Server:
                 self.health.count("clients")
                 session = Session(client, self.limits, self._calls, self._held, self.health)
                 try:
-                    session.run()
+                    session.run(self._saving)
                 finally:
                     self._held.add(-session.received)
                     session.release()
@@ -272,7 +277,7 @@ class Session:
         self.config: Any = "firenet"
         self.header: str | None = None
 
-    def run(self) -> None:
+    def run(self, saving: Saving | None = None) -> None:
         """Read configuration and header, then have what follows processed."""
         try:
             first = self._begin()
@@ -290,7 +295,7 @@ class Session:
             self.send_close()
             return
         self._pending = first
-        process(self, self.config, self.header)
+        process(self, self.config, self.header, saving=saving)
 
     def _begin(self) -> Any:
         """Return the first item of data, once the header has come; None if there is none."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -30,9 +31,11 @@ from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.certify import Certified, certify_solution
+from firenet_mri.reconstruction.check import Checked, Work
 from firenet_mri.reconstruction.solve import Encoded, Solution
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import make_scan, torch_device
+from firenet_mri.sigpy.saving import Origin, check, save
 
 # What SigPy's apps call options of the network.
 _SIGPYS = {"sparsifier": "wave_name", "layers": "max_iter"}
@@ -107,6 +110,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         Another name of ``layers``.
     tol
         Not available; 0. The adaptive preset stops by ``relative_gap``.
+    no_gap
+        Leave out of the certificate how near the image is to the optimum; the certificate says so.
     save_objective_values
         Keep the objective, ||A x - y|| + lamda ||W x||_{1,w}, in ``objective_values``.
     **options
@@ -163,6 +168,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         x: Any = None,
         max_iter: int | None = None,
         tol: float = 0,
+        no_gap: bool = False,
         save_objective_values: bool = False,
         leave_pbar: bool = True,
         **options: Any,
@@ -182,6 +188,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         self.lamda = self._net.lam / gain
         self.save_objective_values = save_objective_values
         self._x0 = None if x is None else self._start(x)
+        self._no_gap = no_gap
+        record = {"network": chosen.key(), "no_gap": no_gap}
+        self._origin = Origin(y, mps, weights, coord, x, record)
         alg = FIRENETAlg(self._net, self._scan, self._x0)
         super().__init__(alg, show_pbar=show_pbar, leave_pbar=leave_pbar)
         if save_objective_values:
@@ -196,7 +205,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     def certificate(self) -> Certificate:
         """What is proven about the image, see :class:`firenet_mri.Certificate`; after ``run()``.
 
-        It is computed when first asked for, in about half of the network's time.
+        It is computed when first asked for, in about half of the network's time; at once with
+        ``no_gap``.
 
         Raises
         ------
@@ -208,7 +218,6 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     @property
     def evidence(self) -> Evidence:
         """What somebody else needs to check the certificate; after ``run()``.
-
 
         Raises
         ------
@@ -225,8 +234,58 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         with torch.no_grad():
             state = self.alg.state()._replace(x=x)
         solution = Solution(self._scan.image(x), state, self._net, self._scan, self._x0)
-        norm = float(torch.linalg.vector_norm(self._scan.samples.to(torch.complex128)))
-        return certify_solution(solution, sample_norms=[norm])
+        norms = [self._sample_norm()]
+        return certify_solution(solution, sample_norms=norms, gap=not self._no_gap)
+
+    def save(
+        self, path: str | Path, *, overwrite: bool = False, key: Path | None = None
+    ) -> tuple[Path, Path, Path]:
+        """Write image, certificate and evidence, for others to check; return the files.
+
+        Parameters
+        ----------
+        path
+            ``NAME.npy``, the complex image; the others are ``NAME.json`` and ``NAME.evidence.h5``.
+        overwrite
+            Replace files that exist.
+        key
+            Private Ed25519 key, a PEM file, with which the certificate is signed.
+
+        Raises
+        ------
+        UsageError
+            If the app has not been run, or the name ends otherwise.
+        FileError
+            If a file exists or the folder cannot be written; then nothing is written.
+        """
+        certified = self._certified
+        image = self._scan.image(self._image())
+        return save(Path(path), image, certified, self._origin, overwrite=overwrite, key=key)
+
+    def check(self, path: str | Path, *, again: bool = False) -> Checked:
+        """Return what of a certificate was recomputed from this app's arrays; without ``run()``.
+
+        Parameters
+        ----------
+        path
+            The image that :meth:`save` wrote; the other files lie beside it.
+        again
+            Run the network once more, and compare its image: without that, nothing shows that the
+            network with these options makes it.
+
+        Raises
+        ------
+        DataError
+            If an array, an option, the image or a number is another one; the message names it.
+        FileError
+            If a file is missing or damaged.
+        """
+        norm = self._sample_norm()
+        work = Work(self._net, self._scan, x0=self._x0, sample_norm=norm)
+        return check(Path(path), self._origin, work, again=again)
+
+    def _sample_norm(self) -> float:
+        return float(torch.linalg.vector_norm(self._scan.samples.to(torch.complex128)))
 
     @property
     def sigpy_lamda(self) -> float:

@@ -18,7 +18,7 @@ except ImportError as error:
 
 
 class FIRENETReconstructionOperator(Operator):
-    """Reconstructs a scan and writes image, picture and certificate.
+    """Reconstructs a scan and writes image, picture, certificate and its evidence.
 
     Inputs: ``scan``, the path of an ISMRMRD, fastMRI, BART or NumPy file, or a ``RawScan``.
     Outputs: ``image``, (*slices, *spatial) complex64 as a NumPy array, and ``certificate``, plain
@@ -29,7 +29,7 @@ class FIRENETReconstructionOperator(Operator):
     fragment
         The application.
     output_folder
-        Image, picture and certificate are written there; None writes nothing.
+        Image, picture, certificate and evidence are written there; None writes nothing.
     **kwargs
         The fields of :class:`firenet_mri.ReconstructionOptions`; what else is given goes to
         ``Operator``.

@@ -11,6 +11,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +26,11 @@ from firenet_mri.batch import Job, Outcome, find_jobs, reconstruct_job, write_su
 from firenet_mri.batch import jobs as jobs_module
 from firenet_mri.batch.jobs import _identity, _labels
 from firenet_mri.batch.options import JobOptions
-from firenet_mri.errors import UsageError
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.certificates import read_certificate
+from firenet_mri.io.evidence import read_evidence
+from firenet_mri.reconstruction import ReconstructionOptions
+from firenet_mri.reconstruction.check import check_reconstruction
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
 FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
@@ -30,6 +40,17 @@ FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
 def job(tmp_path: Path) -> Job:
     (tmp_path / "in").mkdir()
     shutil.copy(SAMPLE, tmp_path / "in" / "scan.h5")
+    (job,) = find_jobs(tmp_path / "in", tmp_path / "out", FAST)
+    return job
+
+
+@pytest.fixture
+def small_job(tmp_path: Path) -> Job:
+    """A job that takes a tenth of a second."""
+    rng = np.random.default_rng(0)
+    parts = rng.standard_normal((2, 3, 24, 20)).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "scan.npy", parts[0] + 1j * parts[1])
     (job,) = find_jobs(tmp_path / "in", tmp_path / "out", FAST)
     return job
 
@@ -101,6 +122,79 @@ def test_a_job_that_was_killed_begins_anew_over_what_it_left(job, monkeypatch) -
     assert reconstruct_job(job).state == "kept"
 
 
+def beside(job: Job, suffix: str) -> Path:
+    return job.image.with_name(job.image.name.replace(".nii.gz", suffix))
+
+
+def keys(folder: Path) -> tuple[Path, Path]:
+    """Return the files of a new private key and of its public key."""
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / "key.pem", folder / "public.pem"
+    pem = Encoding.PEM
+    private.write_bytes(key.private_bytes(pem, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(pem, PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def test_what_a_job_writes_is_recomputed_from_the_scan(small_job) -> None:
+    assert reconstruct_job(small_job).state == "done"
+    saved = read_certificate(beside(small_job, ".json"))
+    record = saved.report["options"]["reconstruction"]
+    options = ReconstructionOptions.from_mapping(record)
+    evidence = read_evidence(beside(small_job, ".evidence.h5"))
+    found = check_reconstruction(saved, read(small_job.scan), evidence, options)
+    assert "Recomputed and the same: duality gap." in found.agrees
+
+
+def test_what_was_removed_or_changed_beside_the_image_is_made_again(small_job) -> None:
+    reconstruct_job(small_job)
+    evidence, certificate = beside(small_job, ".evidence.h5"), beside(small_job, ".json")
+    for spoil in (
+        evidence.unlink,
+        lambda: evidence.write_bytes(b"x"),
+        certificate.unlink,
+        lambda: certificate.write_text("{}"),
+    ):
+        spoil()
+        assert reconstruct_job(small_job).state == "done"
+        # Times and the like may differ; it is whole and belongs to the image.
+        assert read_certificate(beside(small_job, ".json")).check_image() == small_job.image
+        assert reconstruct_job(small_job).state == "kept"
+
+
+def test_evidence_is_left_out_and_added_as_asked(small_job) -> None:
+    without = replace(small_job, evidence=False)
+    assert reconstruct_job(without).state == "done"
+    assert not beside(small_job, ".evidence.h5").exists()
+    assert reconstruct_job(without).state == "kept"
+    assert reconstruct_job(small_job).state == "done"
+    assert beside(small_job, ".evidence.h5").exists()
+    # Evidence of an image that was replaced must not lie beside the new one.
+    assert reconstruct_job(replace(without, overwrite=True)).state == "done"
+    assert not beside(small_job, ".evidence.h5").exists()
+
+
+def test_certificates_are_signed_with_the_key_that_was_given(small_job, tmp_path) -> None:
+    private, public = keys(tmp_path)
+    assert reconstruct_job(small_job).state == "done"
+    signed = replace(small_job, key=private)
+    assert [reconstruct_job(signed).state for _ in range(2)] == ["done", "kept"]
+    read_certificate(beside(small_job, ".json")).check_signature(public)
+    (tmp_path / "no_key.pem").write_text("nothing")
+    with pytest.raises(FileError, match="not a private key"):
+        find_jobs(small_job.scan.parent, tmp_path / "out", FAST, key=tmp_path / "no_key.pem")
+
+
+def test_a_job_without_a_gap_says_so(small_job, tmp_path) -> None:
+    quick = replace(small_job, options=small_job.options.replace(no_gap=True, phase_constraint=0.3))
+    for state in ("done", "kept"):
+        outcome = reconstruct_job(quick)
+        assert (outcome.state, outcome.relative_gap, outcome.lipschitz_bound) == (state, None, None)
+        table, page = write_summary(tmp_path / "out", [outcome])
+        assert table.read_text().splitlines()[1].endswith(",not computed,not proven,,")
+        assert "<td>not computed</td>" in page.read_text()
+
+
 def test_an_image_that_no_batch_wrote_stays(job) -> None:
     job.image.parent.mkdir(parents=True)
     job.image.write_bytes(b"somebody's")
@@ -155,7 +249,8 @@ def test_the_summary_names_everything(tmp_path) -> None:
 def test_records_hold_digests_and_no_names(job) -> None:
     reconstruct_job(job)
     record = json.loads(job.record.read_text())
-    assert set(record) == {"job", "options", "image", "relative_gap", "lipschitz_bound"}
+    files = {"image", "certificate", "evidence", "signed_with"}
+    assert set(record) == {"job", "options", *files, "relative_gap", "lipschitz_bound"}
     assert JobOptions.from_mapping(record["options"]) == job.options
     assert str(job.scan.parent) not in job.record.read_text()
 

@@ -117,6 +117,30 @@ def test_volumes_and_single_coils_are_reconstructed(tmp_path, kspace) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_an_image_without_a_gap_says_so(tmp_path, kspace) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    recon = ("recon", "scan.npy", "--layers", "2", "--no-gap", "--overwrite")
+    told = firenet(*recon, "-o", "a.nii.gz", folder=tmp_path)
+    assert "How near the image is to the optimum was not computed" in " ".join(told.stdout.split())
+    plain = json.loads(firenet(*recon, "-o", "a.nii.gz", "--json", folder=tmp_path).stdout)
+    for name in ("objective", "lower_bound", "duality_gap", "relative_gap"):
+        assert plain["certificate"][name] is None
+    certified = firenet("certify", "a.json", "--scan", "scan.npy", folder=tmp_path)
+    assert certified.returncode == 0
+    assert "Duality gap: not verified" in certified.stdout
+
+
+def test_what_an_image_had_beside_it_goes_with_it(tmp_path, kspace) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    recon = ("recon", "scan.npy", "--layers", "2", "-o", "a.nii.gz")
+    firenet(*recon, folder=tmp_path)
+    (tmp_path / "a.jacobian.png").write_bytes(b"of another run")
+    (tmp_path / "b.evidence.h5").write_bytes(b"of another image")
+    firenet(*recon, "--overwrite", "--no-evidence", folder=tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"scan.npy", "a.nii.gz", "a.png", "a.json", "b.evidence.h5"}
+
+
 def test_maps_can_be_of_low_resolution(tmp_path, kspace) -> None:
     kspace = kspace.copy()
     kspace[:, :, 1::2] *= np.abs(np.arange(kspace.shape[-1]) - kspace.shape[-1] // 2)[1::2] < 3

@@ -410,3 +410,10 @@ def _attribute(path: Path, name: str, value: object) -> None:
 def _nan(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["share"][0] = np.nan
+
+
+def test_a_damaged_image_is_a_named_error_though_its_digest_was_made_anew(folder) -> None:
+    (folder / "a.nii.gz").write_bytes(b"no image")
+    forge(folder)
+    with pytest.raises(FileError, match="cannot be read as an image"):
+        check(folder)

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "sigpy.md").read_text(encoding="utf-8")
 def test_examples_run_in_their_order(monkeypatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/sigpy.md", "exec"), names)

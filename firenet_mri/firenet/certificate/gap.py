@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from firenet_mri.firenet.certificate.certificate import Entry
-from firenet_mri.firenet.dual import DualPoint, point_of, search_dual
+from firenet_mri.firenet.dual import DualPoint, point_of, search_dual, start_of_q, tightened
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import LinearOperator
+
+# Rounds in which the dual of the coefficients is found again, between looks at the bound.
+_ROUNDS = (100, 100, 200, 400, 800, 1600, 3200)
 
 
 class ProvenGap(NamedTuple):
@@ -73,6 +76,33 @@ def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[
     data, exact = y.to(double), point.to(double)
     objective = problem.objective(x.to(double), data)
     return objective, problem.dual_value(exact.dual(problem, data), data, exact.q)
+
+
+def bound_without_q(
+    problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float
+) -> Tensor:
+    """Return the lower bound, float64, of one item whose q has to be found again.
+
+    It is as large as the target if it can be: q is not in the evidence.
+
+    Parameters
+    ----------
+    problem, y, x
+        Analysis form, data and image, as :func:`evaluate` takes them, without batch axes.
+    point
+        The dual point; its q is not looked at.
+    target
+        Where the search ends.
+    """
+    v = point.dual(problem, y)
+    v, image = problem.without_constants(v, problem.encoding.adjoint(v))
+    best = torch.zeros((), dtype=torch.float64, device=y.device)
+    for q in tightened(problem, image, start_of_q(problem, point.near), _ROUNDS):
+        _, bound = evaluate(problem, y, x, point._replace(q=q))
+        best = torch.maximum(best, bound)
+        if float(best) >= target:
+            break
+    return best
 
 
 def gap_entry(gap: ProvenGap | None, items: tuple[int, ...]) -> Entry:

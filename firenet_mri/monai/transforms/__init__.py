@@ -18,6 +18,9 @@ from firenet_mri.monai.transforms.dictionary import (
     LoadKspaceD,
     LoadKspaced,
     LoadKspaceDict,
+    SaveCertificateD,
+    SaveCertificated,
+    SaveCertificateDict,
     StabilityCertificateD,
     StabilityCertificated,
     StabilityCertificateDict,
@@ -33,6 +36,7 @@ from firenet_mri.monai.transforms.kspace import (
     WhitenCoils,
 )
 from firenet_mri.monai.transforms.reconstruct import FIRENETReconstruct, StabilityCertificate
+from firenet_mri.monai.transforms.saving import SaveCertificate
 
 __all__ = [
     "CompressCoils",
@@ -55,6 +59,10 @@ __all__ = [
     "LoadKspaceD",
     "LoadKspaceDict",
     "LoadKspaced",
+    "SaveCertificate",
+    "SaveCertificateD",
+    "SaveCertificateDict",
+    "SaveCertificated",
     "StabilityCertificate",
     "StabilityCertificateD",
     "StabilityCertificateDict",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from monai.config import KeysCollection, NdarrayOrTensor
@@ -30,6 +31,7 @@ from firenet_mri.monai.transforms.reconstruct import (
     ImageAxes,
     StabilityCertificate,
 )
+from firenet_mri.monai.transforms.saving import SaveCertificate
 from firenet_mri.options import takes_options
 
 Data = Mapping[Hashable, Any]
@@ -232,7 +234,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         The image is stored under ``KEY_postfix``; None replaces k-space.
     allow_missing_keys
         Leave out keys that are not there.
-    output, image_axes, certificate, spatial_dims, **options
+    output, image_axes, certificate, evidence, spatial_dims, **options
         See :class:`FIRENETReconstruct`.
     """
 
@@ -255,6 +257,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         output: Output = "magnitude",
         image_axes: ImageAxes = "xyz",
         certificate: bool = False,
+        evidence: bool = False,
         spatial_dims: int = 2,
         **options: Any,
     ) -> None:
@@ -268,6 +271,7 @@ class FIRENETReconstructd(Configured, MapTransform):
             output=output,
             image_axes=image_axes,
             certificate=certificate,
+            evidence=evidence,
             spatial_dims=spatial_dims,
             **options,
         )
@@ -346,17 +350,49 @@ class StabilityCertificated(Configured, MapTransform):
         return result
 
 
+class SaveCertificated(Configured, MapTransform):
+    """Dictionary form of :class:`SaveCertificate`.
+
+    Parameters
+    ----------
+    keys
+        Keys of images that ``SaveImaged(..., savepath_in_metadict=True)`` has written.
+    overwrite, key
+        See :class:`SaveCertificate`.
+    allow_missing_keys
+        Leave out keys that are not there.
+    """
+
+    backend = SaveCertificate.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        overwrite: bool = False,
+        key: str | Path | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = SaveCertificate(overwrite=overwrite, key=key)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return a copy of the dictionary, once the files are written."""
+        return _map(self, data, self.transform)
+
+
 LoadKspaceD = LoadKspaceDict = LoadKspaced
 WhitenCoilsD = WhitenCoilsDict = WhitenCoilsd
 CompressCoilsD = CompressCoilsDict = CompressCoilsd
 EstimateSensitivityD = EstimateSensitivityDict = EstimateSensitivityd
 FixedKspaceMaskD = FixedKspaceMaskDict = FixedKspaceMaskd
 FIRENETReconstructD = FIRENETReconstructDict = FIRENETReconstructd
+SaveCertificateD = SaveCertificateDict = SaveCertificated
 StabilityCertificateD = StabilityCertificateDict = StabilityCertificated
 
 
 def _map(
-    mapped: MapTransform, data: Data, transform: Callable[[NdarrayOrTensor], MetaTensor]
+    mapped: MapTransform, data: Data, transform: Callable[[Any], MetaTensor]
 ) -> dict[Hashable, Any]:
     """Return a copy of the dictionary in which a transform was applied to its keys."""
     result = dict(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -14,7 +15,11 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
+from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.io import read_certificate
+from firenet_mri.io.evidence import read_evidence
+from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.maps import estimated_maps, given_maps
 from firenet_mri.monai.networks import Output, check_output, smallest_network, start_image
 from firenet_mri.monai.scans import metadata_of, scan_of
@@ -22,6 +27,7 @@ from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction import ReconstructionOptions
+from firenet_mri.reconstruction.check import Checked, check_prepared
 from firenet_mri.reconstruction.prepare import Prepared, prepare
 from firenet_mri.reconstruction.run import find_device, reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
@@ -48,7 +54,12 @@ class FIRENETReconstruct(Configured, Transform):
         the spatial axes in that order.
     certificate
         Put the certificate into the metadata, ``meta["certificate"]``, as JSON (for
-        :meth:`firenet_mri.Certificate.from_dict`); takes two to three times longer.
+        :meth:`firenet_mri.Certificate.from_dict`); takes about half as long again, less with
+        ``no_gap``, which the certificate then says.
+    evidence
+        Put into the metadata, besides, what :class:`SaveCertificate` writes for others to check the
+        certificate, ``meta["evidence"]``: up to four complex images a slice, as text. For
+        ``image_axes="xyz"``.
     spatial_dims
         2 or 3, where the metadata do not say.
     **options
@@ -78,6 +89,7 @@ class FIRENETReconstruct(Configured, Transform):
         output: Output = "magnitude",
         image_axes: ImageAxes = "xyz",
         certificate: bool = False,
+        evidence: bool = False,
         spatial_dims: int = 2,
         **options: Any,
     ) -> None:
@@ -92,11 +104,17 @@ class FIRENETReconstruct(Configured, Transform):
                 "jacobian and recovery are entries of the certificate; ask for it with "
                 "certificate=True"
             )
+        if evidence and not (certificate and image_axes == "xyz"):
+            raise UsageError(
+                "evidence is that of a certificate, for images as they are written; use it with "
+                "certificate=True and image_axes='xyz'"
+            )
         smallest_network(chosen.network, spatial_dims)  # Checks what depends on the sparsifier.
         self.options = chosen
         self.output = output
         self.image_axes = image_axes
         self.certificate = certificate
+        self.evidence = evidence
         self.spatial_dims = spatial_dims
 
     def __call__(
@@ -132,6 +150,7 @@ class FIRENETReconstruct(Configured, Transform):
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         meta = _image_metadata(scan, kspace)
         prepared = self._prepared(scan, sens_maps)
+        result = None
         if self.certificate:
             if x0 is not None:
                 raise UsageError("The certificate is for a start at zero; leave x0 out")
@@ -143,15 +162,61 @@ class FIRENETReconstruct(Configured, Transform):
             image = _images(prepared, x0)
         if self.output == "magnitude":
             image = image.abs()
-        return self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
+        made = self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
+        if result is not None and self.evidence:
+            made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
+        return made
+
+    def check(
+        self,
+        certificate: str | Path,
+        kspace: RawScan | NdarrayOrTensor,
+        mask: NdarrayOrTensor | None = None,
+        sens_maps: NdarrayOrTensor | None = None,
+        *,
+        again: bool = False,
+    ) -> Checked:
+        """Return what of a certificate was recomputed from k-space, which need not be a file's.
+
+        Parameters
+        ----------
+        certificate
+            ``NAME.json``, as :class:`SaveCertificate` wrote it; image and evidence lie beside it.
+        kspace, mask, sens_maps
+            As they were given for the image.
+        again
+            Run the network once more, and compare its image.
+
+        Raises
+        ------
+        DataError
+            If k-space, maps, options, image or a number is another one; the message names it.
+        FileError
+            If a file is missing or damaged.
+        """
+        saved = read_certificate(Path(certificate))
+        scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
+        saved.check_scan(scan)
+        prepared = self._prepared(scan, sens_maps)
+        if digest_of_data(prepared.record) != saved.digests.parameters:
+            raise DataError(f"{certificate}: was made with other options or maps")
+        evidence = read_evidence(saved.evidence_beside())
+        return check_prepared(saved, prepared, evidence, again=again)
 
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
     def _prepared(self, scan: RawScan, sens_maps: NdarrayOrTensor | None) -> Prepared:
         """Return the scan whitened and compressed, with the maps of every slice."""
+        if self.evidence and len(scan.batch_shape) > 1:
+            raise UsageError(
+                f"{scan.name}: {scan.batch_shape[0]} images; evidence is for one, reconstruct them "
+                "with firenet_mri.reconstruct"
+            )
         if sens_maps is None:
-            prepared = prepare(scan, self.options)
+            # The map of one coil is 1, whatever the method.
+            options = self.options if scan.coils > 1 else self.options.replace(maps="none")
+            prepared = prepare(scan, options)
             made, from_data = self._estimated_maps(prepared.planes)
         else:
             if self.options.coils is not None:
@@ -213,7 +278,7 @@ class StabilityCertificate(Configured, Transform):
         mask: NdarrayOrTensor | None = None,
         sens_maps: NdarrayOrTensor | None = None,
     ) -> MetaTensor:
-        """Return the image with ``meta["certificate"]``, JSON.
+        """Return the image with ``meta["certificate"]``, and evidence if ``reconstruct`` makes it.
 
         Parameters
         ----------
@@ -242,7 +307,12 @@ class StabilityCertificate(Configured, Transform):
                 "made it"
             )
         meta = dict(image.meta) if isinstance(image, MetaTensor) else dict(made.meta)
-        return MetaTensor(found, meta={**meta, "certificate": made.meta["certificate"]})
+        meta["certificate"] = made.meta["certificate"]
+        if "evidence" in made.meta:
+            carried = Carried.from_text(made.meta["evidence"])
+            # The image that came is the one that is written; it may differ by rounding.
+            meta["evidence"] = replace(carried, shown=digest_of_tensor(found)).to_text()
+        return MetaTensor(found, meta=meta)
 
 
 def _images(prepared: Prepared, x0: NdarrayOrTensor | None) -> Tensor:

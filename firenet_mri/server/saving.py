@@ -1,0 +1,103 @@
+"""Files of what the server has made: image, certificate, evidence and scan, for who checks later.
+
+Names are random: neither header, time nor order tells anything about a patient. The scan is
+written as it went into the reconstruction, and certified as if it had been read from that file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from firenet_mri.errors import DataError, FirenetError, UsageError
+from firenet_mri.io import read, write_scan
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.signatures import public_digest
+from firenet_mri.reconstruction import Reconstruction
+from firenet_mri.scan import RawScan, digest_of_scan
+
+_log = logging.getLogger(__name__)
+
+_SCAN = ".scan.h5"
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where a server writes what it has made.
+
+    Parameters
+    ----------
+    folder
+        It is there and can be written to; nothing in it is replaced.
+    key
+        Private Ed25519 key, a PEM file, with which certificates are signed.
+
+    Raises
+    ------
+    UsageError
+        If the folder is not there or cannot be written to.
+    FileError
+        If the key cannot be used.
+    """
+
+    folder: Path
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir() or not os.access(self.folder, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{self.folder}: is not a folder that can be written to; make it first"
+            )
+        if self.key is not None:
+            public_digest(self.key)
+
+    def new_name(self) -> str:
+        """Return a name for the files of one image."""
+        return secrets.token_hex(8)
+
+    def save(self, name: str, result: Reconstruction, scan: RawScan) -> tuple[str, str]:
+        """Write the files of an image; return level and text of a log line that says what was done.
+
+        Whatever goes wrong, the image has been sent, and the next one must be.
+
+        Parameters
+        ----------
+        name
+            From :meth:`new_name`.
+        result, scan
+            What was made, and the scan that it was made from.
+        """
+        try:
+            result.save(self.folder / f"{name}.nii.gz", key=self.key)
+        # A full disk, or an error that nobody foresaw.
+        except Exception as error:
+            return _failed(f"{name}: not saved", error)
+        try:
+            self._save_scan(name, scan)
+        except Exception as error:
+            return _failed(f"{name}: saved without its scan, so that nobody can check it", error)
+        return "INFO", f"{name}: image, certificate, evidence and scan saved"
+
+    def _save_scan(self, name: str, scan: RawScan) -> None:
+        path = self.folder / f"{name}{_SCAN}"
+        write_scan(path, scan)
+        if digest_of_scan(read(path)) != digest_of_scan(scan):
+            path.unlink()
+            raise DataError("ISMRMRD files cannot hold it sample by sample")
+
+
+def as_if_read(scan: RawScan) -> RawScan:
+    """Return a scan from a stream with the record that the file of it would have."""
+    return dataclasses.replace(scan, record=ReadOptions().to_dict())
+
+
+def _failed(what: str, error: Exception) -> tuple[str, str]:
+    # Errors of other libraries may quote what they were given.
+    why = str(error) if isinstance(error, FirenetError) else type(error).__name__
+    text = f"{what} ({' '.join(why.split())})"
+    _log.error("%s", text)
+    return "WARNING", text
