@@ -56,16 +56,16 @@ def prove_gap(
     state
         What ``net.solve(y, encoding)`` returned.
     search
-        For a network of fixed depth; one that stops itself has looked for its dual already.
+        How long to look for a better dual point. A network that stops itself has run its layers for
+        it already, so that only the rounds follow.
     """
     problem = net.problem(encoding)
+    layers = search.layers if net.solver.is_fixed else 0
     with torch.no_grad():
-        point = point_of(problem, y, state)
-        if net.solver.is_fixed:
-            task = net.task(y, encoding)
-            start = point_of(task.problem, task.y, task.scaled(state))
-            found = search_dual(task.problem, task.y, start, **search._asdict())
-            point = found._replace(share=task.share(found.share), near=task.image(found.near))
+        task = net.task(y, encoding)
+        start = point_of(task.problem, task.y, task.scaled(state))
+        found = search_dual(task.problem, task.y, start, layers=layers, rounds=search.rounds)
+        point = found._replace(share=task.share(found.share), near=task.image(found.near))
         objective, bound = evaluate(problem, y, state.x, point)
     return ProvenGap(objective, bound, point)
 
