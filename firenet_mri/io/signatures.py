@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firenet_mri.errors import DataError, FileError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _ALGORITHM = "ed25519"
 
@@ -35,13 +38,21 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     FileError
         If it cannot be read or is no such key.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    return {
+        "algorithm": _ALGORITHM,
+        "value": read_private_key(key).sign(bytes.fromhex(digest)).hex(),
+    }
+
+
+def read_private_key(key: Path) -> Ed25519PrivateKey:
+    """Return the private key in a PEM file; parameters and errors as :func:`sign`."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     private = _read(key, "private", lambda data: load_pem_private_key(data, None))
-    if not isinstance(private, Ed25519PrivateKey):
+    if not isinstance(private, ed25519.Ed25519PrivateKey):
         raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
-    return {"algorithm": _ALGORITHM, "value": private.sign(bytes.fromhex(digest)).hex()}
+    return private
 
 
 def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
@@ -75,8 +86,9 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
     if signature is None:
         raise DataError(f"{path}: is not signed; it was written without --sign")
     try:
-        if signature["algorithm"] != _ALGORITHM:
-            raise ValueError(signature["algorithm"])
+        # The signature itself is not signed: nothing else may stand in it.
+        if set(signature) != {"algorithm", "value"} or signature["algorithm"] != _ALGORITHM:
+            raise ValueError("another algorithm, or further fields")
         public.verify(bytes.fromhex(signature["value"]), bytes.fromhex(digest))
     except (InvalidSignature, KeyError, TypeError, ValueError):
         raise DataError(
@@ -86,13 +98,15 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
 
 
 def _read(path: Path, kind: str, load: Callable[[bytes], _Key]) -> _Key:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; give a {kind} Ed25519 key") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise FileError(
             f"{path}: is not a {kind} key in PEM without a password; make one with openssl"
         ) from None
