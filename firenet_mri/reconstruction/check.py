@@ -58,6 +58,12 @@ _NOT_RUN = (
 )
 
 
+_ROUNDED = (
+    f"Differences below {100 * TOLERANCE:g} %, of the objective for the gap: what is estimated "
+    "again differs by its rounding."
+)
+
+
 @dataclass(frozen=True)
 class Checked:
     """What was recomputed and agrees, and what was not recomputed, in plain words.
@@ -281,7 +287,7 @@ def _summary(
         f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
         for name in dict.fromkeys(entry.name for entry in later)
     ]
-    unchecked += [*further, *saved.certificate.assumptions]
+    unchecked += [*further, _ROUNDED, *saved.certificate.assumptions]
     return Checked(tuple(agrees), tuple(unchecked), later)
 
 
