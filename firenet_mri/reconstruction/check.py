@@ -60,7 +60,7 @@ _NOT_RUN = (
 
 _ROUNDED = (
     f"Differences below {100 * TOLERANCE:g} %, of the objective for the gap: what is estimated "
-    "again differs by its rounding."
+    "anew differs by its rounding."
 )
 
 

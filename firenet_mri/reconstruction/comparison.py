@@ -118,6 +118,10 @@ def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]
             )
     if saved.report["scan"].get("name") != prepared.scan.name:
         yield "The name of the scan: its file has another one."
+    if saved.report["options"].get("read") != json.loads(json.dumps(dict(prepared.scan.record))):
+        yield "The options of reading in the record: the scan was read with others here."
+    if _lacks_what_was_asked(saved.certificate, prepared.options):
+        yield "What the options of the record ask for: the certificate has more or less than that."
     others = [
         name.replace("_", " ")
         for name, value in saved.report.items()
@@ -125,6 +129,15 @@ def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]
     ]
     if others:
         yield f"What else stands beside the certificate: {', '.join(sorted(others))}."
+
+
+def _lacks_what_was_asked(stated: Certificate, options: ReconstructionOptions) -> bool:
+    names = {entry.name for entry in stated.entries}
+    return (
+        (options.no_gap and stated.relative_gap is not None)
+        or (options.jacobian and names.isdisjoint(_OF_JACOBIAN))
+        or (options.recovery and names.isdisjoint(_OF_RECOVERY))
+    )
 
 
 def _without_name(value: Any) -> Any:

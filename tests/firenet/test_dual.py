@@ -264,6 +264,30 @@ def test_share_that_relaxing_would_make_negative_is_left_alone() -> None:
     assert_close(found.gradient, plain.gradient)
 
 
+def test_constant_part_of_the_dual_is_taken_off_before_the_rounds() -> None:
+    """W of a constant is zero for total variation, so that no q balances it."""
+    problem, y, _, optima = make_case("tv", "complex")
+    point = first_point(problem, y, layers=20)
+    found = search_dual(problem, y, point, layers=0, rounds=400)
+    image = problem.encoding.adjoint(found.dual(problem, y))
+    assert bool((image.mean((-2, -1)).abs() > 1e-3).all())
+    v, image = problem.without_constants(found.dual(problem, y), image)
+    by_hand = next(tightened(problem, image, point.q, [400]))
+    assert_close(found.q, by_hand, 1e-9)
+    assert bool((evaluate(problem, y, point.near, found)[1] <= optima).all())
+
+
+def test_last_round_ends_on_the_discs() -> None:
+    """Relaxed ones end beside them."""
+    problem, y, _, _ = make_case("undecimated-haar", "complex")
+    point = first_point(problem, y)
+    image = 10 * problem.encoding.adjoint(point.dual(problem, y))
+    for q in tightened(problem, image, point.q, (1, 3, 7)):
+        assert float(problem.modulus(q).max()) <= LAM * (1 + 1e-12)
+    found = search_dual(problem, y, point, layers=6, rounds=0)
+    assert float(problem.modulus(found.q).max()) <= LAM * (1 + 1e-12)
+
+
 def test_start_without_a_share_begins_at_zero() -> None:
     problem, y, _, _ = make_case("undecimated-haar", "complex")
     residual = problem.encoding.residual(y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -445,3 +445,97 @@ def test_bound_that_is_smaller_than_it_need_be_is_true(folder, stated) -> None:
 
     forge(folder, change)
     assert "Recomputed and the same: duality gap." in check(folder).agrees
+
+
+# What may be changed and is then listed among what was not compared, by a word of that line.
+LISTED = {
+    "accuracy_against_reference": "accuracy against reference",
+    "options/read": "options of reading",
+    "options/reconstruction/no_gap": "more or less",
+    "options/reconstruction/jacobian": "more or less",
+    "options/reconstruction/recovery": "more or less",
+    "device": "device",
+    "timings": "timings",
+    "versions": "versions",
+    "scan/name": "name of the scan",
+    "certificate/digests/maps": "digest of the maps",
+    "certificate/digests/pixels": "digest of the pixels",
+}
+
+
+# What in a certificate does not repeat its entries.
+_OWN = ("entries", "items", "scope", "digests")
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the paths of all numbers, words and empty lists in plain data."""
+    parts = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in parts:
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def changed(value: Any) -> Any:
+    """Return another value of the same kind, if there is one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return 2 * value + 1
+    return "something else" if value is None else f"{value} changed"
+
+
+def outcome(folder: Path, change: Change, *, consistent: bool) -> tuple[str, ...] | None:
+    """Return what a check of a changed file lists; None if it is refused, by us and not by Python.
+
+    A file that does not contradict itself can be made of only some changes.
+    """
+    try:
+        forge(folder, change, consistent=consistent)
+    except (FirenetError, AttributeError, KeyError, TypeError, ValueError):
+        assert consistent
+        return None
+    try:
+        return check(folder).unchecked
+    except FirenetError:
+        return None
+
+
+@pytest.mark.parametrize("consistent", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_every_word_and_number_of_the_file_is_refused_or_listed_when_it_is_changed(
+    consistent, tmp_path
+) -> None:
+    np.save(tmp_path / "scan.npy", kspace())
+    options: dict[str, Any] = {"preset": "paper", "layers": 5}
+    reconstruct(read(tmp_path / "scan.npy"), **options).save(tmp_path / "a.nii.gz")
+    text = (tmp_path / "a.json").read_text()
+    # forge makes these anew.
+    anew = ("digest", "evidence", "file", "parameters")
+    paths = [path for path in leaves(json.loads(text)) if path[-1] not in anew]
+    assert len(paths) > 90
+    missed = []
+    for path in paths:
+
+        def change(report: Report, path: tuple[Any, ...] = path) -> None:
+            place: Any = report
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = changed(place[path[-1]])
+
+        (tmp_path / "a.json").write_text(text)
+        lines = outcome(tmp_path, change, consistent=consistent)
+        name = "/".join(map(str, path))
+        words = [word for key, word in LISTED.items() if name.startswith(key)]
+        is_listed = words and any(words[0] in line for line in lines or ())
+        # What repeats the entries was made anew.
+        is_repeated = consistent and path[0] == "certificate" and path[1] not in _OWN
+        if lines is not None and not is_listed and not is_repeated:
+            missed.append(name)
+    assert not missed
+
+
+def test_huge_number_of_slices_is_refused_at_once(folder) -> None:
+    forge(folder, lambda report: report["certificate"].update(items=10**15))
+    with pytest.raises(DataError, match="1000000000000000 slices"):
+        check(folder)

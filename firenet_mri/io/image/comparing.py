@@ -28,7 +28,7 @@ _MRD_PLACE = (
 
 
 _NO_PLACE = (
-    "Where the DICOM image lies, whose it is, and how it is windowed: its place may come from "
+    "Where the DICOM image lies, whose it is, its window and overlays: its place may come from "
     "another series."
 )
 
