@@ -271,10 +271,26 @@ def test_constant_part_of_the_dual_is_taken_off_before_the_rounds() -> None:
     found = search_dual(problem, y, point, layers=0, rounds=400)
     image = problem.encoding.adjoint(found.dual(problem, y))
     assert bool((image.mean((-2, -1)).abs() > 1e-3).all())
-    v, image = problem.without_constants(found.dual(problem, y), image)
+    _, image = problem.without_constants(found.dual(problem, y), image)
     by_hand = next(tightened(problem, image, point.q, [400]))
     assert_close(found.q, by_hand, 1e-9)
     assert bool((evaluate(problem, y, point.near, found)[1] <= optima).all())
+
+
+def test_step_is_the_geometric_mean_of_data_and_residual_and_never_zero() -> None:
+    """At the lam of white noise; elsewhere by 1 / lam within a factor of 4."""
+    _, y, _, _ = make_case("haar", "complex")
+    encoding = make_case("haar", "complex").problem.encoding
+    sizes = torch.linalg.vector_norm(y, dim=-1)
+    distance = torch.tensor([1e-4, 0.5, 3.0], dtype=torch.float64)
+    noise = DATA**-0.5
+    for lam, factor in ((noise, 1.0), (2 * noise, 0.5), (100 * noise, 0.25), (1e-9, 4.0)):
+        problem = SquareRootLasso(encoding, make_sparsifier("haar", SHAPE), lam=lam)
+        expected = 0.88 * factor * (sizes * distance).sqrt()
+        assert_close(_step_size(problem, y, distance), expected)
+        none = _step_size(problem, torch.zeros_like(y), distance)
+        assert bool((none > 0).all())
+        assert bool((_step_size(problem, y, 0 * distance) > 0).all())
 
 
 def test_last_round_ends_on_the_discs() -> None:
