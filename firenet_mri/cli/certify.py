@@ -40,6 +40,9 @@ _MEANINGS = {
     "not verified": "nothing is claimed",
 }
 
+# Entries of which the sentence speaks.
+_IN_SENTENCE = ("duality_gap", "lipschitz_bound")
+
 
 _USUAL_GAP = "Usual are values below 0.1 % (accurate), 1 % (stable) and 20 % (paper)."
 _USUAL_BOUND = (
@@ -123,8 +126,10 @@ def certify(
     console.print(f"{found} is the image of this certificate (SHA-256).", markup=False)
     if signed_by is not None:
         console.print(f"It was signed with the key that belongs to {signed_by}.", markup=False)
+    elif "signature" in saved.report:
+        console.print("Whose signature it carries was not checked; give the key by --signed-by.")
     _tell(console, scan, checked)
-    _explain(console, saved.certificate)
+    _explain(console, saved.certificate, _not_recomputed(saved, checked))
     if saved.certificate.not_checkable:
         sys.stderr.write(f"firenet: not checkable: {saved.certificate.not_checkable}\n")
         raise SystemExit(1)
@@ -149,7 +154,9 @@ def _recomputed(
     reading, wanted = recorded_options(saved, given)
     raw = read_with(scan, reading)
     saved.check_scan(raw)
-    proof = read_evidence(saved.evidence_beside() if evidence is None else evidence)
+    place = saved.evidence_beside() if evidence is None else evidence
+    proof = read_evidence(place)
+    saved.check_evidence(place)
     with progress(f"Recomputing {saved.path.name}", "slices", quiet=quiet) as on_item:
         return check_reconstruction(
             saved, raw, proof, wanted, image=image, again=again, on_item=on_item
@@ -166,6 +173,7 @@ def _write_json(
         "signed": None if key is None else True,
         "recomputed": None if checked is None else list(checked.agrees),
         "not_checked": None if checked is None else list(checked.unchecked),
+        "entries_not_recomputed": [entry.name for entry in _not_recomputed(saved, checked)],
         "certificate": saved.certificate.to_dict(),
     }
     sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -183,21 +191,32 @@ def _tell(console: Console, scan: Path | None, checked: Checked | None) -> None:
     console.print(f"{scan} is the scan it was made from (SHA-256).", markup=False)
     console.print()
     for line in checked.agrees:
-        console.print(f"[green]✓[/] {escape(line)}")
+        console.print(f"[green]✓[/] {escape(_printable(line))}")
     for line in checked.unchecked:
-        console.print(f"[yellow]not checked[/] {escape(line)}")
+        console.print(f"[yellow]not checked[/] {escape(_printable(line))}")
 
 
-def _explain(console: Console, certificate: Certificate) -> None:
+def _not_recomputed(saved: SavedCertificate, checked: Checked | None) -> tuple[Entry, ...]:
+    """Return the entries that stand as they were written, without anybody having looked."""
+    return saved.certificate.entries if checked is None else checked.not_recomputed
+
+
+def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[Entry, ...]) -> None:
     """Print every entry: how it is known, what it says, what it does not say, its numbers."""
+    if any(entry.name in _IN_SENTENCE for entry in not_recomputed):
+        console.print()
+        console.print("[yellow]Stated, not recomputed:[/]")
     _in_short(console, certificate)
     for entry in certificate.entries:
         console.print()
-        title = entry.name.replace("_", " ").capitalize()
-        console.print(f"[bold]{title}[/bold]: [{_COLOURS[entry.status]}]{entry.status}[/]")
+        title = escape(_printable(entry.name.replace("_", " ").capitalize()))
+        status = f"[{_COLOURS[entry.status]}]{entry.status}[/]"
+        if entry in not_recomputed and entry.status not in ("assumed", "not verified"):
+            status = f"[yellow]{entry.status}, it says; not recomputed[/]"
+        console.print(f"[bold]{title}[/bold]: {status}")
         if len(entry.items) < certificate.items:
             slices = ", ".join(str(item + 1) for item in entry.items)
-            _print_indented(console, f"Of slice {slices} only.")
+            _print_indented(console, f"Of slice {slices} only." if slices else "Of no slice.")
         for line in _lines(entry):
             _print_indented(console, line)
         if entry.values:
@@ -234,7 +253,12 @@ def _answers(certificate: Certificate) -> Iterator[tuple[str, str]]:
 
 def _print_indented(console: Console, text: str) -> None:
     """Print a paragraph with a margin that every line keeps."""
-    console.print(Padding(Text(text), (0, 0, 0, 2)))
+    console.print(Padding(Text(_printable(text)), (0, 0, 0, 2)))
+
+
+def _printable(text: str) -> str:
+    """Return text without what would move the cursor or change colours."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _lines(entry: Entry) -> Iterator[str]:
@@ -247,7 +271,9 @@ def _numbers(entry: Entry) -> Table:
     """Return the numbers, a line for each, with their range over the slices."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for name, numbers in entry.values.items():
+        if not numbers:
+            continue
         low, high = min(numbers), max(numbers)
         text = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g} (over the slices)"
-        table.add_row(name, text)
+        table.add_row(Text(_printable(name)), text)
     return table

@@ -86,6 +86,7 @@ def reconstruct_file(
     from firenet_mri.io import read_reference
     from firenet_mri.io.image.dicom import check_place, read_dicom_reference
     from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.io.signatures import read_private_key
     from firenet_mri.reconstruction import output_paths
 
     output_paths(
@@ -94,6 +95,9 @@ def reconstruct_file(
         evidence=not written.no_evidence,
         sensitivity=options.jacobian,
     )
+    if written.sign is not None:
+        # Before any work.
+        read_private_key(written.sign)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)

@@ -43,20 +43,37 @@ def recorded_options(
     path = saved.path
     if saved.certificate.not_checkable:
         raise DataError(f"{path}: holds no options. {saved.certificate.not_checkable}")
-    record = saved.report["options"]
-    if "arrays" in record:
+    record = _checked_record(saved)
+    arrays = saved.report["options"].get("arrays")
+    if arrays is not None:
         raise UsageError(
             f"{path}: the image was made from arrays, not from a file; check it in Python with "
-            f"{record['arrays']}(...).check"
+            f"{arrays}(...).check"
         )
     reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
     wanted = dict(record["reconstruction"])
-    if isinstance(wanted["maps"], Mapping):
+    if isinstance(wanted.get("maps"), Mapping):
         if reading.maps_file is None:
             raise UsageError(f"{path}: its maps were an array; use Python instead")
         # The file's maps take their place.
         del wanted["maps"]
     return reading, with_maps(reading, ReconstructionOptions.from_mapping(wanted))
+
+
+def _checked_record(saved: SavedCertificate) -> dict[str, dict[str, Any]]:
+    """Return the record, after checking that it has the form of one."""
+    record = saved.report.get("options")
+    parts = ("read", "reconstruction")
+    has_parts = isinstance(record, Mapping) and all(
+        isinstance(record.get(part), Mapping) for part in parts
+    )
+    if not isinstance(record, Mapping) or not has_parts:
+        raise DataError(f"{saved.path}: its options are damaged; use the file as firenet wrote it")
+    for name in _FILES:
+        known = record["read"].get(name)
+        if known is not None and not isinstance(known, Mapping):
+            raise DataError(f"{saved.path}: its {name} is no digest; use the file as written")
+    return {part: dict(record[part]) for part in parts}
 
 
 def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ there, shows who made the file (see :mod:`firenet_mri.io.signatures`).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,26 @@ class SavedCertificate:
     def evidence_beside(self) -> Path:
         """Return where the evidence lies that was written with the certificate."""
         return evidence_path(self.path, self.path.name.removesuffix(".json"))
+
+    def check_evidence(self, evidence: Path) -> None:
+        """Check that the evidence is what was written with the certificate.
+
+        Raises
+        ------
+        DataError
+            If it is another file.
+        FileError
+            If it cannot be read.
+        """
+        try:
+            found = digest_of_file(evidence)
+        except OSError as error:
+            raise FileError(f"{evidence}: cannot be read ({error.strerror or error})") from error
+        if found != self.report.get("evidence"):
+            raise DataError(
+                f"{evidence}: is not the evidence of {self.path.name}, its SHA-256 is another; "
+                "reconstruct again"
+            )
 
     def check_image(self, image: Path | None = None) -> Path:
         """Return the image file, after checking that the certificate is the one of this file.
@@ -218,7 +239,9 @@ def _read_json(path: Path) -> object:
     if not text.strip():
         raise FileError(f"{path}: the file is empty; give the .json that firenet recon wrote")
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_without_repetition
+        )
     except (ValueError, RecursionError):
         raise FileError(
             f"{path}: is not whole JSON; it is truncated or no certificate, give the .json that "
@@ -228,3 +251,18 @@ def _read_json(path: Path) -> object:
 
 def _refuse(constant: str) -> float:
     raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a name that stands twice: of the two other readers may take the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ SUFFIX = ".evidence.h5"
 
 _FORMAT = "firenet evidence"
 _VERSION = 1
+_IMAGES = ("x", "source", "near")
 _NAMES = tuple(field.name for field in fields(Evidence))
 
 
@@ -65,8 +66,8 @@ def read_evidence(path: Path) -> Evidence:
                 raise DataError(
                     f"{path}: has version {version}; this version of firenet_mri reads {_VERSION}"
                 )
-            arrays = [np.asarray(file[name]) for name in _NAMES]
-    except (OSError, KeyError, ValueError) as error:
+            arrays = [_array(path, file, name) for name in _NAMES]
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise FileError(
             f"{path}: is damaged or not HDF5 ({type(error).__name__}); use the file as firenet "
             "wrote it"
@@ -74,10 +75,27 @@ def read_evidence(path: Path) -> Evidence:
     return Evidence(*(_tensor(path, array) for array in arrays))
 
 
-def _tensor(path: Path, array: np.ndarray) -> Tensor:
-    if array.dtype not in (np.complex64, np.float64) or not np.isfinite(array).all():
+def _array(path: Path, file: Any, name: str) -> np.ndarray:
+    """Return an array of the file, which must lie in it as it is: no link, no compression."""
+    import h5py
+
+    link, dataset = file.get(name, getlink=True), file[name]
+    is_plain = isinstance(link, h5py.HardLink) and isinstance(dataset, h5py.Dataset)
+    types = (np.complex64, np.complex128) if name in _IMAGES else (np.float64,)
+    if not is_plain or dataset.dtype not in types:
+        raise DataError(f"{path}: its {name} has another type; use the file as firenet wrote it")
+    # What is compressed, virtual or elsewhere may be any number of times as large as the file.
+    if dataset.nbytes > dataset.id.get_storage_size() or dataset.external or dataset.is_virtual:
         raise DataError(
-            f"{path}: holds {array.dtype} or numbers that are not finite; use the file as firenet "
-            "wrote it"
+            f"{path}: its {name} is {dataset.nbytes} bytes and not stored as such; use the file as "
+            "firenet wrote it"
+        )
+    return np.asarray(dataset)
+
+
+def _tensor(path: Path, array: np.ndarray) -> Tensor:
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{path}: holds numbers that are not finite; use the file as firenet wrote it"
         )
     return torch.from_numpy(array)

@@ -39,8 +39,21 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     FileError
         If it cannot be read or is no such key.
     """
-    private = _private(key)
-    return {"algorithm": _ALGORITHM, "value": private.sign(bytes.fromhex(digest)).hex()}
+    return {
+        "algorithm": _ALGORITHM,
+        "value": read_private_key(key).sign(bytes.fromhex(digest)).hex(),
+    }
+
+
+def read_private_key(key: Path) -> Ed25519PrivateKey:
+    """Return the private key in a PEM file; parameters and errors as :func:`sign`."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    private = _read(key, "private", lambda data: load_pem_private_key(data, None))
+    if not isinstance(private, ed25519.Ed25519PrivateKey):
+        raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
+    return private
 
 
 def public_digest(key: Path) -> str:
@@ -51,7 +64,7 @@ def public_digest(key: Path) -> str:
     FileError
         As :func:`sign`: called before long work, it says whether the key can be used.
     """
-    return hashlib.sha256(_private(key).public_key().public_bytes_raw()).hexdigest()
+    return hashlib.sha256(read_private_key(key).public_key().public_bytes_raw()).hexdigest()
 
 
 def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
@@ -85,8 +98,9 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
     if signature is None:
         raise DataError(f"{path}: is not signed; it was written without --sign")
     try:
-        if signature["algorithm"] != _ALGORITHM:
-            raise ValueError(signature["algorithm"])
+        # The signature itself is not signed: nothing else may stand in it.
+        if set(signature) != {"algorithm", "value"} or signature["algorithm"] != _ALGORITHM:
+            raise ValueError("another algorithm, or further fields")
         public.verify(bytes.fromhex(signature["value"]), bytes.fromhex(digest))
     except (InvalidSignature, KeyError, TypeError, ValueError):
         raise DataError(
@@ -95,24 +109,16 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
         ) from None
 
 
-def _private(key: Path) -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    private = _read(key, "private", lambda data: load_pem_private_key(data, None))
-    if not isinstance(private, Ed25519PrivateKey):
-        raise FileError(f"{key}: is not a private Ed25519 key; make one with openssl genpkey")
-    return private
-
-
 def _read(path: Path, kind: str, load: Callable[[bytes], _Key]) -> _Key:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; give a {kind} Ed25519 key") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise FileError(
             f"{path}: is not a {kind} key in PEM without a password; make one with openssl"
         ) from None

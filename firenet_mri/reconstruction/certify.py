@@ -15,15 +15,11 @@ from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.certificate.gap import (
     DualSearch,
     ProvenGap,
-    bound_without_q,
-    evaluate,
     prove_gap,
 )
 from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
-from firenet_mri.operators.base import LinearOperator
 from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.solve import Solution
 
@@ -79,7 +75,7 @@ def certify_solution(
     """
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding = encoded.y, encoded.encoding
-    proven = _proven(net, y, encoding, state) if gap else None
+    proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
     certificate = certificate_for(solution, proven, sample_norms)
     bound = net.proven_bound(encoding)
     proof = None if bound is None else bound.proof
@@ -87,21 +83,6 @@ def certify_solution(
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
     return Certified(certificate, evidence, further.sensitive)
-
-
-def _proven(net: FIRENET, y: Tensor, encoding: LinearOperator, state: State) -> ProvenGap:
-    """Return the gap, as the evidence proves it: that is in single precision, whatever the data."""
-    proven = prove_gap(net, y, encoding, state, search_for(net))
-    if y.dtype == torch.complex64:
-        return proven
-    single, problem, point = torch.complex64, net.problem(encoding), proven.point
-    point = point._replace(source=point.source.to(single), near=point.near.to(single))
-    with torch.no_grad():
-        objective, bound = evaluate(problem, y, state.x, point)
-        if not problem.is_synthesis:
-            saved = point.to(y.dtype)
-            bound = bound.minimum(bound_without_q(problem, y, state.x, saved, float(bound)))
-    return ProvenGap(objective, bound, point)
 
 
 def look_further(

@@ -8,7 +8,7 @@ recomputed is listed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.evidence import Evidence
@@ -27,6 +28,14 @@ from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certificate_for, look_further
+from firenet_mri.reconstruction.comparison import (
+    TOLERANCE,
+    Claim as Claim,
+    compare_entries,
+    compare_options,
+    compare_report,
+    names_with_network,
+)
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.result import image_of
@@ -34,12 +43,10 @@ from firenet_mri.reconstruction.solve import Encoded, Solution, solve
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
 
-# Numbers agree to so much of their size; maps that are estimated again differ by their rounding.
-_TOLERANCE = 1e-5
-# The bound hangs on one coefficient in the synthesis form, which their rounding moves.
+# The bound hangs on one coefficient in the synthesis form, which the rounding of maps moves.
 _PART_OF_GAP = 0.01
-# What rests on random numbers or long iterations.
-_LOOSE = 1e-3
+# What runs of the network differ by where nearly nothing is left of the data.
+_OF_DATA = 1e-6
 
 _NOT_RUN = (
     "That the network with these options makes this image: the constants are about the network, "
@@ -47,29 +54,22 @@ _NOT_RUN = (
 )
 
 
+_ROUNDED = (
+    f"Differences below {100 * TOLERANCE:g} %, of the objective for the gap, and bounds to "
+    f"{100 * _PART_OF_GAP:g} % of the gap: what is estimated anew differs by its rounding."
+)
+
+
 @dataclass(frozen=True)
 class Checked:
-    """What was recomputed and agrees, and what was not recomputed, in plain words."""
+    """What was recomputed and agrees, and what was not recomputed, in plain words.
+
+    ``not_recomputed`` are the entries of the certificate that are among the latter.
+    """
 
     agrees: tuple[str, ...]
     unchecked: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Claim:
-    """What somebody says of an image, and the evidence for it.
-
-    Parameters
-    ----------
-    name
-        What messages call it.
-    certificate, evidence
-        What was made with the image.
-    """
-
-    name: str
-    certificate: Certificate
-    evidence: Evidence
+    not_recomputed: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,8 @@ class Work:
         What was asked for: further passes, and entries for which the network runs again.
     seed
         See :func:`firenet_mri.reconstruction.certify.certify_solution`.
+    maps_digest
+        Of the maps; empty if it is not known.
     """
 
     net: FIRENET
@@ -99,13 +101,15 @@ class Work:
     sample_norm: float | None = None
     options: ReconstructionOptions = field(default_factory=ReconstructionOptions)
     seed: int | None = None
+    maps_digest: str = ""
 
 
 class _Recomputed(NamedTuple):
-    """What one item gave: its image and its certificate, and the entries that need the network."""
+    """What one item gave: its image and its certificate, and the digest of its maps."""
 
     image: Tensor
     certificate: Certificate
+    maps_digest: str
 
 
 def check_reconstruction(
@@ -144,8 +148,11 @@ def check_reconstruction(
         number.
     """
     saved.check_scan(scan)
+    compare_options(saved, options)
     prepared = prepare(scan, options)
-    return check_prepared(saved, prepared, evidence, image=image, again=again, on_item=on_item)
+    report = tuple(compare_report(saved, prepared))
+    checked = check_prepared(saved, prepared, evidence, image=image, again=again, on_item=on_item)
+    return replace(checked, unchecked=(*checked.unchecked, *report))
 
 
 def check_prepared(
@@ -171,10 +178,12 @@ def check_prepared(
         if on_item is not None:
             on_item(len(results), len(prepared.items))
     made = image_of(prepared, [result.image for result in results])
-    _compare_written(saved, written, made, prepared)
+    further = _compare_written(saved, written, made, prepared)
+    maps = digest_of_data([result.maps_digest for result in results])
+    further += _other_digests(saved, maps=maps, pixels=digest_of_tensor(made))
     found = Certificate.join([result.certificate for result in results])
-    _compare_entries(claim, found)
-    return _summary(claim.certificate, found, again)
+    later = compare_entries(claim, found, () if again else names_with_network(prepared.options))
+    return _summary(claim, found, later, further, again)
 
 
 def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
@@ -197,18 +206,20 @@ def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
     """
     _check_count(claim, 1)
     found = _recompute(claim, work, again).certificate
-    _compare_entries(claim, found)
-    return _summary(claim.certificate, found, again)
+    later = compare_entries(claim, found, () if again else names_with_network(work.options))
+    return _summary(claim, found, later, (), again)
 
 
 def _work_of(prepared: Prepared, item: Item) -> Work:
+    encoded, maps_digest = prepared.encoded(item)
     return Work(
         prepared.net,
-        prepared.encoded(item)[0],
+        encoded,
         item.index,
         sample_norm=item.sample_norm,
         options=prepared.options,
         seed=seed_of(prepared.digests._asdict(), item.index),
+        maps_digest=maps_digest,
     )
 
 
@@ -235,7 +246,7 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     if again:
         with torch.no_grad():
             run = solve(work.net, encoded, x0=work.x0, reweighting=options.reweighting)
-        _compare_runs(claim, work.index, run.state.x, x)
+            _compare_runs(claim, work.index, run, x)
         solution = replace(run, state=run.state._replace(x=x))
     # Weights that come from the pass before are known only to who runs that pass.
     has_problem = again or options.reweighting == 0
@@ -251,7 +262,7 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)
-    return _Recomputed(encoded.image(x), certificate)
+    return _Recomputed(encoded.image(x), certificate, work.maps_digest)
 
 
 def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) -> ProvenGap:
@@ -266,10 +277,14 @@ def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) 
         objective, bound = evaluate(problem, y, x, point)
         if not problem.is_synthesis:
             bound = bound_without_q(problem, y, x, point, target)
+    # What overflowed proves nothing; zero always holds.
+    bound = torch.where(bound.isfinite(), bound, torch.zeros_like(bound))
     if stated is None:
         return ProvenGap(objective, bound, point)
     stated_gap = float(objective) - stated
-    if stated - float(bound) > max(_TOLERANCE * float(objective), _PART_OF_GAP * stated_gap):
+    allowed = max(TOLERANCE * float(objective), _PART_OF_GAP * stated_gap)
+    # Written so that NaN fails.
+    if not stated - float(bound) <= allowed:
         raise DataError(
             f"{claim.name}: the lower bound of slice {index + 1} is stated as {stated:.9g}; its "
             f"dual gives {float(bound):.9g}, so that the gap is "
@@ -278,84 +293,65 @@ def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) 
     return ProvenGap(objective, torch.full_like(bound, stated), point)
 
 
-def _compare_runs(claim: Claim, index: int, found: Tensor, x: Tensor) -> None:
-    size, away = float(x.abs().max()), float((found - x).abs().max())
-    if away > _TOLERANCE * size:
+def _compare_runs(claim: Claim, index: int, run: Solution, x: Tensor) -> None:
+    """Refuse an image that the network does not make."""
+    encoded = run.encoded
+    size, away = float(x.abs().max()), float((run.state.x - x).abs().max())
+    data = float(encoded.encoding.adjoint(encoded.y).abs().max())
+    # Written so that NaN fails.
+    if not away <= max(TOLERANCE * size, _OF_DATA * data):
         raise DataError(
             f"{claim.name}: the network was run again for slice {index + 1} and gives another "
             f"image; they differ by up to {away:.4g}, and the largest value is {size:.4g}"
         )
 
 
-def _compare_written(saved: SavedCertificate, path: Path, made: Tensor, prepared: Prepared) -> None:
-    """Refuse a written image that is not the one of the evidence."""
-    scan = prepared.scan
-    if "resized_to_the_scanners_grid" in saved.report:
+def _compare_written(
+    saved: SavedCertificate, path: Path, made: Tensor, prepared: Prepared
+) -> list[str]:
+    """Return what was not compared of a written image; refuse one that is not the evidence's."""
+    scan, resized = prepared.scan, saved.report.get("resized_to_the_scanners_grid")
+    if resized is not None:
         made, scan = on_scanner_grid(made, scan)
-    if prepared.options.map_sets > 1:
-        combined = torch.linalg.vector_norm(made, dim=0)
-        compare_image(path, combined, scan, also=made)
-    else:
-        compare_image(path, made.abs(), scan, also=made)
+    sets = prepared.options.map_sets > 1
+    combined = torch.linalg.vector_norm(made, dim=0) if sets else made.abs()
+    if resized is not None and resized not in (list(combined.shape), list(made.shape)):
+        raise DataError(f"{saved.path}: was resized to {resized}, which is not the image's shape")
+    unchecked = compare_image(path, combined, scan, also=made)
+    return ["The picture beside the image.", *unchecked]
 
 
-def _compare_entries(claim: Claim, found: Certificate) -> None:
-    stated = {(entry.name, entry.items): entry for entry in claim.certificate.entries}
-    for entry in found.entries:
-        known = stated.get((entry.name, entry.items))
-        if known is None:
-            raise DataError(
-                f"{claim.name}: says nothing about {entry.name.replace('_', ' ')}, or about other "
-                "slices than were recomputed"
-            )
-        for said, again in ((known.status, entry.status), (known.statement, entry.statement)):
-            if said != again:
-                raise DataError(
-                    f"{claim.name}: its entry {entry.name} says {said!r}; recomputed it says "
-                    f"{again!r}"
-                )
-        _compare_numbers(claim, known, entry)
+def _other_digests(saved: SavedCertificate, **found: str) -> list[str]:
+    """Return that digests are others, as they are after rounding in another way, too."""
+    return [
+        f"The digest of the {name}: that of what was recomputed is another. Rounding is enough "
+        "for it."
+        for name, digest in found.items()
+        if getattr(saved.digests, name) != digest
+    ]
 
 
-def _compare_numbers(claim: Claim, stated: Entry, found: Entry) -> None:
-    tolerance = _LOOSE if found.status in ("measured", "verified on this scan") else _TOLERANCE
-    for name in dict.fromkeys((*stated.values, *found.values)):
-        pairs = zip(stated.values.get(name, ()), found.values.get(name, ()), strict=False)
-        scale = _scale(found, name)
-        for item, (said, again) in zip(found.items, pairs, strict=False):
-            if abs(said - again) > tolerance * max(abs(again), scale.get(item, 0.0)):
-                raise DataError(
-                    f"{claim.name}: {name} of slice {item + 1} is stated as {said:.9g}; recomputed "
-                    f"it is {again:.9g}"
-                )
-        if len(stated.values.get(name, ())) != len(found.values.get(name, ())):
-            raise DataError(f"{claim.name}: {name} is not what was recomputed: a number is missing")
-
-
-def _scale(entry: Entry, name: str) -> dict[int, float]:
-    """Return what a number of the gap is measured by: it is a small difference of large ones."""
-    objective = dict(zip(entry.items, entry.values.get("objective", ()), strict=False))
-    return objective if name == "duality_gap" else dict.fromkeys(objective, 1.0)
-
-
-def _summary(stated: Certificate, found: Certificate, again: bool) -> Checked:
+def _summary(
+    claim: Claim,
+    found: Certificate,
+    later: tuple[Entry, ...],
+    further: Iterable[str],
+    again: bool,
+) -> Checked:
     names = list(dict.fromkeys(entry.name for entry in found.entries if _claims(entry)))
     agrees = ["The written image is the one of the evidence."]
     if again:
         agrees.append("The network was run again and gives this image.")
     agrees += [f"Recomputed and the same: {name.replace('_', ' ')}." for name in names]
-    return Checked(tuple(agrees), tuple(_unchecked(stated, names, again)))
+    unchecked = [] if again else [_NOT_RUN]
+    unchecked += [
+        f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
+        for name in dict.fromkeys(entry.name for entry in later)
+    ]
+    unchecked += [*further, _ROUNDED, *claim.certificate.assumptions]
+    return Checked(tuple(agrees), tuple(unchecked), later)
 
 
 def _claims(entry: Entry) -> bool:
     """Return whether an entry says something that could be wrong."""
     return entry.status not in ("assumed", "not verified")
-
-
-def _unchecked(stated: Certificate, names: Sequence[str], again: bool) -> Iterator[str]:
-    if not again:
-        yield _NOT_RUN
-    for name in dict.fromkeys(entry.name for entry in stated.entries if _claims(entry)):
-        if name not in names:
-            yield f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
-    yield from stated.assumptions

@@ -333,17 +333,9 @@ class Reconstruction:
     def report(self, accuracy: Accuracy | None = None) -> dict[str, object]:
         """Return what is known about this reconstruction as plain data, as its file has it."""
         return {
-            "scan": {
-                "name": self.scan.name,
-                "simulated": self.scan.simulated,
-                "coils": self.scan.coils,
-                "kspace_shape": list(self.scan.kspace.shape),
-                "sampled_fraction": self.scan.sampled_fraction,
-            },
-            "image_units": "noise standard deviations" if self.is_whitened else "as the data",
+            **described(self.scan, self.network),
             "accuracy_against_reference": None if accuracy is None else asdict(accuracy),
             "options": self.record,
-            "network": asdict(self.network),
             "device": self.options.device,
             "timings": asdict(self.timings),
             "versions": versions(),
@@ -454,6 +446,22 @@ def assemble(
         evidence=Evidence.join([result.evidence for result in results]),
         sensitive=sensitive,
     )
+
+
+def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
+    """Return as plain data what follows from a scan, whitened and compressed, and its network."""
+    is_whitened = Chain(scan.applied).is_whitened
+    return {
+        "scan": {
+            "name": scan.name,
+            "simulated": scan.simulated,
+            "coils": scan.coils,
+            "kspace_shape": list(scan.kspace.shape),
+            "sampled_fraction": scan.sampled_fraction,
+        },
+        "image_units": "noise standard deviations" if is_whitened else "as the data",
+        "network": asdict(network),
+    }
 
 
 def image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:

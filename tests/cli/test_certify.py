@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import sigpy.mri
+from forging import forge
 
 from firenet_mri import read, reconstruct
 from firenet_mri.cli import main
@@ -226,3 +227,79 @@ def test_report_names_no_folder_and_no_person(folder) -> None:
     report = (folder / "a.json").read_text()
     assert str(folder) not in report
     assert str(Path.home()) not in report
+
+
+def rewrite(folder: Path, change) -> None:
+    """Change the entries of a.json, and make its digest anew."""
+    forge(folder, lambda report: change(report["certificate"]["entries"]))
+
+
+def test_nothing_looks_checked_that_was_not(folder, monkeypatch, capsys) -> None:
+    """Without the network the gap of a reweighted image is only what the file says."""
+    result = reconstruct(read("scan.npy"), layers=3, reweighting=1)
+    result.save("a.nii.gz", overwrite=True)
+
+    def change(entries) -> None:
+        for entry in entries:
+            if entry["name"] == "duality_gap":
+                entry["values"]["relative_gap"] = [1e-9]
+
+    rewrite(folder, change)
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy") == 0
+    output = capsys.readouterr().out
+    assert "Stated, not recomputed:\nThe objective is proven to be within 1e-07 %" in output
+    assert "Duality gap: proven, it says; not recomputed" in output
+    assert "Recomputed and the same: duality gap" not in output
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--json") == 0
+    assert "duality_gap" in json.loads(capsys.readouterr().out)["entries_not_recomputed"]
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--again") == 1
+    assert "relative_gap of slice 1 is stated as 1e-09" in capsys.readouterr().err
+
+
+def test_without_a_scan_every_claim_is_marked(folder, monkeypatch, capsys) -> None:
+    assert firenet(monkeypatch, "a.json") == 0
+    output = capsys.readouterr().out
+    assert "Duality gap: proven, it says; not recomputed" in output
+    assert "Stated, not recomputed:" in output
+
+
+def test_words_of_the_file_cannot_colour_or_move_what_is_printed(
+    folder, monkeypatch, capsys
+) -> None:
+    def change(entries) -> None:
+        entries[0]["name"] = "gap[/bold]: [green]\u2713 recomputed[/][bold]"
+        entries[0]["statement"] = "\x1b[2J\x1b[H\u202eproven\r\u2713 Recomputed"
+        entries[0]["values"] = {"[green]gap[/]": [1.0]}
+
+    rewrite(folder, change)
+    assert firenet(monkeypatch, "a.json") == 0
+    output = capsys.readouterr().out
+    assert "Gap[/bold]: [green]" in output
+    assert "[green]gap[/]" in output
+    assert not {"\x1b", "\r", "\u202e"} & set(output)
+
+
+def test_image_that_is_zero_is_explained(folder, monkeypatch, capsys) -> None:
+    """A change of it is no per cent of nothing, so that entries are about no slice."""
+    result = reconstruct(read("scan.npy"), layers=1)
+    assert not result.image.any()
+    result.save("b.nii.gz")
+    assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--again") == 0
+    assert "Of no slice." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", ["accurate", "paper"])
+def test_image_of_rounding_errors_is_confirmed_when_run_again(preset, folder, monkeypatch) -> None:
+    """With a large lam nothing but rounding is left of the image."""
+    result = reconstruct(read("scan.npy"), preset=preset, lam=10.0)
+    result.save("b.nii.gz")
+    assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--again") == 0
+
+
+def test_certificate_of_a_residual_that_is_rounding_is_confirmed(folder, monkeypatch) -> None:
+    """Fully sampled and without noise: v is a small difference of large images."""
+    maps = sigpy.mri.birdcage_maps((4, 64, 64))
+    data = sigpy.fft(maps * sigpy.shepp_logan((64, 64)), axes=(-2, -1))
+    np.save("full.npy", data.astype(np.complex64))
+    reconstruct(read("full.npy")).save("b.nii.gz")
+    assert firenet(monkeypatch, "b.json", "--scan", "full.npy") == 0

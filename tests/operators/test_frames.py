@@ -26,6 +26,7 @@ from firenet_mri.operators import (
     UndecimatedWavelet,
     make_sparsifier,
 )
+from firenet_mri.operators.sparsifier import as_sparsifier
 from firenet_mri.prox import project_modulus
 
 NAMES = (
@@ -78,22 +79,26 @@ def test_gradients_of_frames_exist_to_second_order(name: str, randn) -> None:
     assert torch.autograd.gradcheck(frame.adjoint, y)
 
 
-@pytest.mark.parametrize("slab", [1, 400, 1 << 20])
+@pytest.mark.parametrize(("slab", "relaxation"), [(1, 1.8), (400, 1.0), (400, 1.8), (1 << 20, 1.0)])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_dual_step_is_the_formula_whatever_the_slabs(
-    name: str, shape, slab, randn, monkeypatch
+    name: str, shape, slab, relaxation, randn, monkeypatch
 ) -> None:
     monkeypatch.setattr(frame_module, "_SLAB", slab)
     frame = make(name, shape)
     x, c = randn(2, *shape), randn(2, *frame.codomain_shape)
     sigma = torch.tensor([0.5, 1.5], dtype=torch.float64)
     steps = sigma.reshape(2, *[1] * len(frame.codomain_shape))
-    expected = projected(frame, c + steps * frame(x), 0.4)
+    expected = c + relaxation * (projected(frame, c + steps * frame(x), 0.4) - c)
     with torch.no_grad():
-        q, image = frame.dual_step(frame.laid_out(c), x, sigma, 0.4)
+        q, image = frame.dual_step(frame.laid_out(c), x, sigma, 0.4, relaxation)
         single = frame.dual_step(
-            frame.laid_out(c.to(torch.complex64)), x.to(torch.complex64), sigma.float(), 0.4
+            frame.laid_out(c.to(torch.complex64)),
+            x.to(torch.complex64),
+            sigma.float(),
+            0.4,
+            relaxation,
         )
     assert_close(frame.coefficients(q), expected)
     assert_close(image, frame.adjoint(expected))
@@ -101,18 +106,19 @@ def test_dual_step_is_the_formula_whatever_the_slabs(
     assert_close(single[1].to(image.dtype), image, 1e-5)
 
 
+@pytest.mark.parametrize("relaxation", [1.0, 1.9])
 @pytest.mark.parametrize("name", NAMES)
 def test_dual_step_leaves_its_image_alone_and_its_dual_where_gradients_are_recorded(
-    name: str, randn
+    name: str, relaxation, randn
 ) -> None:
     frame = make(name, (8, 6))
     x, q = randn(8, 6), frame.laid_out(randn(*frame.codomain_shape))
     x_before, q_before = x.clone(), q.clone()
     sigma = torch.tensor(0.7, dtype=torch.float64)
-    recorded = frame.dual_step(q, x, sigma, 0.3)
+    recorded = frame.dual_step(q, x, sigma, 0.3, relaxation)
     assert torch.equal(q, q_before)
     with torch.no_grad():
-        fast = frame.dual_step(q, x, sigma, 0.3)
+        fast = frame.dual_step(q, x, sigma, 0.3, relaxation)
     assert torch.equal(x, x_before)
     assert_close(fast[0], recorded[0])
     assert_close(fast[1], recorded[1])
@@ -360,3 +366,16 @@ def test_sums_that_do_not_fit_are_refused() -> None:
         StackedFrame([(0.0, FiniteDifference((4, 4)))])
     with pytest.raises(UsageError, match="at least 2 pixels"):
         FiniteDifference((1, 4))
+
+
+@pytest.mark.parametrize("relaxation", [1.0, 1.8])
+@pytest.mark.parametrize("operator", [None, OrthogonalWavelet("haar", 2, (8, 8))])
+def test_dual_step_of_plain_sparsifiers_is_the_formula(operator, relaxation, randn) -> None:
+    sparsifier = as_sparsifier(operator, (8, 8))
+    x, q = randn(2, 8, 8), randn(2, 8, 8)
+    sigma = torch.tensor([0.5, 1.5], dtype=torch.float64)
+    z = q + sigma[:, None, None] * sparsifier(x)
+    expected = q + relaxation * (project_modulus(z, 0.4) - q)
+    found, image = sparsifier.dual_step(q, x, sigma, 0.4, relaxation)
+    assert_close(found, expected)
+    assert_close(image, sparsifier.adjoint(expected))

@@ -64,18 +64,23 @@ def test_shrinking_is_the_soft_threshold(batch, dtype, weights) -> None:
     batch=BATCHES,
     dtype=DTYPES,
     flat=st.booleans(),
+    relaxation=st.sampled_from([1.0, 1.8]),
 )
 @settings(deadline=None)
 @torch.no_grad()
-def test_steps_of_frames_are_those_of_torch(name, joined, shape, batch, dtype, flat) -> None:
+def test_steps_of_frames_are_those_of_torch(
+    name, joined, shape, batch, dtype, flat, relaxation
+) -> None:
     frame = make_sparsifier(f"{name}+undecimated-dct3" if joined else name, shape, None)
     x, more = (random(seed, *batch, *shape, dtype=dtype) for seed in (4, 5))
     lengths = random(6, *batch, dtype=torch.float64).abs()
     radius = 0.3 if flat else 0.3 * frame.band_norms
     q, expected_q = frame.zero_dual(x), frame.zero_dual(x)
     for image in (x, more):
-        q, image_of_q = frame.dual_step(q, image, lengths, radius)
-        expected_q, expected = by_torch(frame.dual_step, expected_q, image, lengths, radius)
+        q, image_of_q = frame.dual_step(q, image, lengths, radius, relaxation)
+        expected_q, expected = by_torch(
+            frame.dual_step, expected_q, image, lengths, radius, relaxation
+        )
         assert_close(q, expected_q)
         assert_close(image_of_q, expected)
 

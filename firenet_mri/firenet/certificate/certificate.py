@@ -310,6 +310,7 @@ class Certificate:
                 scope=str(data["scope"]),
                 not_checkable=_OLD if version == 1 else "",
             )
+            _check_items(certificate)
             again = certificate.to_dict()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -327,6 +328,15 @@ class Certificate:
         """Return a number of every item, None if one has none."""
         found = self.lookup(name, key)
         return tuple(found[i] for i in range(self.items)) if len(found) == self.items else None
+
+
+def _check_items(certificate: Certificate) -> None:
+    for entry in certificate.entries:
+        is_sorted = list(entry.items) == sorted(set(entry.items))
+        if entry.items and not (
+            is_sorted and entry.items[0] >= 0 and entry.items[-1] < certificate.items
+        ):
+            raise ValueError(f"{entry.name} is about slices {entry.items}")
 
 
 def _listed(numbers: tuple[float, ...] | None) -> list[float] | None:

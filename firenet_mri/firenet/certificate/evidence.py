@@ -25,17 +25,18 @@ def _nothing() -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The image and the dual point of several items (slices), in single precision.
+    """The image and the dual point of several items (slices), in the precision of the data.
 
     Parameters
     ----------
     x
-        (item, *domain_shape) complex64: the network's image, of which the objective is.
+        (item, *domain_shape) complex64 or complex128: the network's image, of which the
+        objective is.
     source, share
-        (item, *domain_shape) complex64 and (item) float64: the dual of the data; empty where no
+        (item, *domain_shape) as x, and (item) float64: the dual of the data; empty where no
         gap was computed.
     near
-        (item, *domain_shape) complex64: an image near the optimum; empty in the synthesis form.
+        (item, *domain_shape) as x: an image near the optimum; empty in the synthesis form.
     multipliers
         (pair) float64: those that prove the Lipschitz constant, in the order of
         :func:`firenet_mri.firenet.monotonicity.forms`; empty where it has another proof or none.
@@ -73,7 +74,8 @@ class Evidence:
 
         def flat(images: Tensor) -> Tensor:
             shape = images.shape[images.ndim - domain_ndim :]
-            return images.detach().to("cpu", torch.complex64).reshape(-1, *shape)
+            kind = torch.promote_types(images.dtype, torch.complex64)
+            return images.detach().to("cpu", kind).reshape(-1, *shape)
 
         numbers = () if proof is None else proof.multipliers or ()
         ends = () if proof is None else proof.iteration.data_share or ()

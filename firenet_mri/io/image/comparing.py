@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,32 @@ from firenet_mri.scan import RawScan
 
 # Of the largest value: what whole numbers of DICOM leave, and single precision elsewhere.
 _WHOLE_NUMBERS, _SINGLE = 2e-5, 1e-5
+_UNREADABLE = (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError, EOFError)
+
+# What says in an MRD header where and what an image is.
+_MRD_PLACE = (
+    *("position", "read_dir", "phase_dir", "slice_dir", "field_of_view", "matrix_size"),
+    *("image_type", "slice", "contrast", "phase", "repetition", "set", "average"),
+)
 
 
-def compare_image(path: Path, image: Tensor, scan: RawScan, *, also: Tensor) -> None:
-    """Check that a file holds an image, by writing it once more (not as DICOM) and reading both.
+_NO_PLACE = (
+    "Where the DICOM image lies, whose it is, its window and overlays: its place may come from "
+    "another series."
+)
+
+
+class _Found(NamedTuple):
+    """The pixels of a file, and what says where they lie, by name."""
+
+    pixels: NDArray[Any]
+    place: Mapping[str, NDArray[Any]]
+
+
+def compare_image(path: Path, image: Tensor, scan: RawScan, *, also: Tensor) -> list[str]:
+    """Return what was not compared, after checking that a file holds an image.
+
+    The image is written once more (not as DICOM), and both files are read.
 
     Parameters
     ----------
@@ -39,15 +63,14 @@ def compare_image(path: Path, image: Tensor, scan: RawScan, *, also: Tensor) -> 
     FileError
         If the file cannot be read.
     """
-    found, affine = _pixels(path)
-    wanted = also if np.iscomplexobj(found) else image
-    expected, place = _expected(path, wanted, scan)
+    found = _read(path, also.numel())
+    expected = _expected(path, also if np.iscomplexobj(found.pixels) else image, scan)
     # Some writers leave out axes of size 1.
-    found, expected = found.squeeze(), expected.squeeze()
-    if found.shape != expected.shape:
-        raise DataError(f"{path}: has shape {found.shape}; the evidence gives {expected.shape}")
-    largest = float(np.abs(expected).max(initial=0.0))
-    away = float(np.abs(found - expected).max(initial=0.0))
+    pixels, wanted = found.pixels.squeeze(), expected.pixels.squeeze()
+    if pixels.shape != wanted.shape:
+        raise DataError(f"{path}: has shape {pixels.shape}; the evidence gives {wanted.shape}")
+    largest = float(np.abs(wanted).max(initial=0.0))
+    away = float(np.abs(pixels - wanted).max(initial=0.0))
     tolerance = _WHOLE_NUMBERS if path.suffix == ".dcm" else _SINGLE
     # Written so that NaN fails.
     if not away <= tolerance * largest:
@@ -55,61 +78,97 @@ def compare_image(path: Path, image: Tensor, scan: RawScan, *, also: Tensor) -> 
             f"{path}: is not the image of the evidence; pixels differ by up to {away:.4g}, and the "
             f"largest is {largest:.4g}"
         )
-    if affine is None or place is None or scan.geometry is None:
-        # A scan without a place lies nowhere.
-        return
-    if not np.allclose(affine, place, atol=1e-3):
-        raise DataError(f"{path}: lies elsewhere than the scan; its affine matrix is another")
+    # A scan without a place lies nowhere.
+    for name, value in (expected.place if scan.geometry is not None else {}).items():
+        if not np.allclose(found.place[name], value, atol=1e-3):
+            raise DataError(f"{path}: lies elsewhere than the scan; its {name} is another")
+    return [_NO_PLACE] if path.suffix == ".dcm" else []
 
 
-def _expected(
-    path: Path, image: Tensor, scan: RawScan
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return the pixels that a file of this kind has of an image, and the affine matrix."""
+def _expected(path: Path, image: Tensor, scan: RawScan) -> _Found:
+    """Return what a file of this kind holds of an image."""
     if path.suffix == ".dcm":
-        # Its place may come from another series, so that it is not written again.
         stack: NDArray[Any] = image.numpy(force=True)
-        return stack.reshape(-1, *stack.shape[-2:]).squeeze(), None
+        return _Found(stack.reshape(-1, *stack.shape[-2:]).squeeze(), {})
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / ("again" + path.name.removeprefix(image_stem(path)))
         write_image(again, image, scan)
-        return _pixels(again)
+        return _read(again, image.numel())
 
 
-def _pixels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return the pixels of an image's file, and its affine matrix where NIfTI has one."""
-    import nibabel
+def _read(path: Path, count: int) -> _Found:
+    """Return what an image's file holds; one of more than so many pixels is not read."""
     from nibabel.filebasedimages import ImageFileError
 
     try:
         if path.suffix == ".dcm":
-            return _dicom_pixels(path), None
+            return _Found(_dicom_pixels(path, count), {})
         if path.suffix in (".h5", ".mrd"):
-            return _mrd_pixels(path), None
-        image: Any = nibabel.load(path)
-        return np.asarray(image.dataobj), np.asarray(image.affine)
-    except (OSError, KeyError, ValueError, AttributeError, ImageFileError) as error:
+            return _mrd(path, count)
+        return _nifti(path, count)
+    except (*_UNREADABLE, ImageFileError) as error:
         raise FileError(f"{path}: cannot be read as an image ({type(error).__name__})") from None
 
 
-def _dicom_pixels(path: Path) -> NDArray[Any]:
+def _nifti(path: Path, count: int) -> _Found:
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    _check_shape(path, image.shape, count)
+    header = image.header
+    quaternion, code = header.get_qform(coded=True)
+    place = {
+        "affine matrix": np.asarray(image.affine),
+        "quaternion": np.zeros((4, 4)) if quaternion is None else quaternion,
+        "code of the place": np.asarray([code, header.get_sform(coded=True)[1]]),
+        "size of the pixels": np.asarray(header["pixdim"])[: 1 + len(image.shape)],
+        "unit of the pixels": np.asarray(header["xyzt_units"]),
+    }
+    return _Found(np.asarray(image.dataobj), place)
+
+
+def _dicom_pixels(path: Path, count: int) -> NDArray[Any]:
     import pydicom
 
     data = pydicom.dcmread(path)
+    _check_shape(path, (data.get("NumberOfFrames", 1), data.Rows, data.Columns), count)
+    if data.PhotometricInterpretation != "MONOCHROME2" or data.get("PixelPaddingValue") is not None:
+        raise DataError(f"{path}: is not shown as firenet writes images")
     shared = data.SharedFunctionalGroupsSequence[0]
-    rescale = shared.get("PixelValueTransformationSequence")
-    pixels = data.pixel_array.astype(np.float64).squeeze()
-    if rescale is None:
-        groups = data.PerFrameFunctionalGroupsSequence
-        slopes = [float(one.PixelValueTransformationSequence[0].RescaleSlope) for one in groups]
-        return pixels * np.asarray(slopes).reshape(-1, *[1] * (pixels.ndim - 1))
-    return pixels * float(rescale[0].RescaleSlope)
+    groups = data.PerFrameFunctionalGroupsSequence
+    per_frame = [one for one in groups if "PixelValueTransformationSequence" in one]
+    pixels = data.pixel_array.astype(np.float64).reshape(-1, data.Rows, data.Columns)
+    rescales = [
+        (one if per_frame else shared).PixelValueTransformationSequence[0]
+        for one in (per_frame or [shared])
+    ]
+    # Classic attributes are for other readers, and must not contradict.
+    classic = float(data.get("RescaleIntercept", 0) or 0)
+    slopes, intercepts = (
+        np.asarray([float(getattr(one, name)) for one in rescales]).reshape(-1, 1, 1)
+        for name in ("RescaleSlope", "RescaleIntercept")
+    )
+    shown: NDArray[Any] = (pixels * slopes + intercepts + classic).squeeze()
+    return shown
 
 
-def _mrd_pixels(path: Path) -> NDArray[Any]:
+def _mrd(path: Path, count: int) -> _Found:
     import h5py
 
     with h5py.File(path, "r") as file:
-        data = np.asarray(file["dataset/image_0/data"])
+        groups = [*file], [*file["dataset"]]
+        if groups != (["dataset"], ["image_0"]):
+            raise DataError(f"{path}: holds other images besides")
+        values, header = file["dataset/image_0/data"], file["dataset/image_0/header"]
+        _check_shape(path, values.shape, count)
+        _check_shape(path, header.shape, count)
+        data, header = np.asarray(values), np.asarray(header)
+    place = {name: np.asarray(header[name]) for name in _MRD_PLACE}
     # Complex numbers of MRD are pairs of fields.
-    return data["real"] + 1j * data["imag"] if data.dtype.names else data
+    return _Found(data["real"] + 1j * data["imag"] if data.dtype.names else data, place)
+
+
+def _check_shape(path: Path, shape: Sequence[int], count: int) -> None:
+    """Refuse a file whose header speaks of more pixels than there can be, before they are read."""
+    if math.prod(map(int, shape)) > count:
+        raise DataError(f"{path}: has shape {tuple(shape)}, more than the evidence gives")

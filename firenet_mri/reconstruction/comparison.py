@@ -1,0 +1,208 @@
+"""Compares what a certificate's file says with what was recomputed: entries, words and numbers.
+
+Every entry that is stated is either the same as a recomputed one, or of a kind that only a run of
+the network gives, and then it is listed; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from firenet_mri.errors import DataError
+from firenet_mri.firenet.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.certificate import SCOPE
+from firenet_mri.firenet.certificate.evidence import Evidence
+from firenet_mri.io.certificates import SavedCertificate
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import Prepared
+from firenet_mri.reconstruction.result import NetworkSummary, described
+
+# Numbers agree to so much of their size; maps that are estimated again differ by their rounding.
+TOLERANCE = 1e-5
+# What rests on random numbers or long iterations.
+_LOOSE = 1e-3
+
+# Entries that a run of the network gives, by the option that asks for it.
+_OF_JACOBIAN = ("measured_gain", "jacobian_at_data", "image_with_maps_1_percent")
+_OF_RECOVERY = ("localisation", "recovery", "stability_of_the_optimum")
+_OF_REWEIGHTING = ("duality_gap", "maps_1_percent", "lipschitz_bound", "image_ball", "theorem")
+
+# Fields of the file beside the certificate that are compared, or compared elsewhere.
+_COMPARED = ("scan", "image_units", "network")
+_ELSEWHERE = (
+    *("format", "certificate", "digest", "signature", "options", "evidence"),
+    "resized_to_the_scanners_grid",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What somebody says of an image, and the evidence for it.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    certificate, evidence
+        What was made with the image.
+    """
+
+    name: str
+    certificate: Certificate
+    evidence: Evidence
+
+
+def names_with_network(options: ReconstructionOptions) -> frozenset[str]:
+    """Return the names of the entries that can be recomputed only by running the network."""
+    names: tuple[str, ...] = ()
+    if options.jacobian:
+        names += _OF_JACOBIAN
+    if options.recovery:
+        names += _OF_RECOVERY
+    if options.reweighting:
+        names += _OF_REWEIGHTING
+    return frozenset(names)
+
+
+def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) -> tuple[Entry, ...]:
+    """Return the stated entries that were not recomputed, after comparing all others.
+
+    Parameters
+    ----------
+    claim
+        The certificate.
+    found
+        What was recomputed.
+    later
+        Names of entries that may stand there without having been recomputed.
+
+    Raises
+    ------
+    DataError
+        If an entry is another one, is missing, stands there twice or is unknown.
+    """
+    if claim.certificate.scope != SCOPE:
+        raise DataError(f"{claim.name}: its scope, what it says and what not, has other words")
+    stated: dict[tuple[str, tuple[int, ...]], Entry] = {}
+    for entry in claim.certificate.entries:
+        if (entry.name, entry.items) in stated:
+            raise DataError(f"{claim.name}: its entry {entry.name} stands there twice")
+        stated[entry.name, entry.items] = entry
+    for entry in found.entries:
+        known = stated.pop((entry.name, entry.items), None)
+        if known is None:
+            raise DataError(
+                f"{claim.name}: says nothing about {entry.name.replace('_', ' ')}, or about other "
+                "slices than were recomputed"
+            )
+        _compare_words(claim, known, entry)
+        _compare_numbers(claim, known, entry)
+    for entry in stated.values():
+        if entry.name not in later:
+            raise DataError(
+                f"{claim.name}: says something about {entry.name.replace('_', ' ')}, which a "
+                "reconstruction with these options does not"
+            )
+    return tuple(stated.values())
+
+
+def compare_options(saved: SavedCertificate, options: ReconstructionOptions) -> None:
+    """Refuse other options than those of the record."""
+    record = saved.report.get("options")
+    stated = record.get("reconstruction") if isinstance(record, Mapping) else None
+    if stated != json.loads(json.dumps(options.key())):
+        raise DataError(f"{saved.path}: its record holds other options than are used here")
+
+
+def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]:
+    """Yield what was not compared of the words beside the certificate, after comparing the others.
+
+    Raises
+    ------
+    DataError
+        If the file says something else of scan, units or network than was recomputed.
+    """
+    found = described(prepared.scan, NetworkSummary.of(prepared.net))
+    for name in _COMPARED:
+        if not _is_same(_without_name(saved.report.get(name)), _without_name(found[name])):
+            raise DataError(
+                f"{saved.path}: says of {name} {saved.report.get(name)!r}; recomputed it is "
+                f"{found[name]!r}"
+            )
+    if saved.report["scan"].get("name") != prepared.scan.name:
+        yield "The name of the scan: its file has another one."
+    if saved.report["options"].get("read") != json.loads(json.dumps(dict(prepared.scan.record))):
+        yield "The options of reading in the record: the scan was read with others here."
+    if _lacks_what_was_asked(saved.certificate, prepared.options):
+        yield "What the options of the record ask for: the certificate has more or less than that."
+    others = [
+        name.replace("_", " ")
+        for name, value in saved.report.items()
+        if name not in (*_COMPARED, *_ELSEWHERE) and value is not None
+    ]
+    if others:
+        yield f"What else stands beside the certificate: {', '.join(sorted(others))}."
+
+
+def _lacks_what_was_asked(stated: Certificate, options: ReconstructionOptions) -> bool:
+    names = {entry.name for entry in stated.entries}
+    return (
+        (options.no_gap and stated.relative_gap is not None)
+        or (options.jacobian and names.isdisjoint(_OF_JACOBIAN))
+        or (options.recovery and names.isdisjoint(_OF_RECOVERY))
+    )
+
+
+def _without_name(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: one for key, one in value.items() if key != "name"}
+
+
+def _is_same(said: Any, found: Any) -> bool:
+    """Return whether plain data are the same, numbers but for their rounding."""
+    if isinstance(found, Mapping):
+        if not isinstance(said, Mapping) or said.keys() != found.keys():
+            return False
+        return all(_is_same(said[key], found[key]) for key in found)
+    if isinstance(found, float) and isinstance(said, int | float):
+        return math.isclose(said, found, rel_tol=1e-9)
+    return bool(said == found)
+
+
+def _compare_words(claim: Claim, stated: Entry, found: Entry) -> None:
+    for name in ("status", "statement", "limits"):
+        said, again = getattr(stated, name), getattr(found, name)
+        if said != again:
+            raise DataError(
+                f"{claim.name}: its entry {found.name} says {said!r}; recomputed it says {again!r}"
+            )
+
+
+def _compare_numbers(claim: Claim, stated: Entry, found: Entry) -> None:
+    if stated.values.keys() != found.values.keys():
+        raise DataError(f"{claim.name}: its entry {found.name} has other numbers than recomputed")
+    tolerance = _LOOSE if found.status in ("measured", "verified on this scan") else TOLERANCE
+    for name, numbers in found.values.items():
+        scales = _scales(found, name)
+        rows = zip(found.items, stated.values[name], numbers, scales, strict=True)
+        for item, said, again, scale in rows:
+            # Written so that NaN fails.
+            if not abs(said - again) <= tolerance * max(abs(again), scale):
+                raise DataError(
+                    f"{claim.name}: {name} of slice {item + 1} is stated as {said:.9g}; recomputed "
+                    f"it is {again:.9g}"
+                )
+
+
+def _scales(entry: Entry, name: str) -> tuple[float, ...]:
+    """Return what a number is measured by besides itself: a gap is a difference of large ones."""
+    if name == "relative_gap":
+        return (1.0,) * len(entry.items)
+    if name in ("duality_gap", "lower_bound"):
+        return entry.values["objective"]
+    return (0.0,) * len(entry.items)
