@@ -1,6 +1,6 @@
 """Reads and writes the evidence of a certificate: one HDF5 file beside the image.
 
-``x``, ``source`` and ``near`` are complex64, (item, *domain_shape), ``share`` is float64, (item);
+``x``, ``source`` and ``near`` are complex, (item, *domain_shape), ``share`` is float64, (item);
 what is not needed is empty. The attributes say what the file is. See docs/certificates.md.
 """
 
@@ -75,7 +75,7 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def _tensor(path: Path, array: np.ndarray) -> Tensor:
-    if array.dtype not in (np.complex64, np.float64) or not np.isfinite(array).all():
+    if array.dtype not in (np.complex64, np.complex128, np.float64) or not np.isfinite(array).all():
         raise DataError(
             f"{path}: holds {array.dtype} or numbers that are not finite; use the file as firenet "
             "wrote it"

@@ -20,17 +20,17 @@ from firenet_mri.firenet.certificate.gap import ProvenGap
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The image and the dual point of several items (slices), in single precision.
+    """The image and the dual point of several items (slices), in the precision of the data.
 
     Parameters
     ----------
     x
-        (item, *domain_shape) complex64: the network's image, of which the objective is.
+        (item, *domain_shape) complex: the network's image, of which the objective is.
     source, share
-        (item, *domain_shape) complex64 and (item) float64: the dual of the data; empty where no
+        (item, *domain_shape) complex and (item) float64: the dual of the data; empty where no
         gap was computed.
     near
-        (item, *domain_shape) complex64: an image near the optimum; empty in the synthesis form.
+        (item, *domain_shape) complex: an image near the optimum; empty in the synthesis form.
     """
 
     x: Tensor
@@ -55,7 +55,7 @@ class Evidence:
 
         def flat(images: Tensor) -> Tensor:
             shape = images.shape[images.ndim - domain_ndim :]
-            return images.detach().to("cpu", torch.complex64).reshape(-1, *shape)
+            return images.detach().cpu().reshape(-1, *shape)
 
         none = torch.zeros(0, dtype=torch.complex64)
         if gap is None:
