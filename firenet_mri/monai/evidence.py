@@ -46,7 +46,7 @@ class Carried:
         file = io.BytesIO()
         write_evidence(file, result.evidence)
         # Transforms are deterministic; timings are not.
-        report = {name: value for name, value in result.report().items() if name != "timings"}
+        report = {name: value for name, value in result.report(None).items() if name != "timings"}
         return cls(report, file.getvalue(), digest_of_tensor(shown))
 
     def to_text(self) -> str:

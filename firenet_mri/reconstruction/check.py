@@ -30,11 +30,13 @@ from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certificate_for, look_further
 from firenet_mri.reconstruction.comparison import (
     TOLERANCE,
-    Claim as Claim,
     compare_entries,
     compare_options,
     compare_report,
     names_with_network,
+)
+from firenet_mri.reconstruction.comparison import (
+    Claim as Claim,
 )
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare

@@ -330,7 +330,7 @@ class Reconstruction:
             f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
         )
 
-    def report(self, accuracy: Accuracy | None = None) -> dict[str, object]:
+    def report(self, accuracy: Accuracy | None) -> dict[str, object]:
         """Return what is known about this reconstruction as plain data, as its file has it."""
         return {
             **described(self.scan, self.network),

@@ -136,7 +136,7 @@ def write(name: str, content: bytes):
             lambda f: (f / "a.nii.gz").unlink(),
             "a.json",
             1,
-            "no image a.nii.gz, .nii, .dcm, .h5 or .mrd lies",
+            "no image a.nii.gz, .nii, .dcm, .h5, .mrd or .npy lies",
         ),
         (
             lambda f: (f / "a.nii").write_bytes(gzip.decompress((f / "a.nii.gz").read_bytes())),

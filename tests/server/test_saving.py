@@ -88,6 +88,9 @@ def test_what_was_served_is_recomputed_by_the_command(scan, folder) -> None:
     found = firenet("certify", *beside, "--again")
     assert found.status == 0
     assert "Recomputed and the same: duality gap" in found.out
+    # As if it had been read from the file beside it.
+    report = read_certificate(folder / f"{name}.json").report
+    assert report["options"]["read"] == dict(read(folder / f"{name}.scan.h5").record)
 
 
 def test_another_scan_of_the_folder_is_refused(scan, folder) -> None:
