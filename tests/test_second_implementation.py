@@ -416,7 +416,9 @@ def test_multipliers_that_do_not_prove_the_constants_are_refused(
     assert "lipschitz_bound" in wrong(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("share", [[0.4, 0.45], [0.55, 0.6], [0.0, 0.5], [0.5, 1.0], [0.4, 0.6]])
+@pytest.mark.parametrize(
+    "share", [[0.49999, 0.499995], [0.500005, 0.50001], [0.0, 0.5], [0.5, 1.0], [0.4, 0.6]]
+)
 def test_shares_that_do_not_hold_or_that_nothing_is_proven_for_are_refused(
     constants, folder, capsys, share
 ) -> None:
@@ -433,6 +435,21 @@ def test_the_structure_of_the_analysis_form_is_refused_in_the_synthesis_form(
     assert constants.constant_of_layers(network, values, share) < 4
     synthesis = network | {"sparsifier": "haar"}
     assert constants.constant_of_layers(synthesis, values, share) == np.inf
+
+
+@pytest.mark.parametrize(("third", "is_proven"), [(5.22, False), (3.0, True)])
+def test_duals_of_the_frame_whose_form_is_indefinite_prove_nothing(
+    constants, third, is_proven
+) -> None:
+    # Found by a search: the other two forms are semidefinite for both.
+    multipliers = np.array([2.69, 1.57, 0.83, 2.04, third, 3.65, 0.7, 0.4, 0.76])
+    nu = multipliers[2::2] * 0.8 ** np.arange(1, 5)
+    form = 2 * np.diag(nu) - np.diag(nu[1:], 1) - np.diag(nu[1:], -1)
+    assert (np.linalg.eigvalsh(form)[0] > 0) == is_proven
+    network = {"preset": "stable", "sparsifier": None, "layers": 6}
+    bound = constants.constant_of_layers(network, multipliers, np.array([0.5, 0.5]))
+    assert (bound < 6) == is_proven
+    assert is_proven or bound == np.inf
 
 
 def test_without_multipliers_the_closed_form_is_what_is_proven(constants) -> None:
@@ -482,12 +499,12 @@ def test_constants_of_options_that_are_not_covered_are_refused(constants, folder
     assert status(constants, folder, "adaptive") == 2
     path = folder / "paper.json"
     report = json.loads(path.read_text())
-    for key, value in (("layers", 12), ("accuracy", 0.01)):
+    for key, value in (("layers", 12), ("layers", -5), ("accuracy", 0.01)):
         options = json.loads(json.dumps(report))
         options["options"]["reconstruction"]["network"][key] = value
         path.write_text(json.dumps(options))
         assert status(constants, folder, "paper") == 2
-    assert capsys.readouterr().out.count("Not covered: ") == 3
+    assert capsys.readouterr().out.count("Not covered: ") == 4
 
 
 def test_the_least_square_is_where_numpy_finds_the_form_semidefinite(constants) -> None:

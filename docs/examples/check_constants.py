@@ -99,7 +99,7 @@ def constant_of_layers(network, multipliers, ends):
     count = network["layers"] or {"accurate": 50, "stable": 15, "paper": 25}[preset]
     decay = Fraction({"stable": "0.8", "paper": "1"}.get(preset, "0.97" if has_frame else "0.9"))
     depth, restarts = (5, count // 5) if is_paper else (count, 1)
-    refuse_unless(depth * restarts == count, f"{count} layers")
+    refuse_unless(depth * restarts == count > 0, f"{count} layers")
     if not multipliers.size:  # the closed form
         return length * float(2 * restarts if is_paper else decay * (depth - 1))
     pairs = 2 * depth - 3 if ends.size else restarts * (2 * depth - 1) - 1
