@@ -369,14 +369,27 @@ def test_a_constant_that_nothing_proves_is_refused(constants, folder, capsys, na
     assert wrong(capsys.readouterr().out) == [name]
 
 
-def test_a_constant_that_is_left_out_is_refused(constants, folder, capsys) -> None:
+@pytest.mark.parametrize(
+    ("entry", "missing"),
+    [("lipschitz_bound", list(CONSTANTS[:2])), ("maps_1_percent", list(CONSTANTS[4:]))],
+)
+def test_a_constant_that_is_left_out_is_refused(constants, folder, capsys, entry, missing) -> None:
     def leave_out(report: dict[str, Any]) -> None:
         entries = report["certificate"]["entries"]
-        entries[:] = [entry for entry in entries if not entry["name"].startswith("lipschitz")]
+        entries[:] = [other for other in entries if other["name"] != entry]
 
     forge(folder, leave_out, "stable")
     assert status(constants, folder, "stable") == 1
-    assert "lipschitz_bound" in wrong(capsys.readouterr().out)
+    assert sorted(wrong(capsys.readouterr().out)) == sorted(missing)
+
+
+def test_a_constant_that_is_smaller_in_one_place_is_refused(constants, folder, capsys) -> None:
+    path = folder / "stable.json"
+    report = json.loads(path.read_text())
+    report["certificate"]["lipschitz_bound"] = 1.0
+    path.write_text(json.dumps(report))
+    assert status(constants, folder, "stable") == 1
+    assert wrong(capsys.readouterr().out) == ["lipschitz_bound"]
 
 
 def write_evidence(folder: Path, name: str, **arrays: Any) -> None:
