@@ -43,13 +43,14 @@ def recorded_options(
     path = saved.path
     if saved.certificate.not_checkable:
         raise DataError(f"{path}: holds no options. {saved.certificate.not_checkable}")
-    record = _checked_record(saved)
-    arrays = saved.report["options"].get("arrays")
+    stated = saved.report.get("options")
+    arrays = stated.get("arrays") if isinstance(stated, Mapping) else None
     if arrays is not None:
         raise UsageError(
             f"{path}: the image was made from arrays, not from a file; check it in Python with "
             f"{arrays}(...).check"
         )
+    record = _checked_record(saved)
     reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
     wanted = dict(record["reconstruction"])
     if isinstance(wanted.get("maps"), Mapping):
