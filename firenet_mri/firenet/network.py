@@ -357,7 +357,7 @@ class FIRENET(nn.Module):
         radius = self.radius(problem.encoding) * item_norm(task.y, problem.data_axes)
         radius = radius.reshape(size.shape)
         outside = size > radius
-        # Not the quotient everywhere: its derivative at an image of zeros is no number.
+        # Not the quotient everywhere: its derivative at an image of zeros is NaN.
         one = torch.ones_like(size)
         x = progress.x * torch.where(outside, radius / torch.where(outside, size, one), one)
         return Progress(x, progress.converged, lambda: progress.state()._replace(x=x))
