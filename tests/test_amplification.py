@@ -10,9 +10,10 @@ from monai.apps.reconstruction.networks.nets.complex_unet import ComplexUnet
 from monai.apps.reconstruction.networks.nets.varnet import VariationalNetworkModel
 from torch import Tensor, nn
 
-from firenet_mri import jacobian_bounds
+from firenet_mri import FIRENET, AdaptiveSchedule, jacobian_bounds
 from firenet_mri.amplification import Linearisation
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.operators import MatrixOperator, StationaryWavelet
 
 
 class Unrolled(nn.Module):
@@ -178,3 +179,29 @@ def test_single_precision_inside_is_refused() -> None:
 def test_a_derivative_that_is_nan_is_refused() -> None:
     with pytest.raises(DataError, match="NaN"):
         jacobian_bounds(lambda data: torch.sqrt(data), torch.zeros(3))
+
+
+def test_adaptive_layers_of_fixed_number_have_both_sides() -> None:
+    """The steps and restarts follow the data; they are differentiated, too."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(20, 16, dtype=torch.float64, generator=generator)
+    encoding = MatrixOperator(matrix / torch.linalg.matrix_norm(matrix, 2), 1.0)
+    image = torch.zeros(16, dtype=torch.float64)
+    image[3:9] = 1
+    noise = torch.randn(20, dtype=torch.float64, generator=generator)
+    y = encoding(image) + 0.05 * noise
+    schedule = AdaptiveSchedule(relative_gap=1e-12, max_layers=24)
+    net = FIRENET(StationaryWavelet(1, (16,)), 0.02, schedule=schedule)
+    assert net.converge(y, encoding).restarts.item() > 0
+
+    def run(data: Tensor) -> Tensor:
+        return net(data, encoding)
+
+    bounds = jacobian_bounds(run, y)
+    norm = norm_of(automatic_jacobian(run, y))
+    assert bounds.lower <= norm * (1 + 1e-9)
+    assert bounds.lower > 0.8 * norm
+    assert norm <= bounds.upper <= 1.3 * norm
+    step = 1e-6 * bounds.change
+    difference = (run(y + step) - run(y - step)) / 2e-6
+    assert torch.allclose(difference, bounds.image, atol=1e-5)

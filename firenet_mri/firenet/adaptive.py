@@ -253,9 +253,12 @@ def _balanced(problem: Problem, epoch: _Epoch, state: TrackedState, curvature: T
     primal = item_norm(state.x - epoch.x, problem.image_axes).reshape(shape)
     dual = item_norm(state.v - epoch.v, problem.data_axes).reshape(shape)
     moved = (primal > 0) & (dual > 0)
-    omega = torch.where(moved, (epoch.omega * dual / primal).sqrt(), epoch.omega)
-    damped = _DAMPING * problem.norm_bound / curvature
-    return torch.where(damped > omega, (omega * damped).sqrt(), omega).where(curvature > 0, omega)
+    # Where a quotient is not used it must be finite, or its derivative is NaN.
+    ratio = torch.where(moved, dual, 1.0) / torch.where(moved, primal, 1.0)
+    omega = torch.where(moved, (epoch.omega * ratio).sqrt(), epoch.omega)
+    is_curved = curvature > 0
+    damped = _DAMPING * problem.norm_bound / torch.where(is_curved, curvature, 1.0)
+    return torch.where(is_curved & (damped > omega), (omega * damped).sqrt(), omega)
 
 
 def check_open(name: str, value: float, end: float) -> None:

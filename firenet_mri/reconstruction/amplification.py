@@ -102,7 +102,8 @@ def _obstacle(solution: Solution) -> str | None:
     if not solution.net.solver.is_fixed:
         return (
             "The Jacobian at the data is not bounded: the network decides by the data where to "
-            "restart and to stop, so that it may have none; use a preset of fixed depth."
+            "restart and to stop, so that it may have none; use a preset of fixed depth, or, from "
+            "Python, jacobian_bounds on a network that always runs max_layers."
         )
     return None
 
