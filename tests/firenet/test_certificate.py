@@ -21,6 +21,8 @@ from firenet_mri import (
 )
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.certificate import Certificate, certify
+from firenet_mri.firenet.certificate.gap import ProvenGap, gap_entry
+from firenet_mri.firenet.dual import DualPoint
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.verification import verify_on_scan
 from firenet_mri.operators import (
@@ -386,3 +388,11 @@ def test_radius_that_says_nothing_is_called_so() -> None:
         assert "says nothing about the image" in recovery.statement
     else:
         assert "could not be verified" in recovery.statement
+
+
+def test_a_bound_above_the_objective_by_rounding_is_a_gap_of_zero() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    point = DualPoint(one, one, None, one)
+    values = gap_entry(ProvenGap(one, one + 1e-12, point), (0,)).values
+    assert values["duality_gap"] == values["relative_gap"] == (0.0,)
+    assert values["lower_bound"] == values["objective"] == (1.0,)
