@@ -180,7 +180,8 @@ class Linearisation:
         if self._has_forward:
             try:
                 return self._carried(u)
-            except (NotImplementedError, RuntimeError):
+            except RuntimeError:
+                # torch says so of an operation that has no forward rule.
                 self._has_forward = False
         return self._by_two_transposes(u)
 

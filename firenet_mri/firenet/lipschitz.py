@@ -111,12 +111,6 @@ def proof_of(iteration: UnrolledIteration) -> LipschitzProof | None:
     return found
 
 
-def lipschitz_bound(iteration: UnrolledIteration) -> float | None:
-    """Return the best proven Lipschitz constant of data -> image for ||K|| = 1; None if none is."""
-    proof = proof_of(iteration)
-    return None if proof is None else proof.value
-
-
 @lru_cache(maxsize=1)
 def table() -> Mapping[UnrolledIteration, LipschitzProof]:
     """Return the shipped proofs by iteration."""

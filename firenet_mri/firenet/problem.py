@@ -182,19 +182,6 @@ class Problem(ABC):
             return self.penalty
         return self.penalty * self.weights.to(like.device, like.real.dtype)
 
-    def data_prox(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Return the prox of sigma f* at z, argmin over v of sigma f*(v) + ||v - z||^2 / 2.
-
-        Parameters
-        ----------
-        z
-            v + sigma (A x - y), (*batch, *codomain_shape).
-        sigma
-            Step size, one an item, (*batch).
-        """
-        norm = item_norm(z, self.data_axes)
-        return z * self.data_factor(norm, _expand(sigma, self.data_axes))
-
     def prox(self, x: Tensor, tau: Tensor) -> Tensor:
         """Return the prox of tau lam ||W .||_{1,w} for unitary W: W^H soft(W x, tau lam w).
 

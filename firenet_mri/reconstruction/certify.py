@@ -66,7 +66,7 @@ def certify_solution(
     sample_norms
         Norm of the samples as they were read, of each item; None if it is not known.
     gap
-        Compute the duality gap, which takes about half of the network's time.
+        Compute the duality gap, which takes one to five times the network's time.
     jacobian, recovery
         Bound how strongly small changes of the data are amplified; verify where the optimum and
         the true image can lie (one item each).

@@ -89,7 +89,7 @@ class ReconstructionOptions(Options):
     )
     no_gap: bool = option(
         False,
-        "Leave out the duality gap, which takes about half of the network's time.",
+        "Leave out the duality gap, which takes one to five times the network's time.",
         panel="Certificate",
     )
     jacobian: bool = option(

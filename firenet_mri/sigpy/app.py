@@ -205,7 +205,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     def certificate(self) -> Certificate:
         """What is proven about the image, see :class:`firenet_mri.Certificate`; after ``run()``.
 
-        It is computed when first asked for, in about half of the network's time; at once with
+        It is computed when first asked for, in one to five times the network's time; at once with
         ``no_gap``.
 
         Raises

@@ -24,7 +24,6 @@ from firenet_mri.firenet.lipschitz import (
     RUN_TIME,
     TABLE,
     closed_form,
-    lipschitz_bound,
     proof_of,
     share_of_data,
     table,
@@ -44,6 +43,13 @@ DEFAULTS = (
     UnrolledIteration.geometric(Fraction(str(NetworkSchedule().decay)), NetworkSchedule().layers),
     UnrolledIteration.restarted(PaperSchedule().restarts, PaperSchedule().inner),
 )
+
+
+def lipschitz_bound(iteration: UnrolledIteration) -> float:
+    """Return the best proven bound, which there must be."""
+    proof = proof_of(iteration)
+    assert proof is not None
+    return proof.value
 
 
 def learned(layers: int, mean: float, seed: int = 0) -> LearnedSchedule:

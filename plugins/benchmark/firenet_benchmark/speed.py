@@ -145,7 +145,7 @@ def race(
     threads
         Threads that every method may use.
     folder
-        Finished runs are kept there, so that an interrupted race goes on where it was.
+        Finished runs are kept there, so that an interrupted race resumes.
     on_run
         Called after every run with (runs done, runs in all).
     """

@@ -57,7 +57,7 @@ def classic(
     manufacturer: str = "SIEMENS",
     ge_component: int | None = None,
 ) -> None:
-    """Write one file a slice of stored values (x, y, z), in a shuffled order of names."""
+    """Write stored values (x, y, z) as one file per slice, with shuffled names."""
     slices = part.shape[-1]
     for index in range(slices):
         path = folder / f"{image_type[-1]}_{(7 * index) % slices:03d}_{index}.dcm"
