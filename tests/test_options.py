@@ -59,7 +59,10 @@ def test_text_of_reading_stands_for_what_it_says(name, text, value) -> None:
     ("options", "said"),
     [
         ({"presett": "stable"}, "Unknown option 'presett'; did you mean preset?"),
-        ({"preset": "best"}, "Unknown preset 'best'; use one of accurate, stable, paper, adaptive"),
+        (
+            {"preset": "best"},
+            "Unknown preset 'best'; use one of accurate, sharp, stable, paper, adaptive",
+        ),
         ({"maps": "magic"}, "Unknown maps 'magic'; use one of espirit, jsense, lowres, none"),
         ({"layers": "many"}, "layers is 'many'; it must be a whole number"),
         ({"layers": 2.5}, "layers is 2.5; it must be a whole number"),

@@ -64,11 +64,10 @@ def haar(x, levels):
 
 def frame(x):
     """Return W x for the default frame, its weights, and the symbols of its filters."""
-    cosines = np.cos(np.pi / 3 * np.outer(np.arange(3), [0.5, 1.5, 2.5])) * 2**0.5 / 3
-    banks = np.array([[1, 1], [1, -1]]) / 2, cosines / [[2**0.5], [1], [1]]
-    kernels = [np.outer(a, b) / 2**0.5 for bank in banks for a in bank for b in bank]
-    norms = np.array([np.linalg.norm(kernel) for kernel in kernels])
-    weights = norms / norms.max() * [0.5 if np.ptp(kernel) < 1e-9 else 1 for kernel in kernels]
+    cosines = np.cos(np.pi / 3 * np.outer(np.arange(3), [0.5, 1.5, 2.5])) / 3
+    cosines[1:] *= 2**0.5
+    kernels = [np.outer(a, b) for a in cosines for b in cosines]
+    weights = np.array([0.5 if np.ptp(kernel) < 1e-9 else 1 for kernel in kernels])  # norms 1 / 3
     symbols = np.array([np.fft.fft2(kernel, x.shape) for kernel in kernels])
     return np.fft.ifft2(symbols.conj() * np.fft.fft2(x)), weights[:, None, None], symbols
 
@@ -86,7 +85,7 @@ def feasible_dual(coefficients, symbols, image, radius):
     return q
 
 
-def objective_and_bound(y, network, x, source, share, near, stated_bound):
+def objective_and_bound(y, network, noise, x, source, share, near, stated_bound):
     """Return F(x) and a lower bound of F, as large as the stated one if that can be reached."""
     maps, y = espirit(y), np.fft.ifftshift(y, (1, 2))
     images = np.fft.ifftshift([x, source], (1, 2))[:, None]
@@ -97,7 +96,8 @@ def objective_and_bound(y, network, x, source, share, near, stated_bound):
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
     has_frame, lam = not is_paper and network["sparsifier"] is None, network["lam"]
     if lam == "auto":
-        lam = 0.00025 if is_paper else 1.1 * (8**-0.5 if has_frame else 1) / np.sqrt(y.size)
+        part = 1 if network["preset"] == "stable" else min(0.6 * max(noise / 0.05, 1) ** 0.5, 1)
+        lam = 0.00025 if is_paper else 1.1 * part * (1 / 3 if has_frame else 1) / np.sqrt(y.size)
     if has_frame:
         refuse_unless(not network["levels"], "levels of the default frame")
         coefficients, weights, symbols = frame(x)
@@ -119,16 +119,17 @@ def main(certificate, scan):
         refuse_unless(not value or name in FREE or value in COVERED, f"{name}={value}")
     with h5py.File(f"{stem}.evidence.h5") as file:
         arrays = [file[name][:].astype(complex) for name in ("x", "source", "share", "near")]
-    y, noise = np.load(scan).astype(complex), Path(scan.removesuffix(".npy") + "_noise.npy")
+    y, file = np.load(scan).astype(complex), Path(scan.removesuffix(".npy") + "_noise.npy")
     refuse_unless(y.ndim == 3 and len(arrays[0]) == options["map_sets"] == 1, "more than a slice")
-    if noise.exists():
-        samples = np.load(noise).astype(complex)
+    if file.exists():
+        samples = np.load(file).astype(complex)
         factor = np.linalg.cholesky(samples @ samples.conj().T / samples.shape[1])
         y = np.einsum("dc,cyx->dyx", np.linalg.inv(factor), y)
+    noise = file.exists() * np.sqrt(len(y) * y.any(0).sum()) / np.linalg.norm(y)
     values = next(entry["values"] for entry in entries if entry["name"] == "duality_gap")
     stated = [values[name][0] for name in NUMBERS]
     evidence = [array[0] if len(array) else None for array in arrays]
-    objective, bound = objective_and_bound(y, options["network"], *evidence, stated[1])
+    objective, bound = objective_and_bound(y, options["network"], noise, *evidence, stated[1])
     bound = min(bound, stated[1])  # a larger one proves it, too
     found = objective, bound, objective - bound, 1 - bound / objective
     loose = max(TOLERANCE * objective, 0.01 * (objective - bound))  # rounded maps move a bound
@@ -138,8 +139,7 @@ def main(certificate, scan):
         print(f"{name}: {new:.8g}, stated {said:.8g}")
         wrong += [] if abs(new - said) <= error else [name]
     written = np.frombuffer(gzip.decompress(Path(f"{stem}.nii.gz").read_bytes())[352:], "<f4")
-    size = np.abs(evidence[0]).ravel()
-    refuse_unless(written.size == size.size, "an image on another grid")
+    refuse_unless(written.size == (size := np.abs(evidence[0]).ravel()).size, "another grid")
     wrong += [] if np.allclose(written, size, 0, TOLERANCE * size.max()) else ["image"]
     print("Not checked: the run (firenet certify --again), constants, sentence, truth of the maps.")
     print(f"Wrong: {', '.join(wrong)}." if wrong else "The numbers hold.")

@@ -8,7 +8,7 @@ from typing import Literal
 from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, option, share
 
-Preset = Literal["accurate", "stable", "paper", "adaptive"]
+Preset = Literal["accurate", "sharp", "stable", "paper", "adaptive"]
 
 LARGEST_BUDGET = 0.2
 
@@ -50,13 +50,14 @@ class NetworkOptions(Options):
 
     preset: Preset = option(
         "accurate",
-        "accurate (the default); stable, with a smaller Lipschitz constant and less fine detail; "
-        "adaptive, which stops on a certified gap; or paper, the published network.",
+        "accurate (the default); sharp, a second pass for more detail and no Lipschitz constant; "
+        "stable, with a smaller Lipschitz constant and less fine detail; adaptive, which stops on "
+        "a certified gap; or paper, the published network.",
     )
     lam: float | Literal["auto"] = option(
         "auto",
         "Weight of the sparsity, positive and without a unit; auto sets it by the numbers of coils "
-        "and pixels.",
+        "and pixels, and the noise where it was measured.",
         check=_lam,
     )
     sparsifier: str | None = option(
@@ -70,8 +71,8 @@ class NetworkOptions(Options):
     )
     layers: int | None = option(
         None,
-        "Number of layers, or the largest number for the adaptive preset; the preset's by default "
-        "(50, 15, 25, and 2000 for adaptive).",
+        "Number of layers of a pass, or the largest number for the adaptive preset; the preset's "
+        "by default (50, 50, 15, 25, and 2000 for adaptive).",
         check=_at_least_1,
     )
     relative_gap: float | None = option(
@@ -94,6 +95,11 @@ class NetworkOptions(Options):
         parse=share,
         check=_accuracy,
     )
+
+    @property
+    def passes(self) -> int:
+        """How often the network is run, every time but the first with weights from the image."""
+        return 2 if self.preset == "sharp" else 1
 
     def _check_together(self) -> None:
         if self.accuracy is not None and (self.preset != "paper" or self.layers is not None):

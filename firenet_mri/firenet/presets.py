@@ -1,11 +1,13 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
-"accurate": undecimated Haar of one level and, in 2D, undecimated cosines of 3 x 3 pixels, in
+"accurate": undecimated cosines of 3 x 3 pixels, in 3D an undecimated Haar wavelet of one level, in
 analysis form, with weights in proportion to the norms of their functions, half for the averages,
 and a slowly falling step; an orthogonal wavelet in their place has its grid shifted from layer to
 layer.
-"stable": the same problem with few and fast falling steps: a smaller Lipschitz constant than the
-published network's, and less of fine detail than "accurate".
+"sharp": "accurate", and a second pass whose weights come from the image of the first
+(firenet/reweighting.py): more detail, and no Lipschitz constant.
+"stable": few and fast falling steps on the problem of "accurate" with a larger lam: a smaller
+Lipschitz constant than the published network's, and less of fine detail.
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
@@ -29,11 +31,11 @@ from firenet_mri.firenet.levels import (
     count_levels,
     level_weights,
 )
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.network import FIRENET, SPARSITY_WEIGHT
 from firenet_mri.firenet.options import LARGEST_BUDGET, NetworkOptions
 from firenet_mri.firenet.promise import TheoremPromise
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.options import takes_options
@@ -41,9 +43,17 @@ from firenet_mri.options import takes_options
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
 
-# Chosen once on a simulated and two real scans, see docs/performance.md; not tuned to a scan.
+# At this multiple of its standard deviation white noise alone is just not represented.
 _NOISE_FACTOR = 1.1
-_FLAT = "undecimated-haar+undecimated-dct3"
+# What follows was chosen once on real scans of phantoms and samples left out of a brain scan, see
+# docs/performance.md; not tuned to a scan. The best share of that lam is smaller the less noise the
+# data have; the largest is reached at noise of 14 % of the data's norm.
+_SHARE = 0.6
+_SHARE_NOISE = 0.05
+_LARGEST_SHARE = 1.0
+# With few layers the larger lam is the better one, whatever the noise.
+_STABLE_SHARE = 1.0
+_FLAT = "undecimated-dct3"
 _AVERAGES = 0.5
 _ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
 # Where the grid moves from layer to layer, small last steps average over many grids.
@@ -72,11 +82,30 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     UsageError
         If an option is unknown or cannot be used at this size.
     """
-    return network_of(coils, spatial_shape, NetworkOptions.from_mapping(options))
+    chosen = NetworkOptions.from_mapping(options)
+    if chosen.passes > 1:
+        raise UsageError(
+            f"The preset {chosen.preset} is {chosen.passes} passes, not one network; call "
+            "reconstruct, FIRENETModel or FIRENETRecon, or take the preset accurate"
+        )
+    return network_of(coils, spatial_shape, chosen)
 
 
-def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
-    """Return the network of :func:`make_network` for options as one value."""
+def network_of(
+    coils: int, spatial_shape: Shape, options: NetworkOptions, noise: float | None = None
+) -> FIRENET:
+    """Return the network of a preset for options as one value; the first pass of "sharp".
+
+    Parameters
+    ----------
+    coils, spatial_shape
+        As :func:`make_network` takes them.
+    options
+        The options.
+    noise
+        Expected norm of the noise over that of the data, where the noise was measured; it serves
+        the automatic lam. None is not known.
+    """
     if options.preset == "paper":
         return _paper_network(spatial_shape, options)
     # In 3D cosines have too many bands.
@@ -85,16 +114,19 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
     weights = _weights(as_sparsifier(operator, spatial_shape))
     lam = options.lam
     if isinstance(lam, str):
-        lam = automatic_lam(coils, operator) * lam_factor(options.budget)
+        lam = automatic_lam(coils, operator) * _share_of(options, noise)
+    has_rule = options.lam == "auto" and options.budget is None and options.preset != "stable"
+    made_from = (Part(SPARSITY_WEIGHT, True),) if has_rule and noise is not None else ()
     if options.preset == "adaptive":
-        return FIRENET(operator, lam, weights, _adaptive_schedule(options))
+        adaptive = _adaptive_schedule(options)
+        return FIRENET(operator, lam, weights, adaptive, made_from=made_from)
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
     schedule = _ACCURATE if shift_seed is None else _SHIFTED
     if options.preset == "stable":
         schedule = _STABLE
     schedule = schedule if options.layers is None else replace(schedule, layers=options.layers)
-    return FIRENET(operator, lam, weights, schedule, shift_seed, ball=_BALL)
+    return FIRENET(operator, lam, weights, schedule, shift_seed, ball=_BALL, made_from=made_from)
 
 
 def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
@@ -104,13 +136,30 @@ def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
     residual r of white noise in C coils and unit-norm maps, the left side is about
     ||b_i|| / sqrt(C N), whatever the noise level and the number of samples, with ||b_i|| the norm
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
-    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem.
+    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem; the presets take a
+    share of it, see :func:`lam_share`.
     """
     norm = as_sparsifier(sparsifier, sparsifier.domain_shape).band_norms.max().item()
     return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
 
 
-def lam_factor(budget: float | None) -> float:
+def lam_share(noise: float | None = None) -> float:
+    """Return the share of the automatic lam with which images are best.
+
+    0.6 up to noise of 5 % of the data's norm and where the noise is not known; above that it grows
+    with the root of the noise, to 1 at 14 %. Measured, not proven (docs/performance.md).
+
+    Parameters
+    ----------
+    noise
+        Expected norm of the noise over that of the data, at least 0; None is not known.
+    """
+    if noise is None:
+        return _SHARE
+    return min(_SHARE * math.sqrt(max(noise / _SHARE_NOISE, 1.0)), _LARGEST_SHARE)
+
+
+def lam_factor(budget: float) -> float:
     """Return the factor on the automatic lam that bears perturbations of a relative size best.
 
     Measured, not proven: of the factors 0.5, 1, 2, 4 and 8 the one with the highest PSNR under the
@@ -121,21 +170,26 @@ def lam_factor(budget: float | None) -> float:
     Parameters
     ----------
     budget
-        ||e|| / ||y|| of the perturbation, in (0, 0.2]; None is 1.
+        ||e|| / ||y|| of the perturbation, in (0, 0.2].
 
     Raises
     ------
     UsageError
         If the budget is out of its range.
     """
-    if budget is None:
-        return 1.0
     if not 0 < budget <= LARGEST_BUDGET:
         raise UsageError(
             f"A budget of {budget} asked for; give a relative size in (0, {LARGEST_BUDGET}]"
         )
     sizes, factors = zip(*_BUDGETS, strict=True)
     return float(np.exp(np.interp(math.log(budget), np.log(sizes), np.log(factors))))
+
+
+def _share_of(options: NetworkOptions, noise: float | None) -> float:
+    """Return the share of the automatic lam that the options mean."""
+    if options.budget is not None:
+        return lam_factor(options.budget)
+    return _STABLE_SHARE if options.preset == "stable" else lam_share(noise)
 
 
 def _weights(sparsifier: Sparsifier) -> Tensor | None:

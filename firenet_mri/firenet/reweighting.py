@@ -1,17 +1,18 @@
 """Iterative reweighting: a further pass that spares the coefficients that the last image had [1].
 
-After an image x the next pass is the FIRENET with the weights
+After an image x the next pass is the first pass's FIRENET with the weight 1.3 lam and the weights
 
-    w_i e_i / (|W x|_i + e_i),   e_i = 3 ||A x - y|| / sqrt(m) ||b_i||,
+    w_i e_i / (|W x|_i + e_i),   e_i = 6 ||A x - y|| / sqrt(m) ||b_i||,
 
-three times what the noise of the m samples, as the residual shows it, puts into coefficient i with
+six times what the noise of the m samples, as the residual shows it, puts into coefficient i with
 its wavelet b_i. For coefficients that are penalised together |W x|_i and ||b_i|| are the norms of
-the group, whose weights stay equal. A coefficient far above the noise is hardly penalised any more.
+the group, whose weights stay equal. A coefficient far above the noise is hardly penalised any more;
+the larger lam makes up for that where nothing is. Both numbers were chosen on real scans of
+phantoms (docs/performance.md).
 
 Every pass is a convex problem of its own, and its duality gap is proven as ever, for these weights.
 But the weights come from the data, so that the passes together have no proven Lipschitz constant,
-and no theorem says that their result is better: it was on hard scans, and worse on easy ones
-(docs/performance.md).
+and no theorem says that their result is better: on real scans it mostly was (docs/performance.md).
 
 [1] Candes, Wakin, Boyd, Enhancing sparsity by reweighted l1 minimization, J. Fourier Anal. Appl.
     14, 2008.
@@ -26,13 +27,45 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator
 
 # In standard deviations of the noise.
-_KNEE = 3.0
+_KNEE = 6.0
+
+# Of lam, in all passes but the first.
+_FACTOR = 1.3
 
 # No weight may be zero.
 _SMALLEST = 1e-4
+
+
+def solve_passes(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None, passes: int = 1
+) -> tuple[FIRENET, State]:
+    """Return the network of the last of several passes, and the state at its end.
+
+    Parameters
+    ----------
+    net
+        The network of the first pass.
+    y, encoding
+        The data, (*codomain_shape) where there are several passes, and encoding operator.
+    x0
+        Where the first pass starts; None is zero. Every other starts from the image before it.
+    passes
+        At least 1.
+
+    Raises
+    ------
+    UsageError
+        As :func:`reweighted`.
+    """
+    last, state = net, net.solve(y, encoding, x0)
+    for _ in range(passes - 1):
+        last = reweighted(net, state.x, y, encoding)
+        state = last.solve(y, encoding, state.x)
+    return last, state
 
 
 def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> FIRENET:
@@ -41,9 +74,9 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     Parameters
     ----------
     net
-        The network of the last pass.
+        The network of the first pass.
     x
-        Its image, (*domain_shape): one item, since every item has weights of its own.
+        The last image, (*domain_shape): one item, since every item has weights of its own.
     y, encoding
         Its data, (*codomain_shape), zero where nothing was sampled, and encoding operator.
 
@@ -70,12 +103,13 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     # The same layers, with the hooks that count them.
     return FIRENET(
         sparsifier,
-        net.lam,
+        _FACTOR * net.lam,
         weights,
         net.schedule,
         ball=net.ball,
         weights_depend_on_data=True,
         solver=net.solver,
+        made_from=net.made_from,
     )
 
 

@@ -20,7 +20,7 @@ from firenet_mri.monai.tensors import native_complex, plain, with_metadata
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
 from firenet_mri.options import Options, takes_options
-from firenet_mri.reconstruction.solve import encode
+from firenet_mri.reconstruction.solve import encode, solve
 
 Output = Literal["magnitude", "complex"]
 
@@ -76,9 +76,9 @@ class FIRENETModel(nn.Module):
     outside of torch. ``trace`` knows no keyword-only arguments: give maps to the constructor, or
     wrap the model in a module with positional ones. MONAI's ``CoilSensitivityModel`` cannot be
     recorded, since it counts the mask's lines in Python: ``export`` refuses it, and traced, even
-    alone, it gives NaN (MONAI 1.6). The preset "adaptive" cannot either, since the data decide on
-    its depth. ``torch.jit.script`` does not work: the operators are Python objects. Data are not
-    checked for NaN in a recorded model.
+    alone, it gives NaN (MONAI 1.6). The presets "adaptive" and "sharp" cannot either, since the
+    data decide on depth or weights. ``torch.jit.script`` does not work: the operators are Python
+    objects. Data are not checked for NaN in a recorded model.
 
     Examples
     --------
@@ -123,6 +123,11 @@ class FIRENETModel(nn.Module):
         self.register_buffer("_given_maps", given, persistent=False)
         # Also checks what depends on the sparsifier.
         net = smallest_network(self.options, spatial_dims)
+        if trainable and self.options.passes > 1:
+            raise UsageError(
+                f"The preset {self.options.preset} has no proven bound to train with; use the "
+                "preset accurate or stable"
+            )
         self.steps = TrainableSteps(net) if trainable else None
 
     def forward(
@@ -186,6 +191,8 @@ class FIRENETModel(nn.Module):
         steps taken from the data (docs/theory.md, section 3.3), and for the trained steps as they
         are now.
         """
+        if self.options.passes > 1:
+            return None
         net = self._with_steps(smallest_network(self.options, self.spatial_dims))
         shape = _smallest_shape(self.options, self.spatial_dims)
         maps = torch.ones(1, *shape, dtype=torch.complex64)
@@ -201,15 +208,30 @@ class FIRENETModel(nn.Module):
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._with_steps(network_of(coils, tuple(spatial), self.options))
-        if not net.solver.is_fixed and records_graph():
+        if records_graph() and (not net.solver.is_fixed or self.options.passes > 1):
             raise UsageError(
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
-                "decide on its depth; use the preset accurate or stable"
+                "decide on its depth or weights; use the preset accurate or stable"
             )
         start = None if x0 is None else start_image(x0, encoded.encoding.adjoint(kspace))
+        net = net.to(kspace.device)
+        if self.options.passes > 1:
+            return self._in_passes(net, kspace, mask, maps, start)
         # Not net.solve(): the dual variables of the last layer cost one more A.
-        x = net.to(kspace.device)(kspace, encoded.encoding, start)
+        x = net(kspace, encoded.encoding, start)
         return encoded.image(encoded.masked(x))
+
+    def _in_passes(
+        self, net: FIRENET, kspace: Tensor, mask: Tensor, maps: Tensor, start: Tensor | None
+    ) -> Tensor:
+        """Return the images of items one by one: each has weights of its own in the second pass."""
+        images = []
+        for index, item in enumerate(kspace):
+            sampled, own = (part[min(index, len(part) - 1)] for part in (mask, maps))
+            encoded = encode(item, sampled, own, self.spatial_dims)
+            x0 = None if start is None else start[index]
+            images.append(solve(net, encoded, x0=x0, passes=self.options.passes).image)
+        return torch.stack(images)
 
     def _maps(self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None) -> Tensor:
         if sens_maps is not None:

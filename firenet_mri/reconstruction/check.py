@@ -247,11 +247,11 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     solution = Solution(encoded.image(x), State(x, encoded.y), work.net, encoded, work.x0)
     if again:
         with torch.no_grad():
-            run = solve(work.net, encoded, x0=work.x0, reweighting=options.reweighting)
+            run = solve(work.net, encoded, x0=work.x0, passes=options.passes)
             _compare_runs(claim, work.index, run, x)
         solution = replace(run, state=run.state._replace(x=x))
     # Weights that come from the pass before are known only to who runs that pass.
-    has_problem = again or options.reweighting == 0
+    has_problem = again or options.passes == 1
     gap = None
     if has_problem and len(evidence.share):
         stated = claim.certificate.lookup("duality_gap", "lower_bound").get(work.index)

@@ -63,7 +63,7 @@ def names_with_network(options: ReconstructionOptions) -> frozenset[str]:
         names += _OF_JACOBIAN
     if options.recovery:
         names += _OF_RECOVERY
-    if options.reweighting:
+    if options.passes > 1:
         names += _OF_REWEIGHTING
     return frozenset(names)
 

@@ -45,15 +45,15 @@ class ImageJacobian:
         self._phase = _phase_of(encoded)
         if self._phase is not None:
             encoded = self.encoded = _with_phase(encoded, self._phase.phase)
-        net = solution.net if solution.first is None else solution.first
+        first = net = solution.net if solution.first is None else solution.first
         x = None if solution.x0 is None else solution.x0.to(encoded.y.dtype)
         self._passes: list[_Pass] = []
         for index in range(solution.passes):
             before = None
             if index > 0:
                 assert x is not None
-                before = _Before(net, x, encoded)
-                net = reweighted(net, x, encoded.y, encoded.encoding)
+                before = _Before(first, x, encoded)
+                net = reweighted(first, x, encoded.y, encoded.encoding)
             moves = self._phase is not None
             network = NetworkDerivative(net, encoded.y, encoded.encoding, x, moving_phase=moves)
             self._passes.append((before, network))
@@ -91,10 +91,7 @@ class ImageJacobian:
         for before, network in self._passes:
             if before is not None:
                 assert x is not None
-                radii = before.forward(x, data, phase)
-                change = change._replace(
-                    radii=radii if change.radii is None else change.radii + radii
-                )
+                change = change._replace(radii=before.forward(x, data, phase))
             x = network.forward(change, x)
         assert x is not None
         image = encoded.image(encoded.masked(x))
@@ -119,6 +116,8 @@ class ImageJacobian:
                 assert total.radii is not None
                 of_image, of_data, of_phase = before.transpose(total.radii)
                 x, data = x + of_image, data + of_data
+                # Every pass has weights of its own.
+                total = total._replace(radii=None)
                 if of_phase is not None and total.phase is not None:
                     total = total._replace(phase=total.phase + of_phase)
         assert total is not None

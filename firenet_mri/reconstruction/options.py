@@ -83,8 +83,8 @@ class ReconstructionOptions(Options):
     )
     reweighting: int = option(
         0,
-        "Further passes whose weights come from the image of the pass before; without a proven "
-        "Lipschitz bound.",
+        "Further passes whose weights come from the image of the pass before, on top of the "
+        "preset's; without a proven Lipschitz bound.",
         check=_not_negative,
     )
     no_gap: bool = option(
@@ -106,6 +106,11 @@ class ReconstructionOptions(Options):
     device: str = option(
         "cpu", "Where the network runs: cpu or cuda.", panel="Running", changes_image=False
     )
+
+    @property
+    def passes(self) -> int:
+        """How often the network is run; every time but the first with weights from the image."""
+        return self.network.passes + self.reweighting
 
     def _check_together(self) -> None:
         given = not isinstance(self.maps, str)

@@ -127,7 +127,7 @@ def reconstruct_item(
     encoded = encoded.to(device)
     calibrated = time.perf_counter()
     with torch.no_grad():
-        solution = solve(net, encoded, reweighting=options.reweighting)
+        solution = solve(net, encoded, passes=options.passes)
         before = zero_filled(encoded)
     solved = time.perf_counter()
     certified = certify_solution(
@@ -196,8 +196,8 @@ class LayerCounter:
         again = options.jacobian and net.solver.is_fixed
         self._share = 2 * net.depth * _USUAL_APPLICATIONS if again else 0
         # What other maps do is seen along a third, where that is known.
-        is_plain = options.reweighting == 0 and options.phase_constraint is None
-        runs = (1 + options.reweighting) * (1 + again) + (again and is_plain)
+        is_plain = options.passes == 1 and options.phase_constraint is None
+        runs = options.passes * (1 + again) + (again and is_plain)
         self._total = items * (net.depth * runs + self._share)
         self._on_layer, self._done, self._lock = on_layer, 0, threading.Lock()
         for module in net.modules():

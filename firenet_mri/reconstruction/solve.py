@@ -13,7 +13,7 @@ from torch import Tensor
 
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
-from firenet_mri.firenet.reweighting import reweighted
+from firenet_mri.firenet.reweighting import solve_passes
 from firenet_mri.operators import (
     CartesianFourier,
     LinearOperator,
@@ -172,10 +172,8 @@ def encode(
     return Encoded(kspace, encoding, support, chain, samples, sampled)
 
 
-def solve(
-    net: FIRENET, encoded: Encoded, *, x0: Tensor | None = None, reweighting: int = 0
-) -> Solution:
-    """Return the image of a network, with so many reweighted passes after the first.
+def solve(net: FIRENET, encoded: Encoded, *, x0: Tensor | None = None, passes: int = 1) -> Solution:
+    """Return the image of a network that is run once or, with other weights, several times.
 
     Parameters
     ----------
@@ -183,24 +181,14 @@ def solve(
         The network and what it is given, on one device.
     x0
         Where it starts, (*batch, *domain_shape); None is zero.
-    reweighting
-        Number of further passes, of one item.
+    passes
+        How often, at least 1; several of one item, see :mod:`firenet_mri.firenet.reweighting`.
     """
-    y, encoding, first = encoded.y, encoded.encoding, net
-    state = net.solve(y, encoding, x0)
-    for _ in range(reweighting):
-        net = reweighted(net, state.x, y, encoding)
-        state = net.solve(y, encoding, state.x)
+    last, state = solve_passes(net, encoded.y, encoded.encoding, x0, passes)
     masked = encoded.masked(state.x)
-    return Solution(
-        encoded.image(masked),
-        state._replace(x=masked),
-        net,
-        encoded,
-        x0,
-        passes=1 + reweighting,
-        first=first,
-    )
+    image = encoded.image(masked)
+    state = state._replace(x=masked)
+    return Solution(image, state, last, encoded, x0, passes=passes, first=net)
 
 
 def zero_filled(encoded: Encoded) -> Tensor:

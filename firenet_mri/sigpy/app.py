@@ -28,10 +28,12 @@ from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.solver import Progress
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.certify import Certified, certify_solution
 from firenet_mri.reconstruction.check import Checked, Work
+from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, Solution
 from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import make_scan, torch_device
@@ -45,20 +47,24 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
     """The network as a SigPy algorithm: one update is one layer.
 
     With the adaptive preset it is one look at the gap, every few layers, and ``done()`` when the
-    gap is reached.
+    gap is reached. With the preset "sharp" there are the layers of both passes.
 
     Attributes
     ----------
     x
         The image after the last update, None before the first.
+    net
+        The network of the pass that the last update belongs to.
     """
 
-    def __init__(self, net: FIRENET, scan: Encoded, x0: Tensor | None) -> None:
+    def __init__(self, net: FIRENET, scan: Encoded, x0: Tensor | None, passes: int = 1) -> None:
         self.x: Tensor | None = None
+        self.net = net
         self.converged = False
+        self._first, self._scan = net, scan
         self._latest: Progress | None = None
         self._looks = net.progress_iterates(scan.y, scan.encoding, x0)
-        super().__init__(net.solver.updates)
+        super().__init__(passes * net.solver.updates)
 
     def state(self) -> State:
         """Return image and dual variables of the last layer, for certificates; after an update."""
@@ -67,8 +73,15 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
 
     def _update(self) -> None:
         with torch.no_grad():
+            if self.x is not None and self.iter % self._first.solver.updates == 0:
+                self._begin_pass(self.x)
             self._latest = next(self._looks)
         self.x, self.converged = self._latest.x, self._latest.converged
+
+    def _begin_pass(self, x: Tensor) -> None:
+        y, encoding = self._scan.y, self._scan.encoding
+        self.net = reweighted(self._first, x, y, encoding)
+        self._looks = self.net.progress_iterates(y, encoding, x)
 
     def _done(self) -> bool:
         return self.converged or self.iter >= self.max_iter
@@ -191,7 +204,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         self._no_gap = no_gap
         record = {"network": chosen.key(), "no_gap": no_gap}
         self._origin = Origin(y, mps, weights, coord, x, record)
-        alg = FIRENETAlg(self._net, self._scan, self._x0)
+        alg = FIRENETAlg(self._net, self._scan, self._x0, chosen.passes)
         super().__init__(alg, show_pbar=show_pbar, leave_pbar=leave_pbar)
         if save_objective_values:
             self.objective_values = [self.objective()]
@@ -233,7 +246,15 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         x = self._image()
         with torch.no_grad():
             state = self.alg.state()._replace(x=x)
-        solution = Solution(self._scan.image(x), state, self._net, self._scan, self._x0)
+        solution = Solution(
+            self._scan.image(x),
+            state,
+            self.alg.net,
+            self._scan,
+            self._x0,
+            passes=self.options.passes,
+            first=self._net,
+        )
         norms = [self._sample_norm()]
         return certify_solution(solution, sample_norms=norms, gap=not self._no_gap)
 
@@ -281,7 +302,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
             If a file is missing or damaged.
         """
         norm = self._sample_norm()
-        work = Work(self._net, self._scan, x0=self._x0, sample_norm=norm)
+        options = ReconstructionOptions(network=self.options)
+        work = Work(self._net, self._scan, x0=self._x0, sample_norm=norm, options=options)
         return check(Path(path), self._origin, work, again=again)
 
     def _sample_norm(self) -> float:

@@ -200,7 +200,7 @@ def make_bad_inputs(folder: Path, kspace: np.ndarray) -> None:
         ("good.npy -o a.png", 2, "a.png: .*NIfTI"),
         ("good.npy -o a.nii --sparsifier bior2.2", 2, "bior2.2"),
         ("good.npy -o a.nii --sparsifier nonsense", 2, "nonsense"),
-        ("good.npy -o a.nii --levels 9", 2, "9 wavelet levels"),
+        ("good.npy -o a.nii --sparsifier undecimated-haar --levels 9", 2, "9 wavelet levels"),
         ("good.npy -o a.nii --layers 0", 2, "layers is 0"),
         ("good.npy -o a.nii --preset paper --layers 7", 2, "7 layers"),
         ("good.npy -o a.nii --preset best", 2, "best"),

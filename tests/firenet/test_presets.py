@@ -10,7 +10,14 @@ import torch
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import level_weights, local_sparsities
-from firenet_mri.firenet.presets import automatic_lam, lam_factor, make_network
+from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.firenet.presets import (
+    automatic_lam,
+    lam_factor,
+    lam_share,
+    make_network,
+    network_of,
+)
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
 from firenet_mri.operators import OrthogonalWavelet, StationaryWavelet, encoding_operator
 
@@ -57,6 +64,30 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
     finest = coefficients[operator.band_levels.expand(coefficients.shape) == 2]
     size = math.sqrt(float(finest.abs().square().mean()))
     assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
+
+
+def test_share_of_the_automatic_lam_grows_with_noise_that_was_measured() -> None:
+    """The root of the noise from 5 % on, whose share is that of unknown noise; 1 is the most."""
+    assert lam_share() == lam_share(0.0) == lam_share(0.05) == 0.6
+    assert lam_share(0.1) == pytest.approx(0.6 * 2**0.5)
+    assert lam_share(0.2) == lam_share(3.0) == 1
+    for preset, noise, share in (
+        ("accurate", None, 0.6),
+        ("accurate", 0.1, 0.6 * 2**0.5),
+        ("sharp", 0.1, 0.6 * 2**0.5),
+        ("adaptive", 0.1, 0.6 * 2**0.5),
+        ("stable", None, 1.0),
+        ("stable", 0.1, 1.0),
+    ):
+        net = network_of(4, (32, 32), NetworkOptions(preset=preset), noise)
+        assert net.lam == pytest.approx(share * automatic_lam(4, net.sparsifier))
+        moves = noise is not None and preset != "stable"
+        assert [part.from_data for part in net.made_from] == [True] * moves
+
+
+def test_one_network_is_not_all_of_the_sharp_preset() -> None:
+    with pytest.raises(UsageError, match="sharp is 2 passes"):
+        make_network(4, (32, 32), preset="sharp")
 
 
 def test_stable_preset_has_a_smaller_constant_than_the_paper() -> None:
@@ -115,14 +146,15 @@ def test_gap_is_refused_where_nothing_stops_on_it() -> None:
 
 
 def test_a_budget_multiplies_the_automatic_lam() -> None:
-    plain = make_network(4, (32, 32)).lam
+    net = make_network(4, (32, 32))
+    plain = automatic_lam(4, net.sparsifier)
     for budget in (0.005, 0.01, 0.03, 0.2):
         assert make_network(4, (32, 32), budget=budget).lam == pytest.approx(
             plain * lam_factor(budget)
         )
     factors = [lam_factor(budget) for budget in (0.001, 0.01, 0.02, 0.04, 0.08, 0.2)]
     assert factors == sorted(factors)
-    assert lam_factor(0.01) == lam_factor(None) == 1
+    assert lam_factor(0.01) == 1
     assert factors[0] < 1 < factors[-1]
 
 

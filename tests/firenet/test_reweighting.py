@@ -8,7 +8,11 @@ import torch
 from firenet_mri import FIRENET, NetworkSchedule, certify
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.presets import make_network
-from firenet_mri.firenet.reweighting import ReweightingDerivative, reweighted
+from firenet_mri.firenet.reweighting import (
+    ReweightingDerivative,
+    reweighted,
+    solve_passes,
+)
 from firenet_mri.operators import (
     MatrixOperator,
     OrthogonalWavelet,
@@ -33,11 +37,21 @@ def test_weights_are_those_of_the_formula(randn) -> None:
     net, _, y, encoding = case(randn)
     x = net(y, encoding)
     following = reweighted(net, x, y, encoding)
-    knee = 3 * (encoding(x) - y).norm() / 48**0.5
+    knee = 6 * (encoding(x) - y).norm() / 48**0.5
     assert torch.allclose(following.weights, knee / (net.sparsifier(x).abs() + knee))
-    assert following.lam == net.lam
-    again = reweighted(following, x, y, encoding)
-    assert torch.allclose(again.weights, following.weights**2)
+    assert following.lam == pytest.approx(1.3 * net.lam)
+
+
+def test_every_pass_begins_at_the_image_before_and_has_weights_of_its_own(randn) -> None:
+    net, _, y, encoding = case(randn)
+    x = net(y, encoding)
+    second = reweighted(net, x, y, encoding)
+    x = second(y, encoding, x)
+    third = reweighted(net, x, y, encoding)
+    last, state = solve_passes(net, y, encoding, passes=3)
+    assert torch.equal(last.weights, third.weights)
+    assert last.lam == third.lam == second.lam
+    assert torch.equal(state.x, third(y, encoding, x))
 
 
 def test_a_sparse_image_comes_out_less_biased(randn) -> None:

@@ -190,7 +190,7 @@ def test_given_maps_and_compressed_coils_contradict_each_other(scan) -> None:
 
 def test_every_option_is_in_the_hash_and_in_the_signature() -> None:
     plain = pickle_hashing(fm.FIRENETReconstruct())
-    for options in ({"coils": 2}, {"phase_constraint": 0.2}, {"budget": "2%"}, {"levels": 2}):
+    for options in ({"coils": 2}, {"phase_constraint": 0.2}, {"budget": "2%"}, {"layers": 2}):
         assert pickle_hashing(fm.FIRENETReconstruct(**options)) != plain
     # Written in full or left out: the same options.
     refused = fm.FIRENETReconstruct.REFUSED

@@ -43,11 +43,11 @@ def prepared_case(scan: RawScan, **options: object) -> tuple[FIRENET, Encoded, i
         samples=encoded.samples.to(torch.complex128),
         support=encoded.support.double(),
     )
-    return prepared.net, double, chosen.reweighting
+    return prepared.net, double, chosen.passes
 
 
 @torch.no_grad()
-def solution_of(net: FIRENET, encoded: Encoded, samples: Tensor, reweighting: int) -> Solution:
+def solution_of(net: FIRENET, encoded: Encoded, samples: Tensor, passes: int) -> Solution:
     """Return the solution for other samples: weights, phase and passes are made anew."""
     y = samples
     for link in encoded.chain.links:
@@ -59,7 +59,7 @@ def solution_of(net: FIRENET, encoded: Encoded, samples: Tensor, reweighting: in
         phase = low_resolution_phase(samples, maps, encoded.phase_widths)
         encoding = PhaseConstrained(old.encoding, phase, old.imaginary_weight, phase_from_data=True)
         given = dataclasses.replace(given, encoding=encoding)
-    return solve(net, given, reweighting=reweighting)
+    return solve(net, given, passes=passes)
 
 
 SHORT = {"layers": 6, "sparsifier": "undecimated-haar"}
@@ -76,6 +76,7 @@ CASES = {
     "map sets": (cartesian_scan, {**SHORT, "maps": "espirit", "map_sets": 2}),
     "compression": (cartesian_scan, {**SHORT, "coils": 3}),
     "trajectory": (radial_scan, SHORT),
+    "sharp": (cartesian_scan, {**SHORT, "preset": "sharp"}),
     "reweighted trajectory": (radial_scan, {**SHORT, "reweighting": 1}),
 }
 
@@ -83,14 +84,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_what_finite_differences_see_and_its_transpose_belongs_to_it(case, randn) -> None:
     make, options = CASES[case]
-    net, encoded, reweighting = prepared_case(make(), **options)
+    net, encoded, passes = prepared_case(make(), **options)
     samples = encoded.samples
-    jacobian = ImageJacobian(solution_of(net, encoded, samples, reweighting))
+    jacobian = ImageJacobian(solution_of(net, encoded, samples, passes))
     u = randn(*samples.shape) * encoded.sampled
     found = jacobian.forward(u)
     step = 1e-7 * float(samples.norm() / u.norm())
     ahead, back = (
-        solution_of(net, encoded, samples + sign * step * u, reweighting).image for sign in (1, -1)
+        solution_of(net, encoded, samples + sign * step * u, passes).image for sign in (1, -1)
     )
     # finufft transforms to six digits.
     tolerance = 1e-5 if make is radial_scan else 1e-6
@@ -104,8 +105,8 @@ def test_it_is_what_finite_differences_see_and_its_transpose_belongs_to_it(case,
 @pytest.mark.parametrize("case", ["phase", "reweighting", "trajectory"])
 def test_entries_enclose_what_an_attack_of_vanishing_size_reaches(case) -> None:
     make, options = CASES[case]
-    net, encoded, reweighting = prepared_case(make(), **options)
-    solution = solution_of(net, encoded, encoded.samples, reweighting)
+    net, encoded, passes = prepared_case(make(), **options)
+    solution = solution_of(net, encoded, encoded.samples, passes)
     found = measure_amplification(solution)
     values = found.entries[-1].values
     (lower,), (upper,) = values["lower"], values["upper"]
@@ -116,7 +117,7 @@ def test_entries_enclose_what_an_attack_of_vanishing_size_reaches(case) -> None:
     u = torch.randn(encoded.samples.shape, dtype=torch.complex128) * encoded.sampled
     for _ in range(8):
         step = 1e-6 * float(encoded.samples.norm() / u.norm())
-        moved = solution_of(net, encoded, encoded.samples + step * u, reweighting).image
+        moved = solution_of(net, encoded, encoded.samples + step * u, passes).image
         reached = float((moved - before).norm() / (step * u.norm()))
         assert reached <= upper * (1 + 1e-4)
         u = jacobian.transpose(jacobian.forward(u)) * encoded.sampled
@@ -124,8 +125,8 @@ def test_entries_enclose_what_an_attack_of_vanishing_size_reaches(case) -> None:
 
 
 def test_statements_name_what_changes_and_what_is_kept_fixed() -> None:
-    net, encoded, reweighting = prepared_case(cartesian_scan(), **CASES["all"][1])
-    solution = solution_of(net, encoded, encoded.samples, reweighting)
+    net, encoded, passes = prepared_case(cartesian_scan(), **CASES["all"][1])
+    solution = solution_of(net, encoded, encoded.samples, passes)
     entry = measure_amplification(solution).entries[-1]
     assert (entry.name, entry.status) == ("jacobian_at_data", "verified on this scan")
     changes, fixed = entry.statement.split("Kept fixed:")

@@ -104,6 +104,7 @@ def certificate_of(
         data_norms = floats(item_norm(y.to(double), problem.data_axes))
     if sample_norms is None and not chain.links:
         sample_norms = data_norms
+    parts = net.made_from + encoding.made_from + chain.made_from
     entries = (
         *_gap_entries(gap, image_norms, encoding, chain),
         *lipschitz_entries(
@@ -116,13 +117,16 @@ def certificate_of(
             has_start=has_start,
         ),
         *theorem_entries(net, encoding, len(image_norms), has_start=has_start),
-        *_assumptions(len(image_norms), encoding.made_from + chain.made_from),
+        *_assumptions(len(image_norms), parts),
     )
     return Certificate(entries, len(image_norms))
 
 
 def _gap_entries(
-    gap: ProvenGap | None, image_norms: Sequence[float], encoding: LinearOperator, chain: Chain
+    gap: ProvenGap | None,
+    image_norms: Sequence[float],
+    encoding: LinearOperator,
+    chain: Chain,
 ) -> tuple[Entry, ...]:
     """Return what is known about the optimum: of the problem as it is, and with other maps."""
     entry = gap_entry(gap, tuple(range(len(image_norms))))

@@ -332,7 +332,7 @@ def _images(prepared: Prepared, x0: NdarrayOrTensor | None) -> Tensor:
         for item, start in zip(prepared.items, starts, strict=True):
             encoded = prepared.encoded(item)[0].to(device)
             x = None if start is None else _start(start, encoded)
-            solution = solve(net, encoded, x0=x, reweighting=options.reweighting)
+            solution = solve(net, encoded, x0=x, passes=options.passes)
             images.append(solution.image.cpu())
     return torch.stack(images)
 

@@ -1,8 +1,8 @@
-"""PSNR and SSIM of FIRENET beside zero filling and SigPy's apps, on one scan with a reference.
+"""FIRENET's presets and sparsifiers beside zero filling, BART and SigPy, on one scan.
 
 All methods get the same k-space, mask and estimated sensitivity maps, and all images are zero
-where the maps are. The regularisation of SigPy's apps is tuned on this scan, against the reference;
-FIRENET's parameters are its defaults.
+where the maps are. The others' lambdas are tuned on this scan, against the reference; FIRENET's
+parameters are its defaults.
 
 The reference of a fully sampled scan is its coil-combined image, with the maps that all methods
 use: a root-sum-of-squares would add the noise floor of all coils, which no combined image has.
@@ -11,35 +11,18 @@ use: a root-sum-of-squares would add the noise floor of all coils, which no comb
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_benchmark.tuned import Row, row_of, tuned_rows
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps, whiten
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError
-from firenet_mri.metrics import psnr, ssim
 from firenet_mri.operators import encoding_operator
-
-# For k-space scaled so that the zero-filled image has maximum 1.
-_LAMBDAS = tuple(10**exponent for exponent in np.arange(-4.5, -0.9, 0.25).tolist())
-_ITERATIONS = 100
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method's result: PSNR in dB, SSIM, seconds without calibration, tuned lambda."""
-
-    method: str
-    psnr_db: float
-    ssim: float
-    seconds: float
-    tuned_lambda: float | None = None
 
 
 def undersample(scan: RawScan, acceleration: float, *, calibration: int, seed: int) -> RawScan:
@@ -99,26 +82,27 @@ def compare(
     else:
         target = reference.reshape(single.spatial_shape)
     zero_filled = encoding.adjoint(single.kspace).abs()
-    yield Row("zero filling", psnr(target, zero_filled), ssim(target, zero_filled), 0.0)
-    yield from _sigpy_rows(single, coil_maps, target, float(zero_filled.max()))
+    yield row_of("zero filling", target, zero_filled)
+    yield from tuned_rows(single.kspace, coil_maps, target)
     choices: dict[str, dict[str, object]] = {
         "FIRENET paper": {"preset": "paper"},
         "FIRENET stable": {"preset": "stable"},
         "FIRENET accurate": {},
         "accurate, undecimated-haar": {"sparsifier": "undecimated-haar"},
-        "accurate, undecimated-dct3": {"sparsifier": "undecimated-dct3"},
+        "accurate, undecimated-haar+undecimated-dct3": {
+            "sparsifier": "undecimated-haar+undecimated-dct3"
+        },
         "accurate, undecimated-dct": {"sparsifier": "undecimated-dct"},
         "accurate, undecimated-db2": {"sparsifier": "undecimated-db2"},
         "accurate, dual-tree": {"sparsifier": "dual-tree"},
         "accurate, tv": {"sparsifier": "tv"},
         "accurate, tv+undecimated-haar": {"sparsifier": "tv+undecimated-haar"},
         "accurate, db4 with shifts": {"sparsifier": "db4"},
-        "accurate, reweighted once": {"reweighting": 1},
+        "FIRENET sharp": {"preset": "sharp"},
     }
     for name, options in choices.items():
         result = reconstruct(single, maps=coil_maps, **options)  # type: ignore[arg-type]
-        image = result.image.abs()
-        yield Row(name, psnr(target, image), ssim(target, image), result.timings.network_s)
+        yield row_of(name, target, result.image, result.timings.network_s)
 
 
 def _one_slice(scan: RawScan) -> RawScan:
@@ -132,27 +116,3 @@ def _one_slice(scan: RawScan) -> RawScan:
     return dataclasses.replace(
         scan, kspace=scan.kspace.reshape(shape), mask=scan.mask.reshape(1, *scan.spatial_shape)
     )
-
-
-def _sigpy_rows(scan: RawScan, maps: Tensor, reference: Tensor, scale: float) -> Iterator[Row]:
-    """Yield SigPy's two apps, each at the lambda with the best PSNR."""
-    from sigpy.mri.app import L1WaveletRecon, TotalVariationRecon
-
-    support = torch.linalg.vector_norm(maps, dim=0)
-    kspace, sensitivity = scan.kspace.numpy() / scale, maps.numpy()
-    apps: dict[str, Callable[..., object]] = {
-        "SigPy L1WaveletRecon": L1WaveletRecon,
-        "SigPy TotalVariationRecon": TotalVariationRecon,
-    }
-    for name, app in apps.items():
-        best: Row | None = None
-        for lamda in _LAMBDAS:
-            started = time.perf_counter()
-            run = app(kspace, sensitivity, lamda, max_iter=_ITERATIONS, show_pbar=False)
-            image = torch.from_numpy(np.abs(run.run())) * scale * support  # type: ignore[attr-defined]
-            seconds = time.perf_counter() - started
-            row = Row(name, psnr(reference, image), ssim(reference, image), seconds, lamda)
-            if best is None or row.psnr_db > best.psnr_db:
-                best = row
-        assert best is not None
-        yield best

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import firenet_benchmark.accuracy as module
+import firenet_benchmark.tuned as tuned
 import firenet_mri
 from firenet_benchmark.accuracy import compare, undersample
+from firenet_benchmark.tuned import PEERS
 from firenet_mri import RawScan
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError
@@ -27,8 +31,9 @@ def full() -> RawScan:
 
 
 def test_every_method_gets_its_row_and_ours_is_what_reconstruct_gives(full, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_LAMBDAS", (1e-3, 1e-2))
-    monkeypatch.setattr(module, "_ITERATIONS", 5)
+    few = tuple(replace(peer, lambdas=(1e-2, 1e-3)) for peer in PEERS if peer.needs == "sigpy")
+    monkeypatch.setattr(tuned, "PEERS", few)
+    monkeypatch.setattr(tuned, "ITERATIONS", 5)
     scan = undersample(full, 3, calibration=16, seed=0)
     assert float(scan.mask.float().mean()) == pytest.approx(1 / 3, abs=0.05)
     rows = {row.method: row for row in compare(scan, full)}
@@ -54,7 +59,7 @@ def test_command_takes_a_speed_problem_and_says_that_it_is_simulated(
     def two(scan, target, *, maps):
         assert scan.simulated
         assert target.shape == scan.spatial_shape == (256, 256)
-        yield module.Row("zero filling", 30.0, 0.5, 0.0)
+        yield module.Row("zero filling", 30.0, 0.5, 0.6, 0.0)
 
     monkeypatch.setattr(module, "compare", two)
     assert firenet("benchmark", "accuracy", "A") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from firenet_benchmark.cli import (
     accuracy,
     layers,
+    scans,
     schedules,
     speed,
     stability,
@@ -19,6 +20,7 @@ __all__ = ["benchmark_app", "paper_app"]
 
 benchmark_app.command(accuracy.accuracy)
 benchmark_app.command(layers.layers)
+benchmark_app.command(scans.scans)
 benchmark_app.command(schedules.schedules)
 benchmark_app.command(speed.speed)
 benchmark_app.command(stability.stability)

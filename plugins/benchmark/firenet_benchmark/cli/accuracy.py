@@ -1,4 +1,4 @@
-"""``firenet benchmark accuracy``: PSNR and SSIM beside the baselines."""
+"""``firenet benchmark accuracy``: presets and sparsifiers beside tuned peers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def accuracy(
     seed: int = 0,
     debug: bool = False,
 ) -> None:
-    """Compare PSNR and SSIM with zero filling and SigPy's apps, their lambdas tuned.
+    """Compare presets and sparsifiers with zero filling, BART and SigPy, their lambdas tuned.
 
     Maps are estimated. A and B are the problems of ``firenet benchmark speed``.
 
@@ -53,11 +53,16 @@ def accuracy(
     )
     kind = "simulated" if raw.simulated else "measured"
     title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, maps {maps}"
-    table = Table("method", "PSNR dB", "SSIM", "seconds", "tuned lambda", title=title)
+    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", "seconds", "tuned lambda", title=title)
     for row in compare(raw, target, maps=maps):
         tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
         table.add_row(
-            row.method, f"{row.psnr_db:.2f}", f"{row.ssim:.4f}", f"{row.seconds:.2f}", tuned
+            row.method,
+            f"{row.psnr_db:.2f}",
+            f"{row.ssim:.4f}",
+            f"{row.haarpsi:.3f}",
+            f"{row.seconds:.2f}",
+            tuned,
         )
     Console(highlight=False).print(table)
 

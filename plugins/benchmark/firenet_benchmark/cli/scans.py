@@ -1,0 +1,116 @@
+"""``firenet benchmark scans``: our presets and tuned peers on fully sampled real scans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from firenet_mri.errors import FileError
+
+if TYPE_CHECKING:
+    from firenet_benchmark.real import RealProblem
+    from firenet_benchmark.tuned import Row
+
+_SHARES = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.4)
+
+
+def scans(
+    files: list[Path],
+    /,
+    *,
+    noise: list[float] | None = None,
+    lam: bool = False,
+    seed: int = 0,
+    output: Path | None = None,
+    overwrite: bool = False,
+    debug: bool = False,
+) -> None:
+    """Compare presets and tuned peers on fully sampled scans, under-sampled in three ways.
+
+    Everything has its defaults, but for the lambdas of BART and SigPy: they are the best for each
+    scan, found with the reference.
+
+    Parameters
+    ----------
+    files
+        Fully sampled scans of one 2D slice, such as (coil, y, x) .npy.
+    noise
+        Norm of the noise that is added to the data, over that of the data; 0 by default.
+    lam
+        Instead, show the default network at multiples of its lam, and what its own best would gain.
+    seed
+        Seed of masks and noise.
+    output
+        JSON file for all numbers.
+    overwrite
+        Replace it if it exists.
+    debug
+        Show a traceback on errors.
+    """
+    if output is not None and output.exists() and not overwrite:
+        raise FileError(f"{output} exists; choose another name or use --overwrite")
+    console, results = Console(highlight=False), []
+    for problem in _problems(files, noise or [0.0], seed):
+        rows = _rows(problem, lam)
+        kind = "simulated" if problem.scan.simulated else "measured"
+        table = Table(
+            "method", "PSNR dB", "SSIM", "HaarPSI", "s", "lambda", title=f"{problem.name}, {kind}"
+        )
+        for row in rows:
+            tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
+            scores = f"{row.psnr_db:.2f}", f"{row.ssim:.3f}", f"{row.haarpsi:.3f}"
+            table.add_row(row.method, *scores, f"{row.seconds:.2f}", tuned)
+        console.print(table)
+        results.append({"problem": problem.name, "rows": [asdict(row) for row in rows]})
+    _print_summary(console, results, lam)
+    if output is not None:
+        output.write_text(json.dumps(results, indent=1))
+
+
+def _problems(files: list[Path], noise: list[float], seed: int) -> Iterator[RealProblem]:
+    from firenet_benchmark.real import problems
+    from firenet_mri.io import read
+
+    for file in files:
+        scan = read(file)
+        for level in noise:
+            yield from problems(scan, noise=level, seed=seed)
+
+
+def _rows(problem: RealProblem, lam: bool) -> list[Row]:
+    from firenet_benchmark.real import compare_all, lam_curve
+
+    return list(lam_curve(problem, _SHARES).values()) if lam else list(compare_all(problem))
+
+
+def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -> None:
+    """Print means of the methods, or the losses of the rule."""
+    import numpy as np
+
+    if not results:
+        return
+    if lam:
+        losses = []
+        for result in results:
+            scores = {row["method"]: row["psnr_db"] for row in result["rows"]}
+            losses.append(max(scores.values()) - scores["1 lam"])
+        console.print(
+            f"Loss of the default lam against the best of {len(_SHARES)}: median "
+            f"{np.median(losses):.2f} dB, largest {max(losses):.2f} dB, {len(losses)} problems."
+        )
+        return
+    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", title=f"Means of {len(results)} problems")
+    for index, row in enumerate(results[0]["rows"]):
+        means = {
+            key: float(np.mean([result["rows"][index][key] for result in results]))
+            for key in ("psnr_db", "ssim", "haarpsi")
+        }
+        scores = f"{means['psnr_db']:.2f}", f"{means['ssim']:.3f}", f"{means['haarpsi']:.3f}"
+        table.add_row(row["method"], *scores)
+    console.print(table)

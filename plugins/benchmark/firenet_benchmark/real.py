@@ -1,0 +1,175 @@
+"""Fully sampled real scans, under-sampled afterwards: ours with its defaults beside tuned peers.
+
+All methods get the same k-space, mask and maps, which are estimated from the under-sampled data.
+The reference is the fully sampled scan, combined with these maps. It has the scan's own noise, and
+the samples that were kept have the same: who keeps the noise is favoured. With noise added to the
+data only, the reference is fairer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_benchmark.tuned import PEERS, Peer, Row, row_of, tuned_rows
+from firenet_mri import RawScan, reconstruct
+from firenet_mri.calibration import sensitivity_maps, whiten
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.presets import make_network
+from firenet_mri.operators import encoding_operator
+
+Pattern = Literal["random", "equispaced", "points"]
+
+#: Options of :func:`firenet_mri.reconstruct`, by what the table calls them.
+METHODS: dict[str, dict[str, Any]] = {
+    "FIRENET accurate": {},
+    "FIRENET sharp": {"preset": "sharp"},
+    "FIRENET stable": {"preset": "stable"},
+    "FIRENET paper": {"preset": "paper"},
+    "accurate, dual-tree": {"sparsifier": "dual-tree"},
+    "accurate, undecimated-haar+undecimated-dct3": {
+        "sparsifier": "undecimated-haar+undecimated-dct3"
+    },
+}
+
+# Every fourth line, and as many at random; points of the plane.
+_LINES_APART = 4
+_ACCELERATION = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class RealProblem:
+    """A scan that was under-sampled afterwards.
+
+    Parameters
+    ----------
+    name
+        Scan, pattern, grid points a sample, and added noise in per cent of the data's norm.
+    scan
+        What is left, (coil, y, x).
+    maps
+        (coil, y, x) complex, from what is left.
+    reference
+        Magnitude (y, x).
+    """
+
+    name: str
+    scan: RawScan
+    maps: Tensor
+    reference: Tensor
+
+
+def problems(
+    scan: RawScan, *, noise: float = 0.0, calibration: int = 24, seed: int = 0
+) -> Iterator[RealProblem]:
+    """Yield a scan with each of the patterns.
+
+    Parameters
+    ----------
+    scan
+        A single 2D slice, fully sampled; it is whitened if it has a noise measurement.
+    noise
+        Norm of white noise that is added to the data, over that of the data.
+    calibration
+        Width of the sampled centre, at most half the matrix.
+    seed
+        Of masks and noise.
+
+    Raises
+    ------
+    DataError
+        If the scan is not fully sampled, or no single slice.
+    """
+    shape = (scan.coils, *scan.spatial_shape)
+    if scan.spatial_ndim != 2 or scan.kspace.numel() != torch.Size(shape).numel():
+        raise DataError(f"{scan.name}: more than one 2D slice; choose one with --slices")
+    if not bool(scan.mask.all()):
+        raise DataError(f"{scan.name}: only a fully sampled scan can be under-sampled afterwards")
+    if scan.noise is not None:
+        scan = whiten(scan)
+    full = scan.kspace.reshape(shape)
+    for pattern in get_args(Pattern):
+        mask = make_mask(scan.spatial_shape, pattern, calibration=calibration, seed=seed)
+        if mask is None:
+            continue
+        kspace = full * mask
+        if noise > 0:
+            added = torch.randn(shape, generator=torch.manual_seed(seed), dtype=full.dtype) * mask
+            kspace = kspace + noise * kspace.norm() / added.norm() * added
+        left = dataclasses.replace(scan, kspace=kspace, mask=mask, images=())
+        maps = sensitivity_maps(left)
+        reference = encoding_operator(None, maps).adjoint(full).abs()
+        apart = mask.numel() / int(mask.sum())
+        name = f"{scan.name} {pattern} {apart:.2f}" + (f" +{100 * noise:g} %" if noise else "")
+        yield RealProblem(name, left, maps, reference)
+
+
+def make_mask(
+    shape: tuple[int, ...], pattern: Pattern, *, calibration: int = 24, seed: int = 0
+) -> Tensor | None:
+    """Return a mask (1, y, x) bool with a sampled centre; None where the matrix is too small.
+
+    Parameters
+    ----------
+    shape
+        (y, x).
+    pattern
+        "equispaced": every fourth line, every second of fewer than 96. "random": lines, denser in
+        the middle, up to three fifths of a fourth of all outside the centre. "points": a
+        Poisson-disc pattern of SigPy of acceleration 6, from 96 lines on.
+    """
+    ny, nx = shape
+    centre = np.zeros(ny, bool)
+    centre[ny // 2 - calibration // 2 : ny // 2 + calibration // 2] = True
+    if pattern == "points":
+        if ny < 96:
+            return None
+        import sigpy.mri
+
+        found = sigpy.mri.poisson((ny, nx), _ACCELERATION, calib=(calibration,) * 2, seed=seed)
+        return torch.from_numpy(np.abs(found) > 0)[None]
+    lines = centre.copy()
+    if pattern == "equispaced":
+        lines[:: _LINES_APART if ny >= 96 else 2] = True
+    elif pattern == "random":
+        outside = np.flatnonzero(~centre)
+        density = (1 - np.abs(outside - ny / 2) / (ny / 2)) ** 2 + 0.05
+        count = max(8, round(0.1 * ny))
+        generator = np.random.default_rng(seed)
+        chosen = generator.choice(outside, count, replace=False, p=density / density.sum())
+        lines[chosen] = True
+    else:
+        raise UsageError(f"Unknown pattern {pattern!r}; use {', '.join(get_args(Pattern))}")
+    return torch.from_numpy(np.broadcast_to(lines[:, None], shape).copy())[None]
+
+
+def compare_all(
+    problem: RealProblem,
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+    peers: tuple[Peer, ...] = PEERS,
+) -> Iterator[Row]:
+    """Yield the rows of zero filling, our methods and the tuned peers."""
+    scan, maps, reference = problem.scan, problem.maps, problem.reference
+    zero_filled = encoding_operator(scan.mask, maps).adjoint(scan.kspace)
+    yield row_of("zero filling", reference, zero_filled)
+    for name, options in (METHODS if methods is None else methods).items():
+        result = reconstruct(scan, maps=maps, no_gap=True, **options)
+        yield row_of(name, reference, result.image, result.timings.network_s)
+    yield from tuned_rows(scan.kspace, maps, reference, peers)
+
+
+def lam_curve(problem: RealProblem, shares: tuple[float, ...]) -> dict[float, Row]:
+    """Return the default network's row for multiples of the automatic lam."""
+    scan, maps = problem.scan, problem.maps
+    usual = make_network(scan.coils, scan.spatial_shape).lam
+    found = {}
+    for share in shares:
+        result = reconstruct(scan, maps=maps, no_gap=True, lam=share * usual)
+        found[share] = row_of(f"{share:g} lam", problem.reference, result.image)
+    return found
