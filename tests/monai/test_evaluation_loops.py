@@ -72,7 +72,9 @@ def monai_loop(path: Path, model: Model) -> Score:
         [
             LoadImaged(keys=["kspace"], reader=FastMRIReader, image_only=False, dtype=np.complex64),
             ExtractDataKeyFromMetaKeyd(keys=["reconstruction_rss"], meta_key="kspace_meta_dict"),
-            EquispacedKspaceMaskd(["kspace"], center_fractions=[CENTRE], accelerations=[ACCELERATION]),
+            EquispacedKspaceMaskd(
+                ["kspace"], center_fractions=[CENTRE], accelerations=[ACCELERATION]
+            ),
             EnsureTyped(keys=["kspace", "kspace_masked_ifft", "reconstruction_rss"]),
         ]
     )

@@ -49,8 +49,7 @@ class FIRENETReconstruct(Configured, Transform):
     output
         "magnitude" float32 or "complex" complex64, the network's image. Or "rss" float32, without a
         certificate: the root-sum-of-squares of the coil images with the measured samples kept as
-        they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`;
-        for Cartesian scans.
+        they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
         "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
@@ -358,8 +357,8 @@ def _images(prepared: Prepared, output: Output, x0: NdarrayOrTensor | None) -> T
 
 def _rss(image: Tensor, encoded: Encoded, item: Item) -> Tensor:
     """Return the root-sum-of-squares (*spatial) of one slice, see :func:`root_sum_of_squares`."""
-    if encoded.sampled is None or item.maps is None:
-        raise UsageError("rss keeps the samples of a Cartesian grid; use output='magnitude'")
+    assert item.maps is not None
+    assert encoded.sampled is not None
     parts = item.maps, encoded.samples, encoded.sampled
     return root_sum_of_squares(image[None], *(part.to(image.device)[None] for part in parts))[0]
 
