@@ -60,7 +60,7 @@ def test_a_full_scan_is_its_own_root_sum_of_squares() -> None:
 
 
 @pytest.mark.parametrize("preset", ["stable", "accurate"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_an_attack_on_the_samples_stays_below_the_bound(preset, seed) -> None:
     """Power iteration on the Jacobian, with and against its transpose from autograd."""
     kspace, lines = tensors(seed)
@@ -79,7 +79,7 @@ def test_an_attack_on_the_samples_stays_below_the_bound(preset, seed) -> None:
         (image * moved).sum().backward()
         change = leaf.grad * lines
     # More than the samples alone could do, and never more than is proven.
-    assert 0.5 < gain <= model.lipschitz_bound()
+    assert 1 < gain <= model.lipschitz_bound()
 
 
 def test_the_transform_returns_the_models_image() -> None:
