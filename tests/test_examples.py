@@ -26,14 +26,14 @@ def run(monkeypatch, capsys):
 def test_the_varnet_tutorial_runs_with_firenet(run) -> None:
     scores = re.findall(r"simulated\d\.h5: SSIM ([\d.]+), PSNR ([\d.]+)", run("varnet_inference"))
     assert len(scores) == 2
-    # The zero-filled images have about 23 dB.
-    assert all(float(ssim) > 0.9 and float(psnr) > 30 for ssim, psnr in scores)
+    # The zero-filled images have .71 and 24 dB; the targets have noise.
+    assert all(float(ssim) > 0.8 and float(psnr) > 29 for ssim, psnr in scores)
 
 
 def test_the_unet_tutorial_runs_with_firenet(run) -> None:
     found = re.findall(r"^(\S+): SSIM ([\d.]+)", run("unet_inference"), re.MULTILINE)
     scores = {name: float(score) for name, score in found}
-    assert scores["FIRENET"] > 0.9 > scores["zero-filled"]
+    assert scores["FIRENET"] > 0.8 > scores["zero-filled"]
 
 
 def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:

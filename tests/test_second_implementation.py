@@ -265,6 +265,7 @@ def test_another_scan_is_refused(script, folder, capsys) -> None:
         ("network", "option_that_comes_later", "on"),
         ("reconstruction", "maps", "jsense"),
         ("reconstruction", "map_sets", 2),
+        ("reconstruction", "background", "keep"),
         ("reconstruction", "coils", 3),
         ("reconstruction", "by_readout", True),
         ("reconstruction", "phase_constraint", 0.3),

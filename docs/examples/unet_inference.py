@@ -37,7 +37,10 @@ def pipeline() -> Compose:
             ExtractDataKeyFromMetaKeyd(keys=["reconstruction_rss"], meta_key="kspace_meta_dict"),
             FixedKspaceMaskd(keys=["kspace"], acceleration=4, center_fraction=0.08),
             FIRENETReconstructd(
-                keys=["kspace_masked"], output_postfix="firenet", image_axes="kspace"
+                keys=["kspace_masked"],
+                output_postfix="firenet",
+                image_axes="kspace",
+                output="rss",  # As the target is.
             ),
             EnsureTyped(keys=["kspace_masked_ifft", "kspace_masked_firenet", "reconstruction_rss"]),
         ]

@@ -12,6 +12,10 @@ matrix products an axis and no Fourier transform of each of the space's vectors.
 Where an object is larger than the field of view, pixels show two of its places: a second map set is
 the eigenvector to the second eigenvalue, which is near 1 there and near 0 elsewhere.
 
+Where there is no signal, no eigenvalue is near 1. The eigenvector to the largest is still that of
+the coils which the neighbourhoods come nearest to, it varies as smoothly as G, and its norm is 1:
+it extends the maps beyond the object, if that is asked for.
+
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
 """
 
@@ -24,6 +28,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.methods import Background
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 
 # Eigenvalues below belong to pixels without signal; BART's value.
@@ -43,6 +48,7 @@ def espirit_maps(
     kernel: int = 6,
     crop: float = _CROP,
     threshold: float = _NOISE,
+    background: Background = "crop",
 ) -> Tensor:
     """Return sensitivity maps of one or more sets.
 
@@ -64,6 +70,10 @@ def espirit_maps(
     threshold
         Singular values of the neighbourhoods below this share of the largest are taken as noise.
         Second sets of data with little noise are better with less.
+    background
+        "crop": zero where the eigenvalue is small, see ``crop``. "keep": the first set is the
+        eigenvector everywhere; further sets are cropped all the same, since a second unknown in
+        pixels that show one place would be nothing but that.
 
     Returns
     -------
@@ -95,16 +105,19 @@ def espirit_maps(
             f"least {kernel + 1}, and the matrix {tuple(spatial)} is the most"
         )
     items = kspace.reshape(-1, coils, *spatial)
-    maps = torch.stack([_maps(item, width, sets, kernel, crop, threshold) for item in items])
+    # No eigenvalue of a projection is below 0, but its rounding is.
+    first = crop if background == "crop" else -1.0
+    crops = [first, *[crop] * (sets - 1)]
+    maps = torch.stack([_maps(item, width, kernel, crops, threshold) for item in items])
     if sets == 1:
         maps = maps.squeeze(1)
     return maps.reshape(*kspace.shape[: -spatial_ndim - 1], *maps.shape[1:])
 
 
 def _maps(
-    kspace: Tensor, width: int, sets: int, kernel: int, crop: float, threshold: float
+    kspace: Tensor, width: int, kernel: int, crops: Sequence[float], threshold: float
 ) -> Tensor:
-    """Return maps (set, coil, *spatial) of k-space (coil, *spatial)."""
+    """Return maps (set, coil, *spatial) of k-space (coil, *spatial), one set for each crop."""
     coils, *spatial = kspace.shape
     centre = kspace.to(torch.complex64)
     for axis, size in enumerate(spatial, 1):
@@ -115,10 +128,11 @@ def _maps(
     centre = centre / scale
     lags = _lags(_projection(centre, kernel, threshold), coils, kernel, len(spatial))
     reference = _principal_component(centre)
-    maps = torch.empty((sets, coils, *spatial), dtype=torch.complex64, device=kspace.device)
+    shape = (len(crops), coils, *spatial)
+    maps = torch.empty(shape, dtype=torch.complex64, device=kspace.device)
     for start, block in _blocks(lags, spatial, kernel):
         values, vectors = torch.linalg.eigh(block)
-        for index in range(sets):
+        for index, crop in enumerate(crops):
             vector = vectors[..., -1 - index]
             phase = torch.sgn(vector @ reference.conj())
             vector = vector * phase.conj().unsqueeze(-1)

@@ -6,3 +6,4 @@ from typing import Literal
 
 MapMethod = Literal["espirit", "jsense", "lowres", "none"]
 Compression = Literal["svd", "geometric"]
+Background = Literal["crop", "keep"]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from firenet_mri.calibration.espirit import espirit_maps
 from firenet_mri.calibration.gridding import cartesian_centre
-from firenet_mri.calibration.methods import MapMethod
+from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
@@ -28,7 +28,13 @@ _CALIBRATION_WIDTH = 24
 _SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
 
 
-def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit", sets: int = 1) -> Tensor:
+def sensitivity_maps(
+    scan: RawScan,
+    method: MapMethod = "espirit",
+    sets: int = 1,
+    *,
+    background: Background = "crop",
+) -> Tensor:
     """Return sensitivity maps (..., coil, *spatial) complex64 with root-sum-of-squares 1.
 
     Parameters
@@ -44,6 +50,9 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit", sets: int = 1
     sets
         Number of map sets, several with "espirit" only; the maps are (..., set, coil, *spatial)
         then, and zero for a slice without signal.
+    background
+        "crop": maps by "espirit" are zero where there is no signal. "keep": the first set is not,
+        see :func:`firenet_mri.calibration.espirit_maps`. Other methods know no difference.
 
     Raises
     ------
@@ -99,7 +108,11 @@ def sensitivity_maps(scan: RawScan, method: MapMethod = "espirit", sets: int = 1
     try:
         if method == "espirit":
             maps[has_signal] = espirit_maps(
-                kspace[has_signal], width, spatial_ndim=scan.spatial_ndim, sets=sets
+                kspace[has_signal],
+                width,
+                spatial_ndim=scan.spatial_ndim,
+                sets=sets,
+                background=background,
             )
         else:
             maps[has_signal] = torch.stack([_jsense(item, width) for item in kspace[has_signal]])

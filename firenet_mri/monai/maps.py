@@ -9,7 +9,7 @@ from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration import calibration_region, normalise_maps, sensitivity_maps
-from firenet_mri.calibration.methods import MapMethod
+from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.calibration.sensitivity import low_resolution_maps
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.monai.tensors import native_complex, plain
@@ -20,7 +20,9 @@ from firenet_mri.scan import RawScan
 _CENTRE = 24
 
 
-def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
+def estimated_maps(
+    kspace: Tensor, mask: Tensor, method: MapMethod, background: Background
+) -> Tensor:
     """Return maps (batch, coil, *spatial) complex64 of root-sum-of-squares 1 (or 0).
 
     One coil has the map 1. Where the calibration region of an item does not suffice for the method,
@@ -34,7 +36,7 @@ def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
         (batch, coil, *spatial) complex.
     mask
         (batch or 1, 1, *spatial) bool.
-    method
+    method, background
         See :func:`firenet_mri.calibration.sensitivity_maps`.
 
     Raises
@@ -55,11 +57,13 @@ def estimated_maps(kspace: Tensor, mask: Tensor, method: MapMethod) -> Tensor:
             )
         return low_resolution_maps(kspace, [min(_CENTRE, size) for size in spatial])
     masks = mask.expand(batch, 1, *spatial)
-    items = [_maps_of_item(kspace[i], masks[i], method, i) for i in range(batch)]
+    items = [_maps_of_item(kspace[i], masks[i], method, background, i) for i in range(batch)]
     return torch.stack([item.to(kspace.device) for item in items])
 
 
-def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -> Tensor:
+def _maps_of_item(
+    kspace: Tensor, mask: Tensor, method: MapMethod, background: Background, index: int
+) -> Tensor:
     """Return the maps of one item, (coil, *spatial)."""
     ndim = kspace.ndim - 1
     sampled = kspace * mask
@@ -67,7 +71,7 @@ def _maps_of_item(kspace: Tensor, mask: Tensor, method: MapMethod, index: int) -
         return torch.full_like(kspace, len(kspace) ** -0.5)
     scan = RawScan(sampled.cpu(), mask.cpu(), ndim, name=f"item {index} of masked_kspace")
     try:
-        return sensitivity_maps(scan, method)
+        return sensitivity_maps(scan, method, background=background)
     except CalibrationError as error:
         warnings.warn(
             f"{error}. Its maps are made from the centre of k-space as far as it was sampled",

@@ -8,7 +8,7 @@ import torch
 from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
-from firenet_mri.calibration.methods import MapMethod
+from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
@@ -16,13 +16,14 @@ from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
+from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
 from firenet_mri.monai.tensors import native_complex, plain, with_metadata
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.solve import encode, solve
 
-Output = Literal["magnitude", "complex"]
+Output = Literal["rss", "magnitude", "complex"]
 
 # Root-sum-of-squares of normalised maps of hundreds of coils, rounding included.
 _NORMALISED = 1 + 1e-5
@@ -44,7 +45,13 @@ class FIRENETModel(nn.Module):
         module that is called with k-space (batch, coil, *spatial, 2) and a mask (1, ..., W, 1), as
         MONAI's ``CoilSensitivityModel``.
     output
-        "magnitude" float32, or "complex" complex64.
+        "rss" float32: the root-sum-of-squares of the coil images, the measured samples kept as they
+        are, as MONAI's and fastMRI's targets and networks have it, see
+        :mod:`firenet_mri.monai.root_sum_of_squares`; it shows the noise of the samples. "magnitude"
+        float32 and "complex" complex64: the network's own image, combined over the coils.
+    background
+        Whether maps by ESPIRiT end with the object ("crop") or continue ("keep"), see
+        :class:`firenet_mri.ReconstructionOptions`.
     channel_dim
         Return (batch, 1, *spatial) instead of (batch, *spatial).
     trainable
@@ -101,7 +108,8 @@ class FIRENETModel(nn.Module):
         spatial_dims: int = 2,
         *,
         maps: MapMethod | Tensor | nn.Module = "espirit",
-        output: Output = "magnitude",
+        output: Output = "rss",
+        background: Background = "crop",
         channel_dim: bool = False,
         trainable: bool = False,
         **options: Any,
@@ -113,9 +121,12 @@ class FIRENETModel(nn.Module):
                 f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}, a tensor or "
                 "a module"
             )
+        if background not in get_args(Background):
+            raise UsageError(f"Unknown background {background!r}; use crop or keep")
         self.options = NetworkOptions.from_mapping(options)
         self.spatial_dims = spatial_dims
         self.output = output
+        self.background = background
         self.channel_dim = channel_dim
         self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
         self.map_module = maps if isinstance(maps, nn.Module) else None
@@ -139,7 +150,7 @@ class FIRENETModel(nn.Module):
         sens_maps: Tensor | None = None,
         x0: Tensor | None = None,
     ) -> Tensor:
-        """Return the image (batch, *spatial), its magnitude on the root-sum-of-squares' scale.
+        """Return the image (batch, *spatial), on the root-sum-of-squares' scale.
 
         Parameters
         ----------
@@ -177,7 +188,10 @@ class FIRENETModel(nn.Module):
             # Whatever stands at places that were not sampled, be it NaN.
             kspace = torch.where(sampled, kspace, 0)
             _check_finite(kspace)
-            image = self._reconstruct(kspace, sampled, sens_maps, x0)
+            maps = self._maps(kspace, sampled, sens_maps)
+            image = self._reconstruct(kspace, sampled, maps, x0)
+            if self.output == "rss":
+                image = root_sum_of_squares(image, maps, kspace, sampled)
         if self.output == "magnitude":
             image = image.abs()
         if self.channel_dim:
@@ -185,24 +199,22 @@ class FIRENETModel(nn.Module):
         return with_metadata(image, masked_kspace)
 
     def lipschitz_bound(self) -> float | None:
-        """Return a proven Lipschitz constant of k-space -> complex image; None if none is proven.
+        """Return a proven Lipschitz constant of k-space -> image; None if none is proven.
 
-        It holds for all k-space, for fixed maps and mask and without x0, with the scale of the
-        steps taken from the data (docs/theory.md, section 3.3), and for the trained steps as they
-        are now.
+        The image is that of ``output``; the samples that "rss" keeps are in the constant. It holds
+        for all k-space, for fixed maps and mask and without x0, with the scale of the steps taken
+        from the data (docs/theory.md, section 3.3), and for the trained steps as they are now.
         """
         if self.options.passes > 1:
             return None
         net = self._with_steps(smallest_network(self.options, self.spatial_dims))
         shape = _smallest_shape(self.options, self.spatial_dims)
         maps = torch.ones(1, *shape, dtype=torch.complex64)
-        return net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
+        bound = net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
+        return bound_with_samples(bound) if bound and self.output == "rss" else bound
 
-    def _reconstruct(
-        self, kspace: Tensor, mask: Tensor, sens_maps: Tensor | None, x0: Tensor | None
-    ) -> Tensor:
+    def _reconstruct(self, kspace: Tensor, mask: Tensor, maps: Tensor, x0: Tensor | None) -> Tensor:
         """Return the complex image of k-space that is zero off the mask."""
-        maps = self._maps(kspace, mask, sens_maps)
         bound = _NORMALISED if records_graph() else None
         encoded = encode(kspace, mask, maps, self.spatial_dims, maps_bound=bound)
         # A traced shape is made of tensors.
@@ -241,7 +253,7 @@ class FIRENETModel(nn.Module):
         if self.map_module is not None:
             return maps_of_module(self.map_module, kspace, mask)
         assert self.map_method is not None
-        return estimated_maps(kspace, mask, self.map_method)
+        return estimated_maps(kspace, mask, self.map_method, self.background)
 
     def _with_steps(self, net: FIRENET) -> FIRENET:
         """Return a network with the trained steps, if there are any."""
@@ -271,7 +283,7 @@ def check_output(spatial_dims: int, output: str) -> None:
     if spatial_dims not in (2, 3):
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
-        raise UsageError(f"Unknown output {output!r}; use magnitude or complex")
+        raise UsageError(f"Unknown output {output!r}; use one of {', '.join(get_args(Output))}")
 
 
 def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from firenet_mri.calibration.methods import Compression, MapMethod
+from firenet_mri.calibration.methods import Background, Compression, MapMethod
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.options import Options, documented, option
@@ -59,6 +59,11 @@ class ReconstructionOptions(Options):
         1,
         "Sets of sensitivity maps; 2 for a field of view smaller than the object.",
         check=_at_least_1,
+    )
+    background: Background = option(
+        "crop",
+        "Outside of the object as espirit finds it: crop, where maps and image are 0, or keep, "
+        "where the maps continue and the image shows what is left of the noise.",
     )
     coils: int | float | None = option(
         None,

@@ -133,7 +133,8 @@ class Prepared:
             empty = [torch.zeros_like(maps)] * (sets - 1)
             return maps if sets == 1 else torch.stack([maps, *empty])
         one = replace(self.planes, kspace=kspace, mask=mask, images=())
-        return sensitivity_maps(one, self.options.maps, sets)  # type: ignore[arg-type]
+        method, background = self.options.maps, self.options.background
+        return sensitivity_maps(one, method, sets, background=background)  # type: ignore[arg-type]
 
 
 def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:

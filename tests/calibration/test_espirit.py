@@ -16,6 +16,7 @@ from real_scans import brain_poisson
 from firenet_mri.calibration import espirit_maps
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 from firenet_mri.io.kspace.bart import read_array, write_cfl
+from firenet_mri.operators import CartesianFourier, SenseSets, encoding_operator
 
 AXES = (-2, -1)
 
@@ -182,3 +183,57 @@ def test_the_phase_is_that_at_which_the_principal_component_is_real() -> None:
     turned = found[inside] / np.abs(found[inside])
     # numpy's component has a phase of its own, one for all pixels.
     assert np.abs(turned - turned[0]).max() < 1e-3
+
+
+def disc_scan(threshold: float = 0.03) -> torch.Tensor:
+    """Return k-space (6, 48, 48) of a disc with noise, small enough to leave a background."""
+    rows, columns = np.indices((48, 48)) - 24
+    disc = torch.from_numpy((rows**2 + columns**2 < 150).astype(np.complex64))
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(threshold * rng.normal(size=(6, 48, 48, 2))).to(torch.float32)
+    return centred_fft(smooth_maps(6, 48, 48) * disc) + torch.view_as_complex(noise)
+
+
+def test_maps_that_are_kept_continue_those_that_are_cropped() -> None:
+    kspace = disc_scan()
+    cropped, kept = espirit_maps(kspace, 24), espirit_maps(kspace, 24, background="keep")
+    inside = cropped.abs().sum(0) > 0
+    assert 0.2 < inside.float().mean() < 0.8
+    assert torch.equal(kept[:, inside], cropped[:, inside])
+    assert torch.allclose(torch.linalg.vector_norm(kept, dim=0), torch.ones(48, 48), atol=1e-5)
+    assert torch.equal(kept, espirit_maps(kspace, 24, background="keep"))
+    # Smooth up to their phase, as eigenvectors of a matrix of few frequencies are.
+    beside = agreement(kept[:, 1:].flatten(1), kept[:, :-1].flatten(1))
+    assert beside.median() > 0.99
+
+
+def test_maps_that_are_kept_are_sigpys_without_a_crop() -> None:
+    kspace = disc_scan()
+    app = sigpy.mri.app.EspiritCalib(
+        kspace.numpy(), calib_width=24, crop=0, max_iter=300, show_pbar=False
+    )
+    kept = espirit_maps(kspace, 24, background="keep")
+    assert agreement(kept, torch.from_numpy(app.run())).quantile(0.05) > 0.98
+
+
+def test_only_the_first_set_is_kept() -> None:
+    cropped, kept = (
+        espirit_maps(disc_scan(), 24, sets=2, background=background)
+        for background in ("crop", "keep")
+    )
+    assert torch.equal(kept[1], cropped[1])
+    assert torch.equal(kept[0], espirit_maps(disc_scan(), 24, background="keep"))
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_norm_of_the_encoding_stays_at_most_1_where_maps_are_kept(sets) -> None:
+    """Power iteration on A^H A, fully sampled, is the attack; the constants need ||A|| <= 1."""
+    maps = espirit_maps(disc_scan(), 24, sets=sets, background="keep")
+    mask = torch.ones(48, 48, dtype=torch.bool)
+    encoding = SenseSets(maps, CartesianFourier(mask, (48, 48))) if sets == 2 else None
+    encoding = encoding_operator(mask, maps) if encoding is None else encoding
+    x = torch.ones(encoding.domain_shape, dtype=torch.complex64)
+    for _ in range(50):
+        x = encoding.adjoint(encoding(x / x.norm()))
+    assert 0.99 < x.norm() <= encoding.norm_bound**2 * (1 + 1e-5)
+    assert encoding.norm_bound <= 1 + 1e-5

@@ -304,3 +304,24 @@ def test_certificate_of_a_residual_that_is_rounding_is_confirmed(folder, monkeyp
     np.save("full.npy", data.astype(np.complex64))
     reconstruct(read("full.npy")).save("b.nii.gz")
     assert firenet(monkeypatch, "b.json", "--scan", "full.npy") == 0
+
+
+def test_maps_that_continue_beyond_the_object_are_made_again(folder, monkeypatch, capsys) -> None:
+    scan = read(folder / "scan.npy")
+    images = {}
+    for background in ("crop", "keep"):
+        result = reconstruct(scan, layers=3, background=background)
+        result.save(folder / f"{background}.nii.gz")
+        images[background] = result.image
+    assert int((images["crop"] == 0).sum()) > 100
+    assert int((images["keep"] == 0).sum()) == 0
+    assert firenet(monkeypatch, "keep.json", "--scan", "scan.npy", "--again") == 0
+    assert "network was run again" in " ".join(capsys.readouterr().out.split())
+    report = json.loads((folder / "keep.json").read_text())
+    assert report["options"]["reconstruction"]["background"] == "keep"
+    # The image of other maps, under a record that says so.
+    change = {"options": json.loads((folder / "crop.json").read_text())["options"]}
+    for suffix in (".json", ".nii.gz", ".evidence.h5"):
+        shutil.copy(folder / f"keep{suffix}", folder / f"a{suffix}")
+    forge(folder, lambda report: report.update(change))
+    assert firenet(monkeypatch, "a.json", "--scan", "scan.npy") != 0

@@ -40,6 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tv": {"sparsifier": "tv", "layers": 20},
     "adaptive": {"preset": "adaptive", "relative_gap": 1e-3},
     "sets": {"map_sets": 2, "layers": 10},
+    "background": {"background": "keep", "layers": 10},
     "phase": {"phase_constraint": 0.3, "layers": 10},
     "compressed": {"coils": 3, "layers": 10},
     "without a gap": {"no_gap": True, "layers": 5},

@@ -22,13 +22,14 @@ from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.maps import estimated_maps, given_maps
 from firenet_mri.monai.networks import Output, check_output, smallest_network, start_image
+from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
 from firenet_mri.monai.scans import metadata_of, scan_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import Checked, check_prepared
-from firenet_mri.reconstruction.prepare import Prepared, prepare
+from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.run import find_device, reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
@@ -46,7 +47,9 @@ class FIRENETReconstruct(Configured, Transform):
     Parameters
     ----------
     output
-        "magnitude" float32, or "complex" complex64.
+        "magnitude" float32 or "complex" complex64, the network's image. Or "rss" float32, without a
+        certificate: the root-sum-of-squares of the coil images with the measured samples kept as
+        they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
         "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
@@ -96,6 +99,8 @@ class FIRENETReconstruct(Configured, Transform):
         if image_axes not in get_args(ImageAxes):
             raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
         check_output(spatial_dims, output)
+        if certificate:
+            _check_certifiable(output)
         chosen = ReconstructionOptions.from_mapping(options, without=self.REFUSED)
         if not isinstance(chosen.maps, str):
             raise UsageError("maps is an array here; give maps as sens_maps where it is called")
@@ -159,7 +164,7 @@ class FIRENETReconstruct(Configured, Transform):
             # MONAI's collate functions know strings, but not None.
             meta["certificate"] = json.dumps(result.certificate.to_dict())
         else:
-            image = _images(prepared, x0)
+            image = _images(prepared, self.output, x0)
         if self.output == "magnitude":
             image = image.abs()
         made = self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
@@ -237,7 +242,7 @@ class FIRENETReconstruct(Configured, Transform):
         assert isinstance(method, str)
         # The map of one coil is 1, made from nothing.
         from_data = scan.coils > 1 and method != "none"
-        return list(estimated_maps(items, masks, method)), from_data
+        return list(estimated_maps(items, masks, method, self.options.background)), from_data
 
     def _metatensor(self, image: Tensor, ndim: int, meta: dict[str, Any]) -> MetaTensor:
         """Return images (slices, *spatial), channel first, with their metadata."""
@@ -270,6 +275,7 @@ class StabilityCertificate(Configured, Transform):
 
     def __init__(self, reconstruct: FIRENETReconstruct | None = None) -> None:
         self.reconstruct = FIRENETReconstruct() if reconstruct is None else reconstruct
+        _check_certifiable(self.reconstruct.output)
 
     def __call__(  # type: ignore[override]
         self,
@@ -315,8 +321,19 @@ class StabilityCertificate(Configured, Transform):
         return MetaTensor(found, meta=meta)
 
 
-def _images(prepared: Prepared, x0: NdarrayOrTensor | None) -> Tensor:
-    """Return the images (slices, *spatial) of a scan, one after another, without a certificate."""
+def _check_certifiable(output: Output) -> None:
+    if output == "rss":
+        raise UsageError(
+            "The certificate is about the network's image, and rss has the samples in it, too; use "
+            "output='magnitude' or 'complex' with it"
+        )
+
+
+def _images(prepared: Prepared, output: Output, x0: NdarrayOrTensor | None) -> Tensor:
+    """Return the images (slices, *spatial) of a scan, one after another, without a certificate.
+
+    They are complex but for the output "rss".
+    """
     options, count = prepared.options, len(prepared.items)
     starts: list[Tensor | None] = [None] * count
     if x0 is not None:
@@ -332,9 +349,17 @@ def _images(prepared: Prepared, x0: NdarrayOrTensor | None) -> Tensor:
         for item, start in zip(prepared.items, starts, strict=True):
             encoded = prepared.encoded(item)[0].to(device)
             x = None if start is None else _start(start, encoded)
-            solution = solve(net, encoded, x0=x, passes=options.passes)
-            images.append(solution.image.cpu())
+            image = solve(net, encoded, x0=x, passes=options.passes).image
+            images.append((_rss(image, encoded, item) if output == "rss" else image).cpu())
     return torch.stack(images)
+
+
+def _rss(image: Tensor, encoded: Encoded, item: Item) -> Tensor:
+    """Return the root-sum-of-squares (*spatial) of one slice, see :func:`root_sum_of_squares`."""
+    assert item.maps is not None
+    assert encoded.sampled is not None
+    parts = item.maps, encoded.samples, encoded.sampled
+    return root_sum_of_squares(image[None], *(part.to(image.device)[None] for part in parts))[0]
 
 
 def _start(x0: Tensor, encoded: Encoded) -> Tensor:
