@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from firenet_mri import reconstruct
-from firenet_mri.errors import ShapeError
+from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.metrics import nmse
 from firenet_mri.monai import FIRENETModel
 from firenet_mri.operators import encoding_operator
@@ -153,3 +153,18 @@ def test_adaptive_preset_runs_in_the_network() -> None:
     kspace = torch.randn(1, 1, 16, 16, 2, generator=torch.Generator().manual_seed(0))
     model = FIRENETModel(preset="adaptive", relative_gap=0.05, maps="none")
     assert model(kspace).shape == (1, 16, 16)
+
+
+def test_sharp_preset_gives_each_item_its_own_second_pass(kspace, mask, maps) -> None:
+    both = torch.cat([kspace, 0.7 * kspace.flip(-2)])
+    model = FIRENETModel(preset="sharp", layers=4, output="complex")
+    images = model(both, mask, sens_maps=maps.unsqueeze(0))
+    for index, samples in enumerate(torch.view_as_complex(both)):
+        scan = RawScan(samples, mask[0, ..., 0], 2)
+        alone = reconstruct(scan, maps=maps, preset="sharp", layers=4, no_gap=True).image
+        assert_close(images[index], alone, 1e-5)
+    assert model.lipschitz_bound() is None
+    once = FIRENETModel(layers=4, output="complex")(both, mask, sens_maps=maps.unsqueeze(0))
+    assert not torch.allclose(images, once, rtol=1e-3)
+    with pytest.raises(UsageError, match="sharp has no proven bound"):
+        FIRENETModel(preset="sharp", trainable=True)

@@ -12,6 +12,7 @@ import sigpy.mri
 import torch
 from sigpy_linops import draw
 
+from firenet_mri import RawScan, reconstruct
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.presets import make_network
@@ -122,6 +123,21 @@ def test_image_is_that_of_the_public_network(options) -> None:
     encoding = encoding_operator(torch.from_numpy(mask), torch.from_numpy(maps))
     expected = net(torch.from_numpy(y), encoding).numpy()
     assert relative(run(y, maps, **options), expected) < 1e-5
+
+
+def test_sharp_preset_runs_both_passes() -> None:
+    y, maps, mask, _ = cartesian()
+    app = FIRENETRecon(y, maps, preset="sharp", layers=5, show_pbar=False)
+    image = app.run()
+    assert app.alg.iter == 10
+    scan = RawScan(torch.from_numpy(y), torch.from_numpy(mask)[None], 2)
+    options = {"maps": torch.from_numpy(maps), "preset": "sharp", "layers": 5}
+    expected = reconstruct(scan, **options)
+    assert relative(image, expected.image.numpy()) < 1e-5
+    assert app.certificate.relative_gap == pytest.approx(
+        expected.certificate.relative_gap, rel=1e-2
+    )
+    assert app.certificate.lipschitz_bound is None
 
 
 def test_adaptive_preset_stops_at_its_certified_gap() -> None:
