@@ -96,10 +96,9 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
             f"Reweighting takes one image of shape {encoding.domain_shape}, not "
             f"{tuple(x.shape)}; call it item by item"
         )
-    with torch.no_grad():
-        knee, modulus = _knee_and_modulus(net, x, y, encoding)
-        factor = (knee / (modulus + knee)).clamp(min=_SMALLEST)
-        weights = factor if net.weights is None else factor * net.weights.to(factor)
+    knee, modulus = _knee_and_modulus(net, x, y, encoding)
+    factor = (knee / (modulus + knee)).clamp(min=_SMALLEST)
+    weights = factor if net.weights is None else factor * net.weights.to(factor)
     # The same layers, with the hooks that count them.
     return FIRENET(
         sparsifier,

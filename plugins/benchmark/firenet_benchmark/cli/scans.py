@@ -105,12 +105,13 @@ def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -
             f"{np.median(losses):.2f} dB, largest {max(losses):.2f} dB, {len(losses)} problems."
         )
         return
-    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", title=f"Means of {len(results)} problems")
+    title = f"Means of {len(results)} problems"
+    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", title=title)
     for index, row in enumerate(results[0]["rows"]):
         means = {
             key: float(np.mean([result["rows"][index][key] for result in results]))
             for key in ("psnr_db", "ssim", "haarpsi")
         }
-        scores = f"{means['psnr_db']:.2f}", f"{means['ssim']:.3f}", f"{means['haarpsi']:.3f}"
-        table.add_row(row["method"], *scores)
+        digits = {"psnr_db": 2, "ssim": 3, "haarpsi": 3}
+        table.add_row(row["method"], *(f"{means[key]:.{digits[key]}f}" for key in means))
     console.print(table)

@@ -16,8 +16,9 @@ from firenet_benchmark.stability.training import RECIPES, shipped_network
 from firenet_mri import FIRENET
 from firenet_mri.calibration import calibration_region, low_resolution_phase
 from firenet_mri.errors import ShapeError
-from firenet_mri.firenet.options import Preset
-from firenet_mri.firenet.presets import make_network
+from firenet_mri.firenet.options import NetworkOptions, Preset
+from firenet_mri.firenet.presets import network_of
+from firenet_mri.firenet.reweighting import solve_passes
 from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
 
 Family = Literal["reference", "trained", "FIRENET", "combined"]
@@ -25,6 +26,7 @@ Family = Literal["reference", "trained", "FIRENET", "combined"]
 ZERO_FILLING = "zero filling"
 ACCURATE = "FIRENET accurate"
 PHASE = "FIRENET accurate, phase"
+SHARP = "FIRENET sharp"
 STABLE = "FIRENET stable"
 PAPER = "FIRENET paper"
 
@@ -188,7 +190,7 @@ class FIRENETImage:
     Parameters
     ----------
     preset
-        See :func:`firenet_mri.firenet.presets.make_network`.
+        See :class:`firenet_mri.firenet.options.NetworkOptions`.
     factor
         lam over the preset's own.
     imaginary_weight
@@ -213,8 +215,10 @@ class FIRENETImage:
             if not x0.is_complex():
                 # A magnitude gets the phase of the zero-filled image.
                 x0 = x0 * torch.sgn(encoding.adjoint(kspace))
-        if self.imaginary_weight is None:
-            image: Tensor = net(kspace, encoding, x0)
+        if self._options.passes > 1:
+            image = self._in_passes(net, batch, kspace)
+        elif self.imaginary_weight is None:
+            image = net(kspace, encoding, x0)
         else:
             phase = low_resolution_phase(kspace, batch.maps, self._widths(batch))
             constrained = PhaseConstrained(encoding, phase, self.imaginary_weight)
@@ -222,10 +226,24 @@ class FIRENETImage:
         return image * torch.linalg.vector_norm(batch.maps, dim=-3)
 
     def network(self, coils: int, shape: tuple[int, ...]) -> FIRENET:
-        """Return the network."""
-        net = make_network(coils, shape, preset=self.preset)
+        """Return the network, that of the first pass where there are several."""
+        net = network_of(coils, shape, self._options)
         net.lam *= self.factor
         return net
+
+    @property
+    def _options(self) -> NetworkOptions:
+        return NetworkOptions(preset=self.preset)
+
+    def _in_passes(self, net: FIRENET, batch: Batch, kspace: Tensor) -> Tensor:
+        """Return the images of items one by one, whose weights an attack moves, too."""
+        images = []
+        for index, item in enumerate(kspace):
+            mask, maps = (part[min(index, len(part) - 1)] for part in (batch.mask, batch.maps))
+            encoding = encoding_operator(mask, maps)
+            state = solve_passes(net, item, encoding, passes=self._options.passes)[1]
+            images.append(state.x)
+        return torch.stack(images)
 
     def _widths(self, batch: Batch) -> list[int]:
         return [min(width, _PHASE_WIDTH) for width in calibration_region(batch.mask, 2)]
@@ -244,8 +262,9 @@ def firenet_method(
     maps = torch.ones(1, 64, 64, dtype=torch.complex64)
     network = image.network(1, (64, 64))
     bound = network.lipschitz_bound_everywhere(encoding_operator(None, maps))
-    # The phase is taken from the data, which the bound takes as given.
-    bound = bound if imaginary_weight is None else None
+    # Phase and weights are taken from the data, which the bound takes as given.
+    is_fixed = imaginary_weight is None and NetworkOptions(preset=preset).passes == 1
+    bound = bound if is_fixed else None
     return Method(
         name,
         "FIRENET",
@@ -265,6 +284,7 @@ def firenets() -> list[Method]:
             f"with a phase constraint, imaginary part {IMAGINARY_WEIGHT:g}; nothing is trained",
             imaginary_weight=IMAGINARY_WEIGHT,
         ),
+        firenet_method(SHARP, "sharp", "a second pass, weights from the first; nothing is trained"),
         firenet_method(STABLE, "stable", "few, fast falling steps; nothing is trained"),
         firenet_method(PAPER, "paper", "the published network; nothing is trained"),
     ]

@@ -17,7 +17,13 @@ from firenet_benchmark.stability.criteria import (
     worst_case,
 )
 from firenet_benchmark.stability.data import Protocol, images, simulated_case
-from firenet_benchmark.stability.methods import Batch, Method, batch_of, zero_filling
+from firenet_benchmark.stability.methods import (
+    Batch,
+    Method,
+    batch_of,
+    firenets,
+    zero_filling,
+)
 from firenet_benchmark.stability.networks import combine, spread
 from firenet_mri.errors import DataError, ShapeError
 
@@ -125,3 +131,23 @@ def test_wrong_images_are_named(batch) -> None:
 def test_protocols_reach_the_scan() -> None:
     case = simulated_case(images("test")[0], Protocol(coils=4, acceleration=3), seed=0)
     assert case.kspace.shape[0] == 4
+
+
+def test_an_attack_on_the_sharp_preset_moves_its_weights_too(batch) -> None:
+    """The gradient of the image is that of both passes, as finite differences see it."""
+    sharp = next(one for one in firenets() if one.name == "FIRENET sharp")
+    assert sharp.lipschitz_bound is None
+    generator = torch.Generator().manual_seed(0)
+    kspace = batch.kspace[:1].to(torch.complex128)
+    wide = replace(batch[:1], maps=batch.maps[:1].to(torch.complex128), kspace=kspace)
+    u = torch.randn(kspace.shape, generator=generator, dtype=kspace.dtype) * batch.mask[:1]
+    variable = kspace.clone().requires_grad_()
+    image = sharp.image(wide, variable)
+    weights = torch.randn(image.shape, generator=generator, dtype=torch.complex128)
+    (gradient,) = torch.autograd.grad((weights.conj() * image).real.sum(), variable)
+    # Soft thresholds have kinks, which a larger step crosses.
+    step = 1e-8 * float(kspace.norm() / u.norm())
+    with torch.no_grad():
+        moved = [sharp.image(wide, kspace + sign * step * u) for sign in (1, -1)]
+    expected = float((weights.conj() * (moved[0] - moved[1])).real.sum()) / (2 * step)
+    assert float((gradient.conj() * u).real.sum()) == pytest.approx(expected, rel=1e-4)
