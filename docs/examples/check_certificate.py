@@ -39,13 +39,15 @@ def espirit(kspace, k=6, noise=0.02, crop=0.8):
     values, vectors = np.linalg.eigh(rows.T @ rows.conj())
     kernels = vectors[:, values > noise**2 * values[-1]].T.reshape(-1, coils, k, k) / k
     columns = np.fft.ifft(kernels, ny, axis=2, norm="forward")
-    principal = np.linalg.eigh(np.einsum("cyx,dyx->cd", centre, centre.conj()))[1][:, -1]
+    half = min(len(centre[0]), 16) / 2 + 0.5  # of the Hann window that gives the phase
+    grids = [np.clip((np.arange(n) - n // 2) / half, -1, 1) * np.pi / 2 for n in (ny, nx)]
+    low = np.fft.ifft2(np.fft.ifftshift(kspace * np.outer(*map(np.cos, grids)) ** 2, (1, 2)))
     maps = np.empty_like(kspace)
     for y in range(ny):
         waves = np.fft.ifft(columns[:, :, y], nx, norm="forward").T
         values, vectors = np.linalg.eigh(waves @ waves.conj().swapaxes(1, 2))
         vector = vectors[..., -1] * (values[..., -1:] >= crop)
-        maps[:, y] = vector.T * np.exp(-1j * np.angle(vector @ principal.conj()))
+        maps[:, y] = vector.T * np.exp(1j * np.angle((vector.conj() * low[:, y].T).sum(1)))
     return maps
 
 
@@ -64,8 +66,7 @@ def haar(x, levels):
 
 def frame(x):
     """Return W x for the default frame, its weights, and the symbols of its filters."""
-    cosines = np.cos(np.pi / 3 * np.outer(np.arange(3), [0.5, 1.5, 2.5])) / 3
-    cosines[1:] *= 2**0.5
+    cosines = np.cos(np.outer(range(3), [1, 3, 5]) * np.pi / 6) / np.sqrt([[9], [4.5], [4.5]])
     kernels = [np.outer(a, b) for a in cosines for b in cosines]
     weights = np.array([0.5 if np.ptp(kernel) < 1e-9 else 1 for kernel in kernels])  # norms 1 / 3
     symbols = np.array([np.fft.fft2(kernel, x.shape) for kernel in kernels])
@@ -90,9 +91,8 @@ def objective_and_bound(y, network, noise, x, source, share, near, stated_bound)
     maps, y = espirit(y), np.fft.ifftshift(y, (1, 2))
     images = np.fft.ifftshift([x, source], (1, 2))[:, None]
     data = y.any(0) * np.fft.fft2(maps * images, norm="ortho")
-    sign = np.copysign(1, np.vdot(data[0], y).real)  # of all maps, which eigenvectors leave open
-    residual, v = sign * data[0] - y, sign * data[1] - share * y
-    image = sign * np.fft.fftshift((maps.conj() * np.fft.ifft2(v, norm="ortho")).sum(0))
+    residual, v = data[0] - y, data[1] - share * y
+    image = np.fft.fftshift((maps.conj() * np.fft.ifft2(v, norm="ortho")).sum(0))
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
     has_frame, lam = not is_paper and network["sparsifier"] is None, network["lam"]
     if lam == "auto":
@@ -117,10 +117,11 @@ def main(certificate, scan):
     options, entries = report["options"]["reconstruction"], report["certificate"]["entries"]
     for name, value in (report["options"]["read"] | options | options["network"]).items():
         refuse_unless(not value or name in FREE or value in COVERED, f"{name}={value}")
-    with h5py.File(f"{stem}.evidence.h5") as file:
-        arrays = [file[name][:].astype(complex) for name in ("x", "source", "share", "near")]
     y, file = np.load(scan).astype(complex), Path(scan.removesuffix(".npy") + "_noise.npy")
-    refuse_unless(y.ndim == 3 and len(arrays[0]) == options["map_sets"] == 1, "more than a slice")
+    with h5py.File(f"{stem}.evidence.h5") as stored:
+        refuse_unless(y.ndim == 3 and len(stored["x"]) == options["map_sets"] == 1, "more slices")
+        arrays = (stored[name] for name in ("x", "source", "share", "near"))
+        evidence = [array[0].astype(complex) if len(array) else None for array in arrays]
     if file.exists():
         samples = np.load(file).astype(complex)
         factor = np.linalg.cholesky(samples @ samples.conj().T / samples.shape[1])
@@ -128,7 +129,6 @@ def main(certificate, scan):
     noise = file.exists() * np.sqrt(len(y) * y.any(0).sum()) / np.linalg.norm(y)
     values = next(entry["values"] for entry in entries if entry["name"] == "duality_gap")
     stated = [values[name][0] for name in NUMBERS]
-    evidence = [array[0] if len(array) else None for array in arrays]
     objective, bound = objective_and_bound(y, options["network"], noise, *evidence, stated[1])
     bound = min(bound, stated[1])  # a larger one proves it, too
     found = objective, bound, objective - bound, 1 - bound / objective

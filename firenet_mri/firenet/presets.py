@@ -55,7 +55,7 @@ _LARGEST_SHARE = 1.0
 _STABLE_SHARE = 1.0
 _FLAT = "undecimated-dct3"
 _AVERAGES = 0.5
-_ACCURATE = NetworkSchedule(layers=50, tau=0.4, decay=0.97)
+_ACCURATE = NetworkSchedule(layers=50, tau=0.6, decay=0.97)
 # Where the grid moves from layer to layer, small last steps average over many grids.
 _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
 # Relative sizes of perturbations, and the factor of lam that bears them best.

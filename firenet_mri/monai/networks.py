@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
+from firenet_mri.calibration import reference_phase
 from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
@@ -189,7 +191,8 @@ class FIRENETModel(nn.Module):
             kspace = torch.where(sampled, kspace, 0)
             _check_finite(kspace)
             maps = self._maps(kspace, sampled, sens_maps)
-            image = self._reconstruct(kspace, sampled, maps, x0)
+            turn = self._turn(kspace, sampled, maps) if sens_maps is None else None
+            image = self._reconstruct(kspace, sampled, maps, turn, x0)
             if self.output == "rss":
                 image = root_sum_of_squares(image, maps, kspace, sampled)
         if self.output == "magnitude":
@@ -213,10 +216,23 @@ class FIRENETModel(nn.Module):
         bound = net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
         return bound_with_samples(bound) if bound and self.output == "rss" else bound
 
-    def _reconstruct(self, kspace: Tensor, mask: Tensor, maps: Tensor, x0: Tensor | None) -> Tensor:
+    def _turn(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor | None:
+        """Return the phase of reference, (batch, *spatial), of maps with one by convention only."""
+        if self.map_method not in ("espirit", "jsense"):
+            return None
+        masks = mask.expand(len(kspace), *mask.shape[1:])
+        items = zip(kspace, maps, masks, strict=True)
+        return torch.stack([reference_phase(*item) for item in items])
+
+    def _reconstruct(
+        self, kspace: Tensor, mask: Tensor, maps: Tensor, turn: Tensor | None, x0: Tensor | None
+    ) -> Tensor:
         """Return the complex image of k-space that is zero off the mask."""
+        if turn is not None:
+            maps = maps * turn.unsqueeze(1)
         bound = _NORMALISED if records_graph() else None
         encoded = encode(kspace, mask, maps, self.spatial_dims, maps_bound=bound)
+        encoded = replace(encoded, turn=turn)
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._with_steps(network_of(coils, tuple(spatial), self.options))
@@ -225,10 +241,13 @@ class FIRENETModel(nn.Module):
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
                 "decide on its depth or weights; use the preset accurate or stable"
             )
-        start = None if x0 is None else start_image(x0, encoded.encoding.adjoint(kspace))
+        start = None
+        if x0 is not None:
+            zero_filled = encoded.turned(encoded.encoding.adjoint(kspace))
+            start = encoded.start(start_image(x0, zero_filled))
         net = net.to(kspace.device)
         if self.options.passes > 1:
-            return self._in_passes(net, kspace, mask, maps, start)
+            return encoded.turned(self._in_passes(net, kspace, mask, maps, start))
         # Not net.solve(): the dual variables of the last layer cost one more A.
         x = net(kspace, encoded.encoding, start)
         return encoded.image(encoded.masked(x))

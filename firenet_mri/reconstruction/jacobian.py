@@ -102,8 +102,7 @@ class ImageJacobian:
     def _transpose(self, image: Tensor) -> Tensor:
         """Return the transposed derivative at fixed eps_0."""
         encoded = self.encoded
-        # The way from what is masked to the image is its own transpose.
-        x = encoded.masked(encoded.image(image))
+        x = encoded.masked(encoded.masked_of(image))
         total = None
         data = torch.zeros_like(encoded.y)
         if self._phase is not None:

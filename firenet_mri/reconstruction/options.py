@@ -117,6 +117,11 @@ class ReconstructionOptions(Options):
         """How often the network is run; every time but the first with weights from the image."""
         return self.network.passes + self.reweighting
 
+    @property
+    def takes_reference_phase(self) -> bool:
+        """Whether maps that were estimated get the phase of the image at low resolution."""
+        return self.map_sets == 1 and self.phase_constraint is None
+
     def _check_together(self) -> None:
         given = not isinstance(self.maps, str)
         refused = {

@@ -15,6 +15,7 @@ from firenet_mri.calibration import (
     compress_coils,
     low_resolution_phase,
     normalise_maps,
+    reference_phase,
     sensitivity_maps,
     whiten,
 )
@@ -108,15 +109,18 @@ class Prepared:
             maps = self._estimated_maps(kspace, item.mask)
             # A map that is 1 everywhere was made from nothing.
             from_data = self.options.maps != "none"
+        turn = None
+        if from_data and self.fourier is None and self.options.takes_reference_phase:
+            turn = reference_phase(kspace, maps, item.mask)
         encoded = encode(
             kspace,
             item.mask if self.fourier is None else self.fourier,
-            maps,
+            maps if turn is None else maps * turn,
             self.planes.spatial_ndim,
             chain=Chain(self.planes.applied),
             maps_from_data=from_data,
         )
-        encoded = replace(encoded, sampled=item.mask)
+        encoded = replace(encoded, sampled=item.mask, turn=turn)
         if self.options.phase_constraint is not None:
             widths = _phase_widths(self.scan.name, kspace, item.mask)
             phase = low_resolution_phase(kspace, maps, widths)

@@ -50,6 +50,9 @@ class Encoded:
     phase_widths
         Sizes of the centre from which the phase was made; None if there is none, or if it was made
         in another way.
+    turn
+        Phase of the maps in ``encoding``, of modulus 1, (..., *domain_shape), which the user's
+        image has and the network's has not; None if there is none.
     """
 
     y: Tensor
@@ -59,6 +62,7 @@ class Encoded:
     samples: Tensor
     sampled: Tensor | None = None
     phase_widths: tuple[int, ...] | None = None
+    turn: Tensor | None = None
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""
@@ -67,6 +71,7 @@ class Encoded:
             y=self.y.to(device),
             encoding=self.encoding.to(device),
             support=self.support.to(device),
+            turn=None if self.turn is None else self.turn.to(device),
         )
 
     def with_phase(
@@ -87,7 +92,21 @@ class Encoded:
 
     def image(self, masked: Tensor) -> Tensor:
         """Return the image that a masked x stands for."""
-        return self.encoding.image(masked) * self.chain.gain
+        return self.turned(self.encoding.image(masked) * self.chain.gain)
+
+    def masked_of(self, image: Tensor) -> Tensor:
+        """Return what is transposed to :meth:`image`, for what is transposed to an image."""
+        back = image if self.turn is None else image * self.turn.conj()
+        # Without the turn the way is its own transpose.
+        return self.encoding.image(back) * self.chain.gain
+
+    def turned(self, x: Tensor) -> Tensor:
+        """Return an image of the network with the user's phase."""
+        return x if self.turn is None else x * self.turn
+
+    def start(self, image: Tensor) -> Tensor:
+        """Return the start of the network for a complex image with the user's phase."""
+        return image if self.turn is None else image * self.turn.conj()
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +215,7 @@ def zero_filled(encoded: Encoded) -> Tensor:
 
     On Cartesian scans the factor is 1; density weights leave one open.
     """
-    image = encoded.encoding.adjoint(encoded.y)
+    image = encoded.turned(encoded.encoding.adjoint(encoded.y))
     if all(part.name != "trajectory" for part in encoded.encoding.made_from):
         return image
     axes = tuple(range(-len(encoded.encoding.codomain_shape), 0))

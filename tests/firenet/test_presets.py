@@ -45,8 +45,8 @@ def test_presets_fit_any_size(preset, shape) -> None:
 
 
 def test_layers_are_those_asked_for() -> None:
-    assert make_network(4, (32, 32)).schedule == NetworkSchedule(50, 0.4, 0.97)
-    assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(7, 0.4, 0.97)
+    assert make_network(4, (32, 32)).schedule == NetworkSchedule(50, 0.6, 0.97)
+    assert make_network(4, (32, 32), layers=7).schedule == NetworkSchedule(7, 0.6, 0.97)
     assert make_network(4, (32, 32), preset="stable").depth == 15
     assert make_network(4, (32, 32), preset="paper", layers=10).depth == 10
 

@@ -364,7 +364,8 @@ def _rss(image: Tensor, encoded: Encoded, item: Item) -> Tensor:
 
 def _start(x0: Tensor, encoded: Encoded) -> Tensor:
     """Return the start (*spatial) of one slice, from (1, *spatial) as a user gives it."""
-    return start_image(x0, encoded.encoding.adjoint(encoded.y)[None])[0]
+    zero_filled = encoded.turned(encoded.encoding.adjoint(encoded.y))
+    return encoded.start(start_image(x0, zero_filled[None])[0])
 
 
 def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
