@@ -8,7 +8,7 @@ from typing import Literal
 from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, option, share
 
-Preset = Literal["accurate", "stable", "paper", "adaptive"]
+Preset = Literal["accurate", "stable", "paper", "adaptive", "coherent"]
 
 LARGEST_BUDGET = 0.2
 
@@ -51,7 +51,8 @@ class NetworkOptions(Options):
     preset: Preset = option(
         "accurate",
         "accurate (the default); stable, with a smaller Lipschitz constant and less fine detail; "
-        "adaptive, which stops on a certified gap; or paper, the published network.",
+        "adaptive, which stops on a certified gap; coherent, for images whose phase varies slowly; "
+        "or paper, the published network.",
     )
     lam: float | Literal["auto"] = option(
         "auto",

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
+from firenet_mri.firenet.coherent import coherent_form
 from firenet_mri.firenet.levels import (
     PAPER_SPARSITIES,
     LevelStructure,
@@ -86,6 +87,8 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
     lam = options.lam
     if isinstance(lam, str):
         lam = automatic_lam(coils, operator) * lam_factor(options.budget)
+    if options.preset == "coherent":
+        operator, weights = coherent_form(operator, weights)
     if options.preset == "adaptive":
         return FIRENET(operator, lam, weights, _adaptive_schedule(options))
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
