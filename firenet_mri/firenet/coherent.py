@@ -1,11 +1,11 @@
 """The sparsity of the preset `coherent`: every coefficient by itself, and the bands of a pixel.
 
-    alpha ||W x||_{1,w} + beta sum_j ||diag(s) W_j x||_*
+    alpha ||W x||_{1,w} + beta sum_j w_j ||diag(s) W_j x||_*
 
 W is the frame of `accurate` with its weights w, and ||.||_* the sum over all pixels of the nuclear
 norm of the real 2 x K matrix of what the part W_j of W has there, see
-:mod:`firenet_mri.operators.phase_coherent`. The scales s are in proportion to the norms of the
-bands. Averages are in the groups, with their full weight: they have the phase that the details of
+:mod:`firenet_mri.operators.phase_coherent`. w_j s is in proportion to the norms of the bands, s
+being at most 1; where these are all the same, s is 1. Averages are in the groups, with their full weight: they have the phase that the details of
 an image with a smooth phase have, too.
 
 It is one frame: W stands in it twice, with factors a and b, a^2 + b^2 = 1, so that its norm stays
@@ -56,11 +56,12 @@ def coherent_form(
     # In proportion to the penalties: the duals' balls are of like size then.
     length = math.hypot(_EACH, _TOGETHER)
     each, together = _EACH / length, _TOGETHER / length
-    norms, first, coherent = sparsifier.band_norms.flatten(), 0, []
-    for scale, frame in parts:
-        count = frame.codomain_shape[0]
-        scales = norms.narrow(0, first, count) / norms.max()
-        coherent.append((together * scale, PhaseCoherent(frame, scales, (count,))))
-        first += count
+    sizes = [frame.codomain_shape[0] for _, frame in parts]
+    coherent, limits = [], []
+    for (scale, frame), norms in zip(parts, sparsifier.band_norms.split(sizes), strict=True):
+        largest = norms.max()
+        scaled = PhaseCoherent(frame, (len(norms),), (norms / largest).flatten())
+        coherent.append((together * scale, scaled))
+        limits.append(torch.full_like(norms, float(largest / sparsifier.band_norms.max())))
     stack = StackedFrame([*((each * scale, frame) for scale, frame in parts), *coherent])
-    return stack, torch.cat([length * weights, length * torch.ones_like(weights)])
+    return stack, length * torch.cat([weights, *limits])

@@ -30,10 +30,10 @@ class PhaseCoherent(Frame):
     ----------
     frame
         A Parseval frame of one level of separable filters: undecimated wavelets or cosines.
-    scales
-        (band), s_b in (0, 1].
     groups
         Numbers of successive bands that make one matrix; their sum is the number of bands.
+    scales
+        (band), s_b in (0, 1]; None is 1.
 
     Raises
     ------
@@ -46,8 +46,11 @@ class PhaseCoherent(Frame):
     scales: Tensor
     filters: Tensor
 
-    def __init__(self, frame: Frame, scales: Tensor, groups: tuple[int, ...]) -> None:
+    def __init__(
+        self, frame: Frame, groups: tuple[int, ...], scales: Tensor | None = None
+    ) -> None:
         bands = frame.codomain_shape[0]
+        scales = torch.ones(bands) if scales is None else scales
         if frame.filters is None or not frame.is_parseval or frame.groups is not None:
             raise UsageError(
                 f"{frame} has no phase-coherent form; use undecimated wavelets of one level or "
@@ -65,6 +68,7 @@ class PhaseCoherent(Frame):
         self.frame = frame
         self.groups = groups
         self.is_coherent = True
+        self.is_parseval = bool((scales == 1).all())
         self.average_bands = frame.average_bands
         ndim = len(frame.domain_shape)
         flat = scales.double().reshape(-1, *[1] * ndim)
