@@ -4,9 +4,9 @@
 
 W is the frame of `accurate` with its weights w, and ||.||_* the sum over all pixels of the nuclear
 norm of the real 2 x K matrix of what the part W_j of W has there, see
-:mod:`firenet_mri.operators.phase_coherent`. w_j s is in proportion to the norms of the bands, s
-being at most 1; where these are all the same, s is 1. Averages are in the groups, with their full weight: they have the phase that the details of
-an image with a smooth phase have, too.
+:mod:`firenet_mri.operators.phase_coherent`. w_j s is in proportion to the norms of the bands, with
+s at most 1; where these are all the same, s is 1. Averages are in the groups, with their full
+weight: the details of an image with a smooth phase have the phase that its averages have.
 
 It is one frame: W stands in it twice, with factors a and b, a^2 + b^2 = 1, so that its norm stays
 at most 1, and with it steps and Lipschitz constant those of `accurate`. The weights of the stack

@@ -6,6 +6,8 @@ and a slowly falling step; an orthogonal wavelet in their place has its grid shi
 layer.
 "stable": the same problem with few and fast falling steps: a smaller Lipschitz constant than the
 published network's, and less of fine detail than "accurate".
+"coherent": "accurate" with a part of its sparsity taken over the bands of a pixel together, which
+are cheap where they share one phase; the same steps and the same Lipschitz constant.
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 

@@ -14,6 +14,8 @@ one radius a group the projection has a closed form, and W^H W stays a convoluti
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -46,9 +48,7 @@ class PhaseCoherent(Frame):
     scales: Tensor
     filters: Tensor
 
-    def __init__(
-        self, frame: Frame, groups: tuple[int, ...], scales: Tensor | None = None
-    ) -> None:
+    def __init__(self, frame: Frame, groups: tuple[int, ...], scales: Tensor | None = None) -> None:
         bands = frame.codomain_shape[0]
         scales = torch.ones(bands) if scales is None else scales
         if frame.filters is None or not frame.is_parseval or frame.groups is not None:
@@ -96,11 +96,29 @@ class PhaseCoherent(Frame):
         """Return the nearest coefficients whose groups have a spectral norm of at most a radius."""
         return self.coefficients(self._project(self.laid_out(coefficients), radius))
 
+    def with_radii(self, planes: Tensor, radius: Tensor | float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the groups of coefficients in planes, and their one radius, (..., 1, *spatial)."""
+        axis, first = -len(self.codomain_shape), 0
+        radii = torch.as_tensor(radius, dtype=planes.dtype, device=planes.device)
+        is_one = radii.ndim < -axis or radii.shape[axis] == 1
+        for part in planes.split(self.group_sizes, dim=axis):
+            yield part, radii if is_one else radii.narrow(axis, first, 1)
+            first += part.shape[axis]
+
+    def bands_of(self, planes: Tensor) -> Tensor:
+        """Return W of real images (..., *spatial), (..., band, *spatial)."""
+        return self._analyse(planes)
+
+    @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Numbers of successive bands that make one matrix."""
+        assert self.groups is not None
+        return self.groups
+
     def _over_values(self, coefficients: Tensor, what: str) -> Tensor:
         """Return sum or maximum of a group's singular values for each of its coefficients."""
-        axis, planes = self._axis, self.laid_out(coefficients)
-        parts = []
-        for part in planes.split(self._sizes_of_groups, dim=axis):
+        axis, parts = -len(self.codomain_shape), []
+        for part in self.laid_out(coefficients).split(self.group_sizes, dim=axis):
             values = singular_values(part, axis)
             size = values.sum(0) if what == "sum" else values.amax(0)
             parts.append(size.expand(part.shape[1:]))
@@ -108,22 +126,13 @@ class PhaseCoherent(Frame):
 
     def _project(self, q: Tensor, radius: Tensor | float) -> Tensor:
         """Return q in planes projected on the balls."""
-        axis, first, parts = self._axis, 0, []
-        radii = torch.as_tensor(radius, dtype=q.dtype, device=q.device)
-        for part in q.split(self._sizes_of_groups, dim=axis):
-            parts.append(project_spectral(part, self._radius_of_group(radii, first), axis))
-            first += part.shape[axis]
+        axis = -len(self.codomain_shape)
+        parts = [project_spectral(part, r, axis) for part, r in self.with_radii(q, radius)]
         return torch.cat(parts, dim=axis)
 
     def _project_(self, q: Tensor, radius: Tensor | float) -> None:
         """Overwrite q in planes with its projection on the balls."""
         q.copy_(self._project(q, radius))
-
-    def _radius_of_group(self, radii: Tensor, first: int) -> Tensor:
-        """Return the one radius of the group that begins with a band."""
-        if radii.ndim < -self._axis or radii.shape[self._axis] == 1:
-            return radii
-        return radii.narrow(self._axis, first, 1)
 
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         bands = self.frame._analyse(planes, is_slab=is_slab)
@@ -142,16 +151,7 @@ class PhaseCoherent(Frame):
         self, q: Tensor, planes: Tensor, lengths: Tensor, radii: Tensor, relaxation: float
     ) -> Tensor:
         numbers = self.scales.flatten(), self.filters
-        return coherent_step_(q, planes, lengths, radii, *numbers, self._sizes_of_groups, relaxation)
-
-    @property
-    def _axis(self) -> int:
-        return -len(self.codomain_shape)
-
-    @property
-    def _sizes_of_groups(self) -> tuple[int, ...]:
-        assert self.groups is not None
-        return self.groups
+        return coherent_step_(q, planes, lengths, radii, *numbers, self.group_sizes, relaxation)
 
     def extra_repr(self) -> str:
         """Return the groups, for printing."""

@@ -66,13 +66,14 @@ def principal(q: Tensor, axis: int) -> Principal:
     cross = (q[0] * q[1]).sum(axis, keepdim=True)
     total = square[0] + square[1]
     safe = torch.where(total > 0, total, torch.ones_like(total))
-    # Shares of the trace, whose squares neither overflow nor vanish.
+    # Shares of the trace, of which no square overflows.
     half, cross = (square[0] - square[1]) / (2 * safe), cross / safe
-    large = torch.hypot(half, cross) + half.abs()
-    length = torch.hypot(large, cross)
-    is_round = length == 0
-    length = torch.where(is_round, torch.ones_like(length), length)
-    large, small = torch.where(is_round, 1.0, large / length), cross / length
+    is_round = half.square() + cross.square() == 0
+    # Where both singular values are equal, or zero, any axes do, and roots have no derivative.
+    half = torch.where(is_round, torch.ones_like(half), half)
+    large = (half.square() + cross.square()).sqrt() + half.abs()
+    length = (large.square() + cross.square()).sqrt()
+    large, small = large / length, cross / length
     is_first = half >= 0
     cos, sin = torch.where(is_first, large, small), torch.where(is_first, small, large)
     rows = _rotated(q, cos, -sin)
@@ -91,7 +92,9 @@ def singular_values(q: Tensor, axis: int) -> Tensor:
 
 
 def project_spectral(q: Tensor, radius: Tensor, axis: int) -> Tensor:
-    """Return the nearest matrices whose spectral norm is at most a radius; differentiable.
+    """Return the nearest matrices whose spectral norm is at most a radius.
+
+    It is differentiable, also by the radius.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ def project_spectral(q: Tensor, radius: Tensor, axis: int) -> Tensor:
         return q * (radius / torch.maximum(square, radius**2).sqrt())
     if records_graph():
         return _projected(q, radius, axis)
-    if q.requires_grad or torch.autograd.forward_ad._current_level >= 0:
+    if q.requires_grad or radius.requires_grad or torch.autograd.forward_ad._current_level >= 0:
         result: Tensor = _Projection.apply(q, radius, axis)  # type: ignore[no-untyped-call]
         return result
     return _projected(q, radius, axis)
@@ -133,6 +136,30 @@ def projected_change(at: Principal, radius: Tensor, change: Tensor, axis: int) -
     one = shares[0] * d[0] + first * own[0] * at.rows[0] + other * at.rows[1]
     two = shares[1] * d[1] + second * own[1] * at.rows[1] + other * at.rows[0]
     return at.back(torch.stack([one, two]))
+
+
+def spectral_numbers(at: Principal, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the compiled derivative keeps of :func:`projected_change`.
+
+    Parameters
+    ----------
+    at, radius
+        As it takes them, with the bands third from the end.
+
+    Returns
+    -------
+    tuple
+        The rows over the larger singular value, (2, ..., band, ny, nx), and (..., 7, ny, nx):
+        cosine, sine, both shares, and F_11, F_22 and F_12 times its square, the first two twice.
+    """
+    s = at.squares.sqrt()
+    largest = s.amax(0)
+    safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+    first, second, across = _divided_differences(s, radius)
+    shares = _shares(at.squares, radius)
+    square = safe.square()
+    seven = (at.cos, at.sin, *shares, 2 * first * square, 2 * second * square, across * square)
+    return at.rows / safe, torch.cat(seven, dim=-3)
 
 
 def _projected(q: Tensor, radius: Tensor, axis: int) -> Tensor:
@@ -183,14 +210,27 @@ class _Projection(torch.autograd.Function):
         ctx.save_for_forward(q, radius)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Projection._changed(ctx, gradients[0]), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        q, radius = ctx.saved_tensors
+        at = principal(q, ctx.axis)
+        of_radius = None
+        if ctx.needs_input_grad[1]:
+            of_radius = (_pushed(at, radius) * gradients[0]).sum(ctx.axis, keepdim=True).sum(0)
+            of_radius = of_radius.sum_to_size(radius.shape)
+        return projected_change(at, radius, gradients[0], ctx.axis), of_radius, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return _Projection._changed(ctx, tangents[0])
-
-    @staticmethod
-    def _changed(ctx: Any, change: Tensor) -> Tensor:
         q, radius = ctx.saved_tensors
-        return projected_change(principal(q, ctx.axis), radius, change, ctx.axis)
+        at = principal(q, ctx.axis)
+        change = torch.zeros_like(q)
+        if tangents[0] is not None:
+            change = projected_change(at, radius, tangents[0], ctx.axis)
+        return change if tangents[1] is None else change + _pushed(at, radius) * tangents[1]
+
+
+def _pushed(at: Principal, radius: Tensor) -> Tensor:
+    """Return the derivative of the projection by the radius: the rows that it made shorter."""
+    outside = at.squares > radius.square()
+    safe = torch.where(outside, at.squares, torch.ones_like(at.squares))
+    return at.back(at.rows * torch.where(outside, safe.rsqrt(), torch.zeros_like(safe)))

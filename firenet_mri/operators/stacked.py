@@ -101,13 +101,20 @@ class StackedFrame(Frame):
         radius: Tensor | float = 1.0,
     ) -> Tensor:
         """Return what a function of each frame makes of its bands and their radii."""
-        axis, first, results = -len(self.codomain_shape), 0, []
+        results = [function(*part) for part in self.split_bands(values, radius)]
+        return torch.cat(results, dim=-len(self.codomain_shape))
+
+    def split_bands(
+        self, values: Tensor, radius: Tensor | float = 1.0
+    ) -> list[tuple[Frame, Tensor, Tensor | float]]:
+        """Return each frame with its bands of coefficients, and its radii."""
+        axis, first, found = -len(self.codomain_shape), 0, []
         for _, frame in self.parts:
             count = frame.codomain_shape[0]
             limit = part_along(radius, axis, first, count)
-            results.append(function(frame, values.narrow(axis, first, count), limit))
+            found.append((frame, values.narrow(axis, first, count), limit))
             first += count
-        return torch.cat(results, dim=axis)
+        return found
 
     def gram_symbol(self) -> Tensor:
         """Return the eigenvalues of W^H W at the frequencies of the FFT, (*spatial) float64."""
