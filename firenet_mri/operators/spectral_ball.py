@@ -14,6 +14,9 @@ and F_ii = f'(l_i). [1]
 U is a rotation by an angle that needs no division by what may vanish. The singular values are the
 norms of the rotated rows, not eigenvalues of the rounded G, of which the smaller may be noise.
 
+In floating point the result is as far off as if Q had been rounded (measured): a singular value
+that is far below the other is known to a rounding error of the other.
+
 Differs from a singular value decomposition in: where both singular values are equal U is any
 rotation, which changes nothing.
 

@@ -85,6 +85,21 @@ def test_projection_is_the_clipped_singular_value_decomposition(kind, scale) -> 
     assert torch.linalg.matrix_norm(found, 2).max() <= radius * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("ratio", [1.0, 1e3, 1e6, 1e9])
+@torch.no_grad()
+def test_rounding_moves_the_compiled_projection_as_it_moves_the_matrix(ratio) -> None:
+    """One phase, nearly, and far outside of the ball, where one singular value is rounding."""
+    frame = coherent(groups=(9,))
+    one_phase = random(1, 9, *SHAPE).real * torch.exp(1j * random(2, *SHAPE).real)
+    z = (ratio * one_phase + random(3, 9, *SHAPE)).to(torch.complex64)
+    zero, step = torch.zeros(SHAPE, dtype=torch.complex64), torch.tensor(1.0)
+    q, _ = frame.dual_step(frame.laid_out(z), zero, step, 1.0)
+    expected = frame.project(z.to(torch.complex128), 1.0)
+    error = torch.linalg.vector_norm(frame.coefficients(q) - expected, dim=0)
+    allowed = 4 * torch.finfo(torch.float32).eps * torch.linalg.vector_norm(z, dim=0)
+    assert bool((error <= allowed.clamp(min=1e-6)).all())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_projection_brings_no_two_matrices_further_apart(kind) -> None:
     q, radius = matrices(kind, 1.0), torch.tensor(1.3).double()
