@@ -8,7 +8,7 @@ from typing import Literal
 from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, option, share
 
-Preset = Literal["accurate", "sharp", "stable", "paper", "adaptive"]
+Preset = Literal["accurate", "sharp", "stable", "paper", "adaptive", "coherent"]
 
 LARGEST_BUDGET = 0.2
 
@@ -52,7 +52,8 @@ class NetworkOptions(Options):
         "accurate",
         "accurate (the default); sharp, a second pass for more detail and no Lipschitz constant; "
         "stable, with a smaller Lipschitz constant and less fine detail; adaptive, which stops on "
-        "a certified gap; or paper, the published network.",
+        "a certified gap; coherent, for images whose phase is known to be smooth; or paper, the "
+        "published network.",
     )
     lam: float | Literal["auto"] = option(
         "auto",

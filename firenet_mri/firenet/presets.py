@@ -8,6 +8,8 @@ layer.
 (firenet/reweighting.py): more detail, and no Lipschitz constant.
 "stable": few and fast falling steps on the problem of "accurate" with a larger lam: a smaller
 Lipschitz constant than the published network's, and less of fine detail.
+"coherent": "accurate" with a part of its sparsity taken over the bands of a pixel together, which
+are cheap where they share one phase; the same steps and the same Lipschitz constant.
 "adaptive": the problem of "accurate", solved to a certified relative gap; no Lipschitz constant.
 "paper": the published network: orthogonal Haar, level weights, ``PaperSchedule`` [1].
 
@@ -25,6 +27,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
+from firenet_mri.firenet.coherent import coherent_form
 from firenet_mri.firenet.levels import (
     PAPER_SPARSITIES,
     LevelStructure,
@@ -117,6 +120,8 @@ def network_of(
         lam = automatic_lam(coils, operator) * _share_of(options, noise)
     has_rule = options.lam == "auto" and options.budget is None and options.preset != "stable"
     made_from = (Part(SPARSITY_WEIGHT, True),) if has_rule and noise is not None else ()
+    if options.preset == "coherent":
+        operator, weights = coherent_form(operator, weights)
     if options.preset == "adaptive":
         adaptive = _adaptive_schedule(options)
         return FIRENET(operator, lam, weights, adaptive, made_from=made_from)

@@ -257,7 +257,8 @@ class Problem(ABC):
         """Return the lower bound, (*batch), of a v and q with A^H v + W^H q = 0; no operator."""
         batch = y.shape[: y.ndim - len(self.data_axes)]
         tiny = torch.finfo(y.real.dtype).tiny
-        limit = (self.threshold(q) / self.modulus(q).clamp(min=tiny)).amin(self.coefficient_axes)
+        sizes = self.transform.dual_modulus(q).clamp(min=tiny)
+        limit = (self.threshold(q) / sizes).amin(self.coefficient_axes)
         slope = -(v.conj() * y).real.sum(self.data_axes)
         return self.best_scaled(slope, item_norm(v, self.data_axes).reshape(batch), limit)
 

@@ -29,6 +29,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.sparsifier import as_sparsifier
 
 # In standard deviations of the noise.
 _KNEE = 6.0
@@ -83,9 +84,15 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     Raises
     ------
     UsageError
-        If the network has no sparsifier with a fixed grid, or x and y are a batch.
+        If the network has no sparsifier with a fixed grid, or a phase-coherent one, or x and y are
+        a batch.
     """
     sparsifier = net.sparsifier
+    if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
+        raise UsageError(
+            "Reweighting sets the weight of every coefficient, which phase-coherent sparsity takes "
+            "together; use another preset than coherent"
+        )
     if sparsifier is None or net.shift_seed is not None:
         raise UsageError(
             "Reweighting needs coefficients that stay the same from layer to layer; use a "

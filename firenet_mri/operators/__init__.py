@@ -9,6 +9,7 @@ from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.matrix import MatrixOperator
 from firenet_mri.operators.nonuniform import NonuniformFourier
+from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.phase_constrained import PhaseConstrained
 from firenet_mri.operators.sense import Sense, encoding_operator
 from firenet_mri.operators.sense_sets import SenseSets
@@ -32,6 +33,7 @@ __all__ = [
     "MatrixOperator",
     "NonuniformFourier",
     "OrthogonalWavelet",
+    "PhaseCoherent",
     "PhaseConstrained",
     "Sense",
     "SenseSets",

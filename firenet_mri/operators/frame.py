@@ -185,7 +185,7 @@ class Frame(Sparsifier):
         if self.filters is not None and self._can_compile(q, planes, steps, radius):
             lengths = steps.reshape(planes.shape[1 : -len(self.domain_shape)])
             radii = torch.as_tensor(radius, dtype=torch.float64)
-            return frame_step_(q, planes, lengths, radii, self.filters, relaxation)
+            return self._compiled_step(q, planes, lengths, radii, relaxation)
         axis = -len(self.domain_shape)
         size, rows = self.domain_shape[0], self._slab_rows(q)
         if rows >= size:
@@ -208,7 +208,20 @@ class Frame(Sparsifier):
     def _can_compile(
         self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
     ) -> bool:
-        """Return whether the compiled step can be taken: in 2D, with one radius a band."""
+        """Return whether the compiled step can be taken."""
+        return self.groups is None and self._fits_kernels(q, planes, steps, radius)
+
+    def _compiled_step(
+        self, q: Tensor, planes: Tensor, lengths: Tensor, radii: Tensor, relaxation: float
+    ) -> Tensor:
+        """Overwrite q with q+ and return W^H q+ in planes."""
+        assert self.filters is not None
+        return frame_step_(q, planes, lengths, radii, self.filters, relaxation)
+
+    def _fits_kernels(
+        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
+    ) -> bool:
+        """Return whether compiled steps take these tensors: in 2D, with one radius a band."""
         bands, *shape = self.codomain_shape
         rows_are_whole = q.stride()[-2:] == (self.domain_shape[-1], 1)
         has_flat_radius = not isinstance(radius, Tensor) or radius.shape in (
@@ -216,7 +229,7 @@ class Frame(Sparsifier):
             (bands, *[1] * len(shape)),
         )
         wraps_once = self.filters is not None and self.filters.shape[1] <= min(shape)
-        is_simple = rows_are_whole and has_flat_radius and wraps_once and self.groups is None
+        is_simple = rows_are_whole and has_flat_radius and wraps_once
         return len(shape) == 2 and is_simple and can_compile(q, planes, steps)
 
     def _slab_rows(self, q: Tensor) -> int:

@@ -2,8 +2,9 @@
 
 The projection of z on the disc |z| <= r has at |z| > r the derivative d -> a (d - n <n, d>) with
 n = z / |z| and a = r / |z|, and the identity inside; z may be all coefficients that are penalised
-together. The soft threshold is z minus that projection. All of these maps are symmetric for the
-real inner product. If r changes, too, r n dr / r is added where |z| > r.
+together. The soft threshold is z minus that projection. That of the projection on balls of the
+spectral norm is in :mod:`firenet_mri.operators.spectral_ball`. All of these maps are symmetric for
+the real inner product. If r changes, too, r n dr / r is added where |z| > r.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from firenet_mri.errors import UsageError
+from firenet_mri.operators.coherent_kernels import coherent_tangent_
 from firenet_mri.operators.frame import Frame, part_along
 from firenet_mri.operators.kernels import can_compile, frame_slopes, frame_tangent_
+from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.sparsifier import Sparsifier
+from firenet_mri.operators.spectral_ball import (
+    Principal,
+    principal,
+    projected_change,
+    spectral_numbers,
+)
 from firenet_mri.operators.stacked import StackedFrame
 
 
@@ -98,10 +108,80 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
+class SpectralProjection:
+    """The derivative of the projection on balls of the spectral norm, at fixed radii.
+
+    ``groups`` are the matrices of each group in their principal axes, and their radius.
+    """
+
+    transform: PhaseCoherent
+    groups: tuple[tuple[Principal, Tensor], ...]
+
+    @classmethod
+    def at(cls, transform: PhaseCoherent, z: Tensor, radius: Tensor | float) -> SpectralProjection:
+        """Return it for coefficients z and radii that broadcast against them."""
+        axis, rows = -len(transform.codomain_shape), _two_rows(transform.laid_out(z))
+        return cls(
+            transform,
+            tuple((principal(q, axis), r) for q, r in transform.with_radii(rows, radius)),
+        )
+
+    def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:
+        """Return D d."""
+        planes = self.transform.laid_out(d)
+        axis, rows = -len(self.transform.codomain_shape), _two_rows(planes)
+        sizes = [at.rows.shape[axis] for at, _ in self.groups]
+        parts = [
+            projected_change(at, radius, part, axis)
+            for (at, radius), part in zip(self.groups, rows.split(sizes, dim=axis), strict=True)
+        ]
+        return self.transform.coefficients(torch.cat(parts, dim=axis)[: len(planes)])
+
+    def of_radii(self, d: Tensor) -> None:
+        """Return None: the radii do not change."""
+
+
+@dataclass(frozen=True, eq=False)
+class StackedProjection:
+    """The derivatives of the parts of a stack, at fixed radii."""
+
+    transform: StackedFrame
+    parts: tuple[Projection | SpectralProjection, ...]
+
+    @classmethod
+    def at(cls, transform: StackedFrame, z: Tensor, radius: Tensor | float) -> StackedProjection:
+        """Return it for coefficients z and radii that broadcast against them."""
+        parts = transform.split_bands(z, radius)
+        return cls(transform, tuple(_projection_at(frame, c, r) for frame, c, r in parts))
+
+    def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:
+        """Return D d."""
+        bands = self.transform.split_bands(d)
+        changes = [part(c) for part, (_, c, _) in zip(self.parts, bands, strict=True)]
+        return torch.cat(changes, dim=-len(self.transform.codomain_shape))
+
+    def of_radii(self, d: Tensor) -> None:
+        """Return None: the radii do not change."""
+
+
+def _projection_at(
+    transform: Sparsifier, z: Tensor, radius: Tensor | float
+) -> Projection | SpectralProjection:
+    if isinstance(transform, PhaseCoherent):
+        return SpectralProjection.at(transform, z, radius)
+    return Projection.at(transform, z, radius)
+
+
+def _two_rows(planes: Tensor) -> Tensor:
+    """Return coefficients in planes with a row of zeros where they are real."""
+    return planes if len(planes) == 2 else torch.cat([planes, torch.zeros_like(planes)])
+
+
+@dataclass(frozen=True, eq=False)
 class PlainSlopes(DualSlopes):
     """Any transform, by its own operators."""
 
-    projection: Projection
+    projection: Projection | SpectralProjection | StackedProjection
 
     def zero(self, x: Tensor) -> Tensor:
         """Return zeros like W x."""
@@ -136,6 +216,57 @@ class FramePart(NamedTuple):
     filters: Tensor
     slopes: Tensor
 
+    def move_(self, q: Tensor, planes: Tensor, lengths: Tensor) -> Tensor:
+        """Overwrite q with D (q + lengths W x) and return W^H of it, without the factor."""
+        return frame_tangent_(q, planes, self.scale * lengths, self.slopes, self.filters)
+
+
+class CoherentPart(NamedTuple):
+    """A phase-coherent frame of a stack: factor, frame, and what ``coherent_tangent_`` takes.
+
+    ``slopes`` (item, 2, band, ny, nx) are the rows of the matrices in their principal axes, over
+    the larger singular value.
+    """
+
+    scale: float
+    frame: PhaseCoherent
+    slopes: Tensor
+    numbers: Tensor
+
+    @classmethod
+    def at(
+        cls,
+        scale: float,
+        frame: PhaseCoherent,
+        before: Tensor,
+        planes: Tensor,
+        step: Tensor,
+        radius: Tensor,
+    ) -> CoherentPart:
+        """Return it for a dual (item, 2, band, ny, nx) before a step along images in planes."""
+        rows, numbers = [], []
+        moved = before + (scale * step).reshape(-1, 1, 1, 1, 1) * frame.bands_of(planes)
+        for part, limit in frame.with_radii(moved.movedim(1, 0), radius):
+            at = principal(part, -3)
+            scaled, seven = spectral_numbers(at, limit)
+            rows.append(scaled.movedim(0, 1))
+            numbers.append(seven)
+        slopes, kept = torch.cat(rows, dim=2).float(), torch.stack(numbers, dim=1).float()
+        return cls(scale, frame, slopes.contiguous(), kept.contiguous())
+
+    def move_(self, q: Tensor, planes: Tensor, lengths: Tensor) -> Tensor:
+        """Overwrite q with D (q + lengths W x) and return W^H of it, without the factor."""
+        return coherent_tangent_(
+            q,
+            planes,
+            self.scale * lengths,
+            self.slopes,
+            self.numbers,
+            self.frame.scales.flatten(),
+            self.frame.filters,
+            self.frame.group_sizes,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class FrameSlopes(DualSlopes):
@@ -144,7 +275,7 @@ class FrameSlopes(DualSlopes):
     q is one row of numbers: for every part (item, planes, band, ny, nx).
     """
 
-    parts: tuple[FramePart, ...]
+    parts: tuple[FramePart | CoherentPart, ...]
 
     def zero(self, x: Tensor) -> Tensor:
         """Return a row of zeros."""
@@ -157,11 +288,11 @@ class FrameSlopes(DualSlopes):
         """Return D (q + lengths W x) in the place of q, and W^H of it; the radii are fixed."""
         planes = _planes(x, 2)
         image, first = torch.zeros_like(planes), 0
-        for scale, filters, slopes in self.parts:
-            part = q.narrow(0, first, slopes.numel()).view(slopes.shape)
-            found = frame_tangent_(part, planes, scale * lengths, slopes, filters)
-            image.add_(found, alpha=scale)
-            first += slopes.numel()
+        for part in self.parts:
+            shape = part.slopes.shape
+            of_part = q.narrow(0, first, shape.numel()).view(shape)
+            image.add_(part.move_(of_part, planes, lengths), alpha=part.scale)
+            first += shape.numel()
         if not x.is_complex():
             return q, image.reshape(x.shape)
         return q, torch.complex(*image.unbind(1)).reshape(x.shape)
@@ -186,19 +317,32 @@ def dual_slopes(
 
     ``moves`` is True if the radii change, too.
     """
+    if moves and transform.is_coherent:
+        raise UsageError(
+            "Weights that change with the data have no derivative with phase-coherent sparsity; "
+            "use another preset than coherent"
+        )
     frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:
         steps = sigma.reshape(*sigma.shape, *[1] * len(transform.codomain_shape))
         z = transform.coefficients(q) + steps * transform(x)
+        if isinstance(transform, StackedFrame) and transform.is_coherent:
+            return PlainSlopes(StackedProjection.at(transform, z, radius))
+        if isinstance(transform, PhaseCoherent):
+            return PlainSlopes(SpectralProjection.at(transform, z, radius))
         return PlainSlopes(Projection.at(transform, z, radius, moves=moves))
-    planes, first, parts = _planes(x, 2), 0, []
+    planes, first = _planes(x, 2), 0
+    parts: list[FramePart | CoherentPart] = []
     before = _planes(transform.coefficients(q), 3)
     for scale, frame, filters in frames:
         count = frame.codomain_shape[0]
         limit = torch.as_tensor(part_along(radius, -3, first, count), dtype=torch.float64)
         part = before.narrow(-3, first, count)
-        slopes = frame_slopes(part, planes, scale * sigma, limit, filters)
-        parts.append(FramePart(scale, filters, slopes))
+        if isinstance(frame, PhaseCoherent):
+            parts.append(CoherentPart.at(scale, frame, part, planes, sigma, limit))
+        else:
+            slopes = frame_slopes(part, planes, scale * sigma, limit, filters)
+            parts.append(FramePart(scale, filters, slopes))
         first += count
     return FrameSlopes(tuple(parts))
 
@@ -218,8 +362,11 @@ def _compiled_frames(
         return None
     found = []
     for scale, frame in frames:
-        filters, groups = frame.filters, frame.groups
-        if filters is None or groups is not None or filters.shape[1] > min(shape):
+        filters = frame.filters
+        if filters is None or filters.shape[1] > min(shape):
+            return None
+        # Of a group with one row the norm is Euclidean.
+        if frame.groups is not None and not (frame.is_coherent and len(q) == 2):
             return None
         found.append((scale, frame, filters))
     return found if len(shape) == 2 and can_compile(q) else None

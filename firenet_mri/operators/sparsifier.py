@@ -26,6 +26,9 @@ class Sparsifier(LinearOperator):
     #: Numbers of successive bands, entries of the coefficients' first axis, that are penalised
     #: together, with one radius; None: each coefficient by itself.
     groups: tuple[int, ...] | None = None
+    #: Some groups are penalised by the nuclear norm of the matrix of their real and imaginary
+    #: parts, see :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent`.
+    is_coherent = False
     #: Bands that hold averages of the image, not details.
     average_bands: tuple[int, ...] = ()
 
@@ -117,6 +120,13 @@ class Sparsifier(LinearOperator):
         norms = [torch.linalg.vector_norm(part, dim=axis, keepdim=True) for part in parts]
         sizes = [norm.expand(part.shape) for norm, part in zip(norms, parts, strict=True)]
         return torch.cat(sizes, dim=axis)
+
+    def dual_modulus(self, coefficients: Tensor) -> Tensor:
+        """Return the size that the dual step limits: the dual norm of each group, or |q_i|.
+
+        For every coefficient that of its group. It is :meth:`modulus` where that is its own dual.
+        """
+        return self.modulus(coefficients)
 
     def shares(self, coefficients: Tensor) -> Tensor:
         """Return the size that is penalised in equal shares, so that a group counts once."""

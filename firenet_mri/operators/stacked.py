@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class StackedFrame(Frame):
         self.frames = nn.ModuleList(frames)
         if any(frame.groups is not None for frame in frames):
             self.groups = tuple(size for frame in frames for size in _groups(frame))
+        self.is_coherent = any(frame.is_coherent for frame in frames)
         starts = itertools.accumulate((f.codomain_shape[0] for f in frames), initial=0)
         self.average_bands = tuple(
             start + band
@@ -69,6 +70,51 @@ class StackedFrame(Frame):
     def band_norms(self) -> Tensor:
         """(band, 1, ...) float64: norm of each band's functions."""
         return torch.cat([scale * frame.band_norms for scale, frame in self.parts])
+
+    def modulus(self, coefficients: Tensor) -> Tensor:
+        """Return the size that is penalised, for every coefficient that of its group."""
+        if not self.is_coherent:
+            return super().modulus(coefficients)
+        return self._part_by_part(coefficients, lambda frame, c, _: frame.modulus(c))
+
+    def dual_modulus(self, coefficients: Tensor) -> Tensor:
+        """Return the size that the dual step limits, for every coefficient that of its group."""
+        if not self.is_coherent:
+            return super().dual_modulus(coefficients)
+        return self._part_by_part(coefficients, lambda frame, c, _: frame.dual_modulus(c))
+
+    def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
+        """Return the projection of coefficients on what the dual may be."""
+        if not self.is_coherent:
+            return super().project(coefficients, radius)
+        return self._part_by_part(coefficients, lambda frame, c, r: frame.project(c, r), radius)
+
+    def _project(self, q: Tensor, radius: Tensor | float) -> Tensor:
+        if not self.is_coherent:
+            return super()._project(q, radius)
+        return self._part_by_part(q, lambda frame, p, r: frame._project(p, r), radius)
+
+    def _part_by_part(
+        self,
+        values: Tensor,
+        function: Callable[[Frame, Tensor, Tensor | float], Tensor],
+        radius: Tensor | float = 1.0,
+    ) -> Tensor:
+        """Return what a function of each frame makes of its bands and their radii."""
+        results = [function(*part) for part in self.split_bands(values, radius)]
+        return torch.cat(results, dim=-len(self.codomain_shape))
+
+    def split_bands(
+        self, values: Tensor, radius: Tensor | float = 1.0
+    ) -> list[tuple[Frame, Tensor, Tensor | float]]:
+        """Return each frame with its bands of coefficients, and its radii."""
+        axis, first, found = -len(self.codomain_shape), 0, []
+        for _, frame in self.parts:
+            count = frame.codomain_shape[0]
+            limit = part_along(radius, axis, first, count)
+            found.append((frame, values.narrow(axis, first, count), limit))
+            first += count
+        return found
 
     def gram_symbol(self) -> Tensor:
         """Return the eigenvalues of W^H W at the frequencies of the FFT, (*spatial) float64."""

@@ -136,6 +136,12 @@ class ReconstructionOptions(Options):
             raise UsageError(
                 f"{self.map_sets} map sets serve presets other than paper; use one of these"
             )
+        if self.reweighting and self.network.preset == "coherent":
+            raise UsageError(
+                f"{self.reweighting} further passes and the preset coherent were asked for; "
+                "reweighting sets the weight of every coefficient, which phase-coherent sparsity "
+                "takes together, so leave one out"
+            )
         if self.phase_constraint is None:
             return
         if self.map_sets > 1 or self.recovery:

@@ -78,7 +78,7 @@ def test_every_option_is_a_flag_with_its_help(command) -> None:
     flat = " ".join(result.out.replace("│", " ").split())
     assert "Weight of the sparsity, positive and without a unit" in flat
     assert ("--mask PATH" in flat) is (command == "recon")
-    assert "[choices: accurate, stable, paper, adaptive] [default: accurate]" in flat
+    assert "[choices: accurate, sharp, stable, paper, adaptive, coherent] [default: accurate]" in flat
     panels = [line for line in result.out.splitlines() if line.startswith("╭")]
     topics = ["Input", "Network", "Maps and coils", "Certificate"]
     found = [next(i for i, line in enumerate(panels) if topic in line) for topic in topics]

@@ -107,7 +107,7 @@ def test_table_covers_presets_and_default_schedules() -> None:
         assert UnrolledIteration.geometric(decay, layers) in table()
     for restarts in range(1, 60 // inner + 1):
         assert UnrolledIteration.restarted(restarts, inner) in table()
-    for preset in ("accurate", "stable"):
+    for preset in ("accurate", "stable", "coherent"):
         iteration = make_network(1, (16, 16), preset=preset).schedule.iteration
         assert replace(iteration, data_share=NORMALISED) in table()
 

@@ -35,7 +35,7 @@ def test_paper_preset_has_the_published_parameters() -> None:
     assert finest.unique().item() == pytest.approx(1.7268, abs=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["accurate", "stable", "paper"])
+@pytest.mark.parametrize("preset", ["accurate", "stable", "paper", "coherent"])
 @pytest.mark.parametrize("shape", [(16, 16), (230, 180), (24, 30, 17), (6, 7)])
 def test_presets_fit_any_size(preset, shape) -> None:
     net = make_network(4, shape, preset=preset)

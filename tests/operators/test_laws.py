@@ -17,6 +17,7 @@ from firenet_mri.operators import (
     LinearOperator,
     MatrixOperator,
     OrthogonalWavelet,
+    PhaseCoherent,
     Sense,
     StationaryWavelet,
     WalshHadamard,
@@ -51,6 +52,9 @@ MAKERS: dict[str, Callable[[Shape], LinearOperator]] = {
     "db4": lambda shape: OrthogonalWavelet("db4", 2, shape),
     "shift": lambda shape: CyclicShift((3, -1, 2)[: len(shape)], shape),
     "undecimated haar": lambda shape: StationaryWavelet(2, shape),
+    "phase coherent": lambda shape: PhaseCoherent(
+        StationaryWavelet(1, shape), (2 ** len(shape),), torch.linspace(0.4, 1, 2 ** len(shape))
+    ),
     "walsh-hadamard": lambda shape: WalshHadamard(None, powers_of_two(shape)),
     "masked walsh-hadamard": lambda shape: WalshHadamard(
         random_mask(powers_of_two(shape)), powers_of_two(shape)

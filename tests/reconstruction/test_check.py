@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "stable": {"preset": "stable"},
     "paper": {"preset": "paper"},
     "haar": {"sparsifier": "haar"},
+    "coherent": {"preset": "coherent", "layers": 20},
     "tv": {"sparsifier": "tv", "layers": 20},
     "adaptive": {"preset": "adaptive", "relative_gap": 1e-3},
     "sets": {"map_sets": 2, "layers": 10},
