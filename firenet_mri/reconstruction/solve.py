@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.espirit import Eigenvalues
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.reweighting import reweighted
@@ -50,6 +51,8 @@ class Encoded:
     phase_widths
         Sizes of the centre from which the phase was made; None if there is none, or if it was made
         in another way.
+    eigenvalues
+        Those that the maps' estimation found besides the first; None if they are not known.
     """
 
     y: Tensor
@@ -59,6 +62,7 @@ class Encoded:
     samples: Tensor
     sampled: Tensor | None = None
     phase_widths: tuple[int, ...] | None = None
+    eigenvalues: Eigenvalues | None = None
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""
