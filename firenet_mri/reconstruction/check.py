@@ -31,6 +31,7 @@ from firenet_mri.reconstruction.certify import certificate_for, look_further
 from firenet_mri.reconstruction.comparison import (
     TOLERANCE,
     compare_entries,
+    compare_lines,
     compare_options,
     compare_report,
     compare_warnings,
@@ -178,6 +179,7 @@ def check_prepared(
     written = saved.check_image(image)
     claim = Claim(str(saved.path), saved.certificate, evidence)
     _check_count(claim, len(prepared.items))
+    compare_lines(saved, prepared)
     results = []
     for item in prepared.items:
         results.append(_recompute(claim, _work_of(prepared, item), again))

@@ -153,6 +153,17 @@ def compare_warnings(claim: Claim, found: Iterable[DataWarning]) -> list[str]:
     return near
 
 
+def compare_lines(saved: SavedCertificate, prepared: Prepared) -> None:
+    """Refuse a file whose warnings for people are not those of its certificate.
+
+    Files of earlier versions have none.
+    """
+    places = places_of(prepared.scan, len(prepared.items))
+    lines = [warning.line(places) for warning in warnings_of(saved.certificate)]
+    if saved.report.get("warnings", lines) != lines:
+        raise DataError(f"{saved.path}: its warnings are not those of its certificate's entries")
+
+
 def _check_form(claim: Claim) -> None:
     """Refuse warnings that are not as they are written, or are about a slice twice."""
     entries = [entry for entry in claim.certificate.entries if is_warning(entry)]
@@ -208,10 +219,6 @@ def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]
                 f"{saved.path}: says of {name} {saved.report.get(name)!r}; recomputed it is "
                 f"{found[name]!r}"
             )
-    places = places_of(prepared.scan, saved.certificate.items)
-    lines = [warning.line(places) for warning in warnings_of(saved.certificate)]
-    if saved.report.get("warnings", lines) != lines:
-        raise DataError(f"{saved.path}: its warnings are not those of its certificate's entries")
     if saved.report["scan"].get("name") != prepared.scan.name:
         yield "The name of the scan: its file has another one."
     if saved.report["options"].get("read") != json.loads(json.dumps(dict(prepared.scan.record))):

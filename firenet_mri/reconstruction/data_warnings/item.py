@@ -107,8 +107,9 @@ def _noise(encoded: Encoded, grid: Tensor | None) -> Tensor | None:
 def _support(encoded: Encoded) -> Tensor:
     """Return where the maps are not zero, (*spatial) bool, of several sets where one is not."""
     support = encoded.support.cpu() > 0
-    return support if _has_one_set(encoded) else support.any(0)
+    # The images of several sets stand one below the other.
+    return support.reshape(-1, *encoded.samples.shape[1:]).any(0)
 
 
 def _has_one_set(encoded: Encoded) -> bool:
-    return encoded.support.ndim == encoded.samples.ndim - 1
+    return encoded.support.shape == encoded.samples.shape[1:]
