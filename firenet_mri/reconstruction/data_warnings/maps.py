@@ -33,6 +33,10 @@ _SMALLEST = 8
 _OBJECT, _PERCENTILE = 0.1, 0.99
 # A second place is there; a third would be noise.
 _IS_PLACE, _IS_NONE = 0.9, 0.8
+# Of the noise that ESPIRiT is said to bear: from twice as much on, noise looks like a second place.
+_NOISE = 1.5
+# A smaller centre blurs the object over the border of its maps.
+_SHARP_ENOUGH = 16
 
 
 class CentreImage:
@@ -80,8 +84,10 @@ class CentreImage:
 def share_cut_away(centre: CentreImage, support: Tensor) -> float | None:
     """Return the share of the centre's energy above noise that lies where the maps are zero.
 
-    ``support`` is (*spatial) bool.
+    ``support`` is (*spatial) bool. None where the centre is too small to tell.
     """
+    if centre.width < _SHARP_ENOUGH:
+        return None
     outside = ~support
     whole = float(centre.energy.sum(dtype=torch.float64)) - centre.noise * support.numel()
     lost = float(centre.energy[outside].sum(dtype=torch.float64))
@@ -93,7 +99,7 @@ def share_of_two_places(
     centre: CentreImage, eigenvalues: Eigenvalues, noise: Tensor
 ) -> float | None:
     """Return the share of the object's pixels that show two places; None where noise hides it."""
-    if float(noise.max()) >= float(eigenvalues.noise):
+    if float(noise.square().mean().sqrt()) >= _NOISE * float(eigenvalues.noise):
         return None
     is_object = centre.is_object
     two = (eigenvalues.second.cpu() > _IS_PLACE) & (eigenvalues.third.cpu() < _IS_NONE)

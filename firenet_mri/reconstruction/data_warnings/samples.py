@@ -8,8 +8,8 @@ With e the energy of a sample in all coils together:
   a small object at the centre, 0 for one that fills the field of view, 1 for one at the edge;
 - ``kspace_is_image``: the energy in the strongest 1/64 of the pixels over that in the strongest
   1/64 of the samples: k-space is concentrated and an image is not;
-- ``not_cartesian``: of a column its median over the rows, relative to the largest sample. Spokes
-  and spirals pass the centre in the same column of every row.
+- ``not_cartesian``: of a column its median over the rows, relative to the largest sample, if most
+  rows are largest there. Spokes and spirals pass the centre in the same column of every row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IMAGE_WRAPPED = Kind(
 )
 KSPACE_IS_IMAGE = Kind(
     "kspace_is_image",
-    3.0,
+    2.25,
     "The samples look like an image and not like k-space. Give k-space: the centred Fourier "
     "transform of the coil images.",
 )
@@ -51,6 +51,8 @@ NOT_CARTESIAN = Kind(
 #: Noise alone stays below 20; good scans are above 1000.
 _SIGNAL = 100.0
 _STRONGEST = 64
+# Rows are largest in a column if half of them have this share of their largest sample there.
+_IS_LARGEST = 0.9
 
 
 def has_signal(samples: Tensor, sampled: Tensor) -> bool:
@@ -154,7 +156,11 @@ def _steadiest_column(energy: Tensor, sampled: Tensor) -> float:
     known = torch.where(sampled, energy, nothing)
     largest = 0.0
     for axis, size in enumerate(energy.shape):
-        if size > 1:
-            medians = known.nanmedian(axis).values
-            largest = max(largest, float(medians.nan_to_num(0.0).max()))
+        if size < 2:
+            continue
+        rows = known.movedim(axis, 0).flatten(1)
+        medians = rows.nanmedian(0).values.nan_to_num(0.0)
+        shares = rows[:, medians.argmax()] / rows.nan_to_num(0.0).amax(1)
+        if bool(shares.nanmedian().sqrt() >= _IS_LARGEST):
+            largest = max(largest, float(medians.max()))
     return (largest / float(energy.max())) ** 0.5
