@@ -83,6 +83,9 @@ def process(
             made = in_turn(functools.partial(_made, parsed, readouts, options, name))
             connection.send_image(made.images)
             connection.send_logging("INFO", f"{len(made.images)} images sent")
+            for line in made.result.warning_lines:
+                _log.warning("%s", line)
+                connection.send_logging("WARNING", line)
             if saving is not None and name is not None:
                 # In turn, too: pictures are not drawn in several threads at once.
                 done = in_turn(functools.partial(saving.save, name, made.result, made.scan))
@@ -186,7 +189,7 @@ def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> d
     return {
         "DataRole": "Image",
         "ImageProcessingHistory": ["FIRENET", *(["simulated"] if result.scan.simulated else [])],
-        "ImageComments": result.certificate.sentence(),
+        "ImageComments": " ".join([result.certificate.sentence(), *result.warning_lines]),
         "WindowCenter": str(white / 2),
         "WindowWidth": str(white),
         "RescaleSlope": str(slope),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,13 @@ NO_CALIBRATION = Kind(
     "or give maps with --maps-file.",
 )
 
+OTHER_MAPS = Kind(
+    "no_calibration",
+    0.5,
+    "The centre of k-space is not fully sampled or holds nothing, and the sensitivity maps were "
+    "made from what there is of it. Give sens_maps, or leave the slice out.",
+)
+
 
 def check_calibration(scan: RawScan, method: str) -> None:
     """Refuse a scan of which some slices have no calibration region, before any work.
@@ -35,7 +43,7 @@ def check_calibration(scan: RawScan, method: str) -> None:
     CalibrationError
         It names the slices, and those that can be reconstructed.
     """
-    lacking = _lacking(scan, method)
+    lacking = _lacking_unlike_others(scan, method)
     if not lacking:
         return
     places = places_of(scan)
@@ -48,32 +56,41 @@ def check_calibration(scan: RawScan, method: str) -> None:
     )
 
 
-def slices_without_calibration(scan: RawScan, method: str = "espirit") -> tuple[DataWarning, ...]:
+def slices_without_calibration(scan: RawScan) -> tuple[DataWarning, ...]:
     """Return the warning about slices without a calibration region, where others have one."""
-    lacking = _lacking(scan, method)
+    return _about(NO_CALIBRATION, _lacking_unlike_others(scan, "espirit"))
+
+
+def slices_with_other_maps(scan: RawScan, method: str) -> tuple[DataWarning, ...]:
+    """Return the warning about slices whose maps were made in another way for want of a centre."""
+    return _about(OTHER_MAPS, _lacking(scan, method))
+
+
+def _about(kind: Kind, lacking: Sequence[int]) -> tuple[DataWarning, ...]:
     if not lacking:
         return ()
-    kind = NO_CALIBRATION
     values = (1.0,) * len(lacking)
     return (DataWarning(kind.name, values, kind.threshold, kind.sentence, tuple(lacking)),)
 
 
+def _lacking_unlike_others(scan: RawScan, method: str) -> list[int]:
+    """Return the items that lack a calibration region; none where no item has one."""
+    lacking = _lacking(scan, method)
+    return [] if len(lacking) == math.prod(scan.batch_shape) else lacking
+
+
 def _lacking(scan: RawScan, method: str) -> list[int]:
-    """Return the items with signal but no calibration region, where others have one."""
+    """Return the items with signal but without the calibration region that a method needs."""
     if scan.trajectory is not None or scan.coils < 2 or method not in SMALLEST_WIDTH:
-        return []
-    leading = list(np.ndindex(scan.batch_shape))
-    if len(leading) < 2:
         return []
     least = SMALLEST_WIDTH[method]
     # Slices without any signal have no need of maps.
-    lacking = [
+    return [
         item
-        for item, at in enumerate(leading)
+        for item, at in enumerate(np.ndindex(scan.batch_shape))
         if not _has_centre(scan.kspace[at], scan.mask[at][0], least)
         and bool((scan.kspace[at] * scan.mask[at]).any())
     ]
-    return [] if len(lacking) == len(leading) else lacking
 
 
 def _has_centre(kspace: Tensor, mask: Tensor, width: int) -> bool:
