@@ -77,8 +77,8 @@ class FIRENETReconstruct(Configured, Transform):
 
     Notes
     -----
-    ``meta["warnings"]`` holds the warnings about the data, a line each (docs/certificates.md); it is
-    empty for most scans.
+    ``meta["warnings"]`` holds the warnings about the data, a line each (docs/certificates.md). It
+    is empty for most scans.
 
     Deterministic and not random: what stands behind it is cached by MONAI's datasets, unless a
     random transform stands before it. It does not keep anything from call to call. Operations that
