@@ -87,7 +87,8 @@ def info(
             console.print(_table(summary))
             console.print(_picture(raw), markup=False)
         for warning in summary.warnings:
-            console.print(warning, markup=False, style="yellow")
+            indent = "  " if len(files) > 1 else ""
+            console.print(f"{indent}{warning}", markup=False, style="yellow")
     if as_json:
         content = [asdict(summary) for summary in summaries]
         whole = content if len(files) > 1 else content[0]

@@ -83,13 +83,13 @@ def process(
             made = in_turn(functools.partial(_made, parsed, readouts, options, name))
             connection.send_image(made.images)
             connection.send_logging("INFO", f"{len(made.images)} images sent")
-            for line in made.result.warning_lines:
-                _log.warning("%s", line)
-                connection.send_logging("WARNING", line)
             if saving is not None and name is not None:
                 # In turn, too: pictures are not drawn in several threads at once.
                 done = in_turn(functools.partial(saving.save, name, made.result, made.scan))
                 connection.send_logging(*done)
+            for line in made.result.warning_lines:
+                _log.warning("%s", line)
+                connection.send_logging("WARNING", line)
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))

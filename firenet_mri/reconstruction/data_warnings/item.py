@@ -19,6 +19,7 @@ from firenet_mri.reconstruction.data_warnings.residual import (
     residual_over_noise,
 )
 from firenet_mri.reconstruction.data_warnings.samples import (
+    energy_of,
     has_signal,
     sample_values,
     sample_warnings,
@@ -40,8 +41,9 @@ def item_warnings(encoded: Encoded, x: Tensor) -> tuple[DataWarning, ...]:
         Its image, masked, (*domain_shape).
     """
     grid = _sampled_grid(encoded)
-    found = () if grid is None else sample_warnings(encoded.samples, grid)
-    values = {} if _has_batch(encoded) else _image_values(encoded, x, grid)
+    energy = None if grid is None else energy_of(encoded.samples)
+    found = () if grid is None else sample_warnings(encoded.samples, grid, energy)
+    values = {} if _has_batch(encoded) else _image_values(encoded, x, grid, energy)
     kinds = (RESIDUAL_ABOVE_NOISE, CUT_BY_MAPS, FOLD_OVER)
     return (*found, *(one for kind in kinds for one in kind.warn(values.get(kind.name))))
 
@@ -49,8 +51,9 @@ def item_warnings(encoded: Encoded, x: Tensor) -> tuple[DataWarning, ...]:
 def item_values(encoded: Encoded, x: Tensor) -> dict[str, float]:
     """Return everything that is measured of a slice and its image, by name."""
     grid = _sampled_grid(encoded)
-    of_samples = {} if grid is None else sample_values(encoded.samples, grid)
-    return {**of_samples, **_image_values(encoded, x, grid)}
+    energy = None if grid is None else energy_of(encoded.samples)
+    of_samples = {} if grid is None else sample_values(encoded.samples, grid, energy)
+    return {**of_samples, **_image_values(encoded, x, grid, energy)}
 
 
 def _has_batch(encoded: Encoded) -> bool:
@@ -72,12 +75,14 @@ def _trajectory(encoded: Encoded) -> Tensor | None:
     return fourier.trajectory if isinstance(fourier, NonuniformFourier) else None
 
 
-def _image_values(encoded: Encoded, x: Tensor, grid: Tensor | None) -> dict[str, float]:
+def _image_values(
+    encoded: Encoded, x: Tensor, grid: Tensor | None, energy: Tensor | None
+) -> dict[str, float]:
     noise = _noise(encoded, grid)
     if noise is None:
         return {}
     values = {RESIDUAL_ABOVE_NOISE.name: residual_over_noise(encoded, x, noise)}
-    if grid is not None and has_signal(encoded.samples, grid):
+    if grid is not None and energy is not None and has_signal(energy, grid):
         centre = CentreImage(encoded.samples, grid, noise)
         if centre.is_known:
             values[CUT_BY_MAPS.name] = share_cut_away(centre, _support(encoded))

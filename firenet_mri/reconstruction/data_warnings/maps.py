@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from firenet_mri.calibration import calibration_region
 from firenet_mri.calibration.espirit import Eigenvalues
+from firenet_mri.calibration.region import has_calibration_region
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.reconstruction.data_warnings.warning import Kind
 
@@ -54,7 +54,8 @@ class CentreImage:
 
     def __init__(self, samples: Tensor, sampled: Tensor, noise: Tensor) -> None:
         shape = tuple(sampled.shape)
-        self.width = min(_WIDTH, *calibration_region(sampled, sampled.ndim))
+        widths = range(min(_WIDTH, *shape), 0, -1)
+        self.width = next((one for one in widths if has_calibration_region(sampled, one)), 0)
         self.energy = torch.zeros(shape)
         if self.width < _SMALLEST:
             return
@@ -64,7 +65,8 @@ class CentreImage:
         for coil in samples:
             centre = torch.zeros_like(coil)
             centre[box] = coil[box]
-            self.energy += centred_ifft(centre, axes).abs().square().cpu()
+            image = torch.view_as_real(centred_ifft(centre, axes))
+            self.energy += image.square().sum(-1).cpu()
         share = self.width ** len(shape) / math.prod(shape)
         self.noise = float(noise.square().sum()) * share
 

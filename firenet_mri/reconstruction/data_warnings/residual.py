@@ -51,7 +51,8 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
 
 
 def _energy(x: Tensor) -> float:
-    return float(torch.linalg.vector_norm(x, dtype=torch.complex128)) ** 2
+    # Real numbers: the norm of complex ones takes ten times as long.
+    return float(torch.view_as_real(x.resolve_conj()).square().sum(dtype=torch.float64))
 
 
 def _energy_of_noise(encoded: Encoded, noise: Tensor) -> float:
