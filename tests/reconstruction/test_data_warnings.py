@@ -13,7 +13,8 @@ from real_scans import brain_poisson, ge_gradient_echo
 from torch import Tensor
 
 from firenet_mri import Certificate, RawScan, read, reconstruct
-from firenet_mri.calibration.espirit import espirit
+from firenet_mri.calibration.espirit import Eigenvalues, espirit
+from firenet_mri.calibration.sensitivity import sensitivities
 from firenet_mri.errors import CalibrationError
 from firenet_mri.io import read_reference
 from firenet_mri.operators import NonuniformFourier
@@ -21,6 +22,11 @@ from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.phantoms import ellipses
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.data_warnings.item import item_values, item_warnings
+from firenet_mri.reconstruction.data_warnings.maps import (
+    CentreImage,
+    share_cut_away,
+    share_of_two_places,
+)
 from firenet_mri.reconstruction.data_warnings.noise import noise_levels, radius_of_grid
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.samples import sample_values, sample_warnings
@@ -121,6 +127,19 @@ def test_what_the_maps_cut_away_is_what_they_cut_away() -> None:
     assert value == pytest.approx(expected, rel=0.1)
 
 
+def test_noise_where_the_maps_are_zero_is_nothing_that_they_cut_away(randn) -> None:
+    sampled = torch.ones(96, 96, dtype=torch.bool)
+    image = torch.zeros(2, 96, 96, dtype=torch.complex64)
+    image[:, :40] = 1
+    samples = centred_fft(image, AXES) + 8 * randn(2, 96, 96, dtype=torch.complex64)
+    support = torch.zeros(96, 96, dtype=torch.bool)
+    support[:48] = True
+    lost = share_cut_away(CentreImage(samples, sampled, torch.full((2,), 8.0)), support)
+    # Of all energy, noise in the lower half is a fifth.
+    taken_as_signal = share_cut_away(CentreImage(samples, sampled, torch.zeros(2)), support)
+    assert abs(lost) < 0.05 < 0.15 < taken_as_signal
+
+
 @pytest.mark.parametrize("axis", [-2, -1])
 def test_signs_that_were_left_in_are_found(axis) -> None:
     scan = sample()
@@ -211,7 +230,11 @@ def test_weights_of_the_samples_weigh_their_noise(randn) -> None:
     noise = 0.05 * randn(1, 500, dtype=torch.complex64)
     scan = RawScan(samples, mask, 2, noise=noise, trajectory=points.float(), image_shape=(48, 48))
     encoded, x = measured(scan, maps="none")
-    assert 0.6 < item_values(encoded, x)["residual_above_noise"] < 1.2
+    left = float((encoded.y - encoded.encoding(x)).norm())
+    (weights,) = (link.weights for link in encoded.chain.links if hasattr(link, "weights"))
+    expected = left / float(weights.double().square().sum()) ** 0.5
+    assert item_values(encoded, x)["residual_above_noise"] == pytest.approx(expected, rel=1e-4)
+    assert 0.6 < expected < 1
     assert item_warnings(encoded, x) == ()
 
 
@@ -253,6 +276,26 @@ def test_further_eigenvalues_are_those_of_the_matrices_by_definition(randn, coil
         assert float(found.eigenvalues.third[y, x]) == pytest.approx(third, abs=1e-4)
 
 
+def test_pixels_of_three_places_are_noise_and_noise_is_no_second_place() -> None:
+    scan = simulated()
+    samples, sampled = scan.kspace[0], scan.mask[0, 0]
+    centre = CentreImage(samples, sampled, torch.zeros(6))
+    ones, zeros = torch.ones(96, 96), torch.zeros(96, 96)
+    noise = torch.ones(6, dtype=torch.float64)
+    for third, bearable, expected in ((zeros, 1.0, 1.0), (ones, 1.0, 0.0), (zeros, 0.1, None)):
+        values = Eigenvalues(ones, third, torch.tensor(bearable))
+        assert share_of_two_places(centre, values, noise) == expected
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e15])
+def test_the_noise_that_espirit_bears_has_the_unit_of_the_samples(scale) -> None:
+    scan = dataclasses.replace(simulated(coils=3), noise=None)
+    one = dataclasses.replace(scan, kspace=scan.kspace[0], mask=scan.mask[0])
+    large = dataclasses.replace(one, kspace=one.kspace * scale)
+    found = [sensitivities(each).eigenvalues for each in (one, large)]
+    assert float(found[1].noise) == pytest.approx(scale * float(found[0].noise), rel=1e-4)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-5, 1.0])
 def test_a_coil_without_signal_is_named(randn, scale) -> None:
     kspace = simulated().kspace[0].clone()
@@ -261,6 +304,16 @@ def test_a_coil_without_signal_is_named(randn, scale) -> None:
     (found,) = prepare(whole(kspace), ReconstructionOptions()).warnings
     assert found.name == "dead_coils"
     assert found.sentence.startswith("Coil 2 holds (counted from 0) no signal")
+
+
+def test_a_coil_of_next_to_no_energy_is_dead_whatever_its_noise() -> None:
+    kspace = simulated().kspace[0].clone()
+    kspace[2] *= 1e-3
+    assert [one.name for one in prepare(whole(kspace), ReconstructionOptions()).warnings] == [
+        "dead_coils"
+    ]
+    kspace[2] *= 100
+    assert prepare(whole(kspace), ReconstructionOptions()).warnings == ()
 
 
 def test_a_slice_that_a_coil_does_not_see_is_no_dead_coil(randn) -> None:
@@ -342,6 +395,8 @@ def test_noise_is_estimated_from_the_edge(randn) -> None:
     levels = torch.tensor([0.5, 2.0])
     samples = levels[:, None, None] * randn(2, 96, 80, dtype=torch.complex64)
     samples[:, 40:56, 32:48] += 100
+    # Padding is no measurement.
+    samples[:, :, :8] = 0
     sampled = torch.ones(96, 80, dtype=torch.bool)
     found = noise_levels(samples, sampled, radius_of_grid((96, 80)))
     assert found is not None

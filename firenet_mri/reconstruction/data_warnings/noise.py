@@ -35,7 +35,8 @@ def noise_levels(samples: Tensor, sampled: Tensor, radius: Tensor) -> Tensor | N
     Tensor
         (coil) float64.
     """
-    outer = sampled & (radius >= _OUTER)
+    # Where a grid was padded with zeros, nothing was measured.
+    outer = sampled & (radius >= _OUTER) & (samples != 0).any(0)
     if int(outer.sum()) < _FEWEST:
         return None
     energy = samples[:, outer].abs().double().square()
