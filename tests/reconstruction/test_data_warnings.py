@@ -169,6 +169,17 @@ def test_coil_images_in_the_place_of_kspace_are_found() -> None:
     assert [one.name for one in found] == ["kspace_is_image"]
 
 
+def test_a_steady_column_makes_no_spokes_if_rows_are_largest_elsewhere(randn) -> None:
+    samples = 0.01 * randn(1, 96, 96, dtype=torch.complex64)
+    samples[:, 20:80, 30:60] += 1
+    for row in range(20, 80):
+        samples[:, row, 60 + row % 16] += 1.5
+    values = sample_values(samples, torch.ones(96, 96, dtype=torch.bool))
+    assert values["not_cartesian"] < 0.1
+    middle = (samples[0, :, 45].abs().median() / samples.abs().max()).item()
+    assert middle > 0.4
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_spokes_in_the_place_of_lines_are_found(transposed) -> None:
     angle = np.pi * torch.arange(64) / 64
@@ -316,10 +327,11 @@ def test_a_coil_of_next_to_no_energy_is_dead_whatever_its_noise() -> None:
     assert prepare(whole(kspace), ReconstructionOptions()).warnings == ()
 
 
-def test_a_slice_that_a_coil_does_not_see_is_no_dead_coil(randn) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_slice_that_a_coil_does_not_see_is_no_dead_coil(randn, index) -> None:
     kspace = simulated().kspace.repeat(2, 1, 1, 1)
     noise = float(kspace[0, 2].abs().median())
-    kspace[0, 2] = noise * randn(96, 96, dtype=torch.complex64)
+    kspace[index, 2] = noise * randn(96, 96, dtype=torch.complex64)
     scan = RawScan(kspace, torch.ones(1, 96, 96, dtype=torch.bool), 2)
     assert prepare(scan, ReconstructionOptions()).warnings == ()
     # Nor are all coils dead where there is nothing to see.
@@ -361,6 +373,13 @@ def test_slices_without_calibration_are_named_before_any_work(lacking, placed, c
     assert seen == []
     (warning,) = warnings_before(scan)
     assert (warning.name, warning.items) == ("no_calibration", lacking)
+
+
+def test_where_no_slice_has_calibration_the_method_says_what_it_needs() -> None:
+    scan = slices((0, 1), 2)
+    with pytest.raises(CalibrationError, match="the fully sampled centre of k-space is"):
+        reconstruct(scan)
+    assert warnings_before(scan) == ()
 
 
 def test_a_centre_of_zeros_is_no_calibration() -> None:
