@@ -68,6 +68,9 @@ NAMES = {
     "firenet_mri.reconstruction.check": (
         "Checked Claim Work check_prepared check_reconstruction check_solution"
     ),
+    "firenet_mri.reconstruction.data_warnings": (
+        "DataWarning item_warnings scan_warnings warnings_of"
+    ),
     "firenet_mri.reconstruction.options": "ReconstructionOptions",
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",

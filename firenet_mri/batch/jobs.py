@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +82,7 @@ class Outcome:
     lipschitz_bound
         Proven; None if there is none.
     warnings
-        What was logged on the way.
+        What is odd about the data, and what was logged on the way.
     error
         One line, empty unless failed.
     """
@@ -181,7 +181,7 @@ def reconstruct_job(job: Job) -> Outcome:
         outcome = Outcome(job.scan.name, job.image.name, "failed", error=text)
     finally:
         logger.removeHandler(warnings)
-    return Outcome(**{**asdict(outcome), "warnings": tuple(warnings.lines)})
+    return replace(outcome, warnings=(*outcome.warnings, *warnings.lines))
 
 
 def _done(job: Job, started: float) -> Outcome:
@@ -196,6 +196,7 @@ def _done(job: Job, started: float) -> Outcome:
                 "kept",
                 relative_gap=record["relative_gap"],
                 lipschitz_bound=record["lipschitz_bound"],
+                warnings=tuple(record.get("warnings", ())),
             )
         is_ours = True
     else:
@@ -221,10 +222,12 @@ def _done(job: Job, started: float) -> Outcome:
             "signed_with": None if job.key is None else public_digest(job.key),
             "relative_gap": gap,
             "lipschitz_bound": bound,
+            "warnings": list(result.warning_lines),
         },
     )
     seconds = time.perf_counter() - started
-    return Outcome(job.scan.name, job.image.name, "done", seconds, gap, bound)
+    odd = result.warning_lines
+    return Outcome(job.scan.name, job.image.name, "done", seconds, gap, bound, odd)
 
 
 def _identity(job: Job) -> str:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +38,34 @@ _CROP = 0.8
 _NOISE = 0.02
 # Pixels whose matrices are kept at once.
 _BLOCK = 1 << 16
+
+
+class Eigenvalues(NamedTuple):
+    """What the eigenvalues say of how many places a pixel shows.
+
+    ``second`` and ``third`` are (..., *spatial) float32, 0 to 1, and near 1 where a pixel shows two
+    or three places; ``third`` is 0 for two coils. They mean that only where the noise of a sample
+    has a standard deviation below ``noise``, (...) float64, in the unit of k-space: more of it is
+    taken for signal.
+    """
+
+    second: Tensor
+    third: Tensor
+    noise: Tensor
+
+
+class Eigenmaps(NamedTuple):
+    """Maps of :func:`espirit_maps`, and what was found on the way."""
+
+    maps: Tensor
+    eigenvalues: Eigenvalues
+
+
+class _Space(NamedTuple):
+    """Projection onto the neighbourhoods' space, and the noise that would be taken for signal."""
+
+    projection: Tensor
+    noise: Tensor
 
 
 def espirit_maps(
@@ -91,6 +120,30 @@ def espirit_maps(
     CalibrationError
         If the region is too small for the neighbourhoods, or has no signal.
     """
+    return espirit(
+        kspace,
+        width,
+        spatial_ndim=spatial_ndim,
+        sets=sets,
+        kernel=kernel,
+        crop=crop,
+        threshold=threshold,
+        background=background,
+    ).maps
+
+
+def espirit(
+    kspace: Tensor,
+    width: int,
+    *,
+    spatial_ndim: int = 2,
+    sets: int = 1,
+    kernel: int = 6,
+    crop: float = _CROP,
+    threshold: float = _NOISE,
+    background: Background = "crop",
+) -> Eigenmaps:
+    """Return the maps of :func:`espirit_maps`, which see, with the eigenvalues after the first."""
     if kspace.ndim < spatial_ndim + 1:
         raise ShapeError(
             f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) with "
@@ -108,15 +161,22 @@ def espirit_maps(
     # No eigenvalue of a projection is below 0, but its rounding is.
     first = crop if background == "crop" else -1.0
     crops = [first, *[crop] * (sets - 1)]
-    maps = torch.stack([_maps(item, width, kernel, crops, threshold) for item in items])
+    found = [_maps(item, width, kernel, crops, threshold) for item in items]
+    maps = torch.stack([one.maps for one in found])
     if sets == 1:
         maps = maps.squeeze(1)
-    return maps.reshape(*kspace.shape[: -spatial_ndim - 1], *maps.shape[1:])
+    batch = kspace.shape[: -spatial_ndim - 1]
+    parts = zip(*(one.eigenvalues for one in found), strict=True)
+    second, third, noise = (torch.stack(part) for part in parts)
+    values = Eigenvalues(
+        second.reshape(*batch, *spatial), third.reshape(*batch, *spatial), noise.reshape(batch)
+    )
+    return Eigenmaps(maps.reshape(*batch, *maps.shape[1:]), values)
 
 
 def _maps(
     kspace: Tensor, width: int, kernel: int, crops: Sequence[float], threshold: float
-) -> Tensor:
+) -> Eigenmaps:
     """Return maps (set, coil, *spatial) of k-space (coil, *spatial), one set for each crop."""
     coils, *spatial = kspace.shape
     centre = kspace.to(torch.complex64)
@@ -126,12 +186,16 @@ def _maps(
     if not bool(scale > 0):
         raise CalibrationError("The calibration region has no signal; no maps can be made from it")
     centre = centre / scale
-    lags = _lags(_projection(centre, kernel, threshold), coils, kernel, len(spatial))
+    space = _space(centre, kernel, threshold)
+    lags = _lags(space.projection, coils, kernel, len(spatial))
     reference = _principal_component(centre)
     shape = (len(crops), coils, *spatial)
     maps = torch.empty(shape, dtype=torch.complex64, device=kspace.device)
+    others = torch.zeros((2, *spatial), dtype=torch.float32, device=kspace.device)
     for start, block in _blocks(lags, spatial, kernel):
         values, vectors = torch.linalg.eigh(block)
+        for rank in range(2, min(coils, 3) + 1):
+            others[rank - 2, start : start + len(values)] = values[..., -rank].clamp(0, 1)
         for index, crop in enumerate(crops):
             vector = vectors[..., -1 - index]
             phase = torch.sgn(vector @ reference.conj())
@@ -139,10 +203,11 @@ def _maps(
             vector = vector * (values[..., -1 - index, None] >= crop)
             part = vector.movedim(-1, 0)
             maps[index, :, start : start + part.shape[1]] = part
-    return maps
+    noise = space.noise.cpu() * float(scale)
+    return Eigenmaps(maps, Eigenvalues(others[0], others[1], noise))
 
 
-def _projection(centre: Tensor, kernel: int, threshold: float) -> Tensor:
+def _space(centre: Tensor, kernel: int, threshold: float) -> _Space:
     """Return the projection onto the space of neighbourhoods, (coil k^d, coil k^d)."""
     windows = centre
     for axis in range(1, centre.ndim):
@@ -153,7 +218,9 @@ def _projection(centre: Tensor, kernel: int, threshold: float) -> Tensor:
     rows = windows.reshape(-1, centre.shape[0] * kernel**ndim)
     values, vectors = torch.linalg.eigh(rows.mT @ rows.conj())
     kept = vectors[:, values > threshold**2 * values[-1]]
-    return kept @ kept.mH
+    # White noise of deviation 1 has a largest singular value of sqrt(rows) + sqrt(columns).
+    of_noise = math.sqrt(rows.shape[0]) + math.sqrt(rows.shape[1])
+    return _Space(kept @ kept.mH, threshold * values[-1].double().sqrt() / of_noise)
 
 
 def _lags(projection: Tensor, coils: int, kernel: int, ndim: int) -> Tensor:

@@ -37,6 +37,16 @@ def calibration_region(mask: Tensor, spatial_ndim: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
+def has_calibration_region(mask: Tensor, width: int) -> bool:
+    """Return whether :func:`calibration_region` of one slice is at least so wide along every axis.
+
+    ``mask`` is (*spatial) bool. It looks at one box, and so takes no time.
+    """
+    if width > min(mask.shape):
+        return False
+    return bool(_box(mask, [width] * mask.ndim).all())
+
+
 def _box(sampled: Tensor, widths: list[int]) -> Tensor:
     """Return the centred box of the given widths."""
     for axis, width in enumerate(widths):

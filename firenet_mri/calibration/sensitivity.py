@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from firenet_mri.calibration.espirit import espirit_maps
+from firenet_mri.calibration.espirit import Eigenvalues, espirit
 from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.calibration.region import calibration_region
@@ -25,7 +25,18 @@ from firenet_mri.prox import scale_to_one
 from firenet_mri.scan import RawScan
 
 _CALIBRATION_WIDTH = 24
-_SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
+#: Width of the calibration region that a method needs along every axis.
+SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
+
+
+class Sensitivities(NamedTuple):
+    """Sensitivity maps, and the eigenvalues that ESPIRiT finds on the way.
+
+    These are None with another method, along a trajectory, and for several slices at once.
+    """
+
+    maps: Tensor
+    eigenvalues: Eigenvalues | None = None
 
 
 def sensitivity_maps(
@@ -61,6 +72,17 @@ def sensitivity_maps(
     CalibrationError
         If there is one coil only, or the calibration region is too small for the method.
     """
+    return sensitivities(scan, method, sets, background=background).maps
+
+
+def sensitivities(
+    scan: RawScan,
+    method: MapMethod = "espirit",
+    sets: int = 1,
+    *,
+    background: Background = "crop",
+) -> Sensitivities:
+    """Return the maps of :func:`sensitivity_maps`, which see, with ESPIRiT's eigenvalues."""
     if method not in get_args(MapMethod):
         raise UsageError(
             f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
@@ -74,13 +96,14 @@ def sensitivity_maps(
                 "espirit or jsense"
             )
         shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
-        return torch.ones(shape, dtype=scan.kspace.dtype)
+        return Sensitivities(torch.ones(shape, dtype=scan.kspace.dtype))
     if scan.coils == 1:
         raise CalibrationError(
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
             "reconstruct a single coil"
         )
     # Squares of samples must fit single precision; maps have no scale.
+    is_one = not scan.batch_shape and scan.trajectory is None
     scale = scale_to_one(scan.kspace, tuple(range(len(scan.batch_shape) - scan.kspace.ndim, 0)))
     if scale is not None:
         scan = replace(scan, kspace=scan.kspace * scale)
@@ -88,32 +111,36 @@ def sensitivity_maps(
         scan = cartesian_centre(scan, _CALIBRATION_WIDTH)
     region = calibration_region(scan.mask, scan.spatial_ndim)
     width = min(_CALIBRATION_WIDTH, *region)
-    if width < _SMALLEST_WIDTH[method]:
-        others = [name for name, least in _SMALLEST_WIDTH.items() if width >= least]
+    if width < SMALLEST_WIDTH[method]:
+        others = [name for name, least in SMALLEST_WIDTH.items() if width >= least]
         advice = f"use --maps {others[0]} or give maps" if others else "give maps"
         raise CalibrationError(
             f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
-            f"at least {_SMALLEST_WIDTH[method]} along every axis; {advice} "
+            f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
             "with --maps-file"
         )
     if method == "lowres":
         centre = [min(_CALIBRATION_WIDTH, size) for size in region]
-        return low_resolution_maps(scan.kspace, centre)
+        return Sensitivities(low_resolution_maps(scan.kspace, centre))
     kspace = scan.kspace.reshape(-1, scan.coils, *scan.spatial_shape)
     maps = torch.full_like(kspace, scan.coils**-0.5)
     if sets > 1:
         maps = maps.new_zeros((len(kspace), sets, *kspace.shape[1:]))
     # A slice without signal has no maps of its own, and any serve it.
     has_signal = kspace.flatten(1).any(1)
+    eigenvalues = None
     try:
         if method == "espirit":
-            maps[has_signal] = espirit_maps(
+            found = espirit(
                 kspace[has_signal],
                 width,
                 spatial_ndim=scan.spatial_ndim,
                 sets=sets,
                 background=background,
             )
+            maps[has_signal] = found.maps
+            if is_one and bool(has_signal.all()):
+                eigenvalues = Eigenvalues(*(part[0] for part in found.eigenvalues))
         else:
             maps[has_signal] = torch.stack([_jsense(item, width) for item in kspace[has_signal]])
     except CalibrationError as error:
@@ -123,8 +150,10 @@ def sensitivity_maps(
             f"{scan.name}: {method} found no signal in the calibration region; try the other "
             "method or give maps with --maps-file"
         )
+    if eigenvalues is not None and scale is not None:
+        eigenvalues = eigenvalues._replace(noise=eigenvalues.noise / float(scale))
     shape = (*scan.batch_shape, *maps.shape[1:])
-    return normalise_maps(maps.reshape(shape), scan.spatial_ndim)
+    return Sensitivities(normalise_maps(maps.reshape(shape), scan.spatial_ndim), eigenvalues)
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:

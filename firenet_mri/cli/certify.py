@@ -235,6 +235,8 @@ def _in_short(console: Console, certificate: Certificate) -> None:
 
 
 def _answers(certificate: Certificate) -> Iterator[tuple[str, str]]:
+    from firenet_mri.reconstruction.data_warnings.warning import warnings_of
+
     yield (
         "Is it the image that the method defines?",
         f"{certificate.gap_statement} {_USUAL_GAP}"
@@ -248,6 +250,9 @@ def _answers(certificate: Certificate) -> Iterator[tuple[str, str]]:
     )
     if certificate.jacobian_statement:
         yield "And at this scan?", f"{certificate.jacobian_statement} {_USUAL_JACOBIAN}"
+    for warning in warnings_of(certificate):
+        items = [f"slice {item + 1}" for item in range(certificate.items)]
+        yield "Do the data look wrong?", warning.line(items)
     yield "Is it true to the anatomy?", "The certificate does not say. " + certificate.scope
 
 

@@ -42,6 +42,7 @@ class Summary:
     field_of_view_mm: tuple[float, ...] | None
     is_placed: bool
     simulated: bool
+    warnings: tuple[str, ...] = ()
 
     def line(self) -> str:
         """Return the summary in one line."""
@@ -85,6 +86,9 @@ def info(
         else:
             console.print(_table(summary))
             console.print(_picture(raw), markup=False)
+        for warning in summary.warnings:
+            indent = "  " if len(files) > 1 else ""
+            console.print(f"{indent}{warning}", markup=False, style="yellow")
     if as_json:
         content = [asdict(summary) for summary in summaries]
         whole = content if len(files) > 1 else content[0]
@@ -117,8 +121,11 @@ def _read(file: Path) -> tuple[RawScan, Summary]:
     from firenet_mri.calibration import calibration_region
     from firenet_mri.io import read
     from firenet_mri.io.kspace.formats import recognise
+    from firenet_mri.reconstruction.data_warnings.places import places_of
+    from firenet_mri.reconstruction.data_warnings.scan import warnings_before
 
     raw = read(file)
+    places = places_of(raw)
     is_cartesian = raw.trajectory is None
     region = calibration_region(raw.mask, raw.spatial_ndim) if is_cartesian else None
     geometry = raw.geometry
@@ -137,6 +144,7 @@ def _read(file: Path) -> tuple[RawScan, Summary]:
         field_of_view_mm=None if geometry is None else geometry.field_of_view_mm,
         is_placed=geometry is not None and geometry.is_placed,
         simulated=raw.simulated,
+        warnings=tuple(warning.line(places) for warning in warnings_before(raw)),
     )
 
 

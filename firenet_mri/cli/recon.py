@@ -204,6 +204,8 @@ def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None
     if others:
         console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)
     console.print(result.certificate.sentence(), markup=False)
+    for line in result.warning_lines:
+        console.print(line, markup=False, style="yellow")
     timings = result.timings
     console.print(
         f"Calibration {timings.calibration_s:.1f} s, network {timings.network_s:.1f} s, "

@@ -8,9 +8,13 @@ import torch
 from monai.config import NdarrayOrTensor
 from torch import Tensor, nn
 
-from firenet_mri.calibration import calibration_region, normalise_maps, sensitivity_maps
+from firenet_mri.calibration import calibration_region, normalise_maps
 from firenet_mri.calibration.methods import Background, MapMethod
-from firenet_mri.calibration.sensitivity import low_resolution_maps
+from firenet_mri.calibration.sensitivity import (
+    Sensitivities,
+    low_resolution_maps,
+    sensitivities,
+)
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.monai.tensors import native_complex, plain
 from firenet_mri.operators.base import records_graph
@@ -45,7 +49,7 @@ def estimated_maps(
         If the method is unknown; if "none" is asked for with several coils; if maps by "espirit" or
         "jsense" are asked for while a graph is recorded.
     """
-    batch, coils, *spatial = kspace.shape
+    coils, *spatial = kspace.shape[1:]
     kspace = kspace.detach()
     if coils == 1:
         return torch.ones_like(kspace)
@@ -56,29 +60,38 @@ def estimated_maps(
                 "give sens_maps, or use maps='lowres'"
             )
         return low_resolution_maps(kspace, [min(_CENTRE, size) for size in spatial])
-    masks = mask.expand(batch, 1, *spatial)
-    items = [_maps_of_item(kspace[i], masks[i], method, background, i) for i in range(batch)]
-    return torch.stack([item.to(kspace.device) for item in items])
+    items = estimated_sensitivities(kspace, mask, method, background)
+    return torch.stack([item.maps.to(kspace.device) for item in items])
 
 
-def _maps_of_item(
+def estimated_sensitivities(
+    kspace: Tensor, mask: Tensor, method: MapMethod, background: Background
+) -> list[Sensitivities]:
+    """Return the maps of :func:`estimated_maps`, item by item, with ESPIRiT's eigenvalues."""
+    if kspace.shape[1] == 1:
+        return [Sensitivities(torch.ones_like(item)) for item in kspace]
+    masks = mask.expand(len(kspace), 1, *kspace.shape[2:])
+    return [_of_item(item, masks[i], method, background, i) for i, item in enumerate(kspace)]
+
+
+def _of_item(
     kspace: Tensor, mask: Tensor, method: MapMethod, background: Background, index: int
-) -> Tensor:
+) -> Sensitivities:
     """Return the maps of one item, (coil, *spatial)."""
     ndim = kspace.ndim - 1
     sampled = kspace * mask
     if not bool(sampled.any()):
-        return torch.full_like(kspace, len(kspace) ** -0.5)
+        return Sensitivities(torch.full_like(kspace, len(kspace) ** -0.5))
     scan = RawScan(sampled.cpu(), mask.cpu(), ndim, name=f"item {index} of masked_kspace")
     try:
-        return sensitivity_maps(scan, method, background=background)
+        return sensitivities(scan, method, background=background)
     except CalibrationError as error:
         warnings.warn(
             f"{error}. Its maps are made from the centre of k-space as far as it was sampled",
-            stacklevel=5,
+            stacklevel=6,
         )
     widths = [min(_CENTRE, size) for size in kspace.shape[1:]]
-    return low_resolution_maps(scan.kspace, widths)
+    return Sensitivities(low_resolution_maps(scan.kspace, widths))
 
 
 def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:

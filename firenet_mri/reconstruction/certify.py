@@ -21,6 +21,7 @@ from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
 from firenet_mri.reconstruction.amplification import measure_amplification
+from firenet_mri.reconstruction.data_warnings.item import item_warnings
 from firenet_mri.reconstruction.solve import Solution
 
 # Layers of the search for a dual vector: at least, and together with those of the network; and
@@ -82,6 +83,8 @@ def certify_solution(
     evidence = Evidence.of(state.x, proven, len(encoding.domain_shape), proof)
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
+    about_data = item_warnings(encoded, state.x)
+    certificate = certificate.with_entries(*(one.entry() for one in about_data))
     return Certified(certificate, evidence, further.sensitive)
 
 

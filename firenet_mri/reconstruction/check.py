@@ -31,13 +31,17 @@ from firenet_mri.reconstruction.certify import certificate_for, look_further
 from firenet_mri.reconstruction.comparison import (
     TOLERANCE,
     compare_entries,
+    compare_lines,
     compare_options,
     compare_report,
+    compare_warnings,
     names_with_network,
 )
 from firenet_mri.reconstruction.comparison import (
     Claim as Claim,
 )
+from firenet_mri.reconstruction.data_warnings.item import item_warnings
+from firenet_mri.reconstruction.data_warnings.warning import DataWarning, warnings_of
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.result import image_of
@@ -107,11 +111,12 @@ class Work:
 
 
 class _Recomputed(NamedTuple):
-    """What one item gave: its image and its certificate, and the digest of its maps."""
+    """What one item gave: image, certificate, digest of its maps, warnings about its data."""
 
     image: Tensor
     certificate: Certificate
     maps_digest: str
+    warnings: tuple[DataWarning, ...]
 
 
 def check_reconstruction(
@@ -174,6 +179,7 @@ def check_prepared(
     written = saved.check_image(image)
     claim = Claim(str(saved.path), saved.certificate, evidence)
     _check_count(claim, len(prepared.items))
+    compare_lines(saved, prepared)
     results = []
     for item in prepared.items:
         results.append(_recompute(claim, _work_of(prepared, item), again))
@@ -185,6 +191,8 @@ def check_prepared(
     further += _other_digests(saved, maps=maps, pixels=digest_of_tensor(made))
     found = Certificate.join([result.certificate for result in results])
     later = compare_entries(claim, found, () if again else names_with_network(prepared.options))
+    of_items = (one for result in results for one in result.warnings)
+    further += compare_warnings(claim, (*prepared.warnings, *of_items))
     return _summary(claim, found, later, further, again)
 
 
@@ -207,9 +215,11 @@ def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
         As :func:`check_reconstruction`.
     """
     _check_count(claim, 1)
-    found = _recompute(claim, work, again).certificate
+    result = _recompute(claim, work, again)
+    found = result.certificate
     later = compare_entries(claim, found, () if again else names_with_network(work.options))
-    return _summary(claim, found, later, (), again)
+    near = compare_warnings(claim, result.warnings)
+    return _summary(claim, found, later, near, again)
 
 
 def _work_of(prepared: Prepared, item: Item) -> Work:
@@ -264,7 +274,9 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)
-    return _Recomputed(encoded.image(x), certificate, work.maps_digest)
+    about_data = item_warnings(encoded, x)
+    warnings = tuple(replace(one, items=(work.index,)) for one in about_data)
+    return _Recomputed(encoded.image(x), certificate, work.maps_digest, warnings)
 
 
 def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) -> ProvenGap:
@@ -345,6 +357,7 @@ def _summary(
     if again:
         agrees.append("The network was run again and gives this image.")
     agrees += [f"Recomputed and the same: {name.replace('_', ' ')}." for name in names]
+    agrees.append(_about_data(claim.certificate))
     unchecked = [] if again else [_NOT_RUN]
     unchecked += [
         f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
@@ -352,6 +365,13 @@ def _summary(
     ]
     unchecked += [*further, _ROUNDED, *claim.certificate.assumptions]
     return Checked(tuple(agrees), tuple(unchecked), later)
+
+
+def _about_data(certificate: Certificate) -> str:
+    names = [warning.name.replace("_", " ") for warning in warnings_of(certificate)]
+    if not names:
+        return "Measured again: the data give no reason for a warning."
+    return f"Measured again and the same: the warnings about the data ({', '.join(names)})."
 
 
 def _claims(entry: Entry) -> bool:

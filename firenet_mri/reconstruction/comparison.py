@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from firenet_mri.errors import DataError
@@ -17,6 +17,12 @@ from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certificate import SCOPE
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.io.certificates import SavedCertificate
+from firenet_mri.reconstruction.data_warnings.places import places_of
+from firenet_mri.reconstruction.data_warnings.warning import (
+    DataWarning,
+    is_warning,
+    warnings_of,
+)
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.reconstruction.result import NetworkSummary, described
@@ -25,6 +31,8 @@ from firenet_mri.reconstruction.result import NetworkSummary, described
 TOLERANCE = 1e-5
 # What rests on random numbers or long iterations.
 _LOOSE = 1e-3
+# Shares of pixels move by whole pixels where maps that are estimated again are rounded otherwise.
+_OF_WARNINGS = 0.05
 
 # Entries that a run of the network gives, by the option that asks for it.
 _OF_JACOBIAN = ("measured_gain", "jacobian_at_data", "image_with_maps_1_percent")
@@ -35,7 +43,7 @@ _OF_REWEIGHTING = ("duality_gap", "maps_1_percent", "lipschitz_bound", "image_ba
 _COMPARED = ("scan", "image_units", "network")
 _ELSEWHERE = (
     *("format", "certificate", "digest", "signature", "options", "evidence"),
-    "resized_to_the_scanners_grid",
+    *("resized_to_the_scanners_grid", "warnings"),
 )
 
 
@@ -91,6 +99,8 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
     for entry in claim.certificate.entries:
         if (entry.name, entry.items) in stated:
             raise DataError(f"{claim.name}: its entry {entry.name} stands there twice")
+        if is_warning(entry):
+            continue
         stated[entry.name, entry.items] = entry
     for entry in found.entries:
         known = stated.pop((entry.name, entry.items), None)
@@ -108,6 +118,82 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
                 "reconstruction with these options does not"
             )
     return tuple(stated.values())
+
+
+def compare_warnings(claim: Claim, found: Iterable[DataWarning]) -> list[str]:
+    """Return which warnings about the data hang on rounding, after comparing all of them.
+
+    Parameters
+    ----------
+    claim
+        The certificate.
+    found
+        The warnings that were found again.
+
+    Raises
+    ------
+    DataError
+        If a warning is missing, was made up, or says something else.
+    """
+    _check_form(claim)
+    stated, again = _by_item(warnings_of(claim.certificate)), _by_item(found)
+    near = []
+    for key in dict.fromkeys((*stated, *again)):
+        name, item = key
+        said, measured = stated.get(key), again.get(key)
+        about = f"the warning {name.replace('_', ' ')} about slice {item + 1}"
+        if said is not None and measured is not None:
+            _compare_warning(claim, said, measured, about)
+        elif _is_near(said or measured):
+            near.append(f"{about.capitalize()}: it is at its threshold, and hangs on rounding.")
+        elif said is None:
+            raise DataError(f"{claim.name}: leaves out {about}, which its data give reason for")
+        else:
+            raise DataError(f"{claim.name}: has {about}, for which its data give no reason")
+    return near
+
+
+def compare_lines(saved: SavedCertificate, prepared: Prepared) -> None:
+    """Refuse a file whose warnings for people are not those of its certificate.
+
+    Files of earlier versions have none.
+    """
+    places = places_of(prepared.scan, len(prepared.items))
+    lines = [warning.line(places) for warning in warnings_of(saved.certificate)]
+    if saved.report.get("warnings", lines) != lines:
+        raise DataError(f"{saved.path}: its warnings are not those of its certificate's entries")
+
+
+def _check_form(claim: Claim) -> None:
+    """Refuse warnings that are not as they are written, or are about a slice twice."""
+    entries = [entry for entry in claim.certificate.entries if is_warning(entry)]
+    warnings = warnings_of(claim.certificate)
+    about = [(one.name, item) for one in warnings for item in one.items]
+    if entries != [one.entry() for one in warnings] or len(set(about)) < len(about):
+        raise DataError(f"{claim.name}: its warnings about the data are not as they are written")
+
+
+def _by_item(warnings: Iterable[DataWarning]) -> dict[tuple[str, int], DataWarning]:
+    """Return the warnings item by item."""
+    return {
+        (one.name, item): replace(one, values=(value,), items=(item,))
+        for one in warnings
+        for value, item in zip(one.values, one.items, strict=True)
+    }
+
+
+def _compare_warning(claim: Claim, said: DataWarning, found: DataWarning, about: str) -> None:
+    if (said.sentence, said.threshold) != (found.sentence, found.threshold):
+        raise DataError(f"{claim.name}: {about} has other words or another threshold")
+    if not abs(said.value - found.value) <= _OF_WARNINGS * found.value:
+        raise DataError(
+            f"{claim.name}: {about} states {said.value:.4g}; measured again it is {found.value:.4g}"
+        )
+
+
+def _is_near(warning: DataWarning | None) -> bool:
+    assert warning is not None
+    return warning.value <= (1 + _OF_WARNINGS) * warning.threshold
 
 
 def compare_options(saved: SavedCertificate, options: ReconstructionOptions) -> None:

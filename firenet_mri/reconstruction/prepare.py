@@ -16,9 +16,10 @@ from firenet_mri.calibration import (
     low_resolution_phase,
     normalise_maps,
     reference_phase,
-    sensitivity_maps,
     whiten,
 )
+from firenet_mri.calibration.espirit import Eigenvalues
+from firenet_mri.calibration.sensitivity import Sensitivities, sensitivities
 from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.firenet.network import FIRENET
@@ -27,6 +28,9 @@ from firenet_mri.operators import NonuniformFourier
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.density import compensated
 from firenet_mri.operators.links import Chain
+from firenet_mri.reconstruction.data_warnings.calibration import check_calibration
+from firenet_mri.reconstruction.data_warnings.scan import scan_warnings
+from firenet_mri.reconstruction.data_warnings.warning import DataWarning
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, encode
 from firenet_mri.scan import RawScan, digest_of_scan, split_readout
@@ -51,6 +55,8 @@ class Item:
         True if these were made from the scan itself.
     sample_norm
         Norm of its samples as they were read; None if that is not known any more.
+    eigenvalues
+        Those that were found with these maps; None if they are not known.
     """
 
     index: int
@@ -59,6 +65,7 @@ class Item:
     maps: Tensor | None
     sample_norm: float | None
     maps_from_data: bool = False
+    eigenvalues: Eigenvalues | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +86,8 @@ class Prepared:
         What is reconstructed one by one.
     fourier
         The transform of a trajectory; None if Cartesian.
+    warnings
+        What is odd about the scan as it was read.
     """
 
     scan: RawScan
@@ -88,6 +97,7 @@ class Prepared:
     digests: ScanDigests
     items: tuple[Item, ...]
     fourier: NonuniformFourier | None
+    warnings: tuple[DataWarning, ...] = ()
 
     @property
     def record(self) -> dict[str, object]:
@@ -104,9 +114,9 @@ class Prepared:
         """
         # The scan's own plane may lie scattered in memory.
         kspace = (item.kspace * item.mask).contiguous()
-        maps, from_data = item.maps, item.maps_from_data
+        maps, from_data, eigenvalues = item.maps, item.maps_from_data, item.eigenvalues
         if maps is None:
-            maps = self._estimated_maps(kspace, item.mask)
+            maps, eigenvalues = self._estimated(kspace, item.mask)
             # A map that is 1 everywhere was made from nothing.
             from_data = self.options.maps != "none"
         turn = None
@@ -120,14 +130,25 @@ class Prepared:
             chain=Chain(self.planes.applied),
             maps_from_data=from_data,
         )
-        encoded = replace(encoded, sampled=item.mask, turn=turn)
+        encoded = replace(encoded, sampled=item.mask, turn=turn, eigenvalues=eigenvalues)
         if self.options.phase_constraint is not None:
             widths = _phase_widths(self.scan.name, kspace, item.mask)
             phase = low_resolution_phase(kspace, maps, widths)
             encoded = encoded.with_phase(phase, self.options.phase_constraint, widths)
         return encoded, digest_of_tensor(maps)
 
-    def _estimated_maps(self, kspace: Tensor, mask: Tensor) -> Tensor:
+    def check_calibration(self) -> None:
+        """Refuse a scan of which some slices have no calibration region, before any work.
+
+        Raises
+        ------
+        CalibrationError
+            It names the slices and the cure.
+        """
+        if isinstance(self.options.maps, str) and any(item.maps is None for item in self.items):
+            check_calibration(self.planes, self.options.maps)
+
+    def _estimated(self, kspace: Tensor, mask: Tensor) -> Sensitivities:
         """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets."""
         sets = self.options.map_sets
         if not kspace.any():
@@ -135,10 +156,10 @@ class Prepared:
             shape = (self.planes.coils, *self.planes.spatial_shape)
             maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
             empty = [torch.zeros_like(maps)] * (sets - 1)
-            return maps if sets == 1 else torch.stack([maps, *empty])
+            return Sensitivities(maps if sets == 1 else torch.stack([maps, *empty]))
         one = replace(self.planes, kspace=kspace, mask=mask, images=())
         method, background = self.options.maps, self.options.background
-        return sensitivity_maps(one, method, sets, background=background)  # type: ignore[arg-type]
+        return sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
 
 
 def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
@@ -154,6 +175,7 @@ def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
     _check(scan, options)
     digests = digest_of_scan(scan)
     norms = None if scan.applied else _sample_norms(scan, options.by_readout)
+    as_read = scan
     if scan.noise is not None:
         scan = whiten(scan)
     if options.coils is not None:
@@ -163,7 +185,9 @@ def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
     if scan.trajectory is not None:
         fourier = compensated(scan.trajectory, scan.spatial_shape)
     items = tuple(_items(planes, options, norms))
-    return Prepared(scan, planes, options, _network(planes, options), digests, items, fourier)
+    net = _network(planes, options)
+    warnings = scan_warnings(as_read, len(items))
+    return Prepared(scan, planes, options, net, digests, items, fourier, warnings)
 
 
 def _check(scan: RawScan, options: ReconstructionOptions) -> None:

@@ -32,6 +32,8 @@ from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.checkpoint import FinishedSlice
+from firenet_mri.reconstruction.data_warnings.places import places_of
+from firenet_mri.reconstruction.data_warnings.warning import DataWarning, warnings_of
 from firenet_mri.reconstruction.jacobian_picture import write_jacobian_picture
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
@@ -280,6 +282,17 @@ class Reconstruction:
         """(..., *spatial) float32, of several map sets the root-sum-of-squares."""
         return self._combined(self.image)
 
+    @property
+    def warnings(self) -> tuple[DataWarning, ...]:
+        """What is odd about the data, see docs/certificates.md; empty for most scans."""
+        return warnings_of(self.certificate)
+
+    @property
+    def warning_lines(self) -> tuple[str, ...]:
+        """The warnings about the data for people, with the slices that they are about."""
+        places = places_of(self.scan, self.certificate.items)
+        return tuple(warning.line(places) for warning in self.warnings)
+
     def _combined(self, image: Tensor) -> Tensor:
         if self.options.map_sets == 1:
             return image.abs()
@@ -325,16 +338,19 @@ class Reconstruction:
 
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"
-        return (
+        name = (
             f"{self.scan.name} ({kind}, {self.scan.coils} coils, "
             f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
         )
+        places = places_of(self.scan, self.certificate.items)
+        return "\n".join([name, *(warning.title(places) for warning in self.warnings)])
 
     def report(self, accuracy: Accuracy | None) -> dict[str, object]:
         """Return what is known about this reconstruction as plain data, as its file has it."""
         return {
             **described(self.scan, self.network),
             "accuracy_against_reference": None if accuracy is None else asdict(accuracy),
+            "warnings": list(self.warning_lines),
             "options": self.record,
             "device": self.options.device,
             "timings": asdict(self.timings),
@@ -425,6 +441,7 @@ def assemble(
         pixels=digest_of_tensor(image),
     )
     certificate = Certificate.join([result.certificate for result in results])
+    certificate = certificate.with_entries(*(one.entry() for one in prepared.warnings))
     changes = [result.sensitive for result in results]
     sensitive = None
     if any(change is not None for change in changes):

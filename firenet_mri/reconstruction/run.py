@@ -94,6 +94,7 @@ def reconstruct_prepared(
     """Return what :func:`reconstruct` returns, of a scan that was prepared in ``setup_s``."""
     options, started = prepared.options, time.perf_counter()
     device = find_device(options.device)
+    prepared.check_calibration()
     kept = None if checkpoint is None else Checkpoint(checkpoint, key_of(prepared, versions()))
     finished = {} if kept is None else kept.finished(len(prepared.items))
     net = prepared.net.to(device)

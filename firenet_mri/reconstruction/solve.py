@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.espirit import Eigenvalues
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.reweighting import solve_passes
@@ -53,6 +54,8 @@ class Encoded:
     turn
         Phase of the maps in ``encoding``, of modulus 1, (..., *domain_shape), which the user's
         image has and the network's has not; None if there is none.
+    eigenvalues
+        Those that the maps' estimation found besides the first; None if they are not known.
     """
 
     y: Tensor
@@ -63,6 +66,7 @@ class Encoded:
     sampled: Tensor | None = None
     phase_widths: tuple[int, ...] | None = None
     turn: Tensor | None = None
+    eigenvalues: Eigenvalues | None = None
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""

@@ -87,6 +87,9 @@ def process(
                 # In turn, too: pictures are not drawn in several threads at once.
                 done = in_turn(functools.partial(saving.save, name, made.result, made.scan))
                 connection.send_logging(*done)
+            for line in made.result.warning_lines:
+                _log.warning("%s", line)
+                connection.send_logging("WARNING", line)
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))
@@ -186,7 +189,7 @@ def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> d
     return {
         "DataRole": "Image",
         "ImageProcessingHistory": ["FIRENET", *(["simulated"] if result.scan.simulated else [])],
-        "ImageComments": result.certificate.sentence(),
+        "ImageComments": " ".join([result.certificate.sentence(), *result.warning_lines]),
         "WindowCenter": str(white / 2),
         "WindowWidth": str(white),
         "RescaleSlope": str(slope),

@@ -111,7 +111,8 @@ def make_scan(
         chain = chain.then(SampleWeighting(given.sqrt(), encoding.codomain_shape, _WEIGHTS))
     # Estimated weights are the mask; what was not sampled is zero.
     root, support = given.sqrt(), (root_sum_of_squares > 0).to(maps.real.dtype)
-    return Encoded(data * root, encoding, support, chain, data)
+    sampled = None if trajectory is not None else (given > 0).any(0)
+    return Encoded(data * root, encoding, support, chain, data, sampled)
 
 
 def _encoding(

@@ -250,7 +250,7 @@ def test_records_hold_digests_and_no_names(job) -> None:
     reconstruct_job(job)
     record = json.loads(job.record.read_text())
     files = {"image", "certificate", "evidence", "signed_with"}
-    assert set(record) == {"job", "options", *files, "relative_gap", "lipschitz_bound"}
+    assert set(record) == {"job", "options", *files, "relative_gap", "lipschitz_bound", "warnings"}
     assert JobOptions.from_mapping(record["options"]) == job.options
     assert str(job.scan.parent) not in job.record.read_text()
 
@@ -297,3 +297,12 @@ def test_options_that_no_batch_can_use_are_refused_before_the_work(
 ) -> None:
     with pytest.raises(UsageError, match=match):
         find_jobs(tmp_path / "in", tmp_path / "out", options)
+
+
+def test_what_is_odd_about_the_data_is_in_the_summary_and_is_remembered(small_job) -> None:
+    kspace = np.load(small_job.scan)
+    np.save(small_job.scan, np.ones_like(kspace))
+    outcomes = [reconstruct_job(small_job), reconstruct_job(small_job)]
+    assert [outcome.state for outcome in outcomes] == ["done", "kept"]
+    for outcome in outcomes:
+        assert outcome.warnings[0].startswith("Warning: The samples look like an image")

@@ -78,7 +78,9 @@ def test_every_option_is_a_flag_with_its_help(command) -> None:
     flat = " ".join(result.out.replace("│", " ").split())
     assert "Weight of the sparsity, positive and without a unit" in flat
     assert ("--mask PATH" in flat) is (command == "recon")
-    assert "[choices: accurate, sharp, stable, paper, adaptive, coherent] [default: accurate]" in flat
+    assert (
+        "[choices: accurate, sharp, stable, paper, adaptive, coherent] [default: accurate]" in flat
+    )
     panels = [line for line in result.out.splitlines() if line.startswith("╭")]
     topics = ["Input", "Network", "Maps and coils", "Certificate"]
     found = [next(i for i, line in enumerate(panels) if topic in line) for topic in topics]
@@ -125,7 +127,10 @@ def test_an_option_that_is_added_to_a_class_is_a_flag(capsys) -> None:
         ("recon", "SCAN is missing"),
         ("recon a.npy -o", "-o needs a value"),
         ("recon a.npy b.npy -o a.nii", "'b.npy' is one argument too many"),
-        ("recon a.npy -o a.nii --preset best", "use one of accurate, stable, paper, adaptive"),
+        (
+            "recon a.npy -o a.nii --preset best",
+            "use one of accurate, sharp, stable, paper, adaptive",
+        ),
         ("batch scans -o out --mask mask.npy", "--mask means nothing for firenet batch"),
         ("batch scans -o out --maps-file=maps.npy", "--maps-file means nothing for firenet batch"),
         ("convert a.npy b.npy --slices 1", "--slices means nothing for firenet convert"),

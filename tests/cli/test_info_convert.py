@@ -49,7 +49,8 @@ def test_info_of_a_folder_is_a_line_a_scan(tmp_path, capsys) -> None:
     np.save(tmp_path / "b.npy", np.ones((3, 8, 8), np.complex64))
     (tmp_path / "notes.txt").write_text("no scan")
     lines = run("info", tmp_path).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["a.h5", "b.npy"]
+    # Ones are an image's samples rather than k-space's.
+    assert [line.split(":")[0] for line in lines] == ["a.h5", "b.npy", "  Warning"]
     assert len(json.loads(run("info", tmp_path, "--json"))) == 2
     # A damaged scan among them is named, the others are still told, and the status is not 0.
     (tmp_path / "c.h5").write_bytes(SAMPLE.read_bytes()[:5000])

@@ -293,3 +293,30 @@ def test_a_matrix_size_that_is_none_is_refused(tmp_path) -> None:
     result = firenet("recon", "scan.npy", "-o", "a.nii", "--matrix-size", "8by8", folder=tmp_path)
     assert result.returncode != 0
     assert "8by8" in result.stderr
+
+
+def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path) -> None:
+    np.save(tmp_path / "good.npy", kspace)
+    np.save(tmp_path / "scan.npy", kspace * (-1.0) ** np.arange(36, dtype=np.float32))
+    for name, count in (("good", 0), ("scan", 1)):
+        arguments = (
+            "recon",
+            f"{name}.npy",
+            "-o",
+            f"{name}_image.nii.gz",
+            "--layers",
+            20,
+            "--no-gap",
+        )
+        result = firenet(*arguments, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        found = [line for line in lines if line.startswith("Warning: The object lies across")]
+        assert len(found) == count
+        shown = firenet("info", f"{name}.npy", folder=tmp_path)
+        assert ("Warning: The object lies across" in shown.stdout) == bool(count)
+        as_json = json.loads(firenet("info", f"{name}.npy", "--json", folder=tmp_path).stdout)
+        assert [line[:7] for line in as_json["warnings"]] == ["Warning"] * count
+    explained = firenet("certify", "scan_image.json", folder=tmp_path).stdout
+    assert "Do the data look wrong?" in explained
+    assert "Warning image wrapped: measured" in explained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 
@@ -20,7 +21,9 @@ from firenet_mri import Certificate
 from firenet_mri.errors import DataError
 from firenet_mri.io import write_nifti
 from firenet_mri.monai.scans import kspace_of
+from firenet_mri.phantoms import ellipses
 from firenet_mri.scan import Geometry, RawScan
+from firenet_mri.simulation import simulate
 
 GEOMETRY = Geometry(
     field_of_view_mm=(5.0, 200.0, 240.0),
@@ -63,7 +66,7 @@ def test_images_have_what_is_listed_and_nothing_bulky(scan) -> None:
     kspace.meta["patient_id"] = "somebody"
     image = RECONSTRUCT(kspace)
     listed = {"original_affine", "space", "spatial_shape", "original_channel_dim"}
-    assert set(image.meta) == listed | {"affine", "filename_or_obj", "simulated"}
+    assert set(image.meta) == listed | {"affine", "filename_or_obj", "simulated", "warnings"}
     assert tuple(image.meta["spatial_shape"]) == image.shape[1:]
     assert (image.meta["filename_or_obj"], image.meta["simulated"]) == ("a.h5", True)
 
@@ -193,3 +196,26 @@ def test_the_hash_of_a_given_mask_is_that_of_its_values() -> None:
     assert pickle_hashing(fm.FixedKspaceMaskd("kspace", ~mask)) not in hashes
     again = pickle.loads(pickle.dumps(fm.FixedKspaceMask(mask)))
     assert torch.equal(again(torch.ones(2, 5, 6) + 0j).mask[0, ..., 0], torch.tensor(mask).float())
+
+
+@pytest.mark.parametrize("certificate", [False, True])
+def test_metadata_say_what_is_odd_about_the_data(certificate) -> None:
+    made = simulate(ellipses(48, 3, 1)[:2], acceleration=1, calibration=20, coils=3)
+    wrapped = made.kspace.clone()
+    wrapped[1] *= (-1.0) ** torch.arange(48)
+    transform = fm.FIRENETReconstruct(layers=10, no_gap=True, certificate=certificate)
+    assert transform(kspace_of(made)).meta["warnings"] == ""
+    image = transform(kspace_of(dataclasses.replace(made, kspace=wrapped)))
+    (line,) = image.meta["warnings"].split("\n")
+    assert line.startswith("Warning (slice 1): The object lies across the edge")
+
+
+def test_metadata_name_the_slice_without_calibration() -> None:
+    made = simulate(ellipses(48, 3, 1)[:2], acceleration=1, calibration=20, coils=3)
+    mask = made.mask.clone()
+    mask[1, :, 22:26] = False
+    scan = dataclasses.replace(made, kspace=made.kspace * mask, mask=mask)
+    with pytest.warns(UserWarning, match="are made from the centre"):
+        image = fm.FIRENETReconstruct(layers=2)(kspace_of(scan), mask)
+    lines = image.meta["warnings"].split("\n")
+    assert any(line.startswith("Warning (slice 1): The centre of k-space is not") for line in lines)

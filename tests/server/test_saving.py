@@ -163,7 +163,7 @@ def test_an_error_in_writing_is_said_and_the_image_goes_out(
     connection = Connection(lines)
     with caplog.at_level(logging.ERROR):
         process(connection, {"parameters": FAST}, header, saving=saving)
-    image, sent, failed, closed = connection.events
+    image, sent, failed, *_, closed = connection.events
     assert (image, sent, closed) == ("image", "INFO 2 images sent", "close")
     assert failed.startswith("WARNING")
     assert ("not saved" if what in ("folder gone", "image") else "without its scan") in failed

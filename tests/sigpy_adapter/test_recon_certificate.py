@@ -7,6 +7,7 @@ import pytest
 from sigpy_linops import draw
 from test_recon_app import SHAPE, cartesian
 
+from firenet_mri.reconstruction.data_warnings import warnings_of
 from firenet_mri.sigpy import FIRENETRecon
 
 WEIGHTS = {
@@ -62,3 +63,13 @@ def test_what_is_kept_fixed_is_named_and_given_maps_are_not_made_from_the_data(c
     for part in ("sensitivity maps", "sampling mask", "weights"):
         assert part in entry.statement
     assert "made from these data" not in entry.statement
+
+
+@pytest.mark.parametrize("weights", ["none", "soft"])
+def test_the_certificate_warns_of_signs_that_were_left_in(weights) -> None:
+    y, maps, mask, _ = cartesian()
+    given = WEIGHTS[weights](mask)
+    signs = (-1.0) ** np.arange(y.shape[-1], dtype=np.float32)
+    for samples, expected in ((y, set()), (y * signs, {"image_wrapped"})):
+        certificate = app_of(samples, maps, given, no_gap=True).certificate
+        assert {one.name for one in warnings_of(certificate)} & {"image_wrapped"} == expected

@@ -97,7 +97,9 @@ def write_picture(
         _draw_errors(figure, axes[1], views, white, error_scale)
     slices = views[0].slices
     place = f"slice {views[0].index + 1} of {slices}" if slices > 1 else ""
-    text = " · ".join(part for part in (caption, place) if part)
+    # Which slice it is belongs to the first line, the scan's.
+    first, newline, rest = caption.partition("\n")
+    text = " · ".join(part for part in (first, place) if part) + newline + rest
     if text:
         figure.supxlabel(text, color=_INK, fontsize=9)
     figure.savefig(path, dpi=150, facecolor=_PAPER, format="png", metadata={"Software": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -15,12 +16,13 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
+from firenet_mri.calibration.sensitivity import Sensitivities
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read_certificate
 from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.evidence import Carried
-from firenet_mri.monai.maps import estimated_maps, given_maps
+from firenet_mri.monai.maps import estimated_sensitivities, given_maps
 from firenet_mri.monai.networks import Output, check_output, smallest_network, start_image
 from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
 from firenet_mri.monai.scans import metadata_of, scan_of
@@ -29,6 +31,10 @@ from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import Checked, check_prepared
+from firenet_mri.reconstruction.data_warnings import item_warnings
+from firenet_mri.reconstruction.data_warnings.calibration import slices_with_other_maps
+from firenet_mri.reconstruction.data_warnings.places import places_of
+from firenet_mri.reconstruction.data_warnings.warning import joined
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.run import find_device, reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
@@ -74,6 +80,9 @@ class FIRENETReconstruct(Configured, Transform):
 
     Notes
     -----
+    ``meta["warnings"]`` holds the warnings about the data, a line each (docs/certificates.md). It
+    is empty for most scans.
+
     Deterministic and not random: what stands behind it is cached by MONAI's datasets, unless a
     random transform stands before it. It does not keep anything from call to call. Operations that
     were applied to k-space are not the image's: ``applied_operations`` is empty.
@@ -156,6 +165,7 @@ class FIRENETReconstruct(Configured, Transform):
         meta = _image_metadata(scan, kspace)
         prepared = self._prepared(scan, sens_maps)
         result = None
+        lines: Sequence[str]
         if self.certificate:
             if x0 is not None:
                 raise UsageError("The certificate is for a start at zero; leave x0 out")
@@ -163,8 +173,10 @@ class FIRENETReconstruct(Configured, Transform):
             image = result.image
             # MONAI's collate functions know strings, but not None.
             meta["certificate"] = json.dumps(result.certificate.to_dict())
+            lines = result.warning_lines
         else:
-            image = _images(prepared, self.output, x0)
+            image, lines = _images(prepared, self.output, x0)
+        meta["warnings"] = "\n".join(lines)
         if self.output == "magnitude":
             image = image.abs()
         made = self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
@@ -222,19 +234,25 @@ class FIRENETReconstruct(Configured, Transform):
             # The map of one coil is 1, whatever the method.
             options = self.options if scan.coils > 1 else self.options.replace(maps="none")
             prepared = prepare(scan, options)
-            made, from_data = self._estimated_maps(prepared.planes)
+            made, from_data = self._estimated(prepared.planes)
+            assert isinstance(options.maps, str)
+            others = slices_with_other_maps(prepared.planes, options.maps)
+            prepared = replace(prepared, warnings=(*prepared.warnings, *others))
         else:
             if self.options.coils is not None:
                 raise UsageError("sens_maps are those of the coils as they are; leave coils out")
             items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
             given = given_maps(sens_maps, items, "sens_maps").expand_as(items)
             prepared = prepare(scan, self.options.replace(maps=given.reshape(scan.kspace.shape)))
-            made, from_data = list(given), _were_estimated(sens_maps)
+            made, from_data = [Sensitivities(one) for one in given], _were_estimated(sens_maps)
         pairs = zip(prepared.items, made, strict=True)
-        items_ = tuple(replace(item, maps=m, maps_from_data=from_data) for item, m in pairs)
+        items_ = tuple(
+            replace(item, maps=m.maps, maps_from_data=from_data, eigenvalues=m.eigenvalues)
+            for item, m in pairs
+        )
         return replace(prepared, items=items_)
 
-    def _estimated_maps(self, scan: RawScan) -> tuple[list[Tensor], bool]:
+    def _estimated(self, scan: RawScan) -> tuple[list[Sensitivities], bool]:
         """Return maps of every slice, and whether they were made from the data."""
         items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
         masks = scan.mask.reshape(-1, 1, *scan.spatial_shape)
@@ -242,7 +260,8 @@ class FIRENETReconstruct(Configured, Transform):
         assert isinstance(method, str)
         # The map of one coil is 1, made from nothing.
         from_data = scan.coils > 1 and method != "none"
-        return list(estimated_maps(items, masks, method, self.options.background)), from_data
+        background = self.options.background
+        return estimated_sensitivities(items, masks, method, background), from_data
 
     def _metatensor(self, image: Tensor, ndim: int, meta: dict[str, Any]) -> MetaTensor:
         """Return images (slices, *spatial), channel first, with their metadata."""
@@ -314,6 +333,7 @@ class StabilityCertificate(Configured, Transform):
             )
         meta = dict(image.meta) if isinstance(image, MetaTensor) else dict(made.meta)
         meta["certificate"] = made.meta["certificate"]
+        meta["warnings"] = made.meta["warnings"]
         if "evidence" in made.meta:
             carried = Carried.from_text(made.meta["evidence"])
             # The image that came is the one that is written; it may differ by rounding.
@@ -329,8 +349,10 @@ def _check_certifiable(output: Output) -> None:
         )
 
 
-def _images(prepared: Prepared, output: Output, x0: NdarrayOrTensor | None) -> Tensor:
-    """Return the images (slices, *spatial) of a scan, one after another, without a certificate.
+def _images(
+    prepared: Prepared, output: Output, x0: NdarrayOrTensor | None
+) -> tuple[Tensor, list[str]]:
+    """Return the images (slices, *spatial) of a scan, without a certificate, and its warnings.
 
     They are complex but for the output "rss".
     """
@@ -344,14 +366,19 @@ def _images(prepared: Prepared, output: Output, x0: NdarrayOrTensor | None) -> T
         raise ShapeError(f"x0 has {len(starts)} slices, k-space {count}; give one for each")
     device = find_device(options.device)
     net = prepared.net.to(device)
-    images = []
+    images: list[Tensor] = []
+    warnings = list(prepared.warnings)
     with torch.no_grad():
         for item, start in zip(prepared.items, starts, strict=True):
             encoded = prepared.encoded(item)[0].to(device)
             x = None if start is None else _start(start, encoded)
-            image = solve(net, encoded, x0=x, passes=options.passes).image
+            solution = solve(net, encoded, x0=x, passes=options.passes)
+            image = solution.image
             images.append((_rss(image, encoded, item) if output == "rss" else image).cpu())
-    return torch.stack(images)
+            about_data = item_warnings(solution.encoded, solution.state.x)
+            warnings += [replace(one, items=(item.index,)) for one in about_data]
+    places = places_of(prepared.scan, count)
+    return torch.stack(images), [warning.line(places) for warning in joined(warnings)]
 
 
 def _rss(image: Tensor, encoded: Encoded, item: Item) -> Tensor:

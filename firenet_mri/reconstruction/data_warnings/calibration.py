@@ -1,0 +1,130 @@
+"""Slices whose maps cannot be estimated: found before the first one is reconstructed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.calibration.region import has_calibration_region
+from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH
+from firenet_mri.errors import CalibrationError
+from firenet_mri.reconstruction.data_warnings.places import places_of, slices_of
+from firenet_mri.reconstruction.data_warnings.warning import DataWarning, Kind, listed
+from firenet_mri.scan import RawScan
+
+NO_CALIBRATION = Kind(
+    "no_calibration",
+    0.5,
+    "The centre of k-space is not fully sampled or holds nothing, while that of other slices does: "
+    "sensitivity maps cannot be estimated as they are there. Leave these slices out with --slices, "
+    "or give maps with --maps-file.",
+)
+
+OTHER_MAPS = Kind(
+    "no_calibration",
+    0.5,
+    "The centre of k-space is not fully sampled or holds nothing, and the sensitivity maps were "
+    "made from what there is of it. Give sens_maps, or leave the slice out.",
+)
+
+
+def check_calibration(scan: RawScan, method: str) -> None:
+    """Refuse a scan of which some slices have no calibration region, before any work.
+
+    Where no slice has one, the method's own message says what it needs.
+
+    Raises
+    ------
+    CalibrationError
+        It names the slices, and those that can be reconstructed.
+    """
+    lacking = _lacking_unlike_others(scan, method)
+    if not lacking:
+        return
+    places = places_of(scan)
+    least = SMALLEST_WIDTH[method]
+    verb = "have" if len(lacking) > 1 else "has"
+    raise CalibrationError(
+        f"{scan.name}: {listed([places[item] for item in lacking])} {verb} no fully sampled centre "
+        f"of k-space of {least} samples along every axis, which {method} needs, or nothing in it; "
+        f"{_cure(scan, lacking)} or give maps with --maps-file (slices count from 0)"
+    )
+
+
+def slices_without_calibration(scan: RawScan) -> tuple[DataWarning, ...]:
+    """Return the warning about slices without a calibration region, where others have one."""
+    return _about(NO_CALIBRATION, _lacking_unlike_others(scan, "espirit"))
+
+
+def slices_with_other_maps(scan: RawScan, method: str) -> tuple[DataWarning, ...]:
+    """Return the warning about slices whose maps were made in another way for want of a centre."""
+    return _about(OTHER_MAPS, _lacking(scan, method))
+
+
+def _about(kind: Kind, lacking: Sequence[int]) -> tuple[DataWarning, ...]:
+    if not lacking:
+        return ()
+    values = (1.0,) * len(lacking)
+    return (DataWarning(kind.name, values, kind.threshold, kind.sentence, tuple(lacking)),)
+
+
+def _lacking_unlike_others(scan: RawScan, method: str) -> list[int]:
+    """Return the items that lack a calibration region; none where no item has one."""
+    lacking = _lacking(scan, method)
+    return [] if len(lacking) == math.prod(scan.batch_shape) else lacking
+
+
+def _lacking(scan: RawScan, method: str) -> list[int]:
+    """Return the items with signal but without the calibration region that a method needs."""
+    if scan.trajectory is not None or scan.coils < 2 or method not in SMALLEST_WIDTH:
+        return []
+    least = SMALLEST_WIDTH[method]
+    # Slices without any signal have no need of maps.
+    return [
+        item
+        for item, at in enumerate(np.ndindex(scan.batch_shape))
+        if not _has_centre(scan.kspace[at], scan.mask[at][0], least)
+        and bool((scan.kspace[at] * scan.mask[at]).any())
+    ]
+
+
+def _has_centre(kspace: Tensor, mask: Tensor, width: int) -> bool:
+    if not has_calibration_region(mask, width):
+        return False
+    for axis, size in enumerate(mask.shape, 1):
+        kspace = kspace.narrow(axis, size // 2 - width // 2, width)
+    return bool(torch.view_as_real(kspace.resolve_conj()).any())
+
+
+def _cure(scan: RawScan, lacking: Sequence[int]) -> str:
+    """Return how to reconstruct the others."""
+    names, shape = scan.images, scan.batch_shape
+    count = int(np.prod(shape, dtype=int)) // max(len(names), 1)
+    bad = {item % count for item in lacking}
+    numbers = slices_of(scan, count)
+    good = [number for index, number in enumerate(numbers) if index not in bad]
+    if good and count > 1:
+        runs = _runs(good)
+        placed = scan.geometry is not None and len(scan.geometry.positions_mm) > 1
+        if placed and len(runs) > 1:
+            # One geometry serves evenly spaced slices only.
+            asked = " and then ".join(f"--slices {run}" for run in runs)
+        else:
+            asked = f"--slices {','.join(runs)}"
+        return f"reconstruct the others with {asked},"
+    whole = [i for i in range(len(names)) if not any(item // count == i for item in lacking)]
+    others = ", ".join(names[i] for i in whole)
+    return f"reconstruct the others ({others}) with --repetitions," if others else "export it again"
+
+
+def _runs(numbers: Sequence[int]) -> list[str]:
+    """Return ascending numbers as ranges: 0, 1, 2, 5 as 0-2 and 5."""
+    pairs = enumerate(numbers)
+    groups = itertools.groupby(pairs, lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]

@@ -1,0 +1,120 @@
+"""All warnings about one slice: of its samples, of its maps, and of its image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from firenet_mri.operators import NonuniformFourier
+from firenet_mri.reconstruction.data_warnings.maps import (
+    CUT_BY_MAPS,
+    FOLD_OVER,
+    CentreImage,
+    share_cut_away,
+    share_of_two_places,
+)
+from firenet_mri.reconstruction.data_warnings.noise import noise_levels, radius_of_grid
+from firenet_mri.reconstruction.data_warnings.residual import (
+    RESIDUAL_ABOVE_NOISE,
+    residual_over_noise,
+)
+from firenet_mri.reconstruction.data_warnings.samples import (
+    energy_of,
+    has_signal,
+    sample_values,
+    sample_warnings,
+)
+from firenet_mri.reconstruction.data_warnings.warning import DataWarning
+from firenet_mri.reconstruction.solve import Encoded
+
+
+def item_warnings(encoded: Encoded, x: Tensor) -> tuple[DataWarning, ...]:
+    """Return the warnings about a slice and its image.
+
+    Takes about as long as one of the network's layers.
+
+    Parameters
+    ----------
+    encoded
+        What the network was given, of one item; of several at once nothing is said.
+    x
+        Its image, masked, (*domain_shape).
+    """
+    grid = _sampled_grid(encoded)
+    energy = None if grid is None else energy_of(encoded.samples)
+    found = () if grid is None else sample_warnings(encoded.samples, grid, energy)
+    values = {} if _has_batch(encoded) else _image_values(encoded, x, grid, energy)
+    kinds = (RESIDUAL_ABOVE_NOISE, CUT_BY_MAPS, FOLD_OVER)
+    return (*found, *(one for kind in kinds for one in kind.warn(values.get(kind.name))))
+
+
+def item_values(encoded: Encoded, x: Tensor) -> dict[str, float]:
+    """Return everything that is measured of a slice and its image, by name."""
+    grid = _sampled_grid(encoded)
+    energy = None if grid is None else energy_of(encoded.samples)
+    of_samples = {} if grid is None else sample_values(encoded.samples, grid, energy)
+    return {**of_samples, **_image_values(encoded, x, grid, energy)}
+
+
+def _has_batch(encoded: Encoded) -> bool:
+    return encoded.y.ndim != len(encoded.encoding.codomain_shape)
+
+
+def _sampled_grid(encoded: Encoded) -> Tensor | None:
+    """Return what was sampled of a Cartesian grid, (*spatial) bool; None if it is none."""
+    if encoded.sampled is None or _has_batch(encoded) or _trajectory(encoded) is not None:
+        return None
+    shape = encoded.samples.shape[1:]
+    if encoded.sampled.numel() != shape.numel():
+        return None
+    return encoded.sampled.reshape(shape).to(encoded.samples.device)
+
+
+def _trajectory(encoded: Encoded) -> Tensor | None:
+    fourier = getattr(encoded.encoding, "fourier", None)
+    return fourier.trajectory if isinstance(fourier, NonuniformFourier) else None
+
+
+def _image_values(
+    encoded: Encoded, x: Tensor, grid: Tensor | None, energy: Tensor | None
+) -> dict[str, float]:
+    noise = _noise(encoded, grid)
+    if noise is None:
+        return {}
+    values = {RESIDUAL_ABOVE_NOISE.name: residual_over_noise(encoded, x, noise)}
+    if grid is not None and energy is not None and has_signal(energy, grid):
+        centre = CentreImage(encoded.samples, grid, noise)
+        if centre.is_known:
+            values[CUT_BY_MAPS.name] = share_cut_away(centre, _support(encoded))
+            if encoded.eigenvalues is not None and _has_one_set(encoded):
+                values[FOLD_OVER.name] = share_of_two_places(centre, encoded.eigenvalues, noise)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _noise(encoded: Encoded, grid: Tensor | None) -> Tensor | None:
+    """Return the standard deviation of the noise in every coil, (coil) float64."""
+    samples = encoded.samples
+    if encoded.chain.is_whitened:
+        return torch.ones(len(samples), dtype=torch.float64)
+    if grid is not None:
+        radius = radius_of_grid(tuple(grid.shape), samples.device)
+        found = noise_levels(samples, grid, radius)
+        return None if found is None else found.cpu()
+    trajectory = _trajectory(encoded)
+    if trajectory is None or trajectory.shape[:-1] != samples.shape[1:]:
+        return None
+    distance = torch.linalg.vector_norm(trajectory.to(samples.device), dim=-1)
+    radius = distance / distance.max().clamp(min=1e-30)
+    found = noise_levels(samples, torch.ones_like(radius, dtype=torch.bool), radius)
+    return None if found is None else found.cpu()
+
+
+def _support(encoded: Encoded) -> Tensor:
+    """Return where the maps are not zero, (*spatial) bool, of several sets where one is not."""
+    support = encoded.support.cpu() > 0
+    # The images of several sets stand one below the other.
+    return support.reshape(-1, *encoded.samples.shape[1:]).any(0)
+
+
+def _has_one_set(encoded: Encoded) -> bool:
+    return encoded.support.shape == encoded.samples.shape[1:]

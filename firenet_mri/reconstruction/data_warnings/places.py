@@ -1,0 +1,45 @@
+"""What the slices of a scan are called in messages: as ``--slices`` and ``--repetitions`` count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from firenet_mri.scan import RawScan
+
+
+def places_of(scan: RawScan, count: int | None = None) -> list[str]:
+    """Return the name of every item of a scan, such as "slice 3 of repetition 1".
+
+    Slices count from 0, as ``--slices`` does, and are those of the file, even where some were left
+    out.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    count
+        Number of items, where the scan was taken apart into planes; None is one a slice.
+    """
+    shape = scan.batch_shape
+    items = int(np.prod(shape, dtype=int))
+    if count is not None and count != items:
+        return [f"plane {index} along the readout" for index in range(count)]
+    if not scan.images:
+        flat = slices_of(scan, items) if len(shape) == 1 else range(items)
+        return [f"slice {number}" for number in flat]
+    rest = items // len(scan.images)
+    numbers = slices_of(scan, rest) if len(shape) == 2 else range(rest)
+    if rest == 1 and scan.record.get("slices") is None:
+        return list(scan.images)
+    return [f"slice {number} of {image}" for image in scan.images for number in numbers]
+
+
+def slices_of(scan: RawScan, count: int) -> list[int]:
+    """Return the numbers that the slices have in the file, of which some may have been left out."""
+    record: Mapping[str, object] = scan.record
+    chosen = record.get("slices")
+    if isinstance(chosen, list | tuple) and len(set(chosen)) == count:
+        return sorted(set(chosen))
+    return list(range(count))

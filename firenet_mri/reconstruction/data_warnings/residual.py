@@ -1,0 +1,71 @@
+"""What an image leaves of the data, against the noise.
+
+The ratio is ||y - A x|| / (sum of the noise's variance over all samples)^(1/2): about 1 where x
+explains everything but noise, less where x follows some of the noise or the noise is overestimated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from firenet_mri.operators.links import SampleWeighting
+from firenet_mri.reconstruction.data_warnings.warning import Kind
+from firenet_mri.reconstruction.solve import Encoded
+
+RESIDUAL_ABOVE_NOISE = Kind(
+    "residual_above_noise",
+    1.5,
+    "The image does not explain the data: what it leaves of them is larger than the noise. Look "
+    "for coils that show different images, lines that are mixed up, motion, or wrong maps; too few "
+    "layers and a large lam do it, too.",
+)
+
+# Less of the data's norm is what maps and sparsity leave of data without noise.
+_SMALLEST_SHARE = 0.05
+
+
+def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | None:
+    """Return the residual over the noise; None where there is hardly any of either.
+
+    Parameters
+    ----------
+    encoded
+        What the network was given, of one item.
+    x
+        Its image, (*domain_shape).
+    noise
+        (coil), standard deviation of a sample's noise.
+    """
+    y = encoded.y
+    with torch.no_grad():
+        left = _energy(y - encoded.encoding(x.to(y)))
+    expected = _energy_of_noise(encoded, noise)
+    if expected <= 0:
+        return None
+    is_little = left - expected <= _SMALLEST_SHARE**2 * _energy(y)
+    ratio = math.sqrt(left / expected)
+    return min(ratio, 1.0) if is_little else ratio
+
+
+def _energy(x: Tensor) -> float:
+    # Real numbers: the norm of complex ones takes ten times as long.
+    return float(torch.view_as_real(x.resolve_conj()).square().sum(dtype=torch.float64))
+
+
+def _energy_of_noise(encoded: Encoded, noise: Tensor) -> float:
+    """Return the expected energy of the noise in the network's data."""
+    weights = [link.weights for link in encoded.chain.links if isinstance(link, SampleWeighting)]
+    sampled = encoded.sampled
+    if not weights and sampled is not None:
+        return float(noise.square().sum()) * float(sampled.sum())
+    shape = encoded.samples.shape
+    energy = torch.ones(shape, dtype=torch.float32)
+    for factor in weights:
+        energy *= factor.cpu().float().square()
+    if sampled is not None:
+        energy *= sampled.cpu()
+    of_coils = energy.flatten(1).sum(1, dtype=torch.float64)
+    return float((of_coils * noise.square()).sum())
