@@ -1,6 +1,7 @@
 """Fully sampled real scans, under-sampled afterwards: ours with its defaults beside tuned peers.
 
-All methods get the same k-space, mask and maps, which are estimated from the under-sampled data.
+All methods get the same k-space, mask and maps, which are estimated from the under-sampled data;
+ours turn them by a phase that they find in the same data.
 The reference is the fully sampled scan, combined with these maps. It has the scan's own noise, and
 the samples that were kept have the same: who keeps the noise is favoured. With noise added to the
 data only, the reference is fairer.
@@ -159,17 +160,17 @@ def compare_all(
     zero_filled = encoding_operator(scan.mask, maps).adjoint(scan.kspace)
     yield row_of("zero filling", reference, zero_filled)
     for name, options in (METHODS if methods is None else methods).items():
-        result = reconstruct(scan, maps=maps, no_gap=True, **options)
+        result = reconstruct(scan, no_gap=True, **options)
         yield row_of(name, reference, result.image, result.timings.network_s)
     yield from tuned_rows(scan.kspace, maps, reference, peers)
 
 
 def lam_curve(problem: RealProblem, shares: tuple[float, ...]) -> dict[float, Row]:
     """Return the default network's row for multiples of the automatic lam."""
-    scan, maps = problem.scan, problem.maps
+    scan = problem.scan
     usual = make_network(scan.coils, scan.spatial_shape).lam
     found = {}
     for share in shares:
-        result = reconstruct(scan, maps=maps, no_gap=True, lam=share * usual)
+        result = reconstruct(scan, no_gap=True, lam=share * usual)
         found[share] = row_of(f"{share:g} lam", problem.reference, result.image)
     return found
