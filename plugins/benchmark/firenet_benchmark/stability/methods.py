@@ -14,7 +14,11 @@ from firenet_benchmark.stability.data import Case
 from firenet_benchmark.stability.networks import combine
 from firenet_benchmark.stability.training import RECIPES, shipped_network
 from firenet_mri import FIRENET
-from firenet_mri.calibration import calibration_region, low_resolution_phase
+from firenet_mri.calibration import (
+    calibration_region,
+    low_resolution_phase,
+    reference_phase,
+)
 from firenet_mri.errors import ShapeError
 from firenet_mri.firenet.options import NetworkOptions, Preset
 from firenet_mri.firenet.presets import network_of
@@ -207,7 +211,9 @@ class FIRENETImage:
 
     def __call__(self, batch: Batch, kspace: Tensor) -> Tensor:
         kspace = kspace * batch.mask
-        encoding: LinearOperator = encoding_operator(batch.mask, batch.maps)
+        turn = self._turn(batch)
+        maps = batch.maps if turn is None else batch.maps * turn.unsqueeze(1)
+        encoding: LinearOperator = encoding_operator(batch.mask, maps)
         net = self.network(kspace.shape[-3], tuple(kspace.shape[-2:]))
         x0 = None
         if self.start is not None:
@@ -215,15 +221,29 @@ class FIRENETImage:
             if not x0.is_complex():
                 # A magnitude gets the phase of the zero-filled image.
                 x0 = x0 * torch.sgn(encoding.adjoint(kspace))
+            elif turn is not None:
+                x0 = x0 * turn.conj()
         if self._options.passes > 1:
-            image = self._in_passes(net, batch, kspace)
+            image = self._in_passes(net, kspace, batch.mask, maps)
         elif self.imaginary_weight is None:
             image = net(kspace, encoding, x0)
         else:
             phase = low_resolution_phase(kspace, batch.maps, self._widths(batch))
             constrained = PhaseConstrained(encoding, phase, self.imaginary_weight)
             image = constrained.image(net(kspace, constrained, x0))
+        image = image if turn is None else image * turn
         return image * torch.linalg.vector_norm(batch.maps, dim=-3)
+
+    def _turn(self, batch: Batch) -> Tensor | None:
+        """Return the phase by which maps are turned; it belongs to them, and is fixed as they are.
+
+        It is that of the data without an attack.
+        """
+        if self.imaginary_weight is not None:
+            return None
+        masks = batch.mask.expand(len(batch.kspace), *batch.mask.shape[1:])
+        items = zip(batch.kspace, batch.maps, masks, strict=True)
+        return torch.stack([reference_phase(*item) for item in items])
 
     def network(self, coils: int, shape: tuple[int, ...]) -> FIRENET:
         """Return the network, that of the first pass where there are several."""
@@ -235,12 +255,12 @@ class FIRENETImage:
     def _options(self) -> NetworkOptions:
         return NetworkOptions(preset=self.preset)
 
-    def _in_passes(self, net: FIRENET, batch: Batch, kspace: Tensor) -> Tensor:
+    def _in_passes(self, net: FIRENET, kspace: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
         """Return the images of items one by one, whose weights an attack moves, too."""
         images = []
         for index, item in enumerate(kspace):
-            mask, maps = (part[min(index, len(part) - 1)] for part in (batch.mask, batch.maps))
-            encoding = encoding_operator(mask, maps)
+            mask, own = (part[min(index, len(part) - 1)] for part in (masks, maps))
+            encoding = encoding_operator(mask, own)
             state = solve_passes(net, item, encoding, passes=self._options.passes)[1]
             images.append(state.x)
         return torch.stack(images)
