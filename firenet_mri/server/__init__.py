@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from firenet_mri.server.options import StreamOptions
-from firenet_mri.server.process import process
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+from firenet_mri.threads import wait_passively
+
+if TYPE_CHECKING:
+    from firenet_mri.server.options import StreamOptions
+    from firenet_mri.server.process import process
 
 __all__ = ["StreamOptions", "process"]
+
+# A host's server imports this package as its configuration, before torch.
+wait_passively()
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "StreamOptions": "firenet_mri.server.options",
+        "process": "firenet_mri.server.process",
+    },
+)
