@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-#: Settings of OpenMP 3.0, of libgomp and of LLVM's and Intel's library: any of them says how to wait.
+#: Of the standard, of libgomp, and of LLVM's and Intel's library; any of them says how to wait.
 _SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 

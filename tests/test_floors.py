@@ -57,6 +57,7 @@ IN_FUNCTIONS = {
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},
     "batch": {"dask", "distributed"},
+    "cli/recon.py": {"numba", "matplotlib"},
 }
 
 

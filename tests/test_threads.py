@@ -1,4 +1,4 @@
-"""Every command, server and worker has OpenMP's threads sleep while they wait, unless told otherwise."""
+"""Commands, servers and workers have OpenMP's threads wait asleep, unless told otherwise."""
 
 from __future__ import annotations
 
