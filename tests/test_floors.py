@@ -24,7 +24,7 @@ FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
-    ("scan", "resizing", "calibration"),
+    ("geometry", "scan", "resizing", "calibration"),
     ("io",),
     ("training", "simulation", "reconstruction", ""),
     ("monai", "sigpy", "server", "batch"),
