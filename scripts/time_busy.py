@@ -1,14 +1,16 @@
-"""Time ``firenet recon`` on a quiet and on a busy machine, on one core and on two.
+"""Time ``firenet recon`` on a quiet and on a busy machine, on one core and on two; Linux only.
 
     python scripts/time_busy.py [TURNS]
 
-Prints the table of docs/operations.md. Start it where nothing else runs: the load before is printed
-with it. The busy machine has three processes on each core that do nothing but count.
+Prints the table of docs/operations.md, medians over the turns, and how much of the cores other
+processes took during the quiet runs: where that is more than a few hundredths, the machine was not
+quiet. A busy machine has three processes on each core that do nothing but count.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -21,10 +23,13 @@ from typing import NamedTuple
 
 SAMPLE = Path(__file__).parents[1] / "sample_data/brain_8coil.h5"
 BUSY_PER_CORE, TURNS = 3, 5
+HEAD = (
+    "| cores | threads | waiting | quiet, s | busy, s | busy / quiet |\n|---|---|---|---|---|---|\n"
+)
 
 
 class Setting(NamedTuple):
-    """A row: so many cores and threads, and what says how threads wait."""
+    """A row: so many cores and threads, and how threads wait."""
 
     cores: int
     threads: int
@@ -32,7 +37,7 @@ class Setting(NamedTuple):
     environment: dict[str, str]
 
 
-# libgomp's own count, written down, is a setting of the user, which the command leaves alone.
+# libgomp's own count, written down, is a user's setting, which the command leaves alone.
 SETTINGS = (
     Setting(1, 1, "-", {}),
     Setting(2, 1, "-", {}),
@@ -41,44 +46,65 @@ SETTINGS = (
 )
 
 
+class Run(NamedTuple):
+    """Seconds of a command, and the cores that other processes had meanwhile."""
+
+    seconds: float
+    others: float
+
+
 def main() -> None:
     """Print the table."""
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else TURNS
     cores = sorted(os.sched_getaffinity(0))
-    sys.stdout.write(f"Load before: {os.getloadavg()[0]:.2f} on {len(cores)} cores.\n\n")
-    sys.stdout.write("| cores | threads | waiting | quiet, s | busy, s | busy / quiet |\n")
-    sys.stdout.write("|---|---|---|---|---|---|\n")
+    quiet: list[list[Run]] = [[] for _ in SETTINGS]
+    busy: list[list[Run]] = [[] for _ in SETTINGS]
     with tempfile.TemporaryDirectory() as folder:
-        _seconds(SETTINGS[0], Path(folder))  # Compiles.
-        times: dict[tuple[int, bool], list[float]] = {}
+        image = Path(folder) / "image.nii.gz"
+        _run(SETTINGS[0], image)  # Compiles.
         for _ in range(turns):
-            for row, setting in enumerate(SETTINGS):
+            for i, setting in enumerate(SETTINGS):
                 os.sched_setaffinity(0, cores[: setting.cores])
-                times.setdefault((row, False), []).append(_seconds(setting, Path(folder)))
+                quiet[i].append(_run(setting, image))
                 with _busy(BUSY_PER_CORE * setting.cores):
-                    times.setdefault((row, True), []).append(_seconds(setting, Path(folder)))
-    for row, setting in enumerate(SETTINGS):
-        quiet, busy = (statistics.median(times[row, is_busy]) for is_busy in (False, True))
-        sys.stdout.write(
-            f"| {setting.cores} | {setting.threads} | {setting.waiting} | {quiet:.1f} | "
-            f"{busy:.1f} | {busy / quiet:.1f} |\n"
-        )
+                    busy[i].append(_run(setting, image))
+                sys.stderr.write(f"{setting[:3]}: {quiet[i][-1]}, busy {busy[i][-1].seconds}\n")
+    sys.stdout.write(HEAD)
+    for setting, *runs in zip(SETTINGS, quiet, busy, strict=True):
+        calm, loaded = (statistics.median(run.seconds for run in each) for each in runs)
+        cells = (*setting[:3], f"{calm:.1f}", f"{loaded:.1f}", f"{loaded / calm:.1f}")
+        sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
+    others = [run.others for runs in quiet for run in runs]
+    sys.stdout.write(
+        f"\nOther processes had {statistics.median(others):.2f} cores during the quiet runs "
+        f"(median; at most {max(others):.2f}).\n"
+    )
 
 
-def _seconds(setting: Setting, folder: Path) -> float:
-    """Return the seconds of the whole command."""
+def _run(setting: Setting, image: Path) -> Run:
+    """Run the whole command."""
     ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"OMP_NUM_THREADS": str(setting.threads), **setting.environment}
     command = [sys.executable, "-m", "firenet_mri", "recon", str(SAMPLE), "--overwrite"]
-    started = time.perf_counter()
+    total, own, started = _all_cpu_s(), _own_cpu_s(), time.perf_counter()
     subprocess.run(
-        [*command, "-o", str(folder / "image.nii.gz")],
-        env=environment,
-        check=True,
-        capture_output=True,
+        [*command, "-o", str(image)], env=environment, check=True, stdout=subprocess.DEVNULL
     )
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return Run(seconds, (_all_cpu_s() - total - (_own_cpu_s() - own)) / seconds)
+
+
+def _all_cpu_s() -> float:
+    """Return the seconds that all cores have worked since the machine started."""
+    user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_cpu_s() -> float:
+    """Return those that finished children of this process have had."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager
