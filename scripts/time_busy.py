@@ -23,9 +23,7 @@ from typing import NamedTuple
 
 SAMPLE = Path(__file__).parents[1] / "sample_data/brain_8coil.h5"
 BUSY_PER_CORE, TURNS = 3, 5
-HEAD = (
-    "| cores | threads | waiting | quiet, s | busy, s | busy / quiet |\n|---|---|---|---|---|---|\n"
-)
+HEAD = "| cores | threads | waiting | quiet, s | busy, s | busy / quiet |\n" + "|---" * 6 + "|\n"
 
 
 class Setting(NamedTuple):
