@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from firenet_mri._lazy import lazy
 from firenet_mri.threads import wait_passively
 
-if TYPE_CHECKING:
-    from firenet_mri.server.options import StreamOptions
-    from firenet_mri.server.process import process
-
-__all__ = ["StreamOptions", "process"]
-
-# A host's server imports this package as its configuration, before torch.
+# A host's server imports this package as its configuration; what follows loads torch.
 wait_passively()
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "StreamOptions": "firenet_mri.server.options",
-        "process": "firenet_mri.server.process",
-    },
-)
+from firenet_mri.server.options import StreamOptions  # noqa: E402
+from firenet_mri.server.process import process  # noqa: E402
+
+__all__ = ["StreamOptions", "process"]
