@@ -12,6 +12,12 @@ settings.register_profile("default", deadline=None, derandomize=True, max_exampl
 settings.load_profile("default")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``cuda`` where there is no GPU; tools/check_device.py runs it."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture
 def randn() -> Callable[..., torch.Tensor]:
     """Return a function that draws seeded random tensors, complex128 unless told otherwise."""

@@ -21,10 +21,10 @@ PACKAGE = ROOT / "firenet_mri"
 # later may import the earlier; on the faces' floor none imports another. "" is the package's roof,
 # firenet_mri/__init__.py.
 FLOORS = (
-    ("errors", "_lazy", "_moved", "digests", "options"),
+    ("errors", "_lazy", "_moved", "threads", "digests", "options"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
-    ("scan", "resizing", "calibration"),
+    ("geometry", "scan", "resizing", "calibration"),
     ("io",),
     ("training", "simulation", "reconstruction", ""),
     ("monai", "sigpy", "server", "batch"),
@@ -57,6 +57,7 @@ IN_FUNCTIONS = {
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},
     "batch": {"dask", "distributed"},
+    "cli/recon.py": {"numba", "matplotlib"},
 }
 
 

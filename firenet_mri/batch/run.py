@@ -9,6 +9,7 @@ from typing import Any
 
 from firenet_mri.batch.jobs import Job, Outcome, reconstruct_job
 from firenet_mri.errors import UsageError
+from firenet_mri.threads import passive_waiting
 
 #: Environment of the workers: Dask has glibc give freed memory back at once, which makes every new
 #: array cost its page faults, four times the time of a reconstruction.
@@ -123,7 +124,11 @@ def _client(scheduler: str | None, workers: int | None, memory: str) -> Iterator
 
     count = workers or os.cpu_count() or 1
     threads = max(1, (os.cpu_count() or 1) // count)
-    environment = {"OMP_NUM_THREADS": str(threads), **_KEEP_FREED_MEMORY}
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        **passive_waiting(os.environ),
+        **_KEEP_FREED_MEMORY,
+    }
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(

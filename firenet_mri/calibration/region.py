@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def calibration_region(mask: Tensor, spatial_ndim: int) -> tuple[int, ...]:
+def calibration_region(mask: Tensor | NDArray[np.bool_], spatial_ndim: int) -> tuple[int, ...]:
     """Return the widths of the largest centred, fully sampled box, grown evenly along all axes.
 
     Parameters
@@ -21,7 +26,7 @@ def calibration_region(mask: Tensor, spatial_ndim: int) -> tuple[int, ...]:
     tuple of int
         One width an axis; all 0 if the centre is not sampled. The box begins at N//2 - width//2.
     """
-    sampled = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(dim=0)
+    sampled: Any = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(0)
     shape = sampled.shape
     widths = [1] * spatial_ndim
     if not bool(_box(sampled, widths).all()):
@@ -47,8 +52,10 @@ def has_calibration_region(mask: Tensor, width: int) -> bool:
     return bool(_box(mask, [width] * mask.ndim).all())
 
 
-def _box(sampled: Tensor, widths: list[int]) -> Tensor:
+def _box(sampled: Any, widths: list[int]) -> Any:
     """Return the centred box of the given widths."""
-    for axis, width in enumerate(widths):
-        sampled = torch.narrow(sampled, axis, sampled.shape[axis] // 2 - width // 2, width)
-    return sampled
+    box = (
+        slice(size // 2 - width // 2, size // 2 - width // 2 + width)
+        for size, width in zip(sampled.shape, widths, strict=True)
+    )
+    return sampled[tuple(box)]

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
 from firenet_mri.cli.record import RECORDED, recorded_options
 from firenet_mri.errors import UsageError
@@ -147,9 +148,11 @@ def _recomputed(
 ) -> Checked:
     """Return what of a certificate was recomputed from a scan."""
     from firenet_mri.cli.progress import progress
-    from firenet_mri.io.evidence import read_evidence
-    from firenet_mri.io.kspace.reading import read_with
-    from firenet_mri.reconstruction.check import check_reconstruction
+
+    with loading():
+        from firenet_mri.io.evidence import read_evidence
+        from firenet_mri.io.kspace.reading import read_with
+        from firenet_mri.reconstruction.check import check_reconstruction
 
     reading, wanted = recorded_options(saved, given)
     raw = read_with(scan, reading)

@@ -17,9 +17,10 @@ from firenet_mri.cli.options import AsJson, Debug
 from firenet_mri.errors import FileError, FirenetError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
-    from firenet_mri.scan import RawScan
+    from firenet_mri.io.kspace.outline import Outline
 
 # From not sampled to sampled throughout, for terminals of any kind.
 _SHADES = " .:-=+*#%@"
@@ -59,6 +60,9 @@ def info(
     scans: Annotated[list[Path], Parameter(help="Raw scans, or folders of them.")],
     /,
     *,
+    check: Annotated[
+        bool, Parameter(help="Look at the samples, too, and warn of what a wrong scan shows.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -71,7 +75,7 @@ def info(
     summaries = []
     for file in files:
         try:
-            raw, summary = _read(file)
+            raw, summary = _read(file, check)
         except FirenetError as error:
             if len(files) == 1:
                 raise
@@ -117,17 +121,13 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _read(file: Path) -> tuple[RawScan, Summary]:
+def _read(file: Path, check: bool) -> tuple[Outline, Summary]:
     from firenet_mri.calibration import calibration_region
-    from firenet_mri.io import read
     from firenet_mri.io.kspace.formats import recognise
-    from firenet_mri.reconstruction.data_warnings.places import places_of
-    from firenet_mri.reconstruction.data_warnings.scan import warnings_before
+    from firenet_mri.io.kspace.outline import outline_of_file
 
-    raw = read(file)
-    places = places_of(raw)
-    is_cartesian = raw.trajectory is None
-    region = calibration_region(raw.mask, raw.spatial_ndim) if is_cartesian else None
+    raw = outline_of_file(file)
+    region = None if raw.mask is None else calibration_region(raw.mask, raw.spatial_ndim)
     geometry = raw.geometry
     is_2d = raw.spatial_ndim == 2
     slices = raw.batch_shape[-1] if is_2d and len(raw.batch_shape) > bool(raw.images) else 1
@@ -140,12 +140,22 @@ def _read(file: Path) -> tuple[RawScan, Summary]:
         images=raw.images,
         sampled_percent=100 * raw.sampled_fraction,
         calibration_region=region,
-        noise_samples=0 if raw.noise is None else raw.noise.shape[1],
+        noise_samples=raw.noise_samples,
         field_of_view_mm=None if geometry is None else geometry.field_of_view_mm,
         is_placed=geometry is not None and geometry.is_placed,
         simulated=raw.simulated,
-        warnings=tuple(warning.line(places) for warning in warnings_before(raw)),
+        warnings=_warnings(file) if check else (),
     )
+
+
+def _warnings(file: Path) -> tuple[str, ...]:
+    """Return what the samples say of a scan that went wrong; loads torch, and takes its time."""
+    from firenet_mri.io.kspace.reading import read
+    from firenet_mri.reconstruction.data_warnings.places import places_of
+    from firenet_mri.reconstruction.data_warnings.scan import warnings_before
+
+    scan = read(file)
+    return tuple(warning.line(places_of(scan)) for warning in warnings_before(scan))
 
 
 def _table(summary: Summary) -> Table:
@@ -182,11 +192,11 @@ def _times(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _picture(raw: RawScan) -> str:
+def _picture(raw: Outline) -> str:
     """Return the sampling of the first slice as text, darker where more was sampled."""
-    if raw.trajectory is not None:
-        return f"A trajectory of {raw.trajectory.shape[:-1].numel()} points."
-    mask = raw.mask.reshape(-1, *raw.spatial_shape)[0].float()
+    if raw.mask is None:
+        return f"A trajectory of {raw.points} points."
+    mask = raw.mask.reshape(-1, *raw.spatial_shape)[0].astype(float)
     if mask.ndim == 3:
         # Along the readout the pattern of a volume is the same, or nearly so.
         mask = mask.mean(-1)
@@ -199,7 +209,14 @@ def _picture(raw: RawScan) -> str:
     return "\n".join([edge, *(f"|{row}|" for row in rows), edge])
 
 
-def _shrunk(mask: Tensor, height: int, width: int) -> Tensor:
-    from torch.nn.functional import adaptive_avg_pool2d
+def _shrunk(mask: NDArray[np.floating], height: int, width: int) -> NDArray[np.floating]:
+    """Return averages over height x width cells, which share a pixel where it lies in both."""
+    import numpy as np
 
-    return adaptive_avg_pool2d(mask[None, None], (height, width))[0, 0]
+    rows, columns = (_cells(n, count) for n, count in zip(mask.shape, (height, width), strict=True))
+    cells = [[mask[row, column].mean() for column in columns] for row in rows]
+    return np.array(cells)
+
+
+def _cells(size: int, count: int) -> list[slice]:
+    return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]

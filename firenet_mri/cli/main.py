@@ -18,10 +18,12 @@ from rich.console import Console
 from firenet_mri.cli.app import make_app
 from firenet_mri.cli.options import known_flags
 from firenet_mri.errors import FirenetError, UsageError
+from firenet_mri.threads import wait_passively
 
 
 def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
+    wait_passively()
     debug = "--debug" in sys.argv
     try:
         _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])

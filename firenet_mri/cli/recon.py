@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.options import Options, documented, option
@@ -83,11 +85,17 @@ def reconstruct_file(
     written: OutputOptions,
 ) -> Reconstruction:
     """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
-    from firenet_mri.io import read_reference
-    from firenet_mri.io.image.dicom import check_place, read_dicom_reference
-    from firenet_mri.io.kspace.reading import read_with
-    from firenet_mri.io.signatures import read_private_key
-    from firenet_mri.reconstruction import output_paths
+    with loading():
+        from firenet_mri.io import read_reference
+        from firenet_mri.io.image.dicom import check_place, read_dicom_reference
+        from firenet_mri.io.kspace.reading import read_with
+        from firenet_mri.io.signatures import read_private_key
+        from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
+
+        # The layers and the picture need them later.
+        importlib.import_module("numba")
+        importlib.import_module("matplotlib.figure")
+        importlib.import_module("matplotlib.backends.backend_agg")
 
     output_paths(
         output,

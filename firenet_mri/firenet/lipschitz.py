@@ -101,7 +101,7 @@ def proof_of(iteration: UnrolledIteration) -> LipschitzProof | None:
     simple = _closed_proof(iteration)
     if simple is not None and simple.bound == 0:
         return simple
-    found = table().get(iteration)
+    found = _tabulated(iteration)
     if found is None and not _is_attained(iteration):
         found = _searched(iteration)
     if found is None and iteration.data_share is not None:
@@ -114,9 +114,24 @@ def proof_of(iteration: UnrolledIteration) -> LipschitzProof | None:
 @lru_cache(maxsize=1)
 def table() -> Mapping[UnrolledIteration, LipschitzProof]:
     """Return the shipped proofs by iteration."""
-    text = files("firenet_mri.firenet").joinpath("lipschitz_table.json").read_text("utf-8")
-    proofs = [_entry(raw) for raw in json.loads(text)["entries"]]
+    proofs = [_entry(raw) for raw in _raw_entries()]
     return {proof.iteration: proof for proof in proofs}
+
+
+def _tabulated(iteration: UnrolledIteration) -> LipschitzProof | None:
+    """Return the shipped proof, and make fractions of those with as many layers only."""
+    proofs = (_entry(raw) for raw in _raw_entries() if _layers(raw) == iteration.layers)
+    return next((proof for proof in proofs if proof.iteration == iteration), None)
+
+
+@lru_cache(maxsize=1)
+def _raw_entries() -> tuple[Mapping[str, Any], ...]:
+    text = files("firenet_mri.firenet").joinpath("lipschitz_table.json").read_text("utf-8")
+    return tuple(json.loads(text)["entries"])
+
+
+def _layers(raw: Mapping[str, Any]) -> int:
+    return int(raw["layers"] if "decay" in raw else raw["restarts"] * raw["inner"])
 
 
 def _entry(raw: Mapping[str, Any]) -> LipschitzProof:

@@ -13,7 +13,6 @@ from firenet_mri.operators import encoding_operator
 
 SHAPE = (16, 20)
 NAMES = ["undecimated-haar", "haar", "db4"]
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def case(name: str):
@@ -68,7 +67,7 @@ def test_a_layer_is_one_graph(name) -> None:
         assert torch.allclose(compiled.x, layer(state).x)
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", NAMES)
 def test_images_of_both_devices_agree_and_repeat(name) -> None:
     net, y, encoding = case(name)
@@ -78,7 +77,7 @@ def test_images_of_both_devices_agree_and_repeat(name) -> None:
     assert torch.allclose(found[0].cpu(), expected, atol=1e-5 * float(expected.abs().max()))
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_can_be_captured_in_a_cuda_graph(name) -> None:
     net, y, encoding = case(name)

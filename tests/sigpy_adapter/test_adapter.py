@@ -404,9 +404,8 @@ def test_our_operator_in_sigpy_refuses_what_it_cannot_take(array) -> None:
     assert isinstance(cause, ShapeError | DataError) or "mismatch" in str(cause)
 
 
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and sigpy.config.cupy_enabled), reason="needs a GPU and CuPy"
-)
+@pytest.mark.cuda
+@pytest.mark.skipif(not sigpy.config.cupy_enabled, reason="CuPy is not installed")
 def test_on_a_gpu_arrays_are_shared_through_dlpack_and_results_agree(sense) -> None:
     x = torch.from_numpy(draw(2, *SHAPE)).cuda().requires_grad_()
     operator = from_sigpy(sense)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.io.kspace.recognise import read_head
-from firenet_mri.scan import RawScan, sampled_mask
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
 
 _AXES = (
     "read", "phase 1", "phase 2", "coil", "maps", "TE", "coefficient", "coefficient 2",
@@ -46,6 +48,10 @@ def read(cfl: Path) -> RawScan:
         If an axis other than space, coil and slice has more than one entry, or fewer than two
         spatial axes have.
     """
+    import torch
+
+    from firenet_mri.scan import RawScan, sampled_mask
+
     array, spatial_ndim = read_coil_array(cfl)
     kspace = torch.from_numpy(array)
     return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=cfl.name)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import contextlib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan
+from firenet_mri.geometry import AcquisitionParameters, Geometry
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
 
 _DATA = ("fid", "rawdata.job0")
 _CARTESIAN = ("CART_2D", "CART_3D")
@@ -57,6 +59,10 @@ def read(data: Path) -> RawScan:
     DataError
         If it is no Cartesian scan of one echo with whole readouts.
     """
+    import torch
+
+    from firenet_mri.scan import RawScan
+
     name = data.parent
     kspace, method = _decoded(data)
     is_3d = method.number("ACQ_dim") == 3

@@ -10,18 +10,20 @@ Knoll et al., Radiology: Artificial Intelligence 2(1) e190007, 2020.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from firenet_mri.errors import FileError, ShapeError
+from firenet_mri.geometry import Geometry
 from firenet_mri.io.kspace.hdf5 import check_size
 from firenet_mri.io.kspace.ismrmrd_file import parse_header
-from firenet_mri.operators.centred import centred_fft, centred_ifft
-from firenet_mri.scan import Geometry, RawScan, readouts_are_whole, sampled_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri.scan import RawScan
 
 
 def is_fastmri(path: Path) -> bool:
@@ -52,6 +54,9 @@ def read(path: Path) -> RawScan:
         If k-space is zero everywhere or has NaN.
     """
     import h5py
+    import torch
+
+    from firenet_mri.scan import RawScan, sampled_mask
 
     try:
         with h5py.File(path, "r") as file:
@@ -90,11 +95,16 @@ def _lines(mask: NDArray[np.generic], columns: int, path: Path) -> Tensor:
             f"{path}: the mask has shape {mask.shape}, k-space {columns} phase-encoding lines; "
             "give one value for each line"
         )
+    import torch
+
     return torch.from_numpy(mask.reshape(-1) != 0)
 
 
 def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor, Geometry | None]:
     """Return k-space without oversampling, its mask, and the geometry as far as it is known."""
+    from firenet_mri.operators.centred import centred_fft, centred_ifft
+    from firenet_mri.scan import readouts_are_whole
+
     encoded = encoding.encodedSpace.fieldOfView_mm
     wanted = encoding.reconSpace.fieldOfView_mm
     slices, _, rows, _ = kspace.shape

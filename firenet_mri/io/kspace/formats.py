@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from firenet_mri.errors import FileError
-from firenet_mri.io.kspace import bart, bruker, fastmri, ge, siemens
+from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, siemens
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
     NPY_SIGNATURE,
@@ -34,6 +35,12 @@ _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.SIEMENS, siemens.is_siemens),
     (Format.GE, ge.is_ge),
 )
+
+#: What returns header and readouts of a file as ISMRMRD has them.
+SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
+    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
+    Format.SIEMENS: siemens.read_acquisitions,
+}
 
 
 def recognise(path: Path) -> Format:

@@ -21,13 +21,16 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.scan import AcquisitionParameters, Geometry, RawScan, as_vector
+from firenet_mri.geometry import AcquisitionParameters, Geometry, as_vector
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
 
 # Bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
@@ -63,6 +66,10 @@ def read(path: Path) -> RawScan:
     DataError
         If it is no 2D Cartesian scan with the centre of k-space in the middle.
     """
+    import torch
+
+    from firenet_mri.scan import RawScan
+
     raw = path.read_bytes()
     header = _Header.of(raw, path)
     data = _samples(raw, header, path)

@@ -27,24 +27,19 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.io.kspace import ismrmrd_trajectory
-from firenet_mri.operators.centred import centred_fft, centred_ifft
-from firenet_mri.scan import (
-    AcquisitionParameters,
-    Geometry,
-    ImageGrid,
-    RawScan,
-    readouts_are_whole,
-    with_reversed_kspace,
-)
+from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid
+from firenet_mri.io.kspace.outline import Outline, check_samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri.scan import RawScan
 
 _log = logging.getLogger(__name__)
 
@@ -113,11 +108,69 @@ def assemble(
         raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
     readouts = _chosen(_sort(acquisitions), encoding, repetitions, name)
     scan = _assemble(header, readouts, name)
-    sign = fft_sign or (-1 if _vendor(header).startswith("siemens") else 1)
-    return scan if sign == 1 else with_reversed_kspace(scan)
+    if (fft_sign or _vendors_sign(header)) == 1:
+        return scan
+    from firenet_mri.scan import with_reversed_kspace
+
+    return with_reversed_kspace(scan)
 
 
-def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
+def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> Outline | None:
+    """Return the outline of the scan that :func:`assemble` makes, without loading torch.
+
+    None along a trajectory; errors are those of :func:`assemble`.
+    """
+    readouts = _sort(acquisitions)
+    layout = _laid_out(header, readouts, name)
+    if layout.has_trajectory:
+        return None
+    kspace, counts = _place(layout, name)
+    check_samples(kspace, name)
+    noise = _scaled_noise(header, readouts, name)
+    mask, grid = counts > 0, layout.grid
+    columns = _columns_kept(grid, layout.encoding)
+    if columns < grid.nx and bool((mask.all(-1) == mask.any(-1)).all()):
+        mask, grid = mask[..., :columns], grid.cut_to(columns)
+    if _vendors_sign(header) == -1:
+        for axis in (-3, -2, -1):
+            # For even N the first sample, -N/2, is its own opposite.
+            mask = np.roll(np.flip(mask, axis), 1 - mask.shape[axis] % 2, axis)
+    names = _names(layout.images)
+    mask = mask.squeeze(layout.empty_axis)
+    return Outline(
+        coils=layout.coils,
+        spatial_shape=(grid.nz, grid.ny, grid.nx) if grid.nz > 1 else (grid.ny, grid.nx),
+        batch_shape=(len(layout.images),) * bool(names) + (len(layout.slices),) * (grid.nz == 1),
+        images=names,
+        geometry=_geometry(grid, layout.slices, name),
+        simulated=_vendor(header).startswith("simulated"),
+        noise_samples=0 if noise is None else noise.shape[1],
+        mask=mask if names else mask[0],
+    )
+
+
+class _Layout(NamedTuple):
+    """Where readouts go."""
+
+    encoding: Any
+    coils: int
+    grid: _Grid
+    lines: list[Any]
+    slices: list[Any]
+    images: list[tuple[int, ...]]
+
+    @property
+    def has_trajectory(self) -> bool:
+        return _trajectory(self.encoding) != "cartesian"
+
+    @property
+    def empty_axis(self) -> int:
+        """Of (image, slice, coil, z, y, x): slice or z has the size 1."""
+        return 1 if self.grid.nz > 1 else 3
+
+
+def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
+    """Return where the readouts go, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
     coils = _common_channels(readouts, name)
     grid = _Grid.of(encoding, name)
@@ -126,36 +179,46 @@ def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
     images = sorted({_image(line) for line in readouts.imaging})
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
-    if _trajectory(encoding) != "cartesian":
-        if len(images) > 1:
-            raise DataError(
-                f"{name}: {len(images)} images ({', '.join(_names(images))}) along a trajectory; "
-                "split the scan into one file each"
-            )
+    layout = _Layout(encoding, coils, grid, lines, slices, images)
+    if not layout.has_trajectory:
+        _check_complete(readouts.imaging, images, slices, name)
+    elif len(images) > 1:
+        raise DataError(
+            f"{name}: {len(images)} images ({', '.join(_names(images))}) along a trajectory; "
+            "split the scan into one file each"
+        )
+    return layout
+
+
+def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
+    import torch
+
+    from firenet_mri.scan import RawScan
+
+    layout = _laid_out(header, readouts, name)
+    grid, slices = layout.grid, layout.slices
+    if layout.has_trajectory:
         return _along_trajectory(header, readouts, slices, grid, name)
-    _check_complete(readouts.imaging, images, slices, name)
-    kspace, counts = _place(lines, images, slices, grid, coils, name)
+    kspace, counts = (torch.from_numpy(array) for array in _place(layout, name))
     mask = counts > 0
-    noise = _scaled_noise(header, readouts, name)
+    samples = _scaled_noise(header, readouts, name)
+    noise = None if samples is None else torch.from_numpy(samples)
     if noise is not None:
         # The mean of n samples has 1/n of the variance; where n varies this is its average.
         noise = noise * float((1 / counts[mask]).mean().sqrt())
-    kspace, mask, grid = _remove_oversampling(kspace, mask, grid, encoding)
-    geometry = _geometry(grid, slices, name)
-    # (image, slice, coil, z, y, x): of slice and z one has the size 1.
-    squeeze = 1 if grid.nz > 1 else 3
-    names = _names(images)
-    kspace, mask = kspace.squeeze(squeeze), mask.squeeze(squeeze)
+    kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
+    names = _names(layout.images)
+    kspace, mask = kspace.squeeze(layout.empty_axis), mask.squeeze(layout.empty_axis)
     return RawScan(
         kspace if names else kspace[0],
         mask if names else mask[0],
         spatial_ndim=3 if grid.nz > 1 else 2,
         noise=noise,
-        geometry=geometry,
+        geometry=_geometry(grid, slices, name),
         name=name,
         simulated=_vendor(header).startswith("simulated"),
         images=names,
-        scanner_grid=_scanner_grid(encoding),
+        scanner_grid=_scanner_grid(layout.encoding),
         parameters=_parameters(header),
     )
 
@@ -196,6 +259,12 @@ class _Grid:
             centre_y=_centre(limits, "kspace_encoding_step_1", size.y),
             field_of_view_mm=(extent.z, extent.y, extent.x),
         )
+
+    def cut_to(self, columns: int) -> _Grid:
+        """Return the grid with so many columns of the same size."""
+        fov_z, fov_y, fov_x = self.field_of_view_mm
+        fov = (fov_z, fov_y, fov_x * columns / self.nx)
+        return dataclasses.replace(self, nx=columns, field_of_view_mm=fov)
 
 
 def _centre(limits: Any, step: str, size: int) -> int:
@@ -263,13 +332,19 @@ def _along_trajectory(
     header: Any, readouts: _Readouts, slices: Sequence[Any], grid: _Grid, name: str
 ) -> RawScan:
     """Return a scan whose readouts hold the points of k-space."""
+    import torch
+
+    from firenet_mri.io.kspace import ismrmrd_trajectory
+    from firenet_mri.scan import RawScan
+
     shape = (grid.ny, grid.nx) if grid.nz == 1 else (grid.nz, grid.ny, grid.nx)
     kspace, trajectory = ismrmrd_trajectory.place(readouts.imaging, slices, shape, name)
+    noise = _scaled_noise(header, readouts, name)
     return RawScan(
         kspace if len(slices) > 1 else kspace[0],
         torch.ones((1, *trajectory.shape[:-1]), dtype=torch.bool),
         spatial_ndim=len(shape),
-        noise=_scaled_noise(header, readouts, name),
+        noise=None if noise is None else torch.from_numpy(noise),
         geometry=_geometry(grid, slices, name),
         name=name,
         simulated=_vendor(header).startswith("simulated"),
@@ -388,15 +463,9 @@ def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
     return [slices[i] for i in np.argsort(height)]
 
 
-def _place(
-    lines: Sequence[Any],
-    images: Sequence[tuple[int, ...]],
-    slices: Sequence[Any],
-    grid: _Grid,
-    coils: int,
-    name: str,
-) -> tuple[Tensor, Tensor]:
+def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
+    _, coils, grid, lines, slices, images = layout
     which = {image: i for i, image in enumerate(images)}
     rank = {line.idx.slice: i for i, line in enumerate(slices)}
     leading = (len(images), len(slices))
@@ -425,7 +494,7 @@ def _place(
         kspace[i][:, z, y, start:stop] += samples
         counts[i][:, z, y, start:stop] += 1
     kspace /= np.maximum(counts, 1)
-    return torch.from_numpy(kspace), torch.from_numpy(counts)
+    return kspace, counts
 
 
 def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:
@@ -442,7 +511,7 @@ def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:
     return samples, columns // 2 + first
 
 
-def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> Tensor | None:
+def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.complex64] | None:
     """Return the noise samples (coil, n), with the variance that an image sample's noise has.
 
     Noise power goes with the receiver bandwidth, which is one over the dwell time; the receiver
@@ -463,8 +532,8 @@ def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> Tensor | None:
             :, readout.discard_pre : readout.number_of_samples - readout.discard_post
         ]
         scaled.append(samples / np.float32(np.sqrt(ratio * bandwidth)))
-    noise = torch.from_numpy(np.concatenate(scaled, axis=1))
-    if not torch.isfinite(torch.view_as_real(noise)).all():
+    noise = np.concatenate(scaled, axis=1)
+    if not np.isfinite(noise).all():
         raise DataError(
             f"{name}: the noise measurement has NaN or infinite samples; export it again"
         )
@@ -475,22 +544,22 @@ def _remove_oversampling(
     kspace: Tensor, mask: Tensor, grid: _Grid, encoding: Any
 ) -> tuple[Tensor, Tensor, _Grid]:
     """Return k-space cropped in image space along the readout to the field of view asked for."""
-    fov_z, fov_y, fov_x = grid.field_of_view_mm
-    wanted = encoding.reconSpace.fieldOfView_mm.x
-    columns = round(grid.nx * wanted / fov_x) if 0 < wanted < fov_x else grid.nx
-    if not 0 < columns < grid.nx or not readouts_are_whole(mask):
+    from firenet_mri.operators.centred import centred_fft, centred_ifft
+    from firenet_mri.scan import readouts_are_whole
+
+    columns = _columns_kept(grid, encoding)
+    if columns == grid.nx or not readouts_are_whole(mask):
         return kspace, mask, grid
     start = grid.nx // 2 - columns // 2
     image = centred_ifft(kspace, [-1])[..., start : start + columns]
-    cropped = _Grid(
-        grid.nz,
-        grid.ny,
-        columns,
-        grid.centre_z,
-        grid.centre_y,
-        (fov_z, fov_y, fov_x * columns / grid.nx),
-    )
-    return centred_fft(image, [-1]), mask[..., :columns].contiguous(), cropped
+    return centred_fft(image, [-1]), mask[..., :columns].contiguous(), grid.cut_to(columns)
+
+
+def _columns_kept(grid: _Grid, encoding: Any) -> int:
+    """Return how many columns cover the field of view asked for."""
+    extent, wanted = grid.field_of_view_mm[2], encoding.reconSpace.fieldOfView_mm.x
+    columns = round(grid.nx * wanted / extent) if 0 < wanted < extent else grid.nx
+    return columns if columns > 0 else grid.nx
 
 
 def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
@@ -532,6 +601,10 @@ def _scanner_grid(encoding: Any) -> ImageGrid | None:
     if min(size.x, size.y, size.z) < 1 or min(extent.x, extent.y, extent.z) <= 0:
         return None
     return ImageGrid((size.z, size.y, size.x), (extent.z, extent.y, extent.x))
+
+
+def _vendors_sign(header: Any) -> int:
+    return -1 if _vendor(header).startswith("siemens") else 1
 
 
 def _vendor(header: Any) -> str:

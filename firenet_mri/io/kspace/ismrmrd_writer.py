@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
-from firenet_mri.scan import Geometry, ImageGrid, RawScan
+from firenet_mri.geometry import Geometry, ImageGrid
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
 
 _LARGEST_SIZE = 65_535
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.scan import RawScan, sampled_mask
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
 
 
 def read(path: Path) -> RawScan:
@@ -24,6 +26,17 @@ def read(path: Path) -> RawScan:
     ShapeError
         If it has not 3 or 4 axes.
     """
+    import torch
+
+    from firenet_mri.scan import RawScan, sampled_mask
+
+    kspace = torch.from_numpy(read_coil_array(path))
+    spatial_ndim = kspace.ndim - 1
+    return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=path.name)
+
+
+def read_coil_array(path: Path) -> NDArray[np.complex64]:
+    """Return (coil, *spatial); see :func:`read` for errors."""
     array = read_array(path)
     if array.dtype.kind != "c":
         raise DataError(
@@ -33,9 +46,7 @@ def read(path: Path) -> RawScan:
         raise ShapeError(
             f"{path}: the array has shape {array.shape}; it must be (coil, y, x) or (coil, z, y, x)"
         )
-    kspace = torch.from_numpy(array.astype(np.complex64))
-    spatial_ndim = array.ndim - 1
-    return RawScan(kspace, sampled_mask(kspace, spatial_ndim), spatial_ndim, name=path.name)
+    return array.astype(np.complex64)
 
 
 def read_array(path: Path) -> NDArray[np.generic]:

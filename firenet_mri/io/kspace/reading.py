@@ -20,12 +20,10 @@ from firenet_mri.io.kspace import (
     bruker,
     fastmri,
     ge,
-    ismrmrd_file,
     noncartesian,
     npy,
-    siemens,
 )
-from firenet_mri.io.kspace.formats import Format, recognise
+from firenet_mri.io.kspace.formats import SCANNERS, Format, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.io.kspace.maps import read_noise
 from firenet_mri.io.kspace.options import ReadOptions
@@ -41,10 +39,6 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
 }
-_SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
-    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
-    Format.SIEMENS: siemens.read_acquisitions,
-}
 
 
 def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
@@ -58,9 +52,9 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         If it is another file, truncated or damaged.
     """
     format_ = recognise(path)
-    if format_ not in _SCANNERS:
+    if format_ not in SCANNERS:
         raise FileError(f"{path}: is a {format_.value}, not an ISMRMRD or Siemens file")
-    return _SCANNERS[format_](path)
+    return SCANNERS[format_](path)
 
 
 @takes_options(ReadOptions)
@@ -124,9 +118,9 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
 
 
 def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
-    if format_ in _SCANNERS:
+    if format_ in SCANNERS:
         return assemble(
-            *_SCANNERS[format_](path),
+            *SCANNERS[format_](path),
             name=path.name,
             encoding=options.encoding,
             repetitions=options.repetitions,

@@ -31,8 +31,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
-from firenet_mri.scan import ImageGrid
 
 _log = logging.getLogger(__name__)
 

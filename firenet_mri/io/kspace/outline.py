@@ -1,0 +1,119 @@
+"""What a scan is, without its samples; of the commonest formats it is found without torch.
+
+Loading torch takes longer than reading a small file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError
+from firenet_mri.geometry import Geometry
+
+if TYPE_CHECKING:
+    from firenet_mri.scan import RawScan
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What a :class:`firenet_mri.RawScan` is.
+
+    Parameters
+    ----------
+    coils, spatial_shape, batch_shape, images, geometry, simulated
+        As the scan has them.
+    noise_samples
+        Of each coil; 0 without a noise measurement.
+    mask
+        (*batch, 1, *spatial) bool; None with a trajectory.
+    points
+        Number of points of the trajectory; 0 without one.
+    """
+
+    coils: int
+    spatial_shape: tuple[int, ...]
+    batch_shape: tuple[int, ...] = ()
+    images: tuple[str, ...] = ()
+    geometry: Geometry | None = None
+    simulated: bool = False
+    noise_samples: int = 0
+    mask: NDArray[np.bool_] | None = None
+    points: int = 0
+
+    @classmethod
+    def of(cls, scan: RawScan) -> Outline:
+        """Return the outline of a scan."""
+        trajectory = scan.trajectory
+        return cls(
+            coils=scan.coils,
+            spatial_shape=scan.spatial_shape,
+            batch_shape=scan.batch_shape,
+            images=scan.images,
+            geometry=scan.geometry,
+            simulated=scan.simulated,
+            noise_samples=0 if scan.noise is None else scan.noise.shape[1],
+            mask=scan.mask.numpy(force=True) if trajectory is None else None,
+            points=0 if trajectory is None else trajectory.shape[:-1].numel(),
+        )
+
+    @property
+    def spatial_ndim(self) -> int:
+        """2 or 3."""
+        return len(self.spatial_shape)
+
+    @property
+    def sampled_fraction(self) -> float:
+        """Share of the k-space grid that was sampled; samples a pixel along a trajectory."""
+        if self.mask is None:
+            return self.points / math.prod(self.spatial_shape)
+        return float(self.mask.mean())
+
+
+def outline_of_file(path: Path) -> Outline:
+    """Return the outline of the scan in a file.
+
+    Raises
+    ------
+    FirenetError
+        What :func:`firenet_mri.io.read` raises.
+    """
+    from firenet_mri.io.kspace import bart, ismrmrd, npy
+    from firenet_mri.io.kspace.formats import SCANNERS, Format, recognise
+
+    format_ = recognise(path)
+    if format_ is Format.NUMPY:
+        kspace = npy.read_coil_array(path)
+        return _of_array(kspace, kspace.ndim - 1, path.name)
+    if format_ is Format.BART:
+        cfl = bart.find_pair(path) or path
+        return _of_array(*bart.read_coil_array(cfl), cfl.name)
+    found = None
+    if format_ in SCANNERS:
+        found = ismrmrd.outline(*SCANNERS[format_](path), name=path.name)
+    if found is None:
+        from firenet_mri.io.kspace.reading import read
+
+        return Outline.of(read(path))
+    return found
+
+
+def check_samples(kspace: NDArray[np.complex64], name: str) -> None:
+    """Raise what a scan of these samples would raise."""
+    if not np.isfinite(kspace).all():
+        raise DataError(f"{name}: k-space has NaN or infinite samples; export the scan again")
+    if not kspace.any():
+        raise DataError(f"{name}: all k-space samples are zero; there is nothing to reconstruct")
+
+
+def _of_array(kspace: NDArray[np.complex64], spatial_ndim: int, name: str) -> Outline:
+    """Return the outline of (..., coil, *spatial), in which zero in all coils is not measured."""
+    check_samples(kspace, name)
+    *batch, coils = kspace.shape[:-spatial_ndim]
+    sampled = (kspace != 0).any(axis=-spatial_ndim - 1, keepdims=True)
+    return Outline(coils, kspace.shape[-spatial_ndim:], tuple(batch), mask=sampled)
