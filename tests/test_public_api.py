@@ -46,6 +46,7 @@ NAMES = {
     "firenet_mri.firenet.look": "on_coefficients",
     "firenet_mri.firenet.options": "NetworkOptions Preset",
     "firenet_mri.firenet.presets": "make_network network_of",
+    "firenet_mri.firenet.reweighting": "solve_passes",
     "firenet_mri.firenet.primal_dual": "TrackedState start start_tracked step",
     "firenet_mri.firenet.radial": "RadialBlock",
     "firenet_mri.firenet.sampling": "Transform default_sparsities",

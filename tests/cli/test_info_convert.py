@@ -48,7 +48,8 @@ def test_info_of_a_folder_is_a_line_a_scan(tmp_path, capsys) -> None:
     shutil.copy(SAMPLE, tmp_path / "a.h5")
     np.save(tmp_path / "b.npy", np.ones((3, 8, 8), np.complex64))
     (tmp_path / "notes.txt").write_text("no scan")
-    lines = run("info", tmp_path).splitlines()
+    assert [line.split(":")[0] for line in run("info", tmp_path).splitlines()] == ["a.h5", "b.npy"]
+    lines = run("info", tmp_path, "--check").splitlines()
     # Ones are an image's samples rather than k-space's.
     assert [line.split(":")[0] for line in lines] == ["a.h5", "b.npy", "  Warning"]
     assert len(json.loads(run("info", tmp_path, "--json"))) == 2

@@ -313,9 +313,10 @@ def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path)
         lines = result.stdout.splitlines()
         found = [line for line in lines if line.startswith("Warning: The object lies across")]
         assert len(found) == count
-        shown = firenet("info", f"{name}.npy", folder=tmp_path)
+        shown = firenet("info", f"{name}.npy", "--check", folder=tmp_path)
         assert ("Warning: The object lies across" in shown.stdout) == bool(count)
-        as_json = json.loads(firenet("info", f"{name}.npy", "--json", folder=tmp_path).stdout)
+        arguments = "info", f"{name}.npy", "--check", "--json"
+        as_json = json.loads(firenet(*arguments, folder=tmp_path).stdout)
         assert [line[:7] for line in as_json["warnings"]] == ["Warning"] * count
     explained = firenet("certify", "scan_image.json", folder=tmp_path).stdout
     assert "Do the data look wrong?" in explained
