@@ -28,7 +28,9 @@ class Kernels(NamedTuple):
 
     expand: Callable[..., None]
     subtract_data: Callable[..., float]
+    subtract_samples: Callable[..., float]
     combine: Callable[..., None]
+    add_up: Callable[..., None]
     shrink: Callable[..., None]
     split: Callable[..., None]
     merge: Callable[..., None]
@@ -185,9 +187,10 @@ def frame_tangent_(
 @functools.cache
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
-    functions = (_expand, _subtract_data, _combine, _shrink, _split, _merge)
+    functions = (_expand, _subtract_data, _subtract_samples, _combine, _add_up)
+    wavelets = (_shrink, _split, _merge)
     frames = (_frame_step, _frame_slopes, _frame_tangent)
-    return Kernels(*(_compile(function) for function in (*functions, *frames)))
+    return Kernels(*(_compile(function) for function in (*functions, *wavelets, *frames)))
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,7 +257,58 @@ def _subtract_data(kspace: Array, factor: Array, offset: Array, first: int, row:
     return total
 
 
-def _combine(maps: Array, images: Array, first: int, row: int, out: Array) -> None:
+def _subtract_samples(
+    kspace: Array,
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    scale: float,
+    values: Array,
+    first: int,
+    row: int,
+) -> float:
+    """Do what ``_subtract_data`` does where factor and offset are 0 off the samples.
+
+    Parameters
+    ----------
+    kspace
+        (coils, rows, 2 n) of the block.
+    columns, starts
+        See ``Samples``.
+    scale
+        The factor, negative for imaginary parts.
+    values
+        (coil, 2 samples), the offset.
+    """
+    total = 0.0
+    is_shared = starts.size == 2
+    kept = np.empty(kspace.shape[2], kspace.dtype)
+    factor = kspace.dtype.type(scale)
+    for c in range(kspace.shape[0]):
+        for r in range(kspace.shape[1]):
+            k = kspace[c, r]
+            begin = starts[0] if is_shared else starts[row + r]
+            count = (starts[1] if is_shared else starts[row + r + 1]) - begin
+            place = (row + r) * count if is_shared else begin
+            where = columns[begin : begin + count]
+            value = values[first + c, 2 * place : 2 * (place + count)]
+            square = k[0] * 0
+            for j in range(count):
+                i = 2 * where[j]
+                re = value[2 * j] + factor * k[i]
+                im = value[2 * j + 1] - factor * k[i + 1]
+                kept[2 * j] = re
+                kept[2 * j + 1] = im
+                square += re * re + im * im
+            k[:] = 0
+            for j in range(count):
+                i = 2 * where[j]
+                k[i] = kept[2 * j]
+                k[i + 1] = kept[2 * j + 1]
+            total += square
+    return total
+
+
+def _combine(maps: Array, images: Array, first: int, row: int, sets: bool, out: Array) -> None:
     """Add to out the conjugate of the sum over the block's coils of maps * images.
 
     Parameters
@@ -263,16 +317,33 @@ def _combine(maps: Array, images: Array, first: int, row: int, out: Array) -> No
         (coil, rows, 2 n).
     images
         (coils, rows, 2 n) of the block.
+    sets
+        Overwrite out instead.
     out
-        (rows, 2 n), added to.
+        (rows, 2 n).
     """
     for c in range(images.shape[0]):
         for r in range(images.shape[1]):
             s, k, o = maps[first + c, row + r], images[c, r], out[row + r]
-            for i in range(k.size // 2):
-                a, b, re, im = s[2 * i], s[2 * i + 1], k[2 * i], k[2 * i + 1]
-                o[2 * i] += a * re - b * im
-                o[2 * i + 1] -= a * im + b * re
+            if sets and c == 0:
+                for i in range(k.size // 2):
+                    a, b, re, im = s[2 * i], s[2 * i + 1], k[2 * i], k[2 * i + 1]
+                    o[2 * i] = a * re - b * im
+                    o[2 * i + 1] = -(a * im + b * re)
+            else:
+                for i in range(k.size // 2):
+                    a, b, re, im = s[2 * i], s[2 * i + 1], k[2 * i], k[2 * i + 1]
+                    o[2 * i] += a * re - b * im
+                    o[2 * i + 1] -= a * im + b * re
+
+
+def _add_up(sums: Array) -> None:
+    """Add to the first of the images, (group, rows, n), all others."""
+    for r in range(sums.shape[1]):
+        for group in range(1, sums.shape[0]):
+            first, other = sums[0, r], sums[group, r]
+            for i in range(first.size):
+                first[i] += other[i]
 
 
 def _shrink(values: Array, weights: Array, length: float, parts: int) -> None:

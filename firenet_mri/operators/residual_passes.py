@@ -1,0 +1,205 @@
+"""The residual of a multi-coil Cartesian scan through compiled passes between its FFTs.
+
+Blocks of k-space stay in the cache of one thread: maps, FFT, mask and data, FFT back, coil sum.
+Blocks of rows have images of their own; where the FFT needs all rows, groups of coils have sums of
+their own, which are added at the end. Neither depends on the number of threads, nor does the image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet_mri.operators.kernels import Array, kernels, real_array
+from firenet_mri.operators.workers import even_parts, in_parallel
+
+# Complex numbers of k-space in a block: half a MiB in single precision.
+_BLOCK = 1 << 16
+
+# Sums of coils that are made side by side.
+_GROUPS = 4
+
+
+class Samples(NamedTuple):
+    """What the residual needs of the data on the mask; it is 0 elsewhere.
+
+    Parameters
+    ----------
+    columns
+        int32, of the samples in a row, one row after the other.
+    starts
+        int64, (rows + 1), where in ``columns`` a row begins; (2) if all rows have the same.
+    index
+        int64, of the samples among all entries of a coil.
+    scale
+        1 / n for n points of the FFT.
+    values
+        (coil, 2 samples), real and imaginary parts in turns.
+    """
+
+    columns: Tensor
+    starts: Tensor
+    index: Tensor
+    scale: float
+    values: Tensor
+
+    @classmethod
+    def pattern(cls, factor: Tensor, rows: int) -> Samples:
+        """Return the samples, without values, for a factor as :class:`Item` has it."""
+        mask = factor.unflatten(-1, (-1, 2))[0, ..., 0].reshape(factor.shape[1], -1) != 0
+        starts = torch.zeros(len(mask) + 1, dtype=torch.int64)
+        starts[1:] = mask.sum(1).cumsum(0)
+        columns = mask.nonzero()[:, 1].to(torch.int32)
+        index = mask.expand(rows, -1).reshape(-1).nonzero()[:, 0]
+        scale = float(factor.max())
+        return cls(columns, starts, index, scale, factor.new_empty(0))
+
+    def taken_from(self, offset: Tensor) -> Tensor:
+        """Return the values of an offset, (coil, *axes)."""
+        pairs = offset.reshape(len(offset), -1, 2)
+        return pairs.index_select(1, self.index).flatten(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One item of the batch: complex maps (coil, *axes), and what turns k-space to the residual.
+
+    For interleaved real and imaginary parts k of an FFT without a scale, the conjugate residual is
+    sqrt(n) (factor * k + offset): with the mask over n, negative for imaginary parts, and minus the
+    conjugate data over sqrt(n), for n points of the FFT. The factor has 1 coil or all, and 1 row
+    where all have the same.
+    """
+
+    maps: Tensor
+    factor: Tensor
+    data: Tensor | Samples
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors."""
+        data = self.data.values if isinstance(self.data, Samples) else self.data
+        return self.maps, self.factor, data
+
+    @cached_property
+    def offset(self) -> Tensor:
+        """The data, (coil, *axes), with zeros off the mask."""
+        if not isinstance(self.data, Samples):
+            return self.data
+        coils, *axes = self.maps.shape
+        dense = self.data.values.new_zeros(coils, math.prod(axes), 2)
+        dense[:, self.data.index] = self.data.values.unflatten(1, (-1, 2))
+        return dense.reshape(coils, *axes[:-1], -1)
+
+
+class _Plan(NamedTuple):
+    """The arrays of an item as the compiled passes take them; the last two are the data's."""
+
+    maps: Array
+    image: Array
+    factor: Array
+    data: Array
+    samples: tuple[np.ndarray, np.ndarray, float] | None
+
+
+def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, float]:
+    """Return A^H (A x - y) in the loop's order of axes, and the sum of squares of A x - y over n.
+
+    Parameters
+    ----------
+    item
+        What the passes need of the scan.
+    image
+        x, (*axes), contiguous, at least 2 axes.
+    transformed
+        How many of the last axes the FFT takes.
+    """
+    plan = _plan(item, image)
+    coils, rows = item.maps.shape[:2]
+    block_rows, block_coils = block_sizes(item.maps.shape, transformed)
+    windows = even_parts(rows, block_rows)
+    groups = [range(0, coils, block_coils)]
+    if len(windows) == 1:
+        starts = range(0, coils, block_coils)
+        largest = math.ceil(len(starts) / _GROUPS)
+        groups = [starts[part.start : part.stop] for part in even_parts(len(starts), largest)]
+    sums = np.empty((len(groups), *plan.image.shape), plan.image.dtype)
+    axes = tuple(range(-transformed, 0))
+
+    def work(part: int) -> float:
+        window, group = windows[part // len(groups)], part % len(groups)
+        rest = tuple(item.maps.shape[2:])
+        return _blocks(plan, window, groups[group], block_coils, rest, axes, sums[group])
+
+    square = math.fsum(in_parallel(work, len(windows) * len(groups)))
+    if len(groups) > 1:
+        kernels().add_up(sums)
+    gradient = torch.from_numpy(sums[0]).view(image.dtype).reshape(image.shape)
+    return gradient, square
+
+
+def block_sizes(shape: tuple[int, ...], transformed: int) -> tuple[int, int]:
+    """Return how many entries of the first axis and how many coils make a block.
+
+    Parameters
+    ----------
+    shape
+        (coil, *axes).
+    transformed
+        How many of the last axes the FFT takes.
+    """
+    coils, rows, *rest = shape
+    size = math.prod(rest)
+    is_free = transformed < len(shape) - 1
+    block_rows = min(rows, max(1, _BLOCK // (coils * size))) if is_free else rows
+    return block_rows, min(coils, max(1, _BLOCK // (block_rows * size)))
+
+
+def _blocks(
+    plan: _Plan,
+    window: range,
+    starts: range,
+    coils: int,
+    rest: tuple[int, ...],
+    axes: tuple[int, ...],
+    out: Array,
+) -> float:
+    """Set some rows of out to the share of some blocks of coils; return their sum of squares."""
+    compiled = kernels()
+    square, row = 0.0, window.start
+    dtype = np.complex64 if out.dtype == np.float32 else np.complex128
+    for first in starts:
+        count = min(coils, len(plan.maps) - first)
+        block = np.empty((count, len(window), *rest), dtype)
+        shape = (count, len(window), -1)
+        compiled.expand(plan.maps, plan.image, first, row, block.view(out.dtype).reshape(shape))
+        kspace = _fft(block, axes)
+        flat = kspace.view(out.dtype).reshape(shape)
+        if plan.samples is None:
+            square += compiled.subtract_data(flat, plan.factor, plan.data, first, row)
+        else:
+            square += compiled.subtract_samples(flat, *plan.samples, plan.data, first, row)
+        images = _fft(kspace, axes).view(out.dtype).reshape(shape)
+        compiled.combine(plan.maps, images, first, row, first == starts.start, out)
+    return square
+
+
+def _fft(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return the FFT without a scale; of no axes it is x itself."""
+    return torch.fft.fftn(torch.from_numpy(x), dim=axes).numpy() if axes else x
+
+
+def _plan(item: Item, image: Tensor) -> _Plan:
+    coils, rows = item.maps.shape[:2]
+    maps = real_array(item.maps).reshape(coils, rows, -1)
+    factor = real_array(item.factor).reshape(*item.factor.shape[:2], -1)
+    source = real_array(image).reshape(rows, -1)
+    if not isinstance(item.data, Samples):
+        return _Plan(maps, source, factor, real_array(item.data).reshape(coils, rows, -1), None)
+    pattern = item.data.columns.numpy(), item.data.starts.numpy(), item.data.scale
+    return _Plan(maps, source, factor, item.data.values.numpy(), pattern)
