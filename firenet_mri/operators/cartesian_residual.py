@@ -74,9 +74,7 @@ class CartesianResidual(Residual):
         # The data off the mask are zeros, which need no place where the passes are compiled.
         is_sparse = factor.shape[-ndim - 1] == 1 and can_compile(maps, y, factor)
         is_sparse = is_sparse and ndim > 1 and 2 * int(mask.count_nonzero()) <= mask.numel()
-        patterns = (
-            [Samples.pattern(f / points, sizes[0]) for f in factors] if is_sparse else None
-        )
+        patterns = [Samples.pattern(f / points, sizes[0]) for f in factors] if is_sparse else None
         data, self._unreached = self._transform_data(fourier, y, factor, patterns)
         self._items = [
             Item(own, (f / points).contiguous(), offset)

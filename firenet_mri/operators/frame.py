@@ -15,7 +15,8 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape, records_graph
 from firenet_mri.operators.derivative import Map, linear
-from firenet_mri.operators.kernels import can_compile, frame_step_
+from firenet_mri.operators.frame_passes import FramePart, frame_steps_
+from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.sparsifier import Sparsifier
 from firenet_mri.prox import relaxed
 
@@ -163,6 +164,9 @@ class Frame(Sparsifier):
         relaxation
             q moves so many times the way to that projection.
         """
+        parts = self._compiled_parts(q, radius) if can_compile(q, x, sigma) else None
+        if parts is not None:
+            return q, frame_steps_(parts, x, sigma, relaxation)
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
         if torch.is_grad_enabled():
@@ -182,10 +186,12 @@ class Frame(Sparsifier):
         relaxation: float = 1.0,
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, by parts that stay in the cache."""
-        if self.filters is not None and self._can_compile(q, planes, steps, radius):
+        parts = self._compiled_parts(q, radius) if can_compile(q, planes, steps) else None
+        if parts is not None:
             lengths = steps.reshape(planes.shape[1 : -len(self.domain_shape)])
-            radii = torch.as_tensor(radius, dtype=torch.float64)
-            return frame_step_(q, planes, lengths, radii, self.filters, relaxation)
+            x = _joined(planes) if len(planes) == 2 else planes[0]
+            image = frame_steps_(parts, x, lengths, relaxation)
+            return _split(image) if len(planes) == 2 else image.unsqueeze(0)
         axis = -len(self.domain_shape)
         size, rows = self.domain_shape[0], self._slab_rows(q)
         if rows >= size:
@@ -205,19 +211,21 @@ class Frame(Sparsifier):
         image.narrow(axis, 0, self.reach).add_(end)
         return image.narrow(axis, 0, size)
 
-    def _can_compile(
-        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
-    ) -> bool:
-        """Return whether the compiled step can be taken: in 2D, with one radius a band."""
+    def _compiled_parts(self, q: Tensor, radius: Tensor | float) -> list[FramePart] | None:
+        """Return what the compiled step takes; None unless in 2D, with one radius a band."""
         bands, *shape = self.codomain_shape
         rows_are_whole = q.stride()[-2:] == (self.domain_shape[-1], 1)
         has_flat_radius = not isinstance(radius, Tensor) or radius.shape in (
             (),
             (bands, *[1] * len(shape)),
         )
-        wraps_once = self.filters is not None and self.filters.shape[1] <= min(shape)
-        is_simple = rows_are_whole and has_flat_radius and wraps_once and self.groups is None
-        return len(shape) == 2 and is_simple and can_compile(q, planes, steps)
+        if self.filters is None or self.groups is not None or len(shape) != 2:
+            return None
+        wraps_once = self.filters.shape[1] <= min(shape)
+        if not (rows_are_whole and has_flat_radius and wraps_once):
+            return None
+        radii = torch.as_tensor(radius, dtype=torch.float64)
+        return [FramePart(q, 1.0, radii, self.filters)]
 
     def _slab_rows(self, q: Tensor) -> int:
         """Return how many rows a slab has."""

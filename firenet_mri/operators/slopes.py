@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.operators.frame import Frame, part_along
-from firenet_mri.operators.kernels import can_compile, frame_slopes, frame_tangent_
+from firenet_mri.operators.frame_passes import frame_slopes, frame_tangent_
+from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.sparsifier import Sparsifier
 from firenet_mri.operators.stacked import StackedFrame
 

@@ -10,7 +10,7 @@ from laws import assert_close
 from torch.autograd import forward_ad
 
 from firenet_mri.firenet.problem import SquareRootLasso
-from firenet_mri.operators import OrthogonalWavelet, encoding_operator, kernels
+from firenet_mri.operators import OrthogonalWavelet, encoding_operator, frame_passes, kernels
 from firenet_mri.operators.slopes import dual_slopes
 from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.prox import soft_threshold
@@ -93,7 +93,7 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
     counted = real._replace(
         **{name: lambda *a, name=name: calls.append(name) or 1.0 for name in real._fields}
     )
-    for module in ("kernels", "cartesian_residual", "wavelets"):
+    for module in ("kernels", "residual_passes", "frame_passes", "wavelets"):
         monkeypatch.setattr(f"firenet_mri.operators.{module}.kernels", lambda: counted)
     x = random(7, 8, 8)
     frame = make_sparsifier("undecimated-haar+undecimated-dct3", (8, 8), None)
@@ -157,16 +157,18 @@ def test_slopes_are_the_derivative_of_the_step(name, shape, planes) -> None:
     lengths = torch.tensor([0.3, 2.0], dtype=torch.float64)
     radii = torch.linspace(0.5, 2, bands, dtype=torch.float64).reshape(-1, 1, 1)
     kept = q.clone()
-    slopes = kernels.frame_slopes(q, x, lengths, radii, frame.filters)
+    slopes = frame_passes.frame_slopes(q, x, lengths, radii, frame.filters)
     assert torch.equal(q, kept)
     moved = []
     for sign in (1, -1):
         # The step has the planes first.
         ahead = (q + sign * 1e-6 * dq).movedim(0, 1).contiguous()
-        image = (x + sign * 1e-6 * dx).movedim(0, 1).contiguous()
-        kernels.frame_step_(ahead, image, lengths, radii, frame.filters)
+        image = x + sign * 1e-6 * dx
+        image = torch.complex(*image.unbind(1)) if planes == 2 else image.squeeze(1)
+        part = frame_passes.FramePart(ahead, 1.0, radii, frame.filters)
+        frame_passes.frame_steps_([part], image, lengths)
         moved.append(ahead.movedim(1, 0))
     tangent = dq.clone()
-    image = kernels.frame_tangent_(tangent, dx, lengths, slopes, frame.filters)
+    image = frame_passes.frame_tangent_(tangent, dx, lengths, slopes, frame.filters)
     assert_close(tangent, (moved[0] - moved[1]) / 2e-6, 1e-6)
     assert_close(image, frame._synthesise(tangent))
