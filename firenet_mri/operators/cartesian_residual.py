@@ -26,7 +26,7 @@ from torch import Tensor
 
 from firenet_mri.operators.base import Residual, Shape, records_graph
 from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.operators.kernels import can_compile
+from firenet_mri.operators.kernels import are_plain, can_compile
 from firenet_mri.operators.residual_passes import Item, Samples, block_sizes, residual_of
 from firenet_mri.prox import item_norm
 
@@ -72,9 +72,9 @@ class CartesianResidual(Residual):
         maps = self._arrange(maps.to(y.dtype)).contiguous()
         factors = _unbatch(factor, self._batch, ndim + 1)
         # The data off the mask are zeros, which need no place where the passes are compiled.
-        is_sparse = factor.shape[-ndim - 1] == 1 and can_compile(maps, y, factor)
+        is_sparse = factor.shape[-ndim - 1] == 1 and are_plain(maps, y, factor)
         is_sparse = is_sparse and ndim > 1 and 2 * int(mask.count_nonzero()) <= mask.numel()
-        patterns = [Samples.pattern(f / points, sizes[0]) for f in factors] if is_sparse else None
+        patterns = [Samples.pattern(f, sizes[0]) for f in factors] if is_sparse else None
         data, self._unreached = self._transform_data(fourier, y, factor, patterns)
         self._items = [
             Item(own, (f / points).contiguous(), offset)
@@ -127,7 +127,9 @@ class CartesianResidual(Residual):
         images = _unbatch(self._arrange(x), self._batch, self._ndim)
         pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
         gradients, norms = zip(*pairs, strict=True)
-        gradient = torch.stack(gradients).reshape(*self._batch, *gradients[0].shape)
+        # Not one by one where there is one: that would copy it.
+        gradient = gradients[0] if len(pairs) == 1 else torch.stack(gradients)
+        gradient = gradient.reshape(*self._batch, *gradients[0].shape)
         back = sorted(range(self._ndim), key=lambda i: self._order[i])
         gradient = _permute(gradient, [i - self._ndim for i in back])
         norm = torch.linalg.vector_norm(torch.stack([torch.stack(norms), self._unreached]), dim=0)

@@ -56,14 +56,24 @@ def can_compile(*tensors: Tensor) -> bool:
 
     No where gradients or tangents are recorded, where a graph is traced, and off the CPU.
     """
-    if torch.is_grad_enabled() or records_graph():
+    return not torch.is_grad_enabled() and are_plain(*tensors)
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Return whether these are tensors on a CPU at which no derivative and no graph looks.
+
+    A later use of them may still record gradients with respect to others.
+    """
+    if records_graph():
         return False
     # Forward-mode derivatives are carried without grad mode.
     if torch.autograd.forward_ad._current_level >= 0:
         return False
-    return all(type(x) is Tensor and x.device.type == "cpu" for x in tensors) and not _is_wrapped(
-        tensors
-    )
+    recorded = torch.is_grad_enabled()
+    return all(
+        type(x) is Tensor and x.device.type == "cpu" and not (recorded and x.requires_grad)
+        for x in tensors
+    ) and not _is_wrapped(tensors)
 
 
 def _is_wrapped(tensors: tuple[Tensor, ...]) -> bool:

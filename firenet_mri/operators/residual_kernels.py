@@ -61,51 +61,47 @@ def subtract_data(kspace: Array, factor: Array, offset: Array, first: int, row: 
 
 def subtract_samples(
     kspace: Array,
-    columns: NDArray[np.int32],
+    factor: Array,
+    columns: NDArray[np.uint32],
     starts: NDArray[np.int64],
-    scale: float,
-    values: Array,
+    values: NDArray[np.complexfloating[Any, Any]],
     first: int,
     row: int,
 ) -> float:
-    """Do what ``subtract_data`` does where factor and offset are 0 off the samples.
+    """Do what ``subtract_data`` does with an offset that is 0 off the samples.
 
     Parameters
     ----------
     kspace
         (coils, rows, 2 n) of the block.
+    factor
+        (1, 1 or rows, 2 n).
     columns, starts
         See ``Samples``.
-    scale
-        The factor, negative for imaginary parts.
     values
-        (coil, 2 samples), the offset.
+        (coil, samples), the offset.
     """
     total = 0.0
     is_shared = starts.size == 2
-    kept = np.empty(kspace.shape[2], kspace.dtype)
-    factor = kspace.dtype.type(scale)
+    offset = np.zeros(kspace.shape[2] // 2, values.dtype)
+    o = offset.view(kspace.dtype)
     for c in range(kspace.shape[0]):
         for r in range(kspace.shape[1]):
-            k = kspace[c, r]
+            k, f = kspace[c, r], factor[0, 0 if is_shared else row + r]
             begin = starts[0] if is_shared else starts[row + r]
             count = (starts[1] if is_shared else starts[row + r + 1]) - begin
             place = (row + r) * count if is_shared else begin
             where = columns[begin : begin + count]
-            value = values[first + c, 2 * place : 2 * (place + count)]
+            value = values[first + c, place : place + count]
+            if not is_shared:
+                o[:] = 0
+            for j in range(count):
+                offset[where[j]] = value[j]
             square = k[0] * 0
-            for j in range(count):
-                i = 2 * where[j]
-                re = value[2 * j] + factor * k[i]
-                im = value[2 * j + 1] - factor * k[i + 1]
-                kept[2 * j] = re
-                kept[2 * j + 1] = im
-                square += re * re + im * im
-            k[:] = 0
-            for j in range(count):
-                i = 2 * where[j]
-                k[i] = kept[2 * j]
-                k[i + 1] = kept[2 * j + 1]
+            for i in range(k.size):
+                number = o[i] + k[i] * f[i]
+                k[i] = number
+                square += number * number
             total += square
     return total
 

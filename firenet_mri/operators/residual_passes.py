@@ -37,8 +37,6 @@ class Samples(NamedTuple):
         int64, (rows + 1), where in ``columns`` a row begins; (2) if all rows have the same.
     index
         int64, of the samples among all entries of a coil.
-    scale
-        1 / n for n points of the FFT.
     values
         (coil, 2 samples), real and imaginary parts in turns.
     """
@@ -46,7 +44,6 @@ class Samples(NamedTuple):
     columns: Tensor
     starts: Tensor
     index: Tensor
-    scale: float
     values: Tensor
 
     @classmethod
@@ -57,8 +54,7 @@ class Samples(NamedTuple):
         starts[1:] = mask.sum(1).cumsum(0)
         columns = mask.nonzero()[:, 1].to(torch.int32)
         index = mask.expand(rows, -1).reshape(-1).nonzero()[:, 0]
-        scale = float(factor.max())
-        return cls(columns, starts, index, scale, factor.new_empty(0))
+        return cls(columns, starts, index, factor.new_empty(0))
 
     def taken_from(self, offset: Tensor) -> Tensor:
         """Return the values of an offset, (coil, *axes)."""
@@ -104,7 +100,7 @@ class _Plan(NamedTuple):
     image: Array
     factor: Array
     data: Array
-    samples: tuple[np.ndarray, np.ndarray, float] | None
+    samples: tuple[np.ndarray, np.ndarray] | None
 
 
 def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, float]:
@@ -183,7 +179,8 @@ def _blocks(
         if plan.samples is None:
             square += compiled.subtract_data(flat, plan.factor, plan.data, first, row)
         else:
-            square += compiled.subtract_samples(flat, *plan.samples, plan.data, first, row)
+            arguments = (plan.factor, *plan.samples, plan.data)
+            square += compiled.subtract_samples(flat, *arguments, first, row)
         images = _fft(kspace, axes).view(out.dtype).reshape(shape)
         compiled.combine(plan.maps, images, first, row, first == starts.start, out)
     return square
@@ -201,5 +198,6 @@ def _plan(item: Item, image: Tensor) -> _Plan:
     source = real_array(image).reshape(rows, -1)
     if not isinstance(item.data, Samples):
         return _Plan(maps, source, factor, real_array(item.data).reshape(coils, rows, -1), None)
-    pattern = item.data.columns.numpy(), item.data.starts.numpy(), item.data.scale
-    return _Plan(maps, source, factor, item.data.values.numpy(), pattern)
+    pattern = item.data.columns.numpy().view(np.uint32), item.data.starts.numpy()
+    values = item.data.values.numpy()
+    return _Plan(maps, source, factor, values.view(item.maps.numpy().dtype), pattern)
