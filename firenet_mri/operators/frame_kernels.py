@@ -159,9 +159,15 @@ def add_borders(image: Array, borders: Array, ends: NDArray[np.int64]) -> None:
 
 
 def frame_slopes(
-    q: Array, x: Array, slopes: Array, length: float, radii: Array, filters: Array
+    q: Array,
+    x: Array,
+    slopes: Array,
+    rows: tuple[int, int],
+    length: float,
+    radii: Array,
+    filters: Array,
 ) -> None:
-    """Set slopes as ``frame_slopes`` says, for one item.
+    """Set slopes as ``frame_slopes`` says, for some rows of one item.
 
     Parameters
     ----------
@@ -169,6 +175,8 @@ def frame_slopes(
         (planes, K^2, ny, nx).
     x
         (planes, ny, nx).
+    rows
+        First and last + 1.
     length
         Step size.
     radii
@@ -181,7 +189,7 @@ def frame_slopes(
     wide = nx + taps - 1
     ahead = np.empty((planes, count, wide), x.dtype)
     z = np.empty((planes, nx), x.dtype)
-    for y in range(ny):
+    for y in range(rows[0], rows[1]):
         ahead[:] = 0
         for p in range(planes):
             for k in range(count):
@@ -216,16 +224,29 @@ def frame_slopes(
 
 
 def frame_tangent(
-    q: Array, x: Array, image: Array, slopes: Array, length: float, filters: Array
+    q: Array,
+    x: Array,
+    image: Array,
+    border: Array,
+    rows: tuple[int, int],
+    slopes: Array,
+    length: float,
+    filters: Array,
 ) -> None:
-    """Do what ``frame_tangent_`` says for one item, row by row; add W^H q to image.
+    """Do what ``frame_tangent_`` says for some rows of one item.
 
     Parameters
     ----------
     q, slopes
         (planes, K^2, ny, nx).
-    x, image
+    x
         (planes, ny, nx).
+    image
+        (ny, planes * nx), a row of one plane after that of the other; the rows get W^H q of theirs.
+    border
+        (reach, planes * nx), the same for the rows after them.
+    rows
+        First and last + 1.
     length
         Step size.
     filters
@@ -236,7 +257,9 @@ def frame_tangent(
     wide = nx + taps - 1
     ahead = np.empty((planes, count, wide), x.dtype)
     back = np.empty((planes, count, wide), x.dtype)
-    for y in range(ny):
+    image[rows[0] : rows[1]] = 0
+    border[:] = 0
+    for y in range(rows[0], rows[1]):
         ahead[:] = 0
         back[:] = 0
         for p in range(planes):
@@ -280,6 +303,7 @@ def frame_tangent(
                     back[p, k, n - nx] += back[p, k, n]
                 source = back[p, k]
                 for s in range(taps):
-                    g, target = filters[k, s], image[p, (y + s) % ny]
+                    out = image[y + s] if y + s < rows[1] else border[y + s - rows[1]]
+                    g, target = filters[k, s], out[p * nx : (p + 1) * nx]
                     for n in range(nx):
                         target[n] += g * source[n]

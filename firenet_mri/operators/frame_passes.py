@@ -163,9 +163,16 @@ def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: 
     bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
     taps = filters.to(q.dtype).numpy()
     steps = lengths.to(q.dtype).reshape(-1).numpy()
-    for before, source, out, step in zip(q, x, slopes, steps, strict=True):
-        arrays = (part.contiguous().numpy() for part in (before, source, out))
-        kernels().frame_slopes(*arrays, step, bounds, taps)
+    arrays = [part.contiguous().numpy() for part in (q, x, slopes)]
+    blocks = even_parts(q.shape[-2], _ROWS)
+
+    def work(part: int) -> None:
+        item, block = divmod(part, len(blocks))
+        rows = blocks[block].start, blocks[block].stop
+        own = (array[item] for array in arrays)
+        kernels().frame_slopes(*own, rows, steps[item], bounds, taps)
+
+    in_parallel(work, len(steps) * len(blocks))
     return slopes
 
 
@@ -183,9 +190,17 @@ def frame_tangent_(
     lengths, filters
         One an item, and (K, taps).
     """
-    image = torch.zeros_like(x)
+    items, planes, ny, nx = x.shape
+    image = torch.empty(items, ny, planes * nx, dtype=x.dtype)
     taps = filters.to(x.dtype).numpy()
     steps = lengths.to(x.dtype).reshape(-1).numpy()
-    for *parts, step in zip(q, x, image, slopes, steps, strict=True):
-        kernels().frame_tangent(*(part.numpy() for part in parts), step, taps)
-    return image
+    arrays = [part.numpy() for part in (q, x, slopes, image)]
+
+    def work(item: int, first: int, last: int, border: Array) -> None:
+        dual, source, own, target = (array[item] for array in arrays)
+        rows = first, last
+        kernels().frame_tangent(dual, source, target, border, rows, own, steps[item], taps)
+
+    for item in range(items):
+        over_rows(functools.partial(work, item), arrays[3][item], filters.shape[1] - 1)
+    return image.unflatten(2, (planes, nx)).transpose(1, 2)

@@ -19,8 +19,8 @@ from torch import Tensor
 from firenet_mri.operators.kernels import Array, kernels, real_array
 from firenet_mri.operators.workers import even_parts, in_parallel
 
-# Complex numbers of k-space in a block: half a MiB in single precision.
-_BLOCK = 1 << 16
+# Complex numbers of k-space in a block: a MiB in single precision.
+_BLOCK = 1 << 17
 
 # Sums of coils that are made side by side.
 _GROUPS = 4

@@ -7,6 +7,7 @@ goes on with each as in 2D.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -162,6 +163,6 @@ def _merge(run: _Run, c: Array, shape: Shape, shift: tuple[int, ...], out: Array
 def _in_blocks(work: Callable[[range], None], shape: Shape, largest: int) -> None:
     """Do the work for blocks of a level's averages along the first axis, side by side if large."""
     rows = (shape[0] + 1) // 2
-    is_large = np.prod(shape) >= _LARGE
+    is_large = math.prod(shape) >= _LARGE
     blocks = even_parts(rows, largest if is_large else rows)
     in_parallel(lambda i: work(blocks[i]), len(blocks))

@@ -81,6 +81,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _prepare_thread() -> None:
+    # The first look sets the number to what it is elsewhere, and so it must come first.
+    torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
 
