@@ -89,7 +89,7 @@ class CartesianResidual(Residual):
         y: Tensor,
         factor: Tensor,
         patterns: list[Samples] | None,
-    ) -> tuple[list[Tensor] | list[Samples], Tensor]:
+    ) -> tuple[Sequence[Tensor | Samples], Tensor]:
         """Return the offset of each item, and the norm off the mask, (item)."""
         ndim, coil_axis = self._ndim, -self._ndim - 1
         # Coil by coil, to need little memory, unless the coils have masks of their own.
@@ -148,9 +148,9 @@ class CartesianResidual(Residual):
     def _residual(self, item: Item, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y) of one item, in the loop's order of axes, and its norm."""
         if image.ndim > 1 and can_compile(image, *item.tensors):
-            gradient, square = residual_of(item, image.contiguous(), len(self._transformed))
-            norm = self._norm_factor * math.sqrt(square)
-            return gradient, torch.tensor(norm, dtype=image.real.dtype)
+            total, square = residual_of(item, image.contiguous(), len(self._transformed))
+            distance = self._norm_factor * math.sqrt(square)
+            return total, torch.tensor(distance, dtype=image.real.dtype)
         offset = item.offset
         rows, coils = self._block_sizes(item.maps)
         gradients, norms = [], []

@@ -134,8 +134,9 @@ def _dual(part: FramePart) -> _Dual:
     memory = items.as_strided((items.untyped_storage().nbytes() // items.element_size(),), (1,), 0)
     radii = part.radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous()
     plane = items.stride(0) if len(q) == 2 else 0
-    places = items.storage_offset(), items.stride(1), plane, items.stride(2), part.scale
-    return _Dual(memory.numpy(), *places, radii.numpy(), part.filters.to(q.dtype).numpy())
+    places = int(items.storage_offset()), items.stride(1), plane, items.stride(2)
+    filters = part.filters.to(q.dtype).numpy()
+    return _Dual(memory.numpy(), *places, part.scale, radii.numpy(), filters)
 
 
 def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:

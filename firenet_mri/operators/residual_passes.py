@@ -35,7 +35,7 @@ class Samples(NamedTuple):
         int32, of the samples in a row, one row after the other.
     starts
         int64, (rows + 1), where in ``columns`` a row begins; (2) if all rows have the same.
-    index
+    places
         int64, of the samples among all entries of a coil.
     values
         (coil, 2 samples), real and imaginary parts in turns.
@@ -43,7 +43,7 @@ class Samples(NamedTuple):
 
     columns: Tensor
     starts: Tensor
-    index: Tensor
+    places: Tensor
     values: Tensor
 
     @classmethod
@@ -53,13 +53,13 @@ class Samples(NamedTuple):
         starts = torch.zeros(len(mask) + 1, dtype=torch.int64)
         starts[1:] = mask.sum(1).cumsum(0)
         columns = mask.nonzero()[:, 1].to(torch.int32)
-        index = mask.expand(rows, -1).reshape(-1).nonzero()[:, 0]
-        return cls(columns, starts, index, factor.new_empty(0))
+        places = mask.expand(rows, -1).reshape(-1).nonzero()[:, 0]
+        return cls(columns, starts, places, factor.new_empty(0))
 
     def taken_from(self, offset: Tensor) -> Tensor:
         """Return the values of an offset, (coil, *axes)."""
         pairs = offset.reshape(len(offset), -1, 2)
-        return pairs.index_select(1, self.index).flatten(1)
+        return pairs.index_select(1, self.places).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Item:
             return self.data
         coils, *axes = self.maps.shape
         dense = self.data.values.new_zeros(coils, math.prod(axes), 2)
-        dense[:, self.data.index] = self.data.values.unflatten(1, (-1, 2))
+        dense[:, self.data.places] = self.data.values.unflatten(1, (-1, 2))
         return dense.reshape(coils, *axes[:-1], -1)
 
 
