@@ -83,8 +83,8 @@ def _is_wrapped(tensors: tuple[Tensor, ...]) -> bool:
 
 def real_array(x: Tensor) -> Array:
     """Return the memory of a complex (..., n) or real contiguous tensor as real (..., 2 n or n)."""
-    plain = x.detach()
-    return (torch.view_as_real(plain).flatten(-2) if x.is_complex() else plain).numpy()
+    array: np.ndarray = x.detach().numpy()
+    return array.view(array.real.dtype)
 
 
 def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:

@@ -49,7 +49,8 @@ def in_parallel(work: Callable[[int], _R], count: int) -> list[_R]:
     return [done[part] for part in range(count)]
 
 
-def even_parts(size: int, largest: int) -> list[range]:
+@functools.lru_cache(256)
+def even_parts(size: int, largest: int) -> tuple[range, ...]:
     """Return range(size) in parts of at most so many: one, or a multiple of 4 of nearly one size.
 
     Whatever the number of threads, so that nothing depends on it.
@@ -58,7 +59,7 @@ def even_parts(size: int, largest: int) -> list[range]:
     if count > 1:
         count = min(size, 4 * math.ceil(count / 4))
     bounds = [size * part // count for part in range(count + 1)]
-    return [range(*pair) for pair in itertools.pairwise(bounds)]
+    return tuple(range(*pair) for pair in itertools.pairwise(bounds))
 
 
 def _run(work: Callable[[int], _R], parts: Iterator[int], flushes: bool) -> list[tuple[int, _R]]:
