@@ -135,10 +135,9 @@ def combine(maps: Array, images: Array, first: int, row: int, sets: bool, out: A
                     o[2 * i + 1] -= a * im + b * re
 
 
-def add_up(sums: Array) -> None:
-    """Add to the first of the images, (group, rows, n), all others."""
-    for r in range(sums.shape[1]):
-        for group in range(1, sums.shape[0]):
-            first, other = sums[0, r], sums[group, r]
-            for i in range(first.size):
-                first[i] += other[i]
+def add_up(image: Array, other: Array) -> None:
+    """Add another image, (rows, n), to an image."""
+    for r in range(image.shape[0]):
+        first, second = image[r], other[r]
+        for i in range(first.size):
+            first[i] += second[i]

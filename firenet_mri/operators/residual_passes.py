@@ -124,7 +124,8 @@ def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, fl
         starts = range(0, coils, block_coils)
         largest = math.ceil(len(starts) / _GROUPS)
         groups = [starts[part.start : part.stop] for part in even_parts(len(starts), largest)]
-    sums = np.empty((len(groups), *plan.image.shape), plan.image.dtype)
+    # Apart from each other, so that the image does not keep the others in memory.
+    sums = [np.empty_like(plan.image) for _ in groups]
     axes = tuple(range(-transformed, 0))
 
     def work(part: int) -> float:
@@ -132,9 +133,9 @@ def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, fl
         rest = tuple(item.maps.shape[2:])
         return _blocks(plan, window, groups[group], block_coils, rest, axes, sums[group])
 
-    square = math.fsum(in_parallel(work, len(windows) * len(groups)))
-    if len(groups) > 1:
-        kernels().add_up(sums)
+    square = sum(in_parallel(work, len(windows) * len(groups)))
+    for other in sums[1:]:
+        kernels().add_up(sums[0], other)
     gradient = torch.from_numpy(sums[0]).view(image.dtype).reshape(image.shape)
     return gradient, square
 

@@ -45,7 +45,13 @@ def in_parallel(work: Callable[[int], _R], count: int) -> list[_R]:
     parts = iter(range(count))
     pool = _pool(torch.get_num_threads())
     futures = [pool.submit(_run, work, parts, flushes) for _ in range(threads)]
-    done = dict(pair for future in futures for pair in future.result())
+    done: dict[int, _R] = {}
+    for future in futures:
+        # The others do all that is left, or fail, too, before an error is passed on.
+        if future.exception() is None:
+            done.update(future.result())
+    for future in futures:
+        future.result()
     return [done[part] for part in range(count)]
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -73,6 +74,24 @@ def test_errors_reach_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         in_parallel(lambda part: 1 / (part - 2), 4)
     assert in_parallel(lambda part: part, 2) == [0, 1]
+
+
+def test_no_part_is_worked_on_after_an_error_has_reached_the_caller() -> None:
+    busy, done = threading.Event(), []
+
+    def work(part: int) -> None:
+        if part == 0:
+            busy.wait(30)
+            raise ValueError
+        busy.set()
+        time.sleep(0.05)
+        done.append(part)
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        in_parallel(work, 4)
+    seen = len(done)
+    time.sleep(0.1)
+    assert len(done) == seen
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
