@@ -246,10 +246,17 @@ def test_nan_is_not_swallowed(name) -> None:
     name=st.sampled_from(["undecimated-haar", "undecimated-dct3"]),
     shape=st.tuples(st.integers(4, 9), st.integers(4, 9)),
     planes=st.sampled_from([1, 2]),
+    rows=st.sampled_from([2, 32]),
 )
 @settings(deadline=None, max_examples=10)
 @torch.no_grad()
-def test_slopes_are_the_derivative_of_the_step(name, shape, planes) -> None:
+def test_slopes_are_the_derivative_of_the_step(name, shape, planes, rows) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame_passes, "_ROWS", rows)
+        _check_slopes(name, shape, planes)
+
+
+def _check_slopes(name: str, shape: tuple[int, int], planes: int) -> None:
     frame = make_sparsifier(name, shape)
     bands = frame.codomain_shape[0]
     q, dq = (random(i, 2, planes, bands, *shape, dtype=torch.float64) for i in (1, 2))
