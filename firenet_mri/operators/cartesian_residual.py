@@ -82,6 +82,7 @@ class CartesianResidual(Residual):
                 _unbatch(maps, self._batch, ndim + 1), factors, data, strict=True
             )
         ]
+        self._tensors = [part for item in self._items for part in item.tensors]
 
     def _transform_data(
         self,
@@ -125,15 +126,34 @@ class CartesianResidual(Residual):
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y), (*batch, *spatial), and ||A x - y||, (*batch)."""
         images = _unbatch(self._arrange(x), self._batch, self._ndim)
-        pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
-        gradients, norms = zip(*pairs, strict=True)
+        if self._ndim > 1 and can_compile(x, *self._tensors):
+            gradients, norm = self._compiled(images)
+        else:
+            gradients, norm = self._recorded(images)
         # Not one by one where there is one: that would copy it.
-        gradient = gradients[0] if len(pairs) == 1 else torch.stack(gradients)
+        gradient = gradients[0] if len(gradients) == 1 else torch.stack(gradients)
         gradient = gradient.reshape(*self._batch, *gradients[0].shape)
         back = sorted(range(self._ndim), key=lambda i: self._order[i])
-        gradient = _permute(gradient, [i - self._ndim for i in back])
-        norm = torch.linalg.vector_norm(torch.stack([torch.stack(norms), self._unreached]), dim=0)
-        return gradient, norm.reshape(self._batch)
+        return _permute(gradient, [i - self._ndim for i in back]), norm.reshape(self._batch)
+
+    def _compiled(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the gradients, in the loop's order of axes, and the norms of all items."""
+        gradients, norms = [], []
+        # Numbers, since operations on tensors of one take longer than a pass over a small image.
+        for item, image, unreached in zip(
+            self._items, images, self._unreached.tolist(), strict=True
+        ):
+            gradient, square = residual_of(item, image.contiguous(), len(self._transformed))
+            gradients.append(gradient)
+            norms.append(math.hypot(self._norm_factor * math.sqrt(square), unreached))
+        return gradients, torch.tensor(norms, dtype=images[0].real.dtype)
+
+    def _recorded(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the same by torch, which records gradients."""
+        pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
+        gradients = [gradient for gradient, _ in pairs]
+        reached = torch.stack([norm for _, norm in pairs])
+        return gradients, torch.linalg.vector_norm(torch.stack([reached, self._unreached]), dim=0)
 
     def workload(self) -> tuple[Tensor, tuple[int, ...], int, int]:
         """Return an array like one item's data, the axes that are transformed, and the blocks.
@@ -147,10 +167,6 @@ class CartesianResidual(Residual):
 
     def _residual(self, item: Item, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y) of one item, in the loop's order of axes, and its norm."""
-        if image.ndim > 1 and can_compile(image, *item.tensors):
-            total, square = residual_of(item, image.contiguous(), len(self._transformed))
-            distance = self._norm_factor * math.sqrt(square)
-            return total, torch.tensor(distance, dtype=image.real.dtype)
         offset = item.offset
         rows, coils = self._block_sizes(item.maps)
         gradients, norms = [], []
