@@ -8,14 +8,14 @@ their own, which are added at the end. Neither depends on the number of threads,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.kernels import Array, kernels, real_array
 from firenet_mri.operators.workers import even_parts, in_parallel
 
@@ -75,6 +75,7 @@ class Item:
     maps: Tensor
     factor: Tensor
     data: Tensor | Samples
+    _dense: list[Tensor] = field(default_factory=list, init=False, repr=False)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -82,15 +83,21 @@ class Item:
         data = self.data.values if isinstance(self.data, Samples) else self.data
         return self.maps, self.factor, data
 
-    @cached_property
+    @property
     def offset(self) -> Tensor:
-        """The data, (coil, *axes), with zeros off the mask."""
+        """The data, (coil, *axes), with zeros off the mask; kept once it was asked for."""
         if not isinstance(self.data, Samples):
             return self.data
+        if self._dense and not records_graph():
+            return self._dense[0]
         coils, *axes = self.maps.shape
         dense = self.data.values.new_zeros(coils, math.prod(axes), 2)
         dense[:, self.data.places] = self.data.values.unflatten(1, (-1, 2))
-        return dense.reshape(coils, *axes[:-1], -1)
+        dense = dense.reshape(coils, *axes[:-1], -1)
+        # A graph that is traced has no numbers to keep.
+        if not records_graph():
+            self._dense.append(dense)
+        return dense
 
 
 class _Plan(NamedTuple):
