@@ -1,8 +1,8 @@
 """The dual step of phase-coherent groups, compiled: one pass over the memory of the dual.
 
 It is :func:`firenet_mri.operators.frame_passes.frame_steps_` with another projection: at every
-pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal axes, its two rows
-are made as long as the radius at most, and it is rotated back. The torch version is
+pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal axes,
+its two rows are made as long as the radius at most, and it is rotated back. The torch version is
 :mod:`firenet_mri.operators.spectral_ball`, which has the formulas.
 """
 
