@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.firenet.updates import descended, extrapolated
 from firenet_mri.operators.base import Residual
 from firenet_mri.prox import item_norm
 
@@ -165,19 +166,15 @@ def step(
 def _step(
     problem: Problem, residual: Residual, state: LayerState, tau: Tensor, sigma: Tensor
 ) -> LayerState:
-    axes = problem.image_axes
     x, mean, rho, gradient, q, synthesised = state
-    x_next = _moved(x, gradient, _expand(-tau * rho, axes))
-    if synthesised is None:
+    x_next = descended(x, gradient, tau * rho, synthesised, tau)
+    if q is None:
         x_next = problem.prox(x_next, tau)
-    else:
-        x_next = _moved(x_next, synthesised, _expand(-tau, axes))
-    ahead = 2 * x_next - x
     total = rho + sigma
-    mean = _moved(mean, ahead - mean, _expand(sigma / total, axes))
+    ahead, mean = extrapolated(x, x_next, mean, sigma / total, needs_point=q is not None)
     gradient, norm = residual(mean)
     rho = total * problem.data_factor(total * norm, sigma)
-    if q is not None:
+    if q is not None and ahead is not None:
         q, synthesised = problem.coefficient_step(q, ahead, sigma)
     return LayerState(x_next, mean, rho, gradient, q, synthesised)
 
@@ -207,14 +204,6 @@ def _tracked_step(
     q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
     synthesised = problem.synthesise(q)
     return TrackedState(x, v, q, data, gradient, coefficients, synthesised, source, share)
-
-
-def _moved(x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
-    """Return x + length * direction for real lengths, in one pass over real numbers."""
-    if not x.is_complex():
-        return torch.addcmul(x, direction, length)
-    parts = torch.view_as_real(x), torch.view_as_real(direction)
-    return torch.view_as_complex(torch.addcmul(*parts, length.unsqueeze(-1)))
 
 
 def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ cheapest:
 The loop goes through blocks that fit the cache: maps, FFT, mask and data, FFT back, coil sum. The
 mask also conjugates k-space, for nothing, since A^H r = conj(sum_c s_c F conj(r_c)): no conjugate
 of the maps is needed. Mask and data hold the scale of the FFTs, which need none of their own. Where
-no gradients are recorded, on a CPU, what lies between the FFTs is compiled (``kernels``).
+no gradients are recorded, on a CPU, what lies between the FFTs is compiled (``residual_passes``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from firenet_mri.operators.base import Residual, Shape, records_graph
 from firenet_mri.operators.fourier import CartesianFourier
-from firenet_mri.operators.kernels import can_compile, kernels, real_array
+from firenet_mri.operators.kernels import are_plain, can_compile
+from firenet_mri.operators.residual_passes import Item, Samples, block_sizes, residual_of
 from firenet_mri.prox import item_norm
 
 # Complex numbers of k-space in a block on a CPU: 2 MiB in single precision.
@@ -35,19 +35,6 @@ _BLOCK = 1 << 18
 
 # Just below the largest block that glibc will learn to keep.
 _KEPT_BYTES = (32 << 20) - (1 << 14)
-
-
-class _Item(NamedTuple):
-    """One item of the batch: complex maps (coil, *axes), and what turns k-space to the residual.
-
-    For interleaved real and imaginary parts k of an FFT without a scale, the conjugate residual is
-    sqrt(n) (factor * k + offset): with the mask over n, negative for imaginary parts, and minus the
-    conjugate data over sqrt(n), for n points of the FFT. The factor has 1 coil or all.
-    """
-
-    maps: Tensor
-    factor: Tensor
-    offset: Tensor
 
 
 class CartesianResidual(Residual):
@@ -76,50 +63,97 @@ class CartesianResidual(Residual):
         mask = self._arrange(_thin(mask, self._transformed, ndim)).to(y.real.dtype)
         mask = mask.expand(*mask.shape[:-1], fourier.domain_shape[self._order[-1]])
         factor = torch.stack([mask, -mask], dim=-1).flatten(-2)
-        offset, self._unreached = self._transform_data(fourier, y, factor)
         # One row stands for all where the mask does not depend on the first axis.
+        sizes = [fourier.domain_shape[axis] for axis in self._order]
         if ndim > 1:
-            factor = factor.expand(*factor.shape[: 1 - ndim], *offset.shape[1 - ndim :])
+            factor = factor.expand(*factor.shape[: 1 - ndim], *sizes[1:-1], 2 * sizes[-1])
         points = math.prod(y.shape[axis] for axis in self._transformed)
         self._norm_factor = math.sqrt(points)
-        factor = (factor / points).contiguous()
         maps = self._arrange(maps.to(y.dtype)).contiguous()
-        parts = (maps, factor, offset.div_(self._norm_factor))
-        unbatched = (_unbatch(part, self._batch, ndim + 1) for part in parts)
-        self._items = [_Item(*item) for item in zip(*unbatched, strict=True)]
+        factors = _unbatch(factor, self._batch, ndim + 1)
+        # The data off the mask are zeros, which need no place where the passes are compiled.
+        is_sparse = factor.shape[-ndim - 1] == 1 and are_plain(maps, y, factor)
+        is_sparse = is_sparse and ndim > 1 and 2 * int(mask.count_nonzero()) <= mask.numel()
+        patterns = [Samples.pattern(f, sizes[0]) for f in factors] if is_sparse else None
+        data, self._unreached = self._transform_data(fourier, y, factor, patterns)
+        self._items = [
+            Item(own, (f / points).contiguous(), offset)
+            for own, f, offset in zip(
+                _unbatch(maps, self._batch, ndim + 1), factors, data, strict=True
+            )
+        ]
+        self._tensors = [part for item in self._items for part in item.tensors]
 
     def _transform_data(
-        self, fourier: CartesianFourier, y: Tensor, factor: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the offset, (*batch, coil, *axes), and the norm off the mask, (item)."""
-        coil_axis = -self._ndim - 1
+        self,
+        fourier: CartesianFourier,
+        y: Tensor,
+        factor: Tensor,
+        patterns: list[Samples] | None,
+    ) -> tuple[Sequence[Tensor | Samples], Tensor]:
+        """Return the offset of each item, and the norm off the mask, (item)."""
+        ndim, coil_axis = self._ndim, -self._ndim - 1
         # Coil by coil, to need little memory, unless the coils have masks of their own.
         count = 1 if factor.shape[coil_axis] == 1 else y.shape[coil_axis]
         sizes = [y.shape[axis] for axis in self._order]
-        offset = y.real.new_empty(*y.shape[: -self._ndim], *sizes[:-1], 2 * sizes[-1])
+        shape = (*y.shape[:-ndim], *sizes[:-1], 2 * sizes[-1])
+        offset = y.real.new_empty(shape) if patterns is None else None
+        parts: list[list[Tensor]] = [[] for _ in range(math.prod(self._batch))]
         norms = []
         for coil in range(0, y.shape[coil_axis], count):
             part = y.narrow(coil_axis, coil, count)
             data = fourier.adjoint(part)
             if self._transformed:
                 data = torch.fft.fftn(data, dim=self._transformed, norm="ortho")
-            flat = torch.view_as_real(self._arrange(data)).flatten(-2)
-            offset.narrow(coil_axis, coil, count).copy_(flat * -factor)
+            flat = torch.view_as_real(self._arrange(data)).flatten(-2) * -factor
+            if offset is not None:
+                offset.narrow(coil_axis, coil, count).copy_(flat)
+            else:
+                assert patterns is not None
+                items = _unbatch(flat, self._batch, ndim + 1)
+                for own, item, pattern in zip(parts, items, patterns, strict=True):
+                    own.append(pattern.taken_from(item).div_(self._norm_factor))
             # What is off the mask is out of reach of A x: it only adds to the norm.
             unreached = item_norm(part * ~fourier.mask, tuple(range(coil_axis, 0)))
             norms.append(unreached.reshape(-1))
-        return offset, torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        if offset is not None:
+            return _unbatch(offset.div_(self._norm_factor), self._batch, ndim + 1), norm
+        assert patterns is not None
+        pairs = zip(patterns, parts, strict=True)
+        return [pattern._replace(values=torch.cat(own)) for pattern, own in pairs], norm
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y), (*batch, *spatial), and ||A x - y||, (*batch)."""
         images = _unbatch(self._arrange(x), self._batch, self._ndim)
-        pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
-        gradients, norms = zip(*pairs, strict=True)
-        gradient = torch.stack(gradients).reshape(*self._batch, *gradients[0].shape)
+        if self._ndim > 1 and can_compile(x, *self._tensors):
+            gradients, norm = self._compiled(images)
+        else:
+            gradients, norm = self._recorded(images)
+        # Not one by one where there is one: that would copy it.
+        gradient = gradients[0] if len(gradients) == 1 else torch.stack(gradients)
+        gradient = gradient.reshape(*self._batch, *gradients[0].shape)
         back = sorted(range(self._ndim), key=lambda i: self._order[i])
-        gradient = _permute(gradient, [i - self._ndim for i in back])
-        norm = torch.linalg.vector_norm(torch.stack([torch.stack(norms), self._unreached]), dim=0)
-        return gradient, norm.reshape(self._batch)
+        return _permute(gradient, [i - self._ndim for i in back]), norm.reshape(self._batch)
+
+    def _compiled(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the gradients, in the loop's order of axes, and the norms of all items."""
+        gradients, norms = [], []
+        # Numbers, since operations on tensors of one take longer than a pass over a small image.
+        for item, image, unreached in zip(
+            self._items, images, self._unreached.tolist(), strict=True
+        ):
+            gradient, square = residual_of(item, image.contiguous(), len(self._transformed))
+            gradients.append(gradient)
+            norms.append(math.hypot(self._norm_factor * math.sqrt(square), unreached))
+        return gradients, torch.tensor(norms, dtype=images[0].real.dtype)
+
+    def _recorded(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the same by torch, which records gradients."""
+        pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
+        gradients = [gradient for gradient, _ in pairs]
+        reached = torch.stack([norm for _, norm in pairs])
+        return gradients, torch.linalg.vector_norm(torch.stack([reached, self._unreached]), dim=0)
 
     def workload(self) -> tuple[Tensor, tuple[int, ...], int, int]:
         """Return an array like one item's data, the axes that are transformed, and the blocks.
@@ -128,12 +162,12 @@ class CartesianResidual(Residual):
         """
         maps = self._items[0].maps
         axes = tuple(range(-len(self._transformed), 0))
-        return maps.clone(memory_format=torch.contiguous_format), axes, *self._block_sizes(maps)
+        sizes = block_sizes(maps.shape, len(self._transformed))
+        return maps.clone(memory_format=torch.contiguous_format), axes, *sizes
 
-    def _residual(self, item: _Item, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _residual(self, item: Item, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return A^H (A x - y) of one item, in the loop's order of axes, and its norm."""
-        if image.ndim > 1 and can_compile(image, *item):
-            return self._compiled_residual(item, image)
+        offset = item.offset
         rows, coils = self._block_sizes(item.maps)
         gradients, norms = [], []
         for row in range(0, image.shape[0], rows):
@@ -145,7 +179,7 @@ class CartesianResidual(Residual):
                 gradient, norm = self._block(
                     item.maps[channels, window],
                     factor if factor.shape[1] == 1 else factor[:, window],
-                    item.offset[channels, window],
+                    offset[channels, window],
                     image[window],
                 )
                 parts.append(gradient)
@@ -153,31 +187,6 @@ class CartesianResidual(Residual):
             gradients.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
         joined = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
         return joined, self._norm_factor * torch.linalg.vector_norm(torch.stack(norms))
-
-    def _compiled_residual(self, item: _Item, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same through compiled passes."""
-        compiled = kernels()
-        coils, rows = item.maps.shape[:2]
-        block_rows, block_coils = self._block_sizes(item.maps)
-        image = image.contiguous()
-        gradient = torch.zeros_like(image)
-        maps, offset = (real_array(x).reshape(coils, rows, -1) for x in (item.maps, item.offset))
-        factor = real_array(item.factor).reshape(*item.factor.shape[:2], -1)
-        source, target = (real_array(x).reshape(rows, -1) for x in (image, gradient))
-        square = 0.0
-        starts = itertools.product(range(0, rows, block_rows), range(0, coils, block_coils))
-        for row, coil in starts:
-            block = item.maps[coil : coil + block_coils, row : row + block_rows]
-            kspace = torch.empty_like(block, memory_format=torch.contiguous_format)
-            shape = (*kspace.shape[:2], -1)
-            compiled.expand(maps, source, coil, row, real_array(kspace).reshape(shape))
-            kspace = self._transform(kspace)
-            data = real_array(kspace).reshape(shape)
-            square += compiled.subtract_data(data, factor, offset, coil, row)
-            images = real_array(self._transform(kspace)).reshape(shape)
-            compiled.combine(maps, images, coil, row, target)
-        norm = self._norm_factor * math.sqrt(square)
-        return gradient, torch.tensor(norm, dtype=image.real.dtype)
 
     def _block(
         self, maps: Tensor, factor: Tensor, offset: Tensor, image: Tensor

@@ -1,8 +1,8 @@
 """The dual step of phase-coherent groups, compiled: one pass over the memory of the dual.
 
-It is :func:`firenet_mri.operators.kernels.frame_step_` with another projection: at every pixel the
-2 x K matrix of a group's real and imaginary parts is rotated into its principal axes, its two rows
-are made as long as the radius at most, and it is rotated back. The torch version is
+It is :func:`firenet_mri.operators.frame_passes.frame_steps_` with another projection: at every
+pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal axes,
+its two rows are made as long as the radius at most, and it is rotated back. The torch version is
 :mod:`firenet_mri.operators.spectral_ball`, which has the formulas.
 """
 
@@ -45,7 +45,7 @@ def coherent_step_(
     scales
         (K^2), one factor a band.
     filters
-        (K, taps), see :func:`firenet_mri.operators.kernels.frame_step_`.
+        (K, taps), see :func:`firenet_mri.operators.frame_passes.frame_steps_`.
     groups
         Numbers of successive bands that make one matrix.
     relaxation

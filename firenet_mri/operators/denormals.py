@@ -22,9 +22,9 @@ def denormals_flushed() -> Iterator[None]:
     """Take subnormal numbers for zero in this thread, and do as before afterwards.
 
     Nothing where the CPU cannot, or a graph is traced. Threads of OpenMP that share an operation
-    keep their own mode.
+    keep their own mode; those of ``workers`` take over the caller's.
     """
-    if records_graph() or _are_zero():
+    if records_graph() or subnormals_are_zero():
         yield
         return
     torch.set_flush_denormal(True)
@@ -34,5 +34,6 @@ def denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _are_zero() -> bool:
+def subnormals_are_zero() -> bool:
+    """Return whether this thread takes subnormal numbers for zero."""
     return bool(_SUBNORMAL * np.float32(1) == 0)

@@ -15,7 +15,8 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape, records_graph
 from firenet_mri.operators.derivative import Map, linear
-from firenet_mri.operators.kernels import can_compile, frame_step_
+from firenet_mri.operators.frame_passes import FramePart, frame_steps_
+from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.sparsifier import Sparsifier
 from firenet_mri.prox import relaxed
 
@@ -163,6 +164,9 @@ class Frame(Sparsifier):
         relaxation
             q moves so many times the way to that projection.
         """
+        parts = self._compiled_parts(q, radius) if can_compile(q, x, sigma) else None
+        if parts is not None:
+            return q, frame_steps_(parts, x, sigma, relaxation)
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
         steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
         if torch.is_grad_enabled():
@@ -209,18 +213,27 @@ class Frame(Sparsifier):
         self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
     ) -> bool:
         """Return whether the compiled step can be taken."""
-        return self.groups is None and self._fits_kernels(q, planes, steps, radius)
+        return (
+            self.groups is None and can_compile(q, planes, steps) and self._fits_kernels(q, radius)
+        )
 
     def _compiled_step(
         self, q: Tensor, planes: Tensor, lengths: Tensor, radii: Tensor, relaxation: float
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes."""
         assert self.filters is not None
-        return frame_step_(q, planes, lengths, radii, self.filters, relaxation)
+        part = FramePart(q, 1.0, radii, self.filters)
+        x = _joined(planes) if len(planes) == 2 else planes[0]
+        image = frame_steps_([part], x, lengths, relaxation)
+        return _split(image) if len(planes) == 2 else image.unsqueeze(0)
 
-    def _fits_kernels(
-        self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
-    ) -> bool:
+    def _compiled_parts(self, q: Tensor, radius: Tensor | float) -> list[FramePart] | None:
+        """Return what one compiled step of all frames takes; None if there is none."""
+        if self.filters is None or self.groups is not None or not self._fits_kernels(q, radius):
+            return None
+        return [FramePart(q, 1.0, torch.as_tensor(radius, dtype=torch.float64), self.filters)]
+
+    def _fits_kernels(self, q: Tensor, radius: Tensor | float) -> bool:
         """Return whether compiled steps take these tensors: in 2D, with one radius a band."""
         bands, *shape = self.codomain_shape
         rows_are_whole = q.stride()[-2:] == (self.domain_shape[-1], 1)
@@ -230,7 +243,7 @@ class Frame(Sparsifier):
         )
         wraps_once = self.filters is not None and self.filters.shape[1] <= min(shape)
         is_simple = rows_are_whole and has_flat_radius and wraps_once
-        return len(shape) == 2 and is_simple and can_compile(q, planes, steps)
+        return len(shape) == 2 and is_simple
 
     def _slab_rows(self, q: Tensor) -> int:
         """Return how many rows a slab has."""

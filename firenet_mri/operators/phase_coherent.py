@@ -22,6 +22,7 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.operators.coherent_kernels import coherent_step_
 from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.spectral_ball import project_spectral, singular_values
 
 
@@ -145,7 +146,7 @@ class PhaseCoherent(Frame):
     def _can_compile(
         self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
     ) -> bool:
-        return len(q) == 2 and self._fits_kernels(q, planes, steps, radius)
+        return len(q) == 2 and can_compile(q, planes, steps) and self._fits_kernels(q, radius)
 
     def _compiled_step(
         self, q: Tensor, planes: Tensor, lengths: Tensor, radii: Tensor, relaxation: float

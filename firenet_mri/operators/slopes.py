@@ -19,7 +19,8 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.coherent_kernels import coherent_tangent_
 from firenet_mri.operators.frame import Frame, part_along
-from firenet_mri.operators.kernels import can_compile, frame_slopes, frame_tangent_
+from firenet_mri.operators.frame_passes import frame_slopes, frame_tangent_
+from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.sparsifier import Sparsifier
 from firenet_mri.operators.spectral_ball import (

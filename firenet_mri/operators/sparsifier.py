@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import Composition, LinearOperator, Shape
 from firenet_mri.operators.kernels import can_compile, shrink_
+from firenet_mri.operators.shift import CyclicShift
+from firenet_mri.operators.wavelet_passes import Wavelet, shrink_coefficients
+from firenet_mri.operators.wavelets import OrthogonalWavelet
 from firenet_mri.prox import project_modulus, relaxed, soft_threshold
 
 
@@ -190,6 +193,9 @@ class TightSparsifier(Sparsifier):
 
     def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
         """Return W^H soft(W x, tau threshold)."""
+        wavelet = _wavelet(self.operator)
+        if wavelet is not None and can_compile(x, tau):
+            return shrink_coefficients(x, wavelet, tau, threshold)
         c = self.operator(x)
         if can_compile(c, tau):
             shrink_(c, tau, threshold)
@@ -292,6 +298,20 @@ def as_sparsifier(operator: LinearOperator | None, shape: Shape) -> Sparsifier:
     if operator is None:
         return NoSparsifier(shape)
     return operator if isinstance(operator, Sparsifier) else TightSparsifier(operator)
+
+
+def _wavelet(operator: LinearOperator) -> Wavelet | None:
+    """Return an orthogonal wavelet, shifted or not, as compiled passes take it, or None."""
+    if isinstance(operator, OrthogonalWavelet):
+        return operator.behind_shift()
+    if isinstance(operator, Composition) and isinstance(operator.inner, CyclicShift):
+        outer = operator.outer
+        return (
+            outer.behind_shift(operator.inner.shift)
+            if isinstance(outer, OrthogonalWavelet)
+            else None
+        )
+    return None
 
 
 def _expand(value: Tensor, shape: Shape) -> Tensor:

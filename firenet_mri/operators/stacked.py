@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.operators.frame import Frame, part_along
+from firenet_mri.operators.frame_passes import FramePart
 
 
 class StackedFrame(Frame):
@@ -152,6 +153,20 @@ class StackedFrame(Frame):
             image.add_(back, alpha=scale)
             first += count
         return image
+
+    def _compiled_parts(self, q: Tensor, radius: Tensor | float) -> list[FramePart] | None:
+        """Return what the compiled step takes; None unless all frames have it."""
+        axis = -len(self.codomain_shape)
+        found: list[FramePart] = []
+        for scale, frame in self.parts:
+            first = sum(part.q.shape[axis] for part in found)
+            count = frame.codomain_shape[0]
+            limit = part_along(radius, axis, first, count)
+            parts = frame._compiled_parts(q.narrow(axis, first, count), limit)
+            if parts is None:
+                return None
+            found += [part._replace(scale=scale * part.scale) for part in parts]
+        return found
 
     @property
     def _sizes(self) -> list[int]:

@@ -19,6 +19,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.filter_bank import FilterBank
 from firenet_mri.operators.kernels import can_compile, kernels, real_array
+from firenet_mri.operators.wavelet_passes import Wavelet
 
 
 class OrthogonalWavelet(LinearOperator):
@@ -80,6 +81,13 @@ class OrthogonalWavelet(LinearOperator):
         for shape in reversed(shallower):
             block = self._level(_nested([_corner(y, shape), block]), shape, "merge")
         return block
+
+    def behind_shift(self, shift: tuple[int, ...] | None = None) -> Wavelet | None:
+        """Return what compiled passes need of W S for a cyclic shift S; None if there are none."""
+        if len(self.domain_shape) == 1:
+            return None
+        none = (0,) * len(self.domain_shape)
+        return Wavelet(self.filters, self.level_shapes, none if shift is None else shift)
 
     def _level(self, x: Tensor, shape: Shape, direction: Literal["split", "merge"]) -> Tensor:
         """Apply one level, or its adjoint, to a block of that shape."""

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firenet_mri.operators import CartesianFourier, MatrixOperator, Sense, encoding_operator
+from firenet_mri.operators import (
+    CartesianFourier,
+    MatrixOperator,
+    Sense,
+    encoding_operator,
+    residual_passes,
+)
 from firenet_mri.operators import cartesian_residual as module
 from firenet_mri.operators.base import LinearOperator
 
@@ -59,13 +65,13 @@ def test_multi_coil_residual_is_that_of_forward_and_adjoint(
         mask = others if batch else mask
     encoding = encoding_operator(mask, maps, len(shape))
     x, y = random(generator, *batch, *shape), random(generator, *batch, COILS, *shape)
-    before = module._BLOCK
-    module._BLOCK = block
+    before = module._BLOCK, residual_passes._BLOCK
+    module._BLOCK = residual_passes._BLOCK = block
     try:
         with torch.set_grad_enabled(recorded):
             gradient, norm = encoding.residual(y)(x)
     finally:
-        module._BLOCK = before
+        module._BLOCK, residual_passes._BLOCK = before
     expected = plainly(encoding, x, y)
     assert torch.allclose(gradient, expected[0], atol=1e-12)
     assert torch.allclose(norm, expected[1], atol=1e-12)
@@ -83,6 +89,21 @@ def test_inputs_are_left_alone(randn) -> None:
         again = residual(x)
     assert all(torch.equal(a, b) for a, b in zip(kept, (maps, mask, x, y), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_a_residual_serves_with_and_without_gradients(share, randn) -> None:
+    """Whether or not zeros off the mask are kept."""
+    mask = torch.rand(6, 7, generator=torch.Generator().manual_seed(2)) < share
+    encoding = encoding_operator(mask, randn(COILS, 6, 7))
+    x, y = randn(6, 7), randn(COILS, 6, 7)
+    with torch.no_grad():
+        residual = encoding.residual(y)
+        expected = residual(x)
+    found = residual(x.requires_grad_())
+    assert torch.allclose(found[0], expected[0], atol=1e-12)
+    found[1].backward()
+    assert torch.allclose(x.grad * found[1], found[0], atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["points", "last"])

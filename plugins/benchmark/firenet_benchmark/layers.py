@@ -87,7 +87,8 @@ def layer_time(
     UsageError
         If the encoding is not that of a Cartesian scan.
     """
-    residual = encoding.residual(y)
+    with torch.no_grad():
+        residual = encoding.residual(y)
     if not isinstance(residual, CartesianResidual):
         raise UsageError("Layers are timed beside the FFTs of Cartesian scans only")
     problem = net.problem(encoding)
