@@ -1,8 +1,9 @@
 """Decodes the real scans that lie beside the project, where they do; they are no part of it.
 
-    python tests/real_scans.py ge|brain OUT.npy [SLICE]
+    python tests/real_scans.py ge|brain|brain16|spin-echo|flash OUT.npy [SLICE]
 
-writes one as .npy, (coil, y, x), for the commands. Tests skip where the files are absent.
+writes one as .npy, (coil, y, x), for the commands. All but ``brain`` are fully sampled:
+``firenet benchmark scans`` takes them. Tests skip where the files are absent.
 """
 
 from __future__ import annotations
@@ -41,6 +42,24 @@ def brain_poisson() -> Tensor:
     return torch.from_numpy(array.astype(np.complex64))
 
 
+def pulseq(name: str) -> Tensor:
+    """Return k-space (coil, line, sample) complex64 of brain_16coil or spin_echo_32coil.
+
+    Siemens raw data of a Pulseq sequence, whose protocol says nothing of matrix and centre.
+    """
+    twixtools = pytest.importorskip("twixtools")
+    blocks = twixtools.read_twix(str(_path(f"pulseq/{name}.dat")), verbose=False)[-1]["mdb"]
+    lines = sorted((block for block in blocks if block.is_image_scan()), key=lambda one: one.cLin)
+    return torch.from_numpy(np.stack([line.data for line in lines], 1).astype(np.complex64))
+
+
+def flash() -> Tensor:
+    """Return k-space (2, 160, 160) complex64 of a resolution phantom, Siemens 3 T."""
+    from firenet_mri.io import read
+
+    return read(twix("gre.dat")).kspace[0]
+
+
 def twix(name: str) -> Path:
     """Return gre.dat or epi.dat, Siemens raw data of a phantom; from twixtools' source package."""
     packed = Path(__file__).parents[1] / ".venv/twixtools/example_data" / name
@@ -55,8 +74,14 @@ def _path(name: str) -> Path:
 
 
 def _main(which: str, output: str, index: str = "3") -> None:
-    kspace = ge_gradient_echo()[int(index)] if which == "ge" else brain_poisson()
-    np.save(output, kspace.numpy())
+    made = {
+        "ge": lambda: ge_gradient_echo()[int(index)],
+        "brain": brain_poisson,
+        "brain16": lambda: pulseq("brain_16coil"),
+        "spin-echo": lambda: pulseq("spin_echo_32coil"),
+        "flash": flash,
+    }
+    np.save(output, made[which]().numpy())
 
 
 if __name__ == "__main__":
