@@ -9,6 +9,7 @@ writes one as .npy, (coil, y, x), for the commands. All but ``brain`` are fully 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +74,20 @@ def _path(name: str) -> Path:
     return path
 
 
+_SCANS: dict[str, Callable[[int], Tensor]] = {
+    "ge": lambda index: ge_gradient_echo()[index],
+    "brain": lambda _: brain_poisson(),
+    "brain16": lambda _: pulseq("brain_16coil"),
+    "spin-echo": lambda _: pulseq("spin_echo_32coil"),
+    "flash": lambda _: flash(),
+}
+
+
 def _main(which: str, output: str, index: str = "3") -> None:
-    made = {
-        "ge": lambda: ge_gradient_echo()[int(index)],
-        "brain": brain_poisson,
-        "brain16": lambda: pulseq("brain_16coil"),
-        "spin-echo": lambda: pulseq("spin_echo_32coil"),
-        "flash": flash,
-    }
-    np.save(output, made[which]().numpy())
+    np.save(output, _SCANS[which](int(index)).numpy())
 
 
 if __name__ == "__main__":
-    if not 3 <= len(sys.argv) <= 4 or sys.argv[1] not in ("ge", "brain"):
+    if not 3 <= len(sys.argv) <= 4 or sys.argv[1] not in _SCANS:
         sys.exit(__doc__)
     _main(*sys.argv[1:])
