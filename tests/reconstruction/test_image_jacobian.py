@@ -73,6 +73,7 @@ CASES = {
     "reweighting of the published network": (cartesian_scan, {"preset": "paper", "reweighting": 2}),
     "reweighted groups": (cartesian_scan, {"layers": 6, "sparsifier": "tv", "reweighting": 1}),
     "all": (cartesian_scan, {**SHORT, "phase_constraint": 0.3, "reweighting": 2}),
+    "turned maps": (cartesian_scan, {**SHORT, "maps": "espirit"}),
     "map sets": (cartesian_scan, {**SHORT, "maps": "espirit", "map_sets": 2}),
     "compression": (cartesian_scan, {**SHORT, "coils": 3}),
     "trajectory": (radial_scan, SHORT),
