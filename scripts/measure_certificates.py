@@ -26,7 +26,7 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import prepare
 from firenet_mri.reconstruction.solve import Solution, solve
 
-PRESETS = ("accurate", "stable", "paper")
+PRESETS = ("accurate", "sharp", "stable", "paper")
 CURVE = ((0, 20), (6, 20), (12, 20), (18, 20), (24, 20), (36, 20), (48, 20), (60, 20), (60, 60))
 
 _Result = TypeVar("_Result")
@@ -56,7 +56,7 @@ def line(solution: Solution, name: str, preset: str, network_s: float, jacobian:
         name,
         preset,
         f"{100 * certificate.relative_gap[0]:.2g} %",
-        f"{certificate.lipschitz_bound:.3g}",
+        "none" if certificate.lipschitz_bound is None else f"{certificate.lipschitz_bound:.3g}",
         "-" if at_data is None else f"{at_data[0]:.3g}",
     ]
     if jacobian:
@@ -98,7 +98,10 @@ def main() -> None:
             prepared = prepare(read(path), options)
             encoded, _ = prepared.encoded(prepared.items[len(prepared.items) // 2])
             with torch.no_grad():
-                solution, seconds = best_of(4, lambda: solve(prepared.net, encoded))  # noqa: B023
+                solution, seconds = best_of(
+                    4,
+                    lambda: solve(prepared.net, encoded, passes=options.passes),  # noqa: B023
+                )
             print(line(solution, path.stem, preset, seconds, wanted.jacobian), flush=True)  # noqa: T201
             if wanted.curve:
                 curve(solution, seconds)
