@@ -2,7 +2,7 @@
 
     python scripts/measure_warnings.py [FOLDER] [--all]
 
-Good are the sample scan, simulated scans, and the real scans of FOLDER (../shared/data), fully
+Good are the sample scan, simulated scans, and the real scans of FOLDER, fully
 sampled and under-sampled by lines, points and equispaced lines. Wrong ones are made of them: an
 echo 11 columns off, alternating signs left in, coil images in the place of k-space, spokes in the
 place of lines, two coils with different images, a field of view that is too small, a coil that

@@ -96,7 +96,7 @@ def objective_and_bound(y, network, noise, x, source, share, near, stated_bound)
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
     has_frame, lam = not is_paper and network["sparsifier"] is None, network["lam"]
     if lam == "auto":
-        part = 1 if network["preset"] == "stable" else min(0.6 * max(noise / 0.05, 1) ** 0.5, 1)
+        part = 1 if network["preset"] == "stable" else np.clip(0.6 * np.cbrt(20 * noise), 0.6, 0.75)
         lam = 0.00025 if is_paper else 1.1 * part * (1 / 3 if has_frame else 1) / np.sqrt(y.size)
     if has_frame:
         refuse_unless(not network["levels"], "levels of the default frame")

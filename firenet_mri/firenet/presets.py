@@ -49,11 +49,11 @@ _PAPER_LAM = 0.00025
 # At this multiple of its standard deviation white noise alone is just not represented.
 _NOISE_FACTOR = 1.1
 # What follows was chosen once on real scans of phantoms and samples left out of a brain scan, see
-# docs/performance.md; not tuned to a scan. The best share of that lam is smaller the less noise the
-# data have; the largest is reached at noise of 14 % of the data's norm.
+# docs/performance.md; not tuned to a scan. The best share of that lam is larger with much noise, by
+# how much depends on the object; the largest is reached at noise of 10 % of the data's norm.
 _SHARE = 0.6
 _SHARE_NOISE = 0.05
-_LARGEST_SHARE = 1.0
+_LARGEST_SHARE = 0.75
 # With few layers the larger lam is the better one, whatever the noise.
 _STABLE_SHARE = 1.0
 _FLAT = "undecimated-dct3"
@@ -152,7 +152,7 @@ def lam_share(noise: float | None = None) -> float:
     """Return the share of the automatic lam with which images are best.
 
     0.6 up to noise of 5 % of the data's norm and where the noise is not known; above that it grows
-    with the root of the noise, to 1 at 14 %. Measured, not proven (docs/performance.md).
+    with the cube root of the noise, to 0.75. Measured, not proven (docs/performance.md).
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def lam_share(noise: float | None = None) -> float:
     """
     if noise is None:
         return _SHARE
-    return min(_SHARE * math.sqrt(max(noise / _SHARE_NOISE, 1.0)), _LARGEST_SHARE)
+    return min(_SHARE * max(noise / _SHARE_NOISE, 1.0) ** (1 / 3), _LARGEST_SHARE)
 
 
 def lam_factor(budget: float) -> float:

@@ -67,15 +67,15 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
 
 
 def test_share_of_the_automatic_lam_grows_with_noise_that_was_measured() -> None:
-    """The root of the noise from 5 % on, whose share is that of unknown noise; 1 is the most."""
+    """The cube root of the noise from 5 % on, where it is that of unknown noise; .75 at most."""
     assert lam_share() == lam_share(0.0) == lam_share(0.05) == 0.6
-    assert lam_share(0.1) == pytest.approx(0.6 * 2**0.5)
-    assert lam_share(0.2) == lam_share(3.0) == 1
+    assert lam_share(0.08) == pytest.approx(0.6 * 1.6 ** (1 / 3))
+    assert lam_share(0.2) == lam_share(3.0) == 0.75
     for preset, noise, share in (
         ("accurate", None, 0.6),
-        ("accurate", 0.1, 0.6 * 2**0.5),
-        ("sharp", 0.1, 0.6 * 2**0.5),
-        ("adaptive", 0.1, 0.6 * 2**0.5),
+        ("accurate", 0.08, 0.6 * 1.6 ** (1 / 3)),
+        ("sharp", 0.08, 0.6 * 1.6 ** (1 / 3)),
+        ("adaptive", 0.08, 0.6 * 1.6 ** (1 / 3)),
         ("stable", None, 1.0),
         ("stable", 0.1, 1.0),
     ):
