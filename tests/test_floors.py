@@ -37,6 +37,7 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 # lowest floor loads the standard library alone.
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
 IN_FUNCTIONS = {
+    "calibration/espirit.py": {"scipy"},
     "firenet/multipliers.py": {"scipy"},
     "operators/density.py": {"scipy"},
     "operators/kernels.py": {"numba"},
