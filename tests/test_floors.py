@@ -21,7 +21,7 @@ PACKAGE = ROOT / "firenet_mri"
 # later may import the earlier; on the faces' floor none imports another. "" is the package's roof,
 # firenet_mri/__init__.py.
 FLOORS = (
-    ("errors", "_lazy", "_moved", "digests", "options"),
+    ("errors", "_lazy", "_moved", "digests", "options", "memory"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("scan", "resizing", "calibration"),

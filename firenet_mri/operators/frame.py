@@ -235,8 +235,7 @@ class Frame(Sparsifier):
         if coefficients.numel() <= _LARGE:
             return self.domain_shape[0]
         planes = coefficients.expand(2, *coefficients.shape)
-        # What comes after a slab is worked on twice.
-        return max(self._slab_rows(planes), 2 * ((self.reach or 0) + 1))
+        return self._slab_rows(planes)
 
     def _step_in_slabs(
         self,

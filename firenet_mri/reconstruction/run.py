@@ -15,6 +15,7 @@ from firenet_mri.amplification import OnApplication
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution
@@ -126,10 +127,12 @@ def reconstruct_item(
     options, begun = prepared.options, time.perf_counter()
     encoded, maps_digest = prepared.encoded(item)
     encoded = encoded.to(device)
+    give_back_freed_memory(encoded.y.nbytes)
     calibrated = time.perf_counter()
     with torch.no_grad():
         solution = solve(net, encoded, passes=options.passes)
         before = zero_filled(encoded)
+    give_back_freed_memory(encoded.y.nbytes)
     solved = time.perf_counter()
     certified = certify_solution(
         solution,

@@ -32,6 +32,15 @@ class DataDual(NamedTuple):
     image: Tensor
 
 
+def exact_norm(y: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the Euclidean norm over the last axes in double precision, kept as axes of size 1."""
+    double = torch.promote_types(y.dtype, torch.float64)
+    # One entry of the first of the axes after the other, such as coils.
+    parts = y.split(1, dim=axes[0])
+    norms = [item_norm(part.to(double), axes) for part in parts]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
 def exact_objective(problem: Problem, y: Tensor, x: Tensor) -> Tensor:
     """Return F(x), (*batch) float64."""
     double = torch.promote_types(y.dtype, torch.float64)

@@ -16,6 +16,7 @@ from firenet_mri.firenet.dual import DualPoint, point_of, search_dual, start_of_
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.operators.base import LinearOperator
 
 # Rounds in which the dual of the coefficients must reach the stated bound, between looks at it:
@@ -63,15 +64,22 @@ def prove_gap(
         How long to look for a better dual point. A network that stops itself has run its layers for
         it already, so that only the rounds follow.
     """
-    problem = net.problem(encoding)
-    layers = search.layers if net.solver.is_fixed else 0
     with torch.no_grad():
-        task = net.task(y, encoding)
-        start = point_of(task.problem, task.y, task.scaled(state))
-        found = search_dual(task.problem, task.y, start, layers=layers, rounds=search.rounds)
-        point = found._replace(share=task.share(found.share), near=task.image(found.near))
-        objective, bound = evaluate(problem, y, state.x, point)
+        point = _better_point(net, y, encoding, state, search)
+        give_back_freed_memory(y.nbytes)
+        objective, bound = evaluate(net.problem(encoding), y, state.x, point)
     return ProvenGap(objective, bound, point)
+
+
+def _better_point(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, state: State, search: DualSearch
+) -> DualPoint:
+    """Return the dual point that a search finds from a state on."""
+    layers = search.layers if net.solver.is_fixed else 0
+    task = net.task(y, encoding)
+    start = point_of(task.problem, task.y, task.scaled(state))
+    found = search_dual(task.problem, task.y, start, layers=layers, rounds=search.rounds)
+    return found._replace(share=task.share(found.share), near=task.image(found.near))
 
 
 def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[Tensor, Tensor]:
