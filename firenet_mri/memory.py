@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 #: Bytes of the data of an item from which on giving back is worth its milliseconds.
-LARGE = 1 << 25
+LARGE = 1 << 24
 
 
 def give_back_freed_memory(data_bytes: int) -> None:

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "digests", "options", "memory"),
-    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("scan", "resizing", "calibration"),
     ("io",),

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.methods import Background
+from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 
 # Eigenvalues below belong to pixels without signal; BART's value.
@@ -167,7 +168,12 @@ def espirit(
     # No eigenvalue of a projection is below 0, but its rounding is.
     first = crop if background == "crop" else -1.0
     crops = [first, *[crop] * (sets - 1)]
-    found = [_maps(item, width, kernel, crops, threshold) for item in items]
+
+    def of_item(item: Tensor) -> Eigenmaps:
+        return _maps(item, width, kernel, crops, threshold)
+
+    # Of volumes several at once would need their memory together.
+    found = (on_all_cores if _can_share(kspace, spatial_ndim) else one_by_one)(of_item, list(items))
     maps = _stacked([one.maps for one in found])
     if sets == 1:
         maps = maps.squeeze(1)
@@ -178,6 +184,11 @@ def espirit(
         second.reshape(*batch, *spatial), third.reshape(*batch, *spatial), noise.reshape(batch)
     )
     return Eigenmaps(maps.reshape(*batch, *maps.shape[1:]), values)
+
+
+def _can_share(kspace: Tensor, spatial_ndim: int) -> bool:
+    """Return whether slices may be worked on in threads of their own."""
+    return spatial_ndim < 3 and kspace.device.type == "cpu" and not kspace.requires_grad
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -204,8 +215,10 @@ def _maps(
     shape = (len(crops), coils, *spatial)
     maps = torch.empty(shape, dtype=torch.complex64, device=kspace.device)
     others = torch.zeros((2, *spatial), dtype=torch.float32, device=kspace.device)
-    for place, block in _blocks(lags, spatial, kernel):
-        values, vectors = torch.linalg.eigh(block)
+    waves = [_waves(size, kernel, lags) for size in spatial]
+
+    def fill(place: tuple[slice, slice]) -> None:
+        values, vectors = torch.linalg.eigh(_matrices(lags, waves, place))
         for rank in range(2, min(coils, 3) + 1):
             others[rank - 2][place] = values[..., -rank].clamp(0, 1)
         for index, crop in enumerate(crops):
@@ -214,6 +227,10 @@ def _maps(
             vector = vector * phase.conj().unsqueeze(-1)
             vector = vector * (values[..., -1 - index, None] >= crop)
             maps[(index, slice(None), *place)] = vector.movedim(-1, 0)
+
+    # Small matrices gain nothing from threads of their own, and wait for them.
+    is_shared = kspace.device.type == "cpu" and not kspace.requires_grad
+    (on_all_cores if is_shared else one_by_one)(fill, list(_places(coils, spatial)))
     noise = space.noise.cpu() * float(scale)
     return Eigenmaps(maps, Eigenvalues(others[0], others[1], noise))
 
@@ -293,24 +310,25 @@ def _waves(size: int, kernel: int, like: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), angle).to(like.dtype)
 
 
-def _blocks(
-    lags: Tensor, spatial: Sequence[int], kernel: int
-) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Yield places of the image, slices along its axes, and G (*place, coil, coil) there.
+def _places(coils: int, spatial: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows along the first axis and along the second of every block of the image.
 
-    A place is as much of the image along the first axis as a block holds, and one row of it along
-    the second where that is too much.
+    A block is as much along the first axis as may be kept at once; where one row is too much, it is
+    that row and a part of the second axis.
     """
-    waves = [_waves(size, kernel, lags) for size in spatial]
-    pixels = max(1, _BLOCK // (lags.shape[0] * lags.shape[1]))
+    pixels = max(1, _BLOCK // coils**2)
     for first in _parts(spatial[0], pixels // math.prod(spatial[1:])):
-        # The axis of lags goes, that of its pixels becomes the last.
-        rows = torch.tensordot(lags, waves[0][:, first], dims=([2], [0]))
         for second in _parts(spatial[1], pixels // math.prod(spatial[2:])):
-            block = torch.tensordot(rows, waves[1][:, second], dims=([2], [0]))
-            for wave in waves[2:]:
-                block = torch.tensordot(block, wave, dims=([2], [0]))
-            yield (first, second), block.movedim((0, 1), (-2, -1)).contiguous()
+            yield first, second
+
+
+def _matrices(lags: Tensor, waves: Sequence[Tensor], place: tuple[slice, slice]) -> Tensor:
+    """Return G of a block, (*pixels, coil, coil)."""
+    first, second = place
+    for wave in (waves[0][:, first], waves[1][:, second], *waves[2:]):
+        # The axis of lags goes, that of its pixels becomes the last.
+        lags = torch.tensordot(lags, wave, dims=([2], [0]))
+    return lags.movedim((0, 1), (-2, -1)).contiguous()
 
 
 def _parts(size: int, count: int) -> Iterator[slice]:
