@@ -226,7 +226,7 @@ def _maps(
             phase = torch.sgn(vector @ reference.conj())
             vector = vector * phase.conj().unsqueeze(-1)
             vector = vector * (values[..., -1 - index, None] >= crop)
-            maps[(index, slice(None), *place)] = vector.movedim(-1, 0)
+            maps[index].movedim(0, -1)[place] = vector
 
     # Small matrices gain nothing from threads of their own, and wait for them.
     is_shared = kspace.device.type == "cpu" and not kspace.requires_grad
@@ -287,9 +287,9 @@ def _lags(basis: Tensor, coils: int, kernel: int, ndim: int) -> Tensor:
     lags = basis.new_zeros((coils, coils, *[2 * kernel - 1] * ndim))
     for place in itertools.product(range(kernel), repeat=ndim):
         # With b at this place, a - b runs over k lags.
-        columns = rows[(slice(None), *place)]
-        target = lags
+        columns, target = rows, lags
         for axis, at in enumerate(place):
+            columns = columns.select(1, at)
             target = target.narrow(2 + axis, kernel - 1 - at, kernel)
         part = (basis @ columns.mH).reshape(coils, *[kernel] * ndim, coils)
         target += part.movedim(-1, 1)

@@ -92,7 +92,7 @@ class LinearOperator(nn.Module, ABC):
         self.check_codomain(y)
         return _PlainResidual(self, y)
 
-    def parts(self) -> Iterator[tuple[int, LinearOperator]]:
+    def data_parts(self) -> Iterator[tuple[int, LinearOperator]]:
         """Yield operators to successive parts of the data, with the first index of each part.
 
         They are counted along the first axis of ``codomain_shape``. A large operator has several,

@@ -105,7 +105,7 @@ class Sense(LinearOperator):
         combined = self._combine(self.fourier.adjoint(y), 0, None)
         return combined.conj_physical()
 
-    def parts(self) -> Iterator[tuple[int, LinearOperator]]:
+    def data_parts(self) -> Iterator[tuple[int, LinearOperator]]:
         """Yield the operators of single coils, of large Cartesian data whose coils share a mask."""
         is_small = math.prod(self.codomain_shape) <= _MANY
         if is_small or not isinstance(self.fourier, CartesianFourier) or not self._has_one_mask:

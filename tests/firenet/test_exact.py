@@ -121,7 +121,7 @@ def test_parts_of_an_encoding_operator_are_its_rows(has_own_masks, monkeypatch) 
     mask = torch.rand(COILS if has_own_masks else 1, 6, 5, generator=generator) < 0.5
     whole = encoding_operator(mask, maps)
     x = torch.randn(2, 6, 5, dtype=torch.complex128, generator=generator)
-    pieces = list(whole.parts())
+    pieces = list(whole.data_parts())
     assert [first for first, _ in pieces] == ([0] if has_own_masks else [0, 1, 2])
     assert_close(torch.cat([part(x) for _, part in pieces], dim=1), whole(x))
     for _, part in pieces:

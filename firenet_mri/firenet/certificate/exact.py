@@ -1,8 +1,8 @@
 """Objective and lower bound in double precision, from single-precision data and duals.
 
-They are :meth:`Problem.objective` and :meth:`Problem.dual_value`, which stay the definition. Here
-data go part by part (:meth:`LinearOperator.parts`) and coefficients slab by slab, so that a volume
-is never there in double precision as a whole: with |.| over all parts,
+They are :meth:`Problem.objective` and :meth:`Problem.dual_value` of P2 and P3, which stay the
+definition. Here data go part by part (:meth:`LinearOperator.data_parts`) and coefficients slab by
+slab, so that a volume is never there in double precision as a whole:
 
     F(x) = lam sum_i w_i |(W x)_i| + f(||A x - y||),
     D(v) = max over 0 <= s <= limit of -s Re <v, y> - f*(s v),
@@ -47,7 +47,7 @@ def exact_objective(problem: Problem, y: Tensor, x: Tensor) -> Tensor:
     image = x.to(double)
     sparsity = problem.transform.weighted_sum(image, problem.threshold(image))
     distances = []
-    for first, part in problem.encoding.parts():
+    for first, part in problem.encoding.data_parts():
         data = _part(problem, y, first, part.codomain_shape[0]).to(double)
         distances.append(item_norm(part(image) - data, problem.data_axes))
     distance = torch.linalg.vector_norm(torch.stack(distances), dim=0)
@@ -70,7 +70,7 @@ def dual_of_data(problem: Problem, y: Tensor, point: DualPoint) -> DataDual:
         return DataDual(slope, item_norm(v, axes).reshape(slope.shape), image)
     share = exact.share.reshape(*exact.share.shape, *[1] * len(axes))
     image, slopes, norms = torch.zeros_like(exact.source), [], []
-    for first, part in problem.encoding.parts():
+    for first, part in problem.encoding.data_parts():
         data = _part(problem, y, first, part.codomain_shape[0]).to(double)
         v = part(exact.source) - share * data
         slopes.append(_slope(v, data, axes))

@@ -41,7 +41,7 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
     """
     y, left = encoded.y, 0.0
     with torch.no_grad():
-        for first, part in encoded.encoding.parts():
+        for first, part in encoded.encoding.data_parts():
             data = y.narrow(0, first, part.codomain_shape[0])
             left += _energy(data - part(x.to(y)))
     expected = _energy_of_noise(encoded, noise)
