@@ -21,8 +21,8 @@ PACKAGE = ROOT / "firenet_mri"
 # later may import the earlier; on the faces' floor none imports another. "" is the package's roof,
 # firenet_mri/__init__.py.
 FLOORS = (
-    ("errors", "_lazy", "_moved", "threads", "digests", "options"),
-    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
+    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
@@ -37,6 +37,7 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 # lowest floor loads the standard library alone.
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
 IN_FUNCTIONS = {
+    "calibration/espirit.py": {"scipy"},
     "firenet/multipliers.py": {"scipy"},
     "operators/density.py": {"scipy"},
     "operators/kernels.py": {"numba"},

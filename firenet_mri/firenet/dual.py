@@ -88,6 +88,23 @@ def search_dual(
     layers, rounds
         Of the two kinds.
     """
+    at = _after_layers(problem, y, start, layers)
+    source = _expand(at.rho, problem.image_axes) * at.mean
+    if at.q is None:
+        return DualPoint(source, at.rho, None, at.x)
+    image = _expand(at.rho, problem.image_axes) * at.gradient
+    if problem.transform.annihilates_constants:
+        v = problem.encoding(source) - _expand(at.rho, problem.data_axes) * y
+        _, image = problem.without_constants(v, image)
+    assert at.synthesised is not None
+    # Its memory is used again.
+    begin = _Tightening(at.q, at.synthesised, torch.zeros_like(image))
+    q = problem.coefficients(_tighter(problem, image, begin, rounds).q)
+    return DualPoint(source, at.rho, q, at.x)
+
+
+def _after_layers(problem: Problem, y: Tensor, start: DualPoint, layers: int) -> LayerState:
+    """Return the state after over-relaxed layers."""
     residual = problem.encoding.residual(y)
     at = _begin(problem, residual, start)
     tau = _step_size(problem, y, residual(start.near)[1])
@@ -96,15 +113,7 @@ def search_dual(
         # A relaxed q lies off its discs; the last is not relaxed.
         relaxation = _RELAXATION if layer < layers - 1 else 1.0
         at = _relaxed_step(problem, residual, at, tau, sigma, relaxation)
-    source = _expand(at.rho, problem.image_axes) * at.mean
-    if at.q is None:
-        return DualPoint(source, at.rho, None, at.x)
-    image = _expand(at.rho, problem.image_axes) * at.gradient
-    if problem.transform.annihilates_constants:
-        v = problem.encoding(source) - _expand(at.rho, problem.data_axes) * y
-        _, image = problem.without_constants(v, image)
-    q = next(tightened(problem, image, problem.coefficients(at.q), [rounds]))
-    return DualPoint(source, at.rho, q, at.x)
+    return at
 
 
 def start_of_q(problem: Problem, near: Tensor) -> Tensor:
@@ -129,18 +138,33 @@ def tightened(
     counts
         Rounds until each result, counted on from the one before.
     """
+    begin = problem.transform.laid_out(q), problem.synthesise(q)
+    at = _Tightening(*begin, torch.zeros_like(image))
+    for count in counts:
+        at = _tighter(problem, image, at, count)
+        yield problem.coefficients(at.q)
+
+
+class _Tightening(NamedTuple):
+    """q as the sparsifier lays it out, W^H q, and u of Douglas and Rachford's iteration."""
+
+    q: Tensor
+    synthesised: Tensor
+    u: Tensor
+
+
+def _tighter(problem: Problem, image: Tensor, at: _Tightening, count: int) -> _Tightening:
+    """Return q after so many rounds, perhaps in the memory of the one before."""
     batch = image.shape[: image.ndim - len(problem.image_axes)]
     one = torch.ones(batch, dtype=image.real.dtype, device=image.device)
-    at, synthesised = problem.transform.laid_out(q), problem.synthesise(q)
-    u = torch.zeros_like(image)
-    for count in counts:
-        for done in range(count):
-            # A relaxed q lies off its discs.
-            relaxation = _ROUND_RELAXATION if done < count - 1 else 1.0
-            change = -problem.transform.solve_gram(synthesised + image)
-            at, synthesised = problem.coefficient_step(at, u + 2 * change, one, relaxation)
-            u = u + relaxation * change
-        yield problem.coefficients(at)
+    q, synthesised, u = at
+    for done in range(count):
+        # A relaxed q lies off its discs.
+        relaxation = _ROUND_RELAXATION if done < count - 1 else 1.0
+        change = -problem.transform.solve_gram(synthesised + image)
+        q, synthesised = problem.coefficient_step(q, u + 2 * change, one, relaxation)
+        u = u + relaxation * change
+    return _Tightening(q, synthesised, u)
 
 
 def _begin(problem: Problem, residual: Residual, start: DualPoint) -> LayerState:

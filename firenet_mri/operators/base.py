@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -90,6 +91,14 @@ class LinearOperator(nn.Module, ABC):
         """
         self.check_codomain(y)
         return _PlainResidual(self, y)
+
+    def data_parts(self) -> Iterator[tuple[int, LinearOperator]]:
+        """Yield operators to successive parts of the data, with the first index of each part.
+
+        They are counted along the first axis of ``codomain_shape``. A large operator has several,
+        which together do what it does with less memory; others have one, the operator itself.
+        """
+        yield 0, self
 
     @property
     def H(self) -> LinearOperator:

@@ -7,6 +7,7 @@ is the dual of its coefficients: real arithmetic on planes is several times fast
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from firenet_mri.prox import relaxed
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
+# Coefficients that are looked at in one piece where they are looked at once.
+_LARGE = 1 << 21
 
 
 class Frame(Sparsifier):
@@ -176,6 +179,67 @@ class Frame(Sparsifier):
         else:
             image = self._step_in_slabs(q, planes, steps, radius, relaxation)
         return q, _joined(image) if x.is_complex() else image[0]
+
+    def weighted_sum(self, x: Tensor, weights: Tensor | float) -> Tensor:
+        """Return sum_i w_i |(W x)_i|, (*batch), a group counted once; slab by slab."""
+        axes = tuple(range(-len(self.codomain_shape), 0))
+        parts = [
+            (part_along(weights, -len(self.domain_shape), *rows) * self.shares(coefficients)).sum(
+                axes
+            )
+            for rows, coefficients in self._slabs(x)
+        ]
+        return torch.stack(parts).sum(0)
+
+    def synthesised(self, q: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return W^H q, (*batch, *domain_shape), in another precision than q's; slab by slab."""
+        axis, size = -len(self.domain_shape), self.domain_shape[0]
+        count = self._slab_rows_of(q)
+        if count >= size:
+            return self.adjoint(q.to(dtype))
+        assert self.reach is not None
+        shape = (*q.shape[: axis - 1], size + self.reach, *self.domain_shape[1:])
+        image = torch.zeros(shape, dtype=dtype, device=q.device)
+        for row in range(0, size, count):
+            part = q.narrow(axis, row, min(count, size - row)).to(dtype)
+            planes = _split(part) if part.is_complex() else part.unsqueeze(0)
+            found = self._synthesise(planes, is_slab=True)
+            found = _joined(found) if part.is_complex() else found[0]
+            image.narrow(axis, row, found.shape[axis]).add_(found)
+        image.narrow(axis, 0, self.reach).add_(image.narrow(axis, size, self.reach))
+        return image.narrow(axis, 0, size)
+
+    def room(self, q: Tensor | None, x: Tensor, radius: Tensor | float) -> Tensor:
+        """Return the largest s with |s (q + W x)_i| <= radius_i, (*batch); slab by slab."""
+        axis, parts = -len(self.domain_shape), []
+        for rows, moved in self._slabs(x):
+            if q is not None:
+                moved = moved + q.narrow(axis, *rows).to(x.dtype)
+            parts.append(self._room(moved, part_along(radius, axis, *rows)))
+        return torch.stack(parts).amin(0)
+
+    def _slabs(self, x: Tensor) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """Yield the first row and number of rows of each slab, and W x there."""
+        axis, size = -len(self.domain_shape), self.domain_shape[0]
+        shape = (*x.shape[: x.ndim + axis], *self.codomain_shape)
+        count = self._slab_rows_of(x.new_empty(1).expand(shape))
+        if count >= size:
+            yield (0, size), self(x)
+            return
+        assert self.reach is not None
+        planes = _split(x) if x.is_complex() else x.unsqueeze(0)
+        wrapped = torch.cat([planes, planes.narrow(axis, 0, self.reach)], dim=axis)
+        for row in range(0, size, count):
+            rows = min(count, size - row)
+            bands = self._analyse(wrapped.narrow(axis, row, rows + self.reach), is_slab=True)
+            yield (row, rows), _joined(bands) if x.is_complex() else bands[0]
+
+    def _slab_rows_of(self, coefficients: Tensor) -> int:
+        """Return how many rows a slab has in which coefficients are looked at once."""
+        if coefficients.numel() <= _LARGE:
+            return self.domain_shape[0]
+        planes = coefficients.expand(2, *coefficients.shape)
+        return self._slab_rows(planes)
 
     def _step_in_slabs(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,8 @@ from firenet_mri.operators.toeplitz import ToeplitzResidual
 
 # Complex numbers of k-space, all coils, above which temporaries of their size are avoided.
 _LARGE = 1 << 22
+# Those of an item above which it is taken apart where speed matters less.
+_MANY = 1 << 20
 
 
 class Sense(LinearOperator):
@@ -89,11 +94,9 @@ class Sense(LinearOperator):
         """Return the coil-combined images (..., *spatial) of k-space y: A^H y."""
         self.check_codomain(y)
         if isinstance(self.fourier, CartesianFourier):
-            factor = self.fourier.kspace_factor
-            is_shared = factor.ndim < -self.coil_axis or factor.shape[self.coil_axis] == 1
             combined = None
             # Coil by coil, large data need no second array of their size.
-            count = 1 if is_shared and y.numel() > _LARGE else y.shape[self.coil_axis]
+            count = 1 if self._has_one_mask and y.numel() > _LARGE else y.shape[self.coil_axis]
             for coil in range(0, y.shape[self.coil_axis], count):
                 images = self.fourier.adjoint_modulated(y.narrow(self.coil_axis, coil, count))
                 combined = self._combine(images, coil, combined)
@@ -101,6 +104,22 @@ class Sense(LinearOperator):
             return modulate(combined.conj_physical(), self.fourier.image_factor.conj())
         combined = self._combine(self.fourier.adjoint(y), 0, None)
         return combined.conj_physical()
+
+    def data_parts(self) -> Iterator[tuple[int, LinearOperator]]:
+        """Yield the operators of single coils, of large Cartesian data whose coils share a mask."""
+        is_small = math.prod(self.codomain_shape) <= _MANY
+        if is_small or not isinstance(self.fourier, CartesianFourier) or not self._has_one_mask:
+            yield 0, self
+            return
+        for coil in range(self.maps.shape[self.coil_axis]):
+            one = self.maps.narrow(self.coil_axis, coil, 1)
+            yield coil, Sense(one, self.fourier, self.norm_bound)
+
+    @property
+    def _has_one_mask(self) -> bool:
+        assert isinstance(self.fourier, CartesianFourier)
+        factor = self.fourier.kspace_factor
+        return factor.ndim < -self.coil_axis or factor.shape[self.coil_axis] == 1
 
     def residual(self, y: Tensor) -> Residual:
         """Return x -> (A^H (A x - y), ||A x - y||), for Cartesian scans at the cost of its FFTs."""

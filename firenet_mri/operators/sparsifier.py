@@ -136,6 +136,44 @@ class Sparsifier(LinearOperator):
         sizes = self.modulus(coefficients)
         return sizes if self.groups is None else sizes / self.over_groups(torch.ones_like(sizes))
 
+    def weighted_sum(self, x: Tensor, weights: Tensor | float) -> Tensor:
+        """Return sum_i w_i |(W x)_i|, (*batch), a group counted once.
+
+        Parameters
+        ----------
+        x
+            Images, (*batch, *domain_shape).
+        weights
+            Broadcast against the coefficients; one number for a group.
+        """
+        axes = tuple(range(-len(self.codomain_shape), 0))
+        return (weights * self.shares(self(x))).sum(axes)
+
+    def synthesised(self, q: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return W^H q, (*batch, *domain_shape), computed in another precision than that of q."""
+        return self.adjoint(q.to(dtype))
+
+    def room(self, q: Tensor | None, x: Tensor, radius: Tensor | float) -> Tensor:
+        """Return the largest s with |s (q + W x)_i| <= radius_i for all i, (*batch).
+
+        Parameters
+        ----------
+        q
+            Dual of the coefficients, (*batch, *codomain_shape), perhaps in a lower precision than
+            x; None is 0.
+        x
+            Images, (*batch, *domain_shape).
+        radius
+            Positive, broadcasts against the coefficients; one number for a group.
+        """
+        moved = self(x) if q is None else q.to(x.dtype) + self(x)
+        return self._room(moved, radius)
+
+    def _room(self, moved: Tensor, radius: Tensor | float) -> Tensor:
+        axes = tuple(range(-len(self.codomain_shape), 0))
+        tiny = torch.finfo(moved.real.dtype).tiny
+        return (radius / self.dual_modulus(moved).clamp(min=tiny)).amin(axes)
+
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
         """Return the projection of coefficients on |c_i| <= radius_i."""
         if self.groups is None:

@@ -20,6 +20,7 @@ from firenet_mri.firenet.certificate.gap import (
 from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
+from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.data_warnings.item import item_warnings
 from firenet_mri.reconstruction.solve import Solution
@@ -81,6 +82,9 @@ def certify_solution(
     bound = net.proven_bound(encoding)
     proof = None if bound is None else bound.proof
     evidence = Evidence.of(state.x, proven, len(encoding.domain_shape), proof)
+    # The dual of a volume's coefficients is larger than its samples.
+    del proven
+    give_back_freed_memory(y.nbytes)
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
     about_data = item_warnings(encoded, state.x)

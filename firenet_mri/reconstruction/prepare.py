@@ -112,8 +112,7 @@ class Prepared:
         CalibrationError
             If maps or phase cannot be estimated.
         """
-        # The scan's own plane may lie scattered in memory.
-        kspace = (item.kspace * item.mask).contiguous()
+        kspace = _sampled(item.kspace, item.mask)
         maps, from_data, eigenvalues = item.maps, item.maps_from_data, item.eigenvalues
         if maps is None:
             maps, eigenvalues = self._estimated(kspace, item.mask)
@@ -254,6 +253,16 @@ def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
         lines = centred_ifft(kspace * scan.mask[0], [-1]).abs().double().square()
         energy += lines.flatten(0, -2).sum(0)
     return [float(one) for one in energy.sqrt()]
+
+
+def _sampled(kspace: Tensor, mask: Tensor) -> Tensor:
+    """Return k-space, zero where not sampled; itself if it is, and lies in one piece in memory."""
+    # A plane of a scan that was taken apart is scattered; a volume is large, and needs no copy.
+    if kspace.is_contiguous() and mask.shape[0] == 1:
+        off = ~mask[0]
+        if not any(bool(coil[off].any()) for coil in kspace):
+            return kspace
+    return (kspace * mask).contiguous()
 
 
 def _norm(samples: Tensor) -> float:

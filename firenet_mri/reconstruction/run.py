@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from firenet_mri.amplification import OnApplication
+from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution
@@ -29,9 +30,6 @@ OnLayer = Callable[[int, int], None]
 
 # Applications of the Jacobian that most scans need.
 _USUAL_APPLICATIONS = 24
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 @takes_options(ReconstructionOptions)
@@ -111,7 +109,8 @@ def reconstruct_prepared(
             kept.keep(item.index, result)
         return result
 
-    side_by_side = _on_all_cores if device.type == "cpu" else _one_by_one
+    # A layer's passes gain less from a second thread than another slice does.
+    side_by_side = on_all_cores if device.type == "cpu" else one_by_one
     return assemble(prepared, side_by_side(work, prepared.items), setup_s)
 
 
@@ -126,10 +125,12 @@ def reconstruct_item(
     options, begun = prepared.options, time.perf_counter()
     encoded, maps_digest = prepared.encoded(item)
     encoded = encoded.to(device)
+    give_back_freed_memory(encoded.y.nbytes)
     calibrated = time.perf_counter()
     with torch.no_grad():
         solution = solve(net, encoded, passes=options.passes)
         before = zero_filled(encoded)
+    give_back_freed_memory(encoded.y.nbytes)
     solved = time.perf_counter()
     certified = certify_solution(
         solution,
@@ -151,29 +152,6 @@ def reconstruct_item(
         certificate_s=time.perf_counter() - solved,
         sensitive=certified.sensitive,
     )
-
-
-def _on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Return ``work`` of each item, as many at once as torch has threads, each on one thread.
-
-    A layer's passes gain less from a second thread than another slice does.
-    """
-    threads = torch.get_num_threads()
-    if min(threads, len(items)) == 1:
-        return _one_by_one(work, items)
-    pool = ThreadPoolExecutor(
-        min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        return list(pool.map(work, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        # Threads that start later take over what was set last.
-        torch.set_num_threads(threads)
-
-
-def _one_by_one(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    return [work(item) for item in items]
 
 
 class LayerCounter:

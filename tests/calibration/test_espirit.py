@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ import torch
 from laws import assert_close
 from real_scans import brain_poisson
 
+from firenet_mri.calibration import espirit as espirit_module
 from firenet_mri.calibration import espirit_maps
+from firenet_mri.calibration.espirit import espirit
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 from firenet_mri.io.kspace.bart import read_array, write_cfl
 from firenet_mri.operators import CartesianFourier, SenseSets, encoding_operator
@@ -237,3 +241,47 @@ def test_the_norm_of_the_encoding_stays_at_most_1_where_maps_are_kept(sets) -> N
         x = encoding.adjoint(encoding(x / x.norm()))
     assert 0.99 < x.norm() <= encoding.norm_bound**2 * (1 + 1e-5)
     assert encoding.norm_bound <= 1 + 1e-5
+
+
+def test_maps_do_not_depend_on_the_blocks_that_pixels_are_worked_on_in(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((40, 36), (14, 13, 12)):
+        axes = tuple(range(-len(shape), 0))
+        image = torch.rand(shape, generator=generator)
+        kspace = centred_fft(smooth_maps(4, *shape) * image, axes)
+        width, ndim = min(shape) - 1, len(shape)
+        found = []
+        # All pixels, a few rows, and a part of a row.
+        for entries in (1 << 30, 16 * 3 * math.prod(shape[1:]), 16 * 5):
+            monkeypatch.setattr(espirit_module, "_BLOCK", entries)
+            found.append(espirit(kspace, width, spatial_ndim=ndim, kernel=4, sets=2))
+        for other in found[1:]:
+            assert_close(other.maps, found[0].maps, 1e-4)
+            assert_close(other.eigenvalues.second, found[0].eigenvalues.second, 1e-4)
+            assert_close(other.eigenvalues.third, found[0].eigenvalues.third, 1e-4)
+
+
+def test_a_space_made_of_its_own_vectors_alone_is_that_of_all(monkeypatch) -> None:
+    kspace = brain_poisson()
+    whole = espirit(kspace, 20, sets=2)
+    monkeypatch.setattr(espirit_module, "_LARGE", 0)
+    found = espirit(kspace, 20, sets=2)
+    assert_close(found.maps, whole.maps, 1e-3)
+    assert_close(found.eigenvalues.second, whole.eigenvalues.second, 1e-3)
+    assert_close(found.eigenvalues.noise, whole.eigenvalues.noise, 1e-5)
+
+
+def test_slices_of_a_batch_on_two_threads_are_those_one_by_one() -> None:
+    image = torch.from_numpy(sigpy.shepp_logan((40, 36))).to(torch.complex64)
+    kspace = centred_fft(
+        smooth_maps(4, 40, 36) * torch.stack([image, image.flip(0), 2 * image])[:, None]
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = espirit_maps(kspace, 20)
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert_close(together, torch.stack([espirit_maps(one, 20) for one in kspace]), 1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,26 @@ def test_peak_memory_is_a_small_multiple_of_data_and_maps(sparsifier, most) -> N
     command = [sys.executable, "-c", SCRIPT, sparsifier]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert 1 < float(done.stdout) < most
+
+
+# Whole reconstructions: maps, network, search, gap and warnings.
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        (("64", "8", "--maps", "lowres", "--layers", "4"), 9.5),
+        pytest.param(("96", "8"), 8, marks=pytest.mark.slow),
+        pytest.param(("76", "16"), 8, marks=pytest.mark.slow),
+    ],
+)
+def test_peak_memory_of_a_reconstruction_is_a_small_multiple_of_data_and_maps(
+    arguments, most
+) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "measure_memory.py"
+    # What the allocator keeps of smaller arrays than a volume's k-space varies.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(8 << 20), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = re.search(r"([\d.]+) times", done.stdout)
+    assert found is not None
+    assert 2 < float(found[1]) < most

@@ -112,3 +112,16 @@ def test_zero_filled_images_have_the_scale_of_the_data(factor) -> None:
     )
     assert torch.linalg.vector_norm(one) > 0
     assert torch.allclose(other / factor, one, rtol=1e-4, atol=1e-6 * float(one.abs().max()))
+
+
+def test_samples_off_the_mask_do_not_count_and_others_are_not_copied() -> None:
+    scan = dataclasses.replace(cartesian_scan(), noise=None)
+    masked = dataclasses.replace(scan, kspace=scan.kspace * scan.mask)
+    noisy = dataclasses.replace(scan, kspace=masked.kspace + 0.5 * ~scan.mask)
+    assert not torch.equal(noisy.kspace, masked.kspace)
+    encoded = []
+    for one in (masked, noisy):
+        prepared = prepared_of(one)
+        encoded.append(prepared.encoded(prepared.items[0])[0].y)
+    assert torch.equal(encoded[0], encoded[1])
+    assert encoded[0].data_ptr() == masked.kspace.data_ptr()

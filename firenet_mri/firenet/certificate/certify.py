@@ -9,6 +9,7 @@ from torch import Tensor
 
 from firenet_mri.firenet.certificate.bounds import kept_fixed, lipschitz_entries
 from firenet_mri.firenet.certificate.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.exact import exact_norm
 from firenet_mri.firenet.certificate.gap import (
     NO_SEARCH,
     DualSearch,
@@ -101,7 +102,7 @@ def certificate_of(
     double = torch.promote_types(y.dtype, torch.float64)
     with torch.no_grad():
         image_norms = floats(item_norm(x.to(double), problem.image_axes))
-        data_norms = floats(item_norm(y.to(double), problem.data_axes))
+        data_norms = floats(exact_norm(y, problem.data_axes))
     if sample_norms is None and not chain.links:
         sample_norms = data_norms
     parts = net.made_from + encoding.made_from + chain.made_from

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from firenet_mri.firenet.certificate.certificate import Entry
+from firenet_mri.firenet.certificate.exact import dual_of_data, exact_bound, exact_objective
 from firenet_mri.firenet.dual import DualPoint, point_of, search_dual, start_of_q, tightened
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.operators.base import LinearOperator
 
 # Rounds in which the dual of the coefficients must reach the stated bound, between looks at it:
@@ -62,23 +64,33 @@ def prove_gap(
         How long to look for a better dual point. A network that stops itself has run its layers for
         it already, so that only the rounds follow.
     """
-    problem = net.problem(encoding)
-    layers = search.layers if net.solver.is_fixed else 0
     with torch.no_grad():
-        task = net.task(y, encoding)
-        start = point_of(task.problem, task.y, task.scaled(state))
-        found = search_dual(task.problem, task.y, start, layers=layers, rounds=search.rounds)
-        point = found._replace(share=task.share(found.share), near=task.image(found.near))
-        objective, bound = evaluate(problem, y, state.x, point)
+        point = _better_point(net, y, encoding, state, search)
+        give_back_freed_memory(y.nbytes)
+        objective, bound = evaluate(net.problem(encoding), y, state.x, point)
     return ProvenGap(objective, bound, point)
 
 
+def _better_point(
+    net: FIRENET, y: Tensor, encoding: LinearOperator, state: State, search: DualSearch
+) -> DualPoint:
+    """Return the dual point that a search finds from a state on."""
+    layers = search.layers if net.solver.is_fixed else 0
+    task = net.task(y, encoding)
+    start = point_of(task.problem, task.y, task.scaled(state))
+    found = search_dual(task.problem, task.y, start, layers=layers, rounds=search.rounds)
+    return found._replace(share=task.share(found.share), near=task.image(found.near))
+
+
 def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[Tensor, Tensor]:
-    """Return F(x) and the lower bound of min F that a dual point gives, (*batch) float64."""
-    double = torch.promote_types(y.dtype, torch.float64)
-    data, exact = y.to(double), point.to(double)
-    objective = problem.objective(x.to(double), data)
-    return objective, problem.dual_value(exact.dual(problem, data), data, exact.q)
+    """Return F(x) and the lower bound of min F that a dual point gives, (*batch) float64.
+
+    They are ``problem.objective`` and ``problem.dual_value`` in double precision; of large data and
+    coefficients never more than a part is there in double precision.
+    """
+    return exact_objective(problem, y, x), exact_bound(
+        problem, dual_of_data(problem, y, point), point.q
+    )
 
 
 def bound_without_q(
@@ -97,14 +109,13 @@ def bound_without_q(
     target
         Where the search ends.
     """
-    double = torch.promote_types(y.dtype, torch.float64)
-    v = point.to(double).dual(problem, y.to(double))
-    v, image = problem.without_constants(v, problem.encoding.adjoint(v))
+    dual = dual_of_data(problem, y, point)
+    image, double = dual.image, dual.image.dtype
     first = start_of_q(problem, point.near)
     best = torch.zeros((), dtype=torch.float64, device=y.device)
     for start, counts in ((first, _ROUNDS), (torch.zeros_like(first).to(double), _LAST_ROUNDS)):
         for q in tightened(problem, image.to(start.dtype), start, counts):
-            _, bound = evaluate(problem, y, x, point._replace(q=q))
+            bound = exact_bound(problem, dual, q)
             # What overflowed is NaN, and proves nothing.
             best = torch.fmax(best, bound)
             if float(best) >= target:

@@ -39,9 +39,11 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
     noise
         (coil), standard deviation of a sample's noise.
     """
-    y = encoded.y
+    y, left = encoded.y, 0.0
     with torch.no_grad():
-        left = _energy(y - encoded.encoding(x.to(y)))
+        for first, part in encoded.encoding.data_parts():
+            data = y.narrow(0, first, part.codomain_shape[0])
+            left += _energy(data - part(x.to(y)))
     expected = _energy_of_noise(encoded, noise)
     if expected <= 0:
         return None
@@ -52,7 +54,9 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
 
 def _energy(x: Tensor) -> float:
     # Real numbers: the norm of complex ones takes ten times as long.
-    return float(torch.view_as_real(x.resolve_conj()).square().sum(dtype=torch.float64))
+    # Coil by coil: a sum in double precision takes a copy of what is summed.
+    parts = (torch.view_as_real(part.resolve_conj()).square() for part in x)
+    return sum(float(part.sum(dtype=torch.float64)) for part in parts)
 
 
 def _energy_of_noise(encoded: Encoded, noise: Tensor) -> float:
