@@ -218,26 +218,28 @@ def coherent_tangent(
         last = 0
         for group in range(groups.size):
             first, last = last, last + groups[group]
-            own = numbers[group, :, y]
+            own = numbers[group]
             sums[:] = 0
             for b in range(first, last):
                 re, im, g = q[0, b, y], q[1, b, y], length * scales[b]
                 add_shifted(re, g, filters[b // count], ahead[0, b % count])
                 add_shifted(im, g, filters[b // count], ahead[1, b % count])
-                _turn_along(re, im, own, slopes[0, b, y], slopes[1, b, y], sums)
+                _turn_along(re, im, own, y, slopes[0, b, y], slopes[1, b, y], sums)
             for i in range(3):
-                share = own[4 + i]
+                share = own[4 + i, y]
                 for n in range(nx):
                     sums[i, n] *= share[n]
             for b in range(first, last):
                 re, im = q[0, b, y], q[1, b, y]
-                _apply_along(re, im, own, slopes[0, b, y], slopes[1, b, y], sums)
+                _apply_along(re, im, own, y, slopes[0, b, y], slopes[1, b, y], sums)
                 spread_shifted(re, scales[b], filters[b // count], back[0, b % count])
                 spread_shifted(im, scales[b], filters[b // count], back[1, b % count])
         add_rows(back, filters, y, rows[1], image, border)
 
 
-def _turn_along(re: Array, im: Array, own: Array, first: Array, second: Array, sums: Array) -> None:
+def _turn_along(
+    re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
+) -> None:
     """Turn re and im to the principal axes, and add their products with the slopes to sums.
 
     Parameters
@@ -245,11 +247,11 @@ def _turn_along(re: Array, im: Array, own: Array, first: Array, second: Array, s
     re, im, first, second
         (nx).
     own
-        (7, nx), numbers of the group.
+        (7, ny, nx), numbers of the group, of which row y counts.
     sums
         (3, nx): re with first, im with second, and both crosswise.
     """
-    cos, sin = own[0], own[1]
+    cos, sin = own[0, y], own[1, y]
     one, two, both = sums[0], sums[1], sums[2]
     for n in range(re.size):
         u = cos[n] * re[n] + sin[n] * im[n]
@@ -262,7 +264,7 @@ def _turn_along(re: Array, im: Array, own: Array, first: Array, second: Array, s
 
 
 def _apply_along(
-    re: Array, im: Array, own: Array, first: Array, second: Array, sums: Array
+    re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
 ) -> None:
     """Set re and im to the derivative of the projection, and turn them back.
 
@@ -271,11 +273,11 @@ def _apply_along(
     re, im, first, second
         (nx).
     own
-        (7, nx), numbers of the group.
+        (7, ny, nx), numbers of the group, of which row y counts.
     sums
         (3, nx), what ``_turn_along`` added up times the last three numbers.
     """
-    cos, sin, share_one, share_two = own[0], own[1], own[2], own[3]
+    cos, sin, share_one, share_two = own[0, y], own[1, y], own[2, y], own[3, y]
     one, two, both = sums[0], sums[1], sums[2]
     for n in range(re.size):
         u = share_one[n] * re[n] + one[n] * first[n] + both[n] * second[n]

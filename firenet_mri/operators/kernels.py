@@ -138,11 +138,11 @@ _OPTIONS: dict[str, Any] = {
 
 
 def _register(called: dict[str, Callable[..., Any]]) -> None:
-    """Let compiled functions call these."""
+    """Let compiled functions call these, at no cost: a call takes as long as a short row."""
     from numba.extending import register_jitable
 
     for function in called.values():
-        register_jitable(**_OPTIONS)(function)
+        register_jitable(**_OPTIONS, forceinline=True)(function)
 
 
 def _compile(
