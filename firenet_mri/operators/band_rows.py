@@ -133,6 +133,12 @@ def add_rows(back: Array, filters: Array, y: int, last: int, image: Array, borde
         add_row(back, one, filters[:, s], row.reshape(planes, nx))
 
 
+def copy_row(row: Array, target: Array) -> None:
+    """Set target to row; numba takes more than a second to compile target[:] = row."""
+    for n in range(row.size):
+        target[n] = row[n]
+
+
 def relax(row: Array, before: Array, relaxation: float) -> None:
     """Set row to before + relaxation (row - before); both are (nx)."""
     for n in range(row.size):

@@ -16,6 +16,7 @@ from firenet_mri.operators.band_rows import (
     across_rows,
     add_rows,
     add_shifted,
+    copy_row,
     relax,
     spread_shifted,
 )
@@ -85,8 +86,8 @@ def coherent_step(
                 place, g = start + b * strides[1] + y * nx, length * scales[b]
                 re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
                 if relaxation != 1:
-                    before[0, b] = re
-                    before[1, b] = im
+                    copy_row(re, before[0, b])
+                    copy_row(im, before[1, b])
                 add_shifted(re, g, filters[b // count], ahead[0, b % count])
                 add_shifted(im, g, filters[b // count], ahead[1, b % count])
                 _add_products(re, im, sums)

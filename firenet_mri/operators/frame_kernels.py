@@ -13,6 +13,7 @@ from firenet_mri.operators.band_rows import (
     add_row,
     add_rows,
     add_shifted,
+    copy_row,
     fold_columns,
     relax,
     spread_shifted,
@@ -86,7 +87,7 @@ def frame_step(
                 for p in range(planes):
                     row = q[place + p * strides[0] : place + p * strides[0] + nx]
                     if is_relaxed:
-                        before[p] = row
+                        copy_row(row, before[p])
                     add_shifted(row, length, filters[k2], ahead[p, k1])
                 re = q[place : place + nx]
                 if planes == 2:
@@ -113,7 +114,7 @@ def _load_line(source: Array, lines: Array, slot: int) -> None:
             lines[0, slot, n] = source[2 * n]
             lines[1, slot, n] = source[2 * n + 1]
     else:
-        lines[0, slot] = source
+        copy_row(source, lines[0, slot])
 
 
 def _add_line(sums: Array, out: Array) -> None:
@@ -198,7 +199,7 @@ def frame_slopes(
             for k1 in range(count):
                 band = k2 * count + k1
                 for p in range(planes):
-                    z[p] = q[p, band, y]
+                    copy_row(q[p, band, y], z[p])
                     add_shifted(z[p], length, filters[k2], ahead[p, k1])
                 if planes == 2:
                     _set_slopes(z, radii[band], slopes[0, band, y], slopes[1, band, y])
