@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
+Number = float | np.floating[Any]
 
 
 def across_rows(lines: Array, y: int, filters: Array, ahead: Array) -> None:
@@ -43,7 +44,7 @@ def across_rows(lines: Array, y: int, filters: Array, ahead: Array) -> None:
                 target[n] = target[n - nx]
 
 
-def add_shifted(row: Array, factor: float, taps: Array, source: Array) -> None:
+def add_shifted(row: Array, factor: Number, taps: Array, source: Array) -> None:
     """Add factor * sum over t of taps[t] source[n + t] to row[n].
 
     Parameters
@@ -61,7 +62,7 @@ def add_shifted(row: Array, factor: float, taps: Array, source: Array) -> None:
             row[n] += g * shifted[n]
 
 
-def spread_shifted(row: Array, factor: float, taps: Array, target: Array) -> None:
+def spread_shifted(row: Array, factor: Number, taps: Array, target: Array) -> None:
     """Add factor * taps[t] row[n] to target[n + t] for all t, the transpose of ``add_shifted``.
 
     Parameters
@@ -88,7 +89,7 @@ def fold_columns(back: Array, nx: int) -> None:
                 row[n - nx] += row[n]
 
 
-def add_row(back: Array, factor: float, taps: Array, row: Array) -> None:
+def add_row(back: Array, factor: Number, taps: Array, row: Array) -> None:
     """Add factor * sum over k of taps[k] back[p, k, n] to row[p, n].
 
     Parameters

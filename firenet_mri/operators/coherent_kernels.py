@@ -70,9 +70,9 @@ def coherent_step(
     before = np.empty((2, count * count, nx), x.dtype)
     ahead = np.empty((2, count, nx + taps - 1), x.dtype)
     back = np.empty((2, count, nx + taps - 1), x.dtype)
-    # Cosine, sine, and three sums over the bands of a group.
+    # Sums over the bands of a group, apart, since the compiler then knows that they do not overlap.
+    one, two, cross = np.empty(nx, x.dtype), np.empty(nx, x.dtype), np.empty(nx, x.dtype)
     cos, sin = np.empty(nx, x.dtype), np.empty(nx, x.dtype)
-    sums = np.empty((3, nx), x.dtype)
     image[rows[0] : rows[1]] = 0
     border[:] = 0
     for y in range(rows[0], rows[1]):
@@ -81,7 +81,9 @@ def coherent_step(
         last = 0
         for size in groups:
             first, last = last, last + size
-            sums[:] = 0
+            one[:] = 0
+            two[:] = 0
+            cross[:] = 0
             for b in range(first, last):
                 place, g = start + b * strides[1] + y * nx, length * scales[b]
                 re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
@@ -90,19 +92,20 @@ def coherent_step(
                     copy_row(im, before[1, b])
                 add_shifted(re, g, filters[b // count], ahead[0, b % count])
                 add_shifted(im, g, filters[b // count], ahead[1, b % count])
-                _add_products(re, im, sums)
-            _set_axes(sums, cos, sin)
-            sums[:] = 0
+                _add_products(re, im, one, two, cross)
+            _set_axes(one, two, cross, cos, sin)
+            one[:] = 0
+            two[:] = 0
             for b in range(first, last):
                 place = start + b * strides[1] + y * nx
                 re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
-                _turn(re, im, cos, sin, sums)
-            _set_factors(sums[0], radii[first])
-            _set_factors(sums[1], radii[first])
+                _turn(re, im, cos, sin, one, two)
+            _set_factors(one, radii[first])
+            _set_factors(two, radii[first])
             for b in range(first, last):
                 place = start + b * strides[1] + y * nx
                 re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
-                _turn_back(re, im, sums, cos, sin)
+                _turn_back(re, im, one, two, cos, sin)
                 if relaxation != 1:
                     relax(re, before[0, b], relaxation)
                     relax(im, before[1, b], relaxation)
@@ -111,26 +114,24 @@ def coherent_step(
         add_rows(back, filters, y, rows[1], image, border)
 
 
-def _add_products(re: Array, im: Array, sums: Array) -> None:
-    """Add to sums, (3, nx), the squares of re and im and their product."""
-    one, two, cross = sums[0], sums[1], sums[2]
+def _add_products(re: Array, im: Array, one: Array, two: Array, cross: Array) -> None:
+    """Add the squares of re and im to one and two, and their product to cross; all are (nx)."""
     for n in range(re.size):
         one[n] += re[n] * re[n]
         two[n] += im[n] * im[n]
         cross[n] += re[n] * im[n]
 
 
-def _set_axes(sums: Array, cos: Array, sin: Array) -> None:
-    """Set cosine and sine of the turn to the principal axes of 2 x 2 matrices.
+def _set_axes(one: Array, two: Array, cross: Array, cos: Array, sin: Array) -> None:
+    """Set cosine and sine of the turn to the principal axes of symmetric 2 x 2 matrices.
 
     Parameters
     ----------
-    sums
-        (3, nx): both numbers of the diagonal, and the one beside it.
+    one, two, cross
+        (nx), both numbers of the diagonal, and the one beside it.
     cos, sin
         (nx).
     """
-    one, two, cross = sums[0], sums[1], sums[2]
     for n in range(cos.size):
         total = one[n] + two[n]
         safe = total if total > 0 else total + 1
@@ -144,9 +145,8 @@ def _set_axes(sums: Array, cos: Array, sin: Array) -> None:
         sin[n] = small if half >= 0 else large
 
 
-def _turn(re: Array, im: Array, cos: Array, sin: Array, sums: Array) -> None:
-    """Turn re and im to the principal axes, and add their squares to sums[0] and sums[1]."""
-    one, two = sums[0], sums[1]
+def _turn(re: Array, im: Array, cos: Array, sin: Array, one: Array, two: Array) -> None:
+    """Turn re and im to the principal axes, and add their squares to one and two."""
     for n in range(re.size):
         u = cos[n] * re[n] + sin[n] * im[n]
         v = cos[n] * im[n] - sin[n] * re[n]
@@ -163,9 +163,8 @@ def _set_factors(squares: Array, radius: float) -> None:
         squares[n] = radius / math.sqrt(squares[n] if squares[n] > least else least)
 
 
-def _turn_back(re: Array, im: Array, factors: Array, cos: Array, sin: Array) -> None:
-    """Multiply re and im by factors[0] and factors[1], and turn them back."""
-    one, two = factors[0], factors[1]
+def _turn_back(re: Array, im: Array, one: Array, two: Array, cos: Array, sin: Array) -> None:
+    """Multiply re by one and im by two, and turn them back."""
     for n in range(re.size):
         u, v = one[n] * re[n], two[n] * im[n]
         re[n] = cos[n] * u - sin[n] * v

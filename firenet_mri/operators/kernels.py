@@ -119,7 +119,7 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
     modules = residual_kernels, wavelet_kernels, frame_kernels, coherent_kernels, update_kernels
-    functions = {}
+    functions: dict[str, Callable[..., Any]] = {}
     for module in (band_rows, *modules):
         own = (f for f in vars(module).values() if inspect.isfunction(f))
         functions.update({f.__name__: f for f in own if f.__module__ == module.__name__})
