@@ -1,131 +1,37 @@
-"""The dual step of phase-coherent groups, compiled: one pass over the memory of the dual.
+"""The dual step of coherent groups and its derivative, as numba compiles them, see ``kernels``.
 
-It is :func:`firenet_mri.operators.frame_passes.frame_steps_` with another projection: at every
-pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal axes,
-its two rows are made as long as the radius at most, and it is rotated back. The torch version is
-:mod:`firenet_mri.operators.spectral_ball`, which has the formulas.
+At every pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal
+axes, its two rows are made as long as the radius at most, and it is rotated back.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from firenet_mri.operators.kernels import Array, _compile
+from firenet_mri.operators.band_rows import (
+    across_rows,
+    add_rows,
+    add_shifted,
+    copy_row,
+    relax,
+    spread_shifted,
+)
 
-
-def coherent_step_(
-    q: Tensor,
-    x: Tensor,
-    lengths: Tensor,
-    radii: Tensor,
-    scales: Tensor,
-    filters: Tensor,
-    groups: tuple[int, ...],
-    relaxation: float = 1.0,
-) -> Tensor:
-    """Overwrite q with its projection after a step along W x, and return W^H of it.
-
-    Parameters
-    ----------
-    q
-        (2, *batch, K^2, ny, nx) real, the last two axes contiguous.
-    x
-        (2, *batch, ny, nx) real.
-    lengths
-        (*batch) step sizes.
-    radii
-        (1 or K^2), one number for a group.
-    scales
-        (K^2), one factor a band.
-    filters
-        (K, taps), see :func:`firenet_mri.operators.frame_passes.frame_steps_`.
-    groups
-        Numbers of successive bands that make one matrix.
-    relaxation
-        q moves so many times the way to its projection.
-    """
-    shape = x.shape[-2:]
-    source = x.reshape(2, -1, *shape).contiguous()
-    image = torch.zeros_like(source)
-    items = q.unflatten(0, (2, 1)) if q.ndim == 4 else q.flatten(1, -4)
-    memory = items.as_strided((items.untyped_storage().nbytes() // items.element_size(),), (1,), 0)
-    bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
-    factors = scales.to("cpu", q.dtype).contiguous().numpy()
-    taps = filters.to(q.dtype).numpy()
-    sizes = np.array(groups)
-    for item, step in enumerate(lengths.to(q.dtype).reshape(-1).numpy()):
-        start = items.storage_offset() + item * items.stride(1)
-        strides = np.array([items.stride(0), items.stride(2)])
-        arrays = memory.numpy(), source[:, item].numpy(), image[:, item].numpy()
-        numbers = start, strides, step, bounds, factors, taps, sizes, relaxation
-        coherent_step()(*arrays, *numbers)
-    return image.reshape(x.shape)
+Array = NDArray[np.floating[Any]]
 
 
-def coherent_tangent_(
-    q: Tensor,
-    x: Tensor,
-    lengths: Tensor,
-    slopes: Tensor,
-    numbers: Tensor,
-    scales: Tensor,
-    filters: Tensor,
-    groups: tuple[int, ...],
-) -> Tensor:
-    """Overwrite q with D (q + lengths W x) for the derivative D of the projection.
-
-    Parameters
-    ----------
-    q, slopes
-        (item, 2, K^2, ny, nx), contiguous; the rows in their principal axes.
-    x
-        (item, 2, ny, nx), contiguous.
-    numbers
-        (item, group, 7, ny, nx), see
-        :func:`firenet_mri.operators.spectral_ball.spectral_numbers`.
-    lengths, scales, filters, groups
-        As :func:`coherent_step_` takes them.
-
-    Returns
-    -------
-    Tensor
-        W^H of it, as x.
-    """
-    image = torch.zeros_like(x)
-    factors = scales.to("cpu", x.dtype).contiguous().numpy()
-    taps = filters.to(x.dtype).numpy()
-    steps = lengths.to(x.dtype).reshape(-1).numpy()
-    for *parts, step in zip(q, x, image, slopes, numbers, steps, strict=True):
-        arrays = (part.numpy() for part in parts)
-        coherent_tangent()(*arrays, step, factors, taps, np.array(groups))
-    return image
-
-
-@functools.cache
-def coherent_tangent() -> Callable[..., None]:
-    """Return the compiled function; numba is loaded at the first call."""
-    return _compile(_coherent_tangent)
-
-
-@functools.cache
-def coherent_step() -> Callable[..., None]:
-    """Return the compiled function; numba is loaded at the first call."""
-    return _compile(_coherent_step)
-
-
-def _coherent_step(
+def coherent_step(
     q: Array,
     x: Array,
     image: Array,
+    border: Array,
+    rows: tuple[int, int],
     start: int,
-    strides: NDArray[np.int64],
+    strides: tuple[int, int],
     length: float,
     radii: Array,
     scales: Array,
@@ -133,15 +39,21 @@ def _coherent_step(
     groups: NDArray[np.int64],
     relaxation: float,
 ) -> None:
-    """Do what ``coherent_step_`` says for one item, row by row; add W^H q to image.
+    """Do what ``coherent_step_`` says for some rows of one item.
 
     Parameters
     ----------
     q
         The memory in which the dual lies, of which plane p and band b begin at
         start + p strides[0] + b strides[1].
-    x, image
+    x
         (2, ny, nx).
+    image
+        (ny, 2 nx), a row of one plane after that of the other; the rows get W^H q of theirs.
+    border
+        (reach, 2 nx), the same for the rows after them.
+    rows
+        First and last + 1.
     length
         Step size.
     radii, scales
@@ -153,113 +65,118 @@ def _coherent_step(
     relaxation
         q moves so many times the way to its projection.
     """
-    ny, nx = x.shape[1:]
+    nx = x.shape[2]
     count, taps = filters.shape
-    wide = nx + taps - 1
-    is_relaxed = relaxation != 1.0
     before = np.empty((2, count * count, nx), x.dtype)
-    ahead = np.empty((2, count, wide), x.dtype)
-    back = np.empty((2, count, wide), x.dtype)
-    # Per pixel: squares of the rows and their product, then cosine and sine, then squares of s.
+    ahead = np.empty((2, count, nx + taps - 1), x.dtype)
+    back = np.empty((2, count, nx + taps - 1), x.dtype)
+    # Sums over the bands of a group, apart, since the compiler then knows that they do not overlap.
     one, two, cross = np.empty(nx, x.dtype), np.empty(nx, x.dtype), np.empty(nx, x.dtype)
     cos, sin = np.empty(nx, x.dtype), np.empty(nx, x.dtype)
-    for y in range(ny):
-        ahead[:] = 0
+    image[rows[0] : rows[1]] = 0
+    border[:] = 0
+    for y in range(rows[0], rows[1]):
+        across_rows(x, y, filters, ahead)
         back[:] = 0
-        for p in range(2):
-            for k in range(count):
-                for s in range(taps):
-                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
-                    for n in range(nx):
-                        target[n] += g * row[n]
-                for n in range(nx, wide):
-                    ahead[p, k, n] = ahead[p, k, n - nx]
-        band = 0
+        last = 0
         for size in groups:
+            first, last = last, last + size
             one[:] = 0
             two[:] = 0
             cross[:] = 0
-            for b in range(band, band + size):
-                k1, k2 = b % count, b // count
-                first = start + b * strides[1] + y * nx
-                re = q[first : first + nx]
-                im = q[first + strides[0] : first + strides[0] + nx]
-                if is_relaxed:
-                    before[0, b] = re
-                    before[1, b] = im
-                for t in range(taps):
-                    g = length * scales[b] * filters[k2, t]
-                    source_re, source_im = ahead[0, k1, t : t + nx], ahead[1, k1, t : t + nx]
-                    for n in range(nx):
-                        re[n] += g * source_re[n]
-                        im[n] += g * source_im[n]
-                for n in range(nx):
-                    one[n] += re[n] * re[n]
-                    two[n] += im[n] * im[n]
-                    cross[n] += re[n] * im[n]
-            for n in range(nx):
-                total = one[n] + two[n]
-                safe = total if total > 0 else total + 1
-                half, side = (one[n] - two[n]) / (2 * safe), cross[n] / safe
-                large = math.sqrt(half * half + side * side) + abs(half)
-                norm = math.sqrt(large * large + side * side)
-                is_round = norm == 0
-                large = 1.0 if is_round else large / norm
-                small = 0.0 if is_round else side / norm
-                cos[n] = large if half >= 0 else small
-                sin[n] = small if half >= 0 else large
-                one[n] = 0
-                two[n] = 0
-            for b in range(band, band + size):
-                first = start + b * strides[1] + y * nx
-                re = q[first : first + nx]
-                im = q[first + strides[0] : first + strides[0] + nx]
-                for n in range(nx):
-                    u = cos[n] * re[n] + sin[n] * im[n]
-                    v = cos[n] * im[n] - sin[n] * re[n]
-                    re[n] = u
-                    im[n] = v
-                    one[n] += u * u
-                    two[n] += v * v
-            radius, least = radii[band], radii[band] * radii[band]
-            for n in range(nx):
-                one[n] = radius / math.sqrt(one[n] if one[n] > least else least)
-                two[n] = radius / math.sqrt(two[n] if two[n] > least else least)
-            for b in range(band, band + size):
-                k1, k2 = b % count, b // count
-                first = start + b * strides[1] + y * nx
-                re = q[first : first + nx]
-                im = q[first + strides[0] : first + strides[0] + nx]
-                for n in range(nx):
-                    u, v = one[n] * re[n], two[n] * im[n]
-                    re[n] = cos[n] * u - sin[n] * v
-                    im[n] = sin[n] * u + cos[n] * v
-                if is_relaxed:
-                    for n in range(nx):
-                        re[n] = before[0, b, n] + relaxation * (re[n] - before[0, b, n])
-                        im[n] = before[1, b, n] + relaxation * (im[n] - before[1, b, n])
-                for t in range(taps):
-                    g = scales[b] * filters[k2, t]
-                    target_re, target_im = back[0, k1, t : t + nx], back[1, k1, t : t + nx]
-                    for n in range(nx):
-                        target_re[n] += g * re[n]
-                        target_im[n] += g * im[n]
-            band += size
-        for p in range(2):
-            for k in range(count):
-                for n in range(nx, wide):
-                    back[p, k, n - nx] += back[p, k, n]
-                source = back[p, k]
-                for s in range(taps):
-                    g, target = filters[k, s], image[p, (y + s) % ny]
-                    for n in range(nx):
-                        target[n] += g * source[n]
+            for b in range(first, last):
+                place, g = start + b * strides[1] + y * nx, length * scales[b]
+                re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
+                if relaxation != 1:
+                    copy_row(re, before[0, b])
+                    copy_row(im, before[1, b])
+                add_shifted(re, g, filters[b // count], ahead[0, b % count])
+                add_shifted(im, g, filters[b // count], ahead[1, b % count])
+                _add_products(re, im, one, two, cross)
+            _set_axes(one, two, cross, cos, sin)
+            one[:] = 0
+            two[:] = 0
+            for b in range(first, last):
+                place = start + b * strides[1] + y * nx
+                re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
+                _turn(re, im, cos, sin, one, two)
+            _set_factors(one, radii[first])
+            _set_factors(two, radii[first])
+            for b in range(first, last):
+                place = start + b * strides[1] + y * nx
+                re, im = q[place : place + nx], q[place + strides[0] : place + strides[0] + nx]
+                _turn_back(re, im, one, two, cos, sin)
+                if relaxation != 1:
+                    relax(re, before[0, b], relaxation)
+                    relax(im, before[1, b], relaxation)
+                spread_shifted(re, scales[b], filters[b // count], back[0, b % count])
+                spread_shifted(im, scales[b], filters[b // count], back[1, b % count])
+        add_rows(back, filters, y, rows[1], image, border)
 
 
-def _coherent_tangent(
+def _add_products(re: Array, im: Array, one: Array, two: Array, cross: Array) -> None:
+    """Add the squares of re and im to one and two, and their product to cross; all are (nx)."""
+    for n in range(re.size):
+        one[n] += re[n] * re[n]
+        two[n] += im[n] * im[n]
+        cross[n] += re[n] * im[n]
+
+
+def _set_axes(one: Array, two: Array, cross: Array, cos: Array, sin: Array) -> None:
+    """Set cosine and sine of the turn to the principal axes of symmetric 2 x 2 matrices.
+
+    Parameters
+    ----------
+    one, two, cross
+        (nx), both numbers of the diagonal, and the one beside it.
+    cos, sin
+        (nx).
+    """
+    for n in range(cos.size):
+        total = one[n] + two[n]
+        safe = total if total > 0 else total + 1
+        half, side = (one[n] - two[n]) / (2 * safe), cross[n] / safe
+        large = math.sqrt(half * half + side * side) + abs(half)
+        norm = math.sqrt(large * large + side * side)
+        is_round = norm == 0
+        large = 1.0 if is_round else large / norm
+        small = 0.0 if is_round else side / norm
+        cos[n] = large if half >= 0 else small
+        sin[n] = small if half >= 0 else large
+
+
+def _turn(re: Array, im: Array, cos: Array, sin: Array, one: Array, two: Array) -> None:
+    """Turn re and im to the principal axes, and add their squares to one and two."""
+    for n in range(re.size):
+        u = cos[n] * re[n] + sin[n] * im[n]
+        v = cos[n] * im[n] - sin[n] * re[n]
+        re[n] = u
+        im[n] = v
+        one[n] += u * u
+        two[n] += v * v
+
+
+def _set_factors(squares: Array, radius: float) -> None:
+    """Overwrite squares of norms with what makes these norms the radius at most."""
+    least = radius * radius
+    for n in range(squares.size):
+        squares[n] = radius / math.sqrt(squares[n] if squares[n] > least else least)
+
+
+def _turn_back(re: Array, im: Array, one: Array, two: Array, cos: Array, sin: Array) -> None:
+    """Multiply re by one and im by two, and turn them back."""
+    for n in range(re.size):
+        u, v = one[n] * re[n], two[n] * im[n]
+        re[n] = cos[n] * u - sin[n] * v
+        im[n] = sin[n] * u + cos[n] * v
+
+
+def coherent_tangent(
     q: Array,
     x: Array,
     image: Array,
+    border: Array,
+    rows: tuple[int, int],
     slopes: Array,
     numbers: Array,
     length: float,
@@ -267,14 +184,16 @@ def _coherent_tangent(
     filters: Array,
     groups: NDArray[np.int64],
 ) -> None:
-    """Do what ``coherent_tangent_`` says for one item, row by row; add W^H q to image.
+    """Do what ``coherent_tangent_`` says for some rows of one item.
 
     Parameters
     ----------
     q, slopes
         (2, K^2, ny, nx).
-    x, image
+    x
         (2, ny, nx).
+    image, border, rows
+        As ``coherent_step`` takes them.
     numbers
         (group, 7, ny, nx).
     length
@@ -286,80 +205,82 @@ def _coherent_tangent(
     groups
         Numbers of successive bands.
     """
-    ny, nx = x.shape[1:]
+    nx = x.shape[2]
     count, taps = filters.shape
-    wide = nx + taps - 1
-    ahead = np.empty((2, count, wide), x.dtype)
-    back = np.empty((2, count, wide), x.dtype)
-    one, two, both = np.empty(nx, x.dtype), np.empty(nx, x.dtype), np.empty(nx, x.dtype)
-    for y in range(ny):
-        ahead[:] = 0
+    ahead = np.empty((2, count, nx + taps - 1), x.dtype)
+    back = np.empty((2, count, nx + taps - 1), x.dtype)
+    sums = np.empty((3, nx), x.dtype)
+    image[rows[0] : rows[1]] = 0
+    border[:] = 0
+    for y in range(rows[0], rows[1]):
+        across_rows(x, y, filters, ahead)
         back[:] = 0
-        for p in range(2):
-            for k in range(count):
-                for s in range(taps):
-                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
-                    for n in range(nx):
-                        target[n] += g * row[n]
-                for n in range(nx, wide):
-                    ahead[p, k, n] = ahead[p, k, n - nx]
-        band = 0
+        last = 0
         for group in range(groups.size):
-            size = groups[group]
-            cos, sin = numbers[group, 0, y], numbers[group, 1, y]
-            one[:] = 0
-            two[:] = 0
-            both[:] = 0
-            for b in range(band, band + size):
-                k1, k2 = b % count, b // count
-                re, im = q[0, b, y], q[1, b, y]
-                for t in range(taps):
-                    g = length * scales[b] * filters[k2, t]
-                    source_re, source_im = ahead[0, k1, t : t + nx], ahead[1, k1, t : t + nx]
-                    for n in range(nx):
-                        re[n] += g * source_re[n]
-                        im[n] += g * source_im[n]
-                first, second = slopes[0, b, y], slopes[1, b, y]
+            first, last = last, last + groups[group]
+            own = numbers[group]
+            sums[:] = 0
+            for b in range(first, last):
+                re, im, g = q[0, b, y], q[1, b, y], length * scales[b]
+                add_shifted(re, g, filters[b // count], ahead[0, b % count])
+                add_shifted(im, g, filters[b // count], ahead[1, b % count])
+                _turn_along(re, im, own, y, slopes[0, b, y], slopes[1, b, y], sums)
+            for i in range(3):
+                share = own[4 + i, y]
                 for n in range(nx):
-                    u = cos[n] * re[n] + sin[n] * im[n]
-                    v = cos[n] * im[n] - sin[n] * re[n]
-                    re[n] = u
-                    im[n] = v
-                    one[n] += u * first[n]
-                    two[n] += v * second[n]
-                    both[n] += u * second[n] + v * first[n]
-            share_one, share_two = numbers[group, 2, y], numbers[group, 3, y]
-            own_one, own_two, across = (
-                numbers[group, 4, y],
-                numbers[group, 5, y],
-                numbers[group, 6, y],
-            )
-            for n in range(nx):
-                one[n] *= own_one[n]
-                two[n] *= own_two[n]
-                both[n] *= across[n]
-            for b in range(band, band + size):
-                k1, k2 = b % count, b // count
+                    sums[i, n] *= share[n]
+            for b in range(first, last):
                 re, im = q[0, b, y], q[1, b, y]
-                first, second = slopes[0, b, y], slopes[1, b, y]
-                for n in range(nx):
-                    u = share_one[n] * re[n] + one[n] * first[n] + both[n] * second[n]
-                    v = share_two[n] * im[n] + two[n] * second[n] + both[n] * first[n]
-                    re[n] = cos[n] * u - sin[n] * v
-                    im[n] = sin[n] * u + cos[n] * v
-                for t in range(taps):
-                    g = scales[b] * filters[k2, t]
-                    target_re, target_im = back[0, k1, t : t + nx], back[1, k1, t : t + nx]
-                    for n in range(nx):
-                        target_re[n] += g * re[n]
-                        target_im[n] += g * im[n]
-            band += size
-        for p in range(2):
-            for k in range(count):
-                for n in range(nx, wide):
-                    back[p, k, n - nx] += back[p, k, n]
-                source = back[p, k]
-                for s in range(taps):
-                    g, target = filters[k, s], image[p, (y + s) % ny]
-                    for n in range(nx):
-                        target[n] += g * source[n]
+                _apply_along(re, im, own, y, slopes[0, b, y], slopes[1, b, y], sums)
+                spread_shifted(re, scales[b], filters[b // count], back[0, b % count])
+                spread_shifted(im, scales[b], filters[b // count], back[1, b % count])
+        add_rows(back, filters, y, rows[1], image, border)
+
+
+def _turn_along(
+    re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
+) -> None:
+    """Turn re and im to the principal axes, and add their products with the slopes to sums.
+
+    Parameters
+    ----------
+    re, im, first, second
+        (nx).
+    own
+        (7, ny, nx), numbers of the group, of which row y counts.
+    sums
+        (3, nx): re with first, im with second, and both crosswise.
+    """
+    cos, sin = own[0, y], own[1, y]
+    one, two, both = sums[0], sums[1], sums[2]
+    for n in range(re.size):
+        u = cos[n] * re[n] + sin[n] * im[n]
+        v = cos[n] * im[n] - sin[n] * re[n]
+        re[n] = u
+        im[n] = v
+        one[n] += u * first[n]
+        two[n] += v * second[n]
+        both[n] += u * second[n] + v * first[n]
+
+
+def _apply_along(
+    re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
+) -> None:
+    """Set re and im to the derivative of the projection, and turn them back.
+
+    Parameters
+    ----------
+    re, im, first, second
+        (nx).
+    own
+        (7, ny, nx), numbers of the group, of which row y counts.
+    sums
+        (3, nx), what ``_turn_along`` added up times the last three numbers.
+    """
+    cos, sin, share_one, share_two = own[0, y], own[1, y], own[2, y], own[3, y]
+    one, two, both = sums[0], sums[1], sums[2]
+    for n in range(re.size):
+        u = share_one[n] * re[n] + one[n] * first[n] + both[n] * second[n]
+        v = share_two[n] * im[n] + two[n] * second[n] + both[n] * first[n]
+        re[n] = cos[n] * u - sin[n] * v
+        im[n] = sin[n] * u + cos[n] * v

@@ -8,6 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firenet_mri.operators.band_rows import (
+    across_rows,
+    add_row,
+    add_rows,
+    add_shifted,
+    copy_row,
+    fold_columns,
+    relax,
+    spread_shifted,
+)
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -54,37 +65,21 @@ def frame_step(
     count, taps = filters.shape
     planes = 2 if strides[0] > 0 else 1
     nx = x.shape[1] // planes
-    wide = nx + taps - 1
-    is_relaxed = relaxation != 1
+    is_relaxed, one = relaxation != 1, x.dtype.type(1)
     if not adds:
         image[first:last] = 0
         border[:] = 0
     before = np.empty((planes, nx), x.dtype)
     lines = np.empty((planes, taps, nx), x.dtype)
     sums = np.empty((planes, nx), x.dtype)
-    ahead = np.empty((planes, count, wide), x.dtype)
-    back = np.empty((planes, count, wide), x.dtype)
+    ahead = np.empty((planes, count, nx + taps - 1), x.dtype)
+    back = np.empty((planes, count, nx + taps - 1), x.dtype)
     for y in range(first - taps + 1, last):
-        source = x[(y + taps - 1) % ny]
-        slot = (y + taps - 1) % taps
-        if planes == 2:
-            for n in range(nx):
-                lines[0, slot, n] = source[2 * n]
-                lines[1, slot, n] = source[2 * n + 1]
-        else:
-            lines[0, slot] = source
+        _load_line(x[(y + taps - 1) % ny], lines, (y + taps - 1) % taps)
         if y < first:
             continue
-        ahead[:] = 0
+        across_rows(lines, y, filters, ahead)
         back[:] = 0
-        for p in range(planes):
-            for k in range(count):
-                for s in range(taps):
-                    g, line, target = filters[k, s], lines[p, (y + s) % taps], ahead[p, k]
-                    for n in range(nx):
-                        target[n] += g * line[n]
-                for n in range(nx, wide):
-                    ahead[p, k, n] = ahead[p, k, n - nx]
         for k2 in range(count):
             for k1 in range(count):
                 band = k2 * count + k1
@@ -92,51 +87,61 @@ def frame_step(
                 for p in range(planes):
                     row = q[place + p * strides[0] : place + p * strides[0] + nx]
                     if is_relaxed:
-                        before[p] = row
-                    for t in range(taps):
-                        g, shifted = length * filters[k2, t], ahead[p, k1, t : t + nx]
-                        for n in range(nx):
-                            row[n] += g * shifted[n]
-                radius, least = radii[band], radii[band] * radii[band]
+                        copy_row(row, before[p])
+                    add_shifted(row, length, filters[k2], ahead[p, k1])
                 re = q[place : place + nx]
                 if planes == 2:
                     im = q[place + strides[0] : place + strides[0] + nx]
-                    for n in range(nx):
-                        square = re[n] * re[n] + im[n] * im[n]
-                        factor = radius / math.sqrt(square if square > least else least)
-                        re[n] *= factor
-                        im[n] *= factor
+                    _clip_moduli(re, im, radii[band])
                 else:
-                    for n in range(nx):
-                        re[n] = min(max(re[n], -radius), radius)
+                    _clip_values(re, radii[band])
                 for p in range(planes):
                     row = q[place + p * strides[0] : place + p * strides[0] + nx]
                     if is_relaxed:
-                        for n in range(nx):
-                            row[n] = before[p, n] + relaxation * (row[n] - before[p, n])
-                    for t in range(taps):
-                        g, target = filters[k2, t], back[p, k1, t : t + nx]
-                        for n in range(nx):
-                            target[n] += g * row[n]
-        for p in range(planes):
-            for k in range(count):
-                for n in range(nx, wide):
-                    back[p, k, n - nx] += back[p, k, n]
+                        relax(row, before[p], relaxation)
+                    spread_shifted(row, one, filters[k2], back[p, k1])
+        fold_columns(back, nx)
         for s in range(taps):
             sums[:] = 0
-            for p in range(planes):
-                for k in range(count):
-                    g, part, target = scale * filters[k, s], back[p, k], sums[p]
-                    for n in range(nx):
-                        target[n] += g * part[n]
-            out = image[y + s] if y + s < last else border[y + s - last]
-            if planes == 2:
-                for n in range(nx):
-                    out[2 * n] += sums[0, n]
-                    out[2 * n + 1] += sums[1, n]
-            else:
-                for n in range(nx):
-                    out[n] += sums[0, n]
+            add_row(back, scale, filters[:, s], sums)
+            _add_line(sums, image[y + s] if y + s < last else border[y + s - last])
+
+
+def _load_line(source: Array, lines: Array, slot: int) -> None:
+    """Set lines[:, slot] to a row (planes * nx) whose planes take turns."""
+    if lines.shape[0] == 2:
+        for n in range(lines.shape[2]):
+            lines[0, slot, n] = source[2 * n]
+            lines[1, slot, n] = source[2 * n + 1]
+    else:
+        copy_row(source, lines[0, slot])
+
+
+def _add_line(sums: Array, out: Array) -> None:
+    """Add sums, (planes, nx), to a row (planes * nx) whose planes take turns."""
+    if sums.shape[0] == 2:
+        for n in range(sums.shape[1]):
+            out[2 * n] += sums[0, n]
+            out[2 * n + 1] += sums[1, n]
+    else:
+        for n in range(sums.shape[1]):
+            out[n] += sums[0, n]
+
+
+def _clip_moduli(re: Array, im: Array, radius: float) -> None:
+    """Project re + i im on the disc of a radius."""
+    least = radius * radius
+    for n in range(re.size):
+        square = re[n] * re[n] + im[n] * im[n]
+        factor = radius / math.sqrt(square if square > least else least)
+        re[n] *= factor
+        im[n] *= factor
+
+
+def _clip_values(re: Array, radius: float) -> None:
+    """Project real numbers on [-radius, radius]."""
+    for n in range(re.size):
+        re[n] = min(max(re[n], -radius), radius)
 
 
 def add_borders(image: Array, borders: Array, ends: NDArray[np.int64]) -> None:
@@ -184,43 +189,36 @@ def frame_slopes(
     filters
         (K, taps).
     """
-    planes, ny, nx = x.shape
+    planes, _, nx = x.shape
     count, taps = filters.shape
-    wide = nx + taps - 1
-    ahead = np.empty((planes, count, wide), x.dtype)
+    ahead = np.empty((planes, count, nx + taps - 1), x.dtype)
     z = np.empty((planes, nx), x.dtype)
     for y in range(rows[0], rows[1]):
-        ahead[:] = 0
-        for p in range(planes):
-            for k in range(count):
-                for s in range(taps):
-                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
-                    for n in range(nx):
-                        target[n] += g * row[n]
-                for n in range(nx, wide):
-                    ahead[p, k, n] = ahead[p, k, n - nx]
+        across_rows(x, y, filters, ahead)
         for k2 in range(count):
             for k1 in range(count):
                 band = k2 * count + k1
                 for p in range(planes):
-                    z[p] = q[p, band, y]
-                    for t in range(taps):
-                        g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
-                        for n in range(nx):
-                            z[p, n] += g * source[n]
-                radius = radii[band]
-                least = radius * radius
+                    copy_row(q[p, band, y], z[p])
+                    add_shifted(z[p], length, filters[k2], ahead[p, k1])
                 if planes == 2:
-                    for n in range(nx):
-                        square = z[0, n] * z[0, n] + z[1, n] * z[1, n]
-                        outside = square > least
-                        size = math.sqrt(square if outside else least)
-                        factor = math.sqrt(radius / size) / size
-                        slopes[0, band, y, n] = -factor * z[1, n] if outside else 2
-                        slopes[1, band, y, n] = factor * z[0, n] if outside else 2
+                    _set_slopes(z, radii[band], slopes[0, band, y], slopes[1, band, y])
                 else:
+                    row = slopes[0, band, y]
                     for n in range(nx):
-                        slopes[0, band, y, n] = 0 if abs(z[0, n]) > radius else 2
+                        row[n] = 0 if abs(z[0, n]) > radii[band] else 2
+
+
+def _set_slopes(z: Array, radius: float, first: Array, second: Array) -> None:
+    """Set both parts of p, see ``frame_slopes`` of ``frame_passes``, for z (2, nx) in planes."""
+    least = radius * radius
+    for n in range(z.shape[1]):
+        square = z[0, n] * z[0, n] + z[1, n] * z[1, n]
+        outside = square > least
+        size = math.sqrt(square if outside else least)
+        factor = math.sqrt(radius / size) / size
+        first[n] = -factor * z[1, n] if outside else 2
+        second[n] = factor * z[0, n] if outside else 2
 
 
 def frame_tangent(
@@ -252,58 +250,37 @@ def frame_tangent(
     filters
         (K, taps).
     """
-    planes, ny, nx = x.shape
+    planes, _, nx = x.shape
     count, taps = filters.shape
-    wide = nx + taps - 1
-    ahead = np.empty((planes, count, wide), x.dtype)
-    back = np.empty((planes, count, wide), x.dtype)
+    one = x.dtype.type(1)
+    ahead = np.empty((planes, count, nx + taps - 1), x.dtype)
+    back = np.empty((planes, count, nx + taps - 1), x.dtype)
     image[rows[0] : rows[1]] = 0
     border[:] = 0
     for y in range(rows[0], rows[1]):
-        ahead[:] = 0
+        across_rows(x, y, filters, ahead)
         back[:] = 0
-        for p in range(planes):
-            for k in range(count):
-                for s in range(taps):
-                    g, row, target = filters[k, s], x[p, (y + s) % ny], ahead[p, k]
-                    for n in range(nx):
-                        target[n] += g * row[n]
-                for n in range(nx, wide):
-                    ahead[p, k, n] = ahead[p, k, n - nx]
         for k2 in range(count):
             for k1 in range(count):
                 band = k2 * count + k1
                 for p in range(planes):
-                    row = q[p, band, y]
-                    for t in range(taps):
-                        g, source = length * filters[k2, t], ahead[p, k1, t : t + nx]
-                        for n in range(nx):
-                            row[n] += g * source[n]
-                re, sre = q[0, band, y], slopes[0, band, y]
+                    add_shifted(q[p, band, y], length, filters[k2], ahead[p, k1])
+                re, slope = q[0, band, y], slopes[0, band, y]
                 if planes == 2:
-                    im, sim = q[1, band, y], slopes[1, band, y]
-                    for n in range(nx):
-                        a, b = sre[n], sim[n]
-                        along = a * re[n] + b * im[n]
-                        inside = a > 1.5
-                        re[n] = re[n] if inside else a * along
-                        im[n] = im[n] if inside else b * along
+                    _apply_slopes(re, q[1, band, y], slope, slopes[1, band, y])
                 else:
                     for n in range(nx):
-                        re[n] = re[n] if sre[n] > 1.5 else re[n] * 0
+                        re[n] = re[n] if slope[n] > 1.5 else re[n] * 0
                 for p in range(planes):
-                    row = q[p, band, y]
-                    for t in range(taps):
-                        g, target = filters[k2, t], back[p, k1, t : t + nx]
-                        for n in range(nx):
-                            target[n] += g * row[n]
-        for p in range(planes):
-            for k in range(count):
-                for n in range(nx, wide):
-                    back[p, k, n - nx] += back[p, k, n]
-                source = back[p, k]
-                for s in range(taps):
-                    out = image[y + s] if y + s < rows[1] else border[y + s - rows[1]]
-                    g, target = filters[k, s], out[p * nx : (p + 1) * nx]
-                    for n in range(nx):
-                        target[n] += g * source[n]
+                    spread_shifted(q[p, band, y], one, filters[k2], back[p, k1])
+        add_rows(back, filters, y, rows[1], image, border)
+
+
+def _apply_slopes(re: Array, im: Array, first: Array, second: Array) -> None:
+    """Overwrite re + i im with p <p, .>, and leave it where p is 2; all are (nx)."""
+    for n in range(re.size):
+        a, b = first[n], second[n]
+        along = a * re[n] + b * im[n]
+        inside = a > 1.5
+        re[n] = re[n] if inside else a * along
+        im[n] = im[n] if inside else b * along

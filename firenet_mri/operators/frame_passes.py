@@ -69,7 +69,7 @@ def frame_steps_(
     image = torch.empty_like(source)
     shape = (lengths.numel(), x.shape[-2], -1)
     sources, targets = (real_array(one).reshape(shape) for one in (source, image))
-    duals = [_dual(part) for part in parts]
+    duals = [placed_dual(part) for part in parts]
     reach = max(part.filters.shape[1] for part in parts) - 1
     steps = lengths.to(x.real.dtype).reshape(-1).numpy()
 
@@ -115,7 +115,7 @@ def over_rows(work: Callable[[int, int, Array], None], image: Array, reach: int)
     kernels().add_borders(image, borders, np.array([block.stop for block in blocks]))
 
 
-class _Dual(NamedTuple):
+class PlacedDual(NamedTuple):
     """Where a dual lies in memory, in numbers; ``plane`` is 0 if there is one only."""
 
     memory: Array
@@ -128,7 +128,8 @@ class _Dual(NamedTuple):
     filters: Array
 
 
-def _dual(part: FramePart) -> _Dual:
+def placed_dual(part: FramePart) -> PlacedDual:
+    """Return where the dual of a frame lies, radii and filters in its precision."""
     q = part.q
     items = q.unflatten(0, (len(q), 1)) if q.ndim == 4 else q.flatten(1, -4)
     memory = items.as_strided((items.untyped_storage().nbytes() // items.element_size(),), (1,), 0)
@@ -136,7 +137,7 @@ def _dual(part: FramePart) -> _Dual:
     plane = items.stride(0) if len(q) == 2 else 0
     places = int(items.storage_offset()), items.stride(1), plane, items.stride(2)
     filters = part.filters.to(q.dtype).numpy()
-    return _Dual(memory.numpy(), *places, part.scale, radii.numpy(), filters)
+    return PlacedDual(memory.numpy(), *places, part.scale, radii.numpy(), filters)
 
 
 def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:

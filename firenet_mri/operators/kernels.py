@@ -9,6 +9,8 @@ have the same in torch, which is what the tests compare with.
 from __future__ import annotations
 
 import functools
+import inspect
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.operators import (
+    band_rows,
+    coherent_kernels,
     frame_kernels,
     residual_kernels,
     update_kernels,
@@ -47,6 +51,8 @@ class Kernels(NamedTuple):
     add_borders: Callable[..., None]
     frame_slopes: Callable[..., None]
     frame_tangent: Callable[..., None]
+    coherent_step: Callable[..., None]
+    coherent_tangent: Callable[..., None]
     descend: Callable[..., None]
     extrapolate: Callable[..., None]
 
@@ -112,21 +118,52 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
 @functools.cache
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
-    modules = residual_kernels, wavelet_kernels, frame_kernels, update_kernels
-    functions = {name: value for module in modules for name, value in vars(module).items()}
-    return Kernels(*(_compile(functions[name]) for name in Kernels._fields))
+    modules = residual_kernels, wavelet_kernels, frame_kernels, coherent_kernels, update_kernels
+    functions: dict[str, Callable[..., Any]] = {}
+    for module in (band_rows, *modules):
+        own = (f for f in vars(module).values() if inspect.isfunction(f))
+        functions.update({f.__name__: f for f in own if f.__module__ == module.__name__})
+    called = {name: f for name, f in functions.items() if name not in Kernels._fields}
+    _register(called)
+    return Kernels(*(_compile(functions[name], called) for name in Kernels._fields))
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+# Sums may be reordered and products joined, but NaN stays NaN. Without a test for division by zero,
+# which would forbid vector instructions.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz"},
+    "error_model": "numpy",
+}
+
+
+def _register(called: dict[str, Callable[..., Any]]) -> None:
+    """Let compiled functions call these, at no cost: a call takes as long as a short row."""
+    from numba.extending import register_jitable
+
+    for function in called.values():
+        register_jitable(**_OPTIONS, forceinline=True)(function)
+
+
+def _compile(
+    function: Callable[..., Any], called: dict[str, Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Return a function compiled, which may call those that were registered."""
     import numba
 
-    # Sums may be reordered and products joined, but NaN stays NaN.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    # Without a test for division by zero, which would forbid vector instructions.
-    options["error_model"] = "numpy"
+    if not called.keys().isdisjoint(function.__code__.co_names):
+        # Numba looks for changes in the file of the function only, and for its results by its name.
+        function.__qualname__ = f"{function.__name__}.{_digest(called)}"
     try:
-        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        compiled: Callable[..., Any] = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
         # No folder to keep the result in.
-        compiled = numba.njit(**options)(function)
+        compiled = numba.njit(**_OPTIONS)(function)
     return compiled
+
+
+def _digest(functions: dict[str, Callable[..., Any]]) -> str:
+    """Return a name for what functions do, the same in every process."""
+    codes = [functions[name].__code__ for name in sorted(functions)]
+    parts = [(code.co_name, code.co_code, code.co_consts, code.co_names) for code in codes]
+    return f"{zlib.crc32(repr(parts).encode()):08x}"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.operators.coherent_kernels import coherent_step_
+from firenet_mri.operators.coherent_passes import coherent_step_
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.spectral_ball import project_spectral, singular_values

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.operators.coherent_kernels import coherent_tangent_
+from firenet_mri.operators.coherent_passes import coherent_tangent_
 from firenet_mri.operators.frame import Frame, part_along
 from firenet_mri.operators.frame_passes import frame_slopes, frame_tangent_
 from firenet_mri.operators.kernels import can_compile

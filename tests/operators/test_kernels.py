@@ -21,6 +21,7 @@ from firenet_mri.operators import (
     kernels,
     wavelet_passes,
 )
+from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.operators.slopes import dual_slopes
 from firenet_mri.operators.sparsifier import TightSparsifier
@@ -28,6 +29,7 @@ from firenet_mri.operators.sparsifiers import make_sparsifier
 from firenet_mri.prox import soft_threshold
 
 DTYPES = st.sampled_from([torch.complex128, torch.float64])
+KINDS = ("residual", "frame", "coherent", "wavelet")
 BATCHES = st.sampled_from([(), (2,), (2, 3)])
 
 
@@ -124,7 +126,7 @@ def test_updates_are_those_of_torch(batch, dtype, both, block) -> None:
         assert_close(point, expected_point)
 
 
-@pytest.mark.parametrize("name", ["haar", "db4", "undecimated-haar+undecimated-dct3"])
+@pytest.mark.parametrize("name", ["haar", "db4", "undecimated-haar+undecimated-dct3", "coherent"])
 @pytest.mark.parametrize("shares", [(0.3, 0.3), (0.3, None), (1.0, 1.0)])
 @torch.no_grad()
 def test_the_number_of_threads_changes_no_digit(name, shares, threads) -> None:
@@ -136,7 +138,8 @@ def test_the_number_of_threads_changes_no_digit(name, shares, threads) -> None:
         mask = (torch.rand(size, generator=generator) < shares[0]).expand(shape)
     encoding = encoding_operator(mask, random(20, 8, *shape, dtype=torch.complex64))
     y = encoding(random(21, *shape, dtype=torch.complex64))
-    net = make_network(8, shape, sparsifier=name, layers=3)
+    sparsifier, preset = (None, name) if name == "coherent" else (name, "accurate")
+    net = make_network(8, shape, preset=preset, sparsifier=sparsifier, layers=3)
     images = []
     for count in (1, 2, 3):
         threads(count)
@@ -184,7 +187,7 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
     counted = real._replace(
         **{name: lambda *a, name=name: calls.append(name) or 1.0 for name in real._fields}
     )
-    modules = ("kernels", "residual_passes", "frame_passes", "wavelets", "wavelet_passes")
+    modules = ("kernels", "wavelets", *(f"{kind}_passes" for kind in KINDS))
     for module in (*(f"operators.{name}" for name in modules), "firenet.updates"):
         monkeypatch.setattr(f"firenet_mri.{module}.kernels", lambda: counted)
     # Two groups of coils.
@@ -192,9 +195,10 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
     x = random(7, 8, 8)
     frame = make_sparsifier("undecimated-haar+undecimated-dct3", (8, 8), None)
     step = torch.tensor(0.1).double()
-    frame.dual_step(frame.zero_dual(x), x, step, frame.band_norms)
-    slopes = dual_slopes(frame, frame.zero_dual(x), x, step, frame.band_norms)
-    slopes.step(slopes.zero(x), x, step)
+    for one in (frame, PhaseCoherent(make_sparsifier("undecimated-haar", (8, 8), 1), (4,))):
+        one.dual_step(one.zero_dual(x), x, step, 0.3)
+        slopes = dual_slopes(one, one.zero_dual(x), x, step, torch.tensor(0.3).double())
+        slopes.step(slopes.zero(x), x, step)
     for mask in (None, torch.eye(8, dtype=torch.bool)):
         encoding_operator(mask, random(8, 2, 8, 8)).residual(random(9, 2, 8, 8))(x)
     for shape in ((8,), (8, 8), (4, 4, 4)):

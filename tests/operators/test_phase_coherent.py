@@ -13,7 +13,7 @@ from laws import assert_close
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.operators import coherent_kernels
+from firenet_mri.operators import frame_passes
 from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.slopes import FrameSlopes, PlainSlopes, SpectralProjection, dual_slopes
 from firenet_mri.operators.sparsifiers import make_sparsifier
@@ -182,10 +182,11 @@ def test_the_gram_of_scaled_bands_is_inverted_exactly(name, shape) -> None:
     groups=st.sampled_from([(9,), (1, 8), (2, 3, 4)]),
     relaxation=st.sampled_from([1.0, 1.8]),
     zeros=st.booleans(),
+    rows=st.sampled_from([1, 3, 32]),
 )
 @settings(deadline=None, max_examples=25)
 @torch.no_grad()
-def test_the_compiled_step_is_that_of_torch(batch, shape, groups, relaxation, zeros) -> None:
+def test_the_compiled_step_is_that_of_torch(batch, shape, groups, relaxation, zeros, rows) -> None:
     frame = coherent("undecimated-dct3", shape, groups)
     lengths = random(9, *batch, dtype=torch.float64).abs()
     radii = torch.repeat_interleave(torch.arange(len(groups)) * 0.4 + 0.2, torch.tensor(groups))
@@ -195,23 +196,11 @@ def test_the_compiled_step_is_that_of_torch(batch, shape, groups, relaxation, ze
         x = random(seed, *batch, *shape) * (not zeros)
         with torch.enable_grad():
             expected_q, expected = frame.dual_step(expected_q, x, lengths, radii, relaxation)
-        q, image = frame.dual_step(q.clone(), x, lengths, radii, relaxation)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(frame_passes, "_ROWS", rows)
+            q, image = frame.dual_step(q.clone(), x, lengths, radii, relaxation)
         assert_close(q, expected_q)
         assert_close(image, expected)
-
-
-@torch.no_grad()
-def test_the_compiled_functions_are_taken(monkeypatch) -> None:
-    """Otherwise torch was compared with torch."""
-    calls = []
-    for name in ("coherent_step", "coherent_tangent"):
-        taken = lambda *a, name=name: calls.append(name)  # noqa: E731
-        monkeypatch.setattr(coherent_kernels, name, lambda taken=taken: taken)
-    frame, x, step = coherent(), random(12, *SHAPE), torch.tensor(0.1).double()
-    frame.dual_step(frame.zero_dual(x), x, step, 0.3)
-    slopes = dual_slopes(frame, frame.zero_dual(x), x, step, torch.tensor(0.3).double())
-    slopes.step(slopes.zero(x), x, step)
-    assert calls == ["coherent_step", "coherent_tangent"]
 
 
 @torch.no_grad()
@@ -223,9 +212,11 @@ def test_nan_is_not_swallowed() -> None:
     assert image.isnan().any()
 
 
+@pytest.mark.parametrize("rows", [2, 32])
 @pytest.mark.parametrize("is_stacked", [False, True])
 @torch.no_grad()
-def test_slopes_are_the_derivative_of_the_step(is_stacked) -> None:
+def test_slopes_are_the_derivative_of_the_step(is_stacked, rows, monkeypatch) -> None:
+    monkeypatch.setattr(frame_passes, "_ROWS", rows)
     frame = stacked() if is_stacked else coherent()
     x, dx = random(14, 2, *SHAPE), random(15, 2, *SHAPE)
     shape = 2, *frame.codomain_shape
