@@ -65,14 +65,7 @@ def add_shifted(row: Array, factor: Number, taps: Array, source: Array) -> None:
 def spread_shifted(row: Array, factor: Number, taps: Array, target: Array) -> None:
     """Add factor * taps[t] row[n] to target[n + t] for all t, the transpose of ``add_shifted``.
 
-    Parameters
-    ----------
-    row
-        (nx).
-    taps
-        (taps).
-    target
-        (nx + taps - 1).
+    target is what source is there.
     """
     for t in range(taps.size):
         g, shifted = factor * taps[t], target[t : t + row.size]

@@ -268,14 +268,7 @@ def _apply_along(
 ) -> None:
     """Set re and im to the derivative of the projection, and turn them back.
 
-    Parameters
-    ----------
-    re, im, first, second
-        (nx).
-    own
-        (7, ny, nx), numbers of the group, of which row y counts.
-    sums
-        (3, nx), what ``_turn_along`` added up times the last three numbers.
+    The arrays are those of ``_turn_along``, and sums what it added up times the last three numbers.
     """
     cos, sin, share_one, share_two = own[0, y], own[1, y], own[2, y], own[3, y]
     one, two, both = sums[0], sums[1], sums[2]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firenet_mri.operators.band_rows import copy_row
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -72,7 +74,7 @@ def split(x: Array, low: Array, high: Array, out: Array) -> None:
                         out[b, row, i] += low[tap] * x[b, source, i]
                         out[b, size - half + row, i] += high[tap] * x[b, source, i]
         if size > even:
-            out[b, half] = x[b, even]
+            copy_row(x[b, even], out[b, half])
 
 
 def merge(x: Array, low: Array, high: Array, out: Array) -> None:
@@ -162,13 +164,13 @@ def split_rows(
                     a[i] += g * source[i]
                     d[i] += h * source[i]
         else:
-            lines[0] = x[(ny - 1 - shift[0]) % ny, : parts * nx]
+            copy_row(x[(ny - 1 - shift[0]) % ny, : parts * nx], lines[0])
         for b in range(2 if r < half else 1):
             line, row = lines[b], r if b == 0 else ny - half + r
             if shift[1] > 0:
                 kept = parts * (nx - shift[1])
-                moved[parts * nx - kept :] = line[:kept]
-                moved[: parts * nx - kept] = line[kept:]
+                copy_row(line[:kept], moved[parts * nx - kept :])
+                copy_row(line[kept:], moved[: parts * nx - kept])
                 line = moved
             target = out[row]
             # Every second number, with those of the other end before and after.
@@ -313,11 +315,11 @@ def merge_rows(
                     for i in range(parts * nx):
                         target[i] += g * a[i] + h * d[i]
             if is_odd_row:
-                target[:] = lines[step % window, 0]
+                copy_row(lines[step % window, 0], target)
             row = (ny - 1 if is_odd_row else 2 * r + phase) - shift[0]
             kept = parts * (nx - shift[1])
-            out[row % ny, :kept] = target[parts * nx - kept :]
-            out[row % ny, kept : parts * nx] = target[: parts * nx - kept]
+            copy_row(target[parts * nx - kept :], out[row % ny, :kept])
+            copy_row(target[: parts * nx - kept], out[row % ny, kept : parts * nx])
 
 
 def split_planes(
@@ -353,7 +355,7 @@ def split_planes(
     half, taps = nz // 2, low.size
     for y in range(ny):
         if r == half:
-            out[0, y] = x[(nz - 1 - shift) % nz, y, : parts * nx]
+            copy_row(x[(nz - 1 - shift) % nz, y, : parts * nx], out[0, y])
             continue
         a, d = out[0, y], out[1, y]
         a[:] = 0
@@ -402,7 +404,7 @@ def merge_planes(
         for y in range(ny):
             target = out[(z - shift) % nz, y, : parts * nx]
             if r == half:
-                target[:] = c[half, y]
+                copy_row(c[half, y], target)
                 continue
             target[:] = 0
             for tap in range(low.size):

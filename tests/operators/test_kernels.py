@@ -16,6 +16,7 @@ from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.updates import descended, extrapolated
 from firenet_mri.operators import (
     OrthogonalWavelet,
+    band_rows,
     encoding_operator,
     frame_passes,
     kernels,
@@ -209,6 +210,25 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
     descended(x, x, step, x, step)
     extrapolated(x, x, x, step, needs_point=True)
     assert set(calls) == set(real._fields)
+
+
+def test_results_on_disk_are_not_those_of_other_shared_loops() -> None:
+    """Numba looks for changes in a function's own file only."""
+
+    def changed(row, target):
+        for n in range(row.size):
+            target[n] = row[n] + 1
+
+    own = {"copy_row": band_rows.copy_row}
+    digests = [kernels._digest(functions) for functions in (own, own, {"copy_row": changed})]
+    assert digests[0] == digests[1] != digests[2]
+    compiled = kernels.kernels()._asdict()
+    names = {name: function.py_func.__qualname__ for name, function in compiled.items()}
+    digest = names["frame_step"].removeprefix("frame_step.")
+    assert len(digest) == 8
+    for name in ("frame_slopes", "frame_tangent", "coherent_step", "coherent_tangent", "split"):
+        assert names[name] == f"{name}.{digest}"
+    assert names["descend"] == "descend"
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.trace:DeprecationWarning")
