@@ -331,7 +331,7 @@ def test_a_dual_longer_than_1_proves_no_more_than_one_of_length_1(script, made) 
     # With so large a lam the zero image is the optimum, and the residual its dual.
     for share in (1.0, 5.0):
         dual = share / np.linalg.norm(y)
-        objective, bound = script.objective_and_bound(y, network, 0, zero, zero, dual, None, 1.0)
+        objective, bound = script.objective_and_bound(y, network, zero, zero, dual, None, 1.0)
         assert bound == pytest.approx(objective, rel=1e-12)
 
 

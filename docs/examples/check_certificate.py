@@ -86,7 +86,7 @@ def feasible_dual(coefficients, symbols, image, radius):
     return q
 
 
-def objective_and_bound(y, network, noise, x, source, share, near, stated_bound):
+def objective_and_bound(y, network, x, source, share, near, stated_bound):
     """Return F(x) and a lower bound of F, as large as the stated one if that can be reached."""
     maps, y = espirit(y), np.fft.ifftshift(y, (1, 2))
     images = np.fft.ifftshift([x, source], (1, 2))[:, None]
@@ -96,7 +96,7 @@ def objective_and_bound(y, network, noise, x, source, share, near, stated_bound)
     slope, is_paper = -np.vdot(v, y).real, network["preset"] == "paper"
     has_frame, lam = not is_paper and network["sparsifier"] is None, network["lam"]
     if lam == "auto":
-        part = 1 if network["preset"] == "stable" else np.clip(0.6 * np.cbrt(20 * noise), 0.6, 0.75)
+        part = 1 if network["preset"] == "stable" else 0.6
         lam = 0.00025 if is_paper else 1.1 * part * (1 / 3 if has_frame else 1) / np.sqrt(y.size)
     if has_frame:
         refuse_unless(not network["levels"], "levels of the default frame")
@@ -126,10 +126,9 @@ def main(certificate, scan):
         samples = np.load(file).astype(complex)
         factor = np.linalg.cholesky(samples @ samples.conj().T / samples.shape[1])
         y = np.einsum("dc,cyx->dyx", np.linalg.inv(factor), y)
-    noise = file.exists() * np.sqrt(len(y) * y.any(0).sum()) / np.linalg.norm(y)
     values = next(entry["values"] for entry in entries if entry["name"] == "duality_gap")
     stated = [values[name][0] for name in NUMBERS]
-    objective, bound = objective_and_bound(y, options["network"], noise, *evidence, stated[1])
+    objective, bound = objective_and_bound(y, options["network"], *evidence, stated[1])
     bound = min(bound, stated[1])  # a larger one proves it, too
     found = objective, bound, objective - bound, 1 - bound / objective
     loose = max(TOLERANCE * objective, 0.01 * (objective - bound))  # rounded maps move a bound

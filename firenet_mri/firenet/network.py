@@ -16,12 +16,9 @@ from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.schedules import PaperSchedule
 from firenet_mri.firenet.solver import AdaptiveResult, Progress, Schedule, Solver
-from firenet_mri.operators.base import LinearOperator, Part
+from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.prox import item_norm, scale_to_one
-
-#: What lam is called among what a bound keeps fixed, where the data had a part in it.
-SPARSITY_WEIGHT = "weight of the sparsity"
 
 _NOT_CERTIFIED = "The network's Lipschitz constant is not certified"
 
@@ -98,8 +95,6 @@ class FIRENET(nn.Module):
     solver
         The solver of another network with this schedule, whose layers (and hooks) are shared; None
         has the schedule build one.
-    made_from
-        What lam was made from, if anything; a bound keeps it fixed.
 
     Raises
     ------
@@ -141,7 +136,6 @@ class FIRENET(nn.Module):
         ball: float | None = None,
         weights_depend_on_data: bool = False,
         solver: Solver | None = None,
-        made_from: tuple[Part, ...] = (),
     ) -> None:
         super().__init__()
         self.sparsifier = sparsifier
@@ -150,7 +144,6 @@ class FIRENET(nn.Module):
         self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
         self.shift_seed = shift_seed
         self.weights_depend_on_data = weights_depend_on_data
-        self.made_from = made_from
         self.solver = self.schedule.solver(sparsifier, shift_seed) if solver is None else solver
         if ball is not None:
             _check_ball(ball, self.schedule, self.solver)

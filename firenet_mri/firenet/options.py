@@ -58,7 +58,7 @@ class NetworkOptions(Options):
     lam: float | Literal["auto"] = option(
         "auto",
         "Weight of the sparsity, positive and without a unit; auto sets it by the numbers of coils "
-        "and pixels, and the noise where it was measured.",
+        "and pixels.",
         check=_lam,
     )
     sparsifier: str | None = option(

@@ -34,11 +34,11 @@ from firenet_mri.firenet.levels import (
     count_levels,
     level_weights,
 )
-from firenet_mri.firenet.network import FIRENET, SPARSITY_WEIGHT
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import LARGEST_BUDGET, NetworkOptions
 from firenet_mri.firenet.promise import TheoremPromise
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule, Schedule
-from firenet_mri.operators.base import LinearOperator, Part, Shape
+from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.options import takes_options
@@ -49,12 +49,9 @@ _PAPER_LAM = 0.00025
 # At this multiple of its standard deviation white noise alone is just not represented.
 _NOISE_FACTOR = 1.1
 # What follows was chosen once on real scans of phantoms and samples left out of a brain scan, see
-# docs/performance.md; not tuned to a scan. The best share of that lam is larger with much noise, by
-# how much depends on the object; the largest is reached at noise of 10 % of the data's norm.
+# docs/performance.md; not tuned to a scan.
 _SHARE = 0.6
-_SHARE_NOISE = 0.05
-_LARGEST_SHARE = 0.75
-# With few layers the larger lam is the better one, whatever the noise.
+# With few layers the larger lam is the better one.
 _STABLE_SHARE = 1.0
 _FLAT = "undecimated-dct3"
 _AVERAGES = 0.5
@@ -94,9 +91,7 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     return network_of(coils, spatial_shape, chosen)
 
 
-def network_of(
-    coils: int, spatial_shape: Shape, options: NetworkOptions, noise: float | None = None
-) -> FIRENET:
+def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
     """Return the network of a preset for options as one value; the first pass of "sharp".
 
     Parameters
@@ -105,9 +100,6 @@ def network_of(
         As :func:`make_network` takes them.
     options
         The options.
-    noise
-        Expected norm of the noise over that of the data, where the noise was measured; it serves
-        the automatic lam. None is not known.
     """
     if options.preset == "paper":
         return _paper_network(spatial_shape, options)
@@ -117,21 +109,18 @@ def network_of(
     weights = _weights(as_sparsifier(operator, spatial_shape))
     lam = options.lam
     if isinstance(lam, str):
-        lam = automatic_lam(coils, operator) * _share_of(options, noise)
-    has_rule = options.lam == "auto" and options.budget is None and options.preset != "stable"
-    made_from = (Part(SPARSITY_WEIGHT, True),) if has_rule and noise is not None else ()
+        lam = automatic_lam(coils, operator) * _share_of(options)
     if options.preset == "coherent":
         operator, weights = coherent_form(operator, weights)
     if options.preset == "adaptive":
-        adaptive = _adaptive_schedule(options)
-        return FIRENET(operator, lam, weights, adaptive, made_from=made_from)
+        return FIRENET(operator, lam, weights, _adaptive_schedule(options))
     # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
     shift_seed = 0 if operator.is_unitary else None
     schedule = _ACCURATE if shift_seed is None else _SHIFTED
     if options.preset == "stable":
         schedule = _STABLE
     schedule = schedule if options.layers is None else replace(schedule, layers=options.layers)
-    return FIRENET(operator, lam, weights, schedule, shift_seed, ball=_BALL, made_from=made_from)
+    return FIRENET(operator, lam, weights, schedule, shift_seed, ball=_BALL)
 
 
 def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
@@ -142,26 +131,10 @@ def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
     ||b_i|| / sqrt(C N), whatever the noise level and the number of samples, with ||b_i|| the norm
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
     lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem; the presets take a
-    share of it, see :func:`lam_share`.
+    share of it, with which images of real scans are best.
     """
     norm = as_sparsifier(sparsifier, sparsifier.domain_shape).band_norms.max().item()
     return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
-
-
-def lam_share(noise: float | None = None) -> float:
-    """Return the share of the automatic lam with which images are best.
-
-    0.6 up to noise of 5 % of the data's norm and where the noise is not known; above that it grows
-    with the cube root of the noise, to 0.75. Measured, not proven (docs/performance.md).
-
-    Parameters
-    ----------
-    noise
-        Expected norm of the noise over that of the data, at least 0; None is not known.
-    """
-    if noise is None:
-        return _SHARE
-    return min(_SHARE * max(noise / _SHARE_NOISE, 1.0) ** (1 / 3), _LARGEST_SHARE)
 
 
 def lam_factor(budget: float) -> float:
@@ -190,11 +163,11 @@ def lam_factor(budget: float) -> float:
     return float(np.exp(np.interp(math.log(budget), np.log(sizes), np.log(factors))))
 
 
-def _share_of(options: NetworkOptions, noise: float | None) -> float:
+def _share_of(options: NetworkOptions) -> float:
     """Return the share of the automatic lam that the options mean."""
     if options.budget is not None:
         return lam_factor(options.budget)
-    return _STABLE_SHARE if options.preset == "stable" else lam_share(noise)
+    return _STABLE_SHARE if options.preset == "stable" else _SHARE
 
 
 def _weights(sparsifier: Sparsifier) -> Tensor | None:

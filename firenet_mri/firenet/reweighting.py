@@ -115,7 +115,6 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
         ball=net.ball,
         weights_depend_on_data=True,
         solver=net.solver,
-        made_from=net.made_from,
     )
 
 

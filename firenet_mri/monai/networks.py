@@ -218,7 +218,7 @@ class FIRENETModel(nn.Module):
 
     def _turn(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor | None:
         """Return the phase of reference, (batch, *spatial), of maps with one by convention only."""
-        if self.map_method not in ("espirit", "jsense"):
+        if self.map_method not in ("espirit", "jsense") or kspace.shape[1] == 1:
             return None
         masks = mask.expand(len(kspace), *mask.shape[1:])
         items = zip(kspace, maps, masks, strict=True)

@@ -205,24 +205,11 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
 def _network(planes: RawScan, options: ReconstructionOptions) -> FIRENET:
     first, *others = planes.spatial_shape
     shape = (options.map_sets * first, *others)
-    net = network_of(planes.coils, shape, options.network, _noise_share(planes))
+    net = network_of(planes.coils, shape, options.network)
     if options.map_sets > 1 and options.network.lam == "auto":
         # The rule counts pixels as the data do, not those of all sets.
         net.lam *= math.sqrt(options.map_sets)
     return net
-
-
-def _noise_share(scan: RawScan) -> float | None:
-    """Return the expected norm of the noise over that of the data; None if it is not known.
-
-    Known it is after whitening, which makes the noise of every sample 1; coil compression keeps it.
-    """
-    if not Chain(scan.applied).is_whitened:
-        return None
-    leading = np.ndindex(scan.kspace.shape[: -scan.sample_ndim - 1])
-    norm = math.hypot(*(_norm(scan.kspace[at] * scan.mask[at]) for at in leading))
-    samples = scan.coils * int(scan.mask.sum())
-    return math.sqrt(samples) / norm if norm > 0 else None
 
 
 def _items(

@@ -14,7 +14,6 @@ from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import (
     automatic_lam,
     lam_factor,
-    lam_share,
     make_network,
     network_of,
 )
@@ -66,23 +65,10 @@ def test_automatic_lam_is_the_size_of_white_noise(make) -> None:
     assert automatic_lam(coils, operator) == pytest.approx(1.1 * size, rel=0.03)
 
 
-def test_share_of_the_automatic_lam_grows_with_noise_that_was_measured() -> None:
-    """The cube root of the noise from 5 % on, where it is that of unknown noise; .75 at most."""
-    assert lam_share() == lam_share(0.0) == lam_share(0.05) == 0.6
-    assert lam_share(0.08) == pytest.approx(0.6 * 1.6 ** (1 / 3))
-    assert lam_share(0.2) == lam_share(3.0) == 0.75
-    for preset, noise, share in (
-        ("accurate", None, 0.6),
-        ("accurate", 0.08, 0.6 * 1.6 ** (1 / 3)),
-        ("sharp", 0.08, 0.6 * 1.6 ** (1 / 3)),
-        ("adaptive", 0.08, 0.6 * 1.6 ** (1 / 3)),
-        ("stable", None, 1.0),
-        ("stable", 0.1, 1.0),
-    ):
-        net = network_of(4, (32, 32), NetworkOptions(preset=preset), noise)
+def test_presets_take_their_share_of_the_automatic_lam() -> None:
+    for preset, share in (("accurate", 0.6), ("sharp", 0.6), ("adaptive", 0.6), ("stable", 1.0)):
+        net = network_of(4, (32, 32), NetworkOptions(preset=preset))
         assert net.lam == pytest.approx(share * automatic_lam(4, net.sparsifier))
-        moves = noise is not None and preset != "stable"
-        assert [part.from_data for part in net.made_from] == [True] * moves
 
 
 def test_one_network_is_not_all_of_the_sharp_preset() -> None:

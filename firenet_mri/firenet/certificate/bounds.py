@@ -22,12 +22,12 @@ import math
 from collections.abc import Sequence
 
 from firenet_mri.firenet.certificate.certificate import BOUND, KEPT_FIXED, Entry
-from firenet_mri.firenet.network import FIRENET, SPARSITY_WEIGHT
+from firenet_mri.firenet.network import FIRENET
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import COMPRESSION, Chain
 
 # Made from the data, and kept fixed by a bound that may still be called proven, since it says so.
-_MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION, SPARSITY_WEIGHT)
+_MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION)
 
 _LIMITS = (
     "A small constant alone is no merit: an image that is always zero has the smallest; read it "
@@ -75,7 +75,7 @@ def lipschitz_entries(
         True if the network began at an image that was given.
     """
     items = tuple(range(len(image_norms)))
-    parts = tuple(dict.fromkeys(net.made_from + encoding.made_from + chain.made_from))
+    parts = tuple(dict.fromkeys(encoding.made_from + chain.made_from))
     proven = net.proven_bound(encoding)
     everywhere = net.lipschitz_bound_everywhere(encoding)
     reason = net.obstacle(has_start, encoding)

@@ -105,7 +105,6 @@ def certificate_of(
         data_norms = floats(exact_norm(y, problem.data_axes))
     if sample_norms is None and not chain.links:
         sample_norms = data_norms
-    parts = net.made_from + encoding.made_from + chain.made_from
     entries = (
         *_gap_entries(gap, image_norms, encoding, chain),
         *lipschitz_entries(
@@ -118,7 +117,7 @@ def certificate_of(
             has_start=has_start,
         ),
         *theorem_entries(net, encoding, len(image_norms), has_start=has_start),
-        *_assumptions(len(image_norms), parts),
+        *_assumptions(len(image_norms), encoding.made_from + chain.made_from),
     )
     return Certificate(entries, len(image_norms))
 
