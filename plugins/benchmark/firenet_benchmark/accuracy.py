@@ -1,8 +1,8 @@
 """FIRENET's presets and sparsifiers beside zero filling, BART and SigPy, on one scan.
 
-All methods get the same k-space, mask and estimated sensitivity maps, and all images are zero
-where the maps are. The others' lambdas are tuned on this scan, against the reference; FIRENET's
-parameters are its defaults.
+All methods get the same k-space, mask and estimated sensitivity maps, which ours turn by a phase
+from the same data, and all images are zero where the maps are. The others' lambdas are tuned on
+this scan, against the reference; FIRENET's parameters are its defaults.
 
 The reference of a fully sampled scan is its coil-combined image, with the maps that all methods
 use: a root-sum-of-squares would add the noise floor of all coils, which no combined image has.
@@ -101,7 +101,7 @@ def compare(
         "FIRENET sharp": {"preset": "sharp"},
     }
     for name, options in choices.items():
-        result = reconstruct(single, maps=coil_maps, **options)  # type: ignore[arg-type]
+        result = reconstruct(single, maps=maps, **options)  # type: ignore[arg-type]
         yield row_of(name, target, result.image, result.timings.network_s)
 
 

@@ -39,7 +39,7 @@ def test_every_method_gets_its_row_and_ours_is_what_reconstruct_gives(full, monk
     rows = {row.method: row for row in compare(scan, full)}
     assert len(rows) == 15
     maps = sensitivity_maps(scan, "espirit")
-    result = firenet_mri.reconstruct(scan, maps=maps)
+    result = firenet_mri.reconstruct(scan)
     unitary = CartesianFourier(None, (48, 48))
     target = (maps.conj() * unitary.adjoint(full.kspace)).sum(0).abs()
     assert rows["FIRENET accurate"].psnr_db == pytest.approx(psnr(target, result.image.abs()), 1e-5)

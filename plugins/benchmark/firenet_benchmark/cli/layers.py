@@ -62,7 +62,7 @@ def _times(scan: str, threads: Sequence[int]) -> list[LayerTime]:
     coils, *shape = y.shape
     names = ["haar", "db4", "undecimated-haar"]
     if len(shape) == 2:
-        names.append("undecimated-haar+undecimated-dct3")
+        names.append("undecimated-dct3")
     nets = {name: make_network(coils, tuple(shape), sparsifier=name) for name in names}
     return [
         layer_time(net, y, encoding, threads=count, scan=Path(scan).stem, network=name)
