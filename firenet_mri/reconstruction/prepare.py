@@ -118,13 +118,15 @@ class Prepared:
             maps, eigenvalues = self._estimated(kspace, item.mask)
             # A map that is 1 everywhere was made from nothing.
             from_data = self.options.maps != "none"
-        turn = None
+        maps_digest, turn = digest_of_tensor(maps), None
         if from_data and self.fourier is None and self.options.takes_reference_phase:
             turn = reference_phase(kspace, maps, item.mask)
+            # In place where nobody else has these maps: those of a volume are large.
+            maps = maps.mul_(turn) if item.maps is None else maps * turn
         encoded = encode(
             kspace,
             item.mask if self.fourier is None else self.fourier,
-            maps if turn is None else maps * turn,
+            maps,
             self.planes.spatial_ndim,
             chain=Chain(self.planes.applied),
             maps_from_data=from_data,
@@ -134,7 +136,7 @@ class Prepared:
             widths = _phase_widths(self.scan.name, kspace, item.mask)
             phase = low_resolution_phase(kspace, maps, widths)
             encoded = encoded.with_phase(phase, self.options.phase_constraint, widths)
-        return encoded, digest_of_tensor(maps)
+        return encoded, maps_digest
 
     def check_calibration(self) -> None:
         """Refuse a scan of which some slices have no calibration region, before any work.

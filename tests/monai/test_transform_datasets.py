@@ -75,7 +75,10 @@ def expected(files) -> Tensor:
     return images(DataLoader(Dataset(files, pipeline()), batch_size=1))
 
 
-@pytest.mark.parametrize("kind", ["cache", "threads", "batch", "fork", "spawn"])
+@pytest.mark.parametrize(
+    "kind",
+    ["cache", "threads", "batch", "fork", pytest.param("spawn", marks=pytest.mark.slow)],
+)
 def test_every_dataset_and_loader_gives_the_same_images(kind, files, expected) -> None:
     dataset: Dataset = Dataset(files, pipeline())
     if kind == "cache":
