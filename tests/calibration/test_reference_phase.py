@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sigpy.mri
 import torch
@@ -12,6 +14,8 @@ from firenet_mri.calibration import reference_phase, sensitivity_maps
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import prepare
 
 SIZE = 64
 
@@ -100,3 +104,34 @@ def test_a_start_image_comes_back_where_no_layer_moves_it(scan) -> None:
         for found in made:
             distance = float((found.reshape(image.shape) - image).norm() / image.norm())
             assert distance == pytest.approx(away, abs=1e-4)
+
+
+def test_maps_that_were_estimated_before_are_turned_too_and_stay_as_they_are(scan) -> None:
+    from firenet_mri.monai import EstimateSensitivity, FIRENETReconstruct
+
+    maps = EstimateSensitivity()(scan.kspace, scan.mask)
+    before = maps.as_tensor().clone()
+    transform = FIRENETReconstruct(image_axes="kspace", output="complex", layers=5)
+    found = transform(scan, sens_maps=maps).as_tensor().reshape(SIZE, SIZE)
+    expected = reconstruct(scan, no_gap=True, layers=5).image
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert torch.equal(maps.as_tensor(), before)
+
+
+def test_model_has_the_phase_in_both_passes(scan) -> None:
+    from firenet_mri.monai import FIRENETModel
+
+    options = {"preset": "sharp", "layers": 5}
+    found = FIRENETModel(output="complex", **options)(scan.kspace[None], scan.mask)[0]
+    expected = reconstruct(scan, no_gap=True, **options).image
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_an_item_can_be_encoded_again(scan) -> None:
+    """Maps that somebody else has are not turned in place."""
+    prepared = prepare(scan, ReconstructionOptions())
+    maps = sensitivity_maps(scan)
+    item = replace(prepared.items[0], maps=maps, maps_from_data=True)
+    first, again = (prepared.encoded(item)[0].encoding.maps for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(maps, sensitivity_maps(scan))
