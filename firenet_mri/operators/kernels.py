@@ -22,6 +22,7 @@ from torch import Tensor
 from firenet_mri.operators import (
     band_rows,
     coherent_kernels,
+    firm_kernels,
     frame_kernels,
     residual_kernels,
     update_kernels,
@@ -53,6 +54,8 @@ class Kernels(NamedTuple):
     frame_tangent: Callable[..., None]
     coherent_step: Callable[..., None]
     coherent_tangent: Callable[..., None]
+    firm_project: Callable[..., None]
+    firm_slopes: Callable[..., None]
     descend: Callable[..., None]
     extrapolate: Callable[..., None]
 
@@ -118,7 +121,14 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
 @functools.cache
 def kernels() -> Kernels:
     """Return the compiled functions; numba is loaded at the first call."""
-    modules = residual_kernels, wavelet_kernels, frame_kernels, coherent_kernels, update_kernels
+    modules = (
+        residual_kernels,
+        wavelet_kernels,
+        frame_kernels,
+        coherent_kernels,
+        firm_kernels,
+        update_kernels,
+    )
     functions: dict[str, Callable[..., Any]] = {}
     for module in (band_rows, *modules):
         own = (f for f in vars(module).values() if inspect.isfunction(f))

@@ -1,0 +1,1 @@
+"""Networks whose weights were learned from data and whose Lipschitz constant is proven."""

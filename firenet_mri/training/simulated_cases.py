@@ -1,0 +1,196 @@
+"""Simulated scans to train with, each fixed by its seed: many masks, coils, contrasts, phases.
+
+An image of twice the size is cut to the samples of its size in k-space, as a scanner does with an
+object, or averaged; it gets a phase, smooth coils of root-sum-of-squares 1, noise and a mask. Maps
+are those of the simulation with errors of up to 2 % in half of the cases, turned by the phase of
+the image at low resolution in most, as the reconstruction turns estimated maps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from firenet_mri.calibration.phase import reference_phase
+from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.training.pictures import magnitude, phantom, shows_object
+from firenet_mri.training.randomness import Random
+
+_AXES = (-2, -1)
+_COILS = (1, 2, 4, 6, 6, 8, 8, 8, 12, 16)
+_SIZES = (96, 128, 128, 128, 160)
+_LEAST_CONTRAST = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One under-sampled slice and what it should become.
+
+    Parameters
+    ----------
+    kspace
+        (coil, y, x) complex64, zero where not sampled.
+    mask
+        (y, x) bool.
+    maps
+        (coil, y, x) complex64, of root-sum-of-squares at most 1.
+    reference
+        Magnitude (y, x) float32, zero where the maps are.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    maps: Tensor
+    reference: Tensor
+
+
+def simulated_case(
+    pictures: Sequence[Tensor], seed: int, *, phantoms: float = 0.2, sizes: tuple[int, ...] = _SIZES
+) -> TrainingCase:
+    """Return the case of a seed.
+
+    Parameters
+    ----------
+    pictures
+        Magnitudes (y, x) in [0, 1]; may be empty where all cases are phantoms.
+    seed
+        Of everything random.
+    phantoms
+        Share of cases that show a made-up phantom.
+    sizes
+        Image sizes, one of which is taken.
+    """
+    random = Random(seed)
+    size = random.choice(sizes)
+    image, support = _image(pictures, size, random, phantoms)
+    maps = _coils(random.choice(_COILS), size, random)
+    full = centred_fft(maps * image, _AXES)
+    sigma = 10 ** random.uniform(-2.7, -1.6)
+    full = full + sigma * random.white(*full.shape)
+    mask = random_mask(size, random)
+    known = _known_maps(maps, support, random)
+    if random.chance(0.5):
+        reference = (known.conj() * centred_ifft(full, _AXES)).sum(0).abs()
+    else:
+        reference = image.abs() * torch.linalg.vector_norm(known, dim=0)
+    kspace = full * mask
+    if random.chance(0.8):
+        known = known * reference_phase(kspace, known, mask[None])
+    return TrainingCase(kspace, mask, known, reference)
+
+
+def random_mask(size: int, random: Random) -> Tensor:
+    """Return a mask (size, size) bool with a sampled centre: lines along an axis, or points."""
+    if random.chance(0.5):
+        lines = _lines(size, random).expand(size, size)
+        return (lines if random.chance(0.5) else lines.mT).contiguous()
+    return _points(size, random)
+
+
+def _image(
+    pictures: Sequence[Tensor], size: int, random: Random, phantoms: float
+) -> tuple[Tensor, Tensor]:
+    """Return a complex image, (size, size), and where it is not empty."""
+    fine = 2 * size
+    while True:
+        is_phantom = not pictures or random.chance(phantoms)
+        image, support = (
+            phantom(fine, random)
+            if is_phantom
+            else magnitude(_picture(pictures, random), fine, random)
+        )
+        if image.std() > _LEAST_CONTRAST:
+            break
+    phase = random.uniform(-3, 3) + random.uniform(0, 1.5) * random.smooth((fine, fine), 4)
+    if random.chance(0.25):
+        phase = phase + random.uniform(0, 2) * random.smooth((fine, fine), random.integer(6, 20))
+    whole = torch.polar(image, phase)
+    edge = slice(size // 2, size // 2 + size)
+    if random.chance(0.7):
+        cut = centred_ifft(centred_fft(whole, _AXES)[edge, edge], _AXES) / 2
+    else:
+        cut = whole.reshape(size, 2, size, 2).mean((1, 3))
+    return cut, support.reshape(size, 2, size, 2).any(3).any(1)
+
+
+def _picture(pictures: Sequence[Tensor], random: Random) -> Tensor:
+    """Return a picture, as often one that fills its frame as an object on a background."""
+    wanted = random.chance(0.5)
+    return random.choice([one for one in pictures if shows_object(one) == wanted] or pictures)
+
+
+def _coils(count: int, size: int, random: Random) -> Tensor:
+    """Return smooth sensitivities around the image, (coil, y, x), of root-sum-of-squares 1."""
+    points = torch.linspace(-1, 1, size)
+    y, x = torch.meshgrid(points, points, indexing="ij")
+    first, distance, width = (
+        random.uniform(0, 2 * math.pi),
+        random.uniform(1, 1.6),
+        random.uniform(0.6, 1.2),
+    )
+    coils = []
+    for coil in range(count):
+        angle = first + 2 * math.pi * coil / count + random.uniform(-0.2, 0.2)
+        square = (y - distance * math.sin(angle)) ** 2 + (x - distance * math.cos(angle)) ** 2
+        size_of = torch.exp(-square / (2 * width**2)) * random.uniform(0.7, 1.3)
+        phase = random.uniform(-3, 3) + random.uniform(-2, 2) * y + random.uniform(-2, 2) * x
+        coils.append(torch.polar(size_of, phase))
+    maps = torch.stack(coils)
+    return maps / torch.linalg.vector_norm(maps, dim=0)
+
+
+def _known_maps(maps: Tensor, support: Tensor, random: Random) -> Tensor:
+    """Return what a calibration would find: zero off the object in most cases, with errors."""
+    known = maps
+    if random.chance(0.6):
+        near = max_pool2d(support[None].float(), 5, 1, 2)[0] > 0
+        known = known * near
+    if random.chance(0.5):
+        shape = tuple(maps.shape[1:])
+        error = [
+            torch.complex(random.smooth(shape, 8), random.smooth(shape, 8)) for _ in maps
+        ]
+        known = known * (1 + random.uniform(0.003, 0.02) * torch.stack(error))
+        known = known / torch.linalg.vector_norm(known, dim=0).clamp(min=1)
+    return known
+
+
+def _lines(size: int, random: Random) -> Tensor:
+    """Return which lines are sampled, (size) bool: a centre, and others at random or every nth."""
+    centre = round(size * random.uniform(0.08, 0.2))
+    mask = torch.zeros(size, dtype=torch.bool)
+    first = size // 2 - centre // 2
+    mask[first : first + centre] = True
+    wanted = max(int(size / random.uniform(2, 6)) - centre, 4)
+    if random.chance(0.4):
+        apart = max(2, round((size - centre) / wanted))
+        mask[random.integer(0, apart) :: apart] = True
+        return mask
+    density = torch.exp(-(torch.linspace(-1, 1, size) ** 2) / (2 * random.uniform(0.25, 0.8) ** 2))
+    density = (density + 0.1) * ~mask
+    mask[random.taken(density, min(wanted, int((density > 0).sum())))] = True
+    return mask
+
+
+def _points(size: int, random: Random) -> Tensor:
+    """Return points with a density that falls from the centre, (size, size) bool."""
+    acceleration = random.uniform(2, 9)
+    half = round(size * random.uniform(0.05, 0.1))
+    middle = slice(size // 2 - half, size // 2 + half)
+    points = torch.linspace(-1, 1, size)
+    y, x = torch.meshgrid(points, points, indexing="ij")
+    density = (1 - torch.hypot(y, x) / math.sqrt(2)).clamp(min=0) ** random.uniform(1, 4)
+    drawn = random.grid(size, size)
+    if random.chance(0.6):
+        # Less of its low frequencies keeps points apart, as a Poisson disc does.
+        apart = drawn - avg_pool2d(drawn[None], 5, 1, 2, count_include_pad=False)[0]
+        drawn = apart.flatten().argsort().argsort().reshape(size, size) / size**2
+    drawn = drawn / density.clamp(min=1e-6)
+    drawn[middle, middle] = 0
+    count = int(size * size / acceleration)
+    return drawn <= drawn.flatten().kthvalue(count).values
