@@ -159,9 +159,9 @@ class Problem:
         pixels = float(self.support.sum())
         self.scale = float(torch.linalg.vector_norm(self.kspace)) / math.sqrt(max(pixels, 1))
         share = self.mask.float().mean()
-        self.conditions = conditions_of(
-            1 / float(share), _has_lines(self.mask), len(self.maps)
-        ).to(device)
+        self.conditions = conditions_of(1 / float(share), _has_lines(self.mask), len(self.maps)).to(
+            device
+        )
         self._axes = tuple(
             axis for axis in _AXES if not bool((self.mask == self.mask.narrow(axis, 0, 1)).all())
         )
@@ -347,9 +347,7 @@ class Training:
     def _average(self) -> None:
         """Move the averaged weights towards those of the step."""
         share = max(0.002, 1 / (self.progress.step + 1))
-        for mean, now in zip(
-            self.average.parameters(), self.trainable.parameters(), strict=True
-        ):
+        for mean, now in zip(self.average.parameters(), self.trainable.parameters(), strict=True):
             mean.lerp_(now, share)
 
     @torch.no_grad()

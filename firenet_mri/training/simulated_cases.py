@@ -152,9 +152,7 @@ def _known_maps(maps: Tensor, support: Tensor, random: Random) -> Tensor:
         known = known * near
     if random.chance(0.5):
         shape = tuple(maps.shape[1:])
-        error = [
-            torch.complex(random.smooth(shape, 8), random.smooth(shape, 8)) for _ in maps
-        ]
+        error = [torch.complex(random.smooth(shape, 8), random.smooth(shape, 8)) for _ in maps]
         known = known * (1 + random.uniform(0.003, 0.02) * torch.stack(error))
         known = known / torch.linalg.vector_norm(known, dim=0).clamp(min=1)
     return known

@@ -108,8 +108,6 @@ def firm_slopes(
     return out, slopes
 
 
-
-
 def _plain(c: Tensor, radii: Tensor, firmness: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Return P(c) by operations of torch, which can be recorded and exported."""
     rho = firmness.expand(radii.shape)

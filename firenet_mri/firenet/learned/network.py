@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.learned.layers import Gradient, Stage, data_step, shrinkage
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
@@ -63,7 +64,11 @@ class Architecture:
 
 
 def apply_stages(
-    stages: Iterable[Stage], gradient: Gradient, start: Tensor, conditions: Tensor, sizes: Architecture
+    stages: Iterable[Stage],
+    gradient: Gradient,
+    start: Tensor,
+    conditions: Tensor,
+    sizes: Architecture,
 ) -> Iterator[Tensor]:
     """Yield x after every stage, in units of s.
 
@@ -101,3 +106,172 @@ def conditions_of(acceleration: float, has_lines: bool, coils: int) -> Tensor:
         Number of coils.
     """
     return torch.tensor([math.log2(acceleration) - 2, float(has_lines), math.log2(coils) - 2.5])
+
+
+class LearnedStage(nn.Module):
+    """A data step and a shrinkage.
+
+    Parameters
+    ----------
+    weights
+        Of the stage.
+    sizes
+        Filters of each group.
+    dilation
+        Pixels between neighbouring entries of a filter.
+    """
+
+    coefficients: Tensor
+    filters: Tensor
+    log_radii: Tensor
+    slopes: Tensor
+    firmness: Tensor
+
+    def __init__(self, weights: Stage, sizes: tuple[int, ...], dilation: int) -> None:
+        super().__init__()
+        for name, value in weights._asdict().items():
+            self.register_buffer(name, value.detach().clone())
+        self.sizes, self.dilation = sizes, dilation
+
+    @property
+    def weights(self) -> Stage:
+        """The weights as one value."""
+        return Stage(*(getattr(self, name) for name in Stage._fields))
+
+    def forward(self, x: Tensor, g: Tensor, gradient: Gradient, conditions: Tensor) -> Tensor:
+        """Return the next x; g is gradient(x).
+
+        Parameters
+        ----------
+        x, g
+            (item, y, x) complex, in units of s.
+        gradient
+            x -> A^H y - N x.
+        conditions
+            (item, condition).
+        """
+        weights = self.weights
+        x = data_step(x, g, gradient, weights.coefficients)
+        return shrinkage(x, weights, conditions, self.sizes, self.dilation)
+
+    def extra_repr(self) -> str:
+        """Return the data step and the filters, for printing."""
+        a, b = self.coefficients.tolist()
+        return f"p(t) = {a:.3g} - {b:.3g} t, {len(self.filters)} filters"
+
+
+class LearnedNetwork(nn.Module):
+    """A trained network of fixed depth with a proven Lipschitz constant, for 2D images.
+
+    Parameters
+    ----------
+    architecture
+        Its sizes.
+    stages
+        The weights of every stage.
+    ball
+        B: the image is projected on ||x|| <= B ||y||, item by item.
+
+    Notes
+    -----
+    It minimises nothing, so that there is no duality gap. Items of a batch never influence each
+    other. The image of c y is c times that of y, c > 0.
+    """
+
+    def __init__(
+        self, architecture: Architecture, stages: Sequence[Stage], *, ball: float = 2.5
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        sizes, dilations = architecture.sizes, architecture.dilations
+        self.stages = nn.ModuleList(
+            LearnedStage(weights, sizes, dilations[k % len(dilations)])
+            for k, weights in enumerate(stages)
+        )
+        self.ball = ball
+
+    @property
+    def depth(self) -> int:
+        """Number of stages."""
+        return len(self.stages)
+
+    def forward(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Tensor:
+        """Return the image, (*batch, y, x).
+
+        Parameters
+        ----------
+        y
+            Data, (*batch, *codomain_shape).
+        encoding
+            The encoding operator A of 2D images.
+        x0
+            Must be None.
+
+        Raises
+        ------
+        UsageError
+            If there is a start image: the network begins at zero.
+        ShapeError
+            If the images are not 2D, or y does not fit.
+        """
+        if x0 is not None:
+            raise UsageError("A learned network begins at zero; leave the start image out")
+        if len(encoding.domain_shape) != 2:
+            raise ShapeError(
+                f"A learned network is for 2D images; these are {encoding.domain_shape}"
+            )
+        encoding.check_codomain(y)
+        data_axes = tuple(range(-len(encoding.codomain_shape), 0))
+        batch = y.shape[: y.ndim - len(data_axes)]
+        norm = item_norm(y, data_axes).reshape(*batch, 1, 1)
+        scale = norm / math.sqrt(_pixels(encoding))
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        on_data = scale.reshape(*batch, *[1] * len(data_axes))
+        x = self._run(y / on_data, encoding, batch) * scale
+        size = item_norm(x, (-2, -1))
+        radius = self.radius(encoding) * norm
+        outside = size > radius
+        one = torch.ones_like(size)
+        return x * torch.where(outside, radius / torch.where(outside, size, one), one)
+
+    def _run(self, y: Tensor, encoding: LinearOperator, batch: torch.Size) -> Tensor:
+        """Return x of data in units of s."""
+        residual = encoding.residual(y)
+        step = 1 / max(1.0, encoding.norm_bound) ** 2
+        flat = (-1, *encoding.domain_shape)
+
+        def gradient(x: Tensor) -> Tensor:
+            found: Tensor = -step * residual(x.reshape(*batch, *flat[1:]))[0]
+            return found.reshape(flat)
+
+        x = torch.zeros(*batch, *flat[1:], dtype=y.dtype, device=y.device).reshape(flat)
+        conditions = conditions_for(encoding).to(y.device, y.real.dtype).expand(len(x), -1)
+        for stage in self.stages:
+            x = stage(x, gradient(x), gradient, conditions)
+        return x.reshape(*batch, *flat[1:])
+
+    def radius(self, encoding: LinearOperator) -> float:
+        """Return R, the largest norm of an image in units of the data's."""
+        return self.ball / min(1.0, encoding.norm_bound)
+
+
+def conditions_for(encoding: LinearOperator) -> Tensor:
+    """Return the conditions of an encoding operator, (condition); of a usual scan if unknown."""
+    fourier = getattr(encoding, "fourier", None)
+    if not isinstance(fourier, CartesianFourier):
+        return torch.zeros(len(CONDITIONS))
+    mask = fourier.mask.expand(*fourier.mask.shape[:-2], *fourier.domain_shape)
+    one = mask.reshape(-1, *mask.shape[-2:])[0]
+    has_lines = bool((one == one[:1]).all()) or bool((one == one[:, :1]).all())
+    return conditions_of(
+        mask.numel() / max(int(mask.sum()), 1), has_lines, encoding.codomain_shape[0]
+    )
+
+
+def _pixels(encoding: LinearOperator) -> int:
+    """Return the number of pixels that the maps see, of one item on average."""
+    seen = getattr(encoding, "root_sum_of_squares", None)
+    if seen is None:
+        return math.prod(encoding.domain_shape)
+    items = seen.numel() // math.prod(encoding.domain_shape)
+    return max(int((seen > 0).sum()) // items, 1)
