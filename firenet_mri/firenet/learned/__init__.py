@@ -1,0 +1,1 @@
+"""A network that is learned, layer by layer, and keeps a proven Lipschitz constant."""
