@@ -2,13 +2,14 @@
 
     x_0 = 0,   x_k = J_k(x_{k-1} + p_k(N) (A^H y - N x_{k-1})),   J_k(x) = x - W_k^T P_k(W_k x),
 
-with N = A^H A, ||A|| <= 1, W_k real filters that act on real and imaginary part, and P_k the function
+with N = A^H A, ||A|| <= 1, W_k real filters that act on real and imaginary part, and P_k the
+function
 
     phi(t) = t up to r,   r - rho (t - r) from there down to 0,   0 beyond,   r > 0, rho >= 0,
 
-of the singular values of the 2 x m matrices of groups of m filters, pixel by pixel. Thresholds r may
-differ from group to group and pixel to pixel, but are fixed numbers; all filters of a group have
-one rho. With m_k of the polynomial p_k (learned/polynomial.py), S_k = sup sum_f |H_f|^2 and
+of the singular values of the 2 x m matrices of groups of m filters, pixel by pixel. The thresholds
+r may differ from group to group and pixel to pixel, but are fixed numbers; all filters of a group
+have one rho. With m_k of the polynomial p_k (learned/polynomial.py), S_k = sup sum_f |H_f|^2 and
 R_k = sup sum_f rho_f |H_f|^2 (learned/filters_norm.py)
 
     L_k = max(S_k - 1, 1 + R_k),   ||dx_K||^2 <= sum_k m_k L_k^2 ... L_K^2 ||dy||^2.

@@ -106,7 +106,7 @@ def _checked(filters: Array, weights: Array | None) -> tuple[Array, Array]:
 
 
 def _correlation(h: Array, w: Array) -> Array:
-    """Return the sum of the weighted autocorrelations, (2 k - 1, 2 k - 1), shift 0 in the middle."""
+    """Return the weighted sum of autocorrelations, (2 k - 1, 2 k - 1), shift 0 in the middle."""
     count, size, _ = h.shape
     flat = h.reshape(count, -1)
     gram = ((flat * w[:, None]).T @ flat).reshape(size, size, size, size)
@@ -115,7 +115,7 @@ def _correlation(h: Array, w: Array) -> Array:
     width = 2 * size - 1
     index = shift[:, None, :, None] * width + shift[None, :, None, :]
     sums = np.bincount(index.ravel(), weights=gram.ravel(), minlength=width**2)
-    return sums.reshape(width, width)
+    return sums.astype(np.float64).reshape(width, width)
 
 
 def _values(correlation: Array, points: int) -> Array:

@@ -1,21 +1,22 @@
 """Constants of polynomial data steps, proven in rational arithmetic.
 
-A step x + p(N) (A^H y - N x) with N = A^H A, ||A|| <= 1 and p(t) = sum_i c_i t^i changes by d' where
-x changes by d and y by e, and
+A step x + p(N) (A^H y - N x) with N = A^H A, ||A|| <= 1 and p(t) = sum_i c_i t^i changes by d'
+where x changes by d and y by e, and for all A together
 
-    ||d'||^2 <= ||d||^2 + m ||e||^2   if and only if   0 <= p(t) and p(t) (1 + m t) <= 2 m on [0, 1],
+    ||d'||^2 <= ||d||^2 + m ||e||^2   if and only if   p >= 0 and p (1 + m t) <= 2 m on [0, 1]
 
-for all A together (docs/theory.md, section 3.9). The least such m is the maximum of p / (2 - t p).
-From x = 0, where d = 0, the maximum of t p^2 suffices. The coefficients are taken as the rational
+(docs/theory.md, section 3.9). The least such m is the maximum of p / (2 - t p). From x = 0, where
+d = 0, the maximum of t p^2 suffices. The coefficients are taken as the rational
 numbers that they are, and a polynomial is proven to be nonnegative by its Bernstein coefficients
 [1]: it lies between the least and the largest of them, and those of the halves of an interval lie
 closer to it.
 
-[1] G. T. Cargo, O. Shisha, The Bernstein form of a polynomial, J. Res. Natl. Bur. Stand. 70B, 1966.
+[1] R. T. Farouki, The Bernstein polynomial basis: a centennial retrospective, 2012.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -174,7 +175,7 @@ def _halves(coefficients: list[int]) -> tuple[list[int], list[int]]:
     for level in range(degree + 1):
         left.append(row[0] << (degree - level))
         right.append(row[-1] << (degree - level))
-        row = [a + b for a, b in zip(row, row[1:], strict=False)]
+        row = [a + b for a, b in itertools.pairwise(row)]
     return left, right[::-1]
 
 

@@ -101,6 +101,11 @@ def test_no_step_has_constant_0() -> None:
     assert not proves_step([1.0], -1)
 
 
+def test_nothing_is_proven_of_a_polynomial_that_is_negative_somewhere() -> None:
+    assert not proves_step([-1.0], 1.0)
+    assert not proves_step([1.0, -1.25], 10.0)
+
+
 def test_zeros_at_the_ends_are_no_obstacle() -> None:
     assert step_constant([0.0, 1.0]) == pytest.approx(1.0, rel=2e-6)
     assert step_constant([1.0, -1.0]) == pytest.approx(0.5, rel=2e-6)
