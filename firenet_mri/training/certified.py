@@ -159,9 +159,7 @@ class Problem:
         pixels = float(self.support.sum())
         self.scale = float(torch.linalg.vector_norm(self.kspace)) / math.sqrt(max(pixels, 1))
         share = self.mask.float().mean()
-        self.conditions = conditions_of(1 / float(share), _has_lines(self.mask), len(self.maps)).to(
-            device
-        )
+        self.conditions = conditions_of(1 / share, _has_lines(self.mask), len(self.maps))
         self._axes = tuple(
             axis for axis in _AXES if not bool((self.mask == self.mask.narrow(axis, 0, 1)).all())
         )
@@ -220,8 +218,8 @@ class SelfAdjoint(torch.autograd.Function):
         return ctx.normal(cotangent), None
 
 
-def _has_lines(mask: Tensor) -> bool:
-    return bool((mask == mask[:1]).all()) or bool((mask == mask[:, :1]).all())
+def _has_lines(mask: Tensor) -> Tensor:
+    return (mask == mask[:1]).all() | (mask == mask[:, :1]).all()
 
 
 @dataclass
