@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.learned.layers import Gradient, Stage, data_step, shrinkage
+from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.prox import item_norm
@@ -175,6 +176,8 @@ class LearnedNetwork(nn.Module):
         The weights of every stage.
     ball
         B: the image is projected on ||x|| <= B ||y||, item by item.
+    report
+        What it was trained on; None if that is not known.
 
     Notes
     -----
@@ -183,10 +186,16 @@ class LearnedNetwork(nn.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, stages: Sequence[Stage], *, ball: float = 2.5
+        self,
+        architecture: Architecture,
+        stages: Sequence[Stage],
+        *,
+        ball: float = 2.5,
+        report: TrainingReport | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.report = report
         sizes, dilations = architecture.sizes, architecture.dilations
         self.stages = nn.ModuleList(
             LearnedStage(weights, sizes, dilations[k % len(dilations)])
