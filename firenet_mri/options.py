@@ -40,6 +40,7 @@ def option(
     check: Callable[[Any], str | None] | None = None,
     panel: str | None = None,
     changes_image: bool = True,
+    flag: str | None = None,
 ) -> Any:
     """Return a field of an options class.
 
@@ -59,6 +60,8 @@ def option(
     changes_image
         False for what only says where or how the work is done, such as the device: it is recorded,
         but finished work is reused whatever it is.
+    flag
+        What the command line calls it, without dashes; None is its name.
     """
     metadata = {
         "help": help,
@@ -66,6 +69,7 @@ def option(
         "check": check,
         "panel": panel,
         "changes_image": changes_image,
+        "flag": flag,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -86,6 +90,8 @@ class Field:
         Turns text into a value.
     annotation
         Its type.
+    flag
+        What the command line calls it, such as "--map-sets".
     """
 
     name: str
@@ -96,6 +102,7 @@ class Field:
     is_flag: bool
     parse: Callable[[str], Any]
     annotation: Any
+    flag: str
 
 
 class Options:
@@ -314,6 +321,7 @@ def _described(cls: type[Options], entry: dataclasses.Field[Any]) -> Field:
         hint is bool,
         lambda text: _value(cls, entry, text),
         hint,
+        "--" + (entry.metadata["flag"] or entry.name).replace("_", "-"),
     )
 
 

@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from firenet_mri.digests import Digests, digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.evidence import Evidence
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.io import (
     Panel,
     atomic_writes,
@@ -47,19 +48,29 @@ class NetworkSummary:
 
     Parameters
     ----------
-    lam, layers, sparsifier, schedule
-        Weight of the sparsity, number of layers, transform and steps.
+    layers
+        Number of layers.
+    lam, sparsifier, schedule
+        Weight of the sparsity, transform and steps; None of a network that minimises nothing.
+    weights, training
+        SHA-256 of trained weights, and of the report of their training; None where there are none.
     """
 
-    lam: float
     layers: int
-    sparsifier: str
-    schedule: str
+    lam: float | None = None
+    sparsifier: str | None = None
+    schedule: str | None = None
+    weights: str | None = None
+    training: str | None = None
 
     @classmethod
-    def of(cls, net: FIRENET) -> NetworkSummary:
+    def of(cls, net: Network) -> NetworkSummary:
         """Return the summary of a network."""
-        return cls(net.lam, net.depth, str(net.sparsifier), str(net.schedule))
+        return cls(**net.summary())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is not None as plain data."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -274,7 +285,7 @@ class Reconstruction:
         warnings.warn(
             "Reconstruction.settings is now options and network", DeprecationWarning, stacklevel=2
         )
-        values = {**self.options.flat(), **asdict(self.network)}
+        values = {**self.options.flat(), **self.network.to_dict()}
         return SimpleNamespace(**values, whitened=self.is_whitened)
 
     @property
@@ -477,7 +488,7 @@ def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
             "sampled_fraction": scan.sampled_fraction,
         },
         "image_units": "noise standard deviations" if is_whitened else "as the data",
-        "network": asdict(network),
+        "network": network.to_dict(),
     }
 
 

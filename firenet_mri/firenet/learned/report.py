@@ -74,7 +74,7 @@ class TrainingReport:
                 for name in ("acceleration", "coils", "noise")
             }
             entries = tuple(dict(one) for one in data["data"])
-            return cls(**low_high, data=entries, recipe=dict(data["recipe"]))  # type: ignore[arg-type]
+            return cls(**low_high, data=entries, recipe=dict(data["recipe"]))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             raise DataError("its training report is damaged") from None
 
