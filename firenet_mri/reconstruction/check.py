@@ -267,8 +267,9 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     # Weights that come from the pass before are known only to who runs that pass.
     has_problem = again or options.passes == 1
     gap = None
-    if has_problem and len(evidence.share) and work.net.minimiser is not None:
-        problem = work.net.minimiser.problem(encoded.encoding)
+    minimiser = solution.net.minimiser
+    if has_problem and len(evidence.share) and minimiser is not None:
+        problem = minimiser.problem(encoded.encoding)
         stated = claim.certificate.lookup("duality_gap", "lower_bound").get(work.index)
         gap = _gap_of(claim, solution, problem, work.index, stated)
     norms = None if work.sample_norm is None else [work.sample_norm]
