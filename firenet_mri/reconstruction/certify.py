@@ -90,7 +90,7 @@ def certify_solution(
     give_back_freed_memory(y.nbytes)
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
-    about_data = item_warnings(encoded, state.x)
+    about_data = item_warnings(encoded, state.x, net)
     certificate = certificate.with_entries(*(one.entry() for one in about_data))
     return Certified(certificate, evidence, further.sensitive)
 

@@ -280,7 +280,7 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)
-    about_data = item_warnings(encoded, x)
+    about_data = item_warnings(encoded, x, work.net)
     warnings = tuple(replace(one, items=(work.index,)) for one in about_data)
     return _Recomputed(encoded.image(x), certificate, work.maps_digest, warnings)
 

@@ -41,6 +41,9 @@ from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
 
+# Digits that name weights where there is little room.
+_SHORT_DIGEST = 16
+
 
 @dataclass(frozen=True)
 class NetworkSummary:
@@ -67,6 +70,11 @@ class NetworkSummary:
     def of(cls, net: Network) -> NetworkSummary:
         """Return the summary of a network."""
         return cls(**net.summary())
+
+    @property
+    def method(self) -> str:
+        """What made the image, in a few words."""
+        return "FIRENET" if self.weights is None else "FIRENET, trained network"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is not None as plain data."""
@@ -203,7 +211,7 @@ class Reconstruction:
     ) -> None:
         panels = [
             Panel("Zero-filled", self._combined(self.zero_filled)),
-            Panel("FIRENET", self.magnitude, _note(accuracy)),
+            Panel(self.network.method, self.magnitude, _note(accuracy)),
         ]
         write_picture(
             path,
@@ -266,6 +274,8 @@ class Reconstruction:
             scan.geometry,
             parameters=self.scan.parameters,
             simulated=self.scan.simulated,
+            method=self.network.method,
+            weights=self.network.weights,
             overwrite=overwrite,
         )
 
@@ -319,7 +329,11 @@ class Reconstruction:
         return (image if complex_image else self._combined(image)), scan
 
     def _description(self) -> str:
-        return f"firenet_mri {_version()}, FIRENET {self.options.network.preset}, with certificate"
+        network: str = self.options.network.preset
+        weights = self.network.weights
+        if weights is not None:
+            network = f"weights {weights[:_SHORT_DIGEST]}"
+        return f"firenet_mri {_version()}, FIRENET {network}, with certificate"
 
     def _own_digests(self) -> Digests:
         """Return the certificate's digests, after checking that it is that of this image."""
