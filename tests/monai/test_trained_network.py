@@ -112,7 +112,7 @@ def test_the_image_is_differentiable_by_its_maps(file) -> None:
 
 
 def test_what_it_was_not_made_for_is_refused(file) -> None:
-    with pytest.raises(UsageError, match="spatial_dims is 3, .* 2D images"):
+    with pytest.raises(UsageError, match=r"spatial_dims is 3, .* 2D images"):
         FIRENETModel(3, weights=file)
     with pytest.raises(UsageError, match="trainable is for the steps of a preset"):
         FIRENETModel(trainable=True, weights=file)

@@ -275,7 +275,7 @@ def test_a_scan_unlike_the_training_is_warned_of(folder, changes, name) -> None:
         low, high = getattr(report, one.name.split("_")[0])
         value = factors[one.name]
         assert one.value == pytest.approx(max(value / high, low / value))
-        assert f"({low:.3g} to {high:.3g})" in one.sentence
+        assert f"{low:.3g} to {high:.3g};" in one.sentence
 
 
 def test_noise_is_compared_where_it_was_measured(folder) -> None:

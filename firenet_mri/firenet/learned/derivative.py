@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from firenet_mri.firenet.derivative import Change, inner
 from firenet_mri.firenet.learned.firm import firm_slopes
-from firenet_mri.firenet.learned.layers import Stage, data_step, shrinkage
+from firenet_mri.firenet.learned.layers import Stage, data_step
 from firenet_mri.operators.base import LinearOperator
 
 if TYPE_CHECKING:
@@ -46,10 +46,12 @@ class LearnedDerivative:
         for stage in net.stages:
             weights = Stage(*(part.to(x.real.dtype) for part in stage.weights))  # type: ignore[union-attr]
             dilation: int = stage.dilation  # type: ignore[assignment]
-            x = data_step(x, task.gradient(x), task.gradient, weights.coefficients)
+            g = task.gradient(x)
+            at = data_step(x, g, task.gradient, weights.coefficients)
             radii = weights.radii(task.conditions)
-            self._slopes.append(_Slope(weights, radii, x, sizes, dilation))
-            x = shrinkage(x, weights, task.conditions, sizes, dilation)
+            self._slopes.append(_Slope(weights, radii, at, sizes, dilation))
+            # The module, whose hooks count.
+            x = stage(x, g, task.gradient, task.conditions)
         image = task.image(x)
         whole = x.reshape(image.shape) * task.scale
         size = torch.linalg.vector_norm(whole)

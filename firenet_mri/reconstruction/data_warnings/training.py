@@ -21,9 +21,9 @@ from firenet_mri.reconstruction.data_warnings.warning import DataWarning, Kind
 from firenet_mri.reconstruction.solve import Encoded
 
 _SENTENCE = (
-    "{} lies outside of what the network was trained with ({:.3g} to {:.3g}), by the factor "
-    "measured. Its images may be worse there than those of its training; compare this one with a "
-    "preset's, without --network."
+    "{} lies outside of the range that the network was trained with, {:.3g} to {:.3g}; the number "
+    "measured is the factor by which it does. Its image may be worse than those of the training: "
+    "compare it with a preset's, without --network."
 )
 _NAMES = {
     "acceleration": "The acceleration of the scan",
