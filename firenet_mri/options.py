@@ -90,8 +90,8 @@ class Field:
         Turns text into a value.
     annotation
         Its type.
-    flag
-        What the command line calls it, such as "--map-sets".
+    word
+        What the command line calls it, without dashes, where that is not its name.
     """
 
     name: str
@@ -102,7 +102,12 @@ class Field:
     is_flag: bool
     parse: Callable[[str], Any]
     annotation: Any
-    flag: str
+    word: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """What the command line calls it, such as "--map-sets"."""
+        return "--" + (self.word or self.name).replace("_", "-")
 
 
 class Options:
@@ -321,7 +326,7 @@ def _described(cls: type[Options], entry: dataclasses.Field[Any]) -> Field:
         hint is bool,
         lambda text: _value(cls, entry, text),
         hint,
-        "--" + (entry.metadata["flag"] or entry.name).replace("_", "-"),
+        entry.metadata["flag"],
     )
 
 

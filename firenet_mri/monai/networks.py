@@ -75,9 +75,9 @@ class FIRENETModel(nn.Module):
 
     Notes
     -----
-    Unless it is trainable, has trained weights or the maps are a module, it has no parameters and
-    an empty ``state_dict``: there is nothing to load, and no optimiser to give it to. Trained
-    weights are buffers; their Lipschitz bound is that of the buffers as they are. Everything is
+    Unless it is trainable or the maps are a module, it has no parameters and an empty
+    ``state_dict``: there is nothing to load, and no optimiser to give it to. Trained weights are
+    buffers that stand in no ``state_dict``, since they come with their proof. Everything is
     computed in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do
     not influence each other.
 

@@ -144,7 +144,8 @@ class LearnedStage(nn.Module):
     def __init__(self, weights: Stage, sizes: tuple[int, ...], dilation: int) -> None:
         super().__init__()
         for name, value in weights._asdict().items():
-            self.register_buffer(name, value.detach().clone())
+            # Weights come from a file with their proof, not from a state_dict.
+            self.register_buffer(name, value.detach().clone(), persistent=False)
         self.sizes, self.dilation = sizes, dilation
 
     @property
