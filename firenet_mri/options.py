@@ -179,7 +179,7 @@ class Options:
         for entry in _own_fields(cls):
             group = _group_of(cls, entry.name)
             if group is not None:
-                inner = dict(rest.pop(entry.name, {}))
+                inner = _mapping(entry.name, rest.pop(entry.name, {}), group)
                 for field in group.fields():
                     if field.name in rest:
                         inner[field.name] = rest.pop(field.name)
@@ -450,6 +450,14 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach") or hasattr(value, "__array__"):
         return {"sha256_of_array": digest_of_tensor(value)}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _mapping(name: str, given: Any, group: type[Options]) -> dict[str, Any]:
+    """Return the options of a group that was given under its own name."""
+    if not isinstance(given, Mapping):
+        names = ", ".join(field.name for field in group.fields())
+        raise UsageError(f"{name} is {given!r}; its options are given one by one: {names}")
+    return dict(given)
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -219,6 +219,8 @@ def test_a_trajectory_is_divided_by_its_proven_norm(folder) -> None:
     result = reconstruct(scan, weights=folder / "net0.safetensors", maps="none")
     assert result.certificate.lipschitz_bound is not None
     assert "trajectory" in result.certificate.lipschitz_statement
+    (warning,) = (one for one in result.warnings if one.name == "sampling_unlike_training")
+    assert "sampled along a trajectory" in warning.sentence
 
 
 def test_layers_are_counted_to_the_end(folder) -> None:
@@ -260,6 +262,8 @@ def test_a_missing_file_is_named_before_any_work(folder) -> None:
         ({"acceleration": (1.0, 1.2)}, "acceleration_unlike_training"),
         ({"coils": (6, 32)}, "coils_unlike_training"),
         ({"coils": (1, 3)}, "coils_unlike_training"),
+        ({"sampling": ("points",)}, "sampling_unlike_training"),
+        ({"sampling": ("lines",)}, None),
     ],
     ids=str,
 )
@@ -272,6 +276,9 @@ def test_a_scan_unlike_the_training_is_warned_of(folder, changes, name) -> None:
     # Half of the lines and the centre: three quarters are sampled.
     factors = {"acceleration_unlike_training": 4 / 3, "coils_unlike_training": 4}
     for one in found.values():
+        if one.name == "sampling_unlike_training":
+            assert "sampled by lines" in one.sentence
+            continue
         low, high = getattr(report, one.name.split("_")[0])
         value = factors[one.name]
         assert one.value == pytest.approx(max(value / high, low / value))

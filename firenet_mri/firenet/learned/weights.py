@@ -149,6 +149,10 @@ def _bytes(path: Path) -> bytes:
             raise FileError(f"{path}: is too large for weights, or is not a file; {_MAKE}")
         return path.read_bytes()
     except FileNotFoundError:
+        if path == weights_path(LEARNED):
+            raise FileError(
+                f"{LEARNED}: no weights ship with this version of firenet_mri; {_MAKE}"
+            ) from None
         raise FileError(f"{path}: no such file; {_MAKE}, or {LEARNED}") from None
     except IsADirectoryError:
         raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}") from None

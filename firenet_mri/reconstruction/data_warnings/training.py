@@ -5,7 +5,8 @@ What is measured is the factor by which a number lies outside of its range, 1 at
 - ``acceleration_unlike_training``: points of the grid for one sample;
 - ``coils_unlike_training``: coils, after compression;
 - ``noise_unlike_training``: expected norm of the noise over the norm of the data, where a noise
-  measurement came with the scan.
+  measurement came with the scan;
+- ``sampling_unlike_training``, which is 1: lines, points or a trajectory that it has not seen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import math
 import torch
 
 from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.learned.network import CONDITIONS, conditions_for
 from firenet_mri.firenet.learned.report import Range, TrainingReport
+from firenet_mri.operators import CartesianFourier, NonuniformFourier
 from firenet_mri.reconstruction.data_warnings.residual import energy_of_noise
 from firenet_mri.reconstruction.data_warnings.warning import DataWarning, Kind
 from firenet_mri.reconstruction.solve import Encoded
@@ -25,6 +28,12 @@ _SENTENCE = (
     "measured is the factor by which it does. Its image may be worse than those of the training: "
     "compare it with a preset's, without --network."
 )
+_OTHER_SAMPLING = (
+    "The scan was sampled {}, and the network was trained on scans that were sampled {}. Its image "
+    "may be worse than those of the training: compare it with a preset's, without --network."
+)
+_WAYS = {"lines": "by lines", "points": "by points", "trajectory": "along a trajectory"}
+_LINES = CONDITIONS.index("lines")
 _NAMES = {
     "acceleration": "The acceleration of the scan",
     "coils": "The number of coils",
@@ -46,11 +55,36 @@ def training_warnings(encoded: Encoded, net: Network | None) -> tuple[DataWarnin
     report = None if trained is None else trained.report
     if report is None:
         return ()
-    return tuple(
-        warning
-        for name, value in _values(encoded).items()
-        for warning in _kind(name, report).warn(_factor(value, getattr(report, name)))
+    return (
+        *_sampling_warnings(encoded, report),
+        *(
+            warning
+            for name, value in _values(encoded).items()
+            for warning in _kind(name, report).warn(_factor(value, getattr(report, name)))
+        ),
     )
+
+
+def _sampling_warnings(encoded: Encoded, report: TrainingReport) -> tuple[DataWarning, ...]:
+    """Return the warning of a way of sampling that the network has not seen."""
+    found = _sampling(encoded)
+    if not found or found & set(report.sampling):
+        return ()
+    (way,) = found
+    seen = " or ".join(_WAYS[one] for one in report.sampling) or "in no known way"
+    sentence = _OTHER_SAMPLING.format(_WAYS[way], seen)
+    return Kind("sampling_unlike_training", 0.0, sentence).warn(1.0)
+
+
+def _sampling(encoded: Encoded) -> set[str]:
+    """Return what the sampling of an item is; nothing if everything was sampled."""
+    fourier = getattr(encoded.encoding, "fourier", None)
+    if isinstance(fourier, NonuniformFourier):
+        return {"trajectory"}
+    if not isinstance(fourier, CartesianFourier) or bool(fourier.mask.all()):
+        return set()
+    has_lines = bool(conditions_for(encoded.encoding)[..., _LINES].all())
+    return {"lines"} if has_lines else {"points"}
 
 
 def _kind(name: str, report: TrainingReport) -> Kind:
