@@ -329,11 +329,11 @@ class Reconstruction:
         return (image if complex_image else self._combined(image)), scan
 
     def _description(self) -> str:
-        network: str = self.options.network.preset
         weights = self.network.weights
+        network = f"FIRENET {self.options.network.preset}"
         if weights is not None:
-            network = f"weights {weights[:_SHORT_DIGEST]}"
-        return f"firenet_mri {_version()}, FIRENET {network}, with certificate"
+            network = f"trained weights {weights[:_SHORT_DIGEST]}"
+        return f"firenet_mri {_version()}, {network}, with certificate"
 
     def _own_digests(self) -> Digests:
         """Return the certificate's digests, after checking that it is that of this image."""

@@ -234,7 +234,7 @@ def test_images_say_that_trained_weights_made_them(folder) -> None:
     digest = load_network(folder / "net0.safetensors").trained.digest
     result.save(folder / "b.nii.gz")
     said = nibabel.load(folder / "b.nii.gz").header["descrip"].tobytes().decode()
-    assert f"weights {digest[:16]}" in said
+    assert f"trained weights {digest[:16]}, with certificate" in said
     files = result.save_bids_pair(folder / "sub-01_T1w")
     sidecar = json.loads(next(one for one in files if one.suffix == ".json").read_text())
     assert sidecar["ReconMethodName"] == "FIRENET, trained network"
