@@ -227,6 +227,9 @@ def test_layers_are_counted_to_the_end(folder) -> None:
     seen: list[tuple[int, int]] = []
     trained(folder, on_layer=lambda done, total: seen.append((done, total)))
     assert seen == [(k, 3) for k in (1, 2, 3)]
+    seen.clear()
+    trained(folder, jacobian=True, on_layer=lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1]
 
 
 def test_images_say_that_trained_weights_made_them(folder) -> None:

@@ -182,3 +182,15 @@ def test_what_it_was_not_made_for_is_refused() -> None:
         net(torch.ones(1, 4, 4, 4, dtype=torch.complex64), volume)
     with pytest.raises(UsageError, match="one item"):
         net.derivative(torch.stack([y, y]), encoding)
+
+
+@pytest.mark.cuda
+def test_the_image_and_its_derivative_are_the_same_on_a_gpu() -> None:
+    net, encoding = small_network(), encoding_of("norm 1")
+    y, image = data_of(encoding), encoding.adjoint(data_of(encoding, 3))
+    here = net.derivative(y, encoding)
+    net, encoding = net.cuda(), encoding.cuda()
+    there = net.derivative(y.cuda(), encoding)
+    torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-9, atol=1e-9)
+    found, expected = (one.transpose(image.to(one.x))[0].back for one in (there, here))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-9, atol=1e-9)
