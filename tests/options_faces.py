@@ -40,6 +40,8 @@ class Face(NamedTuple):
         The names of all that it takes, its own parameters included.
     give
         Takes options by name and returns, flat, what the face holds then; None for commands.
+    others
+        Names of fields that mean something else there, which is accepted.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Face(NamedTuple):
     refused: tuple[str, ...]
     accepted: set[str]
     give: Callable[..., dict[str, Any]] | None
+    others: tuple[str, ...] = ()
 
 
 def deploy_operator() -> Any:
@@ -103,7 +106,7 @@ def faces() -> list[Face]:
     job = {field.name for field in JobOptions.fields(without=JobOptions.REFUSED)}
     return [
         Face("reconstruct", (ReconstructionOptions,), (), names(reconstruct), None),
-        Face("make_network", (NetworkOptions,), (), names(make_network), None),
+        Face("make_network", (NetworkOptions,), ("weights",), names(make_network), None),
         Face("read", (ReadOptions,), (), names(read), None),
         Face(
             "FIRENETModel",
@@ -132,6 +135,8 @@ def faces() -> list[Face]:
             FIRENETRecon.REFUSED,
             names(FIRENETRecon),
             lambda **kw: FIRENETRecon(ones, ones, show_pbar=False, **kw).options.flat(),
+            # Those of the samples, as in SigPy's apps.
+            others=("weights",),
         ),
         Face(
             "server",
