@@ -77,6 +77,20 @@ def round_up(square: Fraction) -> Fraction:
     return Fraction(units, 10**4)
 
 
+def float_above(value: Fraction) -> float:
+    """Return the least double that is at least the given number."""
+    nearest = float(value)
+    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+
+
+def root_above(square: Fraction) -> float:
+    """Return a double whose exact square is at least the given number, next to the root."""
+    root = math.sqrt(square)
+    while Fraction(root) ** 2 < square:
+        root = math.nextafter(root, math.inf)
+    return root
+
+
 def matrix(form: Form, multipliers: Sequence[Fraction], square: Fraction) -> Rows:
     """Return the matrix of a form for multipliers and t^2."""
     rows: Rows = [{} for _ in range(form.size)]
