@@ -37,13 +37,13 @@ def magnitude(picture: Tensor, size: int, random: Random) -> tuple[Tensor, Tenso
     """
     is_object = shows_object(picture)
     image = _resized(picture if is_object else _cut(picture, size, random), size)
-    image = _turned(image, random)
+    image = turned(image, random)
     support = image > _BACKGROUND if is_object else ellipse(size, random)
     image = image * support
-    image = _recoloured(image, random) * support
+    image = recoloured(image, random) * support
     image = image * (1 + random.uniform(0, 0.25) * random.smooth((size, size), 3)).clamp(0.2, 2)
     if random.chance(0.4):
-        image = _with_details(image, random) * support
+        image = with_details(image, random) * support
     return image / image.max().clamp(min=1e-6), support
 
 
@@ -96,13 +96,13 @@ def _resized(picture: Tensor, size: int) -> Tensor:
     return resampled[0, 0].clamp(0, 1)
 
 
-def _turned(image: Tensor, random: Random) -> Tensor:
+def turned(image: Tensor, random: Random) -> Tensor:
     image = image.mT if random.chance(0.5) else image
     flips = [axis for axis in (0, 1) if random.chance(0.5)]
     return image.flip(flips)
 
 
-def _recoloured(image: Tensor, random: Random) -> Tensor:
+def recoloured(image: Tensor, random: Random) -> Tensor:
     """Return an image with another contrast."""
     if random.chance(0.5):
         return image ** random.uniform(0.6, 1.6)
@@ -112,7 +112,7 @@ def _recoloured(image: Tensor, random: Random) -> Tensor:
     return knots[left] + (position - left) * (knots[left + 1] - knots[left])
 
 
-def _with_details(image: Tensor, random: Random) -> Tensor:
+def with_details(image: Tensor, random: Random) -> Tensor:
     """Return an image with small discs and strokes, a little brighter or darker than around."""
     size = len(image)
     for _ in range(random.integer(1, 8)):
