@@ -274,7 +274,7 @@ class Training:
         found = {
             "acceleration": problem.acceleration,
             "coils": float(len(problem.maps)),
-            "noise": problem.noise,
+            "noise": problem.relative_noise,
             "pixels_along_an_axis": float(max(problem.mask.shape)),
         }
         for name, value in found.items():

@@ -26,6 +26,11 @@ class Problem:
         The under-sampled slice and its reference.
     device
         Where to compute.
+
+    Notes
+    -----
+    ``acceleration`` is points of the grid for one sample, ``relative_noise`` the expected norm of
+    the noise over that of the samples.
     """
 
     def __init__(self, case: TrainingCase, device: torch.device) -> None:
@@ -34,13 +39,16 @@ class Problem:
         self.reference = case.reference.to(device)
         self.support = (self.maps.abs().sum(0) > 0).float()
         self.kspace = case.kspace.to(device)
-        self.noise = case.noise
         pixels = float(self.support.sum())
         self.scale = float(torch.linalg.vector_norm(self.kspace)) / math.sqrt(max(pixels, 1))
         share = self.mask.float().mean()
         self.acceleration = 1 / float(share)
-        conditions = conditions_of(self.acceleration, _has_lines(self.mask), len(self.maps))
-        self.conditions = conditions.to(device)
+        acceleration = torch.tensor(self.acceleration, dtype=torch.float64)
+        conditions = conditions_of(acceleration, _has_lines(self.mask), len(self.maps))
+        self.conditions = conditions.float().to(device)
+        samples = len(self.maps) * int(self.mask.sum())
+        norm = float(torch.linalg.vector_norm(self.kspace))
+        self.relative_noise = case.noise * math.sqrt(samples) / max(norm, 1e-20)
         self._axes = tuple(
             axis for axis in _AXES if not bool((self.mask == self.mask.narrow(axis, 0, 1)).all())
         )
@@ -112,5 +120,5 @@ def psnr_db(error: float) -> float:
     return -10 * math.log10(max(error, 1e-12))
 
 
-def _has_lines(mask: Tensor) -> bool:
-    return bool((mask == mask[:1]).all()) or bool((mask == mask[:, :1]).all())
+def _has_lines(mask: Tensor) -> Tensor:
+    return ((mask == mask[:1]).all() | (mask == mask[:, :1]).all()).cpu()

@@ -19,12 +19,16 @@ from torch import Tensor, nn
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.learned.layers import Gradient, Stage, data_step, shrinkage
+from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.prox import item_norm
 
 #: What a network is told of a scan, see :func:`conditions_of`.
 CONDITIONS = ("acceleration", "lines", "coils")
+
+# Coil, y, x.
+_MASK_AXES = 3
 
 
 @dataclass(frozen=True)
@@ -93,19 +97,20 @@ def apply_stages(
         yield x
 
 
-def conditions_of(acceleration: float, has_lines: bool, coils: int) -> Tensor:
-    """Return what a network is told of a scan, (condition) float32, each near 0.
+def conditions_of(acceleration: Tensor, has_lines: Tensor, coils: int) -> Tensor:
+    """Return what a network is told of scans, (..., condition), each near 0.
 
     Parameters
     ----------
     acceleration
-        Points of the grid for one sample.
+        Points of the grid for one sample, (...).
     has_lines
-        The mask changes along one axis only.
+        Whether the mask changes along one axis only, (...).
     coils
         Number of coils.
     """
-    return torch.tensor([math.log2(acceleration) - 2, float(has_lines), math.log2(coils) - 2.5])
+    of_coils = torch.full_like(acceleration, math.log2(coils) - 2.5)
+    return torch.stack([acceleration.log2() - 2, has_lines.to(acceleration), of_coils], dim=-1)
 
 
 class LearnedStage(nn.Module):
@@ -171,6 +176,8 @@ class LearnedNetwork(nn.Module):
         The weights of every stage.
     ball
         B: the image is projected on ||x|| <= B ||y||, item by item.
+    report
+        What it was trained on; None if that is not known.
 
     Notes
     -----
@@ -179,10 +186,16 @@ class LearnedNetwork(nn.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, stages: Sequence[Stage], *, ball: float = 2.5
+        self,
+        architecture: Architecture,
+        stages: Sequence[Stage],
+        *,
+        ball: float = 2.5,
+        report: TrainingReport | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.report = report
         sizes, dilations = architecture.sizes, architecture.dilations
         self.stages = nn.ModuleList(
             LearnedStage(weights, sizes, dilations[k % len(dilations)])
@@ -224,7 +237,7 @@ class LearnedNetwork(nn.Module):
         data_axes = tuple(range(-len(encoding.codomain_shape), 0))
         batch = y.shape[: y.ndim - len(data_axes)]
         norm = item_norm(y, data_axes).reshape(*batch, 1, 1)
-        scale = norm / math.sqrt(_pixels(encoding))
+        scale = norm / _pixels(encoding).to(norm).sqrt()[..., None, None]
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         on_data = scale.reshape(*batch, *[1] * len(data_axes))
         x = self._run(y / on_data, encoding, batch) * scale
@@ -245,7 +258,8 @@ class LearnedNetwork(nn.Module):
             return found.reshape(flat)
 
         x = torch.zeros(*batch, *flat[1:], dtype=y.dtype, device=y.device).reshape(flat)
-        conditions = conditions_for(encoding).to(y.device, y.real.dtype).expand(len(x), -1)
+        conditions = conditions_for(encoding).to(y.device, y.real.dtype)
+        conditions = conditions.expand(*batch, -1).reshape(len(x), -1)
         for stage in self.stages:
             x = stage(x, gradient(x), gradient, conditions)
         return x.reshape(*batch, *flat[1:])
@@ -256,22 +270,28 @@ class LearnedNetwork(nn.Module):
 
 
 def conditions_for(encoding: LinearOperator) -> Tensor:
-    """Return the conditions of an encoding operator, (condition); of a usual scan if unknown."""
+    """Return the conditions of an encoding operator, (..., condition); zeros if it is no Sense.
+
+    Leading axes are those of the masks: items may have masks of their own.
+    """
     fourier = getattr(encoding, "fourier", None)
     if not isinstance(fourier, CartesianFourier):
         return torch.zeros(len(CONDITIONS))
-    mask = fourier.mask.expand(*fourier.mask.shape[:-2], *fourier.domain_shape)
-    one = mask.reshape(-1, *mask.shape[-2:])[0]
-    has_lines = bool((one == one[:1]).all()) or bool((one == one[:, :1]).all())
-    return conditions_of(
-        mask.numel() / max(int(mask.sum()), 1), has_lines, encoding.codomain_shape[0]
-    )
+    mask = fourier.mask
+    while mask.ndim < _MASK_AXES:
+        mask = mask.unsqueeze(0)
+    axes = (-3, -2, -1)
+    share = mask.float().mean(axes)
+    across = (mask == mask[..., :1, :]).all(-1).all(-1).all(-1)
+    along = (mask == mask[..., :1]).all(-1).all(-1).all(-1)
+    least = 1 / math.prod(encoding.domain_shape)
+    coils = encoding.codomain_shape[0]
+    return conditions_of(1 / share.clamp(min=least), across | along, coils)
 
 
-def _pixels(encoding: LinearOperator) -> int:
-    """Return the number of pixels that the maps see, of one item on average."""
+def _pixels(encoding: LinearOperator) -> Tensor:
+    """Return the number of pixels that the maps of each item see, (...)."""
     seen = getattr(encoding, "root_sum_of_squares", None)
     if seen is None:
-        return math.prod(encoding.domain_shape)
-    items = seen.numel() // math.prod(encoding.domain_shape)
-    return max(int((seen > 0).sum()) // items, 1)
+        return torch.tensor(float(math.prod(encoding.domain_shape)))
+    return (seen > 0).sum((-2, -1)).clamp(min=1).float()

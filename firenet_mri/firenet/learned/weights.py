@@ -1,0 +1,243 @@
+"""The file of a learned network: safetensors with the weights, what is proven, and the training.
+
+Arrays (float32): "coefficients" (stage, 2), "filters" (stage, band, k, k), "log_radii" (stage,
+group), "slopes" (stage, group, condition), "firmness" (stage, group). Texts, JSON each: "format",
+"version", "architecture", "ball", "proof" (the constant, and m, L, S and S_rho of every stage),
+"training" (see :class:`~firenet_mri.firenet.learned.report.TrainingReport`), and "digest", the
+SHA-256 of all the rest. Nothing is unpickled; the constant is computed again from the weights
+whenever they are read, and a file that states another one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from firenet_mri.digests import digest_of_data, digest_of_tensor
+from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.firenet.learned.layers import Stage
+from firenet_mri.firenet.learned.network import CONDITIONS, Architecture, LearnedNetwork
+from firenet_mri.firenet.learned.proof import LearnedProof, prove
+from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.learned.safetensors import Contents, decoded, encoded
+
+#: What the weights that ship with the package are called.
+LEARNED = "learned"
+
+FORMAT = "firenet learned network"
+VERSION = 1
+
+_MAKE = "give a file that firenet train wrote"
+# Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
+_LARGEST_LOGARITHM = 40.0
+_MOST_STAGES = 1000
+# Sums over the frequencies are rounded in an order that processors differ in.
+_ROUNDING = 1e-9
+
+
+def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> None:
+    """Write a network with its proof and the report of its training.
+
+    A file that is there is replaced, when the new one is complete.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be proven of the weights.
+    DataError
+        If they are not finite.
+    FileError
+        If the file cannot be written.
+    """
+    data = network_bytes(net, report)
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def network_bytes(net: LearnedNetwork, report: TrainingReport) -> bytes:
+    """Return what :func:`save_network` writes."""
+    stages = [stage.weights for stage in net.stages]  # type: ignore[union-attr]
+    arrays = {
+        name: torch.stack([getattr(stage, name) for stage in stages]).cpu().float().numpy()
+        for name in Stage._fields
+    }
+    _check_numbers(arrays)
+    proof = prove(stages, net.architecture.sizes)
+    contents = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": asdict(net.architecture),
+        "ball": net.ball,
+        "proof": proof.to_dict(),
+        "training": report.to_dict(),
+    }
+    texts = {name: json.dumps(value, allow_nan=False) for name, value in contents.items()}
+    return encoded(arrays, {**texts, "digest": _digest(Contents(dict(arrays), texts))})
+
+
+def load_network(path: str | Path) -> LearnedNetwork:
+    """Return the network of a file, or the one that ships with the package for "learned".
+
+    Its ``report`` is that of the file.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, of another program or version, damaged, or states a constant that
+        does not follow from its weights.
+    """
+    place = weights_path(path)
+    data = _bytes(place)
+    try:
+        return network_from(data)
+    except (DataError, UsageError) as error:
+        raise FileError(f"{place}: {error}; {_MAKE}") from None
+
+
+def network_from(data: bytes) -> LearnedNetwork:
+    """Return the network of the bytes of a file.
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`load_network`, without the file's name.
+    """
+    contents = decoded(data)
+    texts = _texts(contents)
+    if contents.texts.get("digest") != _digest(contents):
+        raise DataError("was changed after it was written: its digest is another")
+    architecture = _architecture(texts.get("architecture"))
+    _check_shapes(contents.arrays, architecture)
+    _check_numbers(contents.arrays)
+    report = TrainingReport.from_dict(_mapping(texts, "training"))
+    tensors = {name: torch.from_numpy(array) for name, array in contents.arrays.items()}
+    stages = [
+        Stage(*(tensors[name][k] for name in Stage._fields)) for k in range(architecture.stages)
+    ]
+    ball = texts.get("ball")
+    if not isinstance(ball, float | int) or not 0 < ball < math.inf:
+        raise DataError(f"its ball is {ball!r}, which is not a positive number")
+    _check_proof(_mapping(texts, "proof"), prove(stages, architecture.sizes))
+    return LearnedNetwork(architecture, stages, ball=float(ball), report=report)
+
+
+def weights_path(name: str | Path) -> Path:
+    """Return the file of weights; that of the shipped ones for "learned"."""
+    if str(name) != LEARNED:
+        return Path(name)
+    return Path(str(files("firenet_mri.firenet.learned"))) / "weights" / f"{LEARNED}.safetensors"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file; {_MAKE}, or {LEARNED}") from None
+    except IsADirectoryError:
+        raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _digest(contents: Contents) -> str:
+    texts = {name: text for name, text in contents.texts.items() if name != "digest"}
+    arrays = contents.arrays.items()
+    return digest_of_data([texts, {name: digest_of_tensor(array) for name, array in arrays}])
+
+
+def _texts(contents: Contents) -> dict[str, Any]:
+    """Return the texts as plain data, after checking that the format is ours."""
+    texts: dict[str, Any] = {}
+    for name, text in contents.texts.items():
+        try:
+            texts[name] = text if name == "digest" else json.loads(text)
+        except (ValueError, RecursionError):
+            texts[name] = None
+    if texts.get("format") != FORMAT:
+        raise DataError("holds weights of another program")
+    if texts.get("version") != VERSION:
+        raise DataError(
+            f"has version {texts.get('version')!r}; this version of firenet_mri reads {VERSION}"
+        )
+    return texts
+
+
+def _mapping(texts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = texts.get(name)
+    if not isinstance(found, dict):
+        raise DataError(f"has no {name}")
+    return found
+
+
+def _check_proof(stated: Mapping[str, Any], proof: LearnedProof) -> None:
+    """Refuse constants that are not those of the weights, but for rounding in double precision."""
+    found = proof.to_dict()
+    if not _is_same(stated, found):
+        raise DataError(
+            f"states the Lipschitz constant {stated.get('bound')!r}, or parts of it, that do not "
+            f"follow from its weights, which have {found['bound']:.6g}"
+        )
+
+
+def _is_same(stated: Any, found: Any) -> bool:
+    if isinstance(found, dict):
+        is_dict = isinstance(stated, dict) and stated.keys() == found.keys()
+        return is_dict and all(_is_same(stated[name], one) for name, one in found.items())
+    if isinstance(found, list):
+        is_list = isinstance(stated, list) and len(stated) == len(found)
+        return is_list and all(map(_is_same, stated, found))
+    is_number = isinstance(stated, float | int) and not isinstance(stated, bool)
+    return is_number and math.isclose(stated, found, rel_tol=_ROUNDING)
+
+
+def _architecture(stated: Any) -> Architecture:
+    """Return the architecture, after checking its sizes."""
+    try:
+        found = Architecture(**{**stated, "dilations": tuple(stated["dilations"])})
+        counts = (found.stages, found.group_size, found.kernel, len(found.dilations))
+        numbers = (*counts, *found.dilations, found.singles + 1, found.groups + 1)
+        is_possible = all(type(one) is int and one >= 1 for one in numbers)
+    except (TypeError, KeyError):
+        is_possible = False
+    if not is_possible or found.kernel % 2 == 0 or found.stages > _MOST_STAGES:
+        raise DataError(f"its architecture is {stated!r}, which no network has")
+    return found
+
+
+def _check_shapes(arrays: Mapping[str, Any], architecture: Architecture) -> None:
+    stages, groups, kernel = architecture.stages, len(architecture.sizes), architecture.kernel
+    wanted = {
+        "coefficients": (stages, 2),
+        "filters": (stages, architecture.filters, kernel, kernel),
+        "log_radii": (stages, groups),
+        "slopes": (stages, groups, len(CONDITIONS)),
+        "firmness": (stages, groups),
+    }
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != wanted:
+        raise DataError(f"has arrays {found}; its architecture needs {wanted}")
+
+
+def _check_numbers(arrays: Mapping[str, Any]) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(f"its {name} are NaN or infinite")
+    if not (arrays["coefficients"][:, 0] > 0).all():
+        raise DataError("the first coefficient of a data step is not positive")
+    logarithms = max(float(np.abs(arrays[name]).max()) for name in ("log_radii", "slopes"))
+    if logarithms > _LARGEST_LOGARITHM:
+        raise DataError(f"its thresholds have logarithms of {logarithms:.3g}, which none has")
