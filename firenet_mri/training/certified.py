@@ -21,7 +21,7 @@ from firenet_mri.errors import DataError
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.perturbations import Perturbations
-from firenet_mri.training.problem import Problem, psnr_db
+from firenet_mri.training.problem import Problem, mean_psnr, psnr_db
 from firenet_mri.training.simulated_cases import TrainingCase
 from firenet_mri.training.trainable import TrainableStages, soft_bound
 
@@ -224,7 +224,7 @@ class Training:
         """Return the numbers of the averaged weights; keep these if they are the best."""
         with torch.no_grad():
             stages = self.average.stages()
-            psnr = mean_psnr(self.validation, self.average)
+            psnr = mean_psnr(self.validation, stages, self.architecture)
             bound = float(soft_bound(stages, self.architecture.sizes))
         if psnr > self.progress.best:
             self.progress.best = psnr
@@ -280,14 +280,6 @@ class Training:
         for name, value in found.items():
             low, high = self.progress.ranges.get(name, [value, value])
             self.progress.ranges[name] = [min(low, value), max(high, value)]
-
-
-@torch.no_grad()
-def mean_psnr(problems: Sequence[Problem], weights: TrainableStages) -> float:
-    """Return the mean PSNR of images of cases in dB."""
-    stages, architecture = weights.stages(), weights.architecture
-    errors = [float(p.error(p.image(stages, p.adjoint(p.kspace), architecture))) for p in problems]
-    return sum(map(psnr_db, errors)) / len(errors)
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

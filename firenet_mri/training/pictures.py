@@ -114,20 +114,20 @@ def recoloured(image: Tensor, random: Random) -> Tensor:
 
 def with_details(image: Tensor, random: Random) -> Tensor:
     """Return an image with small discs and strokes, a little brighter or darker than around."""
-    size = len(image)
+    shape = (image.shape[0], image.shape[1])
     for _ in range(random.integer(1, 8)):
         contrast = random.uniform(0.03, 0.3) * (1 if random.chance(0.5) else -1)
-        u, v = _axes(size, random.uniform(0, math.pi))
+        u, v = _axes(shape, random.uniform(0, math.pi))
         u, v = u - random.uniform(-0.6, 0.6), v - random.uniform(-0.6, 0.6)
         length, width = random.uniform(0.01, 0.08), random.uniform(0.01, 0.03)
         image = image + contrast * ((u / length) ** 2 + (v / width) ** 2 < 1)
     return image.clamp(0, 1.3)
 
 
-def _axes(size: int, angle: float) -> tuple[Tensor, Tensor]:
-    """Return turned coordinates in [-1, 1]."""
-    points = torch.linspace(-1, 1, size)
-    y, x = torch.meshgrid(points, points, indexing="ij")
+def _axes(size: int | tuple[int, int], angle: float) -> tuple[Tensor, Tensor]:
+    """Return turned coordinates in [-1, 1] of a square or a rectangle."""
+    shape = (size, size) if isinstance(size, int) else size
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
     return math.cos(angle) * y + math.sin(angle) * x, math.cos(angle) * x - math.sin(angle) * y
 
 

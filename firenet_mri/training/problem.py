@@ -89,9 +89,7 @@ class Problem:
         def gradient(x: Tensor) -> Tensor:
             return start - SelfAdjoint.apply(x, self.normal)  # type: ignore[no-untyped-call]
 
-        x = start
-        for x in apply_stages(stages, gradient, start, self.conditions[None], architecture):
-            pass
+        *_, x = apply_stages(stages, gradient, start, self.conditions[None], architecture)
         return x[0] * self.scale
 
     def error(self, image: Tensor) -> Tensor:
@@ -113,6 +111,15 @@ class SelfAdjoint(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         """Return N cotangent."""
         return ctx.normal(cotangent), None
+
+
+@torch.no_grad()
+def mean_psnr(
+    problems: Sequence[Problem], stages: Sequence[Stage], architecture: Architecture
+) -> float:
+    """Return the mean PSNR of a network's images of cases, in dB."""
+    errors = [float(p.error(p.image(stages, p.adjoint(p.kspace), architecture))) for p in problems]
+    return sum(map(psnr_db, errors)) / len(errors)
 
 
 def psnr_db(error: float) -> float:
