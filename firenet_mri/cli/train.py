@@ -133,6 +133,9 @@ def _train(
                 f"constant about {look['bound_estimate']:.1f}"
             )
             stepped_to(60 * look["minutes"])
+            # A log gets a line instead of a bar.
+            if not written.json and not sys.stderr.isatty():
+                sys.stderr.write(f"{look['minutes']:.1f} min: {note[0]}\n")
 
         def stepped_to(seconds: float) -> None:
             report(min(round(seconds), total), total, note[0])
@@ -210,5 +213,10 @@ def _tell(trained: Trained, wanted: TrainingOptions) -> None:
         f"Validation {psnr:.2f} dB after {recipe['steps']} steps in {recipe['minutes']:.1f} min "
         f"({recipe['cases']['validation_is']})."
     )
+    if shared := recipe["cases"]["validation_slices_among_the_training"]:
+        console.print(
+            f"{shared} validation slices are among the training's; the validation is too good.",
+            style="yellow",
+        )
     for part in recipe["simulated"]:
         console.print(f"Simulated: {part}.", markup=False)

@@ -33,8 +33,9 @@ _PENALTY = 5
 _LONGEST_NORM = 3.0
 _WARM_UP = 100
 _SLOWEST_AVERAGE = 0.002
-# Seconds of training between two looks at the validation cases; at least so many looks.
-_SECONDS, _LOOKS = 240.0, 20
+# Seconds of training between two looks at the validation cases: at most so many, and in a short
+# training so many looks, unless these would take more than a part of the time.
+_SECONDS, _LOOKS, _PATIENCE = 240.0, 20, 4
 # So many steps in a row without a finite gradient end the training.
 _DIVERGED = 20
 
@@ -64,6 +65,8 @@ class Progress:
         Least and largest acceleration, coils, noise and pixels of the cases so far.
     not_finite
         Steps without a finite gradient, in all.
+    look_seconds
+        Seconds that the last look took.
     """
 
     step: int = 0
@@ -73,6 +76,7 @@ class Progress:
     sums: dict[str, list[float]] = field(default_factory=dict)
     ranges: dict[str, list[float]] = field(default_factory=dict)
     not_finite: int = 0
+    look_seconds: float = 0.0
 
 
 class Training:
@@ -151,10 +155,13 @@ class Training:
             while not self.is_done and not should_stop():
                 self._timed_step()
                 on_step(self.progress)
-                last = 60 * self.progress.curve[-1]["minutes"]
-                wait = min(_SECONDS, self.seconds / _LOOKS)
-                if self.progress.seconds - last > wait or self.is_done:
+                if self._is_time_to_look():
                     on_look(self.look())
+
+    def _is_time_to_look(self) -> bool:
+        last = 60 * self.progress.curve[-1]["minutes"]
+        wait = max(self.seconds / _LOOKS, _PATIENCE * self.progress.look_seconds)
+        return self.progress.seconds - last > min(_SECONDS, wait) or self.is_done
 
     def _timed_step(self) -> None:
         began = self._clock()
@@ -222,10 +229,10 @@ class Training:
 
     def look(self) -> Look:
         """Return the numbers of the averaged weights; keep these if they are the best."""
+        began = self._clock()
         with torch.no_grad():
             stages = self.average.stages()
             psnr = mean_psnr(self.validation, stages, self.architecture)
-            bound = float(soft_bound(stages, self.architecture.sizes))
         if psnr > self.progress.best:
             self.progress.best = psnr
             self.best_state = _copied(self.average.state_dict())
@@ -233,13 +240,19 @@ class Training:
             "minutes": self.progress.seconds / 60,
             "step": float(self.progress.step),
             "validation_psnr_db": psnr,
-            "bound_estimate": bound,
+            "bound_estimate": self.bound_estimate(),
         }
         for kind, (total, count) in self.progress.sums.items():
             look[f"{kind}_psnr_db"] = total / count
         self.progress.sums.clear()
         self.progress.curve.append(look)
+        self.progress.look_seconds = self._clock() - began
         return look
+
+    @torch.no_grad()
+    def bound_estimate(self) -> float:
+        """Return nearly the Lipschitz constant of the averaged weights."""
+        return float(soft_bound(self.average.stages(), self.architecture.sizes))
 
     def best(self) -> TrainableStages:
         """Return the weights that were best on the validation cases, on the CPU."""

@@ -6,8 +6,9 @@ there is one file only, it is the last slices of it, with one left out between.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +41,8 @@ _SMALLEST_PIXELS = 16
 # Slices of a volume darker than this share of its brightest show nothing.
 _DARK_SLICE = 0.1
 _LEAST_CONTRAST = 0.01
+# Of a few slices that stand on both sides, the report says how many; more are refused.
+_MOST_SHARED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,32 +84,40 @@ class TrainingData:
         Files.
     held_out
         In words, where the validation data come from.
+    shared
+        Number of validation slices that are among the training's.
     """
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...]
     held_out: str
+    shared: int = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.train:
             raise UsageError("Neither scans nor images to train on; give some")
-        if not self.validation:
+        if not any(one.items for one in self.validation):
             raise DataError("The validation is empty; give files with --validation")
         seen = {digest for source in self.train for digest in source.digests()}
         found = [digest for source in self.validation for digest in source.digests()]
-        same = sum(digest in seen for digest in found)
-        if same:
+        shared = sum(digest in seen for digest in found)
+        object.__setattr__(self, "shared", shared)
+        if shared > _MOST_SHARED * len(found):
             raise DataError(
-                f"{same} of {len(found)} validation slices are among the training's; give other "
+                f"{shared} of {len(found)} validation slices are among the training's; give other "
                 "files with --validation"
             )
 
     def case(self, number: int) -> TrainingCase:
         """Return a training case; where there are scans and images, they take turns."""
-        slices, pictures = measured(self.train), pictures_of(self.train)
+        slices, pictures = self._train
         if slices and (number % 2 == 0 or not pictures):
             return scan_case(slices, number)
         return simulated_case(pictures, number)
+
+    @functools.cached_property
+    def _train(self) -> tuple[list[MeasuredSlice], list[Tensor]]:
+        return measured(self.train), pictures_of(self.train)
 
     def validation_cases(self) -> list[TrainingCase]:
         """Return the cases that choose which weights are kept."""
@@ -176,13 +187,13 @@ def gather(
         source = _scan(path, reading, maps) if kind == "scan" else _image(path)
         sources[trains].append(source)
     on_file(len(wanted), len(wanted))
-    train = [source for source in sources[True] if source.items]
-    if wanted and not train:
-        raise DataError("The images show nothing: all are dark or of one value; give others")
+    for what, found in (("training", sources[True]), ("validation", sources[False])):
+        pictures = pictures_of(found)
+        if pictures and not any(float(one.std()) > _LEAST_CONTRAST for one in pictures):
+            raise DataError(f"The {what} images show nothing: each is of one value; give others")
     if validation:
-        held = [source for source in sources[False] if source.items]
-        return TrainingData(tuple(train), tuple(held), "files of their own")
-    return _held_out(train, seed)
+        return TrainingData(tuple(sources[True]), tuple(sources[False]), "files of their own")
+    return _held_out(sources[True], seed)
 
 
 def _scan(path: Path, reading: ReadOptions, maps: MapMethod) -> Source:
@@ -206,8 +217,7 @@ def _image(path: Path) -> Source:
                 f"{path}: the image has {tuple(one.shape)} pixels; training needs at least "
                 f"{_SMALLEST_PIXELS} along each axis"
             )
-    shown = tuple(one for one in pictures if float(one.std()) > _LEAST_CONTRAST)
-    return Source("image", _digest_of_path(path), shown)
+    return Source("image", _digest_of_path(path), tuple(pictures))
 
 
 def _images_in(paths: Iterable[Path]) -> Iterator[Path]:

@@ -108,7 +108,7 @@ class SelfAdjoint(torch.autograd.Function):
         return normal(x)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
         """Return N cotangent."""
         return ctx.normal(cotangent), None
 

@@ -7,7 +7,6 @@ the network is written.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,7 +166,7 @@ def train_network(
         if not finish:
             diverged = _run(training, checkpoint, on_step, on_look, should_stop)
         if training.progress.step == 0:
-            raise DataError("The time was over before the first step; give more --minutes")
+            raise DataError("No step was done, so there is no network to write; train longer")
         if finish:
             training.look()
         return _write(training, data, files, checkpoint, diverged, overwrite=overwrite)
@@ -189,8 +188,10 @@ def _run(
     try:
         training.run(on_step, looked, should_stop)
     except Diverged as error:
-        if not math.isfinite(training.progress.best):
+        if training.progress.step <= training.progress.not_finite:
             raise
+        # The last average is of finite steps, and may be the best.
+        training.look()
         return str(error)
     if not training.is_done:
         checkpoint.save(training)

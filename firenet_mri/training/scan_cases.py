@@ -100,11 +100,12 @@ def scan_case(slices: Sequence[MeasuredSlice], seed: int) -> TrainingCase:
     random = Random(seed)
     one = random.choice(slices)
     images, maps = _mirrored(one.images, one.maps, random)
+    noise, pixels = one.noise, images[0].numel()
     if random.chance(0.5):
         images, maps = _coarser(images, maps, 1 - 0.5 * random.uniform())
+        noise *= (images[0].numel() / pixels) ** 0.5
     combined = (maps.conj() * images).sum(0)
     images = images * _change(combined.abs(), random)
-    noise = one.noise
     added = 0.0
     if random.chance(0.5):
         added = random_noise(random)
@@ -121,10 +122,10 @@ def validation_case(slices: Sequence[MeasuredSlice], number: int, seed: int) -> 
 def _check_sampling(scan: RawScan) -> None:
     """Refuse a scan that lacks samples within the box that was sampled, or most of the grid."""
     sampled = scan.mask.reshape(-1, *scan.spatial_shape).all(0)
-    extent = [int(sampled.movedim(axis, 0).flatten(1).any(1).sum()) for axis in range(sampled.ndim)]
     box = 1
-    for size in extent:
-        box *= size
+    for axis in range(sampled.ndim):
+        places = sampled.movedim(axis, 0).flatten(1).any(1).nonzero()
+        box *= int(places.max() - places.min()) + 1 if len(places) else 0
     if int(sampled.sum()) == box and box >= _LEAST_BOX * sampled.numel():
         return
     raise DataError(
@@ -154,11 +155,9 @@ def _mirrored(images: Tensor, maps: Tensor, random: Random) -> tuple[Tensor, Ten
 def _coarser(images: Tensor, maps: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Return a slice of which only a centre of k-space is left, with maps at its pixels."""
     shape = images.shape[-2:]
-    wanted = [max(2 * round(n * share / 2), min(n, _SMALLEST_SIZE)) for n in shape]
-    centre = [
-        slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, wanted, strict=True)
-    ]
-    kept = centred_fft(images, _AXES)[(..., *centre)]
+    wanted = [2 * int(max(n * share, min(n, _SMALLEST_SIZE)) / 2) for n in shape]
+    y, x = (slice(n // 2 - m // 2, n // 2 + m // 2) for n, m in zip(shape, wanted, strict=True))
+    kept = centred_fft(images, _AXES)[..., y, x]
     scale = (kept[0].numel() / images[0].numel()) ** 0.5
     return centred_ifft(kept, _AXES) * scale, _at_pixels(maps, wanted)
 

@@ -155,7 +155,7 @@ def _known_maps(maps: Tensor, support: Tensor, random: Random) -> Tensor:
         near = max_pool2d(support[None].float(), 5, 1, 2)[0] > 0
         known = known * near
     if random.chance(0.5):
-        shape = tuple(maps.shape[1:])
+        shape = (maps.shape[1], maps.shape[2])
         error = [torch.complex(random.smooth(shape, 8), random.smooth(shape, 8)) for _ in maps]
         known = known * (1 + random.uniform(0.003, 0.02) * torch.stack(error))
         known = known / torch.linalg.vector_norm(known, dim=0).clamp(min=1)

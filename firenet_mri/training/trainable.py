@@ -52,7 +52,7 @@ class TrainableStages(nn.Module):
         noise = torch.randn(stages, *filters.shape, generator=generator)
         self.filters = nn.Parameter(filters + 0.03 / architecture.kernel * noise)
         with torch.no_grad():
-            self.filters *= spectrum(self.filters, None).rsqrt()[:, None, None, None]
+            self.filters.mul_(spectrum(self.filters, None).rsqrt()[:, None, None, None])
         first, last = _RADII
         radii = math.log(first) + progress * math.log(last / first)
         self.log_radii = nn.Parameter(radii[:, None].repeat(1, groups))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def training_report(
     recipe = {
         "options": training.options.to_dict(),
         "versions": {
-            "firenet_mri": importlib.metadata.version("firenet_mri"),
+            "firenet_mri": version("firenet_mri"),
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
@@ -54,6 +54,7 @@ def training_report(
             "validation": len(training.validation),
             "validation_from_seed": FIRST_VALIDATION,
             "validation_is": data.held_out,
+            "validation_slices_among_the_training": data.shared,
         },
         "simulated": simulated_parts(data.train),
         "pixels_along_an_axis": ranges["pixels_along_an_axis"],
