@@ -82,6 +82,9 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.inputs": "TrainingData gather",
+    "firenet_mri.training.options": "TrainingOptions",
+    "firenet_mri.training.run": "Trained TrainingFiles train_network",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
 

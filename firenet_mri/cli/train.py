@@ -82,11 +82,17 @@ def train(
     if not scans and not images:
         raise UsageError("Neither scans nor images to train on; give SCANS or --images")
     with loading():
-        from firenet_mri.training.run import check_device, training_files
+        from firenet_mri.training.run import (
+            check_device,
+            checkpoint_path,
+            memory_errors,
+            training_files,
+        )
 
     training_files(output, overwrite=written.overwrite)
     check_device(wanted.device)
-    data = _gathered(list(scans), images or [], validation or [], reading, wanted, written)
+    with memory_errors(checkpoint_path(output)):
+        data = _gathered(list(scans), images or [], validation or [], reading, wanted, written)
     trained = _train(data, wanted, output, written)
     if written.json:
         sys.stdout.write(trained.files.report.read_text(encoding="utf-8"))

@@ -20,6 +20,8 @@ from firenet_mri.firenet.learned.proof import prove
 from firenet_mri.training.trainable import TrainableStages
 
 _HALVINGS = 20
+# p(1) = a - b is at least a millionth of a.
+_ROOM = 1 - 2.0**-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def frozen(weights: TrainableStages, bound: float) -> Frozen:
         Wanted constant. Where even firmness 0 does not have it, the constant is above it.
     """
     architecture = weights.architecture
-    stages = [_with_proven_filters(stage) for stage in weights.stages()]
+    stages = [_provable(stage) for stage in weights.stages()]
 
     def constant(share: float) -> float:
         return prove(_with_firmness(stages, share), architecture.sizes).value
@@ -73,9 +75,13 @@ def frozen(weights: TrainableStages, bound: float) -> Frozen:
     return Frozen(architecture, tuple(left), constant(kept), as_trained, kept)
 
 
-def _with_proven_filters(stage: Stage) -> Stage:
+def _provable(stage: Stage) -> Stage:
+    """Return a stage whose filters have norm 2 at most, and whose polynomial is not negative."""
+    a, b = stage.coefficients
+    # In single precision b may have become a, or a little more.
+    coefficients = torch.stack([a, torch.minimum(b, _ROOM * a)])
     filters = torch.from_numpy(scaled(stage.filters.numpy()))
-    return stage._replace(filters=filters)
+    return stage._replace(coefficients=coefficients, filters=filters)
 
 
 def _with_firmness(stages: Sequence[Stage], share: float) -> list[Stage]:

@@ -7,7 +7,7 @@ there is one file only, it is the last slices of it, with one left out between.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,6 +84,8 @@ class TrainingData:
         Files.
     held_out
         In words, where the validation data come from.
+    record
+        How scans were read, as plain data.
     shared
         Number of validation slices that are among the training's.
     """
@@ -91,6 +93,7 @@ class TrainingData:
     train: tuple[Source, ...]
     validation: tuple[Source, ...]
     held_out: str
+    record: Mapping[str, object] = field(default_factory=dict)
     shared: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,9 +136,8 @@ class TrainingData:
 
     def digest(self) -> str:
         """Return what tells these data from any others."""
-        return digest_of_data(
-            [[one.sha256 for one in part] for part in (self.train, self.validation)]
-        )
+        files = [[one.sha256 for one in part] for part in (self.train, self.validation)]
+        return digest_of_data([files, dict(self.record)])
 
 
 def measured(sources: Iterable[Source]) -> list[MeasuredSlice]:
@@ -192,8 +194,9 @@ def gather(
         if pictures and not any(float(one.std()) > _LEAST_CONTRAST for one in pictures):
             raise DataError(f"The {what} images show nothing: each is of one value; give others")
     if validation:
-        return TrainingData(tuple(sources[True]), tuple(sources[False]), "files of their own")
-    return _held_out(sources[True], seed)
+        words = "files of their own"
+        return TrainingData(tuple(sources[True]), tuple(sources[False]), words, reading.to_dict())
+    return replace(_held_out(sources[True], seed), record=reading.to_dict())
 
 
 def _scan(path: Path, reading: ReadOptions, maps: MapMethod) -> Source:

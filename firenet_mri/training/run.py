@@ -155,7 +155,7 @@ def train_network(
     files = training_files(output, overwrite=overwrite)
     check_device(options.device)
     checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
-    with _memory_errors(checkpoint):
+    with memory_errors(checkpoint.path):
         training = Training(options, data.case, data.validation_cases())
         was_there = checkpoint.resume(training)
         if finish and not was_there:
@@ -232,15 +232,21 @@ def _write(
 
 
 @contextmanager
-def _memory_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Say in one line that memory was not enough; torch does so in errors of several kinds."""
+def memory_errors(kept: Path) -> Iterator[None]:
+    """Say in one line that memory was not enough; torch does so in errors of several kinds.
+
+    Parameters
+    ----------
+    kept
+        Checkpoint, which the line names if it is there.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
             raise
-        kept = f"; {checkpoint.path} is kept" if checkpoint.path.exists() else ""
+        where = f"; {kept} is kept" if kept.exists() else ""
         raise DataError(
-            "Not enough memory to train; give scans of fewer coils or pixels, or fewer stages or "
-            f"filters{kept}"
+            "Not enough memory to train; give fewer scans, scans of fewer coils or pixels, or "
+            f"fewer stages or filters{where}"
         ) from None

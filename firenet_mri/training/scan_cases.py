@@ -105,7 +105,9 @@ def scan_case(slices: Sequence[MeasuredSlice], seed: int) -> TrainingCase:
         images, maps = _coarser(images, maps, 1 - 0.5 * random.uniform())
         noise *= (images[0].numel() / pixels) ** 0.5
     combined = (maps.conj() * images).sum(0)
-    images = images * _change(combined.abs(), random)
+    change = _change(combined.abs(), random)
+    brightest = float((combined * change).abs().max())
+    images, noise = images * change / brightest, noise / brightest
     added = 0.0
     if random.chance(0.5):
         added = random_noise(random)
@@ -187,7 +189,6 @@ def _change(image: Tensor, random: Random) -> Tensor:
     factor = torch.where(new == was, torch.ones_like(factor), factor)
     shape = (image.shape[0], image.shape[1])
     factor = factor * (1 + random.uniform(0, 0.25) * random.smooth(shape, 3)).clamp(0.2, 2)
-    factor = factor / (factor * was).max().clamp(min=1e-6)
     phase = random.uniform(-3, 3) + random.uniform(0, 1.5) * random.smooth(shape, 4)
     return torch.polar(factor, phase)
 

@@ -115,6 +115,22 @@ def test_a_loss_that_is_not_finite_ends_with_the_best_weights(folder, monkeypatc
     assert not (folder / "other.safetensors").exists()
 
 
+def test_no_step_is_no_network(folder, monkeypatch) -> None:
+    cases = TrainingData.validation_cases
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGTERM)
+        return cases(self)
+
+    monkeypatch.setattr(TrainingData, "validation_cases", interrupted)
+    assert "after step 0;" in train(folder).err
+    monkeypatch.undo()
+    result = train(folder, "--finish")
+    assert result.status == 1
+    assert "No step was done, so there is no network to write" in result.err
+    assert not (folder / "net.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "where"),
     [(MemoryError(), "case"), (torch.OutOfMemoryError("CUDA out of memory"), "")],
@@ -126,7 +142,7 @@ def test_too_little_memory_is_one_line(folder, monkeypatch, error, where) -> Non
     monkeypatch.setattr(TrainingData, "case" if where else "validation_cases", fail)
     result = train(folder)
     assert result.status == 1
-    assert "Not enough memory to train; give scans of fewer coils" in result.err
+    assert "Not enough memory to train; give fewer scans" in result.err
     assert ("is kept" in result.err) == bool(where)
 
 

@@ -96,6 +96,19 @@ def test_a_constant_above_the_wanted_one_comes_down() -> None:
     assert net.bound_estimate() < 0.98 * before
 
 
+@pytest.mark.cuda
+def test_steps_on_a_gpu_are_those_on_a_cpu() -> None:
+    nets = [training(TINY.replace(device=device, attacked=0.5)) for device in ("cpu", "cuda")]
+    for _ in range(6):
+        (kind, psnr), (same, other) = (net.take_step(0.0) for net in nets)
+        assert (same, other) == (kind, pytest.approx(psnr, abs=0.01))
+    resumed = training(TINY.replace(device="cuda"))
+    resumed.load_state(nets[1].state())
+    assert resumed.look()["validation_psnr_db"] == pytest.approx(
+        nets[0].look()["validation_psnr_db"], abs=0.01
+    )
+
+
 @pytest.mark.slow
 def test_a_minute_of_training_makes_validation_rise() -> None:
     options = TINY.replace(stages=6, singles=8, minutes=1.0, cases=200)

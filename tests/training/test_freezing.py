@@ -54,3 +54,13 @@ def test_the_estimate_of_the_training_is_near_the_proven_constant() -> None:
         estimate = float(soft_bound(net.stages(), TINY.architecture.sizes))
     # The first step begins at zero, which the proof makes use of.
     assert 0.95 * estimate < frozen(net, 100.0).constant < 1.001 * estimate
+
+
+def test_a_polynomial_that_ends_at_zero_can_be_proven() -> None:
+    net = weights(0.1)
+    with torch.no_grad():
+        net.share.fill_(40.0)
+    result = frozen(net, 100.0)
+    for stage in result.stages:
+        a, b = map(float, stage.coefficients)
+        assert (1 - 2e-6) * a < b < a

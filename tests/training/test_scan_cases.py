@@ -36,6 +36,7 @@ def test_samples_maps_and_reference_of_a_case_belong_together(seed) -> None:
     assert not bool(case.kspace[:, ~case.mask].any())
     assert 1.2 < case.mask.numel() / int(case.mask.sum()) < 9.5
     assert float(torch.linalg.vector_norm(case.maps, dim=0).max()) <= 1 + 1e-5
+    assert float(case.reference.max()) == pytest.approx(1, rel=1e-4)
     # The images of the reference explain the samples, but for noise and what maps do not.
     turned = case.maps * case.reference
     samples = np.fft.fftshift(
