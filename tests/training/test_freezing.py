@@ -9,9 +9,9 @@ from training_scans import TINY
 
 from firenet_mri.firenet.learned.filters_norm import squared_norm
 from firenet_mri.firenet.learned.proof import prove
-from firenet_mri.training.certified import TrainableStages
+from firenet_mri.training import trainable
 from firenet_mri.training.freezing import frozen
-from firenet_mri.training.trainable import soft_bound
+from firenet_mri.training.trainable import TrainableStages, soft_bound
 
 
 def weights(firmness: float) -> TrainableStages:
@@ -34,6 +34,14 @@ def test_the_wanted_constant_is_kept_by_less_firmness() -> None:
         assert squared_norm(stage.filters.numpy()) <= 2
         torch.testing.assert_close(stage.firmness, result.firmness_kept * before.firmness)
         torch.testing.assert_close(stage.log_radii, before.log_radii)
+
+
+def test_filters_that_are_longer_than_the_proof_allows_are_scaled(monkeypatch) -> None:
+    monkeypatch.setattr(trainable, "_SPECTRUM", 2.5)
+    trained = weights(0.01).stages()
+    assert squared_norm(trained[0].filters.detach().numpy()) > 2.4
+    for stage in frozen(weights(0.01), bound=8.0).stages:
+        assert 1.99 < squared_norm(stage.filters.numpy()) <= 2
 
 
 def test_a_constant_that_is_small_enough_leaves_the_weights_alone() -> None:

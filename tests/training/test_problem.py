@@ -9,9 +9,9 @@ from training_scans import TINY, pictures
 
 from firenet_mri.firenet.learned.network import LearnedNetwork, conditions_for
 from firenet_mri.operators import encoding_operator
-from firenet_mri.training.certified import TrainableStages
 from firenet_mri.training.problem import Problem, psnr_db
 from firenet_mri.training.simulated_cases import simulated_case
+from firenet_mri.training.trainable import TrainableStages
 
 CPU = torch.device("cpu")
 
