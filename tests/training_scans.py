@@ -9,9 +9,10 @@ import torch
 
 from firenet_mri.scan import RawScan
 from firenet_mri.simulation import simulate
-from firenet_mri.training.inputs import Source, TrainingData
+from firenet_mri.training.inputs import TrainingData
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.scan_cases import measured_slices
+from firenet_mri.training.sources import Source
 
 #: A network that trains in milliseconds.
 TINY = TrainingOptions(

@@ -7,7 +7,7 @@ there is one file only, it is the last slices of it, with one left out between.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,63 +15,34 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.methods import MapMethod
-from firenet_mri.digests import digest_of_data, digest_of_file, digest_of_tensor
-from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.image.grey import is_grey, read_grey
-from firenet_mri.io.image.reading import read_image
-from firenet_mri.io.kspace import npy
+from firenet_mri.digests import digest_of_data
+from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
-from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
 from firenet_mri.training.certified import FIRST_VALIDATION
 from firenet_mri.training.scan_cases import (
     MeasuredSlice,
-    measured_slices,
     scan_case,
     validation_case,
 )
 from firenet_mri.training.simulated_cases import TrainingCase, simulated_case
+from firenet_mri.training.sources import (
+    Source,
+    images_in,
+    measured,
+    pictures_of,
+    read_image_source,
+    read_scan_source,
+    validation_files,
+)
 
 # Share of the files, or of the slices of a single file, that is held out.
 _HELD_OUT = 0.1
 _LEAST_SLICES = 5
 _VALIDATION_CASES = 24
 _VALIDATION_SIZES = (128,)
-_SMALLEST_PIXELS = 16
-# Slices of a volume darker than this share of its brightest show nothing.
-_DARK_SLICE = 0.1
 _LEAST_CONTRAST = 0.01
 # Of a few slices that stand on both sides, the report says how many; more are refused.
 _MOST_SHARED = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A file, or a DICOM series: slices of a scan, or pictures to simulate scans from.
-
-    Parameters
-    ----------
-    kind
-        "scan" or "image".
-    sha256
-        Of the file; of a folder, of the digests of its files.
-    items
-        Measured slices, or magnitudes (y, x) in [0, 1].
-    simulated
-        Whether the file itself says that it is a simulated scan.
-    """
-
-    kind: str
-    sha256: str
-    items: tuple[MeasuredSlice, ...] | tuple[Tensor, ...]
-    simulated: bool = False
-
-    def digests(self) -> list[str]:
-        """Return the digest of every slice or picture."""
-        return [
-            digest_of_tensor(one.images if isinstance(one, MeasuredSlice) else one)
-            for one in self.items
-        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +111,6 @@ class TrainingData:
         return digest_of_data([files, dict(self.record)])
 
 
-def measured(sources: Iterable[Source]) -> list[MeasuredSlice]:
-    """Return all slices of scans."""
-    return [one for source in sources for one in source.items if isinstance(one, MeasuredSlice)]
-
-
-def pictures_of(sources: Iterable[Source]) -> list[Tensor]:
-    """Return all pictures."""
-    return [one for source in sources for one in source.items if isinstance(one, Tensor)]
-
-
 def gather(
     scans: Sequence[Path],
     images: Sequence[Path],
@@ -180,13 +141,15 @@ def gather(
         If a file cannot be used, or there are too few.
     """
     wanted = [("scan", path, True) for path in scans]
-    wanted += [("image", path, True) for path in _images_in(images)]
-    both = _validation_files(validation, has_scans=bool(scans))
+    wanted += [("image", path, True) for path in images_in(images)]
+    both = validation_files(validation, has_scans=bool(scans))
     wanted += [(kind, path, False) for kind, path in both]
     sources: dict[bool, list[Source]] = {True: [], False: []}
     for done, (kind, path, trains) in enumerate(wanted):
         on_file(done, len(wanted))
-        source = _scan(path, reading, maps) if kind == "scan" else _image(path)
+        source = (
+            read_scan_source(path, reading, maps) if kind == "scan" else read_image_source(path)
+        )
         sources[trains].append(source)
     on_file(len(wanted), len(wanted))
     for what, found in (("training", sources[True]), ("validation", sources[False])):
@@ -197,97 +160,6 @@ def gather(
         words = "files of their own"
         return TrainingData(tuple(sources[True]), tuple(sources[False]), words, reading.to_dict())
     return replace(_held_out(sources[True], seed), record=reading.to_dict())
-
-
-def _scan(path: Path, reading: ReadOptions, maps: MapMethod) -> Source:
-    scan = read_with(path, reading)
-    items = tuple(measured_slices(scan, maps))
-    return Source("scan", _digest_of_path(path), items, scan.simulated)
-
-
-def _image(path: Path) -> Source:
-    if path.is_file() and is_grey(path):
-        pictures = [read_grey(path)]
-    else:
-        volume = read_image(path)[0].abs()
-        brightest = volume.amax()
-        pictures = [
-            one / brightest for one in volume if float(one.amax()) > _DARK_SLICE * float(brightest)
-        ]
-    for one in pictures:
-        if min(one.shape) < _SMALLEST_PIXELS:
-            raise DataError(
-                f"{path}: the image has {tuple(one.shape)} pixels; training needs at least "
-                f"{_SMALLEST_PIXELS} along each axis"
-            )
-    return Source("image", _digest_of_path(path), tuple(pictures))
-
-
-def _images_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the images that files and folders name; a folder of DICOM files is one image."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = list(_images_below(path))
-        if not found:
-            raise FileError(f"{path}: holds no image; give NIfTI, DICOM, PNG, JPEG or .npy files")
-        yield from found
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    has_dicom = any(_is_dicom(path) for path in files)
-    if has_dicom:
-        yield folder
-    for path in files:
-        if path.is_dir():
-            yield from _images_below(path)
-        elif not _is_dicom(path) and _is_image(path):
-            yield path
-
-
-def _is_dicom(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0 and read_head(path)[128:132] == b"DICM"
-
-
-def _is_image(path: Path) -> bool:
-    """Return whether a file in a folder is an image; others are left out."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return False
-    head = read_head(path)
-    return (
-        is_grey(path) or path.name.endswith((".nii", ".nii.gz")) or head.startswith(NPY_SIGNATURE)
-    )
-
-
-def _validation_files(paths: Sequence[Path], *, has_scans: bool) -> list[tuple[str, Path]]:
-    """Return the files of the validation with their kind."""
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir() and list(_images_below(path)):
-            found += [("image", one) for one in _images_below(path)]
-        elif path.is_file() and (_is_dicom(path) or _is_image(path)):
-            found.append(("scan" if has_scans and _is_kspace(path) else "image", path))
-        else:
-            found.append(("scan", path))
-    return found
-
-
-def _is_kspace(path: Path) -> bool:
-    """Return whether a NumPy file holds complex coil data."""
-    if not read_head(path).startswith(NPY_SIGNATURE):
-        return False
-    array = npy.read_array(path)
-    return array.dtype.kind == "c" and array.ndim > 2
-
-
-def _digest_of_path(path: Path) -> str:
-    """Return the SHA-256 of a file; of a folder, or a pair of files, of the digests of all."""
-    if path.is_file():
-        return digest_of_file(path)
-    files = sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(f"{path.name}.*"))
-    return digest_of_data([digest_of_file(file) for file in files if file.is_file()])
 
 
 def _held_out(sources: Sequence[Source], seed: int) -> TrainingData:
@@ -309,7 +181,11 @@ def _held_out(sources: Sequence[Source], seed: int) -> TrainingData:
             train.append(first)
             validation.append(last)
             words.append(f"the last {len(last.items)} of {len(own[0].items)} slices of one {kind}")
-    return TrainingData(tuple(train), tuple(validation), "held out: " + " and ".join(words))
+    held = {digest for source in validation for digest in source.digests()}
+    others = [source for source in train if held.isdisjoint(source.digests())]
+    if len(others) < len(train):
+        words.append(f"{len(train) - len(others)} left out, which show the same")
+    return TrainingData(tuple(others), tuple(validation), "held out: " + ", ".join(words))
 
 
 def _split(source: Source) -> tuple[Source, Source]:

@@ -13,8 +13,9 @@ from training_scans import save_scan
 
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
-from firenet_mri.training.inputs import gather, measured, pictures_of
+from firenet_mri.training.inputs import gather
 from firenet_mri.training.simulated_cases import simulated_case
+from firenet_mri.training.sources import measured, pictures_of
 
 
 def gathered(scans=(), images=(), validation=(), seed=0):
@@ -47,6 +48,14 @@ def test_a_tenth_of_the_files_is_held_out_by_a_seed(folder) -> None:
     assert len(held) > 1
     files = {hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.png")}
     assert {one.sha256 for one in (*data.train, *data.validation)} == files
+
+
+def test_copies_of_what_is_held_out_do_not_train(folder) -> None:
+    for path in list(folder.glob("*.png")):
+        Image.open(path).save(folder / f"copy of {path.name}", compress_level=0)
+    data = gathered(images=[folder])
+    assert (len(data.train), len(data.validation), data.shared) == (20, 2, 0)
+    assert data.held_out == "held out: 2 of 24 image files, 2 left out, which show the same"
 
 
 def test_slices_of_a_single_volume_are_split_with_a_gap(tmp_path) -> None:
