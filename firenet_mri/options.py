@@ -40,6 +40,7 @@ def option(
     check: Callable[[Any], str | None] | None = None,
     panel: str | None = None,
     changes_image: bool = True,
+    flag: str | None = None,
 ) -> Any:
     """Return a field of an options class.
 
@@ -59,6 +60,8 @@ def option(
     changes_image
         False for what only says where or how the work is done, such as the device: it is recorded,
         but finished work is reused whatever it is.
+    flag
+        What the command line calls it, without dashes; None is its name.
     """
     metadata = {
         "help": help,
@@ -66,6 +69,7 @@ def option(
         "check": check,
         "panel": panel,
         "changes_image": changes_image,
+        "flag": flag,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -86,6 +90,8 @@ class Field:
         Turns text into a value.
     annotation
         Its type.
+    word
+        What the command line calls it, without dashes, where that is not its name.
     """
 
     name: str
@@ -96,6 +102,12 @@ class Field:
     is_flag: bool
     parse: Callable[[str], Any]
     annotation: Any
+    word: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """What the command line calls it, such as "--map-sets"."""
+        return "--" + (self.word or self.name).replace("_", "-")
 
 
 class Options:
@@ -167,7 +179,7 @@ class Options:
         for entry in _own_fields(cls):
             group = _group_of(cls, entry.name)
             if group is not None:
-                inner = dict(rest.pop(entry.name, {}))
+                inner = _mapping(entry.name, rest.pop(entry.name, {}), group)
                 for field in group.fields():
                     if field.name in rest:
                         inner[field.name] = rest.pop(field.name)
@@ -314,6 +326,7 @@ def _described(cls: type[Options], entry: dataclasses.Field[Any]) -> Field:
         hint is bool,
         lambda text: _value(cls, entry, text),
         hint,
+        entry.metadata["flag"],
     )
 
 
@@ -437,6 +450,14 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach") or hasattr(value, "__array__"):
         return {"sha256_of_array": digest_of_tensor(value)}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _mapping(name: str, given: Any, group: type[Options]) -> dict[str, Any]:
+    """Return the options of a group that was given under its own name."""
+    if not isinstance(given, Mapping):
+        names = ", ".join(field.name for field in group.fields())
+        raise UsageError(f"{name} is {given!r}; its options are given one by one: {names}")
+    return dict(given)
 
 
 def _unknown(name: str, known: set[str]) -> str:

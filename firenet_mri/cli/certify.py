@@ -17,7 +17,7 @@ from rich.text import Text
 
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
-from firenet_mri.cli.record import RECORDED, recorded_options
+from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 
@@ -81,6 +81,7 @@ def certify(
             help="The evidence, if it does not lie beside the certificate.", group=panel("Input")
         ),
     ] = None,
+    network: Annotated[Path | None, WEIGHTS] = None,
     again: Annotated[
         bool,
         Parameter(
@@ -110,7 +111,8 @@ def certify(
 
     reading = ReadOptions.from_mapping(options)
     given = [name for name, value in reading.flat().items() if value is not None]
-    for name in (*given, *(["evidence"] if evidence else []), *(["again"] if again else [])):
+    own = {"evidence": evidence, "network": network, "again": again}
+    for name in (*given, *(name for name, value in own.items() if value)):
         if scan is None:
             raise UsageError(f"{flag(name)} belongs to a scan; give --scan too")
     saved = read_certificate(certificate)
@@ -119,7 +121,7 @@ def certify(
         saved.check_signature(signed_by)
     checked = None
     if scan is not None:
-        checked = _recomputed(saved, scan, reading, evidence, image, again, quiet=as_json)
+        checked = _recomputed(saved, scan, reading, network, evidence, image, again, quiet=as_json)
     if as_json:
         _write_json(saved, found, checked, signed_by)
         return
@@ -140,6 +142,7 @@ def _recomputed(
     saved: SavedCertificate,
     scan: Path,
     given: ReadOptions,
+    network: Path | None,
     evidence: Path | None,
     image: Path | None,
     again: bool,
@@ -154,7 +157,7 @@ def _recomputed(
         from firenet_mri.io.kspace.reading import read_with
         from firenet_mri.reconstruction.check import check_reconstruction
 
-    reading, wanted = recorded_options(saved, given)
+    reading, wanted = recorded_options(saved, given, network)
     raw = read_with(scan, reading)
     saved.check_scan(raw)
     place = saved.evidence_beside() if evidence is None else evidence

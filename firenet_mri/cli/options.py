@@ -92,7 +92,7 @@ def known_flags() -> frozenset[str]:
     from firenet_mri.reconstruction.options import ReconstructionOptions
 
     fields = (*ReadOptions.fields(), *ReconstructionOptions.fields())
-    return frozenset(flag(field.name) for field in fields)
+    return frozenset(field.flag for field in fields)
 
 
 def flag(name: str) -> str:
@@ -102,11 +102,12 @@ def flag(name: str) -> str:
 
 def _parameter(field: Field) -> Parameter:
     group = panel(field.panel)
+    name = field.flag
     if field.is_flag:
-        return Parameter(help=field.help, group=group, negative=(), show_default=False)
+        return Parameter(name, help=field.help, group=group, negative=(), show_default=False)
     # A default of None is said in the help, in words.
     shown = field.default is not None
-    return Parameter(help=field.help, group=group, converter=_as_given, show_default=shown)
+    return Parameter(name, help=field.help, group=group, converter=_as_given, show_default=shown)
 
 
 def _kind(field: Field) -> Any:

@@ -86,6 +86,7 @@ def reconstruct_file(
 ) -> Reconstruction:
     """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
     with loading():
+        from firenet_mri.firenet.learned.weights import load_network
         from firenet_mri.io import read_reference
         from firenet_mri.io.image.dicom import check_place, read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
@@ -103,9 +104,11 @@ def reconstruct_file(
         evidence=not written.no_evidence,
         sensitivity=options.jacobian,
     )
+    # Before any work.
     if written.sign is not None:
-        # Before any work.
         read_private_key(written.sign)
+    if options.network.weights is not None:
+        load_network(options.network.weights)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firenet_mri.cli.options import flag
+from cyclopts import Parameter
+
+from firenet_mri.cli.options import flag, panel
 from firenet_mri.cli.recon import with_maps
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
@@ -18,11 +21,17 @@ if TYPE_CHECKING:
 #: Options of reading that stand in the record and need not be given again.
 RECORDED = ("matrix_size", "slices", "repetitions", "encoding", "fft_sign")
 
+#: The flag of the commands that take an image's record for its options.
+WEIGHTS = Parameter(
+    help="The .safetensors file of the trained network that made the image, if one did.",
+    group=panel("Input"),
+)
+
 _FILES = ("mask", "trajectory", "noise_file", "maps_file")
 
 
 def recorded_options(
-    saved: SavedCertificate, given: ReadOptions
+    saved: SavedCertificate, given: ReadOptions, weights: Path | None = None
 ) -> tuple[ReadOptions, ReconstructionOptions]:
     """Return the options that an image was made with.
 
@@ -32,6 +41,8 @@ def recorded_options(
         Its certificate.
     given
         The files that the image was made with, which a certificate holds no more of than a digest.
+    weights
+        The file of the trained network that made it; None if there was none, or a shipped one.
 
     Raises
     ------
@@ -53,6 +64,7 @@ def recorded_options(
     record = _checked_record(saved)
     reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
     wanted = dict(record["reconstruction"])
+    wanted["network"] = _network(path, wanted.get("network"), weights)
     if isinstance(wanted.get("maps"), Mapping):
         if reading.maps_file is None:
             raise UsageError(f"{path}: its maps were an array; use Python instead")
@@ -75,6 +87,26 @@ def _checked_record(saved: SavedCertificate) -> dict[str, dict[str, Any]]:
         if known is not None and not isinstance(known, Mapping):
             raise DataError(f"{saved.path}: its {name} is no digest; use the file as written")
     return {part: dict(record[part]) for part in parts}
+
+
+def _network(path: Path, stated: object, weights: Path | None) -> dict[str, Any]:
+    """Return the recorded options of the network, with the file of its weights in their place."""
+    if not isinstance(stated, Mapping):
+        raise DataError(f"{path}: its options are damaged; use the file as firenet wrote it")
+    known = stated.get("weights")
+    if not isinstance(known, Mapping):
+        if weights is not None:
+            raise UsageError(f"{path}: its image was made without --network FILE; leave it out")
+        return dict(stated)
+    if weights is None:
+        raise UsageError(
+            f"{path}: its image was made by a trained network in a file of SHA-256 "
+            f"{known.get('sha256_of_file')}; give it by --network"
+        )
+    found = NetworkOptions(weights=weights)
+    if found.to_dict()["weights"] != known:
+        raise DataError(f"{weights}: has another SHA-256 than the weights of {path.name}")
+    return {**stated, "weights": weights}
 
 
 def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[str, Any]:

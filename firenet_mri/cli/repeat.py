@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.cli.recon import OutputOptions, reconstruct_file
-from firenet_mri.cli.record import RECORDED, recorded_options
+from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
 from firenet_mri.io.kspace.options import ReadOptions
 
 
@@ -21,6 +21,7 @@ def repeat(
     /,
     *,
     output: Annotated[Path, output_flag("Image to write: .nii.gz, .nii, .dcm, .h5 or .mrd.")],
+    network: Annotated[Path | None, WEIGHTS] = None,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -32,8 +33,8 @@ def repeat(
     from firenet_mri.io import read_certificate
 
     saved = read_certificate(certificate)
-    reading, network = recorded_options(saved, chosen(ReadOptions, options))
-    result = reconstruct_file(scan, output, reading, network, chosen(OutputOptions, options))
+    reading, wanted = recorded_options(saved, chosen(ReadOptions, options), network)
+    result = reconstruct_file(scan, output, reading, wanted, chosen(OutputOptions, options))
     digests = result.certificate.digests
     same = digests is not None and digests.pixels == saved.digests.pixels
     said = "the same, bit for bit" if same else "another one"

@@ -26,19 +26,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET, Task
 from firenet_mri.firenet.primal_dual import LayerState
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators import LinearOperator, PhaseConstrained
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.operators.slopes import DualSlopes, Projection, dual_slopes
 from firenet_mri.prox import item_norm
+
+if TYPE_CHECKING:
+    from firenet_mri.firenet.network import FIRENET, Task
 
 
 class Change(NamedTuple):

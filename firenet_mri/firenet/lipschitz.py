@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -78,6 +78,14 @@ class LipschitzProof:
     method: str
     multipliers: tuple[Fraction, ...] | None = None
 
+    #: What it follows from, as a sentence.
+    follows_from: ClassVar[str] = "It follows from the step sizes."
+
+    @property
+    def data_share(self) -> tuple[Fraction, Fraction] | None:
+        """The interval of shares for which the multipliers prove it; None without structure."""
+        return self.iteration.data_share
+
     @property
     def value(self) -> float:
         """The bound rounded up."""
@@ -85,11 +93,31 @@ class LipschitzProof:
         return value if Fraction(value) >= self.bound else math.nextafter(value, math.inf)
 
 
+class Proof(Protocol):
+    """What a certificate needs of a proof: words, and the numbers by which others can check it."""
+
+    @property
+    def method(self) -> str:
+        """How it is proven."""
+
+    @property
+    def follows_from(self) -> str:
+        """What it follows from, as a sentence."""
+
+    @property
+    def multipliers(self) -> tuple[Fraction, ...] | None:
+        """Those of performance estimation; None in other proofs."""
+
+    @property
+    def data_share(self) -> tuple[Fraction, Fraction] | None:
+        """The interval of shares for which they prove it; None without structure."""
+
+
 class ProvenBound(NamedTuple):
     """A network's proven Lipschitz constant of data -> image, and the proof of its layers."""
 
     value: float
-    proof: LipschitzProof
+    proof: Proof
 
 
 @lru_cache(maxsize=256)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.derivative import NetworkDerivative
 from firenet_mri.firenet.lipschitz import ProvenBound
-from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.primal_dual import PrimalDualLayer, State
 from firenet_mri.firenet.problem import SquareRootLasso
 from firenet_mri.firenet.schedules import PaperSchedule
 from firenet_mri.firenet.solver import AdaptiveResult, Progress, Schedule, Solver
@@ -65,7 +67,7 @@ class Task(NamedTuple):
         )
 
 
-class FIRENET(nn.Module):
+class FIRENET(Network):
     """Fast Iterative REstarted NETwork for the weighted square-root LASSO.
 
     Parameters
@@ -158,6 +160,44 @@ class FIRENET(nn.Module):
     def depth(self) -> int:
         """Number of primal-dual layers; the largest number where the data decide."""
         return self.solver.depth
+
+    @property
+    def updates(self) -> int:
+        """Of how many :class:`Progress` :meth:`progress_iterates` yields, at most."""
+        return self.solver.updates
+
+    @property
+    def is_fixed(self) -> bool:
+        """Depth and steps do not depend on the data."""
+        return self.solver.is_fixed
+
+    @property
+    def is_homogeneous(self) -> bool:
+        """eps_0 comes from the data: for c > 0 the image of c y is c times that of y."""
+        return self.schedule.eps0 is None
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The primal-dual layers."""
+        return tuple(one for one in self.modules() if isinstance(one, PrimalDualLayer))
+
+    @property
+    def minimiser(self) -> FIRENET:
+        """This network, which minimises :meth:`problem`."""
+        return self
+
+    @property
+    def trained(self) -> None:
+        """None: it has no weights that were trained."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the weight of the sparsity, the number of layers, the transform and the steps."""
+        return {
+            "lam": self.lam,
+            "layers": self.depth,
+            "sparsifier": str(self.sparsifier),
+            "schedule": str(self.schedule),
+        }
 
     def width(self, encoding: LinearOperator) -> int:
         """Return the largest number of complex values that a layer hands to the next, an item.
@@ -259,30 +299,6 @@ class FIRENET(nn.Module):
             return None
         return self.solver.proven_bound(self.problem(encoding))
 
-    def lipschitz_bound(self, encoding: LinearOperator) -> float | None:
-        """Return the number of :meth:`proven_bound`."""
-        proven = self.proven_bound(encoding)
-        return None if proven is None else proven.value
-
-    def radius(self, encoding: LinearOperator) -> float:
-        """Return R, the largest norm of an image in units of the data's; inf without a ball.
-
-        It is B, and B / ||A|| for an encoding of norm below 1, whose data are small for its images.
-        Above 1 are norms of density weights: where a trajectory is dense, while most is not.
-        """
-        return math.inf if self.ball is None else self.ball / min(1.0, encoding.norm_bound)
-
-    def lipschitz_bound_everywhere(self, encoding: LinearOperator) -> float | None:
-        """Return a proven Lipschitz constant of data -> image for eps_0 as the schedule has it.
-
-        With eps_0 = ||y|| it is sqrt(L1^2 + B1^2): L1 that at fixed eps_0, B1 the smaller of L1
-        and R, which the image's norm does not exceed in units of the data's.
-        """
-        fixed = self.lipschitz_bound(encoding)
-        if fixed is None or self.schedule.eps0 is not None:
-            return fixed
-        return math.hypot(fixed, min(fixed, self.radius(encoding)))
-
     def obstacle(
         self, has_start: bool = False, encoding: LinearOperator | None = None
     ) -> str | None:
@@ -308,6 +324,23 @@ class FIRENET(nn.Module):
         if encoding is not None and self.lipschitz_bound(encoding) is None:
             return f"{_NOT_CERTIFIED} for {type(self.schedule).__name__} with these steps."
         return None
+
+    def derivative(
+        self,
+        y: Tensor,
+        encoding: LinearOperator,
+        x0: Tensor | None = None,
+        *,
+        moving_phase: bool = False,
+    ) -> NetworkDerivative:
+        """Return the derivative at fixed eps_0, of one item, in the precision of y.
+
+        Raises
+        ------
+        UsageError
+            If the network looks at the data, so that it may have no derivative, or y is a batch.
+        """
+        return NetworkDerivative(self, y, encoding, x0, moving_phase=moving_phase)
 
     def task(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Task:
         """Return what the solver is given for data (*batch, *codomain_shape) and a start image.

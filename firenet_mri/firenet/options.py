@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from firenet_mri.errors import UsageError
@@ -14,6 +15,12 @@ LARGEST_BUDGET = 0.2
 
 # Beyond these a threshold is no normal number in single precision.
 _LAM_RANGE = (1e-30, 1e30)
+
+# What means nothing for a trained network.
+_OF_PRESETS = (
+    *("preset", "lam", "sparsifier", "levels", "layers"),
+    *("relative_gap", "budget", "accuracy"),
+)
 
 
 def _at_least_1(value: int | None) -> str | None:
@@ -97,12 +104,21 @@ class NetworkOptions(Options):
         check=_accuracy,
     )
 
+    weights: Path | Literal["learned"] | None = option(
+        None,
+        "Trained network in the place of a preset: learned, which ships with the package, or a "
+        ".safetensors file that firenet train wrote; without a duality gap.",
+        flag="network",
+    )
+
     @property
     def passes(self) -> int:
         """How often the network is run, every time but the first with weights from the image."""
         return 2 if self.preset == "sharp" else 1
 
     def _check_together(self) -> None:
+        if self.weights is not None:
+            self._check_weights()
         if self.accuracy is not None and (self.preset != "paper" or self.layers is not None):
             raise UsageError(
                 f"An accuracy of {self.accuracy} was asked for, with preset {self.preset} and "
@@ -118,4 +134,14 @@ class NetworkOptions(Options):
             raise UsageError(
                 f"A budget of {self.budget} and lam {self.lam} or the paper preset were asked for; "
                 "a budget chooses the automatic lam of the other presets"
+            )
+
+    def _check_weights(self) -> None:
+        """Refuse what means nothing for a trained network."""
+        usual = type(self)()
+        given = [name for name in _OF_PRESETS if getattr(self, name) != getattr(usual, name)]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)}: belongs to a preset, and weights (--network) of a trained "
+                "network were given; leave one out"
             )

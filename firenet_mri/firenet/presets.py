@@ -27,7 +27,9 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.coherent import coherent_form
+from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.firenet.levels import (
     PAPER_SPARSITIES,
     LevelStructure,
@@ -66,7 +68,7 @@ _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 _BALL = 2.5
 
 
-@takes_options(NetworkOptions)
+@takes_options(NetworkOptions, without=("weights",))
 def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     """Return the network of a preset for a number of coils and an image size.
 
@@ -75,24 +77,27 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     coils, spatial_shape
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
     **options
-        The fields of :class:`NetworkOptions`.
+        The fields of :class:`NetworkOptions`, but for ``weights``: a trained network is what
+        :func:`firenet_mri.firenet.learned.weights.load_network` returns.
 
     Raises
     ------
     UsageError
         If an option is unknown or cannot be used at this size.
     """
-    chosen = NetworkOptions.from_mapping(options)
+    chosen = NetworkOptions.from_mapping(options, without=("weights",))
     if chosen.passes > 1:
         raise UsageError(
             f"The preset {chosen.preset} is {chosen.passes} passes, not one network; call "
             "reconstruct, FIRENETModel or FIRENETRecon, or take the preset accurate"
         )
-    return network_of(coils, spatial_shape, chosen)
+    return preset_network(coils, spatial_shape, chosen)
 
 
-def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
-    """Return the network of a preset for options as one value; the first pass of "sharp".
+def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> Network:
+    """Return the network of weights or of a preset for options as one value.
+
+    Of the preset "sharp" it is that of the first pass.
 
     Parameters
     ----------
@@ -100,7 +105,21 @@ def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIR
         As :func:`make_network` takes them.
     options
         The options.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used at this size.
+    FileError
+        If the file of trained weights cannot be used.
     """
+    if options.weights is not None:
+        return load_network(options.weights)
+    return preset_network(coils, spatial_shape, options)
+
+
+def preset_network(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
+    """Return the network of a preset, as :func:`network_of` does where there are no weights."""
     if options.preset == "paper":
         return _paper_network(spatial_shape, options)
     # In 3D cosines have too many bands.

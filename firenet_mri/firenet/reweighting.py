@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator
@@ -42,8 +43,8 @@ _SMALLEST = 1e-4
 
 
 def solve_passes(
-    net: FIRENET, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None, passes: int = 1
-) -> tuple[FIRENET, State]:
+    net: Network, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None, passes: int = 1
+) -> tuple[Network, State]:
     """Return the network of the last of several passes, and the state at its end.
 
     Parameters
@@ -69,7 +70,7 @@ def solve_passes(
     return last, state
 
 
-def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> FIRENET:
+def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> FIRENET:
     """Return the network of the next pass, to be run with x as start image; it shares the layers.
 
     Parameters
@@ -84,9 +85,10 @@ def reweighted(net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     Raises
     ------
     UsageError
-        If the network has no sparsifier with a fixed grid, or a phase-coherent one, or x and y are
-        a batch.
+        If the network minimises nothing, has no sparsifier with a fixed grid, or a phase-coherent
+        one, or x and y are a batch.
     """
+    net = _with_problem(net)
     sparsifier = net.sparsifier
     if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
         raise UsageError(
@@ -130,7 +132,8 @@ class ReweightingDerivative:
         As :func:`reweighted` takes them, in double precision.
     """
 
-    def __init__(self, net: FIRENET, x: Tensor, y: Tensor, encoding: LinearOperator) -> None:
+    def __init__(self, net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> None:
+        net = _with_problem(net)
         self._problem = problem = net.problem(encoding)
         knee, modulus = _knee_and_modulus(net, x, y, encoding)
         free = knee > _SMALLEST * (modulus + knee)
@@ -162,6 +165,14 @@ class ReweightingDerivative:
         shared = self._share * logarithms
         back = self._problem.over_groups(shared) * self._directions
         return -self._problem.synthesise(back), float((shared * self._modulus).sum()) / self._square
+
+
+def _with_problem(net: Network) -> FIRENET:
+    if net.minimiser is None:
+        raise UsageError(
+            "Reweighting asked for with a trained network, which minimises nothing; leave it out"
+        )
+    return net.minimiser
 
 
 def _knee_and_modulus(

@@ -1,4 +1,4 @@
-"""A network without training in the place of MONAI's and fastMRI's variational networks."""
+"""A network with certificates in the place of MONAI's and fastMRI's variational networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from firenet_mri.calibration import reference_phase
 from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.firenet.presets import network_of
+from firenet_mri.firenet.presets import network_of, preset_network
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
@@ -62,18 +63,23 @@ class FIRENETModel(nn.Module):
         the maps' module, if it is trained too, is not looked at.
     **options
         The fields of :class:`firenet_mri.firenet.options.NetworkOptions`; ``options`` holds them.
+        ``weights`` is a file that ``firenet train`` wrote, or "learned": a trained network, for 2
+        spatial axes, which is read once.
 
     Raises
     ------
     UsageError
         If an option is unknown, or the preset cannot be trained with a proven bound.
+    FileError
+        If the file of trained weights cannot be used.
 
     Notes
     -----
     Unless it is trainable or the maps are a module, it has no parameters and an empty
-    ``state_dict``: there is nothing to load, and no optimiser to give it to. Everything is computed
-    in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do not
-    influence each other.
+    ``state_dict``: there is nothing to load, and no optimiser to give it to. Trained weights are
+    buffers that stand in no ``state_dict``, since they come with their proof. Everything is
+    computed in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do
+    not influence each other.
 
     A MetaTensor's metadata stay with the image as they do behind MONAI's networks, but not the
     operations applied to k-space. Its affine is k-space's: behind :class:`LoadKspace` that is the
@@ -141,7 +147,13 @@ class FIRENETModel(nn.Module):
                 f"The preset {self.options.preset} has no proven bound to train with; use the "
                 "preset accurate or stable"
             )
-        self.steps = TrainableSteps(net) if trainable else None
+        if trainable and net.minimiser is None:
+            raise UsageError(
+                "trainable is for the steps of a preset, and weights of a trained network were "
+                "given; train them further with firenet train"
+            )
+        self.steps = TrainableSteps(net.minimiser) if trainable and net.minimiser else None
+        self.learned = net if self.options.weights is not None else None
 
     def forward(
         self,
@@ -210,7 +222,7 @@ class FIRENETModel(nn.Module):
         """
         if self.options.passes > 1:
             return None
-        net = self._with_steps(smallest_network(self.options, self.spatial_dims))
+        net = self.learned or self._with_steps(_smallest(self.options, self.spatial_dims))
         shape = _smallest_shape(self.options, self.spatial_dims)
         maps = torch.ones(1, *shape, dtype=torch.complex64)
         bound = net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
@@ -235,8 +247,8 @@ class FIRENETModel(nn.Module):
         encoded = replace(encoded, turn=turn)
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
-        net = self._with_steps(network_of(coils, tuple(spatial), self.options))
-        if records_graph() and (not net.solver.is_fixed or self.options.passes > 1):
+        net = self._network(coils, tuple(spatial))
+        if records_graph() and (not net.is_fixed or self.options.passes > 1):
             raise UsageError(
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
                 "decide on its depth or weights; use the preset accurate or stable"
@@ -253,7 +265,7 @@ class FIRENETModel(nn.Module):
         return encoded.image(encoded.masked(x))
 
     def _in_passes(
-        self, net: FIRENET, kspace: Tensor, mask: Tensor, maps: Tensor, start: Tensor | None
+        self, net: Network, kspace: Tensor, mask: Tensor, maps: Tensor, start: Tensor | None
     ) -> Tensor:
         """Return the images of items one by one: each has weights of its own in the second pass."""
         images = []
@@ -274,6 +286,12 @@ class FIRENETModel(nn.Module):
         assert self.map_method is not None
         return estimated_maps(kspace, mask, self.map_method, self.background)
 
+    def _network(self, coils: int, shape: tuple[int, ...]) -> Network:
+        """Return the network for a number of coils and an image size."""
+        if self.learned is not None:
+            return self.learned
+        return self._with_steps(preset_network(coils, shape, self.options))
+
     def _with_steps(self, net: FIRENET) -> FIRENET:
         """Return a network with the trained steps, if there are any."""
         if self.steps is None:
@@ -281,15 +299,27 @@ class FIRENETModel(nn.Module):
         return self.steps.applied_to(net.to(self.steps.log_first_step.device))
 
 
-def smallest_network(options: NetworkOptions, spatial_dims: int) -> FIRENET:
+def smallest_network(options: NetworkOptions, spatial_dims: int) -> Network:
     """Return the network of a small image; bands and steps are the same for all that allow these.
 
     Raises
     ------
     UsageError
         If an option cannot be used.
+    FileError
+        If the file of trained weights cannot be used.
     """
+    if options.weights is not None and spatial_dims != 2:
+        raise UsageError(
+            f"spatial_dims is {spatial_dims}, and weights are those of a network for 2D images; "
+            "give it the planes of the volume as a batch"
+        )
     return network_of(1, _smallest_shape(options, spatial_dims), options)
+
+
+def _smallest(options: NetworkOptions, spatial_dims: int) -> FIRENET:
+    """Return :func:`smallest_network` of a preset."""
+    return preset_network(1, _smallest_shape(options, spatial_dims), options)
 
 
 def _smallest_shape(options: NetworkOptions, spatial_dims: int) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ def _obstacle(solution: Solution) -> str | None:
             "The Jacobian at the data is not bounded: there is no signal, and where all data are "
             "zero the network has no derivative."
         )
-    if solution.x0 is not None and solution.net.schedule.eps0 is None:
+    if solution.x0 is not None and solution.net.is_homogeneous:
         return (
             "The Jacobian at the data is not bounded: with a start image it is known at a fixed "
             "scale eps0 only."
@@ -99,7 +99,7 @@ def _obstacle(solution: Solution) -> str | None:
             "The Jacobian at the data is not bounded: how the phase was made from the data is not "
             "known."
         )
-    if not solution.net.solver.is_fixed:
+    if not solution.net.is_fixed:
         return (
             "The Jacobian at the data is not bounded: the network decides by the data where to "
             "restart and to stop, so that it may have none; use a preset of fixed depth, or, from "

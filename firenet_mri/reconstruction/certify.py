@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.amplification import OnApplication
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certify import certificate_of
 from firenet_mri.firenet.certificate.evidence import Evidence
@@ -17,8 +19,7 @@ from firenet_mri.firenet.certificate.gap import (
     ProvenGap,
     prove_gap,
 )
-from firenet_mri.firenet.certificate.inexact_maps import image_with_other_maps
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.certificate.inexact_maps import WITHOUT_PROBLEM, image_with_other_maps
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
 from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.reconstruction.amplification import measure_amplification
@@ -77,7 +78,9 @@ def certify_solution(
     """
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding = encoded.y, encoded.encoding
-    proven = prove_gap(net, y, encoding, state, search_for(net)) if gap else None
+    proven = None
+    if gap and net.minimiser is not None:
+        proven = prove_gap(net.minimiser, y, encoding, state, search_for(net))
     certificate = certificate_for(solution, proven, sample_norms)
     bound = net.proven_bound(encoding)
     proof = None if bound is None else bound.proof
@@ -87,7 +90,7 @@ def certify_solution(
     give_back_freed_memory(y.nbytes)
     further = look_further(solution, jacobian, recovery, seed=seed, on_application=on_application)
     certificate = certificate.with_entries(*further.entries)
-    about_data = item_warnings(encoded, state.x)
+    about_data = item_warnings(encoded, state.x, net)
     certificate = certificate.with_entries(*(one.entry() for one in about_data))
     return Certified(certificate, evidence, further.sensitive)
 
@@ -108,12 +111,18 @@ def look_further(
     if jacobian:
         parts = encoding.made_from + chain.made_from
         found = measure_amplification(solution, seed=seed, on_application=on_application)
-        others = image_with_other_maps(net, y, encoding, state.x, x0=solution.x0, parts=parts)
+        others = WITHOUT_PROBLEM
+        if net.minimiser is not None:
+            others = image_with_other_maps(
+                net.minimiser, y, encoding, state.x, x0=solution.x0, parts=parts
+            )
         entries, sensitive = [*found.entries, others], found.image
-    if recovery:
+    if recovery and net.minimiser is None:
+        raise UsageError("recovery: a trained network minimises nothing; leave it out")
+    if recovery and net.minimiser is not None:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)
-        entries += verify_on_scan(net, y, encoding, state, change=change)
+        entries += verify_on_scan(net.minimiser, y, encoding, state, change=change)
     return Further(tuple(entries), sensitive)
 
 
@@ -134,6 +143,6 @@ def certificate_for(
     )
 
 
-def search_for(net: FIRENET) -> DualSearch:
+def search_for(net: Network) -> DualSearch:
     """Return how long to look for the dual of a network's image."""
     return DualSearch(max(_LEAST_LAYERS, _ALL_LAYERS - net.depth), _ROUNDS)

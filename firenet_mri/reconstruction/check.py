@@ -18,12 +18,13 @@ from torch import Tensor
 
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.certificate.gap import ProvenGap, bound_without_q, evaluate
 from firenet_mri.firenet.dual import DualPoint
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.problem import Problem
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
 from firenet_mri.reconstruction.amplification import seed_of
@@ -100,7 +101,7 @@ class Work:
         Of the maps; empty if it is not known.
     """
 
-    net: FIRENET
+    net: Network
     encoded: Encoded
     index: int = 0
     x0: Tensor | None = None
@@ -144,7 +145,8 @@ def check_reconstruction(
     image
         The image's file; None is the one beside the certificate.
     again
-        Run the network once more, and compare its image.
+        Run the network once more, compare its image, and compute again what only a run gives. A
+        trained network, which has no gap, is run in any case.
     on_item
         Called with (items done, items in all).
 
@@ -193,7 +195,8 @@ def check_prepared(
     later = compare_entries(claim, found, () if again else names_with_network(prepared.options))
     of_items = (one for result in results for one in result.warnings)
     further += compare_warnings(claim, (*prepared.warnings, *of_items))
-    return _summary(claim, found, later, further, again)
+    ran = again or prepared.net.minimiser is None
+    return _summary(claim, found, later, further, ran)
 
 
 def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
@@ -207,7 +210,7 @@ def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
     work
         Network and data, made anew from what the image was made from.
     again
-        Run the network once more, and compare its image.
+        See :func:`check_reconstruction`.
 
     Raises
     ------
@@ -219,7 +222,7 @@ def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
     found = result.certificate
     later = compare_entries(claim, found, () if again else names_with_network(work.options))
     near = compare_warnings(claim, result.warnings)
-    return _summary(claim, found, later, near, again)
+    return _summary(claim, found, later, near, again or work.net.minimiser is None)
 
 
 def _work_of(prepared: Prepared, item: Item) -> Work:
@@ -255,7 +258,8 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
         )
     x = x.to(encoded.y)
     solution = Solution(encoded.image(x), State(x, encoded.y), work.net, encoded, work.x0)
-    if again:
+    # Without a gap nothing else ties the image to the data.
+    if again or work.net.minimiser is None:
         with torch.no_grad():
             run = solve(work.net, encoded, x0=work.x0, passes=options.passes)
             _compare_runs(claim, work.index, run, x)
@@ -263,9 +267,11 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     # Weights that come from the pass before are known only to who runs that pass.
     has_problem = again or options.passes == 1
     gap = None
-    if has_problem and len(evidence.share):
+    minimiser = solution.net.minimiser
+    if has_problem and len(evidence.share) and minimiser is not None:
+        problem = minimiser.problem(encoded.encoding)
         stated = claim.certificate.lookup("duality_gap", "lower_bound").get(work.index)
-        gap = _gap_of(claim, solution, work.index, stated)
+        gap = _gap_of(claim, solution, problem, work.index, stated)
     norms = None if work.sample_norm is None else [work.sample_norm]
     certificate = certificate_for(solution, gap, norms)
     if again:
@@ -274,15 +280,17 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
     if not has_problem:
         kept = tuple(entry for entry in certificate.entries if entry.status == "assumed")
         certificate = replace(certificate, entries=kept)
-    about_data = item_warnings(encoded, x)
+    about_data = item_warnings(encoded, x, work.net)
     warnings = tuple(replace(one, items=(work.index,)) for one in about_data)
     return _Recomputed(encoded.image(x), certificate, work.maps_digest, warnings)
 
 
-def _gap_of(claim: Claim, solution: Solution, index: int, stated: float | None) -> ProvenGap:
+def _gap_of(
+    claim: Claim, solution: Solution, problem: Problem, index: int, stated: float | None
+) -> ProvenGap:
     """Return the gap of an item, with the stated bound where the dual point proves it."""
     encoded, evidence, x = solution.encoded, claim.evidence, solution.state.x
-    problem, y = solution.net.problem(encoded.encoding), encoded.y
+    y = encoded.y
     near = evidence.near[index].to(y) if len(evidence.near) else x
     share = evidence.share[index].to(y.real)
     point = DualPoint(evidence.source[index].to(y), share, None, near)
@@ -350,15 +358,15 @@ def _summary(
     found: Certificate,
     later: tuple[Entry, ...],
     further: Iterable[str],
-    again: bool,
+    ran: bool,
 ) -> Checked:
     names = list(dict.fromkeys(entry.name for entry in found.entries if _claims(entry)))
     agrees = ["The written image is the one of the evidence."]
-    if again:
+    if ran:
         agrees.append("The network was run again and gives this image.")
     agrees += [f"Recomputed and the same: {name.replace('_', ' ')}." for name in names]
     agrees.append(_about_data(claim.certificate))
-    unchecked = [] if again else [_NOT_RUN]
+    unchecked = [] if ran else [_NOT_RUN]
     unchecked += [
         f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
         for name in dict.fromkeys(entry.name for entry in later)

@@ -14,7 +14,6 @@ from typing import Any
 
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate import Certificate, Entry
-from firenet_mri.firenet.certificate.certificate import SCOPE
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.reconstruction.data_warnings.places import places_of
@@ -93,7 +92,7 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
     DataError
         If an entry is another one, is missing, stands there twice or is unknown.
     """
-    if claim.certificate.scope != SCOPE:
+    if claim.certificate.scope != found.scope:
         raise DataError(f"{claim.name}: its scope, what it says and what not, has other words")
     stated: dict[tuple[str, tuple[int, ...]], Entry] = {}
     for entry in claim.certificate.entries:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.phase import PhaseOfCentre
-from firenet_mri.firenet.derivative import Change, NetworkDerivative, inner
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.base import Derivative, Network
+from firenet_mri.firenet.derivative import Change, inner
 from firenet_mri.firenet.reweighting import ReweightingDerivative, reweighted
 from firenet_mri.operators import PhaseConstrained
 from firenet_mri.operators.links import SampleWeighting
@@ -55,14 +55,14 @@ class ImageJacobian:
                 before = _Before(first, x, encoded)
                 net = reweighted(first, x, encoded.y, encoded.encoding)
             moves = self._phase is not None
-            network = NetworkDerivative(net, encoded.y, encoded.encoding, x, moving_phase=moves)
+            network = net.derivative(encoded.y, encoded.encoding, x, moving_phase=moves)
             self._passes.append((before, network))
             x = network.x
         assert x is not None
         self._masked = encoded.masked(x)
         self._energy = inner(encoded.y, encoded.y) or 1.0
         self._image = encoded.image(self._masked)
-        self._is_homogeneous = net.schedule.eps0 is None
+        self._is_homogeneous = net.is_homogeneous
 
     @torch.no_grad()
     def forward(self, u: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class ImageJacobian:
 class _Before:
     """What made the weights of a pass from the image of the pass before."""
 
-    def __init__(self, net: FIRENET, x: Tensor, encoded: Encoded) -> None:
+    def __init__(self, net: Network, x: Tensor, encoded: Encoded) -> None:
         self._x, self._encoded = x, encoded
         self._derivative = ReweightingDerivative(net, x, encoded.y, encoded.encoding)
         self._residual = self._derivative.residual
@@ -162,7 +162,7 @@ class _Before:
         return image + distance * self._gradient, -distance * self._residual, phase
 
 
-_Pass = tuple[_Before | None, NetworkDerivative]
+_Pass = tuple[_Before | None, Derivative]
 
 
 def _in_double(encoded: Encoded) -> Encoded:

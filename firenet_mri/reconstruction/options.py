@@ -132,6 +132,8 @@ class ReconstructionOptions(Options):
         for name, what in refused.items():
             if given and what:
                 raise UsageError(f"Given maps are {what}; leave {name} out")
+        if self.network.weights is not None:
+            self._check_weights()
         if self.map_sets > 1 and self.network.preset == "paper":
             raise UsageError(
                 f"{self.map_sets} map sets serve presets other than paper; use one of these"
@@ -149,3 +151,16 @@ class ReconstructionOptions(Options):
                 "A phase constraint serves one map set, and nothing is verified about recovery "
                 "with it; leave one out"
             )
+
+    def _check_weights(self) -> None:
+        """Refuse what needs a problem that is minimised, or that was not proven of weights."""
+        reasons = {
+            "phase_constraint": (self.phase_constraint is not None, "was not trained with one"),
+            "reweighting": (self.reweighting > 0, "has no weights of a sparsity"),
+            "recovery": (self.recovery, "minimises nothing that could recover an image"),
+        }
+        for name, (is_given, reason) in reasons.items():
+            if is_given:
+                raise UsageError(
+                    f"{name}: the trained network of weights (--network) {reason}; leave {name} out"
+                )

@@ -22,7 +22,7 @@ from firenet_mri.calibration.espirit import Eigenvalues
 from firenet_mri.calibration.sensitivity import Sensitivities, sensitivities
 from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.presets import network_of
 from firenet_mri.operators import NonuniformFourier
 from firenet_mri.operators.centred import centred_ifft
@@ -93,7 +93,7 @@ class Prepared:
     scan: RawScan
     planes: RawScan
     options: ReconstructionOptions
-    net: FIRENET
+    net: Network
     digests: ScanDigests
     items: tuple[Item, ...]
     fourier: NonuniformFourier | None
@@ -204,13 +204,18 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
             raise UsageError(f"{scan.name}: {name} needs a Cartesian scan; leave it out")
 
 
-def _network(planes: RawScan, options: ReconstructionOptions) -> FIRENET:
+def _network(planes: RawScan, options: ReconstructionOptions) -> Network:
+    if options.network.weights is not None and planes.spatial_ndim != 2:
+        raise UsageError(
+            f"{planes.name}: is a volume, and weights are those of a network for 2D images; give "
+            "by_readout, which takes the volume apart into planes across its readout"
+        )
     first, *others = planes.spatial_shape
     shape = (options.map_sets * first, *others)
     net = network_of(planes.coils, shape, options.network)
-    if options.map_sets > 1 and options.network.lam == "auto":
+    if options.map_sets > 1 and options.network.lam == "auto" and net.minimiser is not None:
         # The rule counts pixels as the data do, not those of all sets.
-        net.lam *= math.sqrt(options.map_sets)
+        net.minimiser.lam *= math.sqrt(options.map_sets)
     return net
 
 

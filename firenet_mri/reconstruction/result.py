@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from firenet_mri.digests import Digests, digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.evidence import Evidence
-from firenet_mri.firenet.network import FIRENET
 from firenet_mri.io import (
     Panel,
     atomic_writes,
@@ -40,6 +41,9 @@ from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
 
+# Digits that name weights where there is little room.
+_SHORT_DIGEST = 16
+
 
 @dataclass(frozen=True)
 class NetworkSummary:
@@ -47,19 +51,34 @@ class NetworkSummary:
 
     Parameters
     ----------
-    lam, layers, sparsifier, schedule
-        Weight of the sparsity, number of layers, transform and steps.
+    layers
+        Number of layers.
+    lam, sparsifier, schedule
+        Weight of the sparsity, transform and steps; None of a network that minimises nothing.
+    weights, training
+        SHA-256 of trained weights, and of the report of their training; None where there are none.
     """
 
-    lam: float
     layers: int
-    sparsifier: str
-    schedule: str
+    lam: float | None = None
+    sparsifier: str | None = None
+    schedule: str | None = None
+    weights: str | None = None
+    training: str | None = None
 
     @classmethod
-    def of(cls, net: FIRENET) -> NetworkSummary:
+    def of(cls, net: Network) -> NetworkSummary:
         """Return the summary of a network."""
-        return cls(net.lam, net.depth, str(net.sparsifier), str(net.schedule))
+        return cls(**net.summary())
+
+    @property
+    def method(self) -> str:
+        """What made the image, in a few words."""
+        return "FIRENET" if self.weights is None else "FIRENET, trained network"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is not None as plain data."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -192,7 +211,7 @@ class Reconstruction:
     ) -> None:
         panels = [
             Panel("Zero-filled", self._combined(self.zero_filled)),
-            Panel("FIRENET", self.magnitude, _note(accuracy)),
+            Panel(self.network.method, self.magnitude, _note(accuracy)),
         ]
         write_picture(
             path,
@@ -255,6 +274,8 @@ class Reconstruction:
             scan.geometry,
             parameters=self.scan.parameters,
             simulated=self.scan.simulated,
+            method=self.network.method,
+            weights=self.network.weights,
             overwrite=overwrite,
         )
 
@@ -274,7 +295,7 @@ class Reconstruction:
         warnings.warn(
             "Reconstruction.settings is now options and network", DeprecationWarning, stacklevel=2
         )
-        values = {**self.options.flat(), **asdict(self.network)}
+        values = {**self.options.flat(), **self.network.to_dict()}
         return SimpleNamespace(**values, whitened=self.is_whitened)
 
     @property
@@ -308,7 +329,11 @@ class Reconstruction:
         return (image if complex_image else self._combined(image)), scan
 
     def _description(self) -> str:
-        return f"firenet_mri {_version()}, FIRENET {self.options.network.preset}, with certificate"
+        weights = self.network.weights
+        network = f"FIRENET {self.options.network.preset}"
+        if weights is not None:
+            network = f"trained weights {weights[:_SHORT_DIGEST]}"
+        return f"firenet_mri {_version()}, {network}, with certificate"
 
     def _own_digests(self) -> Digests:
         """Return the certificate's digests, after checking that it is that of this image."""
@@ -477,7 +502,7 @@ def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
             "sampled_fraction": scan.sampled_fraction,
         },
         "image_units": "noise standard deviations" if is_whitened else "as the data",
-        "network": asdict(network),
+        "network": network.to_dict(),
     }
 
 

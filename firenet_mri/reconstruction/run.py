@@ -13,8 +13,7 @@ import torch
 from firenet_mri.amplification import OnApplication
 from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.primal_dual import PrimalDualLayer
+from firenet_mri.firenet.base import Network
 from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
@@ -117,7 +116,7 @@ def reconstruct_prepared(
 def reconstruct_item(
     prepared: Prepared,
     item: Item,
-    net: FIRENET,
+    net: Network,
     device: torch.device,
     counter: LayerCounter | None = None,
 ) -> FinishedSlice:
@@ -172,16 +171,16 @@ class LayerCounter:
     def __init__(self, prepared: Prepared, items: int, on_layer: OnLayer) -> None:
         net, options = prepared.net, prepared.options
         # The Jacobian is taken along a second run of the network.
-        again = options.jacobian and net.solver.is_fixed
+        again = options.jacobian and net.is_fixed
         self._share = 2 * net.depth * _USUAL_APPLICATIONS if again else 0
         # What other maps do is seen along a third, where that is known.
-        is_plain = options.passes == 1 and options.phase_constraint is None
+        is_known = net.minimiser is not None and options.passes == 1
+        is_plain = is_known and options.phase_constraint is None
         runs = options.passes * (1 + again) + (again and is_plain)
         self._total = items * (net.depth * runs + self._share)
         self._on_layer, self._done, self._lock = on_layer, 0, threading.Lock()
-        for module in net.modules():
-            if isinstance(module, PrimalDualLayer):
-                module.register_forward_hook(lambda *_: self._add(1))
+        for layer in net.layers:
+            layer.register_forward_hook(lambda *_: self._add(1))
 
     def of_applications(self) -> OnApplication:
         """Return what counts the applications of one item."""

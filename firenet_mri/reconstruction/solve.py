@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.espirit import Eigenvalues
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.reweighting import solve_passes
 from firenet_mri.operators import (
@@ -137,11 +137,11 @@ class Solution:
 
     image: Tensor
     state: State
-    net: FIRENET
+    net: Network
     encoded: Encoded
     x0: Tensor | None = None
     passes: int = 1
-    first: FIRENET | None = None
+    first: Network | None = None
 
 
 def encode(
@@ -195,7 +195,7 @@ def encode(
     return Encoded(kspace, encoding, support, chain, samples, sampled)
 
 
-def solve(net: FIRENET, encoded: Encoded, *, x0: Tensor | None = None, passes: int = 1) -> Solution:
+def solve(net: Network, encoded: Encoded, *, x0: Tensor | None = None, passes: int = 1) -> Solution:
     """Return the image of a network that is run once or, with other weights, several times.
 
     Parameters

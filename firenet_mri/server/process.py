@@ -188,7 +188,10 @@ def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> d
     white = float(np.percentile(np.abs(pixels), 99.8)) or 1.0
     return {
         "DataRole": "Image",
-        "ImageProcessingHistory": ["FIRENET", *(["simulated"] if result.scan.simulated else [])],
+        "ImageProcessingHistory": [
+            result.network.method,
+            *(["simulated"] if result.scan.simulated else []),
+        ],
         "ImageComments": " ".join([result.certificate.sentence(), *result.warning_lines]),
         "WindowCenter": str(white / 2),
         "WindowWidth": str(white),

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.firenet.network import FIRENET
@@ -57,14 +58,14 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
         The network of the pass that the last update belongs to.
     """
 
-    def __init__(self, net: FIRENET, scan: Encoded, x0: Tensor | None, passes: int = 1) -> None:
+    def __init__(self, net: Network, scan: Encoded, x0: Tensor | None, passes: int = 1) -> None:
         self.x: Tensor | None = None
         self.net = net
         self.converged = False
         self._first, self._scan = net, scan
         self._latest: Progress | None = None
         self._looks = net.progress_iterates(scan.y, scan.encoding, x0)
-        super().__init__(passes * net.solver.updates)
+        super().__init__(passes * net.updates)
 
     def state(self) -> State:
         """Return image and dual variables of the last layer, for certificates; after an update."""
@@ -73,7 +74,7 @@ class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
 
     def _update(self) -> None:
         with torch.no_grad():
-            if self.x is not None and self.iter % self._first.solver.updates == 0:
+            if self.x is not None and self.iter % self._first.updates == 0:
                 self._begin_pass(self.x)
             self._latest = next(self._looks)
         self.x, self.converged = self._latest.x, self._latest.converged
@@ -91,7 +92,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     """FIRENET reconstruction with the arguments of ``sigpy.mri.app.L1WaveletRecon``.
 
     Minimises ||A x - y|| + lamda ||W x||_{1,w} with A = sqrt(weights) F S, by a network without
-    training; ``.certificate`` says afterwards what is proven about the image.
+    training, or runs a trained network, which minimises nothing; ``.certificate`` says afterwards
+    what is proven about the image.
 
     Parameters
     ----------
@@ -123,13 +125,17 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         Another name of ``layers``.
     tol
         Not available; 0. The adaptive preset stops by ``relative_gap``.
+    network
+        A file that ``firenet train`` wrote, or "learned": a trained network in the place of a
+        preset, for 2 spatial axes; None is a preset. Elsewhere this option is called ``weights``.
     no_gap
         Leave out of the certificate how near the image is to the optimum; the certificate says so.
     save_objective_values
         Keep the objective, ||A x - y|| + lamda ||W x||_{1,w}, in ``objective_values``.
     **options
-        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`, but for ``lam``, which is
-        called ``lamda`` here. Options of SigPy's own solvers are refused by name.
+        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`, but for ``lam`` and
+        ``weights``, which are called ``lamda`` and ``network`` here. Options of SigPy's own solvers
+        are refused by name.
 
     Attributes
     ----------
@@ -138,7 +144,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     options
         The options of the network, with ``lam`` in its own scale.
     lamda
-        The weight as a number.
+        The weight as a number; None with a trained network.
     objective_values
         Before the first layer and after each one, if asked for.
 
@@ -161,7 +167,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
 
     #: What ``**options`` are, and which of them mean nothing here.
     OPTIONS: ClassVar[type[Options]] = NetworkOptions
-    REFUSED: ClassVar[tuple[str, ...]] = ("lam",)
+    REFUSED: ClassVar[tuple[str, ...]] = ("lam", "weights")
 
     @takes_options(NetworkOptions, without=REFUSED)
     def __init__(
@@ -181,6 +187,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         x: Any = None,
         max_iter: int | None = None,
         tol: float = 0,
+        network: str | Path | None = None,
         no_gap: bool = False,
         save_objective_values: bool = False,
         leave_pbar: bool = True,
@@ -188,6 +195,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     ) -> None:
         _refuse(comm, transp_nufft, tol, options)
         chosen = _network_options(options, {"sparsifier": wave_name, "layers": max_iter})
+        if network is not None:
+            _refuse_beside_network(lamda, save_objective_values)
+            chosen = chosen.replace(weights=network)
         self.device = torch_device(device)
         self._scan = make_scan(
             y, mps, weights, coord, device=self.device, coil_batch_size=coil_batch_size
@@ -198,7 +208,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         shape = self._scan.encoding.domain_shape
         self.options = chosen
         self._net = network_of(len(mps), shape, chosen).to(self.device)
-        self.lamda = self._net.lam / gain
+        minimiser = self._net.minimiser
+        self.lamda = None if minimiser is None else minimiser.lam / gain
         self.save_objective_values = save_objective_values
         self._x0 = None if x is None else self._start(x)
         self._no_gap = no_gap
@@ -315,15 +326,21 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
 
         lamda ||A x - y||, with the residual of the image as it stands.
         """
+        lamda = self._minimiser().lam / self._scan.chain.gain
         with torch.no_grad():
             residual = self._scan.encoding(self._image()) - self._scan.y
-        return self.lamda * float(residual.norm())
+        return lamda * float(residual.norm())
 
     def objective(self) -> float:
         """Return ||A x - y|| + lamda ||W x||_{1,w} of the image as it stands."""
         with torch.no_grad():
-            problem = self._net.problem(self._scan.encoding)
+            problem = self._minimiser().problem(self._scan.encoding)
             return float(problem.objective(self._image(), self._scan.y))
+
+    def _minimiser(self) -> FIRENET:
+        if self._net.minimiser is None:
+            raise UsageError("A trained network minimises nothing: it has no lamda or objective")
+        return self._net.minimiser
 
     def _image(self) -> Tensor:
         """Return the image in the network's scale, zero where no coil sees anything."""
@@ -367,6 +384,16 @@ def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, 
         raise UsageError(f"FIRENETRecon has no use for {names}; leave out options of other solvers")
 
 
+def _refuse_beside_network(lamda: float | str, save_objective_values: bool) -> None:
+    """Raise UsageError for what means nothing for a trained network."""
+    given = {"lamda": lamda != "auto", "save_objective_values": save_objective_values}
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{name}: a trained network minimises nothing; leave {name} or network out"
+            )
+
+
 def _positive(lamda: float) -> float:
     is_number = isinstance(lamda, int | float | np.number)
     if not is_number or not 0 < lamda < math.inf:
@@ -378,6 +405,8 @@ def _network_options(given: Mapping[str, Any], sigpys: Mapping[str, Any]) -> Net
     """Return the options of the network, some of which SigPy has under names of its own."""
     if "lam" in given:
         raise UsageError("lam is called lamda here, as in SigPy's apps")
+    if "weights" in given:
+        raise UsageError("weights are those of the samples here; a trained network is network")
     chosen = dict(given)
     for name, value in sigpys.items():
         if value is not None and chosen.get(name) is not None:

@@ -16,7 +16,7 @@ from firenet_command import firenet
 
 from firenet_mri import ReadOptions, ReconstructionOptions, cli
 from firenet_mri.cli import app as app_module
-from firenet_mri.cli.options import chosen, flag, with_flags
+from firenet_mri.cli.options import chosen, with_flags
 from firenet_mri.cli.recon import OutputOptions
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.options import Field, documented, option
@@ -74,7 +74,7 @@ def test_every_option_is_a_flag_with_its_help(command) -> None:
     refused = set() if command == "recon" else {"mask", "trajectory", "matrix_size"}
     refused |= set() if command == "recon" else {"noise_file", "maps_file"}
     for field in (*ReadOptions.fields(), *ReconstructionOptions.fields()):
-        assert (flag(field.name) in result.out) is (field.name not in refused), field.name
+        assert (field.flag in result.out) is (field.name not in refused), field.name
     flat = " ".join(result.out.replace("│", " ").split())
     assert "Weight of the sparsity, positive and without a unit" in flat
     assert ("--mask PATH" in flat) is (command == "recon")

@@ -21,8 +21,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from firenet_mri.firenet.certificate.certificate import BOUND, KEPT_FIXED, Entry
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.certificate.certificate import CHANGES, KEPT_FIXED, Entry
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import COMPRESSION, Chain
 
@@ -53,7 +53,7 @@ _ROUNDING = 1e-5
 
 
 def lipschitz_entries(
-    net: FIRENET,
+    net: Network,
     encoding: LinearOperator,
     chain: Chain,
     *,
@@ -83,15 +83,16 @@ def lipschitz_entries(
     ball = ball_entries(net, encoding, ratios)
     if reason is not None or proven is None or everywhere is None:
         return (Entry("lipschitz_bound", "not verified", reason or "", items=items), *ball)
-    free = net.schedule.eps0 is None
+    free = net.is_homogeneous
     at_data = tuple(math.hypot(proven.value, ratio if free else 0.0) for ratio in ratios)
     fixed = f"{KEPT_FIXED} {kept_fixed(parts)}."
     moving = [part.name for part in parts if part.from_data and not _may_be_fixed(part)]
     if moving:
         bound = everywhere * chain.norm_of_noise_units
         return (*_with_moving_parts(moving, fixed, bound, items), *ball)
-    how = f"Proof: {proven.proof.method}."
-    entries = [_in_noise_units(chain, everywhere, at_data, f"{how} {fixed}", items)]
+    proof = proven.proof
+    words = (proof.follows_from, f"Proof: {proof.method}. {fixed}")
+    entries = [_in_noise_units(chain, everywhere, at_data, words, items)]
     bound = everywhere * chain.norm_of_samples
     entries.append(_of_samples(bound, chain, fixed, items))
     if sample_norms is not None:
@@ -101,7 +102,7 @@ def lipschitz_entries(
 
 
 def ball_entries(
-    net: FIRENET, encoding: LinearOperator, ratios: Sequence[float]
+    net: Network, encoding: LinearOperator, ratios: Sequence[float]
 ) -> tuple[Entry, ...]:
     """Return what the projection on a ball has done to each item; nothing where there is none.
 
@@ -132,7 +133,7 @@ def _in_noise_units(
     chain: Chain,
     everywhere: float,
     at_data: Sequence[float],
-    fixed: str,
+    words: tuple[str, str],
     items: tuple[int, ...],
 ) -> Entry:
     factor = chain.norm_of_noise_units
@@ -144,7 +145,7 @@ def _in_noise_units(
     return Entry(
         "lipschitz_bound",
         "proven",
-        f"{BOUND} {unit}. {fixed}",
+        f"{CHANGES} {words[0]} {unit}. {words[1]}",
         _LIMITS,
         {
             "lipschitz_bound": (factor * everywhere,) * len(items),

@@ -27,16 +27,32 @@ _OLD = (
 KEPT_FIXED = "Kept fixed:"
 
 # How the statement of the Lipschitz bound begins; its unit and what is kept fixed follow.
-BOUND = (
+CHANGES = (
     "Whatever the data and whatever their change, the image changes by at most lipschitz_bound "
     "times the size of the change (Euclidean norms); for small changes of these data by at most "
-    "lipschitz_bound_at_data times. It follows from the step sizes."
+    "lipschitz_bound_at_data times."
 )
+
+# What the statement of presets says besides, which their sentence leaves out.
+_BY_STEPS = " It follows from the step sizes."
 
 SCOPE = (
     "This certificate is about the stated optimisation problem: how near the image is to its "
     "optimum and how strongly the network can amplify a change of the k-space data. It does not "
     "say that the image is true to the anatomy."
+)
+
+# The same of a network that minimises nothing.
+SCOPE_OF_TRAINED = (
+    "This certificate is about a trained network: how strongly it can amplify a change of the "
+    "k-space data. The network minimises nothing, so that there is no optimum by which the image "
+    "could be judged. It does not say that the image is true to the anatomy."
+)
+
+# Why there is no gap then.
+NO_OPTIMUM = (
+    "There is no duality gap: the network was trained and minimises nothing, so that there is no "
+    "optimum to which the image could be near."
 )
 
 Status = Literal["proven", "verified on this scan", "measured", "assumed", "not verified"]
@@ -127,7 +143,8 @@ class Certificate:
                 before = merged.get(entry.claim)
                 merged[entry.claim] = moved if before is None else _append(before, moved)
             first += certificate.items
-        return cls(tuple(merged.values()), first)
+        scope = certificates[0].scope if certificates else SCOPE
+        return cls(tuple(merged.values()), first, scope=scope)
 
     def with_entries(self, *entries: Entry) -> Certificate:
         """Return the certificate with more entries, before the assumptions."""
@@ -201,7 +218,9 @@ class Certificate:
         if self.not_checkable:
             return f"A Lipschitz bound of {bound:.4g} is stated. {self.not_checkable}."
         # Which unit, and what is kept fixed, is part of what is proven.
-        conditions = dict.fromkeys(entry.statement.removeprefix(BOUND) for entry in entries)
+        conditions = dict.fromkeys(
+            entry.statement.removeprefix(CHANGES).removeprefix(_BY_STEPS) for entry in entries
+        )
         return (
             f"A change of the data, whatever they are, changes the image by at most {bound:.4g} "
             f"times its size (proven).{' '.join(conditions)}"
@@ -257,6 +276,8 @@ class Certificate:
     @property
     def gap_statement(self) -> str:
         """How near the image is to the optimum, as a sentence."""
+        if any(entry.statement == NO_OPTIMUM for entry in self.entries):
+            return NO_OPTIMUM
         if self.relative_gap is None:
             return "How near the image is to the optimum was not computed, as was asked for."
         return (

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate.bounds import kept_fixed, lipschitz_entries
-from firenet_mri.firenet.certificate.certificate import Certificate, Entry
+from firenet_mri.firenet.certificate.certificate import (
+    NO_OPTIMUM,
+    SCOPE,
+    SCOPE_OF_TRAINED,
+    Certificate,
+    Entry,
+)
 from firenet_mri.firenet.certificate.exact import exact_norm
 from firenet_mri.firenet.certificate.gap import (
     NO_SEARCH,
@@ -20,7 +27,7 @@ from firenet_mri.firenet.certificate.gap import (
 )
 from firenet_mri.firenet.certificate.inexact_maps import gap_with_other_maps
 from firenet_mri.firenet.certificate.theorem import theorem_entries
-from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.certificate.weights import weights_entries
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import Chain
@@ -28,7 +35,7 @@ from firenet_mri.prox import item_norm
 
 
 def certify(
-    net: FIRENET,
+    net: Network,
     y: Tensor,
     encoding: LinearOperator,
     state: State,
@@ -55,7 +62,9 @@ def certify(
     chain, sample_norms
         See :func:`certificate_of`.
     """
-    gap = prove_gap(net, y, encoding, state, DualSearch(dual_layers, dual_rounds))
+    minimiser, gap = net.minimiser, None
+    if minimiser is not None:
+        gap = prove_gap(minimiser, y, encoding, state, DualSearch(dual_layers, dual_rounds))
     return certificate_of(
         net,
         y,
@@ -69,7 +78,7 @@ def certify(
 
 
 def certificate_of(
-    net: FIRENET,
+    net: Network,
     y: Tensor,
     encoding: LinearOperator,
     x: Tensor,
@@ -88,7 +97,7 @@ def certificate_of(
     x
         The network's image, (*batch, *domain_shape).
     gap
-        Its gap; None leaves it out, and the certificate says so.
+        Its gap; None leaves it out, and the certificate says so, or that there is none.
     has_start
         True if the network began at an image that was given.
     chain
@@ -98,15 +107,18 @@ def certificate_of(
         Norm of the samples as read, of each item; None takes it from y, where the chain is empty.
     """
     chain = Chain() if chain is None else chain
-    problem = net.problem(encoding)
+    minimiser = net.minimiser
+    image_axes, data_axes = (
+        tuple(range(-len(shape), 0)) for shape in (encoding.domain_shape, encoding.codomain_shape)
+    )
     double = torch.promote_types(y.dtype, torch.float64)
     with torch.no_grad():
-        image_norms = floats(item_norm(x.to(double), problem.image_axes))
-        data_norms = floats(exact_norm(y, problem.data_axes))
+        image_norms = floats(item_norm(x.to(double), image_axes))
+        data_norms = floats(exact_norm(y, data_axes))
     if sample_norms is None and not chain.links:
         sample_norms = data_norms
     entries = (
-        *_gap_entries(gap, image_norms, encoding, chain),
+        *_gap_entries(gap, image_norms, encoding, chain, has_optimum=minimiser is not None),
         *lipschitz_entries(
             net,
             encoding,
@@ -116,10 +128,20 @@ def certificate_of(
             sample_norms=sample_norms,
             has_start=has_start,
         ),
-        *theorem_entries(net, encoding, len(image_norms), has_start=has_start),
-        *_assumptions(len(image_norms), encoding.made_from + chain.made_from),
+        *(
+            ()
+            if minimiser is None
+            else theorem_entries(minimiser, encoding, len(image_norms), has_start=has_start)
+        ),
+        *weights_entries(net.trained, len(image_norms)),
+        *_assumptions(
+            len(image_norms),
+            encoding.made_from + chain.made_from,
+            has_optimum=minimiser is not None,
+        ),
     )
-    return Certificate(entries, len(image_norms))
+    scope = SCOPE_OF_TRAINED if minimiser is None else SCOPE
+    return Certificate(entries, len(image_norms), scope=scope)
 
 
 def _gap_entries(
@@ -127,9 +149,14 @@ def _gap_entries(
     image_norms: Sequence[float],
     encoding: LinearOperator,
     chain: Chain,
+    *,
+    has_optimum: bool,
 ) -> tuple[Entry, ...]:
     """Return what is known about the optimum: of the problem as it is, and with other maps."""
-    entry = gap_entry(gap, tuple(range(len(image_norms))))
+    items = tuple(range(len(image_norms)))
+    if not has_optimum:
+        return (Entry("duality_gap", "not verified", NO_OPTIMUM, items=items),)
+    entry = gap_entry(gap, items)
     if gap is None:
         return (entry,)
     others = gap_with_other_maps(
@@ -142,8 +169,9 @@ def _gap_entries(
     return entry, others
 
 
-def _assumptions(count: int, parts: tuple[Part, ...]) -> tuple[Entry, ...]:
+def _assumptions(count: int, parts: tuple[Part, ...], *, has_optimum: bool) -> tuple[Entry, ...]:
     items = tuple(range(count))
+    of_gap = "; the duality gap is evaluated in double precision" if has_optimum else ""
     return (
         Entry(
             "encoding",
@@ -155,8 +183,7 @@ def _assumptions(count: int, parts: tuple[Part, ...]) -> tuple[Entry, ...]:
         Entry(
             "arithmetic",
             "assumed",
-            "Statements about the network hold in exact arithmetic; the duality gap is evaluated "
-            "in double precision.",
+            f"Statements about the network hold in exact arithmetic{of_gap}.",
             items=items,
         ),
     )

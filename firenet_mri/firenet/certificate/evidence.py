@@ -16,7 +16,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError
 from firenet_mri.firenet.certificate.gap import ProvenGap
-from firenet_mri.firenet.lipschitz import LipschitzProof
+from firenet_mri.firenet.lipschitz import Proof
 
 
 def _nothing() -> Tensor:
@@ -68,7 +68,7 @@ class Evidence:
         x: Tensor,
         gap: ProvenGap | None,
         domain_ndim: int,
-        proof: LipschitzProof | None = None,
+        proof: Proof | None = None,
     ) -> Evidence:
         """Return the evidence of images (*batch, *domain_shape), flattened to items."""
 
@@ -78,7 +78,7 @@ class Evidence:
             return images.detach().to("cpu", kind).reshape(-1, *shape)
 
         numbers = () if proof is None else proof.multipliers or ()
-        ends = () if proof is None else proof.iteration.data_share or ()
+        ends = () if proof is None else proof.data_share or ()
         constants = tuple(
             torch.tensor([float(value) for value in values], dtype=torch.float64)
             for values in (numbers, ends)

@@ -68,6 +68,14 @@ _EMPTY_GAP = " It is more than the objective itself, so that this says nothing."
 _EMPTY = " It is more than the image itself, so that this says nothing about the image."
 
 
+#: The entry "image_with_maps_1_percent" of a network of which nothing is known about that.
+WITHOUT_PROBLEM = Entry(
+    _IMAGE,
+    "not verified",
+    "How far other sensitivity maps can move the image of a trained network is not bounded.",
+)
+
+
 def gap_with_other_maps(
     objective: Sequence[float],
     gap: Sequence[float],

@@ -77,7 +77,16 @@ def scaled(filters: Array, limit: float = 2.0) -> NDArray[np.float32]:
 
     Filters (n, k, k) whose norm is small enough come back as they are; others lose at most 4e-4 of
     what the limit allows.
+
+    Raises
+    ------
+    UsageError
+        If the limit is not positive.
     """
+    if not limit > 0:
+        raise UsageError(
+            f"limit is {limit}; the norm of filters can be limited to positive numbers"
+        )
     result = np.asarray(filters, dtype=np.float32)
     norm, share = squared_norm(result), 1.0
     while norm > limit:

@@ -56,7 +56,7 @@ def data_step(x: Tensor, g: Tensor, gradient: Gradient, coefficients: Tensor) ->
 
     N g is had from the gradient at x + a g, so that nothing but the gradient is needed.
     """
-    a, b = coefficients
+    a, b = coefficients.unbind()
     ahead = x + a * g
     return ahead - (b / a) * (g - gradient(ahead))
 

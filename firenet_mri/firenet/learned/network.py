@@ -12,14 +12,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import ShapeError, UsageError
+from firenet_mri.firenet.base import Network, Trained
+from firenet_mri.firenet.learned.derivative import LearnedDerivative
 from firenet_mri.firenet.learned.layers import Gradient, Stage, data_step, shrinkage
+from firenet_mri.firenet.learned.proof import prove
 from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.lipschitz import ProvenBound
+from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.solver import Progress
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.prox import item_norm
@@ -135,7 +144,8 @@ class LearnedStage(nn.Module):
     def __init__(self, weights: Stage, sizes: tuple[int, ...], dilation: int) -> None:
         super().__init__()
         for name, value in weights._asdict().items():
-            self.register_buffer(name, value.detach().clone())
+            # Weights come from a file with their proof, not from a state_dict.
+            self.register_buffer(name, value.detach().clone(), persistent=False)
         self.sizes, self.dilation = sizes, dilation
 
     @property
@@ -155,7 +165,7 @@ class LearnedStage(nn.Module):
         conditions
             (item, condition).
         """
-        weights = self.weights
+        weights = Stage(*(part.to(x.real.dtype) for part in self.weights))
         x = data_step(x, g, gradient, weights.coefficients)
         return shrinkage(x, weights, conditions, self.sizes, self.dilation)
 
@@ -165,7 +175,41 @@ class LearnedStage(nn.Module):
         return f"p(t) = {a:.3g} - {b:.3g} t, {len(self.filters)} filters"
 
 
-class LearnedNetwork(nn.Module):
+class Task(NamedTuple):
+    """What the stages are given of data, in units of s, and how their image gets its size.
+
+    Parameters
+    ----------
+    start
+        Zero, (item, y, x).
+    gradient
+        x -> A^H y - N x.
+    conditions
+        (item, condition).
+    scale, radius
+        s, and the largest norm of the image, (*batch, 1, 1).
+    batch
+        Axes of the data before those of an item.
+    """
+
+    start: Tensor
+    gradient: Gradient
+    conditions: Tensor
+    scale: Tensor
+    radius: Tensor
+    batch: tuple[int, ...]
+
+    def image(self, x: Tensor) -> Tensor:
+        """Return the image, (*batch, y, x), at the size of the data and inside the ball."""
+        x = x.reshape(*self.batch, *x.shape[1:]) * self.scale
+        size = item_norm(x, (-2, -1))
+        outside = size > self.radius
+        # Not the quotient everywhere: its derivative at an image of zeros is NaN.
+        one = torch.ones_like(size)
+        return x * torch.where(outside, self.radius / torch.where(outside, size, one), one)
+
+
+class LearnedNetwork(Network):
     """A trained network of fixed depth with a proven Lipschitz constant, for 2D images.
 
     Parameters
@@ -208,6 +252,48 @@ class LearnedNetwork(nn.Module):
         """Number of stages."""
         return len(self.stages)
 
+    @property
+    def updates(self) -> int:
+        """Number of stages, too."""
+        return self.depth
+
+    @property
+    def is_fixed(self) -> bool:
+        """True: nothing but the thresholds depends on the data, and these by their size alone."""
+        return True
+
+    @property
+    def is_homogeneous(self) -> bool:
+        """True: for c > 0 the image of c y is c times that of y."""
+        return True
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The stages."""
+        return tuple(self.stages)
+
+    @property
+    def weights(self) -> tuple[Stage, ...]:
+        """The weights of every stage."""
+        return tuple(stage.weights for stage in self.stages)  # type: ignore[misc]
+
+    @property
+    def minimiser(self) -> None:
+        """None: it minimises nothing."""
+
+    @property
+    def trained(self) -> Trained:
+        """SHA-256 of what decides on the image, and the training report."""
+        tensors = [digest_of_tensor(part) for stage in self.weights for part in stage]
+        described = [asdict(self.architecture), self.ball, tensors]
+        return Trained(digest_of_data(described), self.report)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of stages, and the SHA-256 of the weights and of their report."""
+        digest, report = self.trained
+        found = {"layers": self.depth, "weights": digest}
+        return found if report is None else {**found, "training": report.digest}
+
     def forward(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Tensor:
         """Return the image, (*batch, y, x).
 
@@ -227,6 +313,29 @@ class LearnedNetwork(nn.Module):
         ShapeError
             If the images are not 2D, or y does not fit.
         """
+        task = self.task(y, encoding, x0)
+        x = task.start
+        for stage in self.stages:
+            x = stage(x, task.gradient(x), task.gradient, task.conditions)
+        return task.image(x)
+
+    def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:
+        """Return the image as a state; there are no dual variables."""
+        return _state(self(y, encoding, x0))
+
+    def progress_iterates(
+        self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None
+    ) -> Iterator[Progress]:
+        """Yield the image that the network would return if it ended there, after every stage."""
+        task = self.task(y, encoding, x0)
+        x = task.start
+        for stage in self.stages:
+            x = stage(x, task.gradient(x), task.gradient, task.conditions)
+            image = task.image(x)
+            yield Progress(image, False, partial(_state, image))
+
+    def task(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Task:
+        """Return what the stages are given; parameters and errors as :meth:`forward` has them."""
         if x0 is not None:
             raise UsageError("A learned network begins at zero; leave the start image out")
         if len(encoding.domain_shape) != 2:
@@ -239,34 +348,64 @@ class LearnedNetwork(nn.Module):
         norm = item_norm(y, data_axes).reshape(*batch, 1, 1)
         scale = norm / _pixels(encoding).to(norm).sqrt()[..., None, None]
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        on_data = scale.reshape(*batch, *[1] * len(data_axes))
-        x = self._run(y / on_data, encoding, batch) * scale
-        size = item_norm(x, (-2, -1))
-        radius = self.radius(encoding) * norm
-        outside = size > radius
-        one = torch.ones_like(size)
-        return x * torch.where(outside, radius / torch.where(outside, size, one), one)
-
-    def _run(self, y: Tensor, encoding: LinearOperator, batch: torch.Size) -> Tensor:
-        """Return x of data in units of s."""
+        y = y / scale.reshape(*batch, *[1] * len(data_axes))
         residual = encoding.residual(y)
         step = 1 / max(1.0, encoding.norm_bound) ** 2
-        flat = (-1, *encoding.domain_shape)
 
         def gradient(x: Tensor) -> Tensor:
-            found: Tensor = -step * residual(x.reshape(*batch, *flat[1:]))[0]
-            return found.reshape(flat)
+            found: Tensor = -step * residual(x.reshape(*batch, *x.shape[1:]))[0]
+            return found.reshape(x.shape)
 
-        x = torch.zeros(*batch, *flat[1:], dtype=y.dtype, device=y.device).reshape(flat)
+        start = torch.zeros(*batch, *encoding.domain_shape, dtype=y.dtype, device=y.device)
+        start = start.reshape(-1, *encoding.domain_shape)
         conditions = conditions_for(encoding).to(y.device, y.real.dtype)
-        conditions = conditions.expand(*batch, -1).reshape(len(x), -1)
-        for stage in self.stages:
-            x = stage(x, gradient(x), gradient, conditions)
-        return x.reshape(*batch, *flat[1:])
+        conditions = conditions.expand(*batch, -1).reshape(len(start), -1)
+        radius = self.radius(encoding) * norm
+        return Task(start, gradient, conditions, scale, radius, batch)
 
-    def radius(self, encoding: LinearOperator) -> float:
-        """Return R, the largest norm of an image in units of the data's."""
-        return self.ball / min(1.0, encoding.norm_bound)
+    def proven_bound(self, encoding: LinearOperator) -> ProvenBound:
+        """Return the proven Lipschitz constant of data -> image at a fixed scale.
+
+        It is computed from the weights as they are.
+
+        Raises
+        ------
+        UsageError
+            If nothing can be proven of these weights.
+        """
+        proof = prove(self.weights, self.architecture.sizes)
+        # The data are divided by a norm above 1, as A is.
+        value = proof.value / max(1.0, encoding.norm_bound)
+        return ProvenBound(math.nextafter(value, math.inf), proof)
+
+    def obstacle(
+        self, has_start: bool = False, encoding: LinearOperator | None = None
+    ) -> str | None:
+        """Return None: the constant is always proven."""
+        return None
+
+    def derivative(
+        self,
+        y: Tensor,
+        encoding: LinearOperator,
+        x0: Tensor | None = None,
+        *,
+        moving_phase: bool = False,
+    ) -> LearnedDerivative:
+        """Return the derivative at a fixed scale, of one item, in the precision of y.
+
+        Raises
+        ------
+        UsageError
+            If y is a batch, there is a start image, or a phase changes with the data.
+        """
+        if moving_phase or y.shape != encoding.codomain_shape:
+            raise UsageError(
+                f"Data of shape {tuple(y.shape)}, moving phase {moving_phase}: the derivative of a "
+                f"learned network is that of one item {encoding.codomain_shape} at a fixed phase"
+            )
+        with torch.no_grad():
+            return LearnedDerivative(self, self.task(y, encoding, x0), encoding)
 
 
 def conditions_for(encoding: LinearOperator) -> Tensor:
@@ -295,3 +434,7 @@ def _pixels(encoding: LinearOperator) -> Tensor:
     if seen is None:
         return torch.tensor(float(math.prod(encoding.domain_shape)))
     return (seen > 0).sum((-2, -1)).clamp(min=1).float()
+
+
+def _state(image: Tensor) -> State:
+    return State(image, image.new_zeros(0))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from firenet_mri.firenet.learned import bound
 from firenet_mri.firenet.learned.bound import StageBound, combined_bound, stage_bounds
 from firenet_mri.firenet.learned.layers import Stage
-
-METHOD = "constants of the layers, multiplied and summed in rational arithmetic"
 
 #: Polynomial, filters and firmness of a stage as bytes, and the shape of the filters.
 _Key = tuple[tuple[float, ...], bytes, tuple[int, ...], bytes]
@@ -33,6 +31,13 @@ class LearnedProof:
 
     stages: tuple[StageBound, ...]
     value: float
+
+    #: How it is proven, and what it follows from.
+    method: ClassVar[str] = "constants of the layers, combined in rational arithmetic"
+    follows_from: ClassVar[str] = "It follows from the layers, whatever their weights."
+    #: There is no performance estimation.
+    multipliers: ClassVar[None] = None
+    data_share: ClassVar[None] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the proof as plain data for JSON."""

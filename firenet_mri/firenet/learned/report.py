@@ -16,6 +16,9 @@ from firenet_mri.errors import DataError
 
 Range = tuple[float, float]
 
+#: How k-space may have been sampled.
+SAMPLING = ("lines", "points", "trajectory")
+
 
 @dataclass(frozen=True)
 class TrainingReport:
@@ -29,6 +32,8 @@ class TrainingReport:
         Least and largest number of coils.
     noise
         Least and largest ||n|| / ||y||: expected norm of the noise over the norm of the samples.
+    sampling
+        What the masks were: "lines" along an axis, "points"; "trajectory" is no mask.
     data
         What the images were, entry by entry: package or kind, number of images, SHA-256, licence.
         No names of people and no names of files.
@@ -39,6 +44,7 @@ class TrainingReport:
     acceleration: Range
     coils: Range
     noise: Range
+    sampling: tuple[str, ...] = ("lines", "points")
     data: Sequence[Mapping[str, Any]] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -48,6 +54,8 @@ class TrainingReport:
             # Written so that NaN fails.
             if not 0 <= low <= high < math.inf:
                 raise DataError(f"the range of {name} is {low} to {high}; give least and largest")
+        if not set(self.sampling) <= set(SAMPLING):
+            raise DataError(f"the sampling is {self.sampling}; it is among {', '.join(SAMPLING)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON."""
@@ -55,6 +63,7 @@ class TrainingReport:
             "acceleration": list(map(float, self.acceleration)),
             "coils": list(map(float, self.coils)),
             "noise": list(map(float, self.noise)),
+            "sampling": list(self.sampling),
             "data": [dict(one) for one in self.data],
             "recipe": dict(self.recipe),
         }
@@ -74,7 +83,8 @@ class TrainingReport:
                 for name in ("acceleration", "coils", "noise")
             }
             entries = tuple(dict(one) for one in data["data"])
-            return cls(**low_high, data=entries, recipe=dict(data["recipe"]))  # type: ignore[arg-type]
+            sampling = tuple(map(str, data["sampling"]))
+            return cls(**low_high, sampling=sampling, data=entries, recipe=dict(data["recipe"]))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             raise DataError("its training report is damaged") from None
 

@@ -39,6 +39,7 @@ _MAKE = "give a file that firenet train wrote"
 # Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
 _LARGEST_LOGARITHM = 40.0
 _MOST_STAGES = 1000
+_LARGEST_FILE = 1 << 26
 # Sums over the frequencies are rounded in an order that processors differ in.
 _ROUNDING = 1e-9
 
@@ -70,7 +71,7 @@ def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> Non
 
 def network_bytes(net: LearnedNetwork, report: TrainingReport) -> bytes:
     """Return what :func:`save_network` writes."""
-    stages = [stage.weights for stage in net.stages]  # type: ignore[union-attr]
+    stages = net.weights
     arrays = {
         name: torch.stack([getattr(stage, name) for stage in stages]).cpu().float().numpy()
         for name in Stage._fields
@@ -144,8 +145,14 @@ def weights_path(name: str | Path) -> Path:
 
 def _bytes(path: Path) -> bytes:
     try:
+        if path.stat().st_size > _LARGEST_FILE or not (path.is_file() or path.is_dir()):
+            raise FileError(f"{path}: is too large for weights, or is not a file; {_MAKE}")
         return path.read_bytes()
     except FileNotFoundError:
+        if path == weights_path(LEARNED):
+            raise FileError(
+                f"{LEARNED}: no weights ship with this version of firenet_mri; {_MAKE}"
+            ) from None
         raise FileError(f"{path}: no such file; {_MAKE}, or {LEARNED}") from None
     except IsADirectoryError:
         raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}") from None

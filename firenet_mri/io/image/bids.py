@@ -53,6 +53,8 @@ def write_bids_pair(
     *,
     parameters: AcquisitionParameters | None = None,
     simulated: bool = False,
+    method: str = "FIRENET",
+    weights: str | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write magnitude and phase (radians) of an image with their sidecars; return the files.
@@ -69,6 +71,10 @@ def write_bids_pair(
         For the sidecars.
     simulated
         Whether the scan was; the sidecars say it.
+    method
+        What made the image.
+    weights
+        SHA-256 of the weights of a trained network; None if there was none.
     overwrite
         Replace files that exist.
 
@@ -85,6 +91,9 @@ def write_bids_pair(
         raise DataError(f"{stem}: the image is {image.dtype}; a pair needs a complex one")
     files = bids_paths(stem)
     shared = _sidecar(parameters or AcquisitionParameters(), simulated)
+    shared["ReconMethodName"] = method
+    if weights is not None:
+        shared["ReconMethodParameters"] = {"WeightsSHA256": weights}
     with atomic_writes(files, overwrite=overwrite) as (mag, mag_json, phase, phase_json):
         write_nifti(mag, np.abs(image), geometry)
         write_nifti(phase, np.angle(image), geometry)
@@ -103,7 +112,6 @@ def _sidecar(known: AcquisitionParameters, simulated: bool) -> dict[str, Any]:
         "EchoTime": echoes[0] if len(echoes) == 1 else echoes or None,
         "InversionTime": _seconds(known.inversion_time_ms),
         "FlipAngle": known.flip_angle_deg,
-        "ReconMethodName": "FIRENET",
         "GeneratedBy": [{"Name": "firenet_mri", "Version": version("firenet_mri")}],
         "Simulated": True if simulated else None,
     }

@@ -354,7 +354,7 @@ def _shared(
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     told = f"Reconstructed from {'simulated ' if simulated else ''}k-space. {description}".strip()
     dataset.DerivationDescription = told[:1024]
-    dataset.ContributingEquipmentSequence = [_equipment()]
+    dataset.ContributingEquipmentSequence = [_equipment(description)]
     known = parameters or AcquisitionParameters()
     if known.field_strength_t is not None:
         dataset.MagneticFieldStrength = _decimal(known.field_strength_t)
@@ -376,14 +376,14 @@ def _times(known: AcquisitionParameters) -> dict[str, float | None]:
     }
 
 
-def _equipment() -> Any:
+def _equipment(description: str) -> Any:
     from pydicom.dataset import Dataset
 
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [_code("109102", "DCM", "Processing Equipment")]
     item.Manufacturer = item.ManufacturerModelName = "firenet_mri"
     item.SoftwareVersions = _version()
-    item.ContributionDescription = "Image reconstruction without training (FIRENET)"
+    item.ContributionDescription = f"Image reconstruction: {description or 'FIRENET'}"
     return item
 
 

@@ -375,7 +375,7 @@ def _images(
             solution = solve(net, encoded, x0=x, passes=options.passes)
             image = solution.image
             images.append((_rss(image, encoded, item) if output == "rss" else image).cpu())
-            about_data = item_warnings(solution.encoded, solution.state.x)
+            about_data = item_warnings(solution.encoded, solution.state.x, net)
             warnings += [replace(one, items=(item.index,)) for one in about_data]
     places = places_of(prepared.scan, count)
     return torch.stack(images), [warning.line(places) for warning in joined(warnings)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from firenet_mri.firenet.base import Network
 from firenet_mri.operators import NonuniformFourier
 from firenet_mri.reconstruction.data_warnings.maps import (
     CUT_BY_MAPS,
@@ -24,11 +25,14 @@ from firenet_mri.reconstruction.data_warnings.samples import (
     sample_values,
     sample_warnings,
 )
+from firenet_mri.reconstruction.data_warnings.training import training_warnings
 from firenet_mri.reconstruction.data_warnings.warning import DataWarning
 from firenet_mri.reconstruction.solve import Encoded
 
 
-def item_warnings(encoded: Encoded, x: Tensor) -> tuple[DataWarning, ...]:
+def item_warnings(
+    encoded: Encoded, x: Tensor, net: Network | None = None
+) -> tuple[DataWarning, ...]:
     """Return the warnings about a slice and its image.
 
     Takes about as long as one of the network's layers.
@@ -39,13 +43,18 @@ def item_warnings(encoded: Encoded, x: Tensor) -> tuple[DataWarning, ...]:
         What the network was given, of one item; of several at once nothing is said.
     x
         Its image, masked, (*domain_shape).
+    net
+        The network, of which it is said where the slice is unlike its training; None says nothing.
     """
+    if _has_batch(encoded):
+        return ()
     grid = _sampled_grid(encoded)
     energy = None if grid is None else energy_of(encoded.samples)
     found = () if grid is None else sample_warnings(encoded.samples, grid, energy)
-    values = {} if _has_batch(encoded) else _image_values(encoded, x, grid, energy)
+    values = _image_values(encoded, x, grid, energy)
     kinds = (RESIDUAL_ABOVE_NOISE, CUT_BY_MAPS, FOLD_OVER)
-    return (*found, *(one for kind in kinds for one in kind.warn(values.get(kind.name))))
+    of_image = (one for kind in kinds for one in kind.warn(values.get(kind.name)))
+    return (*found, *of_image, *training_warnings(encoded, net))
 
 
 def item_values(encoded: Encoded, x: Tensor) -> dict[str, float]:

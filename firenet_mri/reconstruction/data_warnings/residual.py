@@ -20,7 +20,7 @@ RESIDUAL_ABOVE_NOISE = Kind(
     1.5,
     "The image does not explain the data: what it leaves of them is larger than the noise. Look "
     "for coils that show different images, lines that are mixed up, motion, or wrong maps; too few "
-    "layers and a large lam do it, too.",
+    "layers, a large lam, and a trained network on data unlike those of its training do it, too.",
 )
 
 # Less of the data's norm is what maps and sparsity leave of data without noise.
@@ -44,7 +44,7 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
         for first, part in encoded.encoding.data_parts():
             data = y.narrow(0, first, part.codomain_shape[0])
             left += _energy(data - part(x.to(y)))
-    expected = _energy_of_noise(encoded, noise)
+    expected = energy_of_noise(encoded, noise)
     if expected <= 0:
         return None
     is_little = left - expected <= _SMALLEST_SHARE**2 * _energy(y)
@@ -59,7 +59,7 @@ def _energy(x: Tensor) -> float:
     return sum(float(part.sum(dtype=torch.float64)) for part in parts)
 
 
-def _energy_of_noise(encoded: Encoded, noise: Tensor) -> float:
+def energy_of_noise(encoded: Encoded, noise: Tensor) -> float:
     """Return the expected energy of the noise in the network's data."""
     weights = [link.weights for link in encoded.chain.links if isinstance(link, SampleWeighting)]
     sampled = encoded.sampled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -114,12 +115,28 @@ def test_rounding_errors_stay_below_their_bound() -> None:
     assert np.abs(computed - exact).max() <= filters_norm._rounding(40, 5) * moduli
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_bound_is_above_the_exact_sum_of_filters_of_one_pixel(seed) -> None:
+    """Nothing lies between the points of the grid: only the rounding errors are left."""
+    rng = np.random.default_rng(seed)
+    values, weights = rng.standard_normal(40), rng.random(40)
+    exact = sum(Fraction(w) * Fraction(h) ** 2 for w, h in zip(weights, values, strict=True))
+    bound = squared_norm(values[:, None, None], weights)
+    assert exact <= Fraction(bound) <= exact * (1 + Fraction(1, 10**12))
+
+
 def test_scaled_filters_have_a_proven_norm_within_the_limit() -> None:
     filters = np.random.default_rng(3).standard_normal((8, 5, 5)).astype(np.float32)
     result = scaled(filters, 2.0)
     assert 2 * (1 - 1e-6) < squared_norm(result) <= 2
     np.testing.assert_array_equal(scaled(result, 2.0), result)
     np.testing.assert_allclose(result / filters, (result / filters).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_limits_that_are_not_positive_are_refused(limit) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        scaled(np.ones((2, 3, 3)), limit)
 
 
 def test_no_filters_and_filters_of_zeros_have_norm_0() -> None:

@@ -21,7 +21,7 @@ from firenet_mri.calibration import (
 )
 from firenet_mri.errors import ShapeError
 from firenet_mri.firenet.options import NetworkOptions, Preset
-from firenet_mri.firenet.presets import network_of
+from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.reweighting import solve_passes
 from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
 
@@ -247,7 +247,7 @@ class FIRENETImage:
 
     def network(self, coils: int, shape: tuple[int, ...]) -> FIRENET:
         """Return the network, that of the first pass where there are several."""
-        net = network_of(coils, shape, self._options)
+        net = preset_network(coils, shape, self._options)
         net.lam *= self.factor
         return net
 
