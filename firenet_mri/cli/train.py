@@ -123,8 +123,8 @@ def _train(
 ) -> Trained:
     """Train with a bar that shows the latest numbers."""
     from firenet_mri.cli.progress import noted_progress
-    from firenet_mri.training.certified import Look, Progress
     from firenet_mri.training.run import Interrupted, checkpoint_path, train_network
+    from firenet_mri.training.timed import Look, Progress
 
     total = round(60 * wanted.minutes)
     note = [""]

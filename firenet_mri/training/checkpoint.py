@@ -10,7 +10,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.outputs import atomic_writes
-from firenet_mri.training.certified import Training
+from firenet_mri.training.timed import Training
 
 _VERSION = 1
 

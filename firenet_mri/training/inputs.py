@@ -18,7 +18,6 @@ from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.digests import digest_of_data
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
-from firenet_mri.training.certified import FIRST_VALIDATION
 from firenet_mri.training.scan_cases import (
     MeasuredSlice,
     scan_case,
@@ -34,6 +33,7 @@ from firenet_mri.training.sources import (
     read_scan_source,
     validation_files,
 )
+from firenet_mri.training.timed import FIRST_VALIDATION
 
 # Share of the files, or of the slices of a single file, that is held out.
 _HELD_OUT = 0.1

@@ -42,9 +42,9 @@ class Perturbations:
         direction
             What :meth:`direction` returned.
         gradient
-            Of the loss by A^H y, (y, x); where it is not finite, nothing changes.
+            Of the loss by the samples, (coil, y, x); where it is not finite, nothing changes.
         """
-        climbed = problem.spread(gradient)
+        climbed = gradient * problem.mask
         climbed = climbed / torch.linalg.vector_norm(climbed).clamp(min=1e-20)
         new = direction + climbed
         new = new / torch.linalg.vector_norm(new)

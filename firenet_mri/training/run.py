@@ -21,13 +21,15 @@ from firenet_mri.firenet.learned.network import LearnedNetwork
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import save_network
 from firenet_mri.io.outputs import atomic_writes, check_outputs
-from firenet_mri.training.certified import Diverged, Look, Progress, Training
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.curve import figure
 from firenet_mri.training.freezing import Frozen, frozen
 from firenet_mri.training.inputs import TrainingData
+from firenet_mri.training.learner import CertifiedLearner
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import mean_psnr
+from firenet_mri.training.timed import Diverged, Look, Progress, Training
+from firenet_mri.training.trainable import TrainableStages
 from firenet_mri.training.training_report import inputs_of, training_report
 
 _SUFFIX = ".safetensors"
@@ -156,7 +158,8 @@ def train_network(
     check_device(options.device)
     checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
     with memory_errors(checkpoint.path):
-        training = Training(options, data.case, data.validation_cases())
+        learner = CertifiedLearner(options)
+        training = Training(learner, options, data.case, data.validation_cases())
         was_there = checkpoint.resume(training)
         if finish and not was_there:
             raise UsageError(
@@ -210,7 +213,9 @@ def _write(
 ) -> Trained:
     """Write the best weights, report and curve."""
     options = training.options
-    result = frozen(training.best(), options.bound)
+    best = training.best()
+    assert isinstance(best, TrainableStages)
+    result = frozen(best, options.bound)
     stages = [Stage(*(part.to(training.device) for part in stage)) for stage in result.stages]
     psnr = mean_psnr(training.validation, stages, result.architecture)
     ended = diverged or ("the time was over" if training.is_done else "asked to finish early")

@@ -12,10 +12,10 @@ import torch
 
 from firenet_mri.digests import digest_of_data
 from firenet_mri.firenet.learned.report import TrainingReport
-from firenet_mri.training.certified import FIRST_VALIDATION, Training
 from firenet_mri.training.freezing import Frozen
 from firenet_mri.training.inputs import TrainingData
 from firenet_mri.training.sources import Source
+from firenet_mri.training.timed import FIRST_VALIDATION, Training
 
 _SIMULATED_SCANS = "sampling masks, further noise, contrast, phase, details, resolution"
 _SIMULATED_IMAGES = (

@@ -9,9 +9,10 @@ import torch
 from training_scans import pictures
 
 from firenet_mri.firenet.learned.network import Architecture
-from firenet_mri.training.certified import FIRST_VALIDATION, Training
+from firenet_mri.training.learner import CertifiedLearner
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.simulated_cases import simulated_case
+from firenet_mri.training.timed import FIRST_VALIDATION, Training
 from firenet_mri.training.trainable import soft_bound
 
 # Mask, and sums of k-space, maps and reference with cosines, of the first version.
@@ -44,7 +45,12 @@ def test_a_case_of_a_seed_stays_the_same(seed) -> None:
 def test_the_first_steps_of_a_training_stay_the_same() -> None:
     options = TrainingOptions(minutes=120, bound=14, attacked=0.5, stages=4)
     validation = [simulated_case(pictures(), FIRST_VALIDATION, sizes=(128,))]
-    training = Training(options, lambda number: simulated_case(pictures(), number), validation)
+    training = Training(
+        CertifiedLearner(options),
+        options,
+        lambda number: simulated_case(pictures(), number),
+        validation,
+    )
     for k, (kind, psnr) in enumerate(STEPS):
         assert training.take_step(1e-4 * k) == (kind, pytest.approx(psnr, abs=1e-3))
         training.progress.step += 1

@@ -1,9 +1,8 @@
-"""The training loop of a learned network whose Lipschitz constant stays near a wanted bound.
+"""The training of a network on cases, one a step, for a time.
 
-A step takes one case: Adam descends log(error) plus a penalty of what the constant is above the
-wanted one. A share of the steps sees data with a perturbation that is kept for its case and climbs
-the loss each time the case comes up. Weights are averaged over the steps; the average that is best
-on the validation cases is kept.
+Adam descends log(error) plus what the network's kind adds for its weights. A share of the steps
+sees data with a perturbation that is kept for its case and climbs the loss each time the case comes
+up. Weights are averaged over the steps; the average that is best on the validation cases is kept.
 """
 
 from __future__ import annotations
@@ -15,21 +14,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from firenet_mri.errors import DataError
 from firenet_mri.operators.denormals import denormals_flushed
+from firenet_mri.training.learner import Learner
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.perturbations import Perturbations
-from firenet_mri.training.problem import Problem, mean_psnr, psnr_db
+from firenet_mri.training.problem import Problem, psnr_db
 from firenet_mri.training.simulated_cases import TrainingCase
-from firenet_mri.training.trainable import TrainableStages, soft_bound
 
 #: Number of a validation case that is the first.
 FIRST_VALIDATION = 10_000_000
 
 _FLOOR = 1e-5
-_PENALTY = 5
 _LONGEST_NORM = 3.0
 _WARM_UP = 100
 _SLOWEST_AVERAGE = 0.002
@@ -84,8 +82,10 @@ class Training:
 
     Parameters
     ----------
+    learner
+        What kind of network.
     options
-        How.
+        How long, and against what.
     case
         Case of a number from 0 to ``options.cases`` - 1.
     validation
@@ -96,18 +96,18 @@ class Training:
 
     def __init__(
         self,
+        learner: Learner,
         options: TrainingOptions,
         case: Callable[[int], TrainingCase],
         validation: Sequence[TrainingCase],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.options, self.case, self._clock = options, case, clock
-        self.architecture = options.architecture
+        self.learner, self.options, self.case, self._clock = learner, options, case, clock
         self.device = torch.device(options.device)
         self.validation = [Problem(one, self.device) for one in validation]
-        self.trainable = TrainableStages(self.architecture, options.seed).to(self.device)
-        self.average = TrainableStages(self.architecture, options.seed).to(self.device)
+        self.trainable = learner.weights().to(self.device)
+        self.average = learner.weights().to(self.device)
         self.optimizer = torch.optim.Adam(
             self.trainable.parameters(), options.learning_rate, betas=(0.9, 0.99)
         )
@@ -186,14 +186,12 @@ class Training:
             direction = self.perturbations.direction(index, problem)
             size = options.attack * float(torch.rand(1, generator=self.generator))
             y = y + size * float(torch.linalg.vector_norm(y)) * direction
-        start = problem.adjoint(y).requires_grad_(is_attacked)
-        stages = self.trainable.stages()
-        error = problem.error(problem.image(stages, start, self.architecture))
-        bound = soft_bound(stages, self.architecture.sizes)
-        excess = (bound / options.bound - 1).clamp(min=0)
-        self._descend((error + _FLOOR).log() + _PENALTY * excess**2, share)
-        if is_attacked and start.grad is not None:
-            self.perturbations.climb(index, problem, direction, start.grad[0])
+        y = y.detach().requires_grad_(is_attacked)
+        image, penalty = self.learner.image(self.trainable, problem, y)
+        error = problem.error(image)
+        self._descend((error + _FLOOR).log() + penalty, share)
+        if is_attacked and y.grad is not None:
+            self.perturbations.climb(index, problem, direction, y.grad)
         return ("attacked" if is_attacked else "clean"), psnr_db(float(error.detach()))
 
     def _descend(self, loss: Tensor, share: float) -> None:
@@ -230,9 +228,7 @@ class Training:
     def look(self) -> Look:
         """Return the numbers of the averaged weights; keep these if they are the best."""
         began = self._clock()
-        with torch.no_grad():
-            stages = self.average.stages()
-            psnr = mean_psnr(self.validation, stages, self.architecture)
+        psnr = self.validation_psnr(self.average)
         if psnr > self.progress.best:
             self.progress.best = psnr
             self.best_state = _copied(self.average.state_dict())
@@ -240,7 +236,7 @@ class Training:
             "minutes": self.progress.seconds / 60,
             "step": float(self.progress.step),
             "validation_psnr_db": psnr,
-            "bound_estimate": self.bound_estimate(),
+            **self.learner.numbers(self.average),
         }
         for kind, (total, count) in self.progress.sums.items():
             look[f"{kind}_psnr_db"] = total / count
@@ -250,15 +246,17 @@ class Training:
         return look
 
     @torch.no_grad()
-    def bound_estimate(self) -> float:
-        """Return nearly the Lipschitz constant of the averaged weights."""
-        return float(soft_bound(self.average.stages(), self.architecture.sizes))
+    def validation_psnr(self, weights: nn.Module) -> float:
+        """Return the mean PSNR of the validation cases, in dB."""
+        images = [self.learner.image(weights, p, p.kspace)[0] for p in self.validation]
+        errors = [float(p.error(x)) for p, x in zip(self.validation, images, strict=True)]
+        return sum(map(psnr_db, errors)) / len(errors)
 
-    def best(self) -> TrainableStages:
+    def best(self) -> nn.Module:
         """Return the weights that were best on the validation cases, on the CPU."""
-        stages = TrainableStages(self.architecture, self.options.seed)
-        stages.load_state_dict(self.best_state)
-        return stages
+        weights = self.learner.weights()
+        weights.load_state_dict(self.best_state)
+        return weights
 
     def state(self) -> dict[str, Any]:
         """Return all that a resumed training needs, as plain data and tensors."""

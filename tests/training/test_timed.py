@@ -10,8 +10,9 @@ import pytest
 import torch
 from training_scans import TINY, scan_data
 
-from firenet_mri.training import certified
-from firenet_mri.training.certified import Diverged, Training
+from firenet_mri.training import timed
+from firenet_mri.training.learner import CertifiedLearner
+from firenet_mri.training.timed import Diverged, Training
 
 DATA = scan_data()
 
@@ -20,7 +21,13 @@ def training(options=TINY, *, data=DATA, case=None) -> Training:
     """Return a training whose clock moves .5 s at every look, so that every step takes as long."""
     ticks = itertools.count()
     validation = data.validation_cases()[:2]
-    return Training(options, case or data.case, validation, clock=lambda: 0.5 * next(ticks))
+    return Training(
+        CertifiedLearner(options),
+        options,
+        case or data.case,
+        validation,
+        clock=lambda: 0.5 * next(ticks),
+    )
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights() -> None:
@@ -75,7 +82,7 @@ def test_without_an_attack_nothing_is_perturbed() -> None:
 
 
 def test_losses_that_are_not_finite_change_nothing_and_end_the_training(monkeypatch) -> None:
-    monkeypatch.setattr(certified, "_DIVERGED", 3)
+    monkeypatch.setattr(timed, "_DIVERGED", 3)
 
     def case(number):
         good = DATA.case(number)
@@ -114,7 +121,12 @@ def test_steps_on_a_gpu_are_those_on_a_cpu() -> None:
 @pytest.mark.slow
 def test_a_minute_of_training_makes_validation_rise() -> None:
     options = TINY.replace(stages=6, singles=8, minutes=1.0, cases=200)
-    net = Training(options, DATA.case, DATA.validation_cases())
+    net = Training(
+        CertifiedLearner(options),
+        options,
+        DATA.case,
+        DATA.validation_cases(),
+    )
     net.run()
     curve = [look["validation_psnr_db"] for look in net.progress.curve]
     assert net.progress.best > curve[0] + 1
