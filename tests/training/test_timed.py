@@ -99,10 +99,10 @@ def test_losses_that_are_not_finite_change_nothing_and_end_the_training(monkeypa
 
 def test_a_constant_above_the_wanted_one_comes_down() -> None:
     net = training(TINY.replace(bound=1.0, minutes=0.25, learning_rate=0.1))
-    before = net.bound_estimate()
+    before = net.learner.numbers(net.average)["bound_estimate"]
     net.run()
     assert before > 1.5
-    assert net.bound_estimate() < 0.98 * before
+    assert net.learner.numbers(net.average)["bound_estimate"] < 0.98 * before
 
 
 @pytest.mark.cuda

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from firenet_benchmark.stability.data import images
 from numpy.typing import NDArray
 from PIL import Image
+
+from firenet_benchmark.stability.data import images
 
 VALIDATION = ("camera", "coins", "hubble_deep_field", "motorcycle_left", "flower")
 PHOTOGRAPHS = (

@@ -7,24 +7,17 @@ from the same cases, so that what differs is the network, not what it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from firenet_benchmark.stability.networks import (
-    MoDL,
     NetworkName,
     ScaledNetwork,
     make_trained_network,
 )
-from firenet_mri.training.checkpoint import Checkpoint
-from firenet_mri.training.inputs import TrainingData
-from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import Problem
-from firenet_mri.training.timed import Look, Training
 
 
 @dataclass(frozen=True)
