@@ -36,8 +36,12 @@ def of_json(content: object) -> str:
 def of_files(paths: Iterable[Path], root: Path | None = None) -> str:
     """Return the hash of files' contents, in the given order.
 
-    Below a root their places count, too; without one only contents do.
+    Below a root their places count, too; without one only contents do, and the hash of one file is
+    that of its content.
     """
+    paths = list(paths)
+    if root is None and len(paths) == 1:
+        return hashlib.sha256(paths[0].read_bytes()).hexdigest()
     content = hashlib.sha256()
     for path in paths:
         if root is not None:
