@@ -72,6 +72,8 @@ def built_in(
     shifted: int,
     accelerations: Sequence[float],
     acquisition: Acquisition | None = None,
+    *,
+    leave_out: Sequence[str] = (),
 ) -> EvaluationData:
     """Return the simulated data.
 
@@ -84,6 +86,8 @@ def built_in(
         and all of them with a mask of the user's.
     acquisition
         How they are scanned; None is as the networks were trained.
+    leave_out
+        "shifts", "details" or both.
 
     Raises
     ------
@@ -108,8 +112,8 @@ def built_in(
         description,
         test,
         _chosen(test, few),
-        _shifts(some, accelerations, shifted, acquisition),
-        tuple(_details(some, acquisition)),
+        {} if "shifts" in leave_out else _shifts(some, accelerations, shifted, acquisition),
+        () if "details" in leave_out else tuple(_details(some, acquisition)),
     )
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_benchmark.stability.evaluation_data import EvaluationData
+from firenet_benchmark.stability.methods import Batch
 
 # Readers, writers and faces do not compute an image from samples.
 _NOT_MEASURING = ("cli", "io", "monai", "server")
@@ -69,18 +70,30 @@ def of_network(network: nn.Module) -> str:
     return of_tensors({**dict(network.named_parameters()), **dict(network.named_buffers())})
 
 
-def of_data(data: EvaluationData) -> str:
-    """Return the hash of all that methods see and are judged by."""
-    batches = {"test": data.test, "attacked": data.attacked}
-    batches |= {f"{test}/{variant}": batch for (test, variant), batch in data.shifts.items()}
-    tensors: dict[str, Tensor | None] = {}
+def of_data(data: EvaluationData) -> dict[str, str]:
+    """Return the hashes of all that methods see and are judged by: of test slices and so on."""
+    shifts = {f"{test}/{variant}": batch for (test, variant), batch in data.shifts.items()}
+    pairs: dict[str, Batch] = {}
+    inserted: dict[str, Tensor | None] = {}
     for pair in data.details:
-        batches |= {f"before {pair.name}": pair.before, f"after {pair.name}": pair.after}
-        tensors[f"detail {pair.name}"] = pair.detail
-    for name, batch in batches.items():
-        for part in ("kspace", "mask", "maps", "reference", "truth"):
-            tensors[f"{name}/{'/'.join(batch.names)}/{part}"] = getattr(batch, part)
-    return of_tensors(tensors)
+        pairs |= {f"before {pair.name}": pair.before, f"after {pair.name}": pair.after}
+        inserted[pair.name] = pair.detail
+    return {
+        "test": _of_batches({"": data.test}),
+        "attacked": _of_batches({"": data.attacked}),
+        "shifts": _of_batches(shifts),
+        "details": of_json([_of_batches(pairs), of_tensors(inserted)]),
+    }
+
+
+def _of_batches(batches: Mapping[str, Batch]) -> str:
+    return of_tensors(
+        {
+            f"{name}/{'/'.join(batch.names)}/{part}": getattr(batch, part)
+            for name, batch in batches.items()
+            for part in ("kspace", "mask", "maps", "reference", "truth")
+        }
+    )
 
 
 @cache

@@ -186,7 +186,10 @@ def check(
             continue
         if one.name not in known:
             names = ", ".join([*known, _BOUND])
-            raise UsageError(f"{one.name} is not measured in this run; require some of {names}")
+            raise UsageError(
+                f"{one.name} is not measured in this run; ask for it with --questions, or require "
+                f"some of {names}"
+            )
         if known[one.name].question not in questions:
             raise UsageError(
                 f"{one.name} is required, but not asked; add --questions {known[one.name].question}"
