@@ -87,7 +87,8 @@ def test_ours_is_what_reconstruct_gives_with_its_defaults(full) -> None:
 def test_total_variation_of_sigpy_has_converged(pattern, acceleration) -> None:
     """Three times the iterations give the same image; of SigPy's own step size 100 do not."""
     protocol = Protocol(pattern=pattern, acceleration=acceleration)
-    one = Acquisition(protocol, size=(64, 64)).scans(images("test")[3:4], "one")
+    acquisition = Acquisition(protocol, size=(64, 64))
+    one = acquisition.scans(acquisition.sized(images("test")[3:4]), "one")
     kspace, maps = one.kspace[0], one.maps[0]
     longer = tuned._sigpy("TotalVariationRecon", 3 * tuned.TV_ITERATIONS, tuned.TV_SIGMA)
     end = longer(kspace, maps, 1e-3)

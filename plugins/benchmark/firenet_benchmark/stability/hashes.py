@@ -26,7 +26,17 @@ from firenet_benchmark.stability.methods import Batch
 
 # Readers, writers and faces do not compute an image from samples.
 _NOT_MEASURING = ("cli", "io", "monai", "server")
-_MEASURING = ("criteria", "data", "evaluation_data", "jacobian", "methods", "networks", "run")
+_MEASURING = (
+    "acquisition",
+    "criteria",
+    "custom_networks",
+    "data",
+    "evaluation_data",
+    "jacobian",
+    "methods",
+    "networks",
+    "run",
+)
 
 
 def of_json(content: object) -> str:

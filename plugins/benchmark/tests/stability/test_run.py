@@ -179,13 +179,25 @@ def test_what_changes_an_image_changes_its_hash() -> None:
     third = hashes.of_network(network)
     network.hidden *= 2
     assert len({first, second, third, hashes.of_network(network)}) == 4
-    presets = [firenet_method("x", preset, "x").image for preset in ("accurate", "stable")]
-    assert hashes.facts_of(presets[0]) != hashes.facts_of(presets[1])
+
+
+def test_what_changes_an_image_is_in_the_name_of_what_is_kept() -> None:
+    parts = dict.fromkeys(("test", "attacked", "shifts", "details"), "")
+
+    def name(method: Method, **settings) -> str:
+        return run._digest(method, "accuracy", replace(TINY, **settings), parts)
+
+    presets = [firenet_method("x", preset, "x") for preset in ("accurate", "stable")]
+    assert name(presets[0]) != name(presets[1])
+    assert name(presets[0]) != name(presets[0], seed=1)
+    # What else is asked does not matter.
+    assert name(presets[0]) == name(presets[0], questions=("accuracy",))
     # FIRENET behind a network depends on the network's weights.
-    one = trained_method("AUTOMAP-type")
-    before = hashes.facts_of(behind(one).image)
+    one = trained_method("AUTOMAP-type").own_copy()
+    before = name(one), name(behind(one))
     one.image.network.lines += 1
-    assert hashes.facts_of(behind(one).image) != before
+    after = name(one), name(behind(one))
+    assert len({*before, *after}) == 4
 
 
 def test_a_network_of_another_width_is_left_out_and_named(tmp_path) -> None:
