@@ -383,7 +383,7 @@ def _worst_case(
     attack = settings.attack
     problem = gradient_problem(method, data.attacked[:1])
     if problem is not None:
-        return Measurements(note=f"not attacked, since it has no derivative: {problem}")
+        return Measurements(note=f"not attacked: {problem}")
     if not is_main(method):
         size = attack.checked_size
         attack = Attack((size,), attack.steps, attack.restarts, 0, size)
