@@ -39,6 +39,9 @@ NAMES = {
     ),
     "firenet_mri.firenet.adaptive": "AdaptiveBlock",
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
+    "firenet_mri.firenet.learned_frame": (
+        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
+    ),
     "firenet_mri.firenet.levels": (
         "LevelStructure NullSpaceConstants PAPER_SPARSITIES RecoveryConstants admissible_lam "
         "level_index level_weights recovery_constants sharpness"
@@ -82,6 +85,7 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.learned_frame": "TrainingCase train_frame",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
 
