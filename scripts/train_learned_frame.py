@@ -24,7 +24,7 @@ from torch import Tensor
 from firenet_mri import RawScan
 from firenet_mri.calibration import reference_phase, sensitivity_maps
 from firenet_mri.errors import CalibrationError
-from firenet_mri.firenet.learned_frame import FrameLayout, LearnedSparsity
+from firenet_mri.firenet.learned_frame import FrameLayout, LearnedSparsity, load_learned_frame
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.operators import encoding_operator
 from firenet_mri.simulation import simulate
@@ -193,14 +193,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--rate", type=float, default=0.004)
     parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a file to begin with, whose layout is taken")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.monotonic()
-    cases, held_out = Cases(False, 0).take(asked.cases), Cases(True, 1).take(52)
+    cases, held_out = Cases(False, asked.seed).take(asked.cases), Cases(True, 1).take(52)
     say(f"{len(cases)} and {len(held_out)} cases, {time.monotonic() - begin:.0f} s")
     validation, test = held_out[:12], held_out[12:]
-    module = LearnedSparsity(FrameLayout(asked.copies, tuple(asked.distances)))
+    module = (
+        LearnedSparsity(FrameLayout(asked.copies, tuple(asked.distances)))
+        if asked.start is None
+        else load_learned_frame(asked.start).module
+    )
     recipe = {name: str(value) for name, value in vars(asked).items() if name != "out"}
+    recipe["start"] = "" if asked.start is None else load_learned_frame(asked.start).digest
     recipe["data"] = "scikit-image, scikit-learn, MNI152 template; simulated coils and phases"
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     file = WeightsFile(asked.out.with_suffix(".pt"), digest, "frame")

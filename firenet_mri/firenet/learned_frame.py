@@ -88,10 +88,12 @@ class FrameLayout:
             raise UsageError(f"{self}: all numbers must be whole, with at least one distance")
         if not 1 <= self.copies <= _LARGEST_COPIES:
             raise UsageError(f"{self.copies} copies asked for; give 1 to {_LARGEST_COPIES}")
-        if min(self.distances) < 0 or sum(self.distances) > _LARGEST_REACH:
+        is_far = min(self.distances) < 0 or sum(self.distances) > _LARGEST_REACH
+        if is_far or len(self.distances) > _LARGEST_REACH:
             raise UsageError(
-                f"Distances {self.distances} asked for; give numbers of at least 0 with a sum of "
-                f"at most {_LARGEST_REACH}"
+                f"{len(self.distances)} distances asked for, {min(self.distances)} at least, with "
+                f"a sum of {sum(self.distances)}; give at most {_LARGEST_REACH} numbers of at "
+                f"least 0 with a sum of at most {_LARGEST_REACH}"
             )
         if self.groups is not None and (min(self.groups) < 1 or sum(self.groups) != self.bands):
             raise UsageError(f"Groups of {self.groups} bands asked for; there are {self.bands}")

@@ -307,8 +307,9 @@ def test_what_does_not_fit_is_refused() -> None:
             LearnedSparsity(ONE).network(2, (8, 8), NetworkOptions(**options))
     with pytest.raises(UsageError, match="2D images"):
         LearnedSparsity(ONE).network(2, (8, 8, 8))
-    for values in ({"copies": 0}, {"distances": ()}, {"distances": (-1,)}, {"distances": (20,)},
-                   {"groups": (1, 2)}, {"coherent": True}, {"copies": 1.5}):  # fmt: skip
+    wrong = [{"copies": 0}, {"copies": 1.5}, {"distances": ()}, {"distances": (-1,)}]
+    wrong += [{"distances": (20,)}, {"distances": (0,) * 1000}, {"groups": (1, 2)}]
+    for values in (*wrong, {"coherent": True}):
         with pytest.raises(UsageError):
             FrameLayout(**values)
 

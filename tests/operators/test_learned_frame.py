@@ -159,6 +159,14 @@ def test_steps_in_slabs_are_those_of_the_whole_image(monkeypatch) -> None:
     parts = frame.dual_step(frame.zero_dual(x), x, sigma, 0.2)
     for one, other in zip(parts, whole, strict=True):
         assert_close(one, other)
+    q, weights = frame.coefficients(whole[0]), 1 + random(15, 9, 1, 1).abs()
+    looks = [frame.weighted_sum(x, weights), frame.room(q, x, weights)]
+    looks.append(frame.synthesised(q, q.dtype))
+    monkeypatch.setattr("firenet_mri.operators.frame._LARGE", 100)
+    again = [frame.weighted_sum(x, weights), frame.room(q, x, weights)]
+    again.append(frame.synthesised(q, q.dtype))
+    for one, other in zip(again, looks, strict=True):
+        assert_close(one, other)
 
 
 @pytest.mark.parametrize("groups", [(9,), (1, 1, 7)])
