@@ -143,7 +143,10 @@ def test_gradients_by_the_filters_are_those_of_finite_differences(groups) -> Non
 
     def step(filters: Tensor, limits: Tensor) -> Tensor:
         frame = LearnedFrame(filters, (5, 4), groups, Fraction(0))
-        after, image = frame.dual_step(q, x, torch.tensor(0.7).double(), limits.exp())
+        sigma = torch.tensor(0.7).double()
+        after, image = frame.dual_step(q, x, sigma, limits.exp())
+        # An image that the filters have made.
+        after, image = frame.dual_step(after, x - image, sigma, limits.exp())
         return torch.cat([after.flatten(), image.flatten()])
 
     filters = kernels(11).requires_grad_()

@@ -72,9 +72,22 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> Non
     assert again.digest == whole.digest
 
 
+def test_a_training_begins_with_copies_that_differ_by_less_than_one_sees(tmp_path) -> None:
+    module, file = (
+        LearnedSparsity(FrameLayout(2, (0,))),
+        WeightsFile(tmp_path / "w.pt", "a", "frame"),
+    )
+    plan = replace(PLAN, epochs=1, steps=1, learning_rate=1e-12)
+    found = train_frame(module, cases(), plan, file, options=NetworkOptions(layers=2))
+    assert 5e-4 < float(found.parameters["skews"].std()) < 2e-3
+
+
 def test_bad_cases_are_refused_and_the_epochs_before_are_kept(tmp_path) -> None:
     pool = cases()
-    module, file = LearnedSparsity(FrameLayout(1, (0,))), WeightsFile(tmp_path / "w", "a", "frame")
+    module, file = (
+        LearnedSparsity(FrameLayout(1, (0,))),
+        WeightsFile(tmp_path / "w.pt", "a", "frame"),
+    )
     with pytest.raises(DataError, match="5 cases came for epochs of 9 steps"):
         train_frame(module, pool, replace(PLAN, steps=9), file, options=OPTIONS)
     with pytest.raises(ShapeError, match=r"give \(coil, y, x\)"):
