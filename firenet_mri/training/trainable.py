@@ -87,9 +87,10 @@ def soft_bound(stages: Sequence[Stage], sizes: Sequence[int]) -> Tensor:
     t = torch.linspace(0, 1, _EIGENVALUES, device=device)
     repeats = torch.tensor(sizes, device=device)
     total = torch.zeros((), device=device)
-    for stage in stages:
+    for k, stage in enumerate(stages):
         p = stage.coefficients[0] - stage.coefficients[1] * t
-        m = (p / (2 - t * p).clamp(min=1e-3)).max()
+        # The first step starts from an image that does not depend on the data.
+        m = (p / (2 - t * p).clamp(min=1e-3) if k else t * p**2).max()
         firm = spectrum(stage.filters[None], stage.firmness.repeat_interleave(repeats)[None])[0]
         total = (total + m) * (1 + firm) ** 2
     return total.sqrt()
