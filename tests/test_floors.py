@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
-    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "safetensors", "operators"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
@@ -53,7 +53,9 @@ IN_FUNCTIONS = {
         "matplotlib",
         "nibabel",
         "pydicom",
+        "PIL",
     },
+    "training/curve.py": {"matplotlib"},
     "monai": {"nibabel"},
     "server": {"ismrmrd"},
     "simulation.py": {"sigpy"},

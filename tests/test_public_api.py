@@ -43,6 +43,9 @@ NAMES = {
     "firenet_mri.firenet.learned.network": "Architecture LearnedNetwork",
     "firenet_mri.firenet.learned.report": "TrainingReport",
     "firenet_mri.firenet.learned.weights": "load_network network_bytes save_network",
+    "firenet_mri.firenet.learned_frame": (
+        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
+    ),
     "firenet_mri.firenet.levels": (
         "LevelStructure NullSpaceConstants PAPER_SPARSITIES RecoveryConstants admissible_lam "
         "level_index level_weights recovery_constants sharpness"
@@ -86,6 +89,10 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.inputs": "TrainingData gather",
+    "firenet_mri.training.options": "TrainingOptions",
+    "firenet_mri.training.run": "Trained TrainingFiles train_network",
+    "firenet_mri.training.learned_frame": "TrainingCase train_frame",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
 

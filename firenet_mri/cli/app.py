@@ -21,6 +21,7 @@ _COMMANDS = (
     ("convert", "convert:convert", "Write a raw scan in another format."),
     ("simulate", "simulate:simulate", "Simulate a raw scan of an image."),
     ("design", "design:design", "Draw a sampling pattern, and say what the theory promises."),
+    ("train", "train:train", "Train a network whose Lipschitz constant is proven."),
     ("batch", "batch:batch", "Reconstruct every scan in a folder."),
     ("serve", "serve:serve", "Reconstruct what scanners and clients stream."),
     ("send", "serve:send", "Send a scan to a reconstruction server."),

@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -31,20 +32,31 @@ def progress(
 
 
 @contextmanager
+def noted_progress(
+    description: str, unit: str, *, quiet: bool = False
+) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on stderr that counts units of work, with a note behind it, or nothing."""
+    if quiet:
+        yield lambda done, total, note: None
+        return
+    note_column = TextColumn("{task.fields[note]}", markup=False)
+    with Progress(*_columns(unit), note_column, console=Console(stderr=True)) as bars:
+        task = bars.add_task(description, total=None, note="")
+
+        def report(done: int, total: int, note: str) -> None:
+            bars.update(task, completed=done, total=total, note=note)
+
+        yield report
+
+
+@contextmanager
 def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], None]]:
     """Show bars on stderr, one for each name that is reported with (name, done, total).
 
     The first stays; others vanish when they are complete.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-    )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*_columns(unit), console=Console(stderr=True)) as bars:
 
         def report(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
@@ -53,3 +65,13 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
             bars.update(tasks[name], completed=done, total=total, visible=stays)
 
         yield report
+
+
+def _columns(unit: str) -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )

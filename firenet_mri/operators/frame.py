@@ -46,6 +46,10 @@ class Frame(Sparsifier):
         the bands are made in another way.
     """
 
+    #: The bands of a pixel can be penalised as one matrix although there are no ``filters``.
+    compares_bands = False
+    #: Gradients reach what the frame is made of, which is being trained.
+    is_trained = False
     filters: Tensor | None
 
     def __init__(
@@ -92,10 +96,14 @@ class Frame(Sparsifier):
 
     def _bands(self, planes: Tensor) -> Tensor:
         """Return W of real images, with W^H for its derivative."""
+        if self.is_trained:
+            return self._analyse(planes)
         return _with_adjoint(planes, self._analyse, self._synthesise)
 
     def _image(self, coefficients: Tensor) -> Tensor:
         """Return W^H of real coefficients, with W for its derivative."""
+        if self.is_trained:
+            return self._synthesise(coefficients)
         return _with_adjoint(coefficients, self._synthesise, self._analyse)
 
     def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:

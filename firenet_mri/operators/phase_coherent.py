@@ -32,7 +32,8 @@ class PhaseCoherent(Frame):
     Parameters
     ----------
     frame
-        A Parseval frame of one level of separable filters: undecimated wavelets or cosines.
+        A Parseval frame of one level of separable filters: undecimated wavelets or cosines; or a
+        learned one.
     groups
         Numbers of successive bands that make one matrix; their sum is the number of bands.
     scales
@@ -52,7 +53,8 @@ class PhaseCoherent(Frame):
     def __init__(self, frame: Frame, groups: tuple[int, ...], scales: Tensor | None = None) -> None:
         bands = frame.codomain_shape[0]
         scales = torch.ones(bands) if scales is None else scales
-        if frame.filters is None or not frame.is_parseval or frame.groups is not None:
+        is_plain = frame.filters is not None or frame.compares_bands
+        if not is_plain or not frame.is_parseval or frame.groups is not None:
             raise UsageError(
                 f"{frame} has no phase-coherent form; use undecimated wavelets of one level or "
                 "undecimated cosines, or a sum of these"
@@ -64,17 +66,24 @@ class PhaseCoherent(Frame):
             )
         if not bool(((scales > 0) & (scales <= 1)).all()):
             raise UsageError(f"Scales {scales.tolist()} came; all must lie in (0, 1]")
-        largest = float(scales.max())
+        if frame.filters is None and not bool((scales == 1).all()):
+            raise UsageError(f"{frame} has no separable filters; its bands cannot be scaled")
+        largest = float(scales.max()) * frame.norm_bound
         super().__init__(frame.domain_shape, bands, largest, frame.reach, frame.filters)
         self.frame = frame
         self.groups = groups
         self.is_coherent = True
         self.is_parseval = bool((scales == 1).all())
+        self.is_trained = frame.is_trained
         self.average_bands = frame.average_bands
         ndim = len(frame.domain_shape)
         flat = scales.double().reshape(-1, *[1] * ndim)
         self.register_buffer("scales", flat, persistent=False)
-        self._symbol = _symbol(frame.filters, flat, frame.domain_shape)
+        self._symbol = (
+            torch.ones(frame.domain_shape, dtype=torch.float64)
+            if frame.filters is None
+            else _symbol(frame.filters, flat, frame.domain_shape)
+        )
 
     @property
     def band_norms(self) -> Tensor:

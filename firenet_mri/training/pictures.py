@@ -37,13 +37,13 @@ def magnitude(picture: Tensor, size: int, random: Random) -> tuple[Tensor, Tenso
     """
     is_object = shows_object(picture)
     image = _resized(picture if is_object else _cut(picture, size, random), size)
-    image = _turned(image, random)
+    image = turned(image, random)
     support = image > _BACKGROUND if is_object else ellipse(size, random)
     image = image * support
-    image = _recoloured(image, random) * support
+    image = recoloured(image, random) * support
     image = image * (1 + random.uniform(0, 0.25) * random.smooth((size, size), 3)).clamp(0.2, 2)
     if random.chance(0.4):
-        image = _with_details(image, random) * support
+        image = with_details(image, random) * support
     return image / image.max().clamp(min=1e-6), support
 
 
@@ -96,13 +96,13 @@ def _resized(picture: Tensor, size: int) -> Tensor:
     return resampled[0, 0].clamp(0, 1)
 
 
-def _turned(image: Tensor, random: Random) -> Tensor:
+def turned(image: Tensor, random: Random) -> Tensor:
     image = image.mT if random.chance(0.5) else image
     flips = [axis for axis in (0, 1) if random.chance(0.5)]
     return image.flip(flips)
 
 
-def _recoloured(image: Tensor, random: Random) -> Tensor:
+def recoloured(image: Tensor, random: Random) -> Tensor:
     """Return an image with another contrast."""
     if random.chance(0.5):
         return image ** random.uniform(0.6, 1.6)
@@ -112,22 +112,22 @@ def _recoloured(image: Tensor, random: Random) -> Tensor:
     return knots[left] + (position - left) * (knots[left + 1] - knots[left])
 
 
-def _with_details(image: Tensor, random: Random) -> Tensor:
+def with_details(image: Tensor, random: Random) -> Tensor:
     """Return an image with small discs and strokes, a little brighter or darker than around."""
-    size = len(image)
+    shape = (image.shape[0], image.shape[1])
     for _ in range(random.integer(1, 8)):
         contrast = random.uniform(0.03, 0.3) * (1 if random.chance(0.5) else -1)
-        u, v = _axes(size, random.uniform(0, math.pi))
+        u, v = _axes(shape, random.uniform(0, math.pi))
         u, v = u - random.uniform(-0.6, 0.6), v - random.uniform(-0.6, 0.6)
         length, width = random.uniform(0.01, 0.08), random.uniform(0.01, 0.03)
         image = image + contrast * ((u / length) ** 2 + (v / width) ** 2 < 1)
     return image.clamp(0, 1.3)
 
 
-def _axes(size: int, angle: float) -> tuple[Tensor, Tensor]:
-    """Return turned coordinates in [-1, 1]."""
-    points = torch.linspace(-1, 1, size)
-    y, x = torch.meshgrid(points, points, indexing="ij")
+def _axes(size: int | tuple[int, int], angle: float) -> tuple[Tensor, Tensor]:
+    """Return turned coordinates in [-1, 1] of a square or a rectangle."""
+    shape = (size, size) if isinstance(size, int) else size
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
     return math.cos(angle) * y + math.sin(angle) * x, math.cos(angle) * x - math.sin(angle) * y
 
 

@@ -1,9 +1,10 @@
 """Simulated scans to train with, each fixed by its seed: many masks, coils, contrasts, phases.
 
 An image of twice the size is cut to the samples of its size in k-space, as a scanner does with an
-object, or averaged; it gets a phase, smooth coils of root-sum-of-squares 1, noise and a mask. Maps
-are those of the simulation with errors of up to 2 % in half of the cases, turned by the phase of
-the image at low resolution in most, as the reconstruction turns estimated maps.
+object, or averaged; in some cases the ends of k-space are filtered. It gets a phase, coils of
+root-sum-of-squares 1, noise and a mask. Maps are those of the simulation with errors of up to 2 %
+in half of the cases, turned by the phase of the image at low resolution in most, as the
+reconstruction turns estimated maps.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import max_pool2d
 
 from firenet_mri.calibration.phase import reference_phase
 from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.training.masks import square_mask
 from firenet_mri.training.pictures import magnitude, phantom, shows_object
 from firenet_mri.training.randomness import Random
 
@@ -25,6 +27,8 @@ _AXES = (-2, -1)
 _COILS = (1, 2, 4, 6, 6, 8, 8, 8, 12, 16)
 _SIZES = (96, 128, 128, 128, 160)
 _LEAST_CONTRAST = 0.03
+# Decimal logarithms of the noise, relative to the brightest pixel.
+_NOISE = (-3.2, -1.7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,15 @@ class TrainingCase:
         (coil, y, x) complex64, of root-sum-of-squares at most 1.
     reference
         Magnitude (y, x) float32, zero where the maps are.
+    noise
+        Standard deviation of the noise of a sample, in units of the brightest pixel; 0 if unknown.
     """
 
     kspace: Tensor
     mask: Tensor
     maps: Tensor
     reference: Tensor
+    noise: float = 0.0
 
 
 def simulated_case(
@@ -70,9 +77,9 @@ def simulated_case(
     image, support = _image(pictures, size, random, phantoms)
     maps = _coils(random.choice(_COILS), size, random)
     full = centred_fft(maps * image, _AXES)
-    sigma = 10 ** random.uniform(-2.7, -1.6)
+    sigma = random_noise(random)
     full = full + sigma * random.white(*full.shape)
-    mask = random_mask(size, random)
+    mask = square_mask(size, random)
     known = _known_maps(maps, support, random)
     if random.chance(0.5):
         reference = (known.conj() * centred_ifft(full, _AXES)).sum(0).abs()
@@ -81,15 +88,13 @@ def simulated_case(
     kspace = full * mask
     if random.chance(0.8):
         known = known * reference_phase(kspace, known, mask[None])
-    return TrainingCase(kspace, mask, known, reference)
+    return TrainingCase(kspace, mask, known, reference, sigma)
 
 
-def random_mask(size: int, random: Random) -> Tensor:
-    """Return a mask (size, size) bool with a sampled centre: lines along an axis, or points."""
-    if random.chance(0.5):
-        lines = _lines(size, random).expand(size, size)
-        return (lines if random.chance(0.5) else lines.mT).contiguous()
-    return _points(size, random)
+def random_noise(random: Random) -> float:
+    """Return a standard deviation of the noise of a sample, the brightest pixel being 1."""
+    sigma: float = 10 ** random.uniform(*_NOISE)
+    return sigma
 
 
 def _image(
@@ -115,7 +120,19 @@ def _image(
         cut = centred_ifft(centred_fft(whole, _AXES)[edge, edge], _AXES) / 2
     else:
         cut = whole.reshape(size, 2, size, 2).mean((1, 3))
+    if random.chance(0.4):
+        cut = _smoothed(cut, random)
     return cut, support.reshape(size, 2, size, 2).any(3).any(1)
+
+
+def _smoothed(image: Tensor, random: Random) -> Tensor:
+    """Return an image of which the ends of k-space were filtered, as scanners do it."""
+    size = len(image)
+    points = (torch.arange(size) - size // 2) / (size / 2)
+    y, x = torch.meshgrid(points, points, indexing="ij")
+    reach, width = random.uniform(0.6, 1.0), random.uniform(0.02, 0.15)
+    window = torch.sigmoid((reach - torch.hypot(y, x)) / width)
+    return centred_ifft(centred_fft(image, _AXES) * window, _AXES)
 
 
 def _picture(pictures: Sequence[Tensor], random: Random) -> Tensor:
@@ -151,44 +168,8 @@ def _known_maps(maps: Tensor, support: Tensor, random: Random) -> Tensor:
         near = max_pool2d(support[None].float(), 5, 1, 2)[0] > 0
         known = known * near
     if random.chance(0.5):
-        shape = tuple(maps.shape[1:])
+        shape = (maps.shape[1], maps.shape[2])
         error = [torch.complex(random.smooth(shape, 8), random.smooth(shape, 8)) for _ in maps]
         known = known * (1 + random.uniform(0.003, 0.02) * torch.stack(error))
         known = known / torch.linalg.vector_norm(known, dim=0).clamp(min=1)
     return known
-
-
-def _lines(size: int, random: Random) -> Tensor:
-    """Return which lines are sampled, (size) bool: a centre, and others at random or every nth."""
-    centre = round(size * random.uniform(0.08, 0.2))
-    mask = torch.zeros(size, dtype=torch.bool)
-    first = size // 2 - centre // 2
-    mask[first : first + centre] = True
-    wanted = max(int(size / random.uniform(2, 6)) - centre, 4)
-    if random.chance(0.4):
-        apart = max(2, round((size - centre) / wanted))
-        mask[random.integer(0, apart) :: apart] = True
-        return mask
-    density = torch.exp(-(torch.linspace(-1, 1, size) ** 2) / (2 * random.uniform(0.25, 0.8) ** 2))
-    density = (density + 0.1) * ~mask
-    mask[random.taken(density, min(wanted, int((density > 0).sum())))] = True
-    return mask
-
-
-def _points(size: int, random: Random) -> Tensor:
-    """Return points with a density that falls from the centre, (size, size) bool."""
-    acceleration = random.uniform(2, 9)
-    half = round(size * random.uniform(0.05, 0.1))
-    middle = slice(size // 2 - half, size // 2 + half)
-    points = torch.linspace(-1, 1, size)
-    y, x = torch.meshgrid(points, points, indexing="ij")
-    density = (1 - torch.hypot(y, x) / math.sqrt(2)).clamp(min=0) ** random.uniform(1, 4)
-    drawn = random.grid(size, size)
-    if random.chance(0.6):
-        # Less of its low frequencies keeps points apart, as a Poisson disc does.
-        apart = drawn - avg_pool2d(drawn[None], 5, 1, 2, count_include_pad=False)[0]
-        drawn = apart.flatten().argsort().argsort().reshape(size, size) / size**2
-    drawn = drawn / density.clamp(min=1e-6)
-    drawn[middle, middle] = 0
-    count = int(size * size / acceleration)
-    return drawn <= drawn.flatten().kthvalue(count).values

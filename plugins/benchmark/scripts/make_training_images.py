@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from firenet_benchmark.stability.data import images
 from numpy.typing import NDArray
 from PIL import Image
+
+from firenet_benchmark.stability.data import images
 
 VALIDATION = ("camera", "coins", "hubble_deep_field", "motorcycle_left", "flower")
 PHOTOGRAPHS = (
@@ -42,8 +43,12 @@ PHOTOGRAPHS = (
 )
 # Slices of a direction, of which every fourth from this on; the template has voxels of 1 mm.
 _FIRST, _APART = 22, 4
-# Of ten slices taken, these are for validation, so that 4 mm lie between the two.
+# Of ten sagittal or coronal slices these are for validation; axial ones are all to train with, as
+# the benchmark's are, which show the same template.
 _HELD_OUT = 7
+# The template is its own mirror image: one half of its sagittal slices shows all there is.
+_SYMMETRIC_AXIS, _AXIAL = 0, 2
+_DARKEST = 0.1
 
 
 def main(out: Path) -> None:
@@ -67,17 +72,20 @@ def photographs() -> list[tuple[str, NDArray[np.uint8]]]:
 
 
 def template() -> list[tuple[str, NDArray[np.uint8]]]:
-    """Return slices of the template, of which one in ten is named for validation."""
+    """Return slices of the template, of which some are named for validation."""
     from nilearn.datasets import load_mni152_template
 
     volume = np.asarray(load_mni152_template(resolution=1).dataobj, np.float32)
     volume = volume / volume.max()
     found = []
     for axis in range(3):
-        places = range(_FIRST, volume.shape[axis] - _FIRST, _APART)
-        for count, place in enumerate(places):
+        last = volume.shape[axis] // 2 if axis == _SYMMETRIC_AXIS else volume.shape[axis] - _FIRST
+        for count, place in enumerate(range(_FIRST, last, _APART)):
             pixels = np.take(volume, place, axis)
-            kind = "validation-mni152" if count % 10 == _HELD_OUT else "mni152"
+            if pixels.max() < _DARKEST:
+                continue
+            is_held_out = axis != _AXIAL and count % 10 == _HELD_OUT
+            kind = "validation-mni152" if is_held_out else "mni152"
             found.append((f"{kind}-{axis}-{place:03d}", _as_bytes(pixels)))
     return found
 

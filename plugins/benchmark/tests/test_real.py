@@ -12,6 +12,8 @@ import torch
 
 import firenet_benchmark.tuned as tuned
 from firenet_benchmark.real import compare_all, lam_curve, make_mask, problems
+from firenet_benchmark.stability.acquisition import Acquisition
+from firenet_benchmark.stability.data import Protocol, images
 from firenet_benchmark.tuned import Peer, tuned_rows
 from firenet_mri import RawScan
 from firenet_mri.errors import DataError
@@ -79,6 +81,25 @@ def test_ours_is_what_reconstruct_gives_with_its_defaults(full) -> None:
     assert rows["FIRENET accurate"].psnr_db == pytest.approx(curve[1.0].psnr_db, abs=1e-4)
     assert rows["FIRENET accurate"].psnr_db > rows["zero filling"].psnr_db + 3
     assert rows["FIRENET sharp"].psnr_db != rows["FIRENET accurate"].psnr_db
+
+
+@pytest.mark.parametrize(("pattern", "acceleration"), [("lines", 4.0), ("points", 6.0)])
+def test_total_variation_of_sigpy_has_converged(pattern, acceleration) -> None:
+    """Three times the iterations give the same image; of SigPy's own step size 100 do not."""
+    protocol = Protocol(pattern=pattern, acceleration=acceleration)
+    acquisition = Acquisition(protocol, size=(64, 64))
+    one = acquisition.scans(acquisition.sized(images("test")[3:4]), "one")
+    kspace, maps = one.kspace[0], one.maps[0]
+    longer = tuned._sigpy("TotalVariationRecon", 3 * tuned.TV_ITERATIONS, tuned.TV_SIGMA)
+    end = longer(kspace, maps, 1e-3)
+
+    def distance(image: torch.Tensor) -> float:
+        return float((image - end).norm() / end.norm())
+
+    peers = {peer.name: peer for peer in tuned.PEERS}
+    found = peers["SigPy TotalVariationRecon"].run(kspace, maps, 1e-3)
+    assert distance(found) < 0.005
+    assert distance(tuned._sigpy("TotalVariationRecon", 100)(kspace, maps, 1e-3)) > 0.02
 
 
 def test_bart_and_sigpy_reconstruct_the_disc(full) -> None:

@@ -2,75 +2,42 @@
 
 from __future__ import annotations
 
+import json as json_format
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+
+from firenet_benchmark.cli.stability_options import Chosen, CustomNetworks, Sampling
 
 if TYPE_CHECKING:
     from firenet_benchmark.stability.evaluation_data import EvaluationData
     from firenet_benchmark.stability.html_report import ReportPages
     from firenet_benchmark.stability.methods import Method
+    from firenet_benchmark.stability.requirements import Outcome
     from firenet_benchmark.stability.run import Comparison, StabilityBenchmark
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class CustomNetworks:
-    """Networks of your own that are compared.
-
-    Parameters
-    ----------
-    network
-        Your network, FILE.py:factory, or the folder of a MONAI Bundle; give it several times for
-        several.
-    weights
-        State dict of each --network, in their order.
-    takes
-        What your network is called with.
-    scale
-        Largest value of zero-filled images that your network is used to.
-    """
-
-    network: tuple[str, ...] = ()
-    weights: tuple[Path, ...] = ()
-    takes: Literal["kspace", "magnitude", "complex"] = "kspace"
-    scale: float | None = None
-
-    def methods(self) -> list[Method]:
-        """Return them as methods of the comparison."""
-        from firenet_benchmark.stability.custom_networks import custom_method
-        from firenet_mri.errors import UsageError
-
-        if self.weights and len(self.weights) != len(self.network):
-            raise UsageError(
-                f"{len(self.weights)} --weights for {len(self.network)} --network; give pairs"
-            )
-        weights = self.weights or (None,) * len(self.network)
-        return [
-            custom_method(name, weights=path, takes=self.takes, scale=self.scale)
-            for name, path in zip(self.network, weights, strict=True)
-        ]
 
 
 def stability(
     *,
     data: Path | None = None,
     networks: CustomNetworks = CustomNetworks(),
+    sampling: Sampling = Sampling(),
+    chosen: Chosen = Chosen(),
     report: Path = Path("stability"),
     smoke: bool = False,
-    acceleration: float = 4.0,
     seed: int = 0,
+    json: bool = False,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
     """Compare accuracy and stability with trained networks; write one HTML page with all of it.
 
-    Methods that are finished are kept in REPORT/finished: the same command resumes from there.
+    What is finished is kept in REPORT/finished: the same command resumes from there.
 
     Parameters
     ----------
@@ -80,36 +47,66 @@ def stability(
         Folder for the report.
     smoke
         A look of two minutes: few slices and steps.
-    acceleration
-        Under-sampling of your fully sampled scans.
     seed
-        Seed of noise and attacks.
+        Seed of noise, attacks and Jacobians.
+    json
+        Print everything but the single numbers as JSON, in the place of tables.
     overwrite
         Replace a report that exists.
     debug
         Show a traceback on errors.
     """
-    from firenet_benchmark.stability.html_report import pages_in, write_pages
-    from firenet_benchmark.stability.run import StabilityBenchmark, default_methods
+    from firenet_benchmark.stability.html_report import data_of, pages_in, write_pages
+    from firenet_benchmark.stability.requirements import check, judged, parse, quantities
+    from firenet_benchmark.stability.run import StabilityBenchmark
 
     files = pages_in(report, overwrite=overwrite)
     settings = StabilityBenchmark.smoke() if smoke else StabilityBenchmark()
-    settings = replace(settings, seed=seed, attack=replace(settings.attack, seed=seed))
-    methods = default_methods(settings, networks.methods())
-    evaluation = None if data is None else _own_data(data, settings, acceleration)
+    attack = replace(settings.attack, seed=seed)
+    settings = replace(settings, seed=seed, attack=attack, questions=chosen.asked())
+    required = [] if chosen.require is None else parse(chosen.require)
+    methods = _methods(settings, networks, chosen)
+    evaluation = _evaluation_data(data, settings, sampling)
+    known = quantities(settings, evaluation)
+    check(required, known, settings.questions)
     found = _compare(methods, settings, report / "finished", evaluation)
-    write_pages(files, found, overwrite=overwrite)
-    _tell(found, files)
-    if found.failures:
+    outcomes = judged(required, known, found)
+    write_pages(files, found, outcomes, overwrite=overwrite)
+    if json:
+        whole = {key: value for key, value in data_of(found, outcomes).items() if key != "rows"}
+        whole["files"] = [str(path) for path in vars(files).values()]
+        sys.stdout.write(json_format.dumps(whole, indent=2, allow_nan=False) + "\n")
+    else:
+        _tell(found, outcomes, files)
+    if found.failures or not all(outcome.is_met for outcome in outcomes):
         raise SystemExit(1)
 
 
-def _own_data(data: Path, settings: StabilityBenchmark, acceleration: float) -> EvaluationData:
-    from firenet_benchmark.stability.data import Protocol
-    from firenet_benchmark.stability.evaluation_data import from_scans, read_scans
+def _methods(
+    settings: StabilityBenchmark, networks: CustomNetworks, chosen: Chosen
+) -> list[Method]:
+    """Return what is compared; the user's networks are called by names of their own."""
+    from firenet_benchmark.stability.custom_networks import custom_methods
+    from firenet_benchmark.stability.run import default_methods
 
-    protocol = Protocol(acceleration=acceleration)
-    return from_scans(read_scans(data), settings.slices, settings.attacked, protocol)
+    taken = [method.name for method in default_methods(settings)]
+    users = custom_methods(networks.choices(), taken)
+    return default_methods(settings, users, chosen.methods)
+
+
+def _evaluation_data(
+    data: Path | None, settings: StabilityBenchmark, sampling: Sampling
+) -> EvaluationData:
+    from firenet_benchmark.stability.data import images
+    from firenet_benchmark.stability.evaluation_data import from_scans, read_scans
+    from firenet_benchmark.stability.run import default_data
+
+    if data is None:
+        y, x = images("test").shape[1:]
+        return default_data(settings, sampling.acquisition(sampling.size or (y, x)))
+    scans = read_scans(data)
+    y, x = scans[0].spatial_shape
+    return from_scans(scans, settings.slices, settings.attacked, sampling.acquisition((y, x)))
 
 
 def _compare(
@@ -142,18 +139,33 @@ def _compare(
             raise
 
 
-def _tell(found: Comparison, files: ReportPages) -> None:
-    """Say who is ahead, what failed, and where the report is."""
-    from firenet_benchmark.stability.summary import verdicts
+def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) -> None:
+    """Say who is ahead, how the user's networks do, what failed, and where the report is."""
+    from firenet_benchmark.stability.summary import overview, verdicts
 
-    table = Table("question", "best trained", "", "best FIRENET", "", "ahead")
+    table = _table("question", "best trained", "", "best FIRENET", "", "ahead")
     for verdict in verdicts(found):
         trained, own = f"{verdict.trained_mean:.4g}", f"{verdict.firenet_mean:.4g}"
         table.add_row(
             verdict.criterion.words, verdict.trained, trained, verdict.firenet, own, verdict.ahead
         )
     console = Console(highlight=False)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    heads, rows = overview(found)
+    methods = _table(*heads)
+    for row in rows:
+        methods.add_row(*row)
+    console.print(methods)
+    for name, note in found.notes.items():
+        console.print(f"Note: {name}: {note}", markup=False)
     for name, error in found.failures.items():
         console.print(f"Failed: {name}: {error}", markup=False)
+    for outcome in outcomes:
+        console.print(f"{'Met' if outcome.is_met else 'Not met'}: {outcome}", markup=False)
     console.print(f"Report: {files.page}\nNumbers: {files.table}, {files.data}", markup=False)
+
+
+def _table(*heads: str) -> Table:
+    """Return a table that breaks long names instead of cutting them off."""
+    return Table(*(Column(head, overflow="fold") for head in heads))

@@ -40,10 +40,11 @@ class Row(NamedTuple):
 
 @dataclass
 class Measurements:
-    """Rows, and images and perturbations by name."""
+    """Rows, images and perturbations by name, and why something was not asked."""
 
     rows: list[Row] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)

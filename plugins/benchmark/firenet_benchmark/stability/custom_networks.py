@@ -2,25 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import ModuleType
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from firenet_benchmark.stability import hashes
+from firenet_benchmark.stability.choices import Takes
 from firenet_benchmark.stability.methods import Batch, Method
 from firenet_benchmark.stability.networks import combine, from_channels, to_channels
 from firenet_mri.errors import FileError, ShapeError, UsageError
 
-#: What a network is called with.
-#: "kspace": (1, coil, y, x, 2) and the mask (1, 1, 1 or y, x, 1), as MONAI's and fastMRI's VarNet;
-#: "magnitude": the zero-filled image (1, 1, y, x); "complex": its two parts, (1, 2, y, x).
-Takes = Literal["kspace", "magnitude", "complex"]
-
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """A user's network, see :func:`custom_method`."""
+
+    network: str
+    weights: Path | None = None
+    takes: Takes = "kspace"
+    scale: float | None = 1.0
+
+    def names(self) -> list[str]:
+        """Return names for tables, each of which says more than the one before."""
+        if Path(self.network).is_dir():
+            parts = Path(self.network).resolve().parts
+            found = [parts[-1], "/".join(parts[-2:])]
+        else:
+            path, _, factory = self.network.rpartition(":")
+            parts = Path(path).resolve().parts
+            found = [factory, f"{parts[-1]}:{factory}", f"{'/'.join(parts[-2:])}:{factory}"]
+        if self.weights is not None:
+            found.append(f"{found[-1]}, {self.weights.name}")
+        return [*found, f"{found[-1]}, {self.takes}, {_scale_words(self.scale)}"]
+
+
+def custom_methods(choices: Sequence[NetworkChoice], taken: Sequence[str] = ()) -> list[Method]:
+    """Return users' networks as methods whose names differ, also from those that are taken.
+
+    A function's name is the method's. Where two are the same, both say their files; then folders,
+    weights, how they are called; and then a number.
+    """
+    methods = [
+        custom_method(one.network, weights=one.weights, takes=one.takes, scale=one.scale)
+        for one in choices
+    ]
+    names = _apart([one.names() for one in choices], taken)
+    return [replace(method, name=name) for method, name in zip(methods, names, strict=True)]
+
+
+def _apart(candidates: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:
+    """Return one name of each, the shortest that are apart."""
+    levels = [0] * len(candidates)
+    while True:
+        names = [own[level] for own, level in zip(candidates, levels, strict=True)]
+        all_names = [*names, *taken]
+        same = [i for i, name in enumerate(names) if all_names.count(name) > 1]
+        longer = [i for i in same if levels[i] + 1 < len(candidates[i])]
+        if not longer:
+            break
+        for i in longer:
+            levels[i] += 1
+    for i in same:
+        names[i] = f"{names[i]}, number {i + 1}"
+    return names
 
 
 def custom_method(
@@ -28,7 +83,7 @@ def custom_method(
     *,
     weights: Path | None = None,
     takes: Takes = "kspace",
-    scale: float | None = None,
+    scale: float | None = 1.0,
 ) -> Method:
     """Return a user's network as a method.
 
@@ -44,36 +99,50 @@ def custom_method(
         What the network is called with.
     scale
         Largest value of the zero-filled image that the network is used to: data are multiplied
-        accordingly, and its image back. None leaves the data as they are, in units of the noise.
+        accordingly, and its image back. 1 is what the shipped networks get. None leaves the data
+        as they are, in units of the scanner, or of the noise where that was measured.
 
     Raises
     ------
     UsageError
-        If an option is unknown, or the factory fails.
+        If an option is unknown or out of its range, or the factory fails.
     FileError
         If a file is missing, or the weights do not fit.
     """
     if takes not in get_args(Takes):
         raise UsageError(f"takes is {takes!r}; use one of {', '.join(get_args(Takes))}")
+    if scale is not None and not 0 < scale < math.inf:
+        raise UsageError(f"scale is {scale}; give a positive number, or none for the data's own")
     folder = Path(network)
     if folder.is_dir():
-        module = _from_bundle(folder)
+        module, code = _from_bundle(folder)
         weights = folder / "models" / "model.pt" if weights is None else weights
-        name = folder.resolve().name
+        name, file = folder.resolve().name, folder.resolve().name
     else:
-        module = _from_file(network)
-        name = network.rpartition(":")[2]
+        module, code = _from_file(network)
+        name, file = network.rpartition(":")[2], Path(network.rpartition(":")[0]).name
     if weights is not None:
         _load(module, weights)
     module.requires_grad_(False).eval()
-    origin = "its own weights" if weights is None else weights.name
+    source = "its own weights" if weights is None else weights.name
+    origin = {"file": file, "code sha256": code, "parameters sha256": hashes.of_network(module)}
+    if weights is not None:
+        origin |= {"weights": weights.name, "weights sha256": hashes.of_files([weights])}
     return Method(
         name,
         "trained",
         _UserImage(module, takes, scale),
-        f"the user's network, {origin}, called with {takes}",
+        f"the user's network of {file}, {source}, called with {takes}, {_scale_words(scale)}",
         sum(parameter.numel() for parameter in module.parameters()),
+        is_users=True,
+        origin=origin,
     )
+
+
+def _scale_words(scale: float | None) -> str:
+    if scale is None:
+        return "data in their own units"
+    return f"largest value of the zero-filled image {scale:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +164,10 @@ class _UserImage:
         factor = torch.ones(())
         if self.scale is not None:
             factor = self.scale / zero_filled.abs().max().clamp(min=1e-30)
-        if self.takes == "kspace":
-            found = self.network(torch.view_as_real(factor * kspace), _vendor_mask(item.mask))
+        if self.takes in ("kspace", "maps"):
+            data = torch.view_as_real(factor * kspace), _vendor_mask(item.mask)
+            maps = (torch.view_as_real(item.maps),) if self.takes == "maps" else ()
+            found = self.network(*data, *maps)
         elif self.takes == "magnitude":
             found = self.network((factor * zero_filled).abs()[:, None])
         else:
@@ -107,14 +178,19 @@ class _UserImage:
         if not isinstance(found, Tensor):
             raise ShapeError(f"The network returned {type(found).__name__}; it must be a tensor")
         one, y, x = shape
-        if tuple(found.shape) == (one, 2, y, x) and self.takes == "complex":
-            return from_channels(found)
-        if tuple(found.shape) in ((one, y, x), (one, 1, y, x)):
+        allowed = [shape, (one, 1, y, x)]
+        if self.takes in ("complex", "maps"):
+            allowed.append((one, 2, y, x))
+        if self.takes == "maps":
+            allowed.append((one, y, x, 2))
+        if tuple(found.shape) not in allowed:
+            raise ShapeError(
+                f"The network returned shape {tuple(found.shape)}; it must be "
+                + " or ".join(map(str, allowed))
+            )
+        if found.numel() == one * y * x:
             return found.reshape(shape)
-        raise ShapeError(
-            f"The network returned shape {tuple(found.shape)}; it must be {shape}, {(one, 1, y, x)}"
-            + (f" or {(one, 2, y, x)}" if self.takes == "complex" else "")
-        )
+        return from_channels(found if found.shape[1] == 2 else found.movedim(-1, 1))
 
 
 def _vendor_mask(mask: Tensor) -> Tensor:
@@ -123,21 +199,18 @@ def _vendor_mask(mask: Tensor) -> Tensor:
     return (mask[..., :1, :] if is_lines else mask)[..., None]
 
 
-def _from_file(network: str) -> nn.Module:
-    """Return what the factory in a Python file returns."""
+def _from_file(network: str) -> tuple[nn.Module, str]:
+    """Return what the factory in a Python file returns, and the hash of its code."""
     path, _, factory = network.rpartition(":")
     if not path or not factory:
         raise UsageError(f"{network}: name the file and its function, as model.py:make_network")
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; check the path")
-    name = Path(path).stem
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path}: is no Python file")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = _imported(Path(path))
         made = getattr(module, factory)()
+    except UsageError:
+        raise
     # The file is a user's and can raise anything.
     except Exception as error:
         raise UsageError(f"{network}: {type(error).__name__}: {error}") from error
@@ -146,11 +219,29 @@ def _from_file(network: str) -> nn.Module:
             f"{network}: the function returned {type(made).__name__}; it must return a "
             "torch.nn.Module"
         )
-    return made
+    return made, hashes.of_code(module)
 
 
-def _from_bundle(folder: Path) -> nn.Module:
-    """Return the network that a bundle's inference config defines."""
+def _imported(path: Path) -> ModuleType:
+    """Return the module of a Python file, under a name that no other has."""
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    name = f"firenet_benchmark_user_{place}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses, among others, look their module up.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _from_bundle(folder: Path) -> tuple[nn.Module, str]:
+    """Return the network that a bundle's inference config defines, and the hash of its code."""
     from monai.bundle import ConfigParser
 
     configs = sorted((folder / "configs").glob("inference.*"))
@@ -165,7 +256,10 @@ def _from_bundle(folder: Path) -> nn.Module:
         raise UsageError(f"{configs[0]}: network_def: {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise UsageError(f"{configs[0]}: network_def is no torch.nn.Module")
-    return made
+    code = [configs[0], *sorted(folder.rglob("*.py"))]
+    # The class may stand in a module of the user's that is not in the bundle.
+    own = hashes.of_code(sys.modules[type(made).__module__])
+    return made, hashes.of_json([hashes.of_files(code, folder), own])
 
 
 def _load(module: nn.Module, weights: Path) -> None:

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from firenet_benchmark.stability.choices import Axis
+from firenet_mri import RawScan
 from firenet_mri.calibration import sensitivity_maps, whiten
-from firenet_mri.errors import UsageError
+from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.operators import encoding_operator
 from firenet_mri.simulation import Pattern, simulate
 
@@ -96,9 +98,15 @@ def images(which: ImageSet) -> Tensor:
 
 
 def simulated_case(
-    image: Tensor, protocol: Protocol | None = None, *, seed: int, name: str = "simulated"
+    image: Tensor,
+    protocol: Protocol | None = None,
+    *,
+    seed: int,
+    name: str = "simulated",
+    axis: Axis = "x",
+    mask: Tensor | None = None,
 ) -> Case:
-    """Return a scan of an image.
+    """Return a scan of an image; of one coil it has maps of 1.
 
     Parameters
     ----------
@@ -110,44 +118,63 @@ def simulated_case(
         Of phase, mask and noise.
     name
         Of the case.
+    axis
+        Along which lines are left out.
+    mask
+        (y, x) bool, in the place of the protocol's pattern, acceleration and centre.
 
     Raises
     ------
     UsageError
         If the protocol is out of range.
+    ShapeError
+        If the mask is not of the image's size.
     CalibrationError
         If the sampled centre is too small for maps.
     """
     protocol = protocol or Protocol()
-    # The simulation samples rows.
-    rows = (image * torch.exp(1j * smooth_phase(image.shape, seed))).mT[None]
+    if mask is not None and mask.shape != image.shape:
+        raise ShapeError(f"The mask has shape {tuple(mask.shape)}, the image {tuple(image.shape)}")
+
+    def turned(x: Tensor) -> Tensor:
+        # The simulation samples rows.
+        return x.mT.contiguous() if axis == "x" else x
+
+    rows = turned(image * torch.exp(1j * smooth_phase(image.shape, seed)))[None]
     scan = simulate(
         rows,
         coils=protocol.coils,
-        acceleration=protocol.acceleration,
+        acceleration=protocol.acceleration if mask is None else 1,
         calibration=protocol.calibration,
         pattern=protocol.pattern,
         snr=protocol.snr,
         seed=seed,
         name=name,
     )
+    if mask is not None:
+        own = turned(mask)
+        scan = replace(scan, kspace=scan.kspace * own, mask=own[None])
     assert scan.noise is not None
     white = whiten(scan)
-    maps = sensitivity_maps(white, "espirit")
+    shape = (protocol.coils, *rows.shape[1:])
+    maps = maps_of(white).reshape(shape)
     full = simulate(rows, coils=protocol.coils, acceleration=1, snr=_NO_NOISE, seed=seed)
     whole = whiten(replace(full, noise=scan.noise)).kspace
     sigma = float(scan.noise.abs().square().mean().sqrt())
-    shape = (protocol.coils, *image.mT.shape)
-    maps = maps.reshape(shape)
     return Case(
         name,
-        white.kspace.reshape(shape).mT.contiguous(),
-        white.mask.reshape(shape[1:]).mT.contiguous(),
-        maps.mT.contiguous(),
+        turned(white.kspace.reshape(shape)),
+        turned(white.mask.reshape(shape[1:])),
+        turned(maps),
         image / sigma,
-        encoding_operator(None, maps).adjoint(whole.reshape(shape)).mT.contiguous(),
+        turned(encoding_operator(None, maps).adjoint(whole.reshape(shape))),
         True,
     )
+
+
+def maps_of(scan: RawScan) -> Tensor:
+    """Return the maps that all methods get: by ESPIRiT, or 1 for a single coil."""
+    return sensitivity_maps(scan, "espirit" if scan.coils > 1 else "none")
 
 
 def smooth_phase(shape: Sequence[int], seed: int) -> Tensor:

@@ -11,16 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from firenet_benchmark.stability.data import (
-    Case,
-    ImageSet,
-    Protocol,
-    images,
-    simulated_case,
-)
+from firenet_benchmark.stability.acquisition import Acquisition, check_mask
+from firenet_benchmark.stability.data import Case, ImageSet, images, maps_of
 from firenet_benchmark.stability.methods import Batch, batch_of
 from firenet_mri import RawScan
-from firenet_mri.calibration import normalise_maps, sensitivity_maps, whiten
+from firenet_mri.calibration import normalise_maps, whiten
 from firenet_mri.errors import FirenetError, UsageError
 from firenet_mri.operators import encoding_operator
 from firenet_mri.prox import item_norm
@@ -29,11 +24,12 @@ from firenet_mri.prox import item_norm
 LESIONS = (0.4, 0.2, 0.1, 0.05)
 _LETTERS = ("###.#", ".#.##", ".#..#", ".#..#", ".#..#")
 _TEXT_CONTRAST = 0.3
+_MAPS = "maps by ESPIRiT from these samples (1 for a single coil), the same for all methods"
 _BUILT_IN = (
-    "Simulated from T1 images of one head (training, validation and test slices 4 mm apart): six "
-    "birdcage coils, smooth phase, white noise, random lines 4x with 12 in the centre; maps by "
-    "ESPIRiT from these lines, the same for all methods. The trained networks are small and were "
-    "trained for minutes on a CPU with images of the same head, and of an average one."
+    "Simulated from T1 images of one head (training, validation and test slices 4 mm apart): "
+    "{coils}, smooth phase, white noise, images of {size} pixels, {sampling}; "
+    f"{_MAPS}. The trained networks are small and were trained for minutes on a CPU with images of "
+    "the same head, and of an average one, with 6 coils, 128 x 128 pixels and random lines 4x."
 )
 
 
@@ -71,7 +67,13 @@ class EvaluationData:
 
 
 def built_in(
-    slices: int, attacked: int, shifted: int, accelerations: Sequence[float]
+    slices: int,
+    attacked: int,
+    shifted: int,
+    accelerations: Sequence[float],
+    acquisition: Acquisition | None = None,
+    *,
+    leave_out: Sequence[str] = (),
 ) -> EvaluationData:
     """Return the simulated data.
 
@@ -80,27 +82,51 @@ def built_in(
     slices, attacked, shifted
         How many slices are for accuracy, for attacks, and for each shift.
     accelerations
-        For the curve of accuracy.
+        For the curve of accuracy; those whose lines cannot hold the sampled centre are left out,
+        and all of them with a mask of the user's.
+    acquisition
+        How they are scanned; None is as the networks were trained.
+    leave_out
+        "shifts", "details" or both.
+
+    Raises
+    ------
+    ShapeError
+        If a mask is not of the images' size.
+    CalibrationError
+        If the sampled centre is too small for maps.
     """
-    sources = images("test")[_spread(len(images("test")), slices)]
-    test = _scans(sources, Protocol(), "axial")
+    acquisition = acquisition or Acquisition()
+    sources = acquisition.sized(images("test")[_spread(len(images("test")), slices)])
+    if acquisition.mask is not None:
+        check_mask(acquisition.mask, tuple(sources.shape[1:]))
+    test = acquisition.scans(sources, "axial")
     some = sources[_spread(len(sources), shifted)]
     few = _spread(len(test), attacked)
+    description = _BUILT_IN.format(
+        coils=_coil_words(acquisition.protocol.coils),
+        size=" x ".join(map(str, sources.shape[1:])),
+        sampling=acquisition.words(),
+    )
     return EvaluationData(
-        _BUILT_IN,
+        description,
         test,
         _chosen(test, few),
-        _shifts(some, accelerations, shifted),
-        tuple(_details(some)),
+        {} if "shifts" in leave_out else _shifts(some, accelerations, shifted, acquisition),
+        () if "details" in leave_out else tuple(_details(some, acquisition)),
     )
 
 
+def _coil_words(coils: int) -> str:
+    return "one coil of even sensitivity" if coils == 1 else f"{coils} birdcage coils"
+
+
 def from_scans(
-    scans: Sequence[RawScan], slices: int, attacked: int, protocol: Protocol | None = None
+    scans: Sequence[RawScan], slices: int, attacked: int, acquisition: Acquisition | None = None
 ) -> EvaluationData:
     """Return the middle slices of scans of one size.
 
-    A fully sampled scan is under-sampled by the protocol, and its coil-combined image is the
+    A fully sampled scan is under-sampled as an acquisition says, and its coil-combined image is the
     reference; of another one nobody knows the true image, and accuracy is not asked.
 
     Raises
@@ -110,9 +136,9 @@ def from_scans(
     CalibrationError
         If a sampled centre is too small for maps.
     """
-    protocol = protocol or Protocol()
+    acquisition = acquisition or Acquisition()
     each = max(1, math.ceil(slices / len(scans)))
-    cases = [case for scan in scans for case in _cases_of(scan, each, protocol)][:slices]
+    cases = [case for scan in scans for case in _cases_of(scan, each, acquisition)][:slices]
     shapes = {tuple(case.kspace.shape) for case in cases}
     if len(shapes) > 1:
         raise UsageError(
@@ -122,10 +148,11 @@ def from_scans(
     test = batch_of(cases)
     kinds = {"simulated" if case.simulated else "measured" for case in cases}
     known = "with" if test.reference is not None else "without"
+    names = ", ".join(dict.fromkeys(scan.name for scan in scans))
     description = (
-        f"Scans of the user, {' and '.join(sorted(kinds))}, {known} a reference; maps by ESPIRiT, "
-        f"the same for all methods. Fully sampled scans are under-sampled "
-        f"{protocol.acceleration:g} times. The trained networks were trained on simulated brains."
+        f"Scans of the user ({names}), {' and '.join(sorted(kinds))}, {known} a reference; "
+        f"{_MAPS}. Fully sampled scans are under-sampled: {acquisition.words()}. The trained "
+        "networks were trained on simulated brains."
     )
     return EvaluationData(description, test, test[:attacked], {}, ())
 
@@ -156,7 +183,7 @@ def read_scans(folder: Path) -> list[RawScan]:
     return found
 
 
-def _cases_of(scan: RawScan, count: int, protocol: Protocol) -> list[Case]:
+def _cases_of(scan: RawScan, count: int, acquisition: Acquisition) -> list[Case]:
     if scan.noise is not None:
         scan = whiten(scan)
     shape = (scan.coils, *scan.spatial_shape)
@@ -167,10 +194,10 @@ def _cases_of(scan: RawScan, count: int, protocol: Protocol) -> list[Case]:
     cases = []
     for i in range(first, min(first + count, len(kspace))):
         full = bool(masks[i].all())
-        mask = _lines(shape[1:], protocol, seed=i) if full else masks[i]
+        mask = acquisition.mask_of(shape[1:], seed=i) if full else masks[i]
         sampled = kspace[i] * mask
         one = replace(scan, kspace=sampled, mask=mask[None], images=())
-        maps = sensitivity_maps(one, "espirit")
+        maps = maps_of(one)
         truth = encoding_operator(None, maps).adjoint(kspace[i]) if full else None
         name = f"{scan.name} {i}"
         reference = None if truth is None else truth.abs()
@@ -178,55 +205,49 @@ def _cases_of(scan: RawScan, count: int, protocol: Protocol) -> list[Case]:
     return cases
 
 
-def _lines(shape: tuple[int, ...], protocol: Protocol, *, seed: int) -> Tensor:
-    """Return a mask (y, x) as the protocol has it."""
-    from firenet_mri.simulation import simulate
-
-    scan = simulate(
-        torch.ones(1, *reversed(shape)),
-        coils=1,
-        acceleration=protocol.acceleration,
-        calibration=protocol.calibration,
-        pattern=protocol.pattern,
-        seed=seed,
-    )
-    return scan.mask.reshape(*reversed(shape)).mT.contiguous()
-
-
-def _scans(sources: Tensor, protocol: Protocol, name: str, seed: int = 100) -> Batch:
-    return batch_of(
-        [
-            simulated_case(image, protocol, seed=seed + i, name=f"{name} {i}")
-            for i, image in enumerate(sources)
-        ]
-    )
-
-
 def _shifts(
-    sources: Tensor, accelerations: Sequence[float], count: int
+    sources: Tensor, accelerations: Sequence[float], count: int, acquisition: Acquisition
 ) -> dict[tuple[str, str], Batch]:
-    """Return what the networks were not trained for, by test and variant."""
-    plain = Protocol()
-    found = {
-        ("acceleration", f"{factor:g}x"): _scans(
-            sources, replace(plain, acceleration=factor), "axial"
-        )
-        for factor in accelerations
-    }
-    base = _scans(sources, plain, "axial")
-    found["base", "as trained"] = base
-    found["mask", "points 4x"] = _scans(sources, replace(plain, pattern="points"), "axial")
-    found["contrast", "inverted"] = _scans(_inverted(sources), plain, "inverted")
+    """Return the same slices scanned in other ways, and others, by test and variant."""
+    plain, own = acquisition, acquisition.protocol
+    base = plain.scans(sources, "axial")
+    found = _sampled_otherwise(sources, accelerations, acquisition)
+    found["base", "no shift"] = base
+    found["contrast", "inverted"] = plain.scans(_inverted(sources), "inverted")
     anatomies: tuple[ImageSet, ...] = ("coronal", "sagittal", "macaque")
     for name in anatomies:
         others = images(name)
-        found["anatomy", name] = _scans(others[_spread(len(others), count)], plain, name)
+        chosen = plain.sized(others[_spread(len(others), count)])
+        found["anatomy", name] = plain.scans(chosen, name)
     for coils in (4, 12):
-        found["coils", str(coils)] = _scans(sources, replace(plain, coils=coils), "axial")
-    found["noise", "twice"] = _scans(sources, replace(plain, snr=plain.snr / 2), "axial")
+        if coils != own.coils:
+            found["coils", str(coils)] = plain.with_protocol(coils=coils).scans(sources, "axial")
+    found["noise", "twice"] = plain.with_protocol(snr=own.snr / 2).scans(sources, "axial")
     found["wrong maps", "5 %"] = _with_wrong_maps(base, 0.05)
     found["spike", "2 %"] = _with_spike(base, 0.02)
     found["motion", "1 pixel"] = _with_motion(base)
+    return found
+
+
+def _sampled_otherwise(
+    sources: Tensor, accelerations: Sequence[float], acquisition: Acquisition
+) -> dict[tuple[str, str], Batch]:
+    """Return scans of other accelerations and of the other pattern; none with a user's mask."""
+    if acquisition.mask is not None:
+        return {}
+    own = acquisition.protocol
+    lines = sources.shape[-1 if acquisition.axis == "x" else -2]
+    found = {
+        ("acceleration", f"{factor:g}x"): acquisition.with_protocol(acceleration=factor).scans(
+            sources, "axial"
+        )
+        for factor in accelerations
+        if acquisition.allows(factor, lines)
+    }
+    pattern = "points" if own.pattern == "lines" else "lines"
+    other = acquisition.with_protocol(pattern=pattern)
+    if other.allows(own.acceleration, lines):
+        found["mask", f"{pattern} {own.acceleration:g}x"] = other.scans(sources, "axial")
     return found
 
 
@@ -268,24 +289,27 @@ def _with_motion(batch: Batch) -> Batch:
     return replace(batch, kspace=batch.kspace * ramp)
 
 
-def _details(sources: Tensor) -> list[Detail]:
+def _details(sources: Tensor, acquisition: Acquisition) -> list[Detail]:
     """Return scans with lesions of falling contrast, and with letters."""
     places = [_smooth_place(image) for image in sources]
-    before = _scans(sources, Protocol(), "axial")
+    before = acquisition.scans(sources, "axial")
     found = []
     for contrast in LESIONS:
         spots = torch.stack([contrast * _spot(place, sources.shape[1:]) for place in places])
-        found.append(_detail(f"lesion {100 * contrast:g} %", sources, spots, before))
+        name = f"lesion {100 * contrast:g} %"
+        found.append(_detail(name, sources, spots, before, acquisition))
     text = torch.stack([_TEXT_CONTRAST * _text(place, sources.shape[1:]) for place in places])
-    found.append(_detail("text", sources, text, before))
+    found.append(_detail("text", sources, text, before, acquisition))
     return found
 
 
-def _detail(name: str, sources: Tensor, detail: Tensor, before: Batch) -> Detail:
+def _detail(
+    name: str, sources: Tensor, detail: Tensor, before: Batch, acquisition: Acquisition
+) -> Detail:
     assert before.reference is not None
     # The simulation scales its noise to the image's mean, which a small detail moves little; both
     # scans need the same scale.
-    after = _scans(sources + detail, Protocol(), "axial")
+    after = acquisition.scans(sources + detail, "axial")
     assert after.reference is not None
     unit = before.reference.amax((1, 2)) / sources.amax((1, 2))
     other = after.reference.amax((1, 2)) / (sources + detail).amax((1, 2))

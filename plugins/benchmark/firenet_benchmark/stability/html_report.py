@@ -10,22 +10,25 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from firenet_benchmark.report import free_paths, write_json, write_table
-from firenet_benchmark.stability import figures
+from firenet_benchmark.stability import figures, hashes
 from firenet_benchmark.stability.criteria import Row
-from firenet_benchmark.stability.methods import ACCURATE
+from firenet_benchmark.stability.methods import ACCURATE, Method
+from firenet_benchmark.stability.requirements import Outcome
 from firenet_benchmark.stability.run import Comparison, is_main, versions
 from firenet_benchmark.stability.summary import (
     SHIFTS,
     Verdict,
     frontier_goals,
     interval,
+    jacobian_bounds_found,
     means,
     values_by_method,
     verdicts,
 )
+from firenet_mri.amplification import FAILURE
 from firenet_mri.io import atomic_writes
 
 NAME = "stability"
@@ -61,14 +64,20 @@ def pages_in(folder: Path, *, overwrite: bool = False) -> ReportPages:
     )
 
 
-def write_pages(pages: ReportPages, comparison: Comparison, *, overwrite: bool = False) -> None:
+def write_pages(
+    pages: ReportPages,
+    comparison: Comparison,
+    outcomes: Sequence[Outcome] = (),
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write the report, all files or none; the same bytes for the same comparison."""
     paths = (pages.page, pages.table, pages.data, pages.picture)
     picture = _main_picture(comparison)
     with atomic_writes(paths, overwrite=overwrite) as (page, table, data, main):
-        page.write_text(page_of(comparison, picture), encoding="utf-8")
+        page.write_text(page_of(comparison, picture, outcomes), encoding="utf-8")
         write_table(table, Row._fields, comparison.rows)
-        write_json(data, data_of(comparison))
+        write_json(data, data_of(comparison, outcomes))
         main.write_bytes(picture)
 
 
@@ -76,9 +85,19 @@ def _has_reference(comparison: Comparison) -> bool:
     return any(row.metric == "psnr_db" for row in comparison.rows)
 
 
+def _has_frontier(comparison: Comparison) -> bool:
+    """Return whether clean and attacked images were compared with a reference."""
+    found = {row.test for row in comparison.rows if row.metric == "psnr_db"}
+    return {"clean", "worst case"} <= found
+
+
+def _has_worst_cases(comparison: Comparison) -> bool:
+    return any(row.test == "worst case" for row in comparison.rows)
+
+
 def _main_picture(comparison: Comparison) -> bytes:
     """Return clean against attacked PSNR, or amplification where nobody knows the true image."""
-    if _has_reference(comparison):
+    if _has_frontier(comparison):
         return figures.png_of_figure(figures.frontier(comparison))
     return _curve(comparison, "amplification", "amplification found")
 
@@ -87,10 +106,12 @@ def _curve(comparison: Comparison, metric: str, label: str) -> bytes:
     return figures.png_of_figure(figures.against_size(comparison, metric, label))
 
 
-def data_of(comparison: Comparison) -> dict[str, object]:
+def data_of(comparison: Comparison, outcomes: Sequence[Outcome] = ()) -> dict[str, object]:
     """Return the whole comparison but its images as JSON data; numbers that are none are null."""
     return {
         "data": comparison.data,
+        "data_sha256": comparison.data_sha256,
+        "intended_use": INTENDED_USE,
         "settings": asdict(comparison.settings),
         "versions": versions(),
         "methods": [
@@ -100,13 +121,36 @@ def data_of(comparison: Comparison) -> dict[str, object]:
                 "description": method.description,
                 "trained_numbers": method.parameters,
                 "proven_lipschitz_bound": method.lipschitz_bound,
+                "is_the_users": method.is_users,
+                "origin": origin_of(method),
             }
             for method in comparison.methods
         ],
         "failures": comparison.failures,
+        "notes": comparison.notes,
+        "jacobian_failure_probability_per_slice": FAILURE,
+        "requirements": [_judgement(outcome) for outcome in outcomes],
         "verdicts": [_plain(verdict) for verdict in verdicts(comparison)],
         "frontier": [list(goal) for goal in frontier_goals(comparison)],
         "rows": [[*row[:-1], _number(row.value)] for row in comparison.rows],
+    }
+
+
+def origin_of(method: Method) -> dict[str, str]:
+    """Return where a method comes from: files and hashes of a user's, else hashes of weights."""
+    network = getattr(method.image, "network", None)
+    if method.origin or not isinstance(network, nn.Module):
+        return dict(method.origin)
+    return {"parameters sha256": hashes.of_network(network)}
+
+
+def _judgement(outcome: Outcome) -> dict[str, object]:
+    value = outcome.value
+    return {
+        "method": outcome.method,
+        "required": str(outcome.requirement),
+        "value": None if value is None else _number(value),
+        "met": outcome.is_met,
     }
 
 
@@ -122,13 +166,15 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def page_of(comparison: Comparison, picture: bytes) -> str:
+def page_of(comparison: Comparison, picture: bytes, outcomes: Sequence[Outcome] = ()) -> str:
     """Return the page."""
     found = verdicts(comparison)
     parts = [
         "<h1>Accuracy and stability: FIRENET beside trained networks</h1>"
         f"<p><b>Data.</b> {_e(_data_words(comparison))}</p>",
         _failures(comparison),
+        _notes(comparison),
+        _requirements(outcomes),
         "<h2>In a minute</h2>",
         _count_words(found),
         _verdict_table(found),
@@ -141,21 +187,7 @@ def page_of(comparison: Comparison, picture: bytes) -> str:
         "<h2>All methods</h2>",
         _main_table(comparison),
         "<h2>Worst cases</h2>",
-        _figure(_curve(comparison, "amplification", "amplification found")),
-        "<p>Amplification: change of the magnitude image over size of the perturbation of k-space. "
-        "Bars at the right end: proven bounds, for fixed maps.</p>",
-        _figure(_curve(comparison, "psnr_db", "PSNR (dB)")) if _has_reference(comparison) else "",
-        _size_table(
-            comparison,
-            "worst case",
-            "height",
-            "Largest change of a pixel over the image's largest value",
-        ),
-        _size_table(
-            comparison, "random noise", "psnr_db", "PSNR with white noise of the same sizes (dB)"
-        ),
-        _size_table(comparison, "random noise", "amplification", "Amplification of white noise"),
-        _check_table(comparison),
+        _worst_cases(comparison),
         "<h2>Away from the training data</h2>",
         _shift_tables(comparison),
         _acceleration(comparison),
@@ -180,10 +212,28 @@ def page_of(comparison: Comparison, picture: bytes) -> str:
     )
 
 
+def _worst_cases(comparison: Comparison) -> str:
+    """Return what perturbations and noise do."""
+    parts = []
+    if _has_worst_cases(comparison):
+        parts = [
+            _figure(_curve(comparison, "amplification", "amplification found")),
+            "<p>Amplification: change of the magnitude image over size of the perturbation of "
+            "k-space. Bars at the right end: proven bounds, for fixed maps.</p>",
+        ]
+        if _has_frontier(comparison):
+            parts.append(_figure(_curve(comparison, "psnr_db", "PSNR (dB)")))
+    parts += [_size_table(comparison, *table) for table in _SIZE_TABLES]
+    parts.append(_check_table(comparison))
+    return "\n".join(part for part in parts if part) or _NOT_ASKED
+
+
 def _frontier(comparison: Comparison, picture: bytes) -> str:
     """Return the main picture and what it shows."""
     if not _has_reference(comparison):
-        return "<p>Nobody knows the true images of these scans: accuracy is not asked.</p>"
+        return "<p>Without a reference image, or unasked: there is no accuracy to compare.</p>"
+    if not _has_frontier(comparison):
+        return ""
     checked = f"{100 * comparison.settings.attack.checked_size:g} %"
     factors = (*comparison.settings.factors, 1.0)
     return (
@@ -196,9 +246,14 @@ def _frontier(comparison: Comparison, picture: bytes) -> str:
     )
 
 
+_NOT_ASKED = "<p>Not asked in this run.</p>"
+
+
 def _data_words(comparison: Comparison) -> str:
     test = {row.slice for row in comparison.rows if row.test == "clean"}
     attacked = {row.slice for row in comparison.rows if row.test == "worst case"}
+    if not attacked:
+        return f"{comparison.data} {len(test)} slices for accuracy."
     return f"{comparison.data} {len(test)} slices for accuracy, {len(attacked)} of them attacked."
 
 
@@ -209,6 +264,33 @@ def _failures(comparison: Comparison) -> str:
         f"<li><b>{_e(name)}</b>: {_e(error)}</li>" for name, error in comparison.failures.items()
     )
     return f"<div class=failed>These methods failed and are left out:<ul>{lines}</ul></div>"
+
+
+def _notes(comparison: Comparison) -> str:
+    if not comparison.notes:
+        return ""
+    lines = "".join(
+        f"<li><b>{_e(name)}</b>: {_e(note)}</li>" for name, note in comparison.notes.items()
+    )
+    return f"<p>What was not asked of single methods:</p><ul>{lines}</ul>"
+
+
+def _requirements(outcomes: Sequence[Outcome]) -> str:
+    if not outcomes:
+        return ""
+    rows = [
+        [
+            _e(one.method),
+            _e(str(one.requirement)),
+            "not measured" if one.value is None else _f(one.value),
+            "met" if one.is_met else "<b>not met</b>",
+        ]
+        for one in outcomes
+    ]
+    missed = sum(not one.is_met for one in outcomes)
+    words = f"{missed} of {len(outcomes)} are not met." if missed else "All are met."
+    table = _table(["method", "required", "found", ""], rows)
+    return f"<h2>Requirements</h2><p>{words}</p>{table}"
 
 
 def _count_words(found: Sequence[Verdict]) -> str:
@@ -223,7 +305,7 @@ def _count_words(found: Sequence[Verdict]) -> str:
             f" Clean, {clean.firenet} has {clean.firenet_mean:.1f} dB and {clean.trained} "
             f"{clean.trained_mean:.1f} dB."
         )
-    return f"<p class=summary>{_e(words)}</p>" if found else "<p>No reference: nothing to rank.</p>"
+    return f"<p class=summary>{_e(words)}</p>" if found else "<p>There is nothing to rank.</p>"
 
 
 def _verdict_table(found: Sequence[Verdict]) -> str:
@@ -276,6 +358,7 @@ def _main_table(comparison: Comparison) -> str:
         if row.test == "worst case" and row.metric == "amplification":
             largest[row.method] = max(largest.get(row.method, 0.0), row.value)
     found = [values_by_method(comparison.rows, *column[1:]) for column in columns]
+    lower, upper = (jacobian_bounds_found(comparison.rows, m) for m in ("lower", "upper"))
     for method in comparison.methods:
         cells = [_e(method.name)]
         for values in found:
@@ -287,14 +370,25 @@ def _main_table(comparison: Comparison) -> str:
             title = "" if math.isnan(low) else f" title='[{_f(low)}, {_f(high)}]'"
             cells.append(f"<span{title}>{_f(mean)}</span>")
         cells.append(_f(largest[method.name]) if method.name in largest else "")
+        cells.append(
+            f"{_f(lower[method.name])} to {_f(upper[method.name])}" if method.name in lower else ""
+        )
         bound = method.lipschitz_bound
         cells.append(_f(bound) if bound is not None else "none")
         cells.append(f"{method.parameters:,}" if method.parameters else "0")
         rows.append(cells)
     heads = ["method", *(column[0] for column in columns)]
-    heads += ["largest amplification found", "proven bound", "trained numbers"]
-    note = "<p class=note>Hover over a number for its 95 % interval over slices.</p>"
-    return _table(heads, rows) + note
+    heads += ["largest amplification found", "Jacobian at the data", "proven bound"]
+    return _table([*heads, "trained numbers"], rows) + _MAIN_NOTE
+
+
+_MAIN_NOTE = (
+    "<p class=note>Hover over a number for its 95 % interval over slices. Jacobian at the data: "
+    "the largest amplification of a vanishing change of the samples, as it was seen, and an upper "
+    f"bound, which fails with a probability of at most {FAILURE:g} for each slice (over the random "
+    "start of the search); the largest of the slices that were looked at. It says nothing of "
+    "larger changes, and holds at these data only; the proven bound holds everywhere.</p>"
+)
 
 
 def _size_table(comparison: Comparison, test: str, metric: str, title: str) -> str:
@@ -327,13 +421,19 @@ def _shift_tables(comparison: Comparison) -> str:
         if row.test in (*SHIFTS, "base") and row.test != "acceleration"
     )
     if not variants:
-        return "<p>Not asked on these data.</p>"
+        return _NOT_ASKED + _scale_table(comparison)
     columns = [means(comparison.rows, *variant, "psnr_db") for variant in variants]
     heads = ["method", *(f"{test}: {variant}" for test, variant in variants)]
-    scales = [means(comparison.rows, "scale", v, "relative_error") for v in ("x0.1", "x10")]
     table = _table(heads, _rows_by_method(comparison, columns))
+    return f"<p>PSNR in dB.</p>{table}{_scale_table(comparison)}"
+
+
+def _scale_table(comparison: Comparison) -> str:
+    scales = [means(comparison.rows, "scale", v, "relative_error") for v in ("x0.1", "x10")]
+    if not any(scales):
+        return ""
     return (
-        f"<p>PSNR in dB.</p>{table}<h3>Scale of the data</h3><p>Relative difference between the "
+        "<h3>Scale of the data</h3><p>Relative difference between the "
         "image of scaled data and the scaled image. All built-in networks are given data of one "
         "scale, so that none should depend on it.</p>"
         + _table(["method", "x 0.1", "x 10"], _rows_by_method(comparison, scales))
@@ -350,7 +450,7 @@ def _acceleration(comparison: Comparison) -> str:
 def _detail_table(comparison: Comparison) -> str:
     variants = list(dict.fromkeys(r.variant for r in comparison.rows if r.test == "details"))
     if not variants:
-        return "<p>Not asked on these data.</p>"
+        return _NOT_ASKED
     columns = []
     for metric in ("recovered", "leaked"):
         columns += [means(comparison.rows, "details", v, metric) for v in variants]
@@ -371,7 +471,7 @@ def _false_table(comparison: Comparison) -> str:
     ]
     rows = _rows_by_method(comparison, columns)
     if not rows:
-        return "<p>Not asked on these data.</p>"
+        return _NOT_ASKED
     return (
         "<p>The part of an image's error that lies in the null space of the encoding: what the "
         "samples neither show nor contradict. Relative to the true image; and its largest mean "
@@ -384,7 +484,7 @@ def _transfer_table(comparison: Comparison) -> str:
     rows = [r for r in comparison.rows if r.test == "transfer" and r.metric == "amplification"]
     sources = list(dict.fromkeys(row.variant for row in rows))
     if not sources:
-        return "<p>Not asked in this run.</p>"
+        return _NOT_ASKED
     columns = [means(comparison.rows, "transfer", source, "amplification") for source in sources]
     return (
         "<p>Amplification on the row's method of the perturbation found for the column's.</p>"
@@ -457,13 +557,30 @@ def _scenes(comparison: Comparison) -> dict[str, tuple[dict[str, Tensor], float]
 
 
 def _protocol(comparison: Comparison) -> str:
-    described = "".join(
-        f"<li><b>{_e(method.name)}</b>: {_e(method.description)}</li>"
-        for method in comparison.methods
-    )
+    rows = []
+    for method in comparison.methods:
+        origin = "<br>".join(f"{_e(k)}: <code>{_e(v)}</code>" for k, v in origin_of(method).items())
+        rows.append([_e(method.name), _e(method.description), origin])
     facts = json.dumps({"settings": asdict(comparison.settings), "versions": versions()}, indent=1)
-    return f"{_WORDS}<h3>Methods</h3><ul>{described}</ul><h3>Parameters</h3><pre>{_e(facts)}</pre>"
+    return (
+        f"{_WORDS}<h3>Methods</h3>{_table(['method', 'what it is', 'origin'], rows)}"
+        "<p>Every network gets data of one scale, the largest value of the zero-filled image being "
+        "1, and its image is scaled back; a user's network gets what its description says.</p>"
+        f"<h3>Data and code</h3><p>Data, sha256: <code>{comparison.data_sha256}</code><br>"
+        f"This library's code, sha256: <code>{hashes.of_library()}</code></p>"
+        f"<h3>Intended use</h3><p>{_e(INTENDED_USE)}</p>"
+        f"<h3>Parameters</h3><pre>{_e(facts)}</pre>"
+    )
 
+
+#: What this report is for, and what it is not for.
+INTENDED_USE = (
+    "To compare methods for research and development, and to notice when a new version of a "
+    "network is less accurate or less stable than required on these data. It is not a validation "
+    "for clinical use: no reader has judged the images, slices of few heads stand for no "
+    "population, and other scanners, anatomies, diseases and sequences than those named are not "
+    "covered."
+)
 
 _WORDS = """
 <ul>

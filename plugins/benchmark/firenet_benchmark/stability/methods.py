@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from firenet_benchmark.stability.data import Case
-from firenet_benchmark.stability.networks import combine
+from firenet_benchmark.stability.networks import Automap, combine
 from firenet_benchmark.stability.training import RECIPES, shipped_network
 from firenet_mri import FIRENET
 from firenet_mri.calibration import (
@@ -115,6 +115,12 @@ class Method:
         Trained numbers.
     lipschitz_bound
         Proven bound of every amplification, for fixed maps; None where there is none.
+    width
+        The only length of the last axis that it takes; None is any.
+    is_users
+        Whether a user brought it.
+    origin
+        Where code and weights come from: file names and hashes, in words.
     """
 
     name: str
@@ -123,6 +129,9 @@ class Method:
     description: str
     parameters: int = 0
     lipschitz_bound: float | None = None
+    width: int | None = None
+    is_users: bool = False
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     def magnitude(self, batch: Batch, kspace: Tensor | None = None) -> Tensor:
         """Return (batch, y, x) float32; of the batch's own k-space if none is given.
@@ -175,6 +184,7 @@ def trained_method(name: str) -> Method:
         _NetworkImage(trained.network),
         f"{recipe.scans} simulated scans, {recipe.epochs} epochs{noise}",
         sum(p.numel() for p in trained.network.parameters()),
+        width=len(trained.network.lines) if isinstance(trained.network, Automap) else None,
     )
 
 
@@ -319,4 +329,6 @@ def behind(trained: Method) -> Method:
         FIRENETImage("accurate", start=own.image),
         f"the default FIRENET, started from the image of {trained.name}",
         trained.parameters,
+        width=trained.width,
+        origin=trained.origin,
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -17,6 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firenet_benchmark.stability import hashes
+from firenet_benchmark.stability.acquisition import Acquisition
+from firenet_benchmark.stability.choices import (
+    QUESTIONS,
+    MethodChoice,
+    Question,
+    short_name,
+)
 from firenet_benchmark.stability.criteria import (
     Attack,
     Measurements,
@@ -31,6 +38,7 @@ from firenet_benchmark.stability.criteria import (
     worst_case,
 )
 from firenet_benchmark.stability.evaluation_data import EvaluationData, built_in
+from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
 from firenet_benchmark.stability.methods import (
     IMAGINARY_WEIGHT,
     Method,
@@ -40,6 +48,7 @@ from firenet_benchmark.stability.methods import (
     trained_methods,
     zero_filling,
 )
+from firenet_mri.errors import UsageError
 from firenet_mri.io import atomic_writes
 
 #: Where FIRENETs of other lam have their names from, and the word for all of them.
@@ -61,10 +70,17 @@ class StabilityBenchmark:
         lam over the default's, for the curve of clean against attacked accuracy.
     attack
         How worst cases are looked for.
-    curves
-        Ask for the curve, for FIRENET behind each network, and for transferred perturbations.
+    questions
+        What is asked. Transferred perturbations are those of the worst cases.
+    linearised
+        At how many of the attacked slices the Jacobian is bounded.
     seed
-        Of random noise.
+        Of random noise, and of the search for the Jacobian's norm.
+
+    Raises
+    ------
+    UsageError
+        If transfer is asked without worst cases.
     """
 
     slices: int = 8
@@ -73,14 +89,21 @@ class StabilityBenchmark:
     accelerations: tuple[float, ...] = (2, 3, 4, 6, 8)
     factors: tuple[float, ...] = (0.5, 2.0, 4.0)
     attack: Attack = field(default_factory=Attack)
-    curves: bool = True
+    questions: tuple[Question, ...] = QUESTIONS
+    linearised: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if "transfer" in self.questions and "worst-case" not in self.questions:
+            raise UsageError(
+                "transfer uses the perturbations that worst-case finds; ask worst-case, too"
+            )
 
     @classmethod
     def smoke(cls) -> StabilityBenchmark:
         """Return settings for a look of a minute or two."""
         attack = Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=3)
-        return cls(2, 1, 1, (4, 8), (4.0,), attack)
+        return cls(2, 1, 1, (4, 8), (4.0,), attack, linearised=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +122,10 @@ class Comparison:
         One line for each method that failed, by name.
     settings, data
         What it was run with, and on what, in words.
+    notes
+        What single methods were not asked, and why, by name.
+    data_sha256
+        Of all that methods saw and were judged by.
     """
 
     methods: tuple[Method, ...]
@@ -107,18 +134,55 @@ class Comparison:
     failures: dict[str, str]
     settings: StabilityBenchmark
     data: str
+    notes: dict[str, str] = field(default_factory=dict)
+    data_sha256: str = ""
 
+
+# What a question shows to the methods; accuracy shows the test slices to those of the main table.
+_SEEN: dict[Question, str] = {
+    "accuracy": "attacked",
+    "worst-case": "attacked",
+    "jacobian": "attacked",
+    "noise": "attacked",
+    "scale": "attacked",
+    "details": "details",
+    "false-structures": "test",
+    "shifts": "shifts",
+}
 
 #: Called with (method, steps done, steps in all).
 OnStep = Callable[[str, int, int], None]
 
 
-def default_methods(settings: StabilityBenchmark, users: Sequence[Method] = ()) -> list[Method]:
-    """Return the columns: zero filling, trained networks, the user's, FIRENETs, combinations."""
-    trained = [*trained_methods(), *users]
-    methods = [zero_filling(), *trained, *firenets()]
-    if settings.curves:
+def default_methods(
+    settings: StabilityBenchmark,
+    users: Sequence[Method] = (),
+    chosen: Sequence[MethodChoice] = (),
+) -> list[Method]:
+    """Return the columns: zero filling, trained networks, the user's, FIRENETs, combinations.
+
+    Parameters
+    ----------
+    settings
+        For the lam of the curve.
+    users
+        Networks of the user, which are there in any case.
+    chosen
+        Which of the others; none chosen is all.
+    """
+
+    def is_chosen(method: Method) -> bool:
+        return not chosen or short_name(method.name) in chosen
+
+    trained = [*filter(is_chosen, trained_methods()), *users]
+    methods = [
+        *filter(is_chosen, [zero_filling()]),
+        *trained,
+        *filter(is_chosen, firenets()),
+    ]
+    if not chosen or "curve" in chosen:
         methods += _curve(settings)
+    if not chosen or "behind" in chosen:
         methods += [behind(method) for method in trained if "jittered" not in method.name]
     return methods
 
@@ -148,7 +212,8 @@ def compare(
 ) -> Comparison:
     """Return the comparison; what lies in the folder ``kept`` from a run before is not done again.
 
-    A method that fails, whatever it raises, is named with its error; the others finish.
+    A method that fails, whatever it raises, is named with its error; the others finish. So is one
+    that does not take images of this width, and what a method without a derivative is not asked.
 
     Parameters
     ----------
@@ -157,70 +222,120 @@ def compare(
     settings
         Sizes and seed.
     kept
-        Folder for finished methods, made if it is missing.
+        Folder for finished measurements, made if it is missing.
     data
         What they see; None is the built-in data.
     on_step
         Called with (method, steps done, steps in all) of attacks.
     on_method
         Called when a method is finished.
+
+    Raises
+    ------
+    UsageError
+        If two methods have one name.
     """
+    twice = [name for name, count in Counter(m.name for m in methods).items() if count > 1]
+    if twice:
+        raise UsageError(f"Two methods are called {twice[0]!r}; give them different names")
     kept.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        data = data or built_in(
-            settings.slices, settings.attacked, settings.shifted, settings.accelerations
-        )
-    # Writing one after the other keeps the report's order whatever ends first.
-    failures: dict[str, str] = {}
-    finished: dict[str, Measurements] = {}
-    lock = threading.Lock()
-    stopped = threading.Event()
-
-    def report(name: str, done: int, total: int) -> None:
-        if stopped.is_set():
-            raise InterruptedError("The comparison was interrupted")
-        if on_step is not None:
-            on_step(name, done, total)
-
-    def work(method: Method) -> None:
-        find(method)
-        if on_method is not None:
-            on_method()
-
-    def find(method: Method) -> None:
-        path = kept / f"{_digest(method, settings, data)}.pt"
-        measured = _load(path)
-        if measured is None:
-            try:
-                measured = _asked(method, settings, data, report)
-            # A user's network can raise anything.
-            except Exception as error:
-                with lock:
-                    failures[method.name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-                return
-            _save(path, measured)
-        with lock:
-            finished[method.name] = measured
-
-    _on_all_cores(work, methods, stopped)
-    rows = [
-        row for method in methods if method.name in finished for row in finished[method.name].rows
-    ]
-    if settings.curves:
-        rows += _transfer(methods, finished, settings, data, stopped)
+    if data is None:
+        data = default_data(settings)
+    width = data.test.kspace.shape[-1]
+    notes = {
+        method.name: f"left out: it takes images {method.width} wide, these are {width}"
+        for method in methods
+        if method.width not in (None, width)
+    }
+    work = _Work(settings, data, kept, hashes.of_data(data), on_step, on_method)
+    _on_all_cores(work, [m for m in methods if m.name not in notes], work.stopped)
+    finished = work.finished
+    rows = [row for method in methods for row in finished.get(method.name, Measurements()).rows]
+    if "transfer" in settings.questions:
+        rows += _transfer(methods, finished, settings, data, work.stopped)
+    notes |= {name: found.note for name, found in finished.items() if found.note}
     return Comparison(
         tuple(methods),
         tuple(rows),
-        {
-            method.name: finished[method.name].tensors
-            for method in methods
-            if method.name in finished
-        },
-        {method.name: failures[method.name] for method in methods if method.name in failures},
+        {m.name: finished[m.name].tensors for m in methods if m.name in finished},
+        {m.name: work.failures[m.name] for m in methods if m.name in work.failures},
         settings,
         data.description,
+        {m.name: notes[m.name] for m in methods if m.name in notes},
+        hashes.of_json(dict(work.data_sha256)),
     )
+
+
+def default_data(
+    settings: StabilityBenchmark, acquisition: Acquisition | None = None
+) -> EvaluationData:
+    """Return the built-in data of these settings, without shifts or details if nobody asks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return built_in(
+            settings.slices,
+            settings.attacked,
+            settings.shifted,
+            settings.accelerations,
+            acquisition,
+            leave_out=[part for part in ("shifts", "details") if part not in settings.questions],
+        )
+
+
+class _Work:
+    """Asks one method after the other, on several threads, and keeps what is finished."""
+
+    def __init__(
+        self,
+        settings: StabilityBenchmark,
+        data: EvaluationData,
+        kept: Path,
+        data_sha256: Mapping[str, str],
+        on_step: OnStep | None,
+        on_method: Callable[[], None] | None,
+    ) -> None:
+        self.settings, self.data, self.kept = settings, data, kept
+        self.data_sha256 = data_sha256
+        self.on_step, self.on_method = on_step, on_method
+        self.failures: dict[str, str] = {}
+        self.finished: dict[str, Measurements] = {}
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, method: Method) -> None:
+        """Ask a method everything, or take what was found before."""
+        whole = Measurements()
+        for question in questions_of(method, self.settings):
+            path = self.kept / f"{_digest(method, question, self.settings, self.data_sha256)}.pt"
+            measured = _load(path)
+            if measured is None:
+                try:
+                    measured = _asked(method, question, self.settings, self.data, self._report)
+                # A user's network can raise anything.
+                except Exception as error:
+                    with self._lock:
+                        self.failures[method.name] = _in_a_line(error)
+                    break
+                _save(path, measured)
+            whole.rows += measured.rows
+            whole.tensors |= measured.tensors
+            whole.note = "; ".join(dict.fromkeys(filter(None, (whole.note, measured.note))))
+        else:
+            with self._lock:
+                self.finished[method.name] = whole
+        if self.on_method is not None:
+            self.on_method()
+
+    def _report(self, name: str, done: int, total: int) -> None:
+        if self.stopped.is_set():
+            raise InterruptedError("The comparison was interrupted")
+        if self.on_step is not None:
+            self.on_step(name, done, total)
+
+
+def _in_a_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def is_main(method: Method) -> bool:
@@ -228,31 +343,51 @@ def is_main(method: Method) -> bool:
     return method.family != "combined" and CURVE not in method.name
 
 
+def questions_of(method: Method, settings: StabilityBenchmark) -> list[Question]:
+    """Return what a method is asked by itself."""
+    asked: list[Question] = [q for q in settings.questions if q != "transfer"]
+    return asked if is_main(method) else [q for q in asked if q in ("accuracy", "worst-case")]
+
+
 def _asked(
+    method: Method,
+    question: Question,
+    settings: StabilityBenchmark,
+    data: EvaluationData,
+    on_step: OnStep,
+) -> Measurements:
+    """Return what a question gives for a method."""
+    attack, few = settings.attack, data.attacked
+    if question == "accuracy":
+        return accuracy(method, data.test if is_main(method) else few, "clean", "all")
+    if question == "worst-case":
+        return _worst_case(method, settings, data, on_step)
+    if question == "jacobian":
+        step = partial(on_step, f"{method.name}, Jacobian")
+        return jacobian(method, few[: settings.linearised], settings.seed, step)
+    if question == "noise":
+        return random_noise(method, few, attack.relative_sizes, settings.seed)
+    if question == "scale":
+        return scale(method, few, (0.1, 10.0))
+    if question == "details":
+        return details(method, data.details)
+    if question == "false-structures":
+        return false_structures(method, data.test)
+    return shifts(method, data)
+
+
+def _worst_case(
     method: Method, settings: StabilityBenchmark, data: EvaluationData, on_step: OnStep
 ) -> Measurements:
-    """Return what all criteria give for a method."""
-    whole = Measurements()
+    """Return what attacks find; methods off the main table are attacked at one size."""
     attack = settings.attack
-    test = data.test if is_main(method) else data.attacked
-    parts = [accuracy(method, test, "clean", "all")]
+    problem = gradient_problem(method, data.attacked[:1])
+    if problem is not None:
+        return Measurements(note=f"not attacked: {problem}")
     if not is_main(method):
-        attack = Attack(
-            (attack.checked_size,), attack.steps, attack.restarts, 0, attack.checked_size
-        )
-    else:
-        parts += [
-            random_noise(method, data.attacked, attack.relative_sizes, settings.seed),
-            scale(method, data.attacked, (0.1, 10.0)),
-            details(method, data.details),
-            false_structures(method, data.test),
-            shifts(method, data),
-        ]
-    parts.append(worst_case(method, data.attacked, attack, partial(on_step, method.name)))
-    for part in parts:
-        whole.rows += part.rows
-        whole.tensors |= part.tensors
-    return whole
+        size = attack.checked_size
+        attack = Attack((size,), attack.steps, attack.restarts, 0, size)
+    return worst_case(method, data.attacked, attack, partial(on_step, method.name))
 
 
 def _transfer(
@@ -263,7 +398,12 @@ def _transfer(
     stopped: threading.Event,
 ) -> list[Row]:
     """Return what the perturbations found for each method do to each other one."""
-    asked = [method for method in methods if is_main(method) and method.name in finished]
+    asked = [
+        method
+        for method in methods
+        if is_main(method)
+        and any(t.startswith("perturbation/") for t in _tensors(finished, method))
+    ]
     rows: dict[tuple[str, str], list[Row]] = {}
 
     def work(method: Method) -> None:
@@ -277,7 +417,8 @@ def _transfer(
             measured = transferred(method, data.attacked, source.name, e, size)
             rows[source.name, method.name] = measured.rows
 
-    _on_all_cores(work, asked, stopped)
+    if asked:
+        _on_all_cores(work, asked, stopped)
     return [row for source in asked for method in asked for row in rows[source.name, method.name]]
 
 
@@ -302,37 +443,43 @@ def _on_all_cores(
         torch.set_num_threads(threads)
 
 
-def _digest(method: Method, settings: StabilityBenchmark, data: EvaluationData) -> str:
-    """Return a number that tells methods, settings, data and versions apart."""
-    content = hashlib.sha256()
-    facts: list[Any] = [method.name, method.description, asdict(settings), versions()]
-    content.update(json.dumps(facts, sort_keys=True).encode())
-    for tensor in (data.test.kspace, data.test.maps):
-        content.update(tensor.contiguous().numpy().tobytes())
-    network = getattr(method.image, "network", None)
-    if isinstance(network, torch.nn.Module):
-        for value in network.state_dict().values():
-            content.update(value.cpu().contiguous().numpy().tobytes())
-    return content.hexdigest()[:32]
+def _tensors(finished: dict[str, Measurements], method: Method) -> dict[str, Tensor]:
+    return finished[method.name].tensors if method.name in finished else {}
+
+
+def _digest(
+    method: Method,
+    question: Question,
+    settings: StabilityBenchmark,
+    data_sha256: Mapping[str, str],
+) -> str:
+    """Return a number that tells apart whatever changes a measurement, and how it is called."""
+    # What else is asked changes no answer.
+    own = {name: value for name, value in asdict(settings).items() if name != "questions"}
+    facts: list[Any] = [question, method.name, method.description, dict(method.origin)]
+    part = "test" if question == "accuracy" and is_main(method) else _SEEN[question]
+    facts += [hashes.facts_of(method.image), own, data_sha256[part]]
+    facts += [hashes.of_library(), versions()]
+    return hashes.of_json(facts)[:32]
 
 
 def _load(path: Path) -> Measurements | None:
     """Return finished measurements; None if there is none that can be read."""
     try:
         content = torch.load(path, weights_only=True)
-        return Measurements([Row(*row) for row in content["rows"]], content["tensors"])
+        rows = [Row(*row) for row in content["rows"]]
+        return Measurements(rows, content["tensors"], content["note"])
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, ValueError):
         return None
 
 
 def _save(path: Path, measured: Measurements) -> None:
     with atomic_writes([path], overwrite=True) as (file,):
-        torch.save(
-            {"rows": [tuple(row) for row in measured.rows], "tensors": measured.tensors}, file
-        )
+        rows = [tuple(row) for row in measured.rows]
+        torch.save({"rows": rows, "tensors": measured.tensors, "note": measured.note}, file)
 
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes the numbers."""
-    packages = ("firenet_mri", "torch", "numpy", "sigpy", "monai")
+    packages = ("firenet_mri", "firenet_benchmark", "torch", "numpy", "sigpy", "monai")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from firenet_benchmark.stability import jacobian
 from firenet_benchmark.stability.criteria import Row
 from firenet_benchmark.stability.run import Comparison, is_main
 
@@ -93,6 +94,15 @@ def criteria(comparison: Comparison) -> list[Criterion]:
         variant = f"{100 * size:g} %"
         words = f"Amplification of the worst {variant} found"
         wanted.append(Criterion("worst case", variant, "amplification", words, False))
+    wanted.append(
+        Criterion(
+            jacobian.TEST,
+            jacobian.VARIANT,
+            "upper",
+            "Amplification of vanishing changes, upper bound",
+            False,
+        )
+    )
     shifted = dict.fromkeys(
         (row.test, row.variant) for row in comparison.rows if row.test in SHIFTS
     )
@@ -201,3 +211,37 @@ def frontier_goals(comparison: Comparison) -> list[tuple[str, str, float, float]
         best = max(differences, key=lambda own: min(differences[own]))
         found.append((name, best, *differences[best]))
     return found
+
+
+def overview(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of a short table: the methods of the main table, users' first."""
+    shown = _overview_columns(comparison)
+    main = [method for method in comparison.methods if is_main(method)]
+    rows = []
+    for method in sorted(main, key=lambda method: not method.is_users):
+        values = ["" if method.name not in v else f"{v[method.name]:.3g}" for _, v in shown]
+        bound = method.lipschitz_bound
+        if any(values):
+            name = method.name + (" (yours)" if method.is_users else "")
+            rows.append([name, *values, "none" if bound is None else f"{bound:.3g}"])
+    return ["method", *(head for head, _ in shown), "proven"], rows
+
+
+def _overview_columns(comparison: Comparison) -> list[tuple[str, dict[str, float]]]:
+    """Return what was asked of it: a head, and numbers by method."""
+    attack = comparison.settings.attack
+    columns = [("PSNR dB", "clean", "all", "psnr_db")]
+    for size in dict.fromkeys((attack.checked_size, max(attack.relative_sizes))):
+        percent = f"{100 * size:g} %"
+        columns.append((f"worst {percent}", "worst case", percent, "psnr_db"))
+    columns.append(("lesion 5 %", "details", "lesion 5 %", "recovered"))
+    columns.append(("wrong maps", "wrong maps", "5 %", "psnr_db"))
+    found = [(head, means(comparison.rows, *which)) for head, *which in columns]
+    found.append(("Jacobian", jacobian_bounds_found(comparison.rows, "upper")))
+    return [(head, values) for head, values in found if values]
+
+
+def jacobian_bounds_found(rows: Iterable[Row], metric: str) -> dict[str, float]:
+    """Return the largest lower or upper bound of the Jacobian over the slices, by method."""
+    found = values_by_method(rows, jacobian.TEST, jacobian.VARIANT, metric)
+    return {name: max(each.values()) for name, each in found.items()}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from firenet_benchmark.stability.custom_networks import custom_method
+from firenet_benchmark.stability.custom_networks import (
+    NetworkChoice,
+    custom_method,
+    custom_methods,
+)
 from firenet_benchmark.stability.data import images, simulated_case
 from firenet_benchmark.stability.methods import Batch, batch_of, zero_filling
 from firenet_mri.errors import FileError, ShapeError, UsageError
@@ -46,6 +52,20 @@ def rss(): return RootSumOfSquares()
 def same(): return Same()
 def number(): return 3
 def broken(): raise RuntimeError("no such layer")
+def with_maps():
+    class WithMaps(nn.Module):
+        def forward(self, k, m, maps):
+            assert k.shape == maps.shape and m.shape[:3] == (1, 1, 1)
+            coils = torch.view_as_complex(ifftn_centered_t(k, spatial_dims=2).contiguous())
+            x = (torch.view_as_complex(maps).conj() * coils).sum(1)
+            return torch.view_as_real(x)
+    return WithMaps()
+def largest():
+    class Largest(nn.Module):
+        """Depends on the scale of its data."""
+        def forward(self, image):
+            return torch.where(image.abs() <= 1.001, image, 0 * image)
+    return Largest()
 def flat():
     class Flat(nn.Module):
         def forward(self, k, m): return k.flatten()
@@ -89,6 +109,82 @@ def test_image_to_image_networks_get_the_zero_filled_image(file, batch, takes) -
     assert method.image.network.largest <= 1 + 1e-5
 
 
+def test_network_with_maps_gets_them(file, batch) -> None:
+    method = custom_method(f"{file}:with_maps", takes="maps")
+    torch.testing.assert_close(
+        method.magnitude(batch), zero_filling().magnitude(batch), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_data_have_the_scale_of_the_shipped_networks_unless_told_otherwise(file, batch) -> None:
+    zero = zero_filling().magnitude(batch)
+    found = custom_method(f"{file}:largest", takes="magnitude")
+    torch.testing.assert_close(found.magnitude(batch), zero, rtol=1e-4, atol=1e-3)
+    assert "zero-filled image 1" in found.description
+    # These data are in units of the noise, far above 1.
+    raw = custom_method(f"{file}:largest", takes="magnitude", scale=None)
+    assert float(raw.magnitude(batch).max()) < 1.01 < float(zero.max())
+    assert "their own units" in raw.description
+    with pytest.raises(UsageError, match="positive number"):
+        custom_method(f"{file}:largest", scale=0.0)
+
+
+def test_networks_of_one_name_get_names_of_their_own(file, tmp_path) -> None:
+    paths = [tmp_path / folder / "model.py" for folder in "abc"]
+    for path in paths[:2]:
+        path.parent.mkdir()
+        path.write_text(NETWORKS)
+    weights = tmp_path / "w.pt"
+    torch.save({"gain": torch.tensor([2.0])}, weights)
+    ours = NetworkChoice(f"{file}:rss")
+    choices = [ours, NetworkChoice(f"{paths[0]}:rss"), NetworkChoice(f"{paths[1]}:rss")]
+    names = [method.name for method in custom_methods(choices)]
+    assert names == ["networks.py:rss", "a/model.py:rss", "b/model.py:rss"]
+    same = [replace(ours, weights=weights), ours, ours]
+    names = [method.name for method in custom_methods(same)]
+    folder = f"{file.parent.name}/networks.py:rss"
+    assert len(set(names)) == 3
+    assert names[0] == f"{folder}, w.pt"
+    assert names[2].endswith("number 3")
+    (alone,) = custom_methods([NetworkChoice(f"{file}:same")], taken=["same"])
+    assert alone.name == "networks.py:same"
+
+
+def test_code_weights_and_imports_are_in_the_hashes(file, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model.py"
+    (tmp_path / "door_layers.py").write_text("gain = 1.0\n")
+    path.write_text("import door_layers\nfrom torch import nn\ndef make(): return nn.Identity()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def code() -> str:
+        return custom_method(f"{path}:make").origin["code sha256"]
+
+    first = code()
+    assert code() == first
+    (tmp_path / "door_layers.py").write_text("gain = 2.0\n")
+    second = code()
+    path.write_text(path.read_text() + "# edited\n")
+    assert len({first, second, code()}) == 3
+    origin = custom_method(f"{file}:rss").origin
+    weights = tmp_path / "w.pt"
+    torch.save({"gain": torch.tensor([2.0])}, weights)
+    other = custom_method(f"{file}:rss", weights=weights).origin
+    assert origin["parameters sha256"] != other["parameters sha256"]
+    # As sha256sum says it.
+    assert other["weights sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert origin["code sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_file_with_dataclasses_is_imported(tmp_path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "from torch import nn\n@dataclass\nclass Options:\n    width: int = 3\n"
+        "def make(): return nn.Linear(Options().width, 1)\n"
+    )
+    assert custom_method(f"{path}:make").parameters == 4
+
+
 def test_network_of_a_bundle(batch, tmp_path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "models").mkdir()
@@ -105,7 +201,7 @@ def test_network_of_a_bundle(batch, tmp_path) -> None:
     torch.manual_seed(0)
     net = BasicUNet(2, 1, 1, features=(4, 4, 4, 4, 4, 4))
     torch.save(net.state_dict(), tmp_path / "models" / "model.pt")
-    method = custom_method(str(tmp_path), takes="magnitude")
+    method = custom_method(str(tmp_path), takes="magnitude", scale=None)
     image = zero_filling().magnitude(batch)[:1]
     inside = torch.linalg.vector_norm(batch.maps[:1], dim=1) > 0
     with torch.no_grad():

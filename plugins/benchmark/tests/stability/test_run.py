@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -10,15 +11,19 @@ import shutil
 import subprocess
 from collections import Counter
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from firenet_benchmark.stability import run
+from firenet_benchmark.stability import hashes, run
+from firenet_benchmark.stability.acquisition import Acquisition
+from firenet_benchmark.stability.choices import MethodChoice, short_name
 from firenet_benchmark.stability.criteria import Attack, Row
+from firenet_benchmark.stability.custom_networks import custom_method
 from firenet_benchmark.stability.data import images
-from firenet_benchmark.stability.evaluation_data import from_scans
+from firenet_benchmark.stability.evaluation_data import built_in, from_scans
 from firenet_benchmark.stability.html_report import pages_in, write_pages
 from firenet_benchmark.stability.methods import (
     ACCURATE,
@@ -29,14 +34,16 @@ from firenet_benchmark.stability.methods import (
     trained_method,
     zero_filling,
 )
-from firenet_benchmark.stability.run import StabilityBenchmark, compare
+from firenet_benchmark.stability.run import StabilityBenchmark, compare, default_methods
 from firenet_benchmark.stability.summary import frontier_goals, interval, verdicts
-from firenet_mri.errors import FileError
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.simulation import simulate
 
 TINY = StabilityBenchmark(
     2, 2, 1, (2, 8), (4.0,), Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=2)
 )
+# Jacobians have tests of their own.
+TINY = replace(TINY, questions=tuple(q for q in TINY.questions if q != "jacobian"))
 
 
 def broken(batch, kspace):
@@ -94,29 +101,169 @@ def test_reports_are_the_same_to_the_byte(data, tmp_path) -> None:
         pages_in(tmp_path / "a")
 
 
-def test_what_is_finished_is_not_done_again(data, tmp_path, monkeypatch) -> None:
-    asked = []
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[str, str]]:
+    """Return where what is asked, and not taken from before, is written down."""
+    found: list[tuple[str, str]] = []
     real = run._asked
 
-    def counted(method, *args):
-        asked.append(method.name)
+    def counted(method, question, *args):
+        found.append((method.name, question))
         if method.name == "stop":
             raise KeyboardInterrupt
-        return real(method, *args)
+        return real(method, question, *args)
 
     monkeypatch.setattr(run, "_asked", counted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    return found
+
+
+#: Quick questions.
+ACCURACY = replace(TINY, questions=("accuracy",))
+TWO = replace(TINY, questions=("accuracy", "noise"))
+
+
+def test_what_is_finished_is_not_done_again(data, tmp_path, asked) -> None:
     both = [trained_method("AUTOMAP-type"), replace(zero_filling(), name="stop")]
     with pytest.raises(KeyboardInterrupt):
-        compare(both, TINY, tmp_path, data=data)
-    compare([trained_method("AUTOMAP-type"), zero_filling()], TINY, tmp_path, data=data)
-    assert asked == ["AUTOMAP-type", "stop", ZERO_FILLING]
-    # A damaged file, another seed or other weights are no finished measurements.
+        compare(both, ACCURACY, tmp_path, data=data)
+    compare([trained_method("AUTOMAP-type"), zero_filling()], ACCURACY, tmp_path, data=data)
+    assert [name for name, _ in asked] == ["AUTOMAP-type", "stop", ZERO_FILLING]
+    # Another question leaves the answers that there are.
+    first = compare([zero_filling()], TWO, tmp_path, data=data)
+    assert asked[3:] == [(ZERO_FILLING, "noise")]
+    again = compare([zero_filling()], TWO, tmp_path, data=data)
+    assert len(asked) == 4
+    assert again.rows == first.rows
+    # A damaged file, another seed or other data are no finished measurements.
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(path.read_bytes()[:100])
-    compare([zero_filling()], TINY, tmp_path, data=data)
-    compare([zero_filling()], replace(TINY, seed=1), tmp_path, data=data)
-    assert asked[3:] == [ZERO_FILLING, ZERO_FILLING]
+    compare([zero_filling()], ACCURACY, tmp_path, data=data)
+    compare([zero_filling()], replace(ACCURACY, seed=1), tmp_path, data=data)
+    other = replace(data, test=replace(data.test, reference=data.test.reference + 1))
+    compare([zero_filling()], replace(ACCURACY, questions=("noise",)), tmp_path, data=other)
+    compare([zero_filling()], ACCURACY, tmp_path, data=other)
+    answers = [question for _, question in asked[4:]]
+    # The noise of the damaged file is asked anew, on attacked slices that are the same.
+    assert answers == ["accuracy", "accuracy", "noise", "accuracy"]
+
+
+def test_an_edited_network_and_another_option_are_measured_anew(data, tmp_path, asked) -> None:
+    path = tmp_path / "model.py"
+
+    def psnr(power: int, **options) -> float:
+        path.write_text(
+            "from torch import nn\nclass Net(nn.Module):\n"
+            f"    def forward(self, image): return image**{power}\n"
+            "def make(): return Net()\n"
+        )
+        method = custom_method(f"{path}:make", takes="magnitude", **options)
+        found = compare([method], ACCURACY, tmp_path / "kept", data=data)
+        return next(row.value for row in found.rows if row.metric == "psnr_db")
+
+    first = psnr(2)
+    assert psnr(2) == first
+    assert len(asked) == 1
+    # The name, the words and the weights stay the same.
+    edited = psnr(3)
+    assert len({first, edited, psnr(2, scale=2.0), psnr(2, scale=None)}) == 4
+    assert len(asked) == 4
+
+
+def test_what_changes_an_image_changes_its_hash() -> None:
+    network = torch.nn.BatchNorm1d(2)
+    first = hashes.of_network(network)
+    network.running_mean += 1
+    second = hashes.of_network(network)
+    network.register_buffer("hidden", torch.ones(1, dtype=torch.complex64), persistent=False)
+    third = hashes.of_network(network)
+    network.hidden *= 2
+    assert len({first, second, third, hashes.of_network(network)}) == 4
+
+
+def test_what_changes_an_image_is_in_the_name_of_what_is_kept() -> None:
+    parts = dict.fromkeys(("test", "attacked", "shifts", "details"), "")
+
+    def name(method: Method, **settings) -> str:
+        return run._digest(method, "accuracy", replace(TINY, **settings), parts)
+
+    presets = [firenet_method("x", preset, "x") for preset in ("accurate", "stable")]
+    assert name(presets[0]) != name(presets[1])
+    assert name(presets[0]) != name(presets[0], seed=1)
+    # What else is asked does not matter.
+    assert name(presets[0]) == name(presets[0], questions=("accuracy",))
+    # FIRENET behind a network depends on the network's weights.
+    one = trained_method("AUTOMAP-type").own_copy()
+    before = name(one), name(behind(one))
+    one.image.network.lines += 1
+    after = name(one), name(behind(one))
+    assert len({*before, *after}) == 4
+
+
+def test_a_network_of_another_width_is_left_out_and_named(tmp_path) -> None:
+    acquisition = Acquisition(size=(64, 72))
+    small = built_in(1, 1, 1, (), acquisition, leave_out=("shifts", "details"))
+    methods = [zero_filling(), trained_method("AUTOMAP-type"), trained_method("U-Net")]
+    found = compare(methods, ACCURACY, tmp_path, data=small)
+    assert not found.failures
+    assert found.notes == {"AUTOMAP-type": "left out: it takes images 128 wide, these are 72"}
+    assert {row.method for row in found.rows} == {ZERO_FILLING, "U-Net"}
+
+
+def test_two_methods_of_one_name_are_refused(data, tmp_path) -> None:
+    with pytest.raises(UsageError, match="Two methods are called 'zero filling'"):
+        compare([zero_filling(), zero_filling()], ACCURACY, tmp_path, data=data)
+
+
+def test_every_method_has_the_short_name_that_help_lists() -> None:
+    names = [short_name(method.name) for method in default_methods(TINY) if run.is_main(method)]
+    assert {*names, "curve", "behind"} == set(get_args(MethodChoice))
+    few = default_methods(TINY, chosen=("accurate-phase", "u-net", "behind"))
+    assert [method.name for method in few] == [
+        "U-Net",
+        "FIRENET accurate, phase",
+        "FIRENET behind U-Net",
+    ]
+    with pytest.raises(UsageError, match="ask worst-case, too"):
+        replace(TINY, questions=("transfer",))
+
+
+NETWORK = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def forward(self, image): return 0.9 * image
+class Numpy(nn.Module):
+    def forward(self, image): return torch.from_numpy(image.numpy())
+def make(): return Net()
+def cut(): return Numpy()
+"""
+
+
+def test_the_command_gates_a_release(firenet, capsys, tmp_path) -> None:
+    """What is required and missed is named, and the exit status is 1; the report says the same."""
+    (tmp_path / "model.py").write_text(NETWORK)
+    words = ["benchmark", "stability", "--smoke", "--size", "64", "64", "--report", tmp_path / "r"]
+    words += ["--network", f"{tmp_path}/model.py:make", "--network", f"{tmp_path}/model.py:cut"]
+    words += ["--takes", "magnitude", "--methods", "zero-filling", "--overwrite"]
+    words += ["--questions", "accuracy", "jacobian", "--require"]
+    assert firenet(*words, "jacobian<=2,psnr>=5") == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Not met: cut: not measured, required jacobian <= 2" in shown
+    assert "Met: make:" in shown
+    assert "Note: cut: no Jacobian: Can't call numpy()" in shown
+    assert "(yours)" in shown
+    page = (tmp_path / "r" / "stability.html").read_text()
+    assert "1 of 4 are not met" in page
+    assert hashlib.sha256(NETWORK.encode()).hexdigest() in page
+    assert "not a validation for clinical use" in page
+    assert firenet(*words[:10], *words[12:], "psnr>=5", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["met"] for one in found["requirements"]] == [True]
+    assert len(found["data_sha256"]) == 64
+    assert found["versions"]["firenet_benchmark"]
+    assert firenet(*words, "psnr>=5,lesion_5%>=1") == 2
+    assert "lesion_5% is not measured" in capsys.readouterr().err
 
 
 def test_intervals_are_scipys() -> None:

@@ -1,0 +1,257 @@
+"""Trains a network: resumes where it was, keeps the best weights, writes network and report.
+
+While a training is under way it is kept in a hidden file beside the output, which is removed when
+the network is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.learned.layers import Stage
+from firenet_mri.firenet.learned.network import LearnedNetwork
+from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.learned.weights import save_network
+from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.training.checkpoint import Checkpoint
+from firenet_mri.training.curve import figure
+from firenet_mri.training.freezing import Frozen, frozen
+from firenet_mri.training.inputs import TrainingData
+from firenet_mri.training.learner import CertifiedLearner
+from firenet_mri.training.options import TrainingOptions
+from firenet_mri.training.problem import mean_psnr
+from firenet_mri.training.timed import Diverged, Look, Progress, Training
+from firenet_mri.training.trainable import TrainableStages
+from firenet_mri.training.training_report import inputs_of, training_report
+
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """The files of a trained network.
+
+    Parameters
+    ----------
+    weights, report, curve
+        .safetensors, .json and .png.
+    """
+
+    weights: Path
+    report: Path
+    curve: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network that was written.
+
+    Parameters
+    ----------
+    files
+        Where.
+    report
+        What it was trained on.
+    frozen
+        Its weights and its constant.
+    diverged
+        What was wrong with a training that ended early; None if nothing was.
+    """
+
+    files: TrainingFiles
+    report: TrainingReport
+    frozen: Frozen
+    diverged: str | None = None
+
+
+class Interrupted(Exception):
+    """A training was asked to stop; ``step`` is how far it is."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
+def training_files(output: Path, *, overwrite: bool = False) -> TrainingFiles:
+    """Return the files of an output, after a check that they can be written.
+
+    Raises
+    ------
+    UsageError
+        If the name does not end in .safetensors.
+    FileError
+        If a file exists and may not be replaced, or cannot be written.
+    """
+    if output.suffix != _SUFFIX:
+        raise UsageError(f"{output}: a network is written as {_SUFFIX}; give a name that ends so")
+    files = TrainingFiles(output, output.with_suffix(".json"), output.with_suffix(".png"))
+    check_outputs(vars(files).values(), overwrite=overwrite)
+    return files
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Return where a training is kept until its network is written."""
+    return output.with_name(f".{output.name}.training")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises
+    ------
+    UsageError
+        If torch does not know it, or cannot compute on it.
+    """
+    try:
+        torch.zeros(1, device=device)
+    # torch says this in several ways, each with an error of its own.
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"device is {device!r}; torch has none here, use cpu") from None
+
+
+def train_network(
+    data: TrainingData,
+    options: TrainingOptions,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    finish: bool = False,
+    on_step: Callable[[Progress], None] = lambda _: None,
+    on_look: Callable[[Look], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train a network, or go on with its training, and write it.
+
+    Parameters
+    ----------
+    data
+        What to train on.
+    options
+        How.
+    output
+        The file, .safetensors; report (.json) and curve (.png) are written beside it.
+    overwrite
+        Replace files that exist.
+    finish
+        Train no further; write the best weights so far.
+    on_step, on_look, should_stop
+        As :meth:`Training.run` takes them.
+
+    Raises
+    ------
+    Interrupted
+        If it was asked to stop; all is kept.
+    FileError
+        If a training that is kept beside the output has other options or data.
+    DataError
+        If there is not enough memory, or there are no weights to write.
+    """
+    files = training_files(output, overwrite=overwrite)
+    check_device(options.device)
+    checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
+    with memory_errors(checkpoint.path):
+        learner = CertifiedLearner(options)
+        training = Training(learner, options, data.case, data.validation_cases())
+        was_there = checkpoint.resume(training)
+        if finish and not was_there:
+            raise UsageError(
+                f"{checkpoint.path}: no training to finish; leave --finish out to begin one"
+            )
+        diverged = None
+        if not finish:
+            diverged = _run(training, checkpoint, on_step, on_look, should_stop)
+        if training.progress.step == 0:
+            raise DataError("No step was done, so there is no network to write; train longer")
+        if finish:
+            training.look()
+        return _write(training, data, files, checkpoint, diverged, overwrite=overwrite)
+
+
+def _run(
+    training: Training,
+    checkpoint: Checkpoint,
+    on_step: Callable[[Progress], None],
+    on_look: Callable[[Look], None],
+    should_stop: Callable[[], bool],
+) -> str | None:
+    """Train until the time is over; return what was wrong if the loss is not finite any more."""
+
+    def looked(look: Look) -> None:
+        checkpoint.save(training)
+        on_look(look)
+
+    try:
+        training.run(on_step, looked, should_stop)
+    except Diverged as error:
+        if training.progress.step <= training.progress.not_finite:
+            raise
+        # The last average is of finite steps, and may be the best.
+        training.look()
+        return str(error)
+    if not training.is_done:
+        checkpoint.save(training)
+        raise Interrupted(training.progress.step)
+    return None
+
+
+def _write(
+    training: Training,
+    data: TrainingData,
+    files: TrainingFiles,
+    checkpoint: Checkpoint,
+    diverged: str | None,
+    *,
+    overwrite: bool,
+) -> Trained:
+    """Write the best weights, report and curve."""
+    options = training.options
+    best = training.best()
+    assert isinstance(best, TrainableStages)
+    result = frozen(best, options.bound)
+    stages = [Stage(*(part.to(training.device) for part in stage)) for stage in result.stages]
+    psnr = mean_psnr(training.validation, stages, result.architecture)
+    ended = diverged or ("the time was over" if training.is_done else "asked to finish early")
+    report = training_report(training, data, result, written_psnr=psnr, ended=ended)
+    net = LearnedNetwork(result.architecture, result.stages, report=report)
+    picture = figure(
+        training.progress.curve,
+        wanted=options.bound,
+        title=f"proven constant {result.constant:.3g}, validation {psnr:.2f} dB as written",
+    )
+    content: dict[str, Any] = {**report.to_dict(), "sha256_of_inputs": inputs_of(data)}
+    names = [files.weights, files.report, files.curve]
+    with atomic_writes(names, overwrite=overwrite) as (weights, text, drawing):
+        save_network(weights, net, report)
+        text.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        picture.savefig(drawing, dpi=150, metadata={"Software": None})
+    checkpoint.remove()
+    return Trained(files, report, result, diverged)
+
+
+@contextmanager
+def memory_errors(kept: Path) -> Iterator[None]:
+    """Say in one line that memory was not enough; torch does so in errors of several kinds.
+
+    Parameters
+    ----------
+    kept
+        Checkpoint, which the line names if it is there.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+            raise
+        where = f"; {kept} is kept" if kept.exists() else ""
+        raise DataError(
+            "Not enough memory to train; give fewer scans, scans of fewer coils or pixels, or "
+            f"fewer stages or filters{where}"
+        ) from None

@@ -1,0 +1,173 @@
+"""SHA-256 of what numbers depend on: code, weights, data, options.
+
+A measurement is kept under a hash of all of these, so that nothing that was edited keeps its old
+number; the report names them, so that others can tell what was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firenet_benchmark.stability.evaluation_data import EvaluationData
+from firenet_benchmark.stability.methods import Batch
+
+# Readers, writers and faces do not compute an image from samples.
+_NOT_MEASURING = ("cli", "io", "monai", "server")
+_MEASURING = (
+    "acquisition",
+    "criteria",
+    "custom_networks",
+    "data",
+    "evaluation_data",
+    "jacobian",
+    "methods",
+    "networks",
+    "run",
+)
+
+
+def of_json(content: object) -> str:
+    """Return the hash of JSON data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def of_files(paths: Iterable[Path], root: Path | None = None) -> str:
+    """Return the hash of files' contents, in the given order.
+
+    Below a root their places count, too; without one only contents do, and the hash of one file is
+    that of its content.
+    """
+    paths = list(paths)
+    if root is None and len(paths) == 1:
+        return hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    content = hashlib.sha256()
+    for path in paths:
+        if root is not None:
+            content.update(path.relative_to(root).as_posix().encode() + b"\0")
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def of_tensors(tensors: Mapping[str, Tensor | None]) -> str:
+    """Return the hash of tensors with their names, types and shapes."""
+    content = hashlib.sha256()
+    for name, tensor in tensors.items():
+        content.update(f"{name}\0".encode())
+        if tensor is None:
+            continue
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        content.update(f"{plain.dtype} {tuple(plain.shape)}\0".encode())
+        parts = torch.view_as_real(plain) if plain.is_complex() else plain
+        content.update(parts.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+def of_network(network: nn.Module) -> str:
+    """Return the hash of a network's parameters and buffers, kept in its state dict or not."""
+    return of_tensors({**dict(network.named_parameters()), **dict(network.named_buffers())})
+
+
+def of_data(data: EvaluationData) -> dict[str, str]:
+    """Return the hashes of all that methods see and are judged by: of test slices and so on."""
+    shifts = {f"{test}/{variant}": batch for (test, variant), batch in data.shifts.items()}
+    pairs: dict[str, Batch] = {}
+    inserted: dict[str, Tensor | None] = {}
+    for pair in data.details:
+        pairs |= {f"before {pair.name}": pair.before, f"after {pair.name}": pair.after}
+        inserted[pair.name] = pair.detail
+    return {
+        "test": _of_batches({"": data.test}),
+        "attacked": _of_batches({"": data.attacked}),
+        "shifts": _of_batches(shifts),
+        "details": of_json([_of_batches(pairs), of_tensors(inserted)]),
+    }
+
+
+def _of_batches(batches: Mapping[str, Batch]) -> str:
+    return of_tensors(
+        {
+            f"{name}/{'/'.join(batch.names)}/{part}": getattr(batch, part)
+            for name, batch in batches.items()
+            for part in ("kspace", "mask", "maps", "reference", "truth")
+        }
+    )
+
+
+@cache
+def of_library() -> str:
+    """Return the hash of this library's code that computes the numbers."""
+    ours, root = files("firenet_benchmark"), files("firenet_mri")
+    assert isinstance(ours, Path)
+    assert isinstance(root, Path)
+    library = [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if path.relative_to(root).parts[0] not in _NOT_MEASURING
+    ]
+    mine = [ours / "stability" / f"{name}.py" for name in _MEASURING]
+    return of_json([of_files(library, root), of_files(mine, ours)])
+
+
+def of_code(module: ModuleType) -> str:
+    """Return the hash of a module's file and the files that it imports; not of installed ones.
+
+    Imports are found by what stands in a module's namespace after it has run.
+    """
+    return of_files(sorted(set(_sources(module, set())), key=lambda path: (path.name, str(path))))
+
+
+def _sources(module: ModuleType, seen: set[str]) -> Iterator[Path]:
+    origin = getattr(module, "__file__", None)
+    if origin is None or origin in seen or _is_installed(Path(origin)):
+        return
+    seen.add(origin)
+    yield Path(origin)
+    for value in list(vars(module).values()):
+        name = value.__name__ if isinstance(value, ModuleType) else _module_of(value)
+        other = sys.modules.get(name)
+        if other is not None:
+            yield from _sources(other, seen)
+
+
+def _module_of(value: object) -> str:
+    found = getattr(value, "__module__", None)
+    return found if isinstance(found, str) else ""
+
+
+def _is_installed(path: Path) -> bool:
+    """Return whether a file belongs to Python, a package, or to this library."""
+    paths = sysconfig.get_paths()
+    roots = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    for package in ("firenet_mri", "firenet_benchmark"):
+        root = files(package)
+        assert isinstance(root, Path)
+        roots.append(root)
+    resolved = path.resolve()
+    return path.suffix != ".py" or any(resolved.is_relative_to(root.resolve()) for root in roots)
+
+
+def facts_of(image: object) -> Any:
+    """Return what an image's numbers depend on as JSON data: options, and hashes of networks."""
+    if image is None or isinstance(image, str | int | float | bool):
+        return image
+    if isinstance(image, nn.Module):
+        return of_network(image)
+    if isinstance(image, Tensor):
+        return of_tensors({"": image})
+    if is_dataclass(image) and not isinstance(image, type):
+        own = {field.name: facts_of(getattr(image, field.name)) for field in fields(image)}
+        return {"kind": type(image).__qualname__, **own}
+    return getattr(image, "__qualname__", type(image).__qualname__)
