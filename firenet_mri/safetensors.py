@@ -95,7 +95,8 @@ def read_tensors(path: Path) -> Content:
     if len(data) < 8 or length > min(_LARGEST_HEADER, len(data) - 8):
         raise FileError(f"{path}: is not a safetensors file, or was cut off")
     try:
-        header = json.loads(data[8 : 8 + length].decode())
+        text = data[8 : 8 + length].decode()
+        header = json.loads(text, object_pairs_hook=_without_repetition)
         metadata = header.pop(_METADATA, {})
         if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
             raise ValueError("its metadata are not text")
@@ -105,6 +106,14 @@ def read_tensors(path: Path) -> Content:
             f"{path}: is damaged, or not a safetensors file ({type(error).__name__}: {error})"
         ) from None
     return Content(tensors, metadata)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that stands twice: of the two other readers may take the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
 
 
 def _tensors(header: Mapping[str, Any], data: bytes) -> dict[str, Tensor]:

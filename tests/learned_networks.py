@@ -9,7 +9,7 @@ import torch
 from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import save_network
-from firenet_mri.training.timed import TrainableStages
+from firenet_mri.training.trainable import TrainableStages
 
 SMALL = Architecture(stages=3, singles=4, groups=1, group_size=3, kernel=3)
 REPORT = TrainingReport(

@@ -42,7 +42,7 @@ NAMES = {
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
     "firenet_mri.firenet.learned.network": "Architecture LearnedNetwork",
     "firenet_mri.firenet.learned.report": "TrainingReport",
-    "firenet_mri.firenet.learned.weights": "load_network network_bytes save_network",
+    "firenet_mri.firenet.learned.weights": "load_network save_network",
     "firenet_mri.firenet.learned_frame": (
         "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
     ),

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.firenet.presets import network_of
+from firenet_mri.firenet.presets import preset_network
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
@@ -371,13 +371,13 @@ def _network(
     frame: Frame = LearnedFrame(kernels, spatial_shape, together, deviation)
     if layout.coherent and layout.groups is not None:
         frame = PhaseCoherent(frame, layout.groups)
-    net = network_of(coils, spatial_shape, chosen)
+    net = preset_network(coils, spatial_shape, chosen)
     return FIRENET(frame, net.lam, weights, net.schedule, ball=net.ball)
 
 
 def _start_weights(layout: FrameLayout) -> Tensor:
     """Return the preset's weights, (group) float64, so that all copies together weigh as much."""
-    of_bands = network_of(1, (_BLOCK, _BLOCK), NetworkOptions()).weights
+    of_bands = preset_network(1, (_BLOCK, _BLOCK), NetworkOptions()).weights
     assert of_bands is not None
     averages, details = of_bands.double().flatten().split([_AVERAGES, _BLOCK**2 - _AVERAGES])
     bands = torch.cat([averages, *[details / math.sqrt(layout.copies)] * layout.copies])

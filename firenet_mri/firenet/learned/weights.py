@@ -18,8 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, FileError, UsageError
@@ -27,7 +27,7 @@ from firenet_mri.firenet.learned.layers import Stage
 from firenet_mri.firenet.learned.network import CONDITIONS, Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.proof import LearnedProof, prove
 from firenet_mri.firenet.learned.report import TrainingReport
-from firenet_mri.firenet.learned.safetensors import Contents, decoded, encoded
+from firenet_mri.safetensors import Content, read_tensors, write_tensors
 
 #: What the weights that ship with the package are called.
 LEARNED = "learned"
@@ -58,36 +58,23 @@ def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> Non
     FileError
         If the file cannot be written.
     """
-    data = network_bytes(net, report)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def network_bytes(net: LearnedNetwork, report: TrainingReport) -> bytes:
-    """Return what :func:`save_network` writes."""
     stages = net.weights
-    arrays = {
-        name: torch.stack([getattr(stage, name) for stage in stages]).cpu().float().numpy()
+    tensors = {
+        name: torch.stack([getattr(stage, name) for stage in stages]).cpu().float()
         for name in Stage._fields
     }
-    _check_numbers(arrays)
-    proof = prove(stages, net.architecture.sizes)
+    _check_numbers(tensors)
     contents = {
         "format": FORMAT,
         "version": VERSION,
         "architecture": asdict(net.architecture),
         "ball": net.ball,
-        "proof": proof.to_dict(),
+        "proof": prove(stages, net.architecture.sizes).to_dict(),
         "training": report.to_dict(),
     }
     texts = {name: json.dumps(value, allow_nan=False) for name, value in contents.items()}
-    return encoded(arrays, {**texts, "digest": _digest(Contents(dict(arrays), texts))})
+    texts["digest"] = _digest(Content(tensors, texts))
+    write_tensors(path, tensors, texts)
 
 
 def load_network(path: str | Path) -> LearnedNetwork:
@@ -102,30 +89,27 @@ def load_network(path: str | Path) -> LearnedNetwork:
         does not follow from its weights.
     """
     place = weights_path(path)
-    data = _bytes(place)
+    _check_file(place)
     try:
-        return network_from(data)
+        content = read_tensors(place)
+    except FileError as error:
+        raise FileError(f"{error}; {_MAKE}") from None
+    try:
+        return _network_of(content)
     except (DataError, UsageError) as error:
         raise FileError(f"{place}: {error}; {_MAKE}") from None
 
 
-def network_from(data: bytes) -> LearnedNetwork:
-    """Return the network of the bytes of a file.
-
-    Raises
-    ------
-    DataError, UsageError
-        As :func:`load_network`, without the file's name.
-    """
-    contents = decoded(data)
-    texts = _texts(contents)
-    if contents.texts.get("digest") != _digest(contents):
+def _network_of(content: Content) -> LearnedNetwork:
+    """Return the network of a file's content, after checking all of it."""
+    texts = _texts(content)
+    if content.metadata.get("digest") != _digest(content):
         raise DataError("was changed after it was written: its digest is another")
     architecture = _architecture(texts.get("architecture"))
-    _check_shapes(contents.arrays, architecture)
-    _check_numbers(contents.arrays)
+    tensors = content.tensors
+    _check_shapes(tensors, architecture)
+    _check_numbers(tensors)
     report = TrainingReport.from_dict(_mapping(texts, "training"))
-    tensors = {name: torch.from_numpy(array) for name, array in contents.arrays.items()}
     stages = [
         Stage(*(tensors[name][k] for name in Stage._fields)) for k in range(architecture.stages)
     ]
@@ -143,33 +127,34 @@ def weights_path(name: str | Path) -> Path:
     return Path(str(files("firenet_mri.firenet.learned"))) / "weights" / f"{LEARNED}.safetensors"
 
 
-def _bytes(path: Path) -> bytes:
+def _check_file(path: Path) -> None:
+    """Refuse what is missing or cannot be weights, before it is read."""
     try:
-        if path.stat().st_size > _LARGEST_FILE or not (path.is_file() or path.is_dir()):
-            raise FileError(f"{path}: is too large for weights, or is not a file; {_MAKE}")
-        return path.read_bytes()
+        size = path.stat().st_size
     except FileNotFoundError:
         if path == weights_path(LEARNED):
             raise FileError(
                 f"{LEARNED}: no weights ship with this version of firenet_mri; {_MAKE}"
             ) from None
         raise FileError(f"{path}: no such file; {_MAKE}, or {LEARNED}") from None
-    except IsADirectoryError:
-        raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if path.is_dir():
+        raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}")
+    if size > _LARGEST_FILE or not path.is_file():
+        raise FileError(f"{path}: is too large for weights, or is not a file; {_MAKE}")
 
 
-def _digest(contents: Contents) -> str:
-    texts = {name: text for name, text in contents.texts.items() if name != "digest"}
-    arrays = contents.arrays.items()
-    return digest_of_data([texts, {name: digest_of_tensor(array) for name, array in arrays}])
+def _digest(content: Content) -> str:
+    texts = {name: text for name, text in content.metadata.items() if name != "digest"}
+    tensors = content.tensors.items()
+    return digest_of_data([texts, {name: digest_of_tensor(tensor) for name, tensor in tensors}])
 
 
-def _texts(contents: Contents) -> dict[str, Any]:
+def _texts(content: Content) -> dict[str, Any]:
     """Return the texts as plain data, after checking that the format is ours."""
     texts: dict[str, Any] = {}
-    for name, text in contents.texts.items():
+    for name, text in content.metadata.items():
         try:
             texts[name] = text if name == "digest" else json.loads(text)
         except (ValueError, RecursionError):
@@ -225,7 +210,7 @@ def _architecture(stated: Any) -> Architecture:
     return found
 
 
-def _check_shapes(arrays: Mapping[str, Any], architecture: Architecture) -> None:
+def _check_shapes(tensors: Mapping[str, Tensor], architecture: Architecture) -> None:
     stages, groups, kernel = architecture.stages, len(architecture.sizes), architecture.kernel
     wanted = {
         "coefficients": (stages, 2),
@@ -234,17 +219,20 @@ def _check_shapes(arrays: Mapping[str, Any], architecture: Architecture) -> None
         "slopes": (stages, groups, len(CONDITIONS)),
         "firmness": (stages, groups),
     }
-    found = {name: array.shape for name, array in arrays.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != wanted:
         raise DataError(f"has arrays {found}; its architecture needs {wanted}")
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        raise DataError("has numbers that are not float32, which weights are")
 
 
-def _check_numbers(arrays: Mapping[str, Any]) -> None:
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
+def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
             raise DataError(f"its {name} are NaN or infinite")
-    if not (arrays["coefficients"][:, 0] > 0).all():
+    if not bool((tensors["coefficients"][:, 0] > 0).all()):
         raise DataError("the first coefficient of a data step is not positive")
-    logarithms = max(float(np.abs(arrays[name]).max()) for name in ("log_radii", "slopes"))
+    largest = (tensors[name].abs().max() for name in ("log_radii", "slopes"))
+    logarithms = max(map(float, largest))
     if logarithms > _LARGEST_LOGARITHM:
         raise DataError(f"its thresholds have logarithms of {logarithms:.3g}, which none has")
