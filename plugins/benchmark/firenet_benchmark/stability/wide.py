@@ -1,4 +1,4 @@
-"""Opponents trained for many scans: on the cases, by the loop and with the time of ``learned``.
+"""Opponents trained for many scans: on the cases, by the loop and in the time of ``learned``.
 
 ``firenet train`` makes a network with a proven constant of simulated scans of many images, masks,
 coils, contrasts and phases, a part of them under attack. Here MoDL and a variational network learn
@@ -7,17 +7,32 @@ from the same cases, so that what differs is the network, not what it has seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firenet_benchmark.stability.networks import (
-    NetworkName,
-    ScaledNetwork,
-    make_trained_network,
-)
+from firenet_benchmark.stability.networks import MoDL, ScaledNetwork, VarNet
+from firenet_mri.errors import FileError
+from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.training.checkpoint import Checkpoint
+from firenet_mri.training.inputs import TrainingData
+from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import Problem
+from firenet_mri.training.timed import Look, Progress, Training
+
+#: The networks, with sizes that the time of the training suits.
+KINDS: dict[str, Callable[[], ScaledNetwork]] = {
+    "MoDL, wide": lambda: MoDL(unrolls=5, features=48, gradients=6),
+    "VarNet, wide": lambda: VarNet(cascades=5, features=12),
+}
+
+# Of 3000 cases a quarter of the steps sees perturbations, as for ``learned``.
+_RATES = {"MoDL, wide": 1e-3, "VarNet, wide": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -26,27 +41,150 @@ class Opponent:
 
     Parameters
     ----------
-    network
-        Its kind.
+    name
+        A key of :data:`KINDS`.
     seed
         Of its first weights.
     """
 
-    network: NetworkName
+    name: str
     seed: int = 0
 
     def weights(self) -> ScaledNetwork:
         """Return the network with its first weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return make_trained_network(self.network)
+            return KINDS[self.name]()
 
     def image(self, weights: nn.Module, problem: Problem, kspace: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image of a case, (y, x); nothing is added to the loss."""
         mask, maps = problem.mask[None, None], problem.maps[None]
         image = weights(kspace[None] * mask, mask, maps)[0]
-        return image, image.new_zeros((), dtype=image.real.dtype)
+        return image, problem.reference.new_zeros(())
 
     def numbers(self, weights: nn.Module) -> dict[str, float]:
         """Return nothing: no constant is proven."""
         return {}
+
+
+@dataclass(frozen=True, eq=False)
+class WideNetwork:
+    """A trained opponent, ready for use, and what its training was like.
+
+    Parameters
+    ----------
+    network
+        With its weights.
+    options
+        How it was trained, as plain data.
+    curve
+        Numbers of every look.
+    """
+
+    network: ScaledNetwork
+    options: dict[str, Any]
+    curve: tuple[Look, ...]
+
+
+def file_name(name: str) -> str:
+    """Return the name of the weights file of an opponent."""
+    return name.lower().replace(", ", "-") + ".pt"
+
+
+def options_of(name: str, minutes: float) -> TrainingOptions:
+    """Return how an opponent is trained: as ``learned``, but for the step size."""
+    return TrainingOptions(minutes=minutes, learning_rate=_RATES[name])
+
+
+def train_opponent(
+    name: str,
+    data: TrainingData,
+    options: TrainingOptions,
+    path: Path,
+    *,
+    finish: bool = False,
+    on_step: Callable[[Progress], None] = lambda _: None,
+    on_look: Callable[[Look], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> WideNetwork | None:
+    """Train an opponent, or go on with its training, and write it when the time is over.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`KINDS`.
+    data, options
+        As ``firenet train`` has them.
+    path
+        The weights file, .pt; the training is kept in a hidden file beside it.
+    finish
+        Train no further: write the best weights so far.
+    on_step, on_look, should_stop
+        As :meth:`Training.run` takes them.
+
+    Returns
+    -------
+    WideNetwork or None
+        None if it was asked to stop before the time was over.
+    """
+    training = Training(Opponent(name, options.seed), options, data.case, data.validation_cases())
+    checkpoint = Checkpoint(
+        path.with_name(f".{path.name}.training"), {"name": name, **options.key()}, data.digest()
+    )
+    checkpoint.resume(training)
+
+    def looked(look: Look) -> None:
+        checkpoint.save(training)
+        on_look(look)
+
+    if not finish:
+        training.run(on_step, looked, should_stop)
+        checkpoint.save(training)
+        if not training.is_done:
+            return None
+    weights = {key: value.half() for key, value in training.best().state_dict().items()}
+    content = {
+        "name": name,
+        "options": options.key(),
+        "data": data.digest(),
+        "curve": training.progress.curve,
+        "network": weights,
+    }
+    with atomic_writes([path], overwrite=True) as (temporary,):
+        torch.save(content, temporary)
+    checkpoint.remove()
+    return read_opponent(path)
+
+
+def shipped_opponent(name: str) -> WideNetwork:
+    """Return an opponent with the weights that come with the package.
+
+    Raises
+    ------
+    FileError
+        If they are not there.
+    """
+    return read_opponent(Path(str(files(__package__).joinpath("weights", file_name(name)))))
+
+
+def read_opponent(path: Path) -> WideNetwork:
+    """Return the opponent of a weights file.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, or of another kind.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+        network = KINDS[content["name"]]()
+        network.load_state_dict({key: value.float() for key, value in content["network"].items()})
+        options, curve = dict(content["options"]), tuple(content["curve"])
+    except OSError:
+        raise FileError(f"{path}: cannot be read; train it with firenet benchmark train") from None
+    # Damaged and foreign files make the unpickler fail in a dozen ways.
+    except Exception:
+        raise FileError(
+            f"{path}: holds no opponent of this benchmark; train it with firenet benchmark train"
+        ) from None
+    return WideNetwork(network.requires_grad_(False).eval(), options, curve)
