@@ -38,7 +38,8 @@ VERSION = 1
 _MAKE = "give a file that firenet train wrote"
 # Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
 _LARGEST_LOGARITHM = 40.0
-_MOST_STAGES = 1000
+# Larger ones would fill the memory before they are compared with the weights.
+_LARGEST_SIZE = 4096
 _LARGEST_FILE = 1 << 26
 # Sums over the frequencies are rounded in an order that processors differ in.
 _ROUNDING = 1e-9
@@ -202,10 +203,10 @@ def _architecture(stated: Any) -> Architecture:
         found = Architecture(**{**stated, "dilations": tuple(stated["dilations"])})
         counts = (found.stages, found.group_size, found.kernel, len(found.dilations))
         numbers = (*counts, *found.dilations, found.singles + 1, found.groups + 1)
-        is_possible = all(type(one) is int and one >= 1 for one in numbers)
+        is_possible = all(type(one) is int and 1 <= one <= _LARGEST_SIZE for one in numbers)
     except (TypeError, KeyError):
         is_possible = False
-    if not is_possible or found.kernel % 2 == 0 or found.stages > _MOST_STAGES:
+    if not is_possible or found.kernel % 2 == 0:
         raise DataError(f"its architecture is {stated!r}, which no network has")
     return found
 
