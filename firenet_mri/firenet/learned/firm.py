@@ -76,7 +76,7 @@ class _Firm(torch.autograd.Function):
         ctx.save_for_backward(c, radii, firmness)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         c, radii, firmness = ctx.saved_tensors
         gradient, slopes = firm_slopes(c, radii, firmness, ctx.sizes, cotangent.contiguous())
         return gradient, slopes[:, 0], slopes[:, 1].sum(0), None
@@ -89,7 +89,8 @@ def firm_slopes(
     if c.device.type != "cpu":
         with torch.enable_grad():
             inputs = [x.detach().requires_grad_() for x in (c, radii, firmness.expand_as(radii))]
-            found = torch.autograd.grad(_plain(*inputs, sizes), inputs, cotangent)
+            c, radii, firmness = inputs
+            found = torch.autograd.grad(_plain(c, radii, firmness, sizes), inputs, cotangent)
         return found[0], torch.stack(found[1:], dim=1)
     out = torch.empty_like(c)
     slopes = c.new_empty(len(c), 2, len(sizes))

@@ -84,7 +84,8 @@ def shrinkage(
     if is_looked_at():
         parts = _plain(parts, stage.filters, radii, stage.firmness, sizes, dilation)
     else:
-        parts = _Shrinkage.apply(parts, stage.filters, radii, stage.firmness, sizes, dilation)
+        weights = stage.filters, radii, stage.firmness
+        parts = _Shrinkage.apply(parts, *weights, sizes, dilation)  # type: ignore[no-untyped-call]
     return torch.view_as_complex(parts.movedim(1, -1).contiguous())
 
 
@@ -130,7 +131,7 @@ class _Shrinkage(torch.autograd.Function):
         return x - _add_up(_times(matrix.mT, q), x, size, dilation)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients; D is symmetric, so that x has I - W^T D W again."""
         x, filters, radii, firmness, c, q = ctx.saved_tensors
         matrix, size = filters.flatten(1), filters.shape[-1]

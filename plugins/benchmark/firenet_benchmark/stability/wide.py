@@ -109,6 +109,8 @@ def train_opponent(
 ) -> WideNetwork | None:
     """Train an opponent, or go on with its training, and write it when the time is over.
 
+    The time is that of the processor.
+
     Parameters
     ----------
     name
