@@ -19,6 +19,9 @@ from torch.nn.functional import conv2d, conv_transpose2d, fold, pad
 
 from firenet_mri.firenet.learned.firm import firm_projection, firm_slopes, is_looked_at
 
+# Numbers of a block of coefficients: 1 MiB in single precision.
+_BLOCK = 1 << 19
+
 #: x -> A^H y - N x.
 Gradient = Callable[[Tensor], Tensor]
 
@@ -122,12 +125,13 @@ class _Shrinkage(torch.autograd.Function):
         dilation: int,
     ) -> Tensor:
         """Return x - W^T P(W x), real, (item, 2, y, x)."""
+        if not any(ctx.needs_input_grad):
+            return _by_rows(x, filters, radii, firmness, sizes, dilation)
         matrix, size = filters.flatten(1), filters.shape[-1]
         c = _times(matrix, _neighbours(x, size, dilation))
         q = firm_projection(c, radii, firmness, sizes)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, filters, radii, firmness, c, q)
-            ctx.sizes, ctx.dilation = sizes, dilation
+        ctx.save_for_backward(x, filters, radii, firmness, c, q)
+        ctx.sizes, ctx.dilation = sizes, dilation
         return x - _add_up(_times(matrix.mT, q), x, size, dilation)
 
     @staticmethod
@@ -149,6 +153,31 @@ class _Shrinkage(torch.autograd.Function):
         return by_x, by_filters, slopes[:, 0], slopes[:, 1].sum(0), None, None
 
 
+def _by_rows(
+    x: Tensor,
+    filters: Tensor,
+    radii: Tensor,
+    firmness: Tensor,
+    sizes: tuple[int, ...],
+    dilation: int,
+) -> Tensor:
+    """Return the shrinkage of blocks of rows that fit the cache, one after the other."""
+    matrix, size = filters.flatten(1), filters.shape[-1]
+    ny, nx = x.shape[-2:]
+    reach = dilation * (size // 2)
+    rows = max(1, _BLOCK // (2 * len(filters) * nx))
+    padded = pad(x, (reach,) * 4)
+    taken = torch.zeros_like(padded)
+    for first in range(0, ny, rows):
+        window = slice(first, min(first + rows, ny) + 2 * reach)
+        near = _columns(padded[..., window, :], size, dilation)
+        q = firm_projection(_times(matrix, near), radii, firmness, sizes)
+        block = taken[..., window, :]
+        back = _times(matrix.mT, q).flatten(0, 1)
+        block += fold(back, block.shape[-2:], size, dilation=dilation).reshape(block.shape)
+    return x - taken[..., reach : reach + ny, reach : reach + nx]
+
+
 def _times(matrix: Tensor, columns: Tensor) -> Tensor:
     """Return the matrix times (item, 2, ...); one by one, since torch would copy them to join."""
     out = columns.new_empty(*columns.shape[:2], len(matrix), columns.shape[-1])
@@ -159,13 +188,18 @@ def _times(matrix: Tensor, columns: Tensor) -> Tensor:
 
 def _neighbours(x: Tensor, size: int, dilation: int) -> Tensor:
     """Return the pixels under a filter at every place, (item, 2, size^2, pixels)."""
-    ny, nx = x.shape[-2:]
+    return _columns(pad(x, (dilation * (size // 2),) * 4), size, dilation)
+
+
+def _columns(padded: Tensor, size: int, dilation: int) -> Tensor:
+    """Return the same of an image that has its borders already."""
     reach = dilation * (size // 2)
-    padded = pad(x, (reach,) * 4).contiguous()
+    padded = padded.contiguous()
+    ny, nx = (length - 2 * reach for length in padded.shape[-2:])
     whole, plane, row, _ = padded.stride()
-    shape = (*x.shape[:2], size, size, ny, nx)
+    shape = (*padded.shape[:2], size, size, ny, nx)
     strides = (whole, plane, dilation * row, dilation, row, 1)
-    return padded.as_strided(shape, strides).reshape(*x.shape[:2], size * size, ny * nx)
+    return padded.as_strided(shape, strides).reshape(*padded.shape[:2], size * size, ny * nx)
 
 
 def _add_up(columns: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
