@@ -10,7 +10,8 @@ data only, the reference is fairer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_benchmark.stability.wide import shipped_opponent
 from firenet_benchmark.tuned import PEERS, Peer, Row, row_of, tuned_rows
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps, whiten
@@ -163,6 +165,24 @@ def compare_all(
         result = reconstruct(scan, no_gap=True, **options)
         yield row_of(name, reference, result.image, result.timings.network_s)
     yield from tuned_rows(scan.kspace, maps, reference, peers)
+
+
+def opponent_rows(problem: RealProblem, names: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of trained opponents, keys of :data:`firenet_benchmark.stability.wide.KINDS`.
+
+    Raises
+    ------
+    FileError
+        If the weights of one are not there.
+    """
+    scan = problem.scan
+    for name in names:
+        network = shipped_opponent(name).network
+        shape = scan.kspace.shape[-3:]
+        started = time.process_time()
+        with torch.no_grad():
+            image = network(scan.kspace.reshape(1, *shape), scan.mask[None], problem.maps[None])[0]
+        yield row_of(name, problem.reference, image, time.process_time() - started)
 
 
 def lam_curve(problem: RealProblem, shares: tuple[float, ...]) -> dict[float, Row]:

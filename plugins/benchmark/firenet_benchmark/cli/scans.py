@@ -26,6 +26,9 @@ def scans(
     *,
     noise: list[float] | None = None,
     lam: bool = False,
+    network: list[str] | None = None,
+    opponent: list[str] | None = None,
+    peers: bool = True,
     seed: int = 0,
     output: Path | None = None,
     overwrite: bool = False,
@@ -44,6 +47,13 @@ def scans(
         Norm of the noise that is added to the data, over that of the data; 0 by default.
     lam
         Instead, show the default network at multiples of its lam, and what its own best would gain.
+    network
+        Trained network beside the presets: learned, or a file that ``firenet train`` wrote; give it
+        several times for several.
+    opponent
+        Trained opponent, "MoDL, wide" or "VarNet, wide"; several times for several.
+    peers
+        Run BART and SigPy, too, which takes minutes for each lambda.
     seed
         Seed of masks and noise.
     output
@@ -57,7 +67,7 @@ def scans(
         raise FileError(f"{output} exists; choose another name or use --overwrite")
     console, results = Console(highlight=False), []
     for problem in _problems(files, noise or [0.0], seed):
-        rows = _rows(problem, lam)
+        rows = _rows(problem, lam, network or [], opponent or [], peers)
         kind = "simulated" if problem.scan.simulated else "measured"
         table = Table(
             "method", "PSNR dB", "SSIM", "HaarPSI", "s", "lambda", title=f"{problem.name}, {kind}"
@@ -83,10 +93,17 @@ def _problems(files: list[Path], noise: list[float], seed: int) -> Iterator[Real
             yield from problems(scan, noise=level, seed=seed)
 
 
-def _rows(problem: RealProblem, lam: bool) -> list[Row]:
-    from firenet_benchmark.real import compare_all, lam_curve
+def _rows(
+    problem: RealProblem, lam: bool, networks: list[str], opponents: list[str], peers: bool
+) -> list[Row]:
+    from firenet_benchmark.real import METHODS, compare_all, lam_curve, opponent_rows
+    from firenet_benchmark.tuned import PEERS
 
-    return list(lam_curve(problem, _SHARES).values()) if lam else list(compare_all(problem))
+    if lam:
+        return list(lam_curve(problem, _SHARES).values())
+    trained = {f"FIRENET {Path(name).stem}": {"weights": name} for name in networks}
+    rows = list(compare_all(problem, {**METHODS, **trained}, PEERS if peers else ()))
+    return rows + list(opponent_rows(problem, opponents))
 
 
 def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -> None:
