@@ -21,6 +21,8 @@ _EIGENVALUES = 201
 _SPECTRUM = 1.99
 # Radii of the first and the last stage at the beginning, in units of the data's scale.
 _RADII = (0.03, 0.004)
+# Ends of what is trained through a logarithm.
+_LEAST_SHARE, _LEAST_FIRMNESS = 1e-4, 1e-5
 
 
 class TrainableStages(nn.Module):
@@ -58,6 +60,26 @@ class TrainableStages(nn.Module):
         self.log_radii = nn.Parameter(radii[:, None].repeat(1, groups))
         self.slopes = nn.Parameter(torch.zeros(stages, groups, 3))
         self.log_firmness = nn.Parameter(torch.full((stages, groups), math.log(0.01)))
+
+    @torch.no_grad()
+    def load_stages(self, stages: Sequence[Stage]) -> None:
+        """Become a network of the same sizes, from which training goes on.
+
+        Parameters
+        ----------
+        stages
+            Its weights. Firmness of 0 becomes a small one, since its logarithm is trained.
+        """
+        a, b = torch.stack([stage.coefficients for stage in stages]).unbind(1)
+        low = a**2 / 8
+        share = ((b - low) / (a - low)).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+        self.log_a.copy_(a.log())
+        self.share.copy_((share / (1 - share)).log())
+        self.filters.copy_(torch.stack([stage.filters for stage in stages]))
+        self.log_radii.copy_(torch.stack([stage.log_radii for stage in stages]))
+        self.slopes.copy_(torch.stack([stage.slopes for stage in stages]))
+        firmness = torch.stack([stage.firmness for stage in stages])
+        self.log_firmness.copy_(firmness.clamp(min=_LEAST_FIRMNESS).log())
 
     def stages(self) -> list[Stage]:
         """Return the weights as the network has them."""
