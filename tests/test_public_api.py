@@ -32,7 +32,9 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
-    "firenet_mri.amplification": "LinearMap OnApplication",
+    "firenet_mri.amplification": (
+        "FAILURE JacobianBounds LinearMap Linearisation OnApplication jacobian_bounds"
+    ),
     "firenet_mri.digests": "Digests digest_of_data digest_of_file digest_of_tensor",
     "firenet_mri.errors": (
         "CalibrationError DataError FileError FirenetError ShapeError UsageError"
@@ -64,6 +66,7 @@ NAMES = {
     "firenet_mri.io.kspace.ismrmrd": "assemble",
     "firenet_mri.io.kspace.options": "ReadOptions",
     "firenet_mri.io.kspace.reading": "read_with",
+    "firenet_mri.io.outputs": "atomic_writes",
     "firenet_mri.metrics": "haarpsi nmse psnr ssim",
     "firenet_mri.operators.cartesian_residual": "CartesianResidual",
     "firenet_mri.operators.density": "compensated geometric pipe_menon",
@@ -89,9 +92,13 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.checkpoint": "Checkpoint",
     "firenet_mri.training.inputs": "TrainingData gather",
+    "firenet_mri.training.learner": "Learner",
     "firenet_mri.training.options": "TrainingOptions",
+    "firenet_mri.training.problem": "Problem",
     "firenet_mri.training.run": "Trained TrainingFiles train_network",
+    "firenet_mri.training.timed": "Look Progress Training",
     "firenet_mri.training.learned_frame": "TrainingCase train_frame",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
