@@ -40,21 +40,22 @@ NAMES = {
         "CalibrationError DataError FileError FirenetError ShapeError UsageError"
     ),
     "firenet_mri.firenet.adaptive": "AdaptiveBlock",
-    "firenet_mri.firenet.base": "Derivative Network Trained",
+    "firenet_mri.firenet.base": "Derivative Network Trained Weights",
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
+    "firenet_mri.firenet.learned.frame": (
+        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
+    ),
     "firenet_mri.firenet.learned.network": "Architecture LearnedNetwork",
     "firenet_mri.firenet.learned.report": "TrainingReport",
     "firenet_mri.firenet.learned.weights": "load_network save_network",
-    "firenet_mri.firenet.learned_frame": (
-        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
-    ),
     "firenet_mri.firenet.levels": (
         "LevelStructure NullSpaceConstants PAPER_SPARSITIES RecoveryConstants admissible_lam "
         "level_index level_weights recovery_constants sharpness"
     ),
     "firenet_mri.firenet.look": "on_coefficients",
+    "firenet_mri.firenet.networks": "load_weights network_of",
     "firenet_mri.firenet.options": "NetworkOptions Preset",
-    "firenet_mri.firenet.presets": "make_network network_of preset_network",
+    "firenet_mri.firenet.presets": "make_network preset_network",
     "firenet_mri.firenet.reweighting": "solve_passes",
     "firenet_mri.firenet.primal_dual": "TrackedState start start_tracked step",
     "firenet_mri.firenet.radial": "RadialBlock",

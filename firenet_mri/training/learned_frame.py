@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
-from firenet_mri.firenet.learned_frame import LearnedFrameWeights, LearnedSparsity
+from firenet_mri.firenet.learned.frame import LearnedFrameWeights, LearnedSparsity
 from firenet_mri.firenet.network import FIRENET
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.operators import encoding_operator
