@@ -247,6 +247,11 @@ class LearnedFrameWeights:
         return self.module.kernels().detach()
 
     @cached_property
+    def weights(self) -> Tensor:
+        """The weights, (band, 1, 1) float64."""
+        return self.module.weights().detach()
+
+    @cached_property
     def deviation(self) -> Fraction:
         """Proven bound of || W^H W - identity || for these filters, on images of any size."""
         return parseval_deviation(self.kernels)
@@ -268,8 +273,7 @@ class LearnedFrameWeights:
         self, coils: int, spatial_shape: Shape, options: NetworkOptions | None = None
     ) -> FIRENET:
         """Return the network as :meth:`LearnedSparsity.network` does, without gradients."""
-        weights = self.module.weights().detach()
-        numbers = self.kernels, self.deviation, weights
+        numbers = self.kernels, self.deviation, self.weights
         return _network(self.layout, *numbers, coils, spatial_shape, options, self.trained)
 
     def lipschitz_bound(self) -> float:

@@ -1,4 +1,4 @@
-"""Files of trained weights are safetensors files of one order of bytes; a damaged one is refused."""
+"""Files of trained weights: the same content is the same bytes, and a damaged one is refused."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def test_kinds_of_weights_are_told_apart_by_their_files(tmp_path) -> None:
 
 def test_the_kind_of_a_file_is_known_without_torch(tmp_path) -> None:
     code = (
-        "import sys; from pathlib import Path; from firenet_mri.firenet.options import NetworkOptions\n"
+        "import sys; from pathlib import Path\n"
+        "from firenet_mri.firenet.options import NetworkOptions\n"
         f"NetworkOptions(weights=Path({str(frame_file(tmp_path))!r}), lam=0.1)\n"
         "assert 'torch' not in sys.modules"
     )
