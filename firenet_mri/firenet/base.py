@@ -44,6 +44,10 @@ class Trained(NamedTuple):
 class Weights(Protocol):
     """Trained weights of a file: what makes a network for a number of coils and an image size."""
 
+    @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+
     def network(
         self, coils: int, spatial_shape: Shape, options: NetworkOptions | None = None
     ) -> Network:

@@ -234,6 +234,11 @@ class LearnedFrameWeights:
             if value.dtype != torch.float64 or not bool(torch.isfinite(value).all()):
                 raise UsageError(f"The parameters {name} are not finite numbers in float64")
 
+    @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+        return sum(value.numel() for value in self.parameters.values())
+
     @cached_property
     def module(self) -> LearnedSparsity:
         """The parameters as a module, for further training."""

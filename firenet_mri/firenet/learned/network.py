@@ -281,6 +281,11 @@ class LearnedNetwork(Network):
         return tuple(stage.weights for stage in self.stages)  # type: ignore[misc]
 
     @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+        return sum(part.numel() for stage in self.weights for part in stage)
+
+    @property
     def minimiser(self) -> None:
         """None: it minimises nothing."""
 
