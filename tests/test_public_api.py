@@ -96,12 +96,12 @@ NAMES = {
     ),
     "firenet_mri.training.checkpoint": "Checkpoint",
     "firenet_mri.training.inputs": "TrainingData gather",
-    "firenet_mri.training.learner": "Learner",
+    "firenet_mri.training.learner": "Family Frozen Learner",
     "firenet_mri.training.options": "TrainingOptions",
     "firenet_mri.training.problem": "Problem",
     "firenet_mri.training.run": "Trained TrainingFiles train_network",
     "firenet_mri.training.timed": "Look Progress Training",
-    "firenet_mri.training.learned_frame": "TrainingCase train_frame",
+    "firenet_mri.training.families": "learner_of",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
 
