@@ -134,6 +134,7 @@ def test_what_serves_accurate_serves_a_frame(made, options) -> None:
     result = of_frame(made, **options)
     assert result.certificate.relative_gap is not None
     assert result.network.weights == small_frame().digest
+    assert any(entry.name == "network_weights" for entry in result.certificate.entries)
     usual = reconstruct(read(made / "scan.npy"), layers=LAYERS, **options).certificate
     has_none = usual.lipschitz_bound is None
     assert (result.certificate.lipschitz_bound is None) == has_none

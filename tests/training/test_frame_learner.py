@@ -82,6 +82,14 @@ def test_the_attack_climbs_the_loss() -> None:
     assert errors[-1] > errors[0] + 0.02
 
 
+@pytest.mark.cuda
+def test_steps_on_a_gpu_are_those_on_a_cpu() -> None:
+    nets = [training(OPTIONS.replace(device=device)) for device in ("cpu", "cuda")]
+    for _ in range(3):
+        (kind, psnr), (same, other) = (net.take_step(0.0) for net in nets)
+        assert (same, other) == (kind, pytest.approx(psnr, abs=0.01))
+
+
 def test_the_first_copies_differ_by_less_than_one_sees() -> None:
     first, again, other = (
         FrameLearner(TrainingOptions(family="frame", seed=seed)).weights().skews
