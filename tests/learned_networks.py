@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from firenet_mri.firenet.learned.frame import FrameLayout, LearnedFrameWeights, LearnedSparsity
 from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import save_network
@@ -35,4 +36,24 @@ def weights_file(folder: Path, seed: int = 0, report: TrainingReport = REPORT) -
     """Return the file of a small network."""
     path = folder / f"net{seed}.safetensors"
     save_network(path, small_network(seed), report)
+    return path
+
+
+def small_frame(
+    seed: int = 0, layout: FrameLayout | None = None, report: TrainingReport | None = REPORT
+) -> LearnedFrameWeights:
+    """Return a frame and weights that no training has seen."""
+    module = LearnedSparsity(FrameLayout(1, (0, 1)) if layout is None else layout)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter += 0.1 * noise
+    return module.frozen(report)
+
+
+def frame_file(folder: Path, seed: int = 0, report: TrainingReport = REPORT) -> Path:
+    """Return the file of a small frame."""
+    path = folder / f"frame{seed}.safetensors"
+    small_frame(seed, report=report).save(path)
     return path

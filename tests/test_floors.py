@@ -22,7 +22,7 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
-    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "safetensors", "operators"),
+    ("cores", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
@@ -38,6 +38,8 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
 IN_FUNCTIONS = {
     "calibration/espirit.py": {"scipy"},
+    "firenet/learned/files.py": {"safetensors"},
+    "firenet/learned/formats.py": {"safetensors"},
     "firenet/multipliers.py": {"scipy"},
     "operators/density.py": {"scipy"},
     "operators/kernels.py": {"numba"},

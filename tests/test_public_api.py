@@ -32,27 +32,31 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
-    "firenet_mri.amplification": "LinearMap OnApplication",
+    "firenet_mri.amplification": (
+        "FAILURE JacobianBounds LinearMap Linearisation OnApplication jacobian_bounds"
+    ),
     "firenet_mri.digests": "Digests digest_of_data digest_of_file digest_of_tensor",
     "firenet_mri.errors": (
         "CalibrationError DataError FileError FirenetError ShapeError UsageError"
     ),
     "firenet_mri.firenet.adaptive": "AdaptiveBlock",
-    "firenet_mri.firenet.base": "Derivative Network Trained",
+    "firenet_mri.firenet.base": "Derivative Network Trained Weights",
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
+    "firenet_mri.firenet.learned.formats": "LEARNED format_of weights_path",
+    "firenet_mri.firenet.learned.frame": (
+        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
+    ),
     "firenet_mri.firenet.learned.network": "Architecture LearnedNetwork",
     "firenet_mri.firenet.learned.report": "TrainingReport",
     "firenet_mri.firenet.learned.weights": "load_network save_network",
-    "firenet_mri.firenet.learned_frame": (
-        "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
-    ),
     "firenet_mri.firenet.levels": (
         "LevelStructure NullSpaceConstants PAPER_SPARSITIES RecoveryConstants admissible_lam "
         "level_index level_weights recovery_constants sharpness"
     ),
     "firenet_mri.firenet.look": "on_coefficients",
+    "firenet_mri.firenet.networks": "load_weights network_of",
     "firenet_mri.firenet.options": "NetworkOptions Preset",
-    "firenet_mri.firenet.presets": "make_network network_of preset_network",
+    "firenet_mri.firenet.presets": "make_network preset_network",
     "firenet_mri.firenet.reweighting": "solve_passes",
     "firenet_mri.firenet.primal_dual": "TrackedState start start_tracked step",
     "firenet_mri.firenet.radial": "RadialBlock",
@@ -64,6 +68,7 @@ NAMES = {
     "firenet_mri.io.kspace.ismrmrd": "assemble",
     "firenet_mri.io.kspace.options": "ReadOptions",
     "firenet_mri.io.kspace.reading": "read_with",
+    "firenet_mri.io.outputs": "atomic_writes",
     "firenet_mri.metrics": "haarpsi nmse psnr ssim",
     "firenet_mri.operators.cartesian_residual": "CartesianResidual",
     "firenet_mri.operators.density": "compensated geometric pipe_menon",
@@ -89,10 +94,14 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.checkpoint": "Checkpoint",
     "firenet_mri.training.inputs": "TrainingData gather",
+    "firenet_mri.training.learner": "Family Frozen Learner",
     "firenet_mri.training.options": "TrainingOptions",
+    "firenet_mri.training.problem": "Problem",
     "firenet_mri.training.run": "Trained TrainingFiles train_network",
-    "firenet_mri.training.learned_frame": "TrainingCase train_frame",
+    "firenet_mri.training.timed": "Look Progress Training",
+    "firenet_mri.training.families": "learner_of",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }
 

@@ -86,7 +86,7 @@ def reconstruct_file(
 ) -> Reconstruction:
     """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
     with loading():
-        from firenet_mri.firenet.learned.weights import load_network
+        from firenet_mri.firenet.networks import load_weights
         from firenet_mri.io import read_reference
         from firenet_mri.io.image.dicom import check_place, read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
@@ -108,7 +108,7 @@ def reconstruct_file(
     if written.sign is not None:
         read_private_key(written.sign)
     if options.network.weights is not None:
-        load_network(options.network.weights)
+        load_weights(options.network.weights)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)

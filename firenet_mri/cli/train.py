@@ -82,6 +82,7 @@ def train(
     if not scans and not images:
         raise UsageError("Neither scans nor images to train on; give SCANS or --images")
     with loading():
+        from firenet_mri.training.families import learner_of
         from firenet_mri.training.run import (
             check_device,
             checkpoint_path,
@@ -91,13 +92,14 @@ def train(
 
     training_files(output, overwrite=written.overwrite)
     check_device(wanted.device)
+    learner_of(wanted)
     with memory_errors(checkpoint_path(output)):
         data = _gathered(list(scans), images or [], validation or [], reading, wanted, written)
     trained = _train(data, wanted, output, written)
     if written.json:
         sys.stdout.write(trained.files.report.read_text(encoding="utf-8"))
     else:
-        _tell(trained, wanted)
+        _tell(trained)
     if trained.diverged is not None:
         raise DataError(f"{trained.diverged}. The best weights before are in {output}")
 
@@ -134,10 +136,9 @@ def _train(
     ):
 
         def looked(look: Look) -> None:
-            note[0] = (
-                f"validation {look['validation_psnr_db']:.2f} dB, "
-                f"constant about {look['bound_estimate']:.1f}"
-            )
+            note[0] = f"validation {look['validation_psnr_db']:.2f} dB"
+            if "bound_estimate" in look:
+                note[0] += f", constant about {look['bound_estimate']:.1f}"
             stepped_to(60 * look["minutes"])
             # A log gets a line instead of a bar.
             if not written.json and not sys.stderr.isatty():
@@ -192,28 +193,15 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _tell(trained: Trained, wanted: TrainingOptions) -> None:
+def _tell(trained: Trained) -> None:
     """Say where the outputs are, what is proven, and what the network was trained on."""
     console = Console(highlight=False, soft_wrap=True)
-    files, recipe, result = trained.files, trained.report.recipe, trained.frozen
+    files, recipe = trained.files, trained.report.recipe
     console.print(f"Weights: {files.weights}", markup=False)
     console.print(f"Report:  {files.report}", markup=False)
     console.print(f"Curve:   {files.curve}", markup=False)
-    console.print(
-        f"Proven Lipschitz constant {result.constant:.4g} (wanted {wanted.bound:g}), at thresholds "
-        "that are held fixed."
-    )
-    if result.constant > wanted.bound:
-        console.print(
-            "It is above the wanted one even with soft thresholds; train longer, or with fewer "
-            "stages.",
-            style="yellow",
-        )
-    elif result.firmness_kept < 1:
-        console.print(
-            f"Trained were {result.constant_as_trained:.4g}; {result.firmness_kept:.1%} of the "
-            "firmness was kept."
-        )
+    for line, warns in trained.frozen.remarks():
+        console.print(line, style="yellow" if warns else None)
     psnr = recipe["validation_psnr_db"]["of_the_weights_as_written"]
     console.print(
         f"Validation {psnr:.2f} dB after {recipe['steps']} steps in {recipe['minutes']:.1f} min "

@@ -1,8 +1,9 @@
 """What everybody asks of a network that makes an image from data.
 
 There are networks of two kinds. One minimises a problem: there is a duality gap, and statements
-about the optimum (:class:`~firenet_mri.firenet.network.FIRENET`). The other was trained and
-minimises nothing (:class:`~firenet_mri.firenet.learned.network.LearnedNetwork`). Which of them it
+about the optimum (:class:`~firenet_mri.firenet.network.FIRENET`); its sparsifier may be a trained
+one. The other was trained and minimises nothing
+(:class:`~firenet_mri.firenet.learned.network.LearnedNetwork`). Which of them it
 is, nobody asks: who needs a problem asks for :attr:`Network.minimiser`, and who needs to know of
 weights for :attr:`Network.trained`.
 """
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Shape
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.derivative import Change
     from firenet_mri.firenet.learned.report import TrainingReport
     from firenet_mri.firenet.network import FIRENET
+    from firenet_mri.firenet.options import NetworkOptions
 
 
 class Trained(NamedTuple):
@@ -32,6 +34,24 @@ class Trained(NamedTuple):
 
     digest: str
     report: TrainingReport | None
+
+    def summary(self) -> dict[str, str]:
+        """Return the SHA-256 of the weights and of their report, for ``NetworkSummary``."""
+        found = {"weights": self.digest}
+        return found if self.report is None else {**found, "training": self.report.digest}
+
+
+class Weights(Protocol):
+    """Trained weights of a file: what makes a network for a number of coils and an image size."""
+
+    @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+
+    def network(
+        self, coils: int, spatial_shape: Shape, options: NetworkOptions | None = None
+    ) -> Network:
+        """Return the network; options are those beside the weights."""
 
 
 class Derivative(Protocol):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.base import Network, Trained
 from firenet_mri.firenet.derivative import NetworkDerivative
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import PrimalDualLayer, State
@@ -97,6 +97,8 @@ class FIRENET(Network):
     solver
         The solver of another network with this schedule, whose layers (and hooks) are shared; None
         has the schedule build one.
+    trained
+        What is known of a sparsifier and weights that were trained; None if none were.
 
     Raises
     ------
@@ -107,7 +109,7 @@ class FIRENET(Network):
 
     Notes
     -----
-    No trained parameters: ``state_dict`` is empty. Items of a batch never influence each other.
+    No parameters: ``state_dict`` is empty. Items of a batch never influence each other.
 
     Where eps_0 comes from the data, data of any size are solved at a size near 1, to which a power
     of two brings each item and back, exactly: the image of ``2**k y`` is ``2**k`` times that of y.
@@ -138,6 +140,7 @@ class FIRENET(Network):
         ball: float | None = None,
         weights_depend_on_data: bool = False,
         solver: Solver | None = None,
+        trained: Trained | None = None,
     ) -> None:
         super().__init__()
         self.sparsifier = sparsifier
@@ -150,6 +153,7 @@ class FIRENET(Network):
         if ball is not None:
             _check_ball(ball, self.schedule, self.solver)
         self.ball = ball
+        self._trained = trained
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -187,8 +191,9 @@ class FIRENET(Network):
         return self
 
     @property
-    def trained(self) -> None:
-        """None: it has no weights that were trained."""
+    def trained(self) -> Trained | None:
+        """What is known of a learned frame; None of any other sparsifier."""
+        return self._trained
 
     def summary(self) -> dict[str, Any]:
         """Return the weight of the sparsity, the number of layers, the transform and the steps."""
@@ -197,6 +202,7 @@ class FIRENET(Network):
             "layers": self.depth,
             "sparsifier": str(self.sparsifier),
             "schedule": str(self.schedule),
+            **({} if self.trained is None else self.trained.summary()),
         }
 
     def width(self, encoding: LinearOperator) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.learned.formats import FRAME, format_of
 from firenet_mri.options import Options, documented, option, share
 
 Preset = Literal["accurate", "sharp", "stable", "paper", "adaptive", "coherent"]
 
 LARGEST_BUDGET = 0.2
+
+# Other presets have a frame, weights or passes of their own, which were chosen together.
+_FRAME_PRESETS = ("accurate", "stable")
 
 # Beyond these a threshold is no normal number in single precision.
 _LAM_RANGE = (1e-30, 1e30)
@@ -107,7 +112,9 @@ class NetworkOptions(Options):
     weights: Path | Literal["learned"] | None = option(
         None,
         "Trained network in the place of a preset: learned, which ships with the package, or a "
-        ".safetensors file that firenet train wrote; without a duality gap.",
+        ".safetensors file that firenet train wrote. Layers have no duality gap and take none of "
+        "these options; a learned frame has a gap, and takes lam, layers, budget and the preset "
+        "stable.",
         flag="network",
     )
 
@@ -138,10 +145,41 @@ class NetworkOptions(Options):
 
     def _check_weights(self) -> None:
         """Refuse what means nothing for a trained network."""
-        usual = type(self)()
-        given = [name for name in _OF_PRESETS if getattr(self, name) != getattr(usual, name)]
-        if given:
+        assert self.weights is not None
+        given = self._differs(_OF_PRESETS)
+        # Without others nothing needs to be known of the file.
+        if given and format_of(self.weights) == FRAME:
+            check_beside_frame(self)
+        elif given:
             raise UsageError(
                 f"{', '.join(given)}: belongs to a preset, and weights (--network) of a trained "
                 "network were given; leave one out"
             )
+
+    def _differs(self, names: Sequence[str]) -> list[str]:
+        """Return those of the options that are not the usual ones."""
+        usual = type(self)()
+        return [name for name in names if getattr(self, name) != getattr(usual, name)]
+
+
+def check_beside_frame(options: NetworkOptions) -> None:
+    """Refuse what a learned frame replaces; lam, layers and budget are those of its preset.
+
+    Whatever these are, gap and constants are proven: the frame is one more sparsifier.
+
+    Raises
+    ------
+    UsageError
+        If there is a sparsifier or levels, or a preset that was not made for a learned frame.
+    """
+    for name in ("sparsifier", "levels"):
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"{name}: a learned frame (--network) takes the place of the sparsifier; leave "
+                f"{name} out"
+            )
+    if options.preset not in _FRAME_PRESETS:
+        raise UsageError(
+            f"preset: a learned frame (--network) serves {' and '.join(_FRAME_PRESETS)}, not "
+            f"{options.preset}"
+        )

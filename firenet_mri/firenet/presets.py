@@ -27,9 +27,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
-from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.coherent import coherent_form
-from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.firenet.levels import (
     PAPER_SPARSITIES,
     LevelStructure,
@@ -78,7 +76,7 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
     **options
         The fields of :class:`NetworkOptions`, but for ``weights``: a trained network is what
-        :func:`firenet_mri.firenet.learned.weights.load_network` returns.
+        :func:`firenet_mri.firenet.networks.network_of` returns.
 
     Raises
     ------
@@ -94,32 +92,11 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     return preset_network(coils, spatial_shape, chosen)
 
 
-def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> Network:
-    """Return the network of weights or of a preset for options as one value.
-
-    Of the preset "sharp" it is that of the first pass.
-
-    Parameters
-    ----------
-    coils, spatial_shape
-        As :func:`make_network` takes them.
-    options
-        The options.
-
-    Raises
-    ------
-    UsageError
-        If an option cannot be used at this size.
-    FileError
-        If the file of trained weights cannot be used.
-    """
-    if options.weights is not None:
-        return load_network(options.weights)
-    return preset_network(coils, spatial_shape, options)
-
-
 def preset_network(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
-    """Return the network of a preset, as :func:`network_of` does where there are no weights."""
+    """Return the network of a preset for options as one value, but for their weights.
+
+    Of the preset "sharp" it is that of the first pass. Errors are those of :func:`make_network`.
+    """
     if options.preset == "paper":
         return _paper_network(spatial_shape, options)
     # In 3D cosines have too many bands.

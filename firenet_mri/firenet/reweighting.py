@@ -93,7 +93,7 @@ def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
         raise UsageError(
             "Reweighting sets the weight of every coefficient, which phase-coherent sparsity takes "
-            "together; use another preset than coherent"
+            "together; leave reweighting out, or use another preset than coherent"
         )
     if sparsifier is None or net.shift_seed is not None:
         raise UsageError(
@@ -117,6 +117,7 @@ def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
         ball=net.ball,
         weights_depend_on_data=True,
         solver=net.solver,
+        trained=net.trained,
     )
 
 

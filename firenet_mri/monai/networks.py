@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from firenet_mri.calibration import reference_phase
 from firenet_mri.calibration.methods import Background, MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.base import Network, Weights
 from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.networks import load_weights
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.firenet.presets import network_of, preset_network
+from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
@@ -140,20 +141,20 @@ class FIRENETModel(nn.Module):
         self.map_module = maps if isinstance(maps, nn.Module) else None
         given = plain(maps) if isinstance(maps, Tensor) else None
         self.register_buffer("_given_maps", given, persistent=False)
+        self.learned = learned_weights(self.options, spatial_dims)
         # Also checks what depends on the sparsifier.
-        net = smallest_network(self.options, spatial_dims)
+        net = smallest_network(self.options, spatial_dims, self.learned)
         if trainable and self.options.passes > 1:
             raise UsageError(
                 f"The preset {self.options.preset} has no proven bound to train with; use the "
                 "preset accurate or stable"
             )
-        if trainable and net.minimiser is None:
+        if trainable and net.trained is not None:
             raise UsageError(
                 "trainable is for the steps of a preset, and weights of a trained network were "
-                "given; train them further with firenet train"
+                "given; their steps and thresholds stay as firenet train left them"
             )
         self.steps = TrainableSteps(net.minimiser) if trainable and net.minimiser else None
-        self.learned = net if self.options.weights is not None else None
 
     def forward(
         self,
@@ -222,7 +223,9 @@ class FIRENETModel(nn.Module):
         """
         if self.options.passes > 1:
             return None
-        net = self.learned or self._with_steps(_smallest(self.options, self.spatial_dims))
+        net = smallest_network(self.options, self.spatial_dims, self.learned)
+        if self.steps is not None and net.minimiser is not None:
+            net = self._with_steps(net.minimiser)
         shape = _smallest_shape(self.options, self.spatial_dims)
         maps = torch.ones(1, *shape, dtype=torch.complex64)
         bound = net.lipschitz_bound_everywhere(encoding_operator(None, maps, self.spatial_dims))
@@ -289,7 +292,7 @@ class FIRENETModel(nn.Module):
     def _network(self, coils: int, shape: tuple[int, ...]) -> Network:
         """Return the network for a number of coils and an image size."""
         if self.learned is not None:
-            return self.learned
+            return self.learned.network(coils, shape, self.options)
         return self._with_steps(preset_network(coils, shape, self.options))
 
     def _with_steps(self, net: FIRENET) -> FIRENET:
@@ -299,27 +302,47 @@ class FIRENETModel(nn.Module):
         return self.steps.applied_to(net.to(self.steps.log_first_step.device))
 
 
-def smallest_network(options: NetworkOptions, spatial_dims: int) -> Network:
+def learned_weights(options: NetworkOptions, spatial_dims: int) -> Weights | None:
+    """Return the trained weights that options name; None if they name none.
+
+    Raises
+    ------
+    UsageError
+        If the images are not 2D.
+    FileError
+        If the file cannot be used.
+    """
+    if options.weights is None:
+        return None
+    if spatial_dims != 2:
+        raise UsageError(
+            f"spatial_dims is {spatial_dims}, and weights are those of a network for 2D images; "
+            "give it the planes of the volume as a batch"
+        )
+    return load_weights(options.weights)
+
+
+def smallest_network(
+    options: NetworkOptions, spatial_dims: int, learned: Weights | None
+) -> Network:
     """Return the network of a small image; bands and steps are the same for all that allow these.
+
+    Parameters
+    ----------
+    options, spatial_dims
+        Of the network.
+    learned
+        What :func:`learned_weights` returned for these.
 
     Raises
     ------
     UsageError
         If an option cannot be used.
-    FileError
-        If the file of trained weights cannot be used.
     """
-    if options.weights is not None and spatial_dims != 2:
-        raise UsageError(
-            f"spatial_dims is {spatial_dims}, and weights are those of a network for 2D images; "
-            "give it the planes of the volume as a batch"
-        )
-    return network_of(1, _smallest_shape(options, spatial_dims), options)
-
-
-def _smallest(options: NetworkOptions, spatial_dims: int) -> FIRENET:
-    """Return :func:`smallest_network` of a preset."""
-    return preset_network(1, _smallest_shape(options, spatial_dims), options)
+    shape = _smallest_shape(options, spatial_dims)
+    if learned is not None:
+        return learned.network(1, shape, options)
+    return preset_network(1, shape, options)
 
 
 def _smallest_shape(options: NetworkOptions, spatial_dims: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from firenet_mri.calibration.methods import Background, Compression, MapMethod
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.learned.formats import FRAME, format_of
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.options import Options, documented, option
 
@@ -153,14 +154,15 @@ class ReconstructionOptions(Options):
             )
 
     def _check_weights(self) -> None:
-        """Refuse what needs a problem that is minimised, or that was not proven of weights."""
+        """Refuse what needs a problem that is minimised, where the weights' network has none."""
         reasons = {
             "phase_constraint": (self.phase_constraint is not None, "was not trained with one"),
             "reweighting": (self.reweighting > 0, "has no weights of a sparsity"),
             "recovery": (self.recovery, "minimises nothing that could recover an image"),
         }
+        weights = self.network.weights
         for name, (is_given, reason) in reasons.items():
-            if is_given:
+            if is_given and weights is not None and format_of(weights) != FRAME:
                 raise UsageError(
                     f"{name}: the trained network of weights (--network) {reason}; leave {name} out"
                 )

@@ -23,7 +23,7 @@ from firenet_mri.calibration.sensitivity import Sensitivities, sensitivities
 from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.firenet.base import Network
-from firenet_mri.firenet.presets import network_of
+from firenet_mri.firenet.networks import network_of
 from firenet_mri.operators import NonuniformFourier
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.density import compensated

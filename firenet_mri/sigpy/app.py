@@ -25,9 +25,10 @@ from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.evidence import Evidence
+from firenet_mri.firenet.learned.formats import FRAME, format_of
 from firenet_mri.firenet.network import FIRENET
+from firenet_mri.firenet.networks import network_of
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.firenet.presets import network_of
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.solver import Progress
@@ -144,7 +145,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     options
         The options of the network, with ``lam`` in its own scale.
     lamda
-        The weight as a number; None with a trained network.
+        The weight as a number; None with a trained network that minimises nothing.
     objective_values
         Before the first layer and after each one, if asked for.
 
@@ -196,8 +197,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         _refuse(comm, transp_nufft, tol, options)
         chosen = _network_options(options, {"sparsifier": wave_name, "layers": max_iter})
         if network is not None:
-            _refuse_beside_network(lamda, save_objective_values)
             chosen = chosen.replace(weights=network)
+            if format_of(network) != FRAME:
+                _refuse_beside_network(lamda, save_objective_values)
         self.device = torch_device(device)
         self._scan = make_scan(
             y, mps, weights, coord, device=self.device, coil_batch_size=coil_batch_size
@@ -385,7 +387,7 @@ def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, 
 
 
 def _refuse_beside_network(lamda: float | str, save_objective_values: bool) -> None:
-    """Raise UsageError for what means nothing for a trained network."""
+    """Raise UsageError for what means nothing for a network that minimises nothing."""
     given = {"lamda": lamda != "auto", "save_objective_values": save_objective_values}
     for name, is_given in given.items():
         if is_given:

@@ -10,6 +10,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.timed import Training
 
 _VERSION = 1
@@ -78,6 +79,8 @@ class Checkpoint:
         kept = content.get("options")
         if not isinstance(kept, dict):
             raise self._damaged()
+        # A training of an earlier version had what is usual now of options that it did not know.
+        kept = {**TrainingOptions().key(), **kept}
         others = [
             f"{name} is {kept.get(name)} there and {value} here"
             for name, value in self._options.items()

@@ -15,15 +15,15 @@ _LINES = (
 )
 
 
-def figure(curve: Sequence[Mapping[str, float]], *, wanted: float, title: str) -> Figure:
-    """Return PSNR at the top, and below the estimate of the constant beside the wanted one.
+def figure(curve: Sequence[Mapping[str, float]], *, wanted: float | None, title: str) -> Figure:
+    """Return PSNR at the top, and below the constant, or its estimate beside the wanted one.
 
     Parameters
     ----------
     curve
         Numbers of every look.
     wanted
-        The wanted constant.
+        The wanted constant; None if none is.
     title
         One line above.
     """
@@ -36,7 +36,9 @@ def figure(curve: Sequence[Mapping[str, float]], *, wanted: float, title: str) -
     top.set_ylabel("PSNR (dB)")
     top.legend(fontsize=9)
     _draw(bottom, curve, "bound_estimate", label="estimate", color="#2e86ab")
-    bottom.axhline(wanted, color="#c8553d", linestyle="--", linewidth=1, label="wanted")
+    _draw(bottom, curve, "lipschitz_constant", label="proven", color="#2e86ab")
+    if wanted is not None:
+        bottom.axhline(wanted, color="#c8553d", linestyle="--", linewidth=1, label="wanted")
     bottom.set(xlabel="minutes", ylabel="Lipschitz constant")
     bottom.legend(fontsize=9)
     result.suptitle(title, fontsize=11)

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from firenet_mri.firenet.learned.filters_norm import scaled
 from firenet_mri.firenet.learned.layers import Stage
-from firenet_mri.firenet.learned.network import Architecture
+from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.proof import prove
+from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.learned.weights import save_network
+from firenet_mri.training.problem import Problem
 from firenet_mri.training.trainable import TrainableStages
 
 _HALVINGS = 20
@@ -25,7 +31,7 @@ _ROOM = 1 - 2.0**-20
 
 
 @dataclass(frozen=True, eq=False)
-class Frozen:
+class FrozenStages:
     """Weights as they are written.
 
     Parameters
@@ -38,6 +44,8 @@ class Frozen:
         The same with the firmness that was trained.
     firmness_kept
         Share of the trained firmness that is left; 1 if the constant was small enough.
+    wanted
+        The wanted constant.
     """
 
     architecture: Architecture
@@ -45,10 +53,52 @@ class Frozen:
     constant: float
     constant_as_trained: float
     firmness_kept: float
+    wanted: float
+
+    @torch.no_grad()
+    def image(self, problem: Problem) -> Tensor:
+        """Return the image of a case, (y, x), on its device."""
+        device = problem.kspace.device
+        stages = [Stage(*(part.to(device) for part in stage)) for stage in self.stages]
+        return problem.image(stages, problem.adjoint(problem.kspace), self.architecture)
+
+    def record(self) -> dict[str, Any]:
+        """Return the constants and the firmness that is left, as plain data."""
+        return {
+            "wanted": self.wanted,
+            "proven": self.constant,
+            "proven_as_trained": self.constant_as_trained,
+            "share_of_firmness_kept": self.firmness_kept,
+        }
+
+    def remarks(self) -> list[tuple[str, bool]]:
+        """Return lines about the constant for people, and whether they warn."""
+        line = (
+            f"Proven Lipschitz constant {self.constant:.4g} (wanted {self.wanted:g}), at "
+            "thresholds that are held fixed."
+        )
+        found = [(line, False)]
+        if self.constant > self.wanted:
+            above = (
+                "It is above the wanted one even with soft thresholds; train longer, or with fewer "
+                "stages."
+            )
+            found.append((above, True))
+        elif self.firmness_kept < 1:
+            less = (
+                f"Trained were {self.constant_as_trained:.4g}; {self.firmness_kept:.1%} of the "
+                "firmness was kept."
+            )
+            found.append((less, False))
+        return found
+
+    def save(self, path: Path, report: TrainingReport) -> None:
+        """Write the file of the weights."""
+        save_network(path, LearnedNetwork(self.architecture, self.stages, report=report), report)
 
 
 @torch.no_grad()
-def frozen(weights: TrainableStages, bound: float) -> Frozen:
+def frozen(weights: TrainableStages, bound: float) -> FrozenStages:
     """Return the weights with a proven constant.
 
     Parameters
@@ -72,7 +122,7 @@ def frozen(weights: TrainableStages, bound: float) -> Frozen:
             middle = (kept + above) / 2
             kept, above = (middle, above) if constant(middle) <= bound else (kept, middle)
     left = _with_firmness(stages, kept)
-    return Frozen(architecture, tuple(left), constant(kept), as_trained, kept)
+    return FrozenStages(architecture, tuple(left), constant(kept), as_trained, kept, bound)
 
 
 def _provable(stage: Stage) -> Stage:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.training.freezing import frozen
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import Problem
 from firenet_mri.training.trainable import TrainableStages, soft_bound
@@ -36,6 +39,33 @@ class Learner(Protocol):
 
     def numbers(self, weights: nn.Module) -> Mapping[str, float]:
         """Return what is to be known of weights beside their images, by name."""
+
+
+class Frozen(Protocol):
+    """Trained weights as they are written: everything about them is final, and proven."""
+
+    @property
+    def constant(self) -> float:
+        """The proven Lipschitz constant, as :meth:`remarks` says it."""
+
+    def image(self, problem: Problem) -> Tensor:
+        """Return the image of a case, (y, x), on its device."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what the report says of the constant, as plain data."""
+
+    def remarks(self) -> Sequence[tuple[str, bool]]:
+        """Return lines about the constant for people, and whether they warn."""
+
+    def save(self, path: Path, report: TrainingReport) -> None:
+        """Write the file of the weights."""
+
+
+class Family(Learner, Protocol):
+    """A kind of network of which ``firenet train`` writes files."""
+
+    def frozen(self, weights: nn.Module) -> Frozen:
+        """Return trained weights, on the CPU, as they are written."""
 
 
 class CertifiedLearner:
@@ -70,6 +100,10 @@ class CertifiedLearner:
         """Return nearly the Lipschitz constant."""
         stages = _stages(weights).stages()
         return {"bound_estimate": float(soft_bound(stages, self.architecture.sizes))}
+
+    def frozen(self, weights: nn.Module) -> Frozen:
+        """Return the weights with a constant that is the wanted one at most, if it can be had."""
+        return frozen(_stages(weights), self._options.bound)
 
 
 def _stages(weights: nn.Module) -> TrainableStages:

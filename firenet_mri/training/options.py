@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, indices, option, share
 
 if TYPE_CHECKING:
+    from firenet_mri.firenet.learned.frame import FrameLayout
     from firenet_mri.firenet.learned.network import Architecture
+
+FamilyName = Literal["layers", "frame"]
+
+# What belongs to one family only.
+_OWN: dict[FamilyName, tuple[str, ...]] = {
+    "layers": ("bound", "stages", "singles", "groups", "group_size", "kernel", "dilations"),
+    "frame": ("copies", "distances"),
+}
 
 
 def _positive(value: float) -> str | None:
@@ -45,6 +54,12 @@ class TrainingOptions(Options):
 
     panel = "Network"
 
+    family: FamilyName = option(
+        "layers",
+        "What is learned: layers, data steps and shrinkages with a proven constant; or frame, the "
+        "Parseval frame and the weights of the preset accurate, which keeps its constant and its "
+        "duality gap.",
+    )
     bound: float = option(
         8.0,
         "Lipschitz constant that the network may have at most, at thresholds that are held fixed; "
@@ -93,6 +108,14 @@ class TrainingOptions(Options):
         parse=indices,
         check=_dilations,
     )
+    copies: int = option(
+        2, "Copies of the details of the preset's frame, 1 to 8; of a frame.", check=_at_least_1
+    )
+    distances: tuple[int, ...] = option(
+        (0, 1, 2),
+        "Pixels by which bands are moved before they are mixed, from stage to stage; of a frame.",
+        parse=indices,
+    )
     maps: MapMethod = option(
         "espirit",
         "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
@@ -104,6 +127,14 @@ class TrainingOptions(Options):
     )
 
     def _check_together(self) -> None:
+        usual = {field.name: field.default for field in fields(self)}
+        for family, names in _OWN.items():
+            given = [name for name in names if getattr(self, name) != usual[name]]
+            if given and family != self.family:
+                raise UsageError(
+                    f"{', '.join(given)}: belongs to the family {family}, and {self.family} was "
+                    "asked for; leave one out"
+                )
         if self.singles + self.groups == 0:
             raise UsageError("singles and groups are 0; a stage needs at least one filter")
         if self.group_size > self.kernel**2:
@@ -120,3 +151,16 @@ class TrainingOptions(Options):
         return Architecture(
             self.stages, self.singles, self.groups, self.group_size, self.kernel, self.dilations
         )
+
+    @property
+    def layout(self) -> FrameLayout:
+        """What is learned of a frame.
+
+        Raises
+        ------
+        UsageError
+            If a number lies outside its range.
+        """
+        from firenet_mri.firenet.learned.frame import FrameLayout
+
+        return FrameLayout(self.copies, self.distances)

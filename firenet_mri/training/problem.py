@@ -113,15 +113,6 @@ class SelfAdjoint(torch.autograd.Function):
         return ctx.normal(cotangent), None
 
 
-@torch.no_grad()
-def mean_psnr(
-    problems: Sequence[Problem], stages: Sequence[Stage], architecture: Architecture
-) -> float:
-    """Return the mean PSNR of a network's images of cases, in dB."""
-    errors = [float(p.error(p.image(stages, p.adjoint(p.kspace), architecture))) for p in problems]
-    return sum(map(psnr_db, errors)) / len(errors)
-
-
 def psnr_db(error: float) -> float:
     """Return the PSNR of a mean square error, at most 120 dB; nan of nan."""
     return -10 * math.log10(max(error, 1e-12))

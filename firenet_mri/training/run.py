@@ -16,20 +16,16 @@ from typing import Any
 import torch
 
 from firenet_mri.errors import DataError, UsageError
-from firenet_mri.firenet.learned.layers import Stage
-from firenet_mri.firenet.learned.network import LearnedNetwork
 from firenet_mri.firenet.learned.report import TrainingReport
-from firenet_mri.firenet.learned.weights import save_network
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.curve import figure
-from firenet_mri.training.freezing import Frozen, frozen
+from firenet_mri.training.families import learner_of
 from firenet_mri.training.inputs import TrainingData
-from firenet_mri.training.learner import CertifiedLearner
+from firenet_mri.training.learner import Family, Frozen
 from firenet_mri.training.options import TrainingOptions
-from firenet_mri.training.problem import mean_psnr
+from firenet_mri.training.problem import psnr_db
 from firenet_mri.training.timed import Diverged, Look, Progress, Training
-from firenet_mri.training.trainable import TrainableStages
 from firenet_mri.training.training_report import inputs_of, training_report
 
 _SUFFIX = ".safetensors"
@@ -158,7 +154,7 @@ def train_network(
     check_device(options.device)
     checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
     with memory_errors(checkpoint.path):
-        learner = CertifiedLearner(options)
+        learner = learner_of(options)
         training = Training(learner, options, data.case, data.validation_cases())
         was_there = checkpoint.resume(training)
         if finish and not was_there:
@@ -172,7 +168,7 @@ def train_network(
             raise DataError("No step was done, so there is no network to write; train longer")
         if finish:
             training.look()
-        return _write(training, data, files, checkpoint, diverged, overwrite=overwrite)
+        return _write(learner, training, data, files, checkpoint, diverged, overwrite=overwrite)
 
 
 def _run(
@@ -203,6 +199,7 @@ def _run(
 
 
 def _write(
+    learner: Family,
     training: Training,
     data: TrainingData,
     files: TrainingFiles,
@@ -213,23 +210,20 @@ def _write(
 ) -> Trained:
     """Write the best weights, report and curve."""
     options = training.options
-    best = training.best()
-    assert isinstance(best, TrainableStages)
-    result = frozen(best, options.bound)
-    stages = [Stage(*(part.to(training.device) for part in stage)) for stage in result.stages]
-    psnr = mean_psnr(training.validation, stages, result.architecture)
+    result = learner.frozen(training.best())
+    errors = [float(problem.error(result.image(problem))) for problem in training.validation]
+    psnr = sum(map(psnr_db, errors)) / len(errors)
     ended = diverged or ("the time was over" if training.is_done else "asked to finish early")
     report = training_report(training, data, result, written_psnr=psnr, ended=ended)
-    net = LearnedNetwork(result.architecture, result.stages, report=report)
     picture = figure(
         training.progress.curve,
-        wanted=options.bound,
+        wanted=options.bound if options.family == "layers" else None,
         title=f"proven constant {result.constant:.3g}, validation {psnr:.2f} dB as written",
     )
     content: dict[str, Any] = {**report.to_dict(), "sha256_of_inputs": inputs_of(data)}
     names = [files.weights, files.report, files.curve]
     with atomic_writes(names, overwrite=overwrite) as (weights, text, drawing):
-        save_network(weights, net, report)
+        result.save(weights, report)
         text.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         picture.savefig(drawing, dpi=150, metadata={"Software": None})
     checkpoint.remove()
@@ -253,5 +247,5 @@ def memory_errors(kept: Path) -> Iterator[None]:
         where = f"; {kept} is kept" if kept.exists() else ""
         raise DataError(
             "Not enough memory to train; give fewer scans, scans of fewer coils or pixels, or "
-            f"fewer stages or filters{where}"
+            f"fewer stages, filters or copies{where}"
         ) from None

@@ -12,8 +12,8 @@ import torch
 
 from firenet_mri.digests import digest_of_data
 from firenet_mri.firenet.learned.report import TrainingReport
-from firenet_mri.training.freezing import Frozen
 from firenet_mri.training.inputs import TrainingData
+from firenet_mri.training.learner import Frozen
 from firenet_mri.training.sources import Source
 from firenet_mri.training.timed import FIRST_VALIDATION, Training
 
@@ -67,12 +67,7 @@ def training_report(
             "best": round(progress.best, _DIGITS),
             "of_the_weights_as_written": round(written_psnr, _DIGITS),
         },
-        "lipschitz_constant": {
-            "wanted": training.options.bound,
-            "proven": frozen.constant,
-            "proven_as_trained": frozen.constant_as_trained,
-            "share_of_firmness_kept": frozen.firmness_kept,
-        },
+        "lipschitz_constant": frozen.record(),
         "curve": [_rounded(look) for look in progress.curve],
     }
     return TrainingReport(

@@ -13,8 +13,9 @@ import torch
 from firenet_command import firenet
 from training_scans import TINY_FLAGS, save_scan
 
+from firenet_mri.firenet.learned.frame import load_learned_frame
 from firenet_mri.firenet.learned.weights import load_network
-from firenet_mri.training import certified
+from firenet_mri.training import timed
 from firenet_mri.training.inputs import TrainingData
 
 SCANS = ("a.npy", "b.npy", "c.npy")
@@ -63,6 +64,25 @@ def test_scans_become_a_network_with_report_and_curve(folder) -> None:
     assert not any(name in text for name in (*SCANS, str(folder)))
 
 
+def test_a_learned_frame_is_trained_by_the_same_command(folder) -> None:
+    flags = ("--family", "frame", "--copies", 1, "--distances", "0,1", "--cases", 2)
+    options = (*flags, "--maps", "lowres", "--minutes", 0.005, "-o", "net.safetensors")
+    result = firenet("train", *SCANS, *options, folder=folder)
+    assert result.status == 0, result.err
+    assert "Proven Lipschitz constant 17.66, that of the preset accurate" in result.out
+    frame = load_learned_frame(folder / "net.safetensors")
+    report = json.loads((folder / "net.json").read_text())
+    del report["sha256_of_inputs"]
+    assert frame.report.to_dict() == report
+    assert report["recipe"]["options"]["family"] == "frame"
+    assert report["recipe"]["lipschitz_constant"]["proven"] == frame.lipschitz_bound()
+    assert (folder / "net.png").exists()
+    refused = firenet("train", *SCANS, *flags, "--bound", 3, "-o", "b.safetensors", folder=folder)
+    assert "bound: belongs to the family layers, and frame was asked for" in refused.err
+    wrong = firenet("train", *SCANS, *flags[:3], 9, "-o", "b.safetensors", folder=folder)
+    assert "9 copies asked for; give 1 to 8" in wrong.err
+
+
 def test_an_interrupted_training_is_kept_resumed_and_finished(folder, monkeypatch) -> None:
     case = TrainingData.case
 
@@ -94,7 +114,7 @@ def test_an_interrupted_training_is_kept_resumed_and_finished(folder, monkeypatc
 
 
 def test_a_loss_that_is_not_finite_ends_with_the_best_weights(folder, monkeypatch) -> None:
-    monkeypatch.setattr(certified, "_DIVERGED", 3)
+    monkeypatch.setattr(timed, "_DIVERGED", 3)
     case, count = TrainingData.case, [0]
 
     def broken(self, number):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forging import kspace
-from learned_networks import weights_file
+from learned_networks import frame_file, weights_file
 
 from firenet_mri.cli import main
 from firenet_mri.errors import UsageError
@@ -102,3 +102,32 @@ def test_the_record_names_no_file(folder) -> None:
     report = json.loads((folder / "a.json").read_text())
     weights = report["options"]["reconstruction"]["network"]["weights"]
     assert list(weights) == ["sha256_of_file"]
+
+
+def test_a_learned_frame_is_run_repeated_and_certified_with_its_gap(
+    folder, tmp_path, capsys
+) -> None:
+    frame, scan = frame_file(tmp_path), folder / "scan.npy"
+    flags = ("--network", frame, "--layers", 5, "--lam", 0.02, "--preset", "stable")
+    assert run("recon", scan, *flags, "-o", tmp_path / "f.nii.gz") == 0
+    report = tmp_path / "f.json"
+    assert run("certify", report, "--scan", scan, "--network", frame) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for what in ("duality gap", "lipschitz bound"):
+        assert f"Recomputed and the same: {what}" in said
+    other = frame_file(tmp_path, 1)
+    assert run("certify", report, "--scan", scan, "--network", other) == 1
+    assert "frame1.safetensors: has another SHA-256" in capsys.readouterr().err
+    again = ("repeat", report, scan, "-o", tmp_path / "g.nii.gz")
+    assert run(*again, "--network", frame) == 0
+    assert "the same, bit for bit" in capsys.readouterr().err
+    assert run("recon", scan, *flags, "--levels", 2, "-o", tmp_path / "h.nii.gz") == 2
+    assert "levels: a learned frame (--network) takes the place" in capsys.readouterr().err
+
+
+def test_a_host_asks_for_a_frame_with_options_of_its_preset(tmp_path) -> None:
+    file = str(frame_file(tmp_path))
+    options = StreamOptions.of({"parameters": {"weights": file, "layers": 3}})
+    assert options.reconstruction.network.layers == 3
+    with pytest.raises(UsageError, match="sparsifier: a learned frame"):
+        StreamOptions.of({"parameters": {"weights": file, "sparsifier": "haar"}})

@@ -10,12 +10,12 @@ import torch
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.adaptive import AdaptiveSchedule
 from firenet_mri.firenet.levels import level_weights, local_sparsities
+from firenet_mri.firenet.networks import network_of
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import (
     automatic_lam,
     lam_factor,
     make_network,
-    network_of,
 )
 from firenet_mri.firenet.schedules import NetworkSchedule, PaperSchedule
 from firenet_mri.operators import OrthogonalWavelet, StationaryWavelet, encoding_operator

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sigpy.mri
 import torch
-from learned_networks import small_network, weights_file
+from learned_networks import frame_file, small_frame, small_network, weights_file
 from torch import Tensor
 
 from firenet_mri import Certificate, RawScan, reconstruct
@@ -133,3 +133,36 @@ def test_the_transform_certifies_what_reconstruct_does(file) -> None:
     scan = RawScan(kspace=kspace, mask=mask[None, None], spatial_ndim=2, name="x")
     image = reconstruct(scan, maps="lowres", weights=file).magnitude
     torch.testing.assert_close(made.as_tensor()[0, :, :, 0].T, image[0])
+
+
+@torch.no_grad()
+def test_the_model_runs_a_learned_frame_at_any_size(tmp_path) -> None:
+    mask = mask_of(3)
+    kspace = kspace_of(mask)
+    file = frame_file(tmp_path)
+    # The automatic lam depends on coils and pixels.
+    options = {"layers": 4}
+    model = FIRENETModel(maps=maps_of(), output="complex", weights=file, **options)
+    y = torch.view_as_complex(kspace)
+    net = small_frame().network(4, (SIZE, SIZE), model.options)
+    encoding = encoding_operator(mask[..., 0], maps_of())
+    torch.testing.assert_close(model(kspace, mask), net(y, encoding))
+    assert model.lipschitz_bound() == pytest.approx(
+        FIRENETModel(maps="none", output="complex", **options).lipschitz_bound()
+    )
+    single = FIRENETModel(maps="none", weights=file, **options)
+    assert single(torch.ones(1, 1, 12, 9, 2)).shape == (1, 12, 9)
+    with pytest.raises(UsageError, match="trainable is for the steps of a preset"):
+        FIRENETModel(trainable=True, weights=file)
+    with pytest.raises(UsageError, match="sparsifier: a learned frame"):
+        FIRENETModel(sparsifier="tv", weights=file)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_an_exported_model_with_a_frame_serves_other_data(tmp_path) -> None:
+    model = WithMaps(FIRENETModel(weights=frame_file(tmp_path), layers=3))
+    example = (kspace_of(mask_of(2)), mask_of(2), maps_of()[None])
+    again = torch.export.export(model, example).module()
+    other = (kspace_of(mask_of(4)), mask_of(4), maps_of().roll(5, -1)[None])
+    torch.testing.assert_close(again(*other), model(*other), rtol=1e-4, atol=1e-4)

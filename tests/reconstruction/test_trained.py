@@ -18,7 +18,7 @@ from learned_networks import REPORT, small_network, weights_file
 
 from firenet_mri import RawScan, read, reconstruct
 from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.firenet.learned import weights
+from firenet_mri.firenet.learned import files, weights
 from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.io import read_certificate
@@ -245,7 +245,7 @@ def test_images_say_that_trained_weights_made_them(folder) -> None:
 
 
 def test_the_shipped_network_is_found_by_its_name(folder, monkeypatch) -> None:
-    monkeypatch.setattr(weights, "weights_path", lambda name: folder / "net0.safetensors")
+    monkeypatch.setattr(files, "weights_path", lambda name: folder / "net0.safetensors")
     options = NetworkOptions.from_mapping({"weights": "learned"})
     assert options.to_dict()["weights"] == "learned"
     result = reconstruct(read(folder / "scan.npy"), weights="learned")

@@ -9,9 +9,10 @@ import pytest
 import sigpy
 import sigpy.mri
 import torch
-from learned_networks import small_network, weights_file
+from learned_networks import frame_file, small_frame, small_network, weights_file
 
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.operators import encoding_operator
 from firenet_mri.sigpy import FIRENETRecon
 
@@ -80,3 +81,20 @@ def test_it_has_no_lamda_and_no_objective(file) -> None:
     for ask in (app.objective, lambda: app.sigpy_lamda):
         with pytest.raises(UsageError, match="minimises nothing"):
             ask()
+
+
+def test_a_learned_frame_has_lamda_objective_and_gap(tmp_path) -> None:
+    y, maps, mask = arrays()
+    options = {"lamda": 0.02, "max_iter": 5, "save_objective_values": True, "show_pbar": False}
+    app = FIRENETRecon(y, maps, weights=mask, network=frame_file(tmp_path), **options)
+    image = app.run()
+    encoding = encoding_operator(torch.from_numpy(mask)[None], torch.from_numpy(maps), 2)
+    net = small_frame().network(3, SHAPE, NetworkOptions(layers=5, lam=0.02))
+    with torch.no_grad():
+        expected = net(torch.from_numpy(y), encoding)
+    np.testing.assert_allclose(image, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert app.lamda == pytest.approx(0.02)
+    assert app.objective_values[-1] < app.objective_values[0]
+    assert app.certificate.relative_gap is not None
+    with pytest.raises(UsageError, match="sparsifier: a learned frame"):
+        FIRENETRecon(y, maps, wave_name="haar", network=tmp_path / "frame0.safetensors")

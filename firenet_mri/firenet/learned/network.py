@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,12 @@ from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
-from firenet_mri.operators.base import LinearOperator
+from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.prox import item_norm
+
+if TYPE_CHECKING:
+    from firenet_mri.firenet.options import NetworkOptions
 
 #: What a network is told of a scan, see :func:`conditions_of`.
 CONDITIONS = ("acceleration", "lines", "coils")
@@ -278,6 +281,11 @@ class LearnedNetwork(Network):
         return tuple(stage.weights for stage in self.stages)  # type: ignore[misc]
 
     @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+        return sum(part.numel() for stage in self.weights for part in stage)
+
+    @property
     def minimiser(self) -> None:
         """None: it minimises nothing."""
 
@@ -290,9 +298,13 @@ class LearnedNetwork(Network):
 
     def summary(self) -> dict[str, Any]:
         """Return the number of stages, and the SHA-256 of the weights and of their report."""
-        digest, report = self.trained
-        found = {"layers": self.depth, "weights": digest}
-        return found if report is None else {**found, "training": report.digest}
+        return {"layers": self.depth, **self.trained.summary()}
+
+    def network(
+        self, coils: int, spatial_shape: Shape, options: NetworkOptions | None = None
+    ) -> LearnedNetwork:
+        """Return this network, which is the same for all coils, sizes and options."""
+        return self
 
     def forward(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> Tensor:
         """Return the image, (*batch, y, x).

@@ -10,39 +10,29 @@ whenever they are read, and a file that states another one is refused.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from firenet_mri.digests import digest_of_data, digest_of_tensor
-from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.errors import DataError
+from firenet_mri.firenet.learned.files import is_same, load_weights_as, mapping, save_weights
+from firenet_mri.firenet.learned.formats import LAYERS
 from firenet_mri.firenet.learned.layers import Stage
 from firenet_mri.firenet.learned.network import CONDITIONS, Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.proof import LearnedProof, prove
 from firenet_mri.firenet.learned.report import TrainingReport
-from firenet_mri.safetensors import Content, read_tensors, write_tensors
 
-#: What the weights that ship with the package are called.
-LEARNED = "learned"
-
-FORMAT = "firenet learned network"
 VERSION = 1
 
-_MAKE = "give a file that firenet train wrote"
 # Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
 _LARGEST_LOGARITHM = 40.0
 # Larger ones would fill the memory before they are compared with the weights.
 _LARGEST_SIZE = 4096
-_LARGEST_FILE = 1 << 26
-# Sums over the frequencies are rounded in an order that processors differ in.
-_ROUNDING = 1e-9
 
 
 def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> None:
@@ -66,16 +56,14 @@ def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> Non
     }
     _check_numbers(tensors)
     contents = {
-        "format": FORMAT,
+        "format": LAYERS,
         "version": VERSION,
         "architecture": asdict(net.architecture),
         "ball": net.ball,
         "proof": prove(stages, net.architecture.sizes).to_dict(),
         "training": report.to_dict(),
     }
-    texts = {name: json.dumps(value, allow_nan=False) for name, value in contents.items()}
-    texts["digest"] = _digest(Content(tensors, texts))
-    write_tensors(path, tensors, texts)
+    save_weights(path, tensors, contents)
 
 
 def load_network(path: str | Path) -> LearnedNetwork:
@@ -89,112 +77,33 @@ def load_network(path: str | Path) -> LearnedNetwork:
         If the file is missing, of another program or version, damaged, or states a constant that
         does not follow from its weights.
     """
-    place = weights_path(path)
-    _check_file(place)
-    try:
-        content = read_tensors(place)
-    except FileError as error:
-        raise FileError(f"{error}; {_MAKE}") from None
-    try:
-        return _network_of(content)
-    except (DataError, UsageError) as error:
-        raise FileError(f"{place}: {error}; {_MAKE}") from None
+    return load_weights_as(path, LAYERS, VERSION, _network_of)
 
 
-def _network_of(content: Content) -> LearnedNetwork:
+def _network_of(tensors: dict[str, Tensor], texts: dict[str, Any]) -> LearnedNetwork:
     """Return the network of a file's content, after checking all of it."""
-    texts = _texts(content)
-    if content.metadata.get("digest") != _digest(content):
-        raise DataError("was changed after it was written: its digest is another")
     architecture = _architecture(texts.get("architecture"))
-    tensors = content.tensors
     _check_shapes(tensors, architecture)
     _check_numbers(tensors)
-    report = TrainingReport.from_dict(_mapping(texts, "training"))
+    report = TrainingReport.from_dict(mapping(texts, "training"))
     stages = [
         Stage(*(tensors[name][k] for name in Stage._fields)) for k in range(architecture.stages)
     ]
     ball = texts.get("ball")
     if not isinstance(ball, float | int) or not 0 < ball < math.inf:
         raise DataError(f"its ball is {ball!r}, which is not a positive number")
-    _check_proof(_mapping(texts, "proof"), prove(stages, architecture.sizes))
+    _check_proof(mapping(texts, "proof"), prove(stages, architecture.sizes))
     return LearnedNetwork(architecture, stages, ball=float(ball), report=report)
-
-
-def weights_path(name: str | Path) -> Path:
-    """Return the file of weights; that of the shipped ones for "learned"."""
-    if str(name) != LEARNED:
-        return Path(name)
-    return Path(str(files("firenet_mri.firenet.learned"))) / "weights" / f"{LEARNED}.safetensors"
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is missing or cannot be weights, before it is read."""
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        if path == weights_path(LEARNED):
-            raise FileError(
-                f"{LEARNED}: no weights ship with this version of firenet_mri; {_MAKE}"
-            ) from None
-        raise FileError(f"{path}: no such file; {_MAKE}, or {LEARNED}") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if path.is_dir():
-        raise FileError(f"{path}: is a folder; {_MAKE}, or {LEARNED}")
-    if size > _LARGEST_FILE or not path.is_file():
-        raise FileError(f"{path}: is too large for weights, or is not a file; {_MAKE}")
-
-
-def _digest(content: Content) -> str:
-    texts = {name: text for name, text in content.metadata.items() if name != "digest"}
-    tensors = content.tensors.items()
-    return digest_of_data([texts, {name: digest_of_tensor(tensor) for name, tensor in tensors}])
-
-
-def _texts(content: Content) -> dict[str, Any]:
-    """Return the texts as plain data, after checking that the format is ours."""
-    texts: dict[str, Any] = {}
-    for name, text in content.metadata.items():
-        try:
-            texts[name] = text if name == "digest" else json.loads(text)
-        except (ValueError, RecursionError):
-            texts[name] = None
-    if texts.get("format") != FORMAT:
-        raise DataError("holds weights of another program")
-    if texts.get("version") != VERSION:
-        raise DataError(
-            f"has version {texts.get('version')!r}; this version of firenet_mri reads {VERSION}"
-        )
-    return texts
-
-
-def _mapping(texts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = texts.get(name)
-    if not isinstance(found, dict):
-        raise DataError(f"has no {name}")
-    return found
 
 
 def _check_proof(stated: Mapping[str, Any], proof: LearnedProof) -> None:
     """Refuse constants that are not those of the weights, but for rounding in double precision."""
     found = proof.to_dict()
-    if not _is_same(stated, found):
+    if not is_same(stated, found):
         raise DataError(
             f"states the Lipschitz constant {stated.get('bound')!r}, or parts of it, that do not "
             f"follow from its weights, which have {found['bound']:.6g}"
         )
-
-
-def _is_same(stated: Any, found: Any) -> bool:
-    if isinstance(found, dict):
-        is_dict = isinstance(stated, dict) and stated.keys() == found.keys()
-        return is_dict and all(_is_same(stated[name], one) for name, one in found.items())
-    if isinstance(found, list):
-        is_list = isinstance(stated, list) and len(stated) == len(found)
-        return is_list and all(map(_is_same, stated, found))
-    is_number = isinstance(stated, float | int) and not isinstance(stated, bool)
-    return is_number and math.isclose(stated, found, rel_tol=_ROUNDING)
 
 
 def _architecture(stated: Any) -> Architecture:

@@ -23,7 +23,13 @@ from firenet_mri.io import read_certificate
 from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.maps import estimated_sensitivities, given_maps
-from firenet_mri.monai.networks import Output, check_output, smallest_network, start_image
+from firenet_mri.monai.networks import (
+    Output,
+    check_output,
+    learned_weights,
+    smallest_network,
+    start_image,
+)
 from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
 from firenet_mri.monai.scans import metadata_of, scan_of
 from firenet_mri.monai.tensors import plain
@@ -123,7 +129,10 @@ class FIRENETReconstruct(Configured, Transform):
                 "evidence is that of a certificate, for images as they are written; use it with "
                 "certificate=True and image_axes='xyz'"
             )
-        smallest_network(chosen.network, spatial_dims)  # Checks what depends on the sparsifier.
+        # Checks what depends on the sparsifier.
+        smallest_network(
+            chosen.network, spatial_dims, learned_weights(chosen.network, spatial_dims)
+        )
         self.options = chosen
         self.output = output
         self.image_axes = image_axes

@@ -11,11 +11,11 @@ from learned_networks import REPORT, SMALL, small_network, weights_file
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.firenet.learned import weights
+from firenet_mri.firenet.learned import files
+from firenet_mri.firenet.learned.files import Content, read_tensors, write_tensors
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import load_network, save_network
 from firenet_mri.operators import LinearOperator, encoding_operator
-from firenet_mri.safetensors import Content, read_tensors, write_tensors
 
 
 def data_of(size: int = 12) -> tuple[Tensor, LinearOperator]:
@@ -32,7 +32,7 @@ def forge(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], None
     tensors, texts = read_tensors(path)
     del texts["digest"]
     change(tensors, texts)
-    texts["digest"] = weights._digest(Content(tensors, texts))
+    texts["digest"] = files.digest_of(Content(tensors, texts))
     write_tensors(path, tensors, texts)
 
 
@@ -168,7 +168,7 @@ def test_files_of_other_programs_are_refused(tmp_path, data, message):
 def test_a_truncated_file_is_refused(tmp_path):
     path = weights_file(tmp_path)
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(FileError, match="is cut off"):
+    with pytest.raises(FileError, match="is damaged"):
         load_network(path)
 
 

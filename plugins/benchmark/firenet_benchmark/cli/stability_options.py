@@ -23,8 +23,8 @@ class CustomNetworks:
     Parameters
     ----------
     network
-        Your network, FILE.py:function, or the folder of a MONAI Bundle; give it several times for
-        several.
+        Your network, FILE.py:function, the folder of a MONAI Bundle, or a .safetensors file that
+        firenet train wrote; give it several times for several.
     weights
         State dict of each --network, in their order.
     takes

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from firenet_benchmark.stability import hashes
 from firenet_benchmark.stability.choices import Takes
-from firenet_benchmark.stability.methods import Batch, Method
+from firenet_benchmark.stability.methods import Batch, Method, trained_firenet
 from firenet_benchmark.stability.networks import combine, from_channels, to_channels
 from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.firenet.learned.formats import LEARNED
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 
@@ -38,6 +39,9 @@ class NetworkChoice:
         if Path(self.network).is_dir():
             parts = Path(self.network).resolve().parts
             found = [parts[-1], "/".join(parts[-2:])]
+        elif is_trained_file(self.network):
+            parts = Path(self.network).resolve().parts
+            return [Path(self.network).stem, parts[-1], "/".join(parts[-2:])]
         else:
             path, _, factory = self.network.rpartition(":")
             parts = Path(path).resolve().parts
@@ -45,6 +49,11 @@ class NetworkChoice:
         if self.weights is not None:
             found.append(f"{found[-1]}, {self.weights.name}")
         return [*found, f"{found[-1]}, {self.takes}, {_scale_words(self.scale)}"]
+
+
+def is_trained_file(network: str) -> bool:
+    """Return whether a network is named by the weights that ``firenet train`` wrote."""
+    return network == LEARNED or Path(network).suffix == ".safetensors"
 
 
 def custom_methods(choices: Sequence[NetworkChoice], taken: Sequence[str] = ()) -> list[Method]:
@@ -90,8 +99,9 @@ def custom_method(
     Parameters
     ----------
     network
-        "FILE.py:factory", a function without arguments that returns a ``torch.nn.Module``; or the
-        folder of a MONAI Bundle.
+        "FILE.py:factory", a function without arguments that returns a ``torch.nn.Module``; the
+        folder of a MONAI Bundle; or what ``firenet train`` wrote, a .safetensors file or "learned",
+        for which ``takes`` and ``scale`` mean nothing: it gets k-space, mask and maps.
     weights
         State dict, also inside of a checkpoint; None keeps the factory's own, or takes the
         bundle's models/model.pt.
@@ -114,6 +124,10 @@ def custom_method(
     if scale is not None and not 0 < scale < math.inf:
         raise UsageError(f"scale is {scale}; give a positive number, or none for the data's own")
     folder = Path(network)
+    if is_trained_file(network):
+        if weights is not None:
+            raise UsageError(f"{network}: is a file of weights; leave {weights} out")
+        return trained_firenet(folder.stem, folder, source=folder.name)
     if folder.is_dir():
         module, code = _from_bundle(folder)
         weights = folder / "models" / "model.pt" if weights is None else weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,13 +14,16 @@ from torch import Tensor
 from firenet_benchmark.stability.data import Case
 from firenet_benchmark.stability.networks import Automap, combine
 from firenet_benchmark.stability.training import RECIPES, shipped_network
-from firenet_mri import FIRENET
 from firenet_mri.calibration import (
     calibration_region,
     low_resolution_phase,
     reference_phase,
 )
+from firenet_mri.digests import digest_of_file
 from firenet_mri.errors import ShapeError
+from firenet_mri.firenet.base import Network, Weights
+from firenet_mri.firenet.learned.formats import weights_path
+from firenet_mri.firenet.networks import load_weights
 from firenet_mri.firenet.options import NetworkOptions, Preset
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.reweighting import solve_passes
@@ -199,7 +203,7 @@ class _NetworkImage:
 
 @dataclass(frozen=True, eq=False)
 class FIRENETImage:
-    """The network of a preset, for any number of coils and any size.
+    """The network of a preset or of trained weights, for any number of coils and any size.
 
     Parameters
     ----------
@@ -212,12 +216,15 @@ class FIRENETImage:
         reconstructed, so that an attack moves it, too.
     start
         Gives the image from which the network starts; None is zero.
+    learned
+        Trained weights; None is the preset's own network.
     """
 
     preset: Preset
     factor: float = 1.0
     imaginary_weight: float | None = None
     start: Image | None = None
+    learned: Weights | None = None
 
     def __call__(self, batch: Batch, kspace: Tensor) -> Tensor:
         kspace = kspace * batch.mask
@@ -255,8 +262,10 @@ class FIRENETImage:
         items = zip(batch.kspace, batch.maps, masks, strict=True)
         return torch.stack([reference_phase(*item) for item in items])
 
-    def network(self, coils: int, shape: tuple[int, ...]) -> FIRENET:
+    def network(self, coils: int, shape: tuple[int, ...]) -> Network:
         """Return the network, that of the first pass where there are several."""
+        if self.learned is not None:
+            return self.learned.network(coils, shape, self._options)
         net = preset_network(coils, shape, self._options)
         net.lam *= self.factor
         return net
@@ -265,7 +274,7 @@ class FIRENETImage:
     def _options(self) -> NetworkOptions:
         return NetworkOptions(preset=self.preset)
 
-    def _in_passes(self, net: FIRENET, kspace: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
+    def _in_passes(self, net: Network, kspace: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
         """Return the images of items one by one, whose weights an attack moves, too."""
         images = []
         for index, item in enumerate(kspace):
@@ -301,6 +310,38 @@ def firenet_method(
         image,
         description,
         lipschitz_bound=bound,
+    )
+
+
+def trained_firenet(name: str, weights: Path, *, source: str) -> Method:
+    """Return trained weights of ``firenet train`` as a user's method, with their proven constant.
+
+    Parameters
+    ----------
+    name
+        For tables.
+    weights
+        The file, or "learned".
+    source
+        Its name, for the report.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be used.
+    """
+    learned = load_weights(weights)
+    maps = torch.ones(1, 64, 64, dtype=torch.complex64)
+    net = learned.network(1, (64, 64))
+    return Method(
+        name,
+        "trained",
+        FIRENETImage("accurate", learned=learned),
+        f"trained weights of {source}, with a proven constant",
+        learned.trained_numbers,
+        lipschitz_bound=net.lipschitz_bound_everywhere(encoding_operator(None, maps)),
+        is_users=True,
+        origin={"weights": source, "weights sha256": digest_of_file(weights_path(weights))},
     )
 
 

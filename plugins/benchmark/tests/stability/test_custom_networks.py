@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from learned_networks import frame_file, weights_file
+from safetensors.torch import load_file
 
 from firenet_benchmark.stability.custom_networks import (
     NetworkChoice,
@@ -16,8 +18,11 @@ from firenet_benchmark.stability.custom_networks import (
     custom_methods,
 )
 from firenet_benchmark.stability.data import images, simulated_case
+from firenet_benchmark.stability.jacobian import gradient_problem
 from firenet_benchmark.stability.methods import Batch, batch_of, zero_filling
 from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.firenet.networks import load_weights
+from firenet_mri.operators import encoding_operator
 
 NETWORKS = '''
 import torch
@@ -243,3 +248,27 @@ def test_weights_that_do_not_fit_are_refused(file, tmp_path) -> None:
 def test_images_of_another_shape_are_named(file, batch) -> None:
     with pytest.raises(ShapeError, match="network returned shape"):
         custom_method(f"{file}:flat").magnitude(batch)
+
+
+@pytest.mark.parametrize("make", [weights_file, frame_file])
+def test_what_firenet_train_wrote_is_a_method_with_its_constant(make, batch, tmp_path) -> None:
+    path = make(tmp_path)
+    method = custom_methods([NetworkChoice(str(path))])[0]
+    assert (method.name, method.family, method.is_users) == (path.stem, "trained", True)
+    assert method.origin["weights sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    net = load_weights(path).network(batch.kspace.shape[1], tuple(batch.kspace.shape[-2:]))
+    with torch.no_grad():
+        image = method.magnitude(batch)
+    encoding = encoding_operator(batch.mask, batch.maps)
+    assert method.lipschitz_bound == pytest.approx(
+        net.lipschitz_bound_everywhere(encoding), rel=1e-4
+    )
+    # Maps are turned by the phase of reference, which no magnitude shows but for what is shrunk.
+    expected = net(batch.kspace, encoding).abs() * torch.linalg.vector_norm(batch.maps, dim=1)
+    torch.testing.assert_close(image, expected, rtol=0.1, atol=0.05 * float(expected.max()))
+    assert method.parameters == sum(t.numel() for t in load_file(path).values())
+    assert gradient_problem(method, batch[:1]) is None
+    with pytest.raises(UsageError, match="is a file of weights; leave"):
+        custom_method(str(path), weights=path)
+    with pytest.raises(FileError, match="no such file"):
+        custom_method(str(tmp_path / "none.safetensors"))

@@ -7,9 +7,10 @@ become, W is a Parseval frame and the potentials are weighted norms: the problem
 W and other w, so that duality gap and Lipschitz constants hold word for word (docs/theory.md, "A
 learned frame keeps gap and constants").
 
-A file holds the parameters, and as JSON the layout, what was proven when it was written, and how it
-was trained. Nothing that it says is believed: filters, their deviation from a Parseval frame and
-the constant are computed again when it is loaded.
+A file (:mod:`firenet_mri.firenet.learned.files`) holds the parameters, "layout", "proof" (the
+deviation from a Parseval frame, and the constant of the preset `accurate`) and "training" (see
+:class:`~firenet_mri.firenet.learned.report.TrainingReport`). Nothing that it says is believed:
+filters, deviation and constant are computed again when it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +28,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.errors import FileError, UsageError
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.base import Trained
+from firenet_mri.firenet.learned.files import is_same, load_weights_as, mapping, save_weights
+from firenet_mri.firenet.learned.formats import FRAME
+from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.network import FIRENET
-from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.firenet.options import NetworkOptions, check_beside_frame
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import Shape
@@ -38,16 +43,14 @@ from firenet_mri.operators.learned_frame import LearnedFrame
 from firenet_mri.operators.paraunitary import cascade, parseval_deviation, rounded
 from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.stationary_cosine import StationaryCosine
-from firenet_mri.safetensors import read_tensors, write_tensors
 
-_PRESETS = ("accurate", "stable")
-_KIND, _VERSION = "firenet_mri learned frame", 1
-_ENTRY = "firenet_mri"
+VERSION = 1
+
 _BLOCK, _AVERAGES = 3, 1
 
 # As far as in firenet/trainable.py: nothing overflows in between.
 _LARGEST_LOG = 30.0
-# A constant in a file is this much at most below the one found again.
+# Other libraries round the filters in another way; what they are is proven anew.
 _ROUNDING = 1e-9
 _LARGEST_COPIES, _LARGEST_REACH = 8, 16
 
@@ -127,7 +130,7 @@ class LearnedSparsity(nn.Module):
 
     Examples
     --------
-    >>> from firenet_mri.firenet.learned_frame import FrameLayout, LearnedSparsity
+    >>> from firenet_mri.firenet.learned.frame import FrameLayout, LearnedSparsity
     >>> net = LearnedSparsity(FrameLayout(copies=1)).network(8, (64, 64))
     >>> net.sparsifier
     LearnedFrame(9 filters of 7 x 7, (64, 64))
@@ -183,16 +186,16 @@ class LearnedSparsity(nn.Module):
         found = parseval_deviation(kernels)
         return _network(self.layout, kernels, found, self.weights(), coils, spatial_shape, options)
 
-    def frozen(self, training: Mapping[str, Any] | None = None) -> LearnedFrameWeights:
+    def frozen(self, report: TrainingReport | None = None) -> LearnedFrameWeights:
         """Return what the parameters make, without gradients, for use and for a file.
 
         Parameters
         ----------
-        training
-            What it was trained on and how, plain data, kept beside the weights.
+        report
+            What it was trained on and how; None if that is not known.
         """
         numbers = {name: value.detach().cpu().clone() for name, value in self.named_parameters()}
-        return LearnedFrameWeights(self.layout, numbers, dict(training or {}))
+        return LearnedFrameWeights(self.layout, numbers, report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +208,8 @@ class LearnedFrameWeights:
         What was learned.
     parameters
         ``skews`` and ``log_weights``, see :class:`LearnedSparsity`.
-    training
-        What the file says about the training; stated, not proven.
+    report
+        What it was trained on; stated, not proven. None if that is not known.
 
     Raises
     ------
@@ -216,7 +219,7 @@ class LearnedFrameWeights:
 
     layout: FrameLayout
     parameters: Mapping[str, Tensor]
-    training: Mapping[str, Any] = field(default_factory=dict)
+    report: TrainingReport | None = None
 
     def __post_init__(self) -> None:
         expected = {
@@ -231,6 +234,11 @@ class LearnedFrameWeights:
             if value.dtype != torch.float64 or not bool(torch.isfinite(value).all()):
                 raise UsageError(f"The parameters {name} are not finite numbers in float64")
 
+    @property
+    def trained_numbers(self) -> int:
+        """How many numbers were trained."""
+        return sum(value.numel() for value in self.parameters.values())
+
     @cached_property
     def module(self) -> LearnedSparsity:
         """The parameters as a module, for further training."""
@@ -242,6 +250,11 @@ class LearnedFrameWeights:
     def kernels(self) -> Tensor:
         """The filters, (band, y, x) float64."""
         return self.module.kernels().detach()
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """The weights, (band, 1, 1) float64."""
+        return self.module.weights().detach()
 
     @cached_property
     def deviation(self) -> Fraction:
@@ -256,13 +269,17 @@ class LearnedFrameWeights:
             found.update(value.contiguous().numpy().astype("<f8").tobytes())
         return found.hexdigest()
 
+    @property
+    def trained(self) -> Trained:
+        """What the network says of its weights."""
+        return Trained(self.digest, self.report)
+
     def network(
         self, coils: int, spatial_shape: Shape, options: NetworkOptions | None = None
     ) -> FIRENET:
         """Return the network as :meth:`LearnedSparsity.network` does, without gradients."""
-        weights = self.module.weights().detach()
-        numbers = self.kernels, self.deviation, weights
-        return _network(self.layout, *numbers, coils, spatial_shape, options)
+        numbers = self.kernels, self.deviation, self.weights
+        return _network(self.layout, *numbers, coils, spatial_shape, options, self.trained)
 
     def lipschitz_bound(self) -> float:
         """Return the proven constant of data -> image for ||A|| <= 1, of the preset `accurate`."""
@@ -272,23 +289,31 @@ class LearnedFrameWeights:
         assert bound is not None
         return bound
 
+    def proof(self) -> dict[str, float]:
+        """Return what is proven of the parameters, as plain data."""
+        return {"deviation": float(self.deviation), "bound": self.lipschitz_bound()}
+
     def save(self, path: Path) -> None:
-        """Write parameters, layout, proven numbers and training into a safetensors file."""
-        record = {
-            "kind": _KIND,
-            "version": _VERSION,
+        """Write parameters, layout, proven numbers and training into a safetensors file.
+
+        A file that is there is replaced, when the new one is complete.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+        """
+        contents = {
+            "format": FRAME,
+            "version": VERSION,
             "layout": asdict(self.layout),
-            "proven": {
-                "deviation": float(self.deviation),
-                "lipschitz_bound": self.lipschitz_bound(),
-            },
-            "digest": self.digest,
-            "training": dict(self.training),
+            "proof": self.proof(),
+            "training": None if self.report is None else self.report.to_dict(),
         }
-        write_tensors(path, self.parameters, {_ENTRY: json.dumps(record, sort_keys=True)})
+        save_weights(path, self.parameters, contents)
 
 
-def load_learned_frame(path: Path) -> LearnedFrameWeights:
+def load_learned_frame(path: str | Path) -> LearnedFrameWeights:
     """Return the learned frame of a file, with everything proven computed again.
 
     ``load_learned_frame(path).network(coils, (y, x))`` is the network.
@@ -299,55 +324,34 @@ def load_learned_frame(path: Path) -> LearnedFrameWeights:
         If it is not such a file, has another version, was changed after it was written, or claims
         a constant that does not follow from its weights.
     """
-    content = read_tensors(path)
-    record = _record(path, content.metadata)
-    try:
-        layout = _layout(record["layout"])
-        loaded = LearnedFrameWeights(layout, content.tensors, dict(record["training"]))
-        claimed = {name: float(record["proven"][name]) for name in ("deviation", "lipschitz_bound")}
-        digest = str(record["digest"])
-        if digest != loaded.digest:
-            raise FileError(
-                f"{path}: layout or weights were changed after it was written; use the file as it "
-                "was saved"
-            )
-        found = {"deviation": float(loaded.deviation), "lipschitz_bound": loaded.lipschitz_bound()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
-    for name, value in found.items():
-        # Other libraries round the filters in another way; what they are is proven anew.
-        if not abs(claimed[name] - value) <= _ROUNDING * max(value, 1.0):
-            raise FileError(
-                f"{path}: says that its {name} is {claimed[name]:g}; its weights prove {value:g}"
-            )
+    return load_weights_as(path, FRAME, VERSION, _frame_of)
+
+
+def _frame_of(tensors: dict[str, Tensor], texts: dict[str, Any]) -> LearnedFrameWeights:
+    """Return the frame of a file's content, after checking all of it."""
+    layout = _layout(mapping(texts, "layout"))
+    is_known = texts.get("training") is not None
+    report = TrainingReport.from_dict(mapping(texts, "training")) if is_known else None
+    loaded = LearnedFrameWeights(layout, tensors, report)
+    stated, found = mapping(texts, "proof"), loaded.proof()
+    if not is_same(stated, found, _ROUNDING):
+        raise DataError(
+            f"states {dict(stated)}, which do not follow from its weights; these have {found}"
+        )
     return loaded
 
 
-def _record(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a file says about itself, of this kind and version."""
-    try:
-        record = json.loads(metadata[_ENTRY])
-        kind, version = record["kind"], record["version"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        kind = version = record = None
-    if kind != _KIND:
-        raise FileError(f"{path}: holds no learned frame of firenet_mri")
-    if version != _VERSION:
-        raise FileError(
-            f"{path}: has version {version!r}; this version of firenet_mri reads version {_VERSION}"
-        )
-    assert isinstance(record, dict)
-    return record
-
-
 def _layout(record: Mapping[str, Any]) -> FrameLayout:
-    groups = record["groups"]
-    return FrameLayout(
-        record["copies"],
-        tuple(record["distances"]),
-        None if groups is None else tuple(groups),
-        bool(record["coherent"]),
-    )
+    try:
+        groups = record["groups"]
+        return FrameLayout(
+            record["copies"],
+            tuple(record["distances"]),
+            None if groups is None else tuple(groups),
+            bool(record["coherent"]),
+        )
+    except (KeyError, TypeError):
+        raise DataError(f"its layout is {dict(record)}, which no frame has") from None
 
 
 def _network(
@@ -358,21 +362,17 @@ def _network(
     coils: int,
     spatial_shape: Shape,
     options: NetworkOptions | None,
+    trained: Trained | None = None,
 ) -> FIRENET:
     """Return the preset's network with another frame and other weights."""
     chosen = NetworkOptions() if options is None else options
-    if chosen.preset not in _PRESETS or chosen.sparsifier is not None:
-        what = chosen.preset if chosen.sparsifier is None else chosen.sparsifier
-        raise UsageError(
-            f"A learned frame takes the place of the sparsifier in the presets accurate and "
-            f"stable; leave out {what}"
-        )
+    check_beside_frame(chosen)
     together = layout.groups if not layout.coherent else None
     frame: Frame = LearnedFrame(kernels, spatial_shape, together, deviation)
     if layout.coherent and layout.groups is not None:
         frame = PhaseCoherent(frame, layout.groups)
     net = preset_network(coils, spatial_shape, chosen)
-    return FIRENET(frame, net.lam, weights, net.schedule, ball=net.ball)
+    return FIRENET(frame, net.lam, weights, net.schedule, ball=net.ball, trained=trained)
 
 
 def _start_weights(layout: FrameLayout) -> Tensor:

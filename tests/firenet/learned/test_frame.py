@@ -14,11 +14,13 @@ import pytest
 import torch
 from jacobians import automatic_jacobian, jacobian_of, norm_of, solution_of
 from laws import assert_close
+from learned_networks import REPORT, weights_file
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.derivative import NetworkDerivative
-from firenet_mri.firenet.learned_frame import (
+from firenet_mri.firenet.learned.files import Content, digest_of, read_tensors, write_tensors
+from firenet_mri.firenet.learned.frame import (
     FrameLayout,
     LearnedFrameWeights,
     LearnedSparsity,
@@ -32,7 +34,6 @@ from firenet_mri.operators import LinearOperator, encoding_operator
 from firenet_mri.reconstruction.certify import certify_solution
 from firenet_mri.reconstruction.check import Claim, Work, check_solution
 from firenet_mri.reconstruction.options import ReconstructionOptions
-from firenet_mri.safetensors import read_tensors, write_tensors
 
 ONE = FrameLayout(1, (0, 1))
 EUCLIDEAN = FrameLayout(1, (1,), (1, 3, 5))
@@ -50,7 +51,7 @@ def learned(layout: FrameLayout, size: float = 0.5, seed: int = 0) -> LearnedFra
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):
             parameter += size * random(seed + index, *parameter.shape, dtype=torch.float64)
-    return module.frozen({"data": "none"})
+    return module.frozen(REPORT)
 
 
 SMALL = (4, 3)
@@ -225,8 +226,10 @@ def test_a_saved_frame_comes_back(name, tmp_path) -> None:
     path = tmp_path / "frame.safetensors"
     made.save(path)
     loaded = load_learned_frame(path)
+    loaded.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
     assert loaded.layout == made.layout
-    assert loaded.training == {"data": "none"}
+    assert loaded.report == REPORT
     assert torch.equal(loaded.kernels, made.kernels)
     encoding, y = small_data()
     first, second = (one.network(2, SMALL) for one in (made, loaded))
@@ -234,36 +237,30 @@ def test_a_saved_frame_comes_back(name, tmp_path) -> None:
     assert loaded.lipschitz_bound() == pytest.approx(17.6601, abs=1e-3)
 
 
-def forged(path: Path, change: Any, *, renewed: bool = False) -> Path:
-    """A saved frame whose tensors and record were changed; the digest is made anew if asked for."""
+def forged(path: Path, change: Any, *, renewed: bool = True) -> Path:
+    """A saved frame whose tensors and texts were changed; the digest is made anew if asked for."""
     learned(ONE).save(path)
-    tensors, metadata = read_tensors(path)
-    record = json.loads(metadata["firenet_mri"])
-    change(tensors, record)
-    if renewed:
-        record["digest"] = LearnedFrameWeights(ONE, tensors).digest
-    write_tensors(path, tensors, {"firenet_mri": json.dumps(record)})
+    tensors, texts = read_tensors(path)
+    stated = {name: json.loads(text) for name, text in texts.items() if name != "digest"}
+    change(tensors, stated)
+    others = {name: json.dumps(value) for name, value in stated.items()}
+    digest = digest_of(Content(tensors, others)) if renewed else texts["digest"]
+    write_tensors(path, tensors, {**others, "digest": digest})
     return path
 
 
-def add_to_skews(tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    tensors["skews"] += 1e-9
-
-
 FORGERIES: dict[str, tuple[Any, str]] = {
-    "weights": (add_to_skews, "changed after it was written"),
-    "layout": (lambda t, r: r["layout"].update(distances=[1, 1]), "changed after it was written"),
     "version": (lambda t, r: r.update(version=2), "version 2; this version of firenet_mri reads"),
-    "kind": (lambda t, r: r.update(kind="network"), "holds no learned frame"),
-    "bound": (
-        lambda t, r: r["proven"].update(lipschitz_bound=9.0),
-        "is 9; its weights prove 17.66",
-    ),
-    "NaN bound": (lambda t, r: r["proven"].update(lipschitz_bound=math.nan), "weights prove 17.66"),
-    "deviation": (lambda t, r: r["proven"].update(deviation=0.1), "its deviation is 0.1"),
-    "no proof": (lambda t, r: r.pop("proven"), "is damaged"),
-    "copies": (lambda t, r: r["layout"].update(copies=10**9), "is damaged"),
-    "text": (lambda t, r: r["layout"].update(distances=["1"]), "is damaged"),
+    "format": (lambda t, r: r.update(format="net"), "weights of another program"),
+    "bound": (lambda t, r: r["proof"].update(bound=9.0), "do not follow from its weights"),
+    "NaN bound": (lambda t, r: r["proof"].update(bound=math.nan), "do not follow"),
+    "deviation": (lambda t, r: r["proof"].update(deviation=0.1), "do not follow"),
+    "no proof": (lambda t, r: r.pop("proof"), "has no proof"),
+    "report": (lambda t, r: r.update(training={}), "training report is damaged"),
+    "copies": (lambda t, r: r["layout"].update(copies=10**9), "1000000000 copies asked for"),
+    "text": (lambda t, r: r["layout"].update(distances=["1"]), "all numbers must be whole"),
+    "no layout": (lambda t, r: r.update(layout={"copies": 1}), "which no frame has"),
+    "other layout": (lambda t, r: r["layout"].update(distances=[3]), "the layout has"),
     "NaN": (lambda t, r: t["skews"].fill_(math.nan), "not finite"),
     "precision": (lambda t, r: t.update(skews=t["skews"].float()), "not finite numbers in float64"),
     "shape": (lambda t, r: t.update(skews=t["skews"][:1]), "the layout has"),
@@ -278,24 +275,33 @@ def test_forged_and_foreign_files_are_refused_in_one_line(name, tmp_path) -> Non
     path = forged(tmp_path / "frame.safetensors", change)
     with pytest.raises(FileError, match=message) as caught:
         load_learned_frame(path)
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_change_is_noticed_by_the_digest(tmp_path) -> None:
+    for change in (
+        lambda t, r: t["skews"].add_(1e-9),
+        lambda t, r: r["layout"].update(distances=[1, 1]),
+    ):
+        path = forged(tmp_path / "x.safetensors", change, renewed=False)
+        with pytest.raises(FileError, match="changed after it was written"):
+            load_learned_frame(path)
 
 
 def test_files_of_others_are_refused(tmp_path) -> None:
     write_tensors(tmp_path / "x", {"w": torch.zeros(3)}, {})
-    with pytest.raises(FileError, match="holds no learned frame"):
-        load_learned_frame(tmp_path / "x")
+    for path in (tmp_path / "x", weights_file(tmp_path)):
+        with pytest.raises(FileError, match="another program or kind; a firenet learned frame is"):
+            load_learned_frame(path)
     torch.save({"skews": torch.zeros(3)}, tmp_path / "y")
-    with pytest.raises(FileError, match="safetensors"):
+    with pytest.raises(FileError, match="is not a safetensors file"):
         load_learned_frame(tmp_path / "y")
 
 
-def test_changed_weights_with_a_new_digest_have_a_frame_and_a_constant_of_their_own(
-    tmp_path,
-) -> None:
-    """No proof depends on the digest: whatever the parameters are, the constant holds."""
-    path = forged(tmp_path / "x", lambda t, r: t["skews"].mul_(50), renewed=True)
+def test_a_constant_follows_whatever_the_weights_are_changed_to(tmp_path) -> None:
+    """No proof depends on the digest: of any parameters frame and constant are proven anew."""
+    path = forged(tmp_path / "x", lambda t, r: t["skews"].mul_(50))
     loaded = load_learned_frame(path)
     assert float(loaded.deviation) < 1e-13
     assert loaded.network(2, SMALL).sparsifier.is_parseval
@@ -303,7 +309,8 @@ def test_changed_weights_with_a_new_digest_have_a_frame_and_a_constant_of_their_
 
 def test_what_does_not_fit_is_refused() -> None:
     for options in ({"preset": "coherent"}, {"preset": "paper"}, {"sparsifier": "tv"}):
-        with pytest.raises(UsageError, match="takes the place of the sparsifier"):
+        (name,) = options
+        with pytest.raises(UsageError, match=f"{name}: a learned frame"):
             LearnedSparsity(ONE).network(2, (8, 8), NetworkOptions(**options))
     with pytest.raises(UsageError, match="2D images"):
         LearnedSparsity(ONE).network(2, (8, 8, 8))
