@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.training.freezing import frozen
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import Problem
@@ -74,15 +75,27 @@ class CertifiedLearner:
     Parameters
     ----------
     options
-        Sizes of the network, its wanted constant, and the seed of the first weights.
+        Sizes of the network, its wanted constant, and its start or the seed of the first weights.
+
+    Raises
+    ------
+    FileError
+        If the start holds no layers.
     """
 
     def __init__(self, options: TrainingOptions) -> None:
-        self.architecture, self._options = options.architecture, options
+        self._options = options
+        self._start = None if options.start is None else load_network(options.start)
+        self.architecture = (
+            options.architecture if self._start is None else self._start.architecture
+        )
 
     def weights(self) -> TrainableStages:
-        """Return the first weights."""
-        return TrainableStages(self.architecture, self._options.seed)
+        """Return the first weights: those of the start if there is one."""
+        weights = TrainableStages(self.architecture, self._options.seed)
+        if self._start is not None:
+            weights.load_stages(self._start.weights)
+        return weights
 
     def image(self, weights: nn.Module, problem: Problem, kspace: Tensor) -> tuple[Tensor, Tensor]:
         """Return image and penalty, see :class:`Learner`."""

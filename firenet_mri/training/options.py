@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from firenet_mri.calibration.methods import MapMethod
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 FamilyName = Literal["layers", "frame"]
 
+# The sizes of layers.
+_SIZES = ("stages", "singles", "groups", "group_size", "kernel", "dilations")
 # What belongs to one family only.
 _OWN: dict[FamilyName, tuple[str, ...]] = {
-    "layers": ("bound", "stages", "singles", "groups", "group_size", "kernel", "dilations"),
+    "layers": ("bound", "start", *_SIZES),
     "frame": ("copies", "distances"),
 }
 
@@ -116,6 +119,11 @@ class TrainingOptions(Options):
         "Pixels by which bands are moved before they are mixed, from stage to stage; of a frame.",
         parse=indices,
     )
+    start: Path | Literal["learned"] | None = option(
+        None,
+        "Trained layers to go on from, and whose sizes the network has: learned, which ships with "
+        "the package, or a file that firenet train wrote.",
+    )
     maps: MapMethod = option(
         "espirit",
         "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
@@ -135,6 +143,12 @@ class TrainingOptions(Options):
                     f"{', '.join(given)}: belongs to the family {family}, and {self.family} was "
                     "asked for; leave one out"
                 )
+        sizes = [name for name in _SIZES if getattr(self, name) != usual[name]]
+        if self.start is not None and sizes:
+            raise UsageError(
+                f"{', '.join(sizes)}: a network that goes on from a start has its sizes; leave one "
+                "out"
+            )
         if self.singles + self.groups == 0:
             raise UsageError("singles and groups are 0; a stage needs at least one filter")
         if self.group_size > self.kernel**2:
