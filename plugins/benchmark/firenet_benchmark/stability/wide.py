@@ -129,7 +129,14 @@ def train_opponent(
     WideNetwork or None
         None if it was asked to stop before the time was over.
     """
-    training = Training(Opponent(name, options.seed), options, data.case, data.validation_cases())
+    training = Training(
+        Opponent(name, options.seed),
+        options,
+        data.case,
+        data.validation_cases(),
+        # A busy machine must not make an opponent weaker.
+        clock=time.process_time,
+    )
     checkpoint = Checkpoint(
         path.with_name(f".{path.name}.training"), {"name": name, **options.key()}, data.digest()
     )
