@@ -7,6 +7,7 @@ from the same cases, so that what differs is the network, not what it has seen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
