@@ -28,7 +28,7 @@ def scans(
     lam: bool = False,
     network: list[str] | None = None,
     opponent: list[str] | None = None,
-    peers: bool = True,
+    no_peers: bool = False,
     seed: int = 0,
     output: Path | None = None,
     overwrite: bool = False,
@@ -52,8 +52,8 @@ def scans(
         several times for several.
     opponent
         Trained opponent, "MoDL, wide" or "VarNet, wide"; several times for several.
-    peers
-        Run BART and SigPy, too, which takes minutes for each lambda.
+    no_peers
+        Leave BART and SigPy out, which take minutes.
     seed
         Seed of masks and noise.
     output
@@ -67,7 +67,7 @@ def scans(
         raise FileError(f"{output} exists; choose another name or use --overwrite")
     console, results = Console(highlight=False), []
     for problem in _problems(files, noise or [0.0], seed):
-        rows = _rows(problem, lam, network or [], opponent or [], peers)
+        rows = _rows(problem, lam, network or [], opponent or [], not no_peers)
         kind = "simulated" if problem.scan.simulated else "measured"
         table = Table(
             "method", "PSNR dB", "SSIM", "HaarPSI", "s", "lambda", title=f"{problem.name}, {kind}"
