@@ -142,7 +142,7 @@ def _attack(
     stronger: bool = False,
 ) -> Perturbation:
     return worst_perturbation(
-        lambda kspace: method.magnitude(_repeated(batch, kspace), kspace),
+        lambda kspace: method.magnitude(repeated(batch, len(kspace) // len(batch)), kspace),
         batch.kspace,
         batch.mask,
         size * item_norm(batch.kspace, _KSPACE).flatten(),
@@ -155,13 +155,12 @@ def _attack(
     )
 
 
-def _repeated(batch: Batch, kspace: Tensor) -> Batch:
-    """Return the batch once for every starting point in k-space."""
-    count = len(kspace) // len(batch)
+def repeated(batch: Batch, count: int) -> Batch:
+    """Return the batch ``count`` times, without its references."""
     if count == 1:
         return batch
-    mask, maps = (x.repeat(count, 1, 1, 1) for x in (batch.mask, batch.maps))
-    return Batch(batch.names * count, kspace, mask, maps, None, None, batch.simulated)
+    parts = (x.repeat(count, 1, 1, 1) for x in (batch.kspace, batch.mask, batch.maps))
+    return Batch(batch.names * count, *parts, None, None, batch.simulated)
 
 
 def _attack_rows(method: Method, batch: Batch, e: Tensor, size: float, test: str) -> Iterator[Row]:

@@ -33,9 +33,11 @@ _MEASURING = (
     "data",
     "evaluation_data",
     "jacobian",
+    "learned_methods",
     "methods",
     "networks",
     "run",
+    "wide",
 )
 
 

@@ -203,7 +203,8 @@ def judged(
 ) -> list[Outcome]:
     """Return the outcomes for the user's networks; without one, for all but zero filling."""
     users = [method for method in comparison.methods if method.is_users]
-    main = [m for m in comparison.methods if is_main(m) and m.family != "reference"]
+    here = [method for method in comparison.methods if is_main(method) and not method.absent]
+    main = [method for method in here if method.family != "reference"]
     found = []
     for method in users or main:
         for one in requirements:

@@ -39,6 +39,7 @@ from firenet_benchmark.stability.criteria import (
 )
 from firenet_benchmark.stability.evaluation_data import EvaluationData, built_in
 from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
+from firenet_benchmark.stability.learned_methods import learned_method, wide_methods
 from firenet_benchmark.stability.methods import (
     IMAGINARY_WEIGHT,
     Method,
@@ -161,6 +162,8 @@ def default_methods(
 ) -> list[Method]:
     """Return the columns: zero filling, trained networks, the user's, FIRENETs, combinations.
 
+    Where weights do not ship, their column is there and says so.
+
     Parameters
     ----------
     settings
@@ -178,12 +181,13 @@ def default_methods(
     methods = [
         *filter(is_chosen, [zero_filling()]),
         *trained,
-        *filter(is_chosen, firenets()),
+        *filter(is_chosen, [*wide_methods(), learned_method(), *firenets()]),
     ]
     if not chosen or "curve" in chosen:
         methods += _curve(settings)
     if not chosen or "behind" in chosen:
-        methods += [behind(method) for method in trained if "jittered" not in method.name]
+        started = [method for method in trained if method.family == "trained"]
+        methods += [behind(method) for method in started if "jittered" not in method.name]
     return methods
 
 
@@ -213,7 +217,8 @@ def compare(
     """Return the comparison; what lies in the folder ``kept`` from a run before is not done again.
 
     A method that fails, whatever it raises, is named with its error; the others finish. So is one
-    that does not take images of this width, and what a method without a derivative is not asked.
+    that is absent or does not take images of this width, and what a method without a derivative is
+    not asked.
 
     Parameters
     ----------
@@ -243,9 +248,9 @@ def compare(
         data = default_data(settings)
     width = data.test.kspace.shape[-1]
     notes = {
-        method.name: f"left out: it takes images {method.width} wide, these are {width}"
+        method.name: f"left out: {reason}"
         for method in methods
-        if method.width not in (None, width)
+        if (reason := _left_out(method, width))
     }
     work = _Work(settings, data, kept, hashes.of_data(data), on_step, on_method)
     _on_all_cores(work, [m for m in methods if m.name not in notes], work.stopped)
@@ -264,6 +269,13 @@ def compare(
         {m.name: notes[m.name] for m in methods if m.name in notes},
         hashes.of_json(dict(work.data_sha256)),
     )
+
+
+def _left_out(method: Method, width: int) -> str:
+    """Return why a method is not asked anything; empty if it is."""
+    if method.width not in (None, width):
+        return f"it takes images {method.width} wide, these are {width}"
+    return method.absent
 
 
 def default_data(

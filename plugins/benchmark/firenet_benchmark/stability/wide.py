@@ -166,7 +166,12 @@ def shipped_opponent(name: str) -> WideNetwork:
     FileError
         If they are not there.
     """
-    return read_opponent(Path(str(files(__package__).joinpath("weights", file_name(name)))))
+    return read_opponent(shipped_path(name))
+
+
+def shipped_path(name: str) -> Path:
+    """Return where the weights of an opponent are if they come with the package."""
+    return Path(str(files(__package__).joinpath("weights", file_name(name))))
 
 
 def read_opponent(path: Path) -> WideNetwork:

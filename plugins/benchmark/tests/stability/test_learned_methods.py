@@ -1,0 +1,102 @@
+"""Learned networks and wide opponents as methods: the constant holds, and the absent are named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from firenet_benchmark.stability import learned_methods, wide
+from firenet_benchmark.stability.criteria import Attack, worst_case
+from firenet_benchmark.stability.data import images
+from firenet_benchmark.stability.evaluation_data import EvaluationData
+from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
+from firenet_benchmark.stability.learned_methods import (
+    LEARNED_NAME,
+    learned_method,
+    wide_method,
+    wide_methods,
+)
+from firenet_benchmark.stability.methods import Batch
+from firenet_benchmark.stability.run import StabilityBenchmark, compare, default_methods
+from firenet_mri import reconstruct
+from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
+from firenet_mri.firenet.learned.report import TrainingReport
+from firenet_mri.firenet.learned.weights import save_network
+from firenet_mri.simulation import simulate
+from firenet_mri.training.trainable import TrainableStages
+
+ACCURACY = StabilityBenchmark(1, 1, 1, (), (), questions=("accuracy",))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Return the file of a small network as training begins, whose layers expand."""
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    sizes = Architecture(stages=3, singles=4, groups=1, group_size=3, kernel=3)
+    with torch.no_grad():
+        stages = TrainableStages(sizes, 0).stages()
+    stages = [one._replace(firmness=5 * one.firmness) for one in stages]
+    report = TrainingReport(acceleration=(2, 9), coils=(1, 32), noise=(0, 0.5))
+    save_network(path, LearnedNetwork(sizes, stages), report)
+    return path
+
+
+def test_attack_and_jacobian_stay_below_the_proven_constant(weights, small: EvaluationData) -> None:
+    method, one = learned_method(weights), small.attacked
+    assert gradient_problem(method, one) is None
+    attack = Attack(relative_sizes=(0.01,), steps=4, restarts=2, strong_steps=0)
+    rows = worst_case(method, one, attack, lambda *_: None).rows
+    rows += jacobian(method, one, 0, lambda *_: None).rows
+    found = [row.value for row in rows if row.metric in ("amplification", "lower", "upper")]
+    assert len(found) == 3
+    assert min(found) > 0.5
+    assert max(found) < method.lipschitz_bound < 10
+
+
+def test_its_image_is_that_of_the_reconstruction(weights, monkeypatch) -> None:
+    # Maps that are given are not turned.
+    ones = torch.ones(1, 128, 128)
+    monkeypatch.setattr(learned_methods, "turn_of_maps", lambda batch: ones)
+    scan = simulate(images("test")[2][None] + 0j, coils=4, acceleration=4, calibration=12)
+    maps = torch.polar(torch.full((4, 128, 128), 0.5), torch.linspace(0, 2, 128).expand(4, 128, -1))
+    solved = reconstruct(scan, weights=weights, maps=maps)
+    mask = solved.scan.mask.expand(1, 1, 128, 128)
+    batch = Batch(("a",), solved.scan.kspace, mask, maps[None], None, None, True)
+    found = learned_method(weights).magnitude(batch)
+    torch.testing.assert_close(found, solved.image.abs(), rtol=1e-3, atol=1e-3)
+
+
+def test_absent_weights_are_left_out_and_named(tmp_path, small, monkeypatch) -> None:
+    monkeypatch.setattr(learned_methods, "weights_path", lambda _: tmp_path / "none")
+    monkeypatch.setattr(learned_methods, "shipped_path", lambda _: tmp_path / "none")
+    chosen = ("zero-filling", "modl-wide", "varnet-wide", "learned")
+    methods = default_methods(ACCURACY, chosen=chosen)
+    names = ["MoDL, wide", "VarNet, wide", LEARNED_NAME]
+    assert [method.name for method in methods] == ["zero filling", *names]
+    found = compare(methods, ACCURACY, tmp_path, data=small)
+    assert found.notes == dict.fromkeys(names, "left out: no weights ship with this version")
+    assert not found.failures
+    assert {row.method for row in found.rows} == {"zero filling"}
+
+
+def test_users_files_are_named_apart(weights, tmp_path) -> None:
+    other = tmp_path / weights.name
+    other.write_bytes(weights.read_bytes())
+    one, two = learned_methods.learned_methods([weights, other])
+    assert one.name == f"{LEARNED_NAME}, {weights.parent.name}/net.safetensors"
+    assert {one.name, two.name} == {one.name, f"{LEARNED_NAME}, {tmp_path.name}/net.safetensors"}
+    assert one.is_users
+    assert learned_methods.learned_methods([weights])[0].name == f"{LEARNED_NAME}, net"
+
+
+def test_an_opponent_that_ships_is_a_method(small) -> None:
+    name = "MoDL, wide"
+    network = wide.Opponent(name).weights().requires_grad_(False).eval()
+    options = wide.options_of(name, 3).key()
+    trained = wide.WideNetwork(network, options, ())
+    method = wide_method(name, trained)
+    assert method.description == (
+        "3 minutes on the cases of learned, perturbations up to 4 % of the samples"
+    )
+    assert method.magnitude(small.test).shape == (1, 64, 64)
+    assert [one.name for one in wide_methods()] == list(wide.KINDS)
