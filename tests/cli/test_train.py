@@ -14,7 +14,7 @@ from firenet_command import firenet
 from training_scans import TINY_FLAGS, save_scan
 
 from firenet_mri.firenet.learned.weights import load_network
-from firenet_mri.training import certified
+from firenet_mri.training import timed
 from firenet_mri.training.inputs import TrainingData
 
 SCANS = ("a.npy", "b.npy", "c.npy")
@@ -94,7 +94,7 @@ def test_an_interrupted_training_is_kept_resumed_and_finished(folder, monkeypatc
 
 
 def test_a_loss_that_is_not_finite_ends_with_the_best_weights(folder, monkeypatch) -> None:
-    monkeypatch.setattr(certified, "_DIVERGED", 3)
+    monkeypatch.setattr(timed, "_DIVERGED", 3)
     case, count = TrainingData.case, [0]
 
     def broken(self, number):

@@ -159,8 +159,8 @@ def repeated(batch: Batch, count: int) -> Batch:
     """Return the batch ``count`` times, without its references."""
     if count == 1:
         return batch
-    parts = (x.repeat(count, 1, 1, 1) for x in (batch.kspace, batch.mask, batch.maps))
-    return Batch(batch.names * count, *parts, None, None, batch.simulated)
+    kspace, mask, maps = (x.repeat(count, 1, 1, 1) for x in (batch.kspace, batch.mask, batch.maps))
+    return Batch(batch.names * count, kspace, mask, maps, None, None, batch.simulated)
 
 
 def _attack_rows(method: Method, batch: Batch, e: Tensor, size: float, test: str) -> Iterator[Row]:
