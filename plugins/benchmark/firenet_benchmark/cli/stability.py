@@ -63,7 +63,8 @@ def stability(
     files = pages_in(report, overwrite=overwrite)
     settings = StabilityBenchmark.smoke() if smoke else StabilityBenchmark()
     attack = replace(settings.attack, seed=seed)
-    settings = replace(settings, seed=seed, attack=attack, questions=chosen.asked())
+    asked = chosen.asked(settings.questions)
+    settings = replace(settings, seed=seed, attack=attack, questions=asked)
     required = [] if chosen.require is None else parse(chosen.require)
     methods = _methods(settings, networks, chosen)
     evaluation = _evaluation_data(data, settings, sampling)
@@ -143,6 +144,7 @@ def _compare(
 
 def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) -> None:
     """Say who is ahead, how the user's networks do, what failed, and where the report is."""
+    from firenet_benchmark.stability.hard_summary import sentences
     from firenet_benchmark.stability.summary import overview, verdicts
 
     table = _table("question", "best trained", "", "best FIRENET", "", "ahead")
@@ -159,6 +161,8 @@ def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) ->
     for row in rows:
         methods.add_row(*row)
     console.print(methods)
+    for sentence in sentences(found):
+        console.print(sentence, markup=False)
     for name, note in found.notes.items():
         console.print(f"Note: {name}: {note}", markup=False)
     for name, error in found.failures.items():

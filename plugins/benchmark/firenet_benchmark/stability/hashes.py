@@ -32,6 +32,7 @@ _MEASURING = (
     "custom_networks",
     "data",
     "evaluation_data",
+    "hard_attacks",
     "jacobian",
     "learned_methods",
     "methods",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from firenet_benchmark.stability import jacobian
+from firenet_benchmark.stability import hard_attacks, jacobian
 from firenet_benchmark.stability.choices import Question
 from firenet_benchmark.stability.criteria import Row
 from firenet_benchmark.stability.evaluation_data import EvaluationData
@@ -151,6 +151,13 @@ def quantities(settings: StabilityBenchmark, data: EvaluationData) -> dict[str, 
             found[f"noise_{percent}%"] = Quantity("noise", "random noise", variant, "psnr_db")
         found[f"amplification_{percent}%"] = Quantity(
             "worst-case", "worst case", variant, "amplification", "largest"
+        )
+    for size in settings.hard.relative_sizes if is_known else ():
+        found[f"hard_{100 * size:g}%"] = Quantity(
+            "hard-attacks",
+            hard_attacks.TEST,
+            hard_attacks.variant(size, hard_attacks.WORST),
+            "psnr_db",
         )
     found["jacobian"] = Quantity("jacobian", jacobian.TEST, jacobian.VARIANT, "upper", "largest")
     for pair in data.details:
