@@ -73,10 +73,10 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def tell_it_is_kept(place: object, step: int | None = None) -> None:
+def tell_it_is_kept(place: object, step: int | None = None, *, can_finish: bool = True) -> None:
     """Say on stderr that a training was stopped, where it is kept, and how it goes on."""
     after = "" if step is None else f" after step {step}"
+    finish = ", and with --finish writes the best weights so far" if can_finish else ""
     sys.stderr.write(
-        f"The training is kept in {place}{after}; the same command resumes there, and with "
-        "--finish writes the best weights so far\n"
+        f"The training is kept in {place}{after}; the same command resumes there{finish}\n"
     )

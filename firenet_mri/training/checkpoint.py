@@ -10,6 +10,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.timed import Training
 
 _VERSION = 1
@@ -78,10 +79,12 @@ class Checkpoint:
         kept = content.get("options")
         if not isinstance(kept, dict):
             raise self._damaged()
+        # An option that is younger than the file had its default when that was written.
+        there = {**TrainingOptions().key(), **kept}
         others = [
-            f"{name} is {kept.get(name)} there and {value} here"
+            f"{name} is {there.get(name)} there and {value} here"
             for name, value in self._options.items()
-            if kept.get(name) != value
+            if there.get(name) != value
         ]
         if content.get("data") != self._data:
             others.append("it was trained on other data")

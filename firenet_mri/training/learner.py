@@ -52,7 +52,10 @@ class CertifiedLearner:
 
     def weights(self) -> TrainableStages:
         """Return the first weights."""
-        return TrainableStages(self.architecture, self._options.seed)
+        options = self._options
+        return TrainableStages(
+            self.architecture, options.seed, soft=options.soft, tied=options.tied
+        )
 
     def image(self, weights: nn.Module, problem: Problem, kspace: Tensor) -> tuple[Tensor, Tensor]:
         """Return image and penalty, see :class:`Learner`."""

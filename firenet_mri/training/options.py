@@ -93,6 +93,14 @@ class TrainingOptions(Options):
         parse=indices,
         check=_dilations,
     )
+    soft: bool = option(
+        False,
+        "Soft thresholds only, so that no layer expands; the constant is that of the data steps.",
+    )
+    tied: bool = option(
+        False,
+        "The same weights in all stages; together with soft thresholds a convex regulariser.",
+    )
     maps: MapMethod = option(
         "espirit",
         "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
