@@ -122,15 +122,15 @@ def _compare(
     from firenet_benchmark.stability.run import compare
     from firenet_mri.cli.progress import progress_bars
 
-    done = 0
+    done, total = 0, sum(not method.absent for method in methods)
     with progress_bars() as report:
 
         def on_method() -> None:
             nonlocal done
             done += 1
-            report("Methods", done, len(methods))
+            report("Methods", done, total)
 
-        report("Methods", 0, len(methods))
+        report("Methods", 0, total)
         try:
             return compare(
                 methods, settings, kept, data=evaluation, on_step=report, on_method=on_method

@@ -3,8 +3,9 @@
 long       the usual ascent with many small steps from more random starting points;
 smoothed   an ascent along gradients that are averaged over noise on the samples, which sees a way
            where the gradient itself is shattered or vanishes [1];
-black box  no gradient at all: a (1+1) evolution strategy with the rule of one fifth [3], in
-           perturbations of low spatial frequency [4], A u with u of a few Fourier coefficients;
+black box  no gradient at all: a (1+1) evolution strategy with the rule of one fifth [3] among
+           perturbations A u with u of low spatial frequency [4], of which a step changes one
+           Fourier coefficient, as in [5];
 transfer   the worst perturbation found for every other method.
 
 All are of the size of the usual one, and go after the same distance. What they find are lower
@@ -14,10 +15,12 @@ bounds, too: that none is ahead of the usual one does not prove that nothing is.
 [2] Uesato, O'Donoghue, van den Oord, Kohli, ICML 2018, arXiv 1802.05666.
 [3] Rechenberg, Evolutionsstrategie, 1973.
 [4] Guo, Frank, Weinberger, UAI 2019, arXiv 1809.08758.
+[5] Guo, Gardner, You, Wilson, Weinberger, ICML 2019, arXiv 1905.07121.
 """
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +57,8 @@ USUAL, TRANSFER, WORST = "usual", "transfer", "worst of all"
 _LONG_RATE, _SMOOTHED_RATE = 0.15, 0.3
 # First length of a mutation, of the perturbation's, and what a success makes of it: four failures
 # undo one.
-_MUTATION, _SUCCESS = 0.5, 1.3
-_SHORTEST, _LONGEST = 1e-3, 1.0
+_MUTATION, _SUCCESS = 0.3, 1.3
+_SHORTEST, _LONGEST = 0.02, 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class HardAttack:
     noise
         Norm of that noise over the perturbation's.
     queries, width
-        Images that the black box may ask for, and Fourier coefficients along an axis.
+        Images that the black box may ask for, and Fourier coefficients along an axis; no more than
+        the image has.
     """
 
     relative_sizes: tuple[float, ...] = (0.01, 0.04)
@@ -86,7 +90,7 @@ class HardAttack:
     draws: int = 4
     noise: float = 0.5
     queries: int = 300
-    width: int = 8
+    width: int = 48
 
     @classmethod
     def smoke(cls) -> HardAttack:
@@ -266,30 +270,33 @@ class _Search:
         """Return what an evolution strategy finds that sees images only."""
         generator = torch.Generator().manual_seed(self.seed + 3)
         radius, target = self._radius(size), self._target()
-        # e is linear in the coefficients, so that one of norm 1 may be scaled.
         u, length, largest = self._coefficients(generator), _MUTATION, -math.inf
         best = self._smooth(u, radius)
-        for _ in range(self.hard.queries):
-            first = largest == -math.inf
-            tried = u if first else u + length * self._coefficients(generator)
-            tried = tried / torch.linalg.vector_norm(tried)
+        for query in range(self.hard.queries):
+            tried = self._mutated(u, length, generator) if query else u
             e = self._smooth(tried, radius)
-            distance = float(
-                (self.method.magnitude(self.item, self.item.kspace + e) - target).norm()
-            )
+            image = self.method.magnitude(self.item, self.item.kspace + e)
+            distance = float((image - target).norm())
             if distance > largest:
                 u, best, largest = tried, e, distance
-                length *= _SUCCESS
-            else:
-                length *= _SUCCESS**-0.25
+            length *= _SUCCESS if u is tried else _SUCCESS**-0.25
             length = min(max(length, _SHORTEST), _LONGEST)
             self.count()
         return best
 
+    def _mutated(self, u: Tensor, length: float, generator: torch.Generator) -> Tensor:
+        """Return coefficients of norm 1 of which one is another."""
+        index = int(torch.randint(u.numel(), (1,), generator=generator))
+        angle = 2 * math.pi * float(torch.rand(1, generator=generator))
+        change = torch.zeros_like(u).flatten()
+        change[index] = cmath.rect(length, angle)
+        tried = u + change.reshape(u.shape)
+        return tried / torch.linalg.vector_norm(tried)
+
     def _coefficients(self, generator: torch.Generator) -> Tensor:
-        """Return random Fourier coefficients of norm 1, (width, width)."""
-        width = self.hard.width
-        parts = torch.randn(width, width, 2, generator=generator)
+        """Return random Fourier coefficients of norm 1, (y, x)."""
+        shape = [min(self.hard.width, size) for size in self.item.kspace.shape[-2:]]
+        parts = torch.randn(*shape, 2, generator=generator)
         return torch.view_as_complex(parts / torch.linalg.vector_norm(parts))
 
     def _smooth(self, u: Tensor, radius: Tensor) -> Tensor:
