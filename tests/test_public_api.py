@@ -32,7 +32,10 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
-    "firenet_mri.amplification": "LinearMap OnApplication",
+    "firenet_mri.cli.training_progress": "interruptible tell_it_is_kept training_progress",
+    "firenet_mri.amplification": (
+        "FAILURE JacobianBounds LinearMap Linearisation OnApplication jacobian_bounds"
+    ),
     "firenet_mri.digests": "Digests digest_of_data digest_of_file digest_of_tensor",
     "firenet_mri.errors": (
         "CalibrationError DataError FileError FirenetError ShapeError UsageError"
@@ -42,7 +45,7 @@ NAMES = {
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
     "firenet_mri.firenet.learned.network": "Architecture LearnedNetwork",
     "firenet_mri.firenet.learned.report": "TrainingReport",
-    "firenet_mri.firenet.learned.weights": "load_network save_network",
+    "firenet_mri.firenet.learned.weights": "LEARNED load_network save_network weights_path",
     "firenet_mri.firenet.learned_frame": (
         "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
     ),
@@ -89,9 +92,14 @@ NAMES = {
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),
+    "firenet_mri.training.checkpoint": "Checkpoint",
     "firenet_mri.training.inputs": "TrainingData gather",
     "firenet_mri.training.options": "TrainingOptions",
-    "firenet_mri.training.run": "Trained TrainingFiles train_network",
+    "firenet_mri.training.problem": "Problem",
+    "firenet_mri.training.run": (
+        "Interrupted Trained TrainingFiles checkpoint_path memory_errors train_network"
+    ),
+    "firenet_mri.training.timed": "Look Progress Training",
     "firenet_mri.training.learned_frame": "TrainingCase train_frame",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",
 }

@@ -20,7 +20,6 @@ bounds, too: that none is ahead of the usual one does not prove that nothing is.
 
 from __future__ import annotations
 
-import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ from firenet_benchmark.stability.jacobian import gradient_problem
 from firenet_benchmark.stability.methods import Batch, Method
 from firenet_benchmark.stability.networks import spread
 from firenet_mri.metrics import psnr
-from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.training.attack import (
     Ascent,
     Momentum,
@@ -289,7 +287,7 @@ class _Search:
         index = int(torch.randint(u.numel(), (1,), generator=generator))
         angle = 2 * math.pi * float(torch.rand(1, generator=generator))
         change = torch.zeros_like(u).flatten()
-        change[index] = cmath.rect(length, angle)
+        change[index] = torch.polar(torch.tensor(length), torch.tensor(angle))
         tried = u + change.reshape(u.shape)
         return tried / torch.linalg.vector_norm(tried)
 
@@ -306,7 +304,7 @@ class _Search:
         top, left = (rows - high) // 2, (columns - wide) // 2
         spectrum = u.new_zeros(rows, columns)
         spectrum[top : top + high, left : left + wide] = u
-        image = centred_ifft(spectrum, (-2, -1))[None]
+        image = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(spectrum)))[None]
         return scaled_to(self.item.mask * spread(image, self.item.maps), radius)
 
     def _white(self, count: int, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from firenet_benchmark.stability.networks import MoDL, ScaledNetwork, VarNet
 from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io import atomic_writes
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.inputs import TrainingData
 from firenet_mri.training.options import TrainingOptions
