@@ -79,12 +79,12 @@ class Checkpoint:
         kept = content.get("options")
         if not isinstance(kept, dict):
             raise self._damaged()
-        # An option that is younger than the file had its default when that was written.
-        there = {**TrainingOptions().key(), **kept}
+        # A training of an earlier version had what is usual now of options that it did not know.
+        kept = {**TrainingOptions().key(), **kept}
         others = [
-            f"{name} is {there.get(name)} there and {value} here"
+            f"{name} is {kept.get(name)} there and {value} here"
             for name, value in self._options.items()
-            if there.get(name) != value
+            if kept.get(name) != value
         ]
         if content.get("data") != self._data:
             others.append("it was trained on other data")

@@ -88,12 +88,10 @@ def _methods(
 ) -> list[Method]:
     """Return what is compared; the user's networks are called by names of their own."""
     from firenet_benchmark.stability.custom_networks import custom_methods
-    from firenet_benchmark.stability.learned_methods import learned_methods
     from firenet_benchmark.stability.run import default_methods
 
-    learned = learned_methods(networks.learned)
-    taken = [method.name for method in (*default_methods(settings), *learned)]
-    users = [*custom_methods(networks.choices(), taken), *learned]
+    taken = [method.name for method in default_methods(settings)]
+    users = custom_methods(networks.choices(), taken)
     return default_methods(settings, users, chosen.methods)
 
 

@@ -33,16 +33,12 @@ class CustomNetworks:
     scale
         Largest value of the zero-filled images that your network gets, or none for data as they
         are; once for all, or once for each --network.
-    learned
-        A network that firenet train wrote, .safetensors, beside the one that ships; give it
-        several times for several.
     """
 
     network: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
     takes: tuple[Takes, ...] = ("kspace",)
     scale: tuple[float | Literal["none"], ...] = (1.0,)
-    learned: tuple[Path, ...] = ()
 
     def choices(self) -> list[NetworkChoice]:
         """Return them one by one."""

@@ -5,7 +5,6 @@ Weights that do not ship leave their method out, which is named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,19 +67,6 @@ def learned_method(weights: Path | None = None, name: str = LEARNED_NAME) -> Met
         is_users=weights is not None,
         origin={"weights": path.name, "weights sha256": hashes.of_files([path])},
     )
-
-
-def learned_methods(files: Sequence[Path]) -> list[Method]:
-    """Return users' files of ``firenet train`` as methods, named by their files."""
-    stems = [path.stem for path in files]
-    names = [
-        path.stem if stems.count(path.stem) == 1 else "/".join(path.resolve().parts[-2:])
-        for path in files
-    ]
-    return [
-        learned_method(path, f"{LEARNED_NAME}, {name}")
-        for path, name in zip(files, names, strict=True)
-    ]
 
 
 def wide_methods() -> list[Method]:

@@ -152,6 +152,7 @@ def train_opponent(
         options,
         data.case,
         data.validation_cases(),
+        # A busy machine must not make an opponent weaker.
         clock=time.process_time,
     )
     checkpoint = Checkpoint(checkpoint_path(path), {"name": name, **options.key()}, data.digest())

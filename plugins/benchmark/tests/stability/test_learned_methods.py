@@ -80,16 +80,6 @@ def test_absent_weights_are_left_out_and_named(tmp_path, small, monkeypatch) -> 
     assert {row.method for row in found.rows} == {"zero filling"}
 
 
-def test_users_files_are_named_apart(weights, tmp_path) -> None:
-    other = tmp_path / weights.name
-    other.write_bytes(weights.read_bytes())
-    one, two = learned_methods.learned_methods([weights, other])
-    assert one.name == f"{LEARNED_NAME}, {weights.parent.name}/net.safetensors"
-    assert {one.name, two.name} == {one.name, f"{LEARNED_NAME}, {tmp_path.name}/net.safetensors"}
-    assert one.is_users
-    assert learned_methods.learned_methods([weights])[0].name == f"{LEARNED_NAME}, net"
-
-
 def test_an_opponent_that_ships_is_a_method(small) -> None:
     name = "MoDL, wide"
     network = wide.Opponent(name).weights().requires_grad_(False).eval()
