@@ -32,6 +32,7 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
+    "firenet_mri.cli.training_progress": "interruptible tell_it_is_kept training_progress",
     "firenet_mri.amplification": (
         "FAILURE JacobianBounds LinearMap Linearisation OnApplication jacobian_bounds"
     ),
@@ -99,7 +100,9 @@ NAMES = {
     "firenet_mri.training.learner": "Family Frozen Learner",
     "firenet_mri.training.options": "TrainingOptions",
     "firenet_mri.training.problem": "Problem",
-    "firenet_mri.training.run": "Trained TrainingFiles train_network",
+    "firenet_mri.training.run": (
+        "Interrupted Trained TrainingFiles checkpoint_path memory_errors train_network"
+    ),
     "firenet_mri.training.timed": "Look Progress Training",
     "firenet_mri.training.families": "learner_of",
     "firenet_mri.training.loop": "TrainingPlan WeightsFile shuffled train",

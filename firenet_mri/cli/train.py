@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +12,11 @@ from rich.console import Console
 
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, panel, with_flags
+from firenet_mri.cli.training_progress import (
+    interruptible,
+    tell_it_is_kept,
+    training_progress,
+)
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.options import Options, documented, option
@@ -124,32 +125,12 @@ def _train(
     data: TrainingData, wanted: TrainingOptions, output: Path, written: TrainingOutput
 ) -> Trained:
     """Train with a bar that shows the latest numbers."""
-    from firenet_mri.cli.progress import noted_progress
     from firenet_mri.training.run import Interrupted, checkpoint_path, train_network
-    from firenet_mri.training.timed import Look, Progress
 
-    total = round(60 * wanted.minutes)
-    note = [""]
     with (
-        _interruptible() as should_stop,
-        noted_progress("Training", "s", quiet=written.json) as report,
+        interruptible() as should_stop,
+        training_progress("Training", wanted.minutes, quiet=written.json) as (stepped, looked),
     ):
-
-        def looked(look: Look) -> None:
-            note[0] = f"validation {look['validation_psnr_db']:.2f} dB"
-            if "bound_estimate" in look:
-                note[0] += f", constant about {look['bound_estimate']:.1f}"
-            stepped_to(60 * look["minutes"])
-            # A log gets a line instead of a bar.
-            if not written.json and not sys.stderr.isatty():
-                sys.stderr.write(f"{look['minutes']:.1f} min: {note[0]}\n")
-
-        def stepped_to(seconds: float) -> None:
-            report(min(round(seconds), total), total, note[0])
-
-        def stepped(progress: Progress) -> None:
-            stepped_to(progress.seconds)
-
         try:
             return train_network(
                 data,
@@ -162,35 +143,8 @@ def _train(
                 should_stop=should_stop,
             )
         except Interrupted as stopped:
-            place = checkpoint_path(output)
-            sys.stderr.write(
-                f"The training is kept in {place} after step {stopped.step}; the same command "
-                "resumes there, and with --finish writes the best weights so far\n"
-            )
+            tell_it_is_kept(checkpoint_path(output), stopped.step)
             raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, or the end that a batch system asks for, into a question's answer.
-
-    So a training stops between two steps, with everything kept. A second Ctrl-C stops at once.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    is_main = threading.current_thread() is threading.main_thread()
-    signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, ask) for number in signals}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(trained: Trained) -> None:

@@ -92,7 +92,10 @@ class CertifiedLearner:
 
     def weights(self) -> TrainableStages:
         """Return the first weights: those of the start if there is one."""
-        weights = TrainableStages(self.architecture, self._options.seed)
+        options = self._options
+        weights = TrainableStages(
+            self.architecture, options.seed, soft=options.soft, tied=options.tied
+        )
         if self._start is not None:
             weights.load_stages(self._start.weights)
         return weights

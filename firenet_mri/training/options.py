@@ -21,7 +21,7 @@ FamilyName = Literal["layers", "frame"]
 _SIZES = ("stages", "singles", "groups", "group_size", "kernel", "dilations")
 # What belongs to one family only.
 _OWN: dict[FamilyName, tuple[str, ...]] = {
-    "layers": ("bound", "start", *_SIZES),
+    "layers": ("bound", "start", "soft", "tied", *_SIZES),
     "frame": ("copies", "distances"),
 }
 
@@ -124,6 +124,14 @@ class TrainingOptions(Options):
         "Trained layers to go on from, and whose sizes the network has: learned, which ships with "
         "the package, or a file that firenet train wrote.",
     )
+    soft: bool = option(
+        False,
+        "Soft thresholds only, so that no layer expands; the constant is that of the data steps.",
+    )
+    tied: bool = option(
+        False,
+        "The same weights in all stages; together with soft thresholds a convex regulariser.",
+    )
     maps: MapMethod = option(
         "espirit",
         "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
@@ -143,7 +151,7 @@ class TrainingOptions(Options):
                     f"{', '.join(given)}: belongs to the family {family}, and {self.family} was "
                     "asked for; leave one out"
                 )
-        sizes = [name for name in _SIZES if getattr(self, name) != usual[name]]
+        sizes = [name for name in (*_SIZES, "tied") if getattr(self, name) != usual[name]]
         if self.start is not None and sizes:
             raise UsageError(
                 f"{', '.join(sizes)}: a network that goes on from a start has its sizes; leave one "

@@ -36,13 +36,21 @@ class TrainableStages(nn.Module):
         Sizes of the network.
     seed
         Of what the filters begin with.
+    soft
+        Hold rho at 0: soft thresholds, which do not expand.
+    tied
+        Give all stages the same weights, which begin as those in the middle would.
     """
 
-    def __init__(self, architecture: Architecture, seed: int) -> None:
+    def __init__(
+        self, architecture: Architecture, seed: int, *, soft: bool = False, tied: bool = False
+    ) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.architecture, self.soft, self.tied = architecture, soft, tied
         stages, groups = architecture.stages, len(architecture.sizes)
         progress = torch.linspace(0, 1, stages)
+        if tied:
+            progress, stages = torch.tensor([0.5]), 1
         generator = torch.Generator().manual_seed(seed)
         mu = 0.3 * 0.5**progress
         a, b = _of_ridge(mu)
@@ -88,11 +96,12 @@ class TrainableStages(nn.Module):
         b = low + (a - low) * self.share.sigmoid()
         norm = spectrum(self.filters, None)
         filters = self.filters * (_SPECTRUM / norm).clamp(max=1).sqrt()[:, None, None, None]
-        rho = self.log_firmness.exp()
-        return [
+        rho = torch.zeros_like(self.log_firmness) if self.soft else self.log_firmness.exp()
+        found = [
             Stage(torch.stack([a[k], b[k]]), filters[k], self.log_radii[k], self.slopes[k], rho[k])
             for k in range(len(a))
         ]
+        return found * self.architecture.stages if self.tied else found
 
 
 def soft_bound(stages: Sequence[Stage], sizes: Sequence[int]) -> Tensor:

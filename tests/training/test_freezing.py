@@ -72,3 +72,30 @@ def test_a_polynomial_that_ends_at_zero_can_be_proven() -> None:
     for stage in result.stages:
         a, b = map(float, stage.coefficients)
         assert (1 - 2e-6) * a < b < a
+
+
+def test_soft_thresholds_leave_the_constant_to_the_data_steps() -> None:
+    net = TrainableStages(TINY.architecture, 0, soft=True)
+    with torch.no_grad():
+        net.log_firmness.fill_(3.0)
+    result = frozen(net, bound=8.0)
+    assert all(float(stage.firmness.abs().max()) == 0 for stage in result.stages)
+    bounds = prove(result.stages, TINY.architecture.sizes).stages
+    assert max(one.layer for one in bounds) == 1
+    assert abs(result.constant - math.sqrt(sum(one.step for one in bounds))) < 1e-9
+
+
+def test_tied_stages_have_one_set_of_weights() -> None:
+    net = TrainableStages(TINY.architecture, 0, tied=True)
+    stages = net.stages()
+    assert len(stages) == TINY.stages
+    assert all(
+        bool((part == first).all())
+        for stage in stages
+        for part, first in zip(stage, stages[0], strict=True)
+    )
+    count = sum(parameter.numel() for parameter in net.parameters())
+    many = sum(p.numel() for p in TrainableStages(TINY.architecture, 0).parameters())
+    assert count * TINY.stages == many
+    sum(stage.filters.sum() for stage in stages).backward()
+    assert float(net.filters.grad.abs().max()) > 0

@@ -10,7 +10,9 @@ import pytest
 import torch
 from training_scans import TINY, scan_data
 
+from firenet_mri.errors import FileError
 from firenet_mri.training import timed
+from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.learner import CertifiedLearner
 from firenet_mri.training.timed import Diverged, Training
 
@@ -49,6 +51,20 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights() -> None:
         torch.equal(kept, resumed.perturbations.kept[i])
         for i, kept in whole.perturbations.kept.items()
     )
+
+
+def test_a_checkpoint_from_before_an_option_existed_resumes_with_its_default(tmp_path) -> None:
+    stopped = training()
+    stopped.run(should_stop=lambda: stopped.progress.step == 2)
+    key = TINY.key()
+    older = {name: value for name, value in key.items() if name not in ("soft", "tied")}
+    path = tmp_path / ".net.training"
+    Checkpoint(path, older, "a").save(stopped)
+    resumed = training()
+    assert Checkpoint(path, key, "a").resume(resumed)
+    assert resumed.progress.step == 2
+    with pytest.raises(FileError, match="soft is False there and True here"):
+        Checkpoint(path, TINY.replace(soft=True).key(), "a").resume(training())
 
 
 def test_the_best_weights_are_kept_when_later_ones_are_worse() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firenet_benchmark.cli import (
+    ablation,
     accuracy,
     layers,
     scans,
@@ -18,6 +19,7 @@ from firenet_benchmark.cli.paper import stability as paper_stability
 
 __all__ = ["benchmark_app", "paper_app"]
 
+benchmark_app.command(ablation.ablation)
 benchmark_app.command(accuracy.accuracy)
 benchmark_app.command(layers.layers)
 benchmark_app.command(scans.scans)

@@ -63,7 +63,8 @@ def stability(
     files = pages_in(report, overwrite=overwrite)
     settings = StabilityBenchmark.smoke() if smoke else StabilityBenchmark()
     attack = replace(settings.attack, seed=seed)
-    settings = replace(settings, seed=seed, attack=attack, questions=chosen.asked())
+    asked = chosen.asked(settings.questions)
+    settings = replace(settings, seed=seed, attack=attack, questions=asked)
     required = [] if chosen.require is None else parse(chosen.require)
     methods = _methods(settings, networks, chosen)
     evaluation = _evaluation_data(data, settings, sampling)
@@ -119,15 +120,15 @@ def _compare(
     from firenet_benchmark.stability.run import compare
     from firenet_mri.cli.progress import progress_bars
 
-    done = 0
+    done, total = 0, sum(not method.absent for method in methods)
     with progress_bars() as report:
 
         def on_method() -> None:
             nonlocal done
             done += 1
-            report("Methods", done, len(methods))
+            report("Methods", done, total)
 
-        report("Methods", 0, len(methods))
+        report("Methods", 0, total)
         try:
             return compare(
                 methods, settings, kept, data=evaluation, on_step=report, on_method=on_method
@@ -141,6 +142,7 @@ def _compare(
 
 def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) -> None:
     """Say who is ahead, how the user's networks do, what failed, and where the report is."""
+    from firenet_benchmark.stability.hard_summary import sentences
     from firenet_benchmark.stability.summary import overview, verdicts
 
     table = _table("question", "best trained", "", "best FIRENET", "", "ahead")
@@ -157,6 +159,8 @@ def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) ->
     for row in rows:
         methods.add_row(*row)
     console.print(methods)
+    for sentence in sentences(found):
+        console.print(sentence, markup=False)
     for name, note in found.notes.items():
         console.print(f"Note: {name}: {note}", markup=False)
     for name, error in found.failures.items():

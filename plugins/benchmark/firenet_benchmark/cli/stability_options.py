@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -115,7 +116,7 @@ class Chosen:
     methods
         Methods beside your networks; several may follow. Default: all.
     questions
-        What is asked; several may follow. Default: all.
+        What is asked; several may follow. Default: all, with --smoke all but the hard attacks.
     require
         What your networks, or without one all but zero filling, must reach, as
         'worst_1%>=28,lesion_5%>=.9,jacobian<=10'; else the exit status is 1.
@@ -125,6 +126,6 @@ class Chosen:
     questions: Annotated[tuple[Question, ...], Parameter(consume_multiple=True)] = ()
     require: str | None = None
 
-    def asked(self) -> tuple[Question, ...]:
-        """Return the questions in their usual order."""
-        return tuple(one for one in QUESTIONS if not self.questions or one in self.questions)
+    def asked(self, usual: Sequence[Question]) -> tuple[Question, ...]:
+        """Return the questions in their usual order; the usual ones if none was chosen."""
+        return tuple(one for one in QUESTIONS if one in (self.questions or usual))

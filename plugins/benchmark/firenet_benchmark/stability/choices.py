@@ -16,6 +16,9 @@ MethodChoice = Literal[
     "varnet-jittered",
     "modl-jittered",
     "automap-type-jittered",
+    "modl-wide",
+    "varnet-wide",
+    "learned",
     "accurate",
     "accurate-phase",
     "sharp",
@@ -36,8 +39,12 @@ Question = Literal[
     "false-structures",
     "shifts",
     "transfer",
+    "hard-attacks",
 ]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
+
+#: What a look of two minutes leaves out, unless it is asked for by name.
+LONG_QUESTIONS: tuple[Question, ...] = ("hard-attacks",)
 
 #: What a network is called with.
 #: "kspace": (1, coil, y, x, 2) and the mask (1, 1, 1 or y, x, 1), as MONAI's and fastMRI's VarNet;

@@ -121,9 +121,9 @@ def worst_case(method: Method, batch: Batch, attack: Attack, on_step: OnStep) ->
     for part in parts:
         start: Tensor | None = None
         for size in sizes:
-            found = _attack(method, part, size, attack, start, count)
+            found = usual_perturbation(method, part, size, attack, start, count)
             start = found.e
-            measured.rows += _attack_rows(method, part, found.e, size, "worst case")
+            measured.rows += attack_rows(method, part, found.e, size, "worst case")
             if size == attack.checked_size:
                 _keep_attacked(measured, method, part, found.e)
     if strong and attack.checked_size in sizes:
@@ -131,7 +131,7 @@ def worst_case(method: Method, batch: Batch, attack: Attack, on_step: OnStep) ->
     return measured
 
 
-def _attack(
+def usual_perturbation(
     method: Method,
     batch: Batch,
     size: float,
@@ -141,8 +141,9 @@ def _attack(
     *,
     stronger: bool = False,
 ) -> Perturbation:
+    """Return what the attack finds at one size, from a start that the size before has found."""
     return worst_perturbation(
-        lambda kspace: method.magnitude(_repeated(batch, kspace), kspace),
+        lambda kspace: method.magnitude(repeated(batch, len(kspace) // len(batch)), kspace),
         batch.kspace,
         batch.mask,
         size * item_norm(batch.kspace, _KSPACE).flatten(),
@@ -155,16 +156,15 @@ def _attack(
     )
 
 
-def _repeated(batch: Batch, kspace: Tensor) -> Batch:
-    """Return the batch once for every starting point in k-space."""
-    count = len(kspace) // len(batch)
+def repeated(batch: Batch, count: int) -> Batch:
+    """Return the batch ``count`` times, without its references."""
     if count == 1:
         return batch
-    mask, maps = (x.repeat(count, 1, 1, 1) for x in (batch.mask, batch.maps))
+    kspace, mask, maps = (x.repeat(count, 1, 1, 1) for x in (batch.kspace, batch.mask, batch.maps))
     return Batch(batch.names * count, kspace, mask, maps, None, None, batch.simulated)
 
 
-def _attack_rows(method: Method, batch: Batch, e: Tensor, size: float, test: str) -> Iterator[Row]:
+def attack_rows(method: Method, batch: Batch, e: Tensor, size: float, test: str) -> Iterator[Row]:
     """Yield what a perturbation does to every slice."""
     with torch.no_grad():
         clean, changed = method.magnitude(batch), method.magnitude(batch, batch.kspace + e)
@@ -194,7 +194,9 @@ def _strength(
     method: Method, batch: Batch, attack: Attack, measured: Measurements, on_step: OnStep
 ) -> list[Row]:
     """Return the distance that the stronger attack reaches, over that of the first."""
-    found = _attack(method, batch, attack.checked_size, attack, None, on_step, stronger=True)
+    found = usual_perturbation(
+        method, batch, attack.checked_size, attack, None, on_step, stronger=True
+    )
     e = measured.tensors[f"perturbation/{batch.names[0]}"][None]
     with torch.no_grad():
         image = method.magnitude(batch, batch.kspace + e)
@@ -213,7 +215,7 @@ def random_noise(method: Method, batch: Batch, sizes: Sequence[float], seed: int
     noise = noise / item_norm(noise, _KSPACE) * item_norm(batch.kspace, _KSPACE)
     measured = Measurements()
     for size in sizes:
-        measured.rows += _attack_rows(method, batch, size * noise, size, "random noise")
+        measured.rows += attack_rows(method, batch, size * noise, size, "random noise")
     return measured
 
 
@@ -222,7 +224,7 @@ def transferred(
 ) -> Measurements:
     """Return what perturbations found for another method do to this one."""
     part = batch[: len(e)]
-    rows = _attack_rows(
+    rows = attack_rows(
         method, part, torch.stack([e[name] for name in part.names]), size, "transfer"
     )
     return Measurements([row._replace(variant=by) for row in rows])

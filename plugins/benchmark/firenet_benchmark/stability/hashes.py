@@ -32,10 +32,13 @@ _MEASURING = (
     "custom_networks",
     "data",
     "evaluation_data",
+    "hard_attacks",
     "jacobian",
+    "learned_methods",
     "methods",
     "networks",
     "run",
+    "wide",
 )
 
 

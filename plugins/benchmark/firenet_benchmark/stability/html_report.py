@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from firenet_benchmark.report import free_paths, write_json, write_table
 from firenet_benchmark.stability import figures, hashes
 from firenet_benchmark.stability.criteria import Row
+from firenet_benchmark.stability.hard_attacks import TEST, matrix_test
+from firenet_benchmark.stability.hard_summary import ATTACKS, hard_results, sentences
 from firenet_benchmark.stability.methods import ACCURATE, Method
 from firenet_benchmark.stability.requirements import Outcome
 from firenet_benchmark.stability.run import Comparison, is_main, versions
@@ -197,6 +199,8 @@ def page_of(comparison: Comparison, picture: bytes, outcomes: Sequence[Outcome] 
         _false_table(comparison),
         "<h2>Perturbations of one method on another</h2>",
         _transfer_table(comparison),
+        "<h2>Harder attacks</h2>",
+        _hard_tables(comparison),
         "<h2>Look for yourself</h2>",
         _viewer(comparison),
         "<h2>How it was done</h2>",
@@ -490,6 +494,43 @@ def _transfer_table(comparison: Comparison) -> str:
         "<p>Amplification on the row's method of the perturbation found for the column's.</p>"
         + _table(["method", *map(_e, sources)], _rows_by_method(comparison, columns))
     )
+
+
+def _hard_tables(comparison: Comparison) -> str:
+    """Return what harder attacks do beside the usual one, and which of them transfer."""
+    parts = [f"<p><b>{_e(sentence)}</b></p>" for sentence in sentences(comparison)]
+    for size in comparison.settings.hard.relative_sizes:
+        results = hard_results(comparison, size)
+        if not results:
+            continue
+        heads = ["method", *(attack for attack in ATTACKS), "worst of all, below the usual"]
+        rows = [
+            [_e(one.method), *(_known(one.psnr_db.get(name)) for name in ATTACKS), _known(one.loss)]
+            for one in results
+        ]
+        sources = [one.method for one in results]
+        columns = [means(comparison.rows, matrix_test(size), name, "psnr_db") for name in sources]
+        matrix = _table(["method", *map(_e, sources)], _rows_by_method(comparison, columns))
+        parts.append(
+            f"<h3>PSNR under {100 * size:g} % (dB)</h3>{_table(heads, rows)}"
+            f"<h3>The worst {100 * size:g} % of the column's method on the row's (PSNR, dB)</h3>"
+            + matrix
+        )
+    if not parts and any(row.test == TEST for row in comparison.rows):
+        return "<p>Without a gradient or a reference: see the amplifications in the table.</p>"
+    return "\n".join([*parts, _HARD_NOTE]) if parts else _NOT_ASKED
+
+
+_HARD_NOTE = (
+    "<p class=note>long: many small steps from more starting points. smoothed: gradients averaged "
+    "over noise on the samples. black box: no gradients, an evolution strategy among perturbations "
+    "of low frequency. transfer: the worst that was found for any other method. Means over slices; "
+    "the last column takes the worst of each slice. All are lower bounds of the worst case.</p>"
+)
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else _f(value)
 
 
 def _rows_by_method(comparison: Comparison, columns: Sequence[dict[str, float]]) -> list[list[str]]:

@@ -123,6 +123,8 @@ class Method:
         The only length of the last axis that it takes; None is any.
     is_users
         Whether a user brought it.
+    absent
+        Why it cannot be asked anything, such as that no weights ship; empty if it can.
     origin
         Where code and weights come from: file names and hashes, in words.
     """
@@ -135,6 +137,7 @@ class Method:
     lipschitz_bound: float | None = None
     width: int | None = None
     is_users: bool = False
+    absent: str = ""
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def magnitude(self, batch: Batch, kspace: Tensor | None = None) -> Tensor:
@@ -159,6 +162,16 @@ class Method:
     def own_copy(self) -> Method:
         """Return a copy whose networks nobody else uses at the same time."""
         return copy.deepcopy(self)
+
+
+def turn_of_maps(batch: Batch) -> Tensor:
+    """Return the phase by which maps are turned, (batch, y, x); it is fixed as they are.
+
+    It is that of the data without an attack.
+    """
+    masks = batch.mask.expand(len(batch.kspace), *batch.mask.shape[1:])
+    items = zip(batch.kspace, batch.maps, masks, strict=True)
+    return torch.stack([reference_phase(*item) for item in items])
 
 
 def zero_filling() -> Method:
@@ -252,15 +265,7 @@ class FIRENETImage:
         return image * torch.linalg.vector_norm(batch.maps, dim=-3)
 
     def _turn(self, batch: Batch) -> Tensor | None:
-        """Return the phase by which maps are turned; it belongs to them, and is fixed as they are.
-
-        It is that of the data without an attack.
-        """
-        if self.imaginary_weight is not None:
-            return None
-        masks = batch.mask.expand(len(batch.kspace), *batch.mask.shape[1:])
-        items = zip(batch.kspace, batch.maps, masks, strict=True)
-        return torch.stack([reference_phase(*item) for item in items])
+        return None if self.imaginary_weight is not None else turn_of_maps(batch)
 
     def network(self, coils: int, shape: tuple[int, ...]) -> Network:
         """Return the network, that of the first pass where there are several."""

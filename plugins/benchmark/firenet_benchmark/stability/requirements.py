@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from firenet_benchmark.stability import jacobian
+from firenet_benchmark.stability import hard_attacks, jacobian
 from firenet_benchmark.stability.choices import Question
 from firenet_benchmark.stability.criteria import Row
 from firenet_benchmark.stability.evaluation_data import EvaluationData
@@ -152,6 +152,13 @@ def quantities(settings: StabilityBenchmark, data: EvaluationData) -> dict[str, 
         found[f"amplification_{percent}%"] = Quantity(
             "worst-case", "worst case", variant, "amplification", "largest"
         )
+    for size in settings.hard.relative_sizes if is_known else ():
+        found[f"hard_{100 * size:g}%"] = Quantity(
+            "hard-attacks",
+            hard_attacks.TEST,
+            hard_attacks.variant(size, hard_attacks.WORST),
+            "psnr_db",
+        )
     found["jacobian"] = Quantity("jacobian", jacobian.TEST, jacobian.VARIANT, "upper", "largest")
     for pair in data.details:
         name = pair.name.replace(" %", "%").replace(" ", "_")
@@ -203,7 +210,8 @@ def judged(
 ) -> list[Outcome]:
     """Return the outcomes for the user's networks; without one, for all but zero filling."""
     users = [method for method in comparison.methods if method.is_users]
-    main = [m for m in comparison.methods if is_main(m) and m.family != "reference"]
+    here = [method for method in comparison.methods if is_main(method) and not method.absent]
+    main = [method for method in here if method.family != "reference"]
     found = []
     for method in users or main:
         for one in requirements:

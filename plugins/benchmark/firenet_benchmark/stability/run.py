@@ -19,6 +19,7 @@ from torch import Tensor
 from firenet_benchmark.stability import hashes
 from firenet_benchmark.stability.acquisition import Acquisition
 from firenet_benchmark.stability.choices import (
+    LONG_QUESTIONS,
     QUESTIONS,
     MethodChoice,
     Question,
@@ -38,7 +39,15 @@ from firenet_benchmark.stability.criteria import (
     worst_case,
 )
 from firenet_benchmark.stability.evaluation_data import EvaluationData, built_in
+from firenet_benchmark.stability.hard_attacks import (
+    TEST,
+    HardAttack,
+    hard_attacks,
+    transferred_rows,
+    worst_rows,
+)
 from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
+from firenet_benchmark.stability.learned_methods import learned_method, wide_methods
 from firenet_benchmark.stability.methods import (
     IMAGINARY_WEIGHT,
     Method,
@@ -74,6 +83,8 @@ class StabilityBenchmark:
         What is asked. Transferred perturbations are those of the worst cases.
     linearised
         At how many of the attacked slices the Jacobian is bounded.
+    hard
+        How the hard attacks try.
     seed
         Of random noise, and of the search for the Jacobian's norm.
 
@@ -91,6 +102,7 @@ class StabilityBenchmark:
     attack: Attack = field(default_factory=Attack)
     questions: tuple[Question, ...] = QUESTIONS
     linearised: int = 2
+    hard: HardAttack = field(default_factory=HardAttack)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,9 +113,11 @@ class StabilityBenchmark:
 
     @classmethod
     def smoke(cls) -> StabilityBenchmark:
-        """Return settings for a look of a minute or two."""
+        """Return settings for a look of a minute or two; what takes long is left out."""
         attack = Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=3)
-        return cls(2, 1, 1, (4, 8), (4.0,), attack, linearised=1)
+        few = tuple(one for one in QUESTIONS if one not in LONG_QUESTIONS)
+        hard = HardAttack.smoke()
+        return cls(2, 1, 1, (4, 8), (4.0,), attack, few, linearised=1, hard=hard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +162,7 @@ _SEEN: dict[Question, str] = {
     "details": "details",
     "false-structures": "test",
     "shifts": "shifts",
+    "hard-attacks": "attacked",
 }
 
 #: Called with (method, steps done, steps in all).
@@ -160,6 +175,8 @@ def default_methods(
     chosen: Sequence[MethodChoice] = (),
 ) -> list[Method]:
     """Return the columns: zero filling, trained networks, the user's, FIRENETs, combinations.
+
+    Where weights do not ship, their column is there and says so.
 
     Parameters
     ----------
@@ -178,12 +195,13 @@ def default_methods(
     methods = [
         *filter(is_chosen, [zero_filling()]),
         *trained,
-        *filter(is_chosen, firenets()),
+        *filter(is_chosen, [*wide_methods(), learned_method(), *firenets()]),
     ]
     if not chosen or "curve" in chosen:
         methods += _curve(settings)
     if not chosen or "behind" in chosen:
-        methods += [behind(method) for method in trained if "jittered" not in method.name]
+        started = [method for method in trained if method.family == "trained"]
+        methods += [behind(method) for method in started if "jittered" not in method.name]
     return methods
 
 
@@ -213,7 +231,8 @@ def compare(
     """Return the comparison; what lies in the folder ``kept`` from a run before is not done again.
 
     A method that fails, whatever it raises, is named with its error; the others finish. So is one
-    that does not take images of this width, and what a method without a derivative is not asked.
+    that is absent or does not take images of this width, and what a method without a derivative is
+    not asked.
 
     Parameters
     ----------
@@ -243,9 +262,9 @@ def compare(
         data = default_data(settings)
     width = data.test.kspace.shape[-1]
     notes = {
-        method.name: f"left out: it takes images {method.width} wide, these are {width}"
+        method.name: f"left out: {reason}"
         for method in methods
-        if method.width not in (None, width)
+        if (reason := _left_out(method, width))
     }
     work = _Work(settings, data, kept, hashes.of_data(data), on_step, on_method)
     _on_all_cores(work, [m for m in methods if m.name not in notes], work.stopped)
@@ -253,6 +272,9 @@ def compare(
     rows = [row for method in methods for row in finished.get(method.name, Measurements()).rows]
     if "transfer" in settings.questions:
         rows += _transfer(methods, finished, settings, data, work.stopped)
+    if "hard-attacks" in settings.questions:
+        rows += _hard_transfer(methods, finished, settings, data, work.stopped)
+        rows += worst_rows(rows)
     notes |= {name: found.note for name, found in finished.items() if found.note}
     return Comparison(
         tuple(methods),
@@ -264,6 +286,13 @@ def compare(
         {m.name: notes[m.name] for m in methods if m.name in notes},
         hashes.of_json(dict(work.data_sha256)),
     )
+
+
+def _left_out(method: Method, width: int) -> str:
+    """Return why a method is not asked anything; empty if it is."""
+    if method.width not in (None, width):
+        return f"it takes images {method.width} wide, these are {width}"
+    return method.absent
 
 
 def default_data(
@@ -373,6 +402,9 @@ def _asked(
         return details(method, data.details)
     if question == "false-structures":
         return false_structures(method, data.test)
+    if question == "hard-attacks":
+        step = partial(on_step, f"{method.name}, hard attacks")
+        return hard_attacks(method, few[: settings.hard.slices], attack, settings.hard, step)
     return shifts(method, data)
 
 
@@ -420,6 +452,36 @@ def _transfer(
     if asked:
         _on_all_cores(work, asked, stopped)
     return [row for source in asked for method in asked for row in rows[source.name, method.name]]
+
+
+def _hard_transfer(
+    methods: Sequence[Method],
+    finished: dict[str, Measurements],
+    settings: StabilityBenchmark,
+    data: EvaluationData,
+    stopped: threading.Event,
+) -> list[Row]:
+    """Return what the worst perturbations of the hard attacks do to each other method."""
+    few = data.attacked[: settings.hard.slices]
+    asked = [m for m in methods if any(t.startswith(f"{TEST}/") for t in _tensors(finished, m))]
+    rows: dict[str, list[Row]] = {}
+
+    def work(method: Method) -> None:
+        found = []
+        for size in settings.hard.relative_sizes:
+            by = {
+                source.name: {
+                    name: _tensors(finished, source)[f"{TEST}/{size:g}/{name}"]
+                    for name in few.names
+                }
+                for source in asked
+            }
+            found += transferred_rows(method, few, size, by)
+        rows[method.name] = found
+
+    if asked and few.reference is not None:
+        _on_all_cores(work, asked, stopped)
+    return [row for method in asked for row in rows.get(method.name, [])]
 
 
 def _on_all_cores(

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from firenet_benchmark.stability import jacobian
+from firenet_benchmark.stability import hard_attacks, jacobian
 from firenet_benchmark.stability.criteria import Row
 from firenet_benchmark.stability.run import Comparison, is_main
 
@@ -94,6 +94,10 @@ def criteria(comparison: Comparison) -> list[Criterion]:
         variant = f"{100 * size:g} %"
         words = f"Amplification of the worst {variant} found"
         wanted.append(Criterion("worst case", variant, "amplification", words, False))
+    for size in comparison.settings.hard.relative_sizes:
+        words = f"PSNR under the worst {100 * size:g} % of all attacks"
+        variant = hard_attacks.variant(size, hard_attacks.WORST)
+        wanted.append(Criterion(hard_attacks.TEST, variant, "psnr_db", words, True))
     wanted.append(
         Criterion(
             jacobian.TEST,

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from firenet_benchmark.stability.networks import MoDL, ScaledNetwork, VarNet
-from firenet_mri.errors import FileError
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.io import atomic_writes
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.inputs import TrainingData
 from firenet_mri.training.options import TrainingOptions
@@ -80,11 +80,14 @@ class WideNetwork:
         How it was trained, as plain data.
     curve
         Numbers of every look.
+    data
+        Digest of what it was trained on.
     """
 
     network: ScaledNetwork
     options: dict[str, Any]
     curve: tuple[Look, ...]
+    data: str = ""
 
 
 def file_name(name: str) -> str:
@@ -103,6 +106,7 @@ def train_opponent(
     options: TrainingOptions,
     path: Path,
     *,
+    overwrite: bool = False,
     finish: bool = False,
     on_step: Callable[[Progress], None] = lambda _: None,
     on_look: Callable[[Look], None] = lambda _: None,
@@ -110,7 +114,7 @@ def train_opponent(
 ) -> WideNetwork | None:
     """Train an opponent, or go on with its training, and write it when the time is over.
 
-    The time is that of the processor.
+    The time is that of the processor. What is written already is not trained again.
 
     Parameters
     ----------
@@ -120,6 +124,8 @@ def train_opponent(
         As ``firenet train`` has them.
     path
         The weights file, .pt; the training is kept in a hidden file beside it.
+    overwrite
+        Replace a file that exists.
     finish
         Train no further: write the best weights so far.
     on_step, on_look, should_stop
@@ -129,7 +135,18 @@ def train_opponent(
     -------
     WideNetwork or None
         None if it was asked to stop before the time was over.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to finish.
+    DataError
+        If no step was done.
+    FileError
+        If the file exists, of other options or data, and may not be replaced.
     """
+    if path.exists() and not overwrite:
+        return _finished(path, options, data)
     training = Training(
         Opponent(name, options.seed),
         options,
@@ -138,10 +155,9 @@ def train_opponent(
         # A busy machine must not make an opponent weaker.
         clock=time.process_time,
     )
-    checkpoint = Checkpoint(
-        path.with_name(f".{path.name}.training"), {"name": name, **options.key()}, data.digest()
-    )
-    checkpoint.resume(training)
+    checkpoint = Checkpoint(checkpoint_path(path), {"name": name, **options.key()}, data.digest())
+    if not checkpoint.resume(training) and finish:
+        raise UsageError(f"{checkpoint.path}: no training to finish; leave --finish out")
 
     def looked(look: Look) -> None:
         checkpoint.save(training)
@@ -152,6 +168,10 @@ def train_opponent(
         checkpoint.save(training)
         if not training.is_done:
             return None
+    else:
+        training.look()
+    if training.progress.step == 0:
+        raise DataError("No step was done, so there is no network to write; train longer")
     weights = {key: value.half() for key, value in training.best().state_dict().items()}
     content = {
         "name": name,
@@ -166,6 +186,19 @@ def train_opponent(
     return read_opponent(path)
 
 
+def _finished(path: Path, options: TrainingOptions, data: TrainingData) -> WideNetwork:
+    """Return what a weights file holds, if it was trained in this way."""
+    found = read_opponent(path)
+    if found.options != options.key() or found.data != data.digest():
+        raise FileError(f"{path}: was trained in another way; name another folder or --overwrite")
+    return found
+
+
+def checkpoint_path(path: Path) -> Path:
+    """Return where a training is kept until its weights file is written."""
+    return path.with_name(f".{path.name}.training")
+
+
 def shipped_opponent(name: str) -> WideNetwork:
     """Return an opponent with the weights that come with the package.
 
@@ -174,7 +207,12 @@ def shipped_opponent(name: str) -> WideNetwork:
     FileError
         If they are not there.
     """
-    return read_opponent(Path(str(files(__package__).joinpath("weights", file_name(name)))))
+    return read_opponent(shipped_path(name))
+
+
+def shipped_path(name: str) -> Path:
+    """Return where the weights of an opponent are if they come with the package."""
+    return Path(str(files(__package__).joinpath("weights", file_name(name))))
 
 
 def read_opponent(path: Path) -> WideNetwork:
@@ -190,6 +228,7 @@ def read_opponent(path: Path) -> WideNetwork:
         network = KINDS[content["name"]]()
         network.load_state_dict({key: value.float() for key, value in content["network"].items()})
         options, curve = dict(content["options"]), tuple(content["curve"])
+        data = str(content["data"])
     except OSError:
         raise FileError(f"{path}: cannot be read; train it with firenet benchmark train") from None
     # Damaged and foreign files make the unpickler fail in a dozen ways.
@@ -197,4 +236,4 @@ def read_opponent(path: Path) -> WideNetwork:
         raise FileError(
             f"{path}: holds no opponent of this benchmark; train it with firenet benchmark train"
         ) from None
-    return WideNetwork(network.requires_grad_(False).eval(), options, curve)
+    return WideNetwork(network.requires_grad_(False).eval(), options, curve, data)

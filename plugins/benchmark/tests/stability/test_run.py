@@ -42,8 +42,9 @@ from firenet_mri.simulation import simulate
 TINY = StabilityBenchmark(
     2, 2, 1, (2, 8), (4.0,), Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=2)
 )
-# Jacobians have tests of their own.
-TINY = replace(TINY, questions=tuple(q for q in TINY.questions if q != "jacobian"))
+# These have tests of their own.
+OTHERS = ("jacobian", "hard-attacks")
+TINY = replace(TINY, questions=tuple(q for q in TINY.questions if q not in OTHERS))
 
 
 def broken(batch, kspace):
