@@ -12,6 +12,7 @@ from laws import assert_close
 from torch.autograd import forward_ad
 
 from firenet_mri.firenet import updates
+from firenet_mri.firenet.learned.firm import firm_projection, firm_slopes
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.updates import descended, extrapolated
 from firenet_mri.operators import (
@@ -189,7 +190,8 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
         **{name: lambda *a, name=name: calls.append(name) or 1.0 for name in real._fields}
     )
     modules = ("kernels", "wavelets", *(f"{kind}_passes" for kind in KINDS))
-    for module in (*(f"operators.{name}" for name in modules), "firenet.updates"):
+    others = "firenet.updates", "firenet.learned.firm"
+    for module in (*(f"operators.{name}" for name in modules), *others):
         monkeypatch.setattr(f"firenet_mri.{module}.kernels", lambda: counted)
     # Two groups of coils.
     monkeypatch.setattr("firenet_mri.operators.residual_passes._BLOCK", 1)
@@ -207,6 +209,9 @@ def test_the_compiled_step_is_the_one_that_is_taken(monkeypatch) -> None:
         wavelet.shrink(x.reshape(-1, *shape)[0], step, 0.1)
         wavelet(x.reshape(-1, *shape)[0])
         wavelet.adjoint(x.reshape(-1, *shape)[0])
+    c, radii, rho = random(7, 1, 2, 3, 16).real, torch.ones(1, 2), torch.ones(2)
+    firm_projection(c, radii, rho, (1, 2))
+    firm_slopes(c, radii, rho, (1, 2), c)
     descended(x, x, step, x, step)
     extrapolated(x, x, x, step, needs_point=True)
     assert set(calls) == set(real._fields)

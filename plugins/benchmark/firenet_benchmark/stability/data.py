@@ -138,7 +138,7 @@ def simulated_case(
 
     def turned(x: Tensor) -> Tensor:
         # The simulation samples rows.
-        return x.mT.contiguous() if axis == "x" else x
+        return x.mT if axis == "x" else x
 
     rows = turned(image * torch.exp(1j * smooth_phase(image.shape, seed)))[None]
     scan = simulate(
@@ -163,11 +163,11 @@ def simulated_case(
     sigma = float(scan.noise.abs().square().mean().sqrt())
     return Case(
         name,
-        turned(white.kspace.reshape(shape)),
-        turned(white.mask.reshape(shape[1:])),
-        turned(maps),
+        turned(white.kspace.reshape(shape)).contiguous(),
+        turned(white.mask.reshape(shape[1:])).contiguous(),
+        turned(maps).contiguous(),
         image / sigma,
-        turned(encoding_operator(None, maps).adjoint(whole.reshape(shape))),
+        turned(encoding_operator(None, maps).adjoint(whole.reshape(shape))).contiguous(),
         True,
     )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 
+import pytest
+
 from firenet_benchmark.paper import barrier
 
 
+@pytest.mark.slow
 def test_barrier_writes_figure_and_tables_and_refuses_to_replace_them(
     firenet, tmp_path, capsys, monkeypatch
 ) -> None:

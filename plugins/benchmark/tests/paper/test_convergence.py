@@ -145,6 +145,7 @@ def test_bad_numbers_are_refused(small) -> None:
         simulated_problem("phantom", shepp_logan(8), "fourier", noise=-1)
 
 
+@pytest.mark.slow
 def test_command_writes_figure_and_tables(firenet, tmp_path, capsys) -> None:
     np.save(tmp_path / "head.npy", np.random.default_rng(0).random((20, 15)))
     options = "--size 16 --rate .5 --lam .01 --iterations 10 --inner 3 --inner 5"

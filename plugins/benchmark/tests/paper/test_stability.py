@@ -306,6 +306,7 @@ def test_network_with_nan_weights_is_refused(trained) -> None:
         stability(TINY, broken, attacked_images(TINY, None))
 
 
+@pytest.mark.slow
 def test_command_writes_everything_and_uses_the_weights_again(
     firenet, tmp_path, monkeypatch, capsys
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_broken_method_is_named_and_the_others_finish(compared) -> None:
     assert behind_unet == {"clean", "worst case"}
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_to_the_byte(data, tmp_path) -> None:
     # Every family and criterion, on one slice and fewer shifts.
     asked = [zero_filling(), trained_method("AUTOMAP-type"), *methods()[3:5]]
