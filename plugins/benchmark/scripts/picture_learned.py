@@ -32,7 +32,8 @@ def main(out: Path) -> None:
     methods = {one.name: one for one in every if not one.absent}
     shown = [methods[name] for name in WANTED if name in methods]
     data = built_in(2, 1, 2, [4.0], leave_out=["shifts"])
-    details = [data.details[0], data.details[-1]]
+    # The faintest lesion, and the text.
+    details = list(data.details[-2:])
     figure = Figure(figsize=(2.6 * (1 + len(shown)), 7.8 * len(details)), layout="constrained")
     axes = figure.subplots(3 * len(details), 1 + len(shown), squeeze=False)
     for number, detail in enumerate(details):
