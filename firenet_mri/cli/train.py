@@ -83,16 +83,16 @@ def train(
     if not scans and not images:
         raise UsageError("Neither scans nor images to train on; give SCANS or --images")
     with loading():
+        from firenet_mri.reconstruction.run import find_device
         from firenet_mri.training.families import learner_of
         from firenet_mri.training.run import (
-            check_device,
             checkpoint_path,
             memory_errors,
             training_files,
         )
 
     training_files(output, overwrite=written.overwrite)
-    check_device(wanted.device)
+    find_device(wanted.device)
     learner_of(wanted)
     with memory_errors(checkpoint_path(output)):
         data = _gathered(list(scans), images or [], validation or [], reading, wanted, written)

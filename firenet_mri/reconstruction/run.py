@@ -203,10 +203,17 @@ class LayerCounter:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device if it can be used here."""
+    """Return the device of a name.
+
+    Raises
+    ------
+    UsageError
+        If torch does not know it, or cannot compute on it here.
+    """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
+        torch.zeros(1, device=device)
+    # torch says this in several ways, each with an error of its own.
+    except (RuntimeError, AssertionError, NotImplementedError):
         raise UsageError(f"Device {name!r} is not available here; use cpu") from None
     return device

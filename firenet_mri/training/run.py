@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.reconstruction.run import find_device
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.curve import figure
 from firenet_mri.training.families import learner_of
@@ -98,21 +97,6 @@ def checkpoint_path(output: Path) -> Path:
     return output.with_name(f".{output.name}.training")
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises
-    ------
-    UsageError
-        If torch does not know it, or cannot compute on it.
-    """
-    try:
-        torch.zeros(1, device=device)
-    # torch says this in several ways, each with an error of its own.
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"device is {device!r}; torch has none here, use cpu") from None
-
-
 def train_network(
     data: TrainingData,
     options: TrainingOptions,
@@ -151,7 +135,7 @@ def train_network(
         If there is not enough memory, or there are no weights to write.
     """
     files = training_files(output, overwrite=overwrite)
-    check_device(options.device)
+    find_device(options.device)
     checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
     with memory_errors(checkpoint.path):
         learner = learner_of(options)

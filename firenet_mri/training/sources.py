@@ -76,7 +76,7 @@ def read_image_source(path: Path) -> Source:
     Raises
     ------
     FileError, DataError
-        If it is no image, or too small to train on.
+        If the file is not an image, or its slices are too small to train on.
     """
     if path.is_file() and is_grey(path):
         pictures = [read_grey(path)]

@@ -187,7 +187,7 @@ def test_files_that_are_not_fully_sampled_are_named(folder) -> None:
         (("--kernel", "4"), SCANS, "kernel is 4; it must be odd"),
         (("--singles", "0", "--groups", "0"), SCANS, "a stage needs at least one filter"),
         (("--group-size", "30"), SCANS, "make groups of at most 9"),
-        (("--device", "abacus"), SCANS, "device is 'abacus'; torch has none here"),
+        (("--device", "abacus"), SCANS, "Device 'abacus' is not available here; use cpu"),
         (("--mask", "m.npy"), SCANS, "Unknown option: --mask"),
         (("--output", "net.pt"), SCANS, "net.pt: a network is written as .safetensors"),
         (("--output", "b/net.safetensors"), SCANS, "the folder b does not exist"),

@@ -198,7 +198,7 @@ def trained_method(name: str) -> Method:
     return Method(
         name,
         "trained",
-        _NetworkImage(trained.network),
+        NetworkImage(trained.network),
         f"{recipe.scans} simulated scans, {recipe.epochs} epochs{noise}",
         sum(p.numel() for p in trained.network.parameters()),
         width=len(trained.network.lines) if isinstance(trained.network, Automap) else None,
@@ -206,10 +206,13 @@ def trained_method(name: str) -> Method:
 
 
 @dataclass(frozen=True, eq=False)
-class _NetworkImage:
+class NetworkImage:
+    """The images of a network of the benchmark."""
+
     network: torch.nn.Module
 
     def __call__(self, batch: Batch, kspace: Tensor) -> Tensor:
+        """Return the images, (batch, y, x)."""
         image: Tensor = self.network(kspace, batch.mask, batch.maps)
         return image
 
