@@ -83,7 +83,7 @@ def train(
     if not scans and not images:
         raise UsageError("Neither scans nor images to train on; give SCANS or --images")
     with loading():
-        from firenet_mri.reconstruction.run import find_device
+        from firenet_mri.device import find_device
         from firenet_mri.training.families import learner_of
         from firenet_mri.training.run import (
             checkpoint_path,

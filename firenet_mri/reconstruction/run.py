@@ -12,7 +12,7 @@ import torch
 
 from firenet_mri.amplification import OnApplication
 from firenet_mri.cores import on_all_cores, one_by_one
-from firenet_mri.errors import UsageError
+from firenet_mri.device import find_device
 from firenet_mri.firenet.base import Network
 from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
@@ -200,20 +200,3 @@ class LayerCounter:
         with self._lock:
             self._done += layers
             self._on_layer(self._done, self._total)
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device of a name.
-
-    Raises
-    ------
-    UsageError
-        If torch does not know it, or cannot compute on it here.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    # torch says this in several ways, each with an error of its own.
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"Device {name!r} is not available here; use cpu") from None
-    return device

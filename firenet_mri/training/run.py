@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firenet_mri.device import find_device
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.io.outputs import atomic_writes, check_outputs
-from firenet_mri.reconstruction.run import find_device
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.curve import figure
 from firenet_mri.training.families import learner_of

@@ -17,6 +17,7 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from firenet_mri.calibration.sensitivity import Sensitivities
+from firenet_mri.device import find_device
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read_certificate
@@ -42,7 +43,7 @@ from firenet_mri.reconstruction.data_warnings.calibration import slices_with_oth
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import joined
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
-from firenet_mri.reconstruction.run import find_device, reconstruct_prepared
+from firenet_mri.reconstruction.run import reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
 

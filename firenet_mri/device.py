@@ -1,0 +1,24 @@
+"""Where to compute, by name."""
+
+from __future__ import annotations
+
+import torch
+
+from firenet_mri.errors import UsageError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Raises
+    ------
+    UsageError
+        If torch does not know it, or cannot compute on it here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    # torch says this in several ways, each with an error of its own.
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"Device {name!r} is not available here; use cpu") from None
+    return device
