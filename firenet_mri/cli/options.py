@@ -15,7 +15,16 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Chosen = TypeVar("_Chosen", bound=Options)
 
 # Topics in the order in which the help shows them.
-_PANELS = ("Input", "Options", "Network", "Maps and coils", "Certificate", "Output", "Running")
+_PANELS = (
+    "Input",
+    "Simulated scans",
+    "Options",
+    "Network",
+    "Maps and coils",
+    "Certificate",
+    "Output",
+    "Running",
+)
 
 
 def panel(name: str) -> Group:

@@ -118,7 +118,16 @@ def _gathered(
 
     with progress("Reading", "files", quiet=written.json) as on_file:
         on_file = on_file or (lambda done, total: None)
-        return gather(scans, images, validation, reading, wanted.maps, wanted.seed, on_file)
+        return gather(
+            scans,
+            images,
+            validation,
+            reading,
+            wanted.maps,
+            wanted.seed,
+            on_file,
+            wanted.simulation,
+        )
 
 
 def _train(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
-from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.base import LinearOperator, Part, Shape
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.derivative import Change
@@ -113,6 +113,11 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def trained(self) -> Trained | None:
         """What is known of trained weights; None where there are none."""
+
+    @property
+    def made_from(self) -> tuple[Part, ...]:
+        """What the network itself takes from the data and keeps fixed in its bounds, by name."""
+        return ()
 
     @abstractmethod
     def solve(self, y: Tensor, encoding: LinearOperator, x0: Tensor | None = None) -> State:

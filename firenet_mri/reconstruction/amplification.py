@@ -115,7 +115,8 @@ def _entries(bounds: JacobianBounds, solution: Solution) -> tuple[Entry, Entry]:
         if chain.is_whitened
         else "Data and image have the unit of the file"
     )
-    parts = dict.fromkeys(encoded.encoding.made_from + chain.made_from)
+    made_from = encoded.encoding.made_from + chain.made_from + solution.net.made_from
+    parts = dict.fromkeys(made_from)
     is_moving = encoded.phase_widths is not None
     held = tuple(part for part in parts if not (is_moving and part.name == _PHASE))
     moving = [_PHASE] * is_moving + ["weights of the further passes"] * (solution.passes > 1)

@@ -18,6 +18,7 @@ from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.digests import digest_of_data
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.training.options import USUAL, Simulation
 from firenet_mri.training.scan_cases import (
     MeasuredSlice,
     scan_case,
@@ -39,6 +40,7 @@ from firenet_mri.training.timed import FIRST_VALIDATION
 _HELD_OUT = 0.1
 _LEAST_SLICES = 5
 _VALIDATION_CASES = 24
+# Validation costs time; of usual sizes one will do.
 _VALIDATION_SIZES = (128,)
 _LEAST_CONTRAST = 0.01
 # Of a few slices that stand on both sides, the report says how many; more are refused.
@@ -57,6 +59,8 @@ class TrainingData:
         In words, where the validation data come from.
     record
         How scans were read, as plain data.
+    simulation
+        What simulated scans are like.
     shared
         Number of validation slices that are among the training's.
     """
@@ -65,6 +69,7 @@ class TrainingData:
     validation: tuple[Source, ...]
     held_out: str
     record: Mapping[str, object] = field(default_factory=dict)
+    simulation: Simulation = USUAL
     shared: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,8 +91,8 @@ class TrainingData:
         """Return a training case; where there are scans and images, they take turns."""
         slices, pictures = self._train
         if slices and (number % 2 == 0 or not pictures):
-            return scan_case(slices, number)
-        return simulated_case(pictures, number)
+            return scan_case(slices, number, self.simulation)
+        return simulated_case(pictures, number, self.simulation)
 
     @functools.cached_property
     def _train(self) -> tuple[list[MeasuredSlice], list[Tensor]]:
@@ -96,13 +101,16 @@ class TrainingData:
     def validation_cases(self) -> list[TrainingCase]:
         """Return the cases that choose which weights are kept."""
         slices, pictures = measured(self.validation), pictures_of(self.validation)
+        is_usual = self.simulation.sizes == USUAL.sizes
+        sizes = _VALIDATION_SIZES if is_usual else tuple(sorted(set(self.simulation.sizes)))
+        simulation = replace(self.simulation, sizes=sizes)
         cases = []
         for i in range(_VALIDATION_CASES):
             seed = FIRST_VALIDATION + i
             if slices and (i % 2 == 0 or not pictures):
                 cases.append(validation_case(slices, i // 2 if pictures else i, seed))
             else:
-                cases.append(simulated_case(pictures, seed, sizes=_VALIDATION_SIZES))
+                cases.append(simulated_case(pictures, seed, simulation))
         return cases
 
     def digest(self) -> str:
@@ -119,6 +127,7 @@ def gather(
     maps: MapMethod,
     seed: int,
     on_file: Callable[[int, int], None] = lambda done, total: None,
+    simulation: Simulation = USUAL,
 ) -> TrainingData:
     """Read all files, and hold a part out where no validation is given.
 
@@ -134,6 +143,8 @@ def gather(
         Of what is held out.
     on_file
         Called with the number of files read, and of all.
+    simulation
+        What simulated scans are like.
 
     Raises
     ------
@@ -158,8 +169,10 @@ def gather(
             raise DataError(f"The {what} images show nothing: each is of one value; give others")
     if validation:
         words = "files of their own"
-        return TrainingData(tuple(sources[True]), tuple(sources[False]), words, reading.to_dict())
-    return replace(_held_out(sources[True], seed), record=reading.to_dict())
+        data = TrainingData(tuple(sources[True]), tuple(sources[False]), words)
+    else:
+        data = _held_out(sources[True], seed)
+    return replace(data, record=reading.to_dict(), simulation=simulation)
 
 
 def _held_out(sources: Sequence[Source], seed: int) -> TrainingData:

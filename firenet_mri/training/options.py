@@ -25,6 +25,30 @@ _OWN: dict[FamilyName, tuple[str, ...]] = {
     "frame": ("copies", "distances"),
 }
 
+# Images need room for a calibration region.
+_SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What simulated scans are like.
+
+    Parameters
+    ----------
+    sizes
+        Pixels along an axis, one of which is taken for each case.
+    noise
+        Least and largest standard deviation of the noise of a sample, relative to the brightest
+        pixel; logarithms are drawn evenly between.
+    """
+
+    sizes: tuple[int, ...] = (96, 128, 128, 128, 160)
+    noise: tuple[float, float] = (10**-3.2, 10**-1.7)
+
+
+#: Simulated scans if nothing else is asked for.
+USUAL = Simulation()
+
 
 def _positive(value: float) -> str | None:
     return None if 0 < value < math.inf else "it must be positive"
@@ -44,6 +68,11 @@ def _not_negative(value: int) -> str | None:
 
 def _odd(value: int) -> str | None:
     return None if value >= 3 and value % 2 else "it must be odd and at least 3"
+
+
+def _image_sizes(value: tuple[int, ...]) -> str | None:
+    usable = value and min(value) >= _SMALLEST and not any(size % 2 for size in value)
+    return None if usable else f"give even numbers of at least {_SMALLEST}, such as 96,128"
 
 
 def _dilations(value: tuple[int, ...]) -> str | None:
@@ -132,6 +161,29 @@ class TrainingOptions(Options):
         False,
         "The same weights in all stages; together with soft thresholds a convex regulariser.",
     )
+    sizes: tuple[int, ...] = option(
+        USUAL.sizes,
+        "Pixels along an axis of the scans that are simulated of images, such as 96,128,256; those "
+        "named twice are taken twice as often.",
+        parse=indices,
+        check=_image_sizes,
+        panel="Simulated scans",
+    )
+    least_noise: float = option(
+        USUAL.noise[0],
+        "Least standard deviation of the noise of a simulated sample, relative to the brightest "
+        "pixel, such as 0.1%.",
+        parse=share,
+        check=_unit,
+        panel="Simulated scans",
+    )
+    most_noise: float = option(
+        USUAL.noise[1],
+        "Largest standard deviation of this noise, such as 5%.",
+        parse=share,
+        check=_unit,
+        panel="Simulated scans",
+    )
     maps: MapMethod = option(
         "espirit",
         "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
@@ -157,6 +209,11 @@ class TrainingOptions(Options):
                 f"{', '.join(sizes)}: a network that goes on from a start has its sizes; leave one "
                 "out"
             )
+        if not 0 < self.least_noise <= self.most_noise:
+            raise UsageError(
+                f"least_noise is {self.least_noise:g} and most_noise {self.most_noise:g}; both "
+                "must be positive, and the first not the larger one"
+            )
         if self.singles + self.groups == 0:
             raise UsageError("singles and groups are 0; a stage needs at least one filter")
         if self.group_size > self.kernel**2:
@@ -173,6 +230,11 @@ class TrainingOptions(Options):
         return Architecture(
             self.stages, self.singles, self.groups, self.group_size, self.kernel, self.dilations
         )
+
+    @property
+    def simulation(self) -> Simulation:
+        """What simulated scans are like."""
+        return Simulation(self.sizes, (self.least_noise, self.most_noise))
 
     @property
     def layout(self) -> FrameLayout:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firenet_mri.firenet.learned.conditions import conditions_of, data_conditions
 from firenet_mri.firenet.learned.layers import Stage
-from firenet_mri.firenet.learned.network import Architecture, apply_stages, conditions_of
+from firenet_mri.firenet.learned.network import Architecture, apply_stages
 from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.training.simulated_cases import TrainingCase
 
@@ -44,8 +45,9 @@ class Problem:
         share = self.mask.float().mean()
         self.acceleration = 1 / float(share)
         acceleration = torch.tensor(self.acceleration, dtype=torch.float64)
-        conditions = conditions_of(acceleration, _has_lines(self.mask), len(self.maps))
-        self.conditions = conditions.float().to(device)
+        sampling = conditions_of(acceleration, _has_lines(self.mask), len(self.maps))
+        levels = data_conditions(self.kspace / self.scale, self.mask[None])
+        self.conditions = torch.cat([sampling.float().to(device), levels])
         samples = len(self.maps) * int(self.mask.sum())
         norm = float(torch.linalg.vector_norm(self.kspace))
         self.relative_noise = case.noise * math.sqrt(samples) / max(norm, 1e-20)

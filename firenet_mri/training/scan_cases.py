@@ -24,6 +24,7 @@ from firenet_mri.errors import DataError
 from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.scan import RawScan, split_readout
 from firenet_mri.training.masks import random_mask
+from firenet_mri.training.options import USUAL, Simulation
 from firenet_mri.training.pictures import recoloured, with_details
 from firenet_mri.training.randomness import Random
 from firenet_mri.training.simulated_cases import TrainingCase, random_noise
@@ -95,7 +96,9 @@ def measured_slices(scan: RawScan, maps: MapMethod) -> list[MeasuredSlice]:
     return [_measured(scan, one, method, is_whitened) for one in shown]
 
 
-def scan_case(slices: Sequence[MeasuredSlice], seed: int) -> TrainingCase:
+def scan_case(
+    slices: Sequence[MeasuredSlice], seed: int, simulation: Simulation = USUAL
+) -> TrainingCase:
     """Return the case of a seed, a variation of one of the slices."""
     random = Random(seed)
     one = random.choice(slices)
@@ -110,7 +113,7 @@ def scan_case(slices: Sequence[MeasuredSlice], seed: int) -> TrainingCase:
     images, noise = images * change / brightest, noise / brightest
     added = 0.0
     if random.chance(0.5):
-        added = random_noise(random)
+        added = random_noise(random, simulation)
         noise = (noise**2 + added**2) ** 0.5
     return _sampled(images, maps, added, noise, random)
 

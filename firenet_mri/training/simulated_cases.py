@@ -20,15 +20,13 @@ from torch.nn.functional import max_pool2d
 from firenet_mri.calibration.phase import reference_phase
 from firenet_mri.operators.centred import centred_fft, centred_ifft
 from firenet_mri.training.masks import square_mask
+from firenet_mri.training.options import USUAL, Simulation
 from firenet_mri.training.pictures import magnitude, phantom, shows_object
 from firenet_mri.training.randomness import Random
 
 _AXES = (-2, -1)
 _COILS = (1, 2, 4, 6, 6, 8, 8, 8, 12, 16)
-_SIZES = (96, 128, 128, 128, 160)
 _LEAST_CONTRAST = 0.03
-# Decimal logarithms of the noise, relative to the brightest pixel.
-_NOISE = (-3.2, -1.7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,11 @@ class TrainingCase:
 
 
 def simulated_case(
-    pictures: Sequence[Tensor], seed: int, *, phantoms: float = 0.2, sizes: tuple[int, ...] = _SIZES
+    pictures: Sequence[Tensor],
+    seed: int,
+    simulation: Simulation = USUAL,
+    *,
+    phantoms: float = 0.2,
 ) -> TrainingCase:
     """Return the case of a seed.
 
@@ -67,17 +69,17 @@ def simulated_case(
         Magnitudes (y, x) in [0, 1]; may be empty where all cases are phantoms.
     seed
         Of everything random.
+    simulation
+        Sizes and noise.
     phantoms
         Share of cases that show a made-up phantom.
-    sizes
-        Image sizes, one of which is taken.
     """
     random = Random(seed)
-    size = random.choice(sizes)
+    size = random.choice(simulation.sizes)
     image, support = _image(pictures, size, random, phantoms)
     maps = _coils(random.choice(_COILS), size, random)
     full = centred_fft(maps * image, _AXES)
-    sigma = random_noise(random)
+    sigma = random_noise(random, simulation)
     full = full + sigma * random.white(*full.shape)
     mask = square_mask(size, random)
     known = _known_maps(maps, support, random)
@@ -91,9 +93,9 @@ def simulated_case(
     return TrainingCase(kspace, mask, known, reference, sigma)
 
 
-def random_noise(random: Random) -> float:
+def random_noise(random: Random, simulation: Simulation) -> float:
     """Return a standard deviation of the noise of a sample, the brightest pixel being 1."""
-    sigma: float = 10 ** random.uniform(*_NOISE)
+    sigma: float = 10 ** random.uniform(*map(math.log10, simulation.noise))
     return sigma
 
 

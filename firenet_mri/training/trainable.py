@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from firenet_mri.firenet.learned.conditions import CONDITIONS
 from firenet_mri.firenet.learned.layers import Stage
 from firenet_mri.firenet.learned.network import Architecture
 
@@ -66,7 +67,7 @@ class TrainableStages(nn.Module):
         first, last = _RADII
         radii = math.log(first) + progress * math.log(last / first)
         self.log_radii = nn.Parameter(radii[:, None].repeat(1, groups))
-        self.slopes = nn.Parameter(torch.zeros(stages, groups, 3))
+        self.slopes = nn.Parameter(torch.zeros(stages, groups, len(CONDITIONS)))
         self.log_firmness = nn.Parameter(torch.full((stages, groups), math.log(0.01)))
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from training_scans import TINY, pictures
 
-from firenet_mri.firenet.learned.network import LearnedNetwork, conditions_for
+from firenet_mri.firenet.learned.conditions import conditions_for
+from firenet_mri.firenet.learned.network import LearnedNetwork
 from firenet_mri.operators import encoding_operator
 from firenet_mri.training.problem import Problem, psnr_db
 from firenet_mri.training.simulated_cases import simulated_case
@@ -26,7 +27,10 @@ def test_the_trained_network_is_the_deployed_one(seed) -> None:
         encoding = encoding_operator(case.mask[None], case.maps, 2)
         deployed = LearnedNetwork(TINY.architecture, stages)(case.kspace, encoding)
     torch.testing.assert_close(
-        problem.conditions, conditions_for(encoding).reshape(-1), atol=1e-6, rtol=0
+        problem.conditions,
+        conditions_for(encoding, case.kspace / problem.scale).reshape(-1),
+        atol=1e-6,
+        rtol=0,
     )
     size = float(deployed.abs().max())
     assert float((trained - deployed).abs().max()) < 1e-4 * size

@@ -10,7 +10,7 @@ from training_scans import pictures
 
 from firenet_mri.firenet.learned.network import Architecture
 from firenet_mri.training.learner import CertifiedLearner
-from firenet_mri.training.options import TrainingOptions
+from firenet_mri.training.options import Simulation, TrainingOptions
 from firenet_mri.training.simulated_cases import simulated_case
 from firenet_mri.training.timed import FIRST_VALIDATION, Training
 from firenet_mri.training.trainable import soft_bound
@@ -44,7 +44,7 @@ def test_a_case_of_a_seed_stays_the_same(seed) -> None:
 
 def test_the_first_steps_of_a_training_stay_the_same() -> None:
     options = TrainingOptions(minutes=120, bound=14, attacked=0.5, stages=4)
-    validation = [simulated_case(pictures(), FIRST_VALIDATION, sizes=(128,))]
+    validation = [simulated_case(pictures(), FIRST_VALIDATION, Simulation(sizes=(128,)))]
     training = Training(
         CertifiedLearner(options),
         options,

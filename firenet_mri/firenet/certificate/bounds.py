@@ -23,11 +23,12 @@ from collections.abc import Sequence
 
 from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate.certificate import CHANGES, KEPT_FIXED, Entry
+from firenet_mri.firenet.learned.conditions import LEVELS
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import COMPRESSION, Chain
 
 # Made from the data, and kept fixed by a bound that may still be called proven, since it says so.
-_MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION)
+_MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION, LEVELS)
 
 _LIMITS = (
     "A small constant alone is no merit: an image that is always zero has the smallest; read it "
@@ -75,7 +76,7 @@ def lipschitz_entries(
         True if the network began at an image that was given.
     """
     items = tuple(range(len(image_norms)))
-    parts = tuple(dict.fromkeys(encoding.made_from + chain.made_from))
+    parts = tuple(dict.fromkeys(encoding.made_from + chain.made_from + net.made_from))
     proven = net.proven_bound(encoding)
     everywhere = net.lipschitz_bound_everywhere(encoding)
     reason = net.obstacle(has_start, encoding)

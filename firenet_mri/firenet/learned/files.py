@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -96,7 +96,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], contents: Mapping[st
 def load_weights_as(
     path: str | Path,
     wanted: str,
-    version: int,
+    versions: Sequence[int],
     make: Callable[[dict[str, Tensor], dict[str, Any]], Made],
 ) -> Made:
     """Return what is made of the content of a file, after checking format, version and digest.
@@ -105,8 +105,8 @@ def load_weights_as(
     ----------
     path
         The file, or "learned".
-    wanted, version
-        Format and version.
+    wanted, versions
+        Format, and the versions of it that are read.
     make
         Called with tensors and plain data by name. Errors about data and options are those of the
         file.
@@ -123,7 +123,7 @@ def load_weights_as(
     except FileError as error:
         raise FileError(f"{error}; {MAKE}") from None
     try:
-        return make(content.tensors, _checked(content, wanted, version))
+        return make(content.tensors, _checked(content, wanted, versions))
     except (DataError, UsageError) as error:
         raise FileError(f"{place}: {error}; {MAKE}") from None
 
@@ -169,7 +169,7 @@ def digest_of(content: Content) -> str:
     return digest_of_data([texts, {name: digest_of_tensor(tensor) for name, tensor in tensors}])
 
 
-def _checked(content: Content, wanted: str, version: int) -> dict[str, Any]:
+def _checked(content: Content, wanted: str, versions: Sequence[int]) -> dict[str, Any]:
     """Return the texts as plain data, after checking that they are what is wanted."""
     texts: dict[str, Any] = {}
     for name, text in content.metadata.items():
@@ -179,9 +179,10 @@ def _checked(content: Content, wanted: str, version: int) -> dict[str, Any]:
             texts[name] = None
     if texts.get("format") != wanted:
         raise DataError(f"holds weights of another program or kind; a {wanted} is needed")
-    if texts.get("version") != version:
+    if texts.get("version") not in versions:
+        readable = " and ".join(map(str, versions))
         raise DataError(
-            f"has version {texts.get('version')!r}; this version of firenet_mri reads {version}"
+            f"has version {texts.get('version')!r}; this version of firenet_mri reads {readable}"
         )
     if texts.get(_DIGEST) != digest_of(content):
         raise DataError("was changed after it was written: its digest is another")

@@ -324,7 +324,7 @@ def load_learned_frame(path: str | Path) -> LearnedFrameWeights:
         If it is not such a file, has another version, was changed after it was written, or claims
         a constant that does not follow from its weights.
     """
-    return load_weights_as(path, FRAME, VERSION, _frame_of)
+    return load_weights_as(path, FRAME, (VERSION,), _frame_of)
 
 
 def _frame_of(tensors: dict[str, Tensor], texts: dict[str, Any]) -> LearnedFrameWeights:

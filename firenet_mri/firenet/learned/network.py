@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.base import Network, Trained
+from firenet_mri.firenet.learned.conditions import LEVELS, OF_SAMPLING, conditions_for
 from firenet_mri.firenet.learned.derivative import LearnedDerivative
 from firenet_mri.firenet.learned.layers import Gradient, Stage, data_step, shrinkage
 from firenet_mri.firenet.learned.proof import prove
@@ -29,18 +30,11 @@ from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.solver import Progress
-from firenet_mri.operators.base import LinearOperator, Shape
-from firenet_mri.operators.fourier import CartesianFourier
+from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.prox import item_norm
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.options import NetworkOptions
-
-#: What a network is told of a scan, see :func:`conditions_of`.
-CONDITIONS = ("acceleration", "lines", "coils")
-
-# Coil, y, x.
-_MASK_AXES = 3
 
 
 @dataclass(frozen=True)
@@ -107,22 +101,6 @@ def apply_stages(
         dilation = sizes.dilations[k % len(sizes.dilations)]
         x = shrinkage(x, stage, conditions, sizes.sizes, dilation)
         yield x
-
-
-def conditions_of(acceleration: Tensor, has_lines: Tensor, coils: int) -> Tensor:
-    """Return what a network is told of scans, (..., condition), each near 0.
-
-    Parameters
-    ----------
-    acceleration
-        Points of the grid for one sample, (...).
-    has_lines
-        Whether the mask changes along one axis only, (...).
-    coils
-        Number of coils.
-    """
-    of_coils = torch.full_like(acceleration, math.log2(coils) - 2.5)
-    return torch.stack([acceleration.log2() - 2, has_lines.to(acceleration), of_coils], dim=-1)
 
 
 class LearnedStage(nn.Module):
@@ -262,7 +240,7 @@ class LearnedNetwork(Network):
 
     @property
     def is_fixed(self) -> bool:
-        """True: nothing but the thresholds depends on the data, and these by their size alone."""
+        """True: nothing but the thresholds depends on the data."""
         return True
 
     @property
@@ -284,6 +262,12 @@ class LearnedNetwork(Network):
     def trained_numbers(self) -> int:
         """How many numbers were trained."""
         return sum(part.numel() for stage in self.weights for part in stage)
+
+    @property
+    def made_from(self) -> tuple[Part, ...]:
+        """The levels of the samples, where the thresholds depend on them."""
+        of_data = (stage.slopes[:, len(OF_SAMPLING) :] for stage in self.weights)
+        return (Part(LEVELS, True),) if any(bool(part.any()) for part in of_data) else ()
 
     @property
     def minimiser(self) -> None:
@@ -370,8 +354,7 @@ class LearnedNetwork(Network):
 
         start = torch.zeros(*batch, *encoding.domain_shape, dtype=y.dtype, device=y.device)
         start = start.reshape(-1, *encoding.domain_shape)
-        conditions = conditions_for(encoding).to(y.device, y.real.dtype)
-        conditions = conditions.expand(*batch, -1).reshape(len(start), -1)
+        conditions = conditions_for(encoding, y).reshape(len(start), -1)
         radius = self.radius(encoding) * norm
         return Task(start, gradient, conditions, scale, radius, batch)
 
@@ -418,26 +401,6 @@ class LearnedNetwork(Network):
             )
         with torch.no_grad():
             return LearnedDerivative(self, self.task(y, encoding, x0), encoding)
-
-
-def conditions_for(encoding: LinearOperator) -> Tensor:
-    """Return the conditions of an encoding operator, (..., condition); zeros if it is no Sense.
-
-    Leading axes are those of the masks: items may have masks of their own.
-    """
-    fourier = getattr(encoding, "fourier", None)
-    if not isinstance(fourier, CartesianFourier):
-        return torch.zeros(len(CONDITIONS))
-    mask = fourier.mask
-    while mask.ndim < _MASK_AXES:
-        mask = mask.unsqueeze(0)
-    axes = (-3, -2, -1)
-    share = mask.float().mean(axes)
-    across = (mask == mask[..., :1, :]).all(-1).all(-1).all(-1)
-    along = (mask == mask[..., :1]).all(-1).all(-1).all(-1)
-    least = 1 / math.prod(encoding.domain_shape)
-    coils = encoding.codomain_shape[0]
-    return conditions_of(1 / share.clamp(min=least), across | along, coils)
 
 
 def _pixels(encoding: LinearOperator) -> Tensor:

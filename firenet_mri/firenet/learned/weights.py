@@ -18,16 +18,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from firenet_mri.errors import DataError
+from firenet_mri.firenet.learned.conditions import CONDITIONS, OF_SAMPLING
 from firenet_mri.firenet.learned.files import is_same, load_weights_as, mapping, save_weights
 from firenet_mri.firenet.learned.formats import LAYERS
 from firenet_mri.firenet.learned.layers import Stage
-from firenet_mri.firenet.learned.network import CONDITIONS, Architecture, LearnedNetwork
+from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.proof import LearnedProof, prove
 from firenet_mri.firenet.learned.report import TrainingReport
 
-VERSION = 1
+#: Of files that are written. Thresholds of version 1 depend on the sampling alone.
+VERSION = 2
 
 # Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
 _LARGEST_LOGARITHM = 40.0
@@ -77,12 +80,14 @@ def load_network(path: str | Path) -> LearnedNetwork:
         If the file is missing, of another program or version, damaged, or states a constant that
         does not follow from its weights.
     """
-    return load_weights_as(path, LAYERS, VERSION, _network_of)
+    return load_weights_as(path, LAYERS, (1, VERSION), _network_of)
 
 
 def _network_of(tensors: dict[str, Tensor], texts: dict[str, Any]) -> LearnedNetwork:
     """Return the network of a file's content, after checking all of it."""
     architecture = _architecture(texts.get("architecture"))
+    if texts["version"] == 1 and "slopes" in tensors:
+        tensors["slopes"] = _with_zeros(tensors["slopes"])
     _check_shapes(tensors, architecture)
     _check_numbers(tensors)
     report = TrainingReport.from_dict(mapping(texts, "training"))
@@ -118,6 +123,13 @@ def _architecture(stated: Any) -> Architecture:
     if not is_possible or found.kernel % 2 == 0:
         raise DataError(f"its architecture is {stated!r}, which no network has")
     return found
+
+
+def _with_zeros(slopes: Tensor) -> Tensor:
+    """Return slopes by the sampling alone with zeros for the conditions of the data."""
+    if slopes.shape[-1:] != (len(OF_SAMPLING),):
+        return slopes
+    return pad(slopes, (0, len(CONDITIONS) - len(OF_SAMPLING)))
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], architecture: Architecture) -> None:

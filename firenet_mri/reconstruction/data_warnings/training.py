@@ -16,7 +16,7 @@ import math
 import torch
 
 from firenet_mri.firenet.base import Network
-from firenet_mri.firenet.learned.network import CONDITIONS, conditions_for
+from firenet_mri.firenet.learned.conditions import OF_SAMPLING, sampling_conditions
 from firenet_mri.firenet.learned.report import Range, TrainingReport
 from firenet_mri.operators import CartesianFourier, NonuniformFourier
 from firenet_mri.reconstruction.data_warnings.residual import energy_of_noise
@@ -33,7 +33,7 @@ _OTHER_SAMPLING = (
     "may be worse than those of the training: compare it with a preset's, without --network."
 )
 _WAYS = {"lines": "by lines", "points": "by points", "trajectory": "along a trajectory"}
-_LINES = CONDITIONS.index("lines")
+_LINES = OF_SAMPLING.index("lines")
 _NAMES = {
     "acceleration": "The acceleration of the scan",
     "coils": "The number of coils",
@@ -83,7 +83,7 @@ def _sampling(encoded: Encoded) -> set[str]:
         return {"trajectory"}
     if not isinstance(fourier, CartesianFourier) or bool(fourier.mask.all()):
         return set()
-    has_lines = bool(conditions_for(encoded.encoding)[..., _LINES].all())
+    has_lines = bool(sampling_conditions(encoded.encoding)[..., _LINES].all())
     return {"lines"} if has_lines else {"points"}
 
 

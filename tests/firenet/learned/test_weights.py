@@ -49,6 +49,19 @@ def test_a_network_comes_back_from_its_file_bit_by_bit(tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == whole
 
 
+def test_a_file_of_the_first_version_makes_the_same_image(tmp_path):
+    path = weights_file(tmp_path)
+
+    def as_first(tensors, texts):
+        texts["version"] = "1"
+        tensors["slopes"] = tensors["slopes"][..., :3].contiguous()
+
+    y, encoding = data_of()
+    image = load_network(path)(y, encoding)
+    forge(path, as_first)
+    assert torch.equal(load_network(path)(y, encoding), image)
+
+
 def test_a_report_comes_back_from_plain_data():
     plain = json.loads(json.dumps(REPORT.to_dict()))
     assert TrainingReport.from_dict(plain).digest == REPORT.digest
@@ -91,7 +104,7 @@ def rename(tensors, texts):
 
 
 def rename_version(tensors, texts):
-    texts["version"] = "2"
+    texts["version"] = "3"
 
 
 def leave_out(tensors, texts):
@@ -120,7 +133,7 @@ def lose_report(tensors, texts):
         (make_negative, "is not positive"),
         (make_too_long, "stage 2: .* take a smaller step"),
         (rename, "weights of another program"),
-        (rename_version, "has version 2; this version of firenet_mri reads 1"),
+        (rename_version, "has version 3; this version of firenet_mri reads 1 and 2"),
         (leave_out, "its architecture needs"),
         (grow, "architecture is .* which no network has"),
         (grow_singles, "architecture is .* which no network has"),

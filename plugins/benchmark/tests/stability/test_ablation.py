@@ -16,7 +16,7 @@ from firenet_benchmark.stability.evaluation_data import built_in
 from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.training import inputs
 from firenet_mri.training.inputs import TrainingData
-from firenet_mri.training.options import TrainingOptions
+from firenet_mri.training.options import Simulation, TrainingOptions
 from firenet_mri.training.simulated_cases import simulated_case
 
 TINY = TrainingOptions(stages=2, singles=2, groups=1, group_size=2, kernel=3, cases=6)
@@ -30,7 +30,9 @@ def ablate(tmp_path, monkeypatch, firenet):
         image = np.random.default_rng(seed).random((40, 40)).astype(np.float32)
         np.save(tmp_path / f"{seed}.npy", np.cumsum(image, axis=0))
     monkeypatch.setattr(
-        inputs, "simulated_case", lambda p, seed, sizes=(): simulated_case(p, seed, sizes=(48,))
+        inputs,
+        "simulated_case",
+        lambda p, seed, _: simulated_case(p, seed, Simulation(sizes=(48,))),
     )
     monkeypatch.setattr(inputs, "_VALIDATION_CASES", 1)
     few = replace(ablation.SETTINGS, slices=1, attacked=1, shifted=1, attack=ATTACK)

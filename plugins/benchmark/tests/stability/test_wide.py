@@ -15,6 +15,7 @@ from firenet_benchmark.stability.wide import read_opponent
 from firenet_mri.errors import FileError
 from firenet_mri.training import inputs
 from firenet_mri.training.inputs import TrainingData
+from firenet_mri.training.options import Simulation
 from firenet_mri.training.problem import Problem
 from firenet_mri.training.simulated_cases import simulated_case
 
@@ -29,7 +30,9 @@ def train(tmp_path, monkeypatch, firenet):
         np.save(tmp_path / f"{seed}.npy", np.cumsum(image, axis=0))
     monkeypatch.setitem(wide.KINDS, NAME, lambda: MoDL(unrolls=1, features=2, gradients=1))
     monkeypatch.setattr(
-        inputs, "simulated_case", lambda p, seed, sizes=(): simulated_case(p, seed, sizes=(48,))
+        inputs,
+        "simulated_case",
+        lambda p, seed, _: simulated_case(p, seed, Simulation(sizes=(48,))),
     )
     monkeypatch.setattr(inputs, "_VALIDATION_CASES", 2)
 
@@ -99,7 +102,7 @@ def test_options_of_the_other_networks_are_refused(firenet, capsys, tmp_path) ->
 def test_perturbations_of_a_case_are_attacked_through_the_opponent() -> None:
     """The gradient by the samples is that of finite differences."""
     learner = wide.Opponent(NAME)
-    case = simulated_case([torch.rand(40, 40)], 1, sizes=(32,))
+    case = simulated_case([torch.rand(40, 40)], 1, Simulation(sizes=(32,)))
     double = {"kspace": case.kspace.to(torch.complex128), "maps": case.maps.to(torch.complex128)}
     problem = Problem(replace(case, **double), torch.device("cpu"))
     network = MoDL(unrolls=1, features=2, gradients=2).double()

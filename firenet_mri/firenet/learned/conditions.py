@@ -1,0 +1,141 @@
+"""What a learned network is told of a scan: numbers near 0 that its thresholds depend on.
+
+Three are of the sampling. Three are of the data: how strong the samples at the ends of k-space are,
+where noise prevails, and those halfway, which say how fine the image is. They are geometric means
+of moduli, so that a few strong samples do not decide, and they are relative to the scale s of the
+data, so that the image of c y stays c times that of y. As s, they are held fixed in what is proven.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from firenet_mri.operators.base import LinearOperator, Shape
+from firenet_mri.operators.fourier import CartesianFourier
+
+#: Names of the conditions of the sampling, and of the data.
+OF_SAMPLING = ("acceleration", "lines", "coils")
+OF_DATA = ("ends", "strong ends", "middle")
+
+#: Names of all conditions.
+CONDITIONS = OF_SAMPLING + OF_DATA
+
+#: What the conditions of the data are called where they are kept fixed.
+LEVELS = "levels of the k-space samples"
+
+# Coil, y, x.
+_AXES = (-3, -2, -1)
+_TINY = 1e-6
+# Inner and outer edge of the rings, relative to the sample that is farthest from the centre.
+_ENDS, _MIDDLE = (0.85, 1.0), (0.3, 0.5)
+# E log|n|^2 of complex Gaussian noise is that of its variance less Euler's constant.
+_OF_NOISE = 0.5772156649
+# Binary logarithms of usual levels, and how much of one is 1; levels farther off count as these.
+_USUAL_ENDS, _USUAL_MIDDLE, _UNIT, _FARTHEST = -6.0, -4.0, 2.0, 3.0
+
+
+def conditions_for(encoding: LinearOperator, y: Tensor) -> Tensor:
+    """Return the conditions of data, (..., condition); zeros if the encoding is no Cartesian Sense.
+
+    Parameters
+    ----------
+    encoding
+        The encoding operator A of 2D images. Items may have masks of their own.
+    y
+        Data in units of s, (*batch, coil, y, x).
+    """
+    mask = _mask_of(encoding)
+    if mask is None:
+        return y.real.new_zeros(*y.shape[: y.ndim - len(encoding.codomain_shape)], len(CONDITIONS))
+    levels = data_conditions(y, mask)
+    sampling = sampling_conditions(encoding).to(levels)
+    return torch.cat([sampling.expand(*levels.shape[:-1], -1), levels], dim=-1)
+
+
+def sampling_conditions(encoding: LinearOperator) -> Tensor:
+    """Return the conditions of the sampling, (..., condition); zeros if it is no Cartesian Sense.
+
+    Leading axes are those of the masks: items may have masks of their own.
+    """
+    mask = _mask_of(encoding)
+    if mask is None:
+        return torch.zeros(len(OF_SAMPLING))
+    share = mask.float().mean(_AXES)
+    across = (mask == mask[..., :1, :]).all(-1).all(-1).all(-1)
+    along = (mask == mask[..., :1]).all(-1).all(-1).all(-1)
+    least = 1 / math.prod(encoding.domain_shape)
+    coils = encoding.codomain_shape[0]
+    return conditions_of(1 / share.clamp(min=least), across | along, coils)
+
+
+def conditions_of(acceleration: Tensor, has_lines: Tensor, coils: int) -> Tensor:
+    """Return the conditions of samplings, (..., condition).
+
+    Parameters
+    ----------
+    acceleration
+        Points of the grid for one sample, (...).
+    has_lines
+        Whether the mask changes along one axis only, (...).
+    coils
+        Number of coils.
+    """
+    of_coils = torch.full_like(acceleration, math.log2(coils) - 2.5)
+    return torch.stack([acceleration.log2() - 2, has_lines.to(acceleration), of_coils], dim=-1)
+
+
+def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
+    """Return the conditions of data, (..., condition); they have no derivative.
+
+    Parameters
+    ----------
+    y
+        Data in units of s, (..., coil, y, x).
+    mask
+        Bool, (..., coil or 1, y, x).
+    """
+    with torch.no_grad():
+        power = y.real.square() + y.imag.square()
+        # Samples of exactly zero were filled up, not measured.
+        measured = power > 0
+        logarithms = torch.where(measured, power, torch.ones_like(power)).log2()
+        distance = _distances((y.shape[-2], y.shape[-1])).to(power)
+        sampled = torch.where(mask, distance, torch.zeros_like(distance))
+        distance = distance / sampled.amax(_AXES, keepdim=True).clamp(min=_TINY)
+        found = [
+            _level(logarithms, measured & mask & (distance >= low) & (distance <= high))
+            for low, high in (_ENDS, _MIDDLE)
+        ]
+        ends = _near_0(found[0], _USUAL_ENDS)
+        return torch.stack([ends, ends.clamp(min=0), _near_0(found[1], _USUAL_MIDDLE)], dim=-1)
+
+
+def _level(logarithms: Tensor, ring: Tensor) -> Tensor:
+    """Return the binary logarithm of the samples' standard deviation in a ring, (...)."""
+    count = ring.sum(_AXES).clamp(min=1)
+    mean = torch.where(ring, logarithms, torch.zeros_like(logarithms)).sum(_AXES) / count
+    return (mean + _OF_NOISE / math.log(2)) / 2
+
+
+def _near_0(level: Tensor, usual: float) -> Tensor:
+    return ((level - usual) / _UNIT).clamp(-_FARTHEST, _FARTHEST)
+
+
+def _distances(shape: Shape) -> Tensor:
+    """Return how far points of k-space are from the centre, relative to its half width, (y, x)."""
+    y, x = (2 * (torch.arange(n) - n // 2) / n for n in shape)
+    return torch.hypot(y[:, None], x[None])
+
+
+def _mask_of(encoding: LinearOperator) -> Tensor | None:
+    """Return the mask, (..., coil, y, x); None if the encoding is no Cartesian Sense."""
+    fourier = getattr(encoding, "fourier", None)
+    if not isinstance(fourier, CartesianFourier):
+        return None
+    mask = fourier.mask
+    while mask.ndim < len(_AXES):
+        mask = mask.unsqueeze(0)
+    return mask

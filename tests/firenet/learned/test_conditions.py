@@ -1,0 +1,117 @@
+"""What a learned network is told of data: the level of noise, whatever the data's size."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from learned_networks import small_network
+from torch import Tensor
+
+from firenet_mri.firenet.learned.conditions import (
+    CONDITIONS,
+    OF_DATA,
+    OF_SAMPLING,
+    conditions_for,
+    data_conditions,
+)
+from firenet_mri.firenet.learned.network import LearnedNetwork
+from firenet_mri.operators import MatrixOperator, encoding_operator
+
+SHAPE = (40, 36)
+ENDS, MIDDLE = OF_DATA.index("ends"), OF_DATA.index("middle")
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    parts = torch.randn(*shape, 2, generator=generator, dtype=torch.float64) / math.sqrt(2)
+    return torch.view_as_complex(parts)
+
+
+def mask_of(seed: int, *, lines: bool = False) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (SHAPE[0], 1) if lines else SHAPE
+    mask = torch.rand(*shape, generator=generator) < 0.5
+    return mask.expand(SHAPE)[None].contiguous()
+
+
+def sense(mask: Tensor | None, coils: int = 3):
+    maps = torch.ones(coils, *SHAPE, dtype=torch.complex128) / math.sqrt(coils)
+    return encoding_operator(mask, maps, 2)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("sigma", [0.004, 0.03])
+def test_the_level_at_the_ends_is_the_standard_deviation_of_the_noise(lines, sigma) -> None:
+    mask = mask_of(1, lines=lines)
+    centre = torch.zeros(SHAPE, dtype=torch.complex128)
+    centre[15:25, 13:23] = 5
+    y = (centre + sigma * noise(8, *SHAPE)) * mask
+    found = data_conditions(y, mask)
+    assert 2 ** (2 * float(found[ENDS]) - 6) == pytest.approx(sigma, rel=0.1)
+    assert 2 ** (2 * float(found[MIDDLE]) - 4) == pytest.approx(sigma, rel=0.2)
+    assert float(found[1]) == pytest.approx(max(float(found[ENDS]), 0))
+
+
+def test_a_few_strong_samples_and_dead_ones_do_not_decide() -> None:
+    mask = mask_of(2)
+    y = 0.02 * noise(8, *SHAPE) * mask
+    before = data_conditions(y, mask)
+    y[0] = 0
+    y[1, ::7, ::5] *= 1000
+    after = data_conditions(y, mask)
+    assert float((after - before).abs().max()) < 0.15
+
+
+def test_levels_beyond_all_scans_count_as_the_farthest_and_nothing_is_infinite() -> None:
+    mask = mask_of(3)
+    for factor, end in ((1e6, 3.0), (1e-12, -3.0)):
+        found = data_conditions(factor * noise(2, *SHAPE) * mask, mask)
+        assert float(found[ENDS]) == end
+    empty = data_conditions(torch.zeros(2, *SHAPE, dtype=torch.complex64), mask)
+    assert torch.isfinite(empty).all()
+    assert torch.isfinite(data_conditions(noise(2, *SHAPE), torch.zeros_like(mask))).all()
+
+
+def test_items_have_the_conditions_that_they_have_alone() -> None:
+    masks = torch.stack([mask_of(4), mask_of(5, lines=True)])
+    y = torch.stack([0.01 * noise(3, *SHAPE), 0.1 * noise(3, *SHAPE, seed=1)]) * masks
+    found = conditions_for(sense(masks), y)
+    assert found.shape == (2, len(CONDITIONS))
+    for item in range(2):
+        alone = conditions_for(sense(masks[item]), y[item])
+        torch.testing.assert_close(found[item], alone)
+    assert found[:, OF_SAMPLING.index("lines")].tolist() == [0, 1]
+
+
+def test_an_encoding_of_any_other_kind_has_usual_conditions() -> None:
+    matrix = MatrixOperator(torch.eye(12, dtype=torch.complex128))
+    assert not conditions_for(matrix, noise(2, 12)).any()
+    assert conditions_for(matrix, noise(2, 12)).shape == (2, len(CONDITIONS))
+
+
+def listening_network() -> LearnedNetwork:
+    """Return a network whose thresholds depend on the levels of the samples."""
+    net = small_network()
+    for stage in net.stages:
+        stage.slopes[:, len(OF_SAMPLING) :] = 0.4
+    return net
+
+
+def test_the_image_of_data_of_another_size_is_of_that_size_too() -> None:
+    mask, net = mask_of(6), listening_network()
+    y = 0.1 * noise(3, *SHAPE) * mask
+    y[:, 18:22, 16:20] += 4
+    y = y * mask
+    image = net(y, sense(mask))
+    torch.testing.assert_close(net(1e4 * y, sense(mask)), 1e4 * image)
+    louder = net(y + 0.5 * noise(3, *SHAPE, seed=2) * mask, sense(mask))
+    assert not torch.allclose(louder, image)
+
+
+def test_a_network_says_that_its_levels_are_made_from_the_data() -> None:
+    assert small_network().made_from == ()
+    (part,) = listening_network().made_from
+    assert part.from_data
+    assert part.name == "levels of the k-space samples"
