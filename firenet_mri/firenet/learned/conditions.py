@@ -35,6 +35,8 @@ _ENDS, _MIDDLE = (0.85, 1.0), (0.3, 0.5)
 _OF_NOISE = 0.5772156649
 # Binary logarithms of usual levels, and how much of one is 1; levels farther off count as these.
 _USUAL_ENDS, _USUAL_MIDDLE, _UNIT, _FARTHEST = -6.0, -4.0, 2.0, 3.0
+# Power of the weakest noise that counts, so that samples near zero do not move the level a lot.
+_FLOOR = 2.0**-24
 
 
 def conditions_for(encoding: LinearOperator, y: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def conditions_of(acceleration: Tensor, has_lines: Tensor, coils: int) -> Tensor
 
 
 def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
-    """Return the conditions of data, (..., condition); they have no derivative.
+    """Return the conditions of data, (..., condition); attacks find their derivative, too.
 
     Parameters
     ----------
@@ -97,20 +99,19 @@ def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
     mask
         Bool, (..., coil or 1, y, x).
     """
-    with torch.no_grad():
-        power = y.real.square() + y.imag.square()
-        # Samples of exactly zero were filled up, not measured.
-        measured = power > 0
-        logarithms = torch.where(measured, power, torch.ones_like(power)).log2()
-        distance = _distances((y.shape[-2], y.shape[-1])).to(power)
-        sampled = torch.where(mask, distance, torch.zeros_like(distance))
-        distance = distance / sampled.amax(_AXES, keepdim=True).clamp(min=_TINY)
-        found = [
-            _level(logarithms, measured & mask & (distance >= low) & (distance <= high))
-            for low, high in (_ENDS, _MIDDLE)
-        ]
-        ends = _near_0(found[0], _USUAL_ENDS)
-        return torch.stack([ends, ends.clamp(min=0), _near_0(found[1], _USUAL_MIDDLE)], dim=-1)
+    power = y.real.square() + y.imag.square()
+    # Samples of exactly zero were filled up, not measured.
+    measured = mask & (power > 0)
+    logarithms = (power + _FLOOR).log2()
+    distance = _distances((y.shape[-2], y.shape[-1])).to(power)
+    sampled = torch.where(mask, distance, torch.zeros_like(distance))
+    distance = distance / sampled.amax(_AXES, keepdim=True).clamp(min=_TINY)
+    found = [
+        _level(logarithms, measured & (distance >= low) & (distance <= high))
+        for low, high in (_ENDS, _MIDDLE)
+    ]
+    ends = _near_0(found[0], _USUAL_ENDS)
+    return torch.stack([ends, ends.clamp(min=0), _near_0(found[1], _USUAL_MIDDLE)], dim=-1)
 
 
 def _level(logarithms: Tensor, ring: Tensor) -> Tensor:

@@ -68,10 +68,23 @@ def test_levels_beyond_all_scans_count_as_the_farthest_and_nothing_is_infinite()
     mask = mask_of(3)
     for factor, end in ((1e6, 3.0), (1e-12, -3.0)):
         found = data_conditions(factor * noise(2, *SHAPE) * mask, mask)
-        assert float(found[ENDS]) == end
+        assert float(found[ENDS]) == pytest.approx(end, abs=0.25)
     empty = data_conditions(torch.zeros(2, *SHAPE, dtype=torch.complex64), mask)
     assert torch.isfinite(empty).all()
     assert torch.isfinite(data_conditions(noise(2, *SHAPE), torch.zeros_like(mask))).all()
+
+
+def test_attacks_see_how_the_levels_move() -> None:
+    mask = mask_of(7)
+    y = 0.02 * noise(2, *SHAPE) * mask
+    direction = noise(2, *SHAPE, seed=1) * mask
+    y.requires_grad_()
+    (gradient,) = torch.autograd.grad(data_conditions(y, mask)[ENDS], y)
+    step = 1e-5
+    with torch.no_grad():
+        ahead, behind = (data_conditions(y + t * direction, mask)[ENDS] for t in (step, -step))
+    slope = (gradient.conj() * direction).real.sum()
+    torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-8)
 
 
 def test_items_have_the_conditions_that_they_have_alone() -> None:
