@@ -30,6 +30,7 @@ def test_without_the_sdk_the_error_names_the_package() -> None:
 
 @pytest.mark.skipif(not has_sdk(), reason="the MONAI Deploy App SDK is not installed")
 def test_an_application_writes_image_and_certificate(tmp_path) -> None:
+    from holoscan.conditions import CountCondition
     from monai.deploy.core import Application, Operator
 
     operator = load().FIRENETReconstructionOperator
@@ -54,7 +55,9 @@ def test_an_application_writes_image_and_certificate(tmp_path) -> None:
     class Reconstruction(Application):
         def compose(self):
             firenet = operator(self, output_folder=tmp_path, name="firenet")
-            self.add_flow(Source(self, name="source"), firenet, {("scan", "scan")})
+            # Without a count Holoscan runs a source for ever.
+            source = Source(self, CountCondition(self, 1), name="source")
+            self.add_flow(source, firenet, {("scan", "scan")})
             pairs = {("image", "image"), ("certificate", "certificate")}
             self.add_flow(firenet, Sink(self, name="sink"), pairs)
 
