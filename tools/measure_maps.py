@@ -1,6 +1,6 @@
 """How far maps that are one per cent off move an image: what is proven, and what attacks find.
 
-    python scripts/measure_maps.py SCAN [PRESET] [ROUNDS]
+    python tools/measure_maps.py SCAN [PRESET] [ROUNDS]
 
 A change of the maps is at most one per cent of their largest root sum of squares at every pixel,
 and leaves them no longer than that. Random changes are white or smooth; the attack takes, from

@@ -1,6 +1,6 @@
 """Times ESPIRiT maps beside SigPy's and BART's, in turns, on a simulated scan of 8 coils.
 
-python scripts/time_espirit.py
+python tools/time_espirit.py
 """
 
 from __future__ import annotations

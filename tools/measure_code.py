@@ -1,6 +1,6 @@
 """Prints how long functions and files are, how often options are spelled out, and who imports whom.
 
-python scripts/measure_code.py firenet_mri
+python tools/measure_code.py firenet_mri
 """
 
 from __future__ import annotations

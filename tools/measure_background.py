@@ -1,6 +1,6 @@
 """Measures what background and output do to fastMRI's metrics: the table of docs/monai.md.
 
-    python scripts/measure_background.py [--lam-factor F] SCAN.npy...
+    python tools/measure_background.py [--lam-factor F] SCAN.npy...
 
 Scans are fully sampled, (coil, y, x) or (slice, coil, y, x) complex, as ``tests/real_scans.py`` and
 ``firenet convert`` write them. Each slice is under-sampled as fastMRI's are, four times along x, by

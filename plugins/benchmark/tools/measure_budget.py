@@ -1,6 +1,6 @@
 """Measure which lam bears a perturbation best: the table behind ``--budget``.
 
-    python plugins/benchmark/scripts/measure_budget.py 0.5 1 2 4 8
+    python plugins/benchmark/tools/measure_budget.py 0.5 1 2 4 8
 
 Prints the PSNR of the default FIRENET on validation slices of the stability benchmark, whole and
 under the worst perturbation of each relative size that is found, a row for each factor of lam.

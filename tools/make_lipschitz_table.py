@@ -4,7 +4,7 @@ For every iteration multipliers are found as at run time, rounded to seven digit
 that these prove is computed by exact elimination and rounded up; so the table saves time and some
 digits. Takes three minutes.
 
-    python scripts/make_lipschitz_table.py
+    python tools/make_lipschitz_table.py
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
         bound, digits = prove(iteration)
         print(name, float(bound), flush=True)  # noqa: T201
         entries.append({**name, "bound": f"{float(bound):.4f}", "multipliers": " ".join(digits)})
-    about = "Made by scripts/make_lipschitz_table.py; meaning: firenet_mri/firenet/lipschitz.py"
+    about = "Made by tools/make_lipschitz_table.py; meaning: firenet_mri/firenet/lipschitz.py"
     lines = ",\n".join(json.dumps(entry) for entry in entries)
     TARGET.write_text(f'{{"about": "{about}", "entries": [\n{lines}\n]}}\n', encoding="utf-8")
 

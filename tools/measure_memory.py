@@ -1,6 +1,6 @@
 """Measures the peak memory of a volume's reconstruction, beside its k-space and maps.
 
-python scripts/measure_memory.py 96 8        # a matrix of 96^3, 8 coils
+python tools/measure_memory.py 96 8        # a matrix of 96^3, 8 coils
 
 What the process holds before the volume is there, libraries included, does not count. Linux only.
 """

@@ -1,6 +1,6 @@
 """Time the server against the reconstruction itself, and the batch on two workers against one.
 
-    python scripts/time_throughput.py
+    python tools/time_throughput.py
 
 Both as ratios within one run, on scans of 8 coils made from the sample image.
 """

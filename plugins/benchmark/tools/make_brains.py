@@ -1,6 +1,6 @@
 """Makes firenet_benchmark/stability/brains.npz, the images of the stability benchmark.
 
-    python plugins/benchmark/scripts/make_brains.py CH2 INIA19 [OUT]
+    python plugins/benchmark/tools/make_brains.py CH2 INIA19 [OUT]
 
 CH2 and INIA19 are ch2.nii.gz and inia19-t1-brain.nii.gz, as Debian's package mricron-data has them;
 the MNI152 template comes with nilearn. Needs firenet_mri[dev].

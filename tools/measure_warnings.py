@@ -1,6 +1,6 @@
 """Measure the thresholds of the warnings about the data: what good scans show, and wrong ones.
 
-    python scripts/measure_warnings.py [FOLDER] [--all]
+    python tools/measure_warnings.py [FOLDER] [--all]
 
 Good are the sample scan, simulated scans, and the real scans of FOLDER, fully
 sampled and under-sampled by lines, points and equispaced lines. Wrong ones are made of them: an

@@ -1,6 +1,6 @@
 """Time ``firenet recon`` on a quiet and on a busy machine, on one core and on two; Linux only.
 
-    python scripts/time_busy.py [TURNS]
+    python tools/time_busy.py [TURNS]
 
 Prints the table of docs/operations.md, medians over the turns, and how much of the cores other
 processes took during the quiet runs: where that is more than a few hundredths, the machine was not

@@ -1,6 +1,6 @@
 """Draws what networks lose and invent: docs/images/learned.png, of the card of the shipped network.
 
-    python plugins/benchmark/scripts/picture_learned.py OUT.png
+    python plugins/benchmark/tools/picture_learned.py OUT.png
 
 A test slice of the stability benchmark with a lesion, and one with a text. For each method that
 ships: the image, ten times its error, and what is left of the detail, the image with it minus the

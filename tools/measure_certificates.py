@@ -1,6 +1,6 @@
 """Measure what a certificate says and costs: a line of a table for each preset and scan.
 
-    python scripts/measure_certificates.py SCAN [SCAN ...] [--threads 1] [--jacobian] [--curve]
+    python tools/measure_certificates.py SCAN [SCAN ...] [--threads 1] [--jacobian] [--curve]
 
 For each: the relative duality gap; the proven constant everywhere and at the data; with
 ``--jacobian`` both sides of the Jacobian's norm at the data; and CPU seconds of the network, of the

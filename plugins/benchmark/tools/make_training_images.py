@@ -1,6 +1,6 @@
 """Makes the images from which the shipped learned network was trained, as grey PNG files.
 
-    python plugins/benchmark/scripts/make_training_images.py OUT
+    python plugins/benchmark/tools/make_training_images.py OUT
 
 Photographs of the packages scikit-image and scikit-learn, slices of the MNI152 template of nilearn
 in three directions, and the training slices of the stability benchmark. OUT/train and
