@@ -72,6 +72,34 @@ def summary_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.csv")
 
 
+def find_scans(folder: Path) -> list[Path]:
+    """Return the raw scans in a folder and those below it, in the order of their names.
+
+    They are files that are called as scans are, and folders of Bruker experiments; what lies beside
+    a scan, such as its noise measurement, is left out.
+
+    Raises
+    ------
+    UsageError
+        If it is not a folder, or holds no scan.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            if bruker.find_experiment(path) is not None:
+                found.append(path)
+        elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
+            found.append(path)
+    if not found:
+        raise UsageError(
+            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}, "
+            "or are folders of Bruker experiments"
+        )
+    return found
+
+
 def convert_study(
     folder: Path,
     output: Path,
@@ -106,12 +134,7 @@ def convert_study(
         If the output folder or the summary cannot be written.
     """
     _check(folder, output, options)
-    sources = _sources(folder)
-    if not sources:
-        raise UsageError(
-            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}, "
-            "or are folders of Bruker experiments"
-        )
+    sources = find_scans(folder)
     suffix = suffix_of(options.to or "mrd")
     names = [f"{name}{suffix}" for name in _names([path.relative_to(folder) for path in sources])]
     _make_folder(output)
@@ -142,8 +165,6 @@ def _check(folder: Path, output: Path, options: ConversionOptions) -> None:
         raise UsageError(
             f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
         )
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; give a folder for the converted scans")
     if output.resolve().is_relative_to(folder.resolve()):
@@ -155,18 +176,6 @@ def _make_folder(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{output}: cannot be made ({error.strerror or error})") from None
-
-
-def _sources(folder: Path) -> list[Path]:
-    """Return the scans' files and the folders of Bruker experiments, by name."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            if bruker.find_experiment(path) is not None:
-                found.append(path)
-        elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
-            found.append(path)
-    return found
 
 
 def _lies_beside_a_scan(path: Path) -> bool:
