@@ -32,6 +32,7 @@ class ScanInferer(Inferer):
     --------
     ``PrepareBatchExtraInput("mask")`` hands the mask to it:
 
+    >>> import torch
     >>> from firenet_mri.monai import FIRENETModel, ScanInferer
     >>> inferer = ScanInferer(certificate=False, evidence=False)
     >>> inferer(torch.randn(1, 2, 1, 16, 16) + 0j, FIRENETModel(maps="none", layers=2)).shape
@@ -43,9 +44,7 @@ class ScanInferer(Inferer):
         self.certificate = certificate
         self.evidence = evidence
 
-    def __call__(
-        self, inputs: Tensor, network: Any, mask: Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> MetaTensor:
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> MetaTensor:
         """Return the images (batch, 1, x, y, z), magnitudes.
 
         Parameters
@@ -54,8 +53,9 @@ class ScanInferer(Inferer):
             k-space (batch, *slices, coil, *spatial) complex.
         network
             The model of which the options are taken.
-        mask
-            (batch, *slices, 1, *spatial), not zero where sampled; None finds it.
+        *args, **kwargs
+            The mask (batch, *slices, 1, *spatial), not zero where sampled, as the first of them or
+            by the name "mask"; without one it is found from the samples.
 
         Raises
         ------
@@ -63,6 +63,7 @@ class ScanInferer(Inferer):
             If the network is another one, its maps are no method by name, or its steps are trained.
         """
         transform = self._transform(network, str(inputs.device))
+        mask = args[0] if args else kwargs.get("mask")
         masks: list[Any] = [None] * len(inputs) if mask is None else list(mask)
         is_batch = isinstance(inputs, MetaTensor) and inputs.is_batch
         scans = decollate_batch(inputs) if is_batch else list(inputs)

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from laws import assert_close
+
+from firenet_mri import read, reconstruct
 
 FILE = Path(__file__).parents[2] / "plugins/monai_deploy/firenet_operator.py"
 
@@ -43,14 +47,15 @@ def test_an_application_writes_image_and_certificate(tmp_path) -> None:
         def compute(self, op_input, op_output, context):
             op_output.emit(str(sample), "scan")
 
+    arrived = {}
+
     class Sink(Operator):
         def setup(self, spec):
             spec.input("image")
             spec.input("certificate")
 
         def compute(self, op_input, op_output, context):
-            assert op_input.receive("image").ndim >= 2
-            assert op_input.receive("certificate")["lipschitz_bound"] > 0
+            arrived.update({name: op_input.receive(name) for name in ("image", "certificate")})
 
     class Reconstruction(Application):
         def compose(self):
@@ -63,4 +68,8 @@ def test_an_application_writes_image_and_certificate(tmp_path) -> None:
 
     sys.argv = ["test"]
     Reconstruction().run()
-    assert {path.suffix for path in tmp_path.iterdir()} == {".gz", ".png", ".json"}
+    expected = reconstruct(read(sample))
+    assert_close(torch.from_numpy(arrived["image"]), expected.image, 1e-5)
+    assert arrived["certificate"]["lipschitz_bound"] == expected.certificate.lipschitz_bound
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {f"brain_8coil.{end}" for end in ("nii.gz", "png", "json", "evidence.h5")}
