@@ -69,7 +69,9 @@ class Conversion:
 
 def summary_path(output: Path) -> Path:
     """Return where the summary of an output folder lies."""
-    return output.with_name(f"{output.name}.csv")
+    # "." and ".." have no name of their own.
+    named = output if output.name not in ("", "..") else output.resolve()
+    return named.with_name(f"{named.name}.csv")
 
 
 def find_scans(folder: Path) -> list[Path]:

@@ -158,3 +158,10 @@ def test_a_pair_is_not_written_over_itself(tmp_path) -> None:
     with pytest.raises(FileError, match="is the scan itself"):
         convert_scan(tmp_path / "scan", tmp_path / "scan.cfl", overwrite=True)
     assert (tmp_path / "scan.cfl").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["cfl", "npy"])
+def test_the_axis_of_a_single_image_is_left_out(suffix, tmp_path) -> None:
+    scan = scan_of(1, 1, 4, 8, 6, noise=None, images=("repetition 3",))
+    write_scan(tmp_path / f"a.{suffix}", scan)
+    assert torch.equal(read(tmp_path / f"a.{suffix}").kspace, scan.kspace[0, 0])

@@ -123,6 +123,26 @@ def test_scans_of_one_name_stay_apart(tmp_path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "out" / doubled.output).kspace[0], 2 * kspace)
 
 
+def test_the_file_of_another_scan_stays_that_ones(folder, tmp_path) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    convert_study(folder, output, FASTMRI)
+    before = (output / "day1_b.h5").read_bytes()
+    other.mkdir()
+    write_scan(other / "day1_b.h5", scan_of(5))
+    (outcome,) = convert_study(other, output, FASTMRI)
+    assert (outcome.scan, outcome.state) == ("day1_b.h5", "failed")
+    assert "exists" in outcome.error
+    assert (output / "day1_b.h5").read_bytes() == before
+
+
+def test_the_folder_in_which_one_is_may_be_the_output(folder, tmp_path, monkeypatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    convert_study(folder, Path(), FASTMRI)
+    assert (tmp_path / "out.csv").is_file()
+    assert (tmp_path / "out/a.h5").is_file()
+
+
 def test_what_a_conversion_writes_is_converted_again_with_what_lies_beside_it(tmp_path) -> None:
     (tmp_path / "in").mkdir()
     scan = RawScan(scan_of(0).kspace[0], torch.ones(1, 8, 6, dtype=torch.bool), 2, scan_of(0).noise)

@@ -109,6 +109,8 @@ def test_other_folders_of_scans_are_taken_and_empty_ones_are_named(tmp_path, mon
     assert {path.name for path in output.glob("*.nii.gz")} == {"a.nii.gz", "b.nii.gz"}
     first, second = (json.loads((output / f"{name}.json").read_text()) for name in "ab")
     assert first["certificate"] == second["certificate"]
+    # Of the preset that was asked for.
+    assert Certificate.from_dict(first["certificate"]).lipschitz_bound < 5
     (tmp_path / "empty").mkdir()
     with pytest.raises(RuntimeError) as info:
         workflow(dataset_dir=str(tmp_path / "empty"), output_dir=str(output))
@@ -156,6 +158,17 @@ def test_only_what_the_options_hold_is_certified() -> None:
     for model in (FIRENETModel(maps=torch.ones(1, 16, 16) + 0j), FIRENETModel(trainable=True)):
         with pytest.raises(UsageError, match="maps of its own or trained steps"):
             ScanInferer()(kspace, model)
+
+
+def test_the_mask_that_comes_with_a_batch_is_used(randn) -> None:
+    kspace = randn(2, 1, 1, 16, 16).to(torch.complex64)
+    lines = torch.ones(2, 1, 1, 16, 16, dtype=torch.bool)
+    lines[1, ..., ::2, :] = False
+    inferer = ScanInferer(certificate=False, evidence=False)
+    model = FIRENETModel(maps="none", layers=2)
+    found = inferer(kspace, model, lines)
+    assert_close(found, inferer(kspace * lines, model, mask=lines), 1e-6)
+    assert not torch.allclose(found[1], inferer(kspace, model)[1])
 
 
 @pytest.mark.slow

@@ -94,9 +94,11 @@ def _slices(scan: RawScan) -> tuple[Tensor, Tensor]:
     DataError
         If the mask is another from slice to slice, or of a volume along z.
     """
+    import torch
+
     from firenet_mri.operators.centred import centred_ifft
 
-    kspace = scan.kspace * scan.mask
+    kspace = (scan.kspace * scan.mask).to(torch.complex64)
     axis, what = (-3, "along z") if scan.spatial_ndim == 3 else (0, "from slice to slice")
     rows, columns = scan.spatial_shape[-2:]
     planes = scan.mask.reshape(-1, rows, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from xml.etree import ElementTree
 
 import h5py
@@ -109,8 +110,13 @@ def test_what_was_written_is_read_here_with_its_sizes(phase_axis, tmp_path) -> N
 
 def test_columns_that_are_missing_are_the_phase_encoding(tmp_path) -> None:
     scan = scan_of(2, 3, 12, 10, mask=LINES)
-    write_fastmri(tmp_path / "a.h5", scan)
+    # Whatever stands where nothing was sampled is not written, and in single precision.
+    dirty = dataclasses.replace(scan, kspace=scan.kspace.to(torch.complex128) + ~scan.mask)
+    write_fastmri(tmp_path / "a.h5", dirty)
     again = read(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["kspace"].dtype == np.complex64
+        np.testing.assert_array_equal(file["kspace"], scan.kspace)
     assert torch.equal(again.kspace, scan.kspace)
     assert torch.equal(again.mask, scan.mask)
     assert again.geometry is None
@@ -143,6 +149,9 @@ def test_nothing_but_the_allowed_fields_is_in_the_header(tmp_path) -> None:
         "acquisitionSystemInformation", "experimentalConditions", "encoding", "sequenceParameters"
     }  # fmt: skip
     assert {child.tag.rpartition("}")[2] for child in root} <= allowed
+    # fastMRI's loaders take the sizes from here: x is the readout.
+    matrix = root.find("{*}encoding/{*}encodedSpace/{*}matrixSize")
+    assert [int(size.text) for size in matrix] == [12, 10, 1]
     assert b"Doe" not in (tmp_path / "Doe^Jane.h5").read_bytes()
 
 
