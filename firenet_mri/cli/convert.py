@@ -60,8 +60,9 @@ def _convert_folder(
     folder: Path, output: Path, options: ConversionOptions, overwrite: bool
 ) -> None:
     """Convert all scans under a progress bar, and print one summary."""
-    from firenet_mri.conversion import convert_study, summary_path
+    from firenet_mri.conversion import convert_study, find_scans, summary_path
 
+    find_scans(folder)  # Before a progress bar is there.
     try:
         with progress("Scans", "scans") as on_step:
 

@@ -97,9 +97,15 @@ def find_scans(folder: Path) -> list[Path]:
     if not found:
         raise UsageError(
             f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}, "
-            "or are folders of Bruker experiments"
+            f"or are folders of Bruker experiments{_advice(folder)}"
         )
     return found
+
+
+def _advice(folder: Path) -> str:
+    """Return what to do with a folder of images."""
+    images = any(path.name.endswith((".dcm", ".nii", ".nii.gz")) for path in folder.rglob("*"))
+    return "; images hold no k-space, and firenet simulate makes a scan of one" if images else ""
 
 
 def convert_study(

@@ -69,7 +69,7 @@ class ScanInferer(Inferer):
         scans = decollate_batch(inputs) if is_batch else list(inputs)
         with torch.no_grad():
             images = [transform(scan, one) for scan, one in zip(scans, masks, strict=True)]
-        return collate_meta_tensor(images)
+        return collate_meta_tensor(images)  # type: ignore[no-untyped-call]
 
     def _transform(self, network: Any, device: str) -> FIRENETReconstruct:
         if not isinstance(network, FIRENETModel):

@@ -168,8 +168,12 @@ def test_folders_that_cannot_be_are_refused(folder, tmp_path) -> None:
     with pytest.raises(UsageError, match="lies among the scans"):
         convert_study(folder, folder / "out", FASTMRI)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no scan"):
+    with pytest.raises(UsageError, match=r"Bruker experiments$"):
         convert_study(tmp_path / "empty", tmp_path / "out", FASTMRI)
+    (tmp_path / "empty/image.dcm").write_bytes(b"")
+    refused = firenet("convert", tmp_path / "empty", "-o", tmp_path / "out", "--to", "mrd")
+    assert "firenet simulate makes a scan of one" in refused.err
+    assert len(refused.err.splitlines()) == 1
     (tmp_path / "out.csv").write_text("other,columns\n1,2\n")
     with pytest.raises(FileError, match="is not the summary"):
         convert_study(folder, tmp_path / "out", FASTMRI)
