@@ -142,6 +142,13 @@ def test_existing_files_are_kept_unless_told_otherwise(tmp_path) -> None:
     assert kept.read_text() == "mine"
 
 
+def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path) -> None:
+    with pytest.raises(RuntimeError) as info:
+        workflow(output_dir=str(tmp_path / "out"), device="tpu")
+    assert "UsageError" in repr(info.value.__cause__)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_is_there_is_not_written_into(tmp_path) -> None:
     (tmp_path / "bundle").mkdir()
     result = firenet("bundle", tmp_path / "bundle")
