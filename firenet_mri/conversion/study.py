@@ -148,17 +148,17 @@ def convert_study(
     _make_folder(output)
     rows = {row.output: row for row in _read_summary(summary_path(output))}
 
-    def write_row(row: Conversion) -> None:
+    def record(row: Conversion) -> None:
         rows[row.output] = row
         _write_summary(summary_path(output), rows.values())
 
+    study = _Study(output, options, overwrite, record)
     outcomes = []
     for source, name in zip(sources, names, strict=True):
         start = Conversion(str(source.relative_to(folder)), name, "failed")
-        before = rows.get(name)
-        outcome = _done(source, output, start, before, options, overwrite, write_row)
+        outcome = study.convert(source, start, rows.get(name))
         outcomes.append(outcome)
-        write_row(outcome)
+        record(outcome)
         if on_outcome is not None:
             on_outcome(outcome, len(outcomes), len(sources))
     return outcomes
@@ -210,34 +210,57 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _done(
-    source: Path,
-    output: Path,
-    start: Conversion,
-    before: Conversion | None,
-    options: ConversionOptions,
-    overwrite: bool,
-    write_row: Callable[[Conversion], None],
-) -> Conversion:
-    """Return what became of a scan; whatever is wrong with it is an outcome."""
-    # A row of the same name may be that of another folder's scan.
-    before = before if before is not None and before.scan == start.scan else None
-    try:
-        options = _with_files_beside(source, options)
-        job = _identity(source, options)
-        is_same = before is not None and before.job == job
-        if before is not None and is_same and not overwrite and _is_whole(output, before):
-            return replace(before, state="kept", error="")
-        may_replace = overwrite or (before is not None and is_same and _is_ours(output, before))
-        check_conversion(source, output / start.output, to=options.to, overwrite=may_replace)
-        # A file that is there when the work was cut short is ours then.
-        write_row(replace(start, state="begun", job=job))
-        made = convert_scan(source, output / start.output, options, overwrite=may_replace)
-        return replace(start, state="done", job=job, **_described(made))
-    except (FirenetError, OSError, MemoryError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        # What an earlier conversion has written is still there, and still known.
-        return replace(before or start, state="failed", error=text)
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What all conversions of a study have in common.
+
+    Parameters
+    ----------
+    output, options, overwrite
+        As :func:`convert_study` has them.
+    record
+        Writes a row of the summary.
+    """
+
+    output: Path
+    options: ConversionOptions
+    overwrite: bool
+    record: Callable[[Conversion], None]
+
+    def convert(self, source: Path, start: Conversion, before: Conversion | None) -> Conversion:
+        """Return what became of a scan; whatever is wrong with it is an outcome.
+
+        Parameters
+        ----------
+        source
+            The scan.
+        start
+            Its row, as long as nothing is known.
+        before
+            The row that the summary has under its name.
+        """
+        # A row of the same name may be that of another folder's scan.
+        before = before if before is not None and before.scan == start.scan else None
+        try:
+            options = _with_files_beside(source, self.options)
+            job = _identity(source, options)
+            is_same = before is not None and before.job == job
+            if before is not None and is_same and not self.overwrite:
+                if _is_whole(self.output, before):
+                    return replace(before, state="kept", error="")
+                may_replace = _is_ours(self.output, before)
+            else:
+                may_replace = self.overwrite
+            target = self.output / start.output
+            check_conversion(source, target, to=options.to, overwrite=may_replace)
+            # A file that is there when the work was cut short is ours then.
+            self.record(replace(start, state="begun", job=job))
+            made = convert_scan(source, target, options, overwrite=may_replace)
+            return replace(start, state="done", job=job, **_described(made))
+        except (FirenetError, OSError, MemoryError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            # What an earlier conversion has written is still there, and still known.
+            return replace(before or start, state="failed", error=text)
 
 
 def _with_files_beside(source: Path, options: ConversionOptions) -> ConversionOptions:
