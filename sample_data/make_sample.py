@@ -1,12 +1,15 @@
-"""Makes the sample scan: a simulated 8-coil ISMRMRD scan of one slice of the MNI152 T1 template.
+"""Makes the sample files, all simulated from slices of the MNI152 T1 template.
 
     python sample_data/make_sample.py [FOLDER]
 
-Same seed, same scan. Needs firenet_mri and nilearn, whose package holds the template.
+An 8-coil ISMRMRD scan of one slice and its image: as a reference, as a complex DICOM series and as
+a BIDS pair of magnitude and phase; and a small 4-coil scan of three slices with its reference.
+Same seed, same files. Needs firenet_mri and nilearn, whose package holds the template.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -16,12 +19,21 @@ import nibabel
 import numpy as np
 import sigpy.mri
 import torch
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from firenet_mri.io import read, write_nifti
+from firenet_mri import Geometry
+from firenet_mri.io import read, write_nifti, write_scan
+from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.simulation import simulate
 
 SEED = 20
 SCAN_NAME = "brain_8coil.h5"
 REFERENCE_NAME = "brain_8coil_reference.nii.gz"
+DICOM_FOLDER = "brain_dicom"
+BIDS_FOLDER, BIDS_NAME = "brain_bids", "sub-mni152_T1w"
+SMALL_NAME = "brain_3slices.h5"
+SMALL_REFERENCE_NAME = "brain_3slices_reference.nii.gz"
 
 TEMPLATE = Path("datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 TEMPLATE_SLICE = 90
@@ -40,17 +52,21 @@ THICKNESS_MM = 5.0
 POSITION_MM = (2.5, -14.0, 31.0)
 TILTS_DEG = (12.0, -5.0)
 
+SMALL_SLICES, SMALL_STEP_MM = (80, 90, 100), 10.0
+SMALL_COILS, SMALL_ACCELERATION, SMALL_CALIBRATION = 4, 2.5, 20
+SMALL_NOISE_SAMPLES = 2048
+
 VENDOR = "simulated by firenet_mri"
 
 
 def main(folder: Path) -> None:
-    """Write the scan and its reference image to ``folder``."""
+    """Write all files to ``folder``, in the place of those that are there."""
     rng = np.random.default_rng(SEED)
     mixing = coil_mixing(rng)
-    coil_images = white_coil_images(rng)
+    coil_images, phase = white_coil_images(rng)
     sampled, calibration = phase_lines(rng)
     scan = folder / SCAN_NAME
-    write_scan(scan, coil_images, mixing, sampled, calibration, rng)
+    write_scan_of_lines(scan, coil_images, mixing, sampled, calibration, rng)
     reference = np.sqrt((np.abs(coil_images) ** 2).sum(axis=0)).astype(np.float32)
     geometry = read(scan).geometry
     write_nifti(
@@ -59,16 +75,28 @@ def main(folder: Path) -> None:
         geometry,
         description="simulated from the MNI152 template, noise-free",
     )
+    image = reference * np.exp(1j * phase)
+    write_dicom_parts(folder / DICOM_FOLDER, image, geometry)
+    (folder / BIDS_FOLDER).mkdir(exist_ok=True)
+    write_bids_pair(
+        folder / BIDS_FOLDER / BIDS_NAME,
+        image.astype(np.complex64),
+        geometry,
+        simulated=True,
+        method="simulated from the MNI152 template",
+        overwrite=True,
+    )
+    write_small_scan(folder)
 
 
-def template_slice() -> np.ndarray:
-    """Return the slice, (left to right, anterior to posterior), in the middle of the matrix."""
+def template_slice(index: int = TEMPLATE_SLICE) -> np.ndarray:
+    """Return a slice, (left to right, anterior to posterior), in the middle of the matrix."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or spec.origin is None:
         raise SystemExit("nilearn is not installed; install it with: pip install nilearn")
     volume = np.asanyarray(nibabel.load(Path(spec.origin).parent / TEMPLATE).dataobj)
     # The template's axes go to the right, anterior and up.
-    head = volume[:, ::-1, TEMPLATE_SLICE].astype(np.float64)
+    head = volume[:, ::-1, index].astype(np.float64)
     inside = np.argwhere(head > 0)
     (first_row, first_column), (last_row, last_column) = inside.min(axis=0), inside.max(axis=0)
     head = head[first_row : last_row + 1, first_column : last_column + 1]
@@ -78,10 +106,10 @@ def template_slice() -> np.ndarray:
     return image
 
 
-def white_coil_images(rng: np.random.Generator) -> np.ndarray:
-    """Return the noise-free images (coil, y, x) as they are after whitening: noise has variance 1.
+def white_coil_images(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the noise-free images (coil, y, x), whitened, and the image's phase (y, x).
 
-    White matter has the mean root-sum-of-squares WHITE_MATTER_SNR.
+    Noise has variance 1 then, and white matter the mean root-sum-of-squares WHITE_MATTER_SNR.
     """
     image = template_slice()
     y, x = np.meshgrid(np.linspace(-1, 1, ROWS), np.linspace(-1, 1, COLUMNS), indexing="ij")
@@ -91,7 +119,7 @@ def white_coil_images(rng: np.random.Generator) -> np.ndarray:
     images = maps * image * np.exp(1j * phase)
     magnitude = np.sqrt((np.abs(images) ** 2).sum(axis=0))
     white_matter = image > 0.85 * np.percentile(image[image > 0], 95)
-    return images * WHITE_MATTER_SNR / magnitude[white_matter].mean()
+    return images * WHITE_MATTER_SNR / magnitude[white_matter].mean(), phase
 
 
 def coil_mixing(rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +142,7 @@ def phase_lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(np.concatenate([calibration, outer])), calibration
 
 
-def write_scan(
+def write_scan_of_lines(
     path: Path,
     coil_images: np.ndarray,
     mixing: np.ndarray,
@@ -229,6 +257,89 @@ def header() -> ismrmrd.xsd.ismrmrdHeader:
         ),
         experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=127_728_000),
         encoding=[encoding],
+    )
+
+
+def write_dicom_parts(folder: Path, image: np.ndarray, geometry: Geometry) -> None:
+    """Write an image (y, x) as DICOM: a file with the real part, and one with the imaginary."""
+    folder.mkdir(exist_ok=True)
+    slope = float(max(np.abs(image.real).max(), np.abs(image.imag).max())) / 32_767
+    affine = geometry.affine_lps((1, ROWS, COLUMNS))
+    for letter, part in (("R", image.real), ("I", image.imag)):
+        path = folder / f"{letter}.dcm"
+        dataset = new_dataset(path, letter)
+        dataset.ImageOrientationPatient = [f"{value:.10g}" for value in affine[:3, :2].T.ravel()]
+        dataset.ImagePositionPatient = [f"{value:.10g}" for value in affine[:3, 3]]
+        dataset.PixelSpacing = [1.0, 1.0]
+        dataset.SliceThickness = THICKNESS_MM
+        dataset.Rows, dataset.Columns = part.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 1
+        dataset.RescaleSlope, dataset.RescaleIntercept = f"{slope:.10g}", 0
+        dataset.PixelData = np.round(part / slope).astype("<i2").tobytes()
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def new_dataset(path: Path, letter: str) -> FileDataset:
+    """Return an MR image without pixels; its identifiers are the same every time."""
+    instance, series, study, frame = (
+        generate_uid(entropy_srcs=[VENDOR, what])
+        for what in (letter, f"{letter}s", "study", "place")
+    )
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = MRImageStorage
+    meta.MediaStorageSOPInstanceUID = instance
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, instance
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+    dataset.FrameOfReferenceUID = frame
+    dataset.Modality, dataset.Manufacturer = "MR", VENDOR
+    dataset.ImageType = ["DERIVED", "SECONDARY", letter]
+    dataset.ImageComments = "simulated from the MNI152 template, noise-free"
+    dataset.PatientName, dataset.PatientID = "MNI152", "MNI152"
+    dataset.SeriesNumber, dataset.InstanceNumber = "RI".index(letter) + 1, 1
+    return dataset
+
+
+def write_small_scan(folder: Path) -> None:
+    """Write three slices of 2 mm, 10 mm apart, as 4 coils measure them, and their reference."""
+    slices = np.stack([template_slice(index) for index in SMALL_SLICES])
+    shape = (len(slices), ROWS // 2, 2, COLUMNS // 2, 2)
+    magnitude = torch.from_numpy(slices.reshape(shape).mean(axis=(2, 4)).astype(np.float32))
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, ROWS // 2), np.linspace(-1, 1, COLUMNS // 2), indexing="ij"
+    )
+    phase = torch.from_numpy((0.8 * y + 0.6 * x**2).astype(np.float32))
+    read_direction, phase_direction, normal = directions()
+    steps = np.arange(len(slices)) - len(slices) // 2
+    positions = np.array(POSITION_MM) + SMALL_STEP_MM * steps[:, None] * normal
+    geometry = Geometry(
+        (THICKNESS_MM, float(ROWS), float(COLUMNS)),
+        tuple(tuple(position) for position in positions.tolist()),
+        tuple(read_direction.tolist()),
+        tuple(phase_direction.tolist()),
+        tuple(normal.tolist()),
+    )
+    scan = simulate(
+        magnitude * torch.exp(1j * phase),
+        geometry,
+        coils=SMALL_COILS,
+        acceleration=SMALL_ACCELERATION,
+        calibration=SMALL_CALIBRATION,
+        snr=WHITE_MATTER_SNR,
+        seed=SEED,
+    )
+    scan = dataclasses.replace(scan, noise=scan.noise[:, :SMALL_NOISE_SAMPLES])
+    write_scan(folder / SMALL_NAME, scan, overwrite=True)
+    # In units of the noise, as a reconstruction of the whitened scan is.
+    head = magnitude > 0.1 * magnitude.max()
+    write_nifti(
+        folder / SMALL_REFERENCE_NAME,
+        magnitude * WHITE_MATTER_SNR / magnitude[head].mean(),
+        read(folder / SMALL_NAME).geometry,
+        description="simulated from the MNI152 template, noise-free",
     )
 
 

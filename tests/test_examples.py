@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from firenet_mri import read
+
 EXAMPLES = Path(__file__).parents[1] / "docs/examples"
 
 
@@ -53,3 +55,22 @@ def test_firenet_stands_behind_a_trained_network(run) -> None:
     assert error["U-Net, then FIRENET"] < error["U-Net"]
     bound = float(re.search(r"at most ([\d.]+)", printed)[1])
     assert max(float(gain) for gain in rows[1][2:]) < bound
+
+
+def test_a_study_is_converted_and_opened_by_monai(run) -> None:
+    printed = run("convert_study", "--coils", "3")
+    assert "brain_3slices.h5: done, 3 coils, 90 x 108, 40.0 % sampled" in printed
+    # fastMRI's phase encoding comes last.
+    assert "brain_3slices.h5: k-space (3, 3, 108, 90) with a mask" in printed
+    assert "brain_8coil.h5: k-space (1, 3, 216, 180) with a mask" in printed
+
+
+def test_a_dicom_series_becomes_kspace(run, tmp_path) -> None:
+    sample = EXAMPLES.parents[1] / "sample_data/brain_dicom"
+    printed = run("dicom_to_kspace", str(sample), str(tmp_path / "kspace.h5"))
+    found = re.search(r"PSNR ([\d.]+) dB, SSIM ([\d.]+)", printed)
+    # Zero filling, the root-sum-of-squares of the coils, has 25.2 dB.
+    assert float(found[1]) > 30
+    scan = read(tmp_path / "kspace.h5")
+    assert scan.simulated
+    assert bool(scan.mask.all())

@@ -26,7 +26,7 @@ FLOORS = (
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
-    ("training", "simulation", "reconstruction", ""),
+    ("training", "simulation", "reconstruction", "conversion", ""),
     ("monai", "sigpy", "server", "batch"),
     ("cli", "__main__"),
 )

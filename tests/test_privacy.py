@@ -137,6 +137,7 @@ def everything(scan: Path, folder: Path, caplog) -> bytes:
     run(*image, "-o", folder / "more.nii", "--dicom", folder / "series", "--bids", folder / "s_T1w")
     for suffix in ("h5", "cfl", "npy"):
         run("convert", scan, folder / f"converted.{suffix}")
+    run("convert", scan, folder / "fastmri.h5", "--to", "fastmri")
     run("info", scan)
     run("info", scan, "--json")
     run("certify", folder / "more.json", "--scan", scan)

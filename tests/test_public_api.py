@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = (
     "firenet_mri",
     "firenet_mri.calibration",
+    "firenet_mri.conversion",
     "firenet_mri.io",
     "firenet_mri.monai",
     "firenet_mri.operators",
@@ -65,7 +66,9 @@ NAMES = {
     "firenet_mri.firenet.solver": "Progress Schedule Solver",
     "firenet_mri.firenet.unrolled": "FixedSchedule RestartBlock Steps",
     "firenet_mri.io.evidence": "read_evidence",
+    "firenet_mri.io.image.reading": "read_image",
     "firenet_mri.io.kspace.bart": "write_cfl",
+    "firenet_mri.io.kspace.fastmri_writer": "write_fastmri",
     "firenet_mri.io.kspace.ismrmrd": "assemble",
     "firenet_mri.io.kspace.options": "ReadOptions",
     "firenet_mri.io.kspace.reading": "read_with",

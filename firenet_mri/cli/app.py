@@ -18,11 +18,12 @@ _COMMANDS = (
     ("certify", "certify:certify", "Explain a certificate and check that it is the image's."),
     ("repeat", "repeat:repeat", "Make an image again from the record in its certificate."),
     ("info", "info:info", "Show what is in raw scans."),
-    ("convert", "convert:convert", "Write a raw scan in another format."),
+    ("convert", "convert:convert", "Write raw scans in another format."),
     ("simulate", "simulate:simulate", "Simulate a raw scan of an image."),
     ("design", "design:design", "Draw a sampling pattern, and say what the theory promises."),
     ("train", "train:train", "Train a network whose Lipschitz constant is proven."),
     ("batch", "batch:batch", "Reconstruct every scan in a folder."),
+    ("bundle", "bundle:bundle", "Write the MONAI bundle to a folder."),
     ("serve", "serve:serve", "Reconstruct what scanners and clients stream."),
     ("send", "serve:send", "Send a scan to a reconstruction server."),
 )

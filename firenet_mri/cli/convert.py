@@ -1,36 +1,90 @@
-"""``firenet convert``: a raw scan in another format."""
+"""``firenet convert``: raw scans in another format."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.options import Debug, Overwrite, with_flags
-from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
+from firenet_mri.cli.progress import progress
+from firenet_mri.conversion.options import ConversionOptions
+
+if TYPE_CHECKING:
+    from firenet_mri.conversion import Conversion
 
 
-@with_flags(ReadOptions, without=["maps_file", "slices"])
+@with_flags(ConversionOptions, without=ConversionOptions.REFUSED)
 def convert(
-    scan: Annotated[Path, Parameter(help="Raw scan of any format that firenet reads.")],
-    output: Annotated[
-        Path, Parameter(help="ISMRMRD (.h5), BART (.cfl) or NumPy (.npy) file to write.")
+    scan: Annotated[
+        Path, Parameter(help="Raw scan of any format that firenet reads, or a folder of them.")
     ],
     /,
+    output: Annotated[
+        Path,
+        output_flag(
+            "ISMRMRD (.h5, .mrd), fastMRI (.h5), BART (.cfl) or NumPy (.npy) file to write; of a "
+            "folder of scans a folder."
+        ),
+    ],
     *,
     overwrite: Overwrite = False,
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Write a raw scan in another format, without anything about the patient."""
-    from firenet_mri.io.kspace.reading import read_with
-    from firenet_mri.io.kspace.writing import check_conversion, write_scan
+    """Write raw scans in another format, without anything about the patient.
 
-    reading = ReadOptions.from_mapping(options)
-    check_conversion(scan, output, overwrite=overwrite)
-    written = write_scan(output, read_with(scan, reading), overwrite=overwrite)
+    Of a folder every scan is converted, also in folders below; one that fails does not stop the
+    others, and the exit status is 1 then. Repeated, the command resumes: what is finished is kept.
+    What became of each scan stands in a table beside the output folder, OUTPUT.csv.
+    """
+    from firenet_mri.conversion import convert_scan
+    from firenet_mri.io.kspace.bruker import find_experiment
+
+    wanted = chosen(ConversionOptions, options)
+    if scan.is_dir() and find_experiment(scan) is None:
+        _convert_folder(scan, output, wanted, overwrite)
+        return
+    made = convert_scan(scan, output, wanted, overwrite=overwrite)
     console = Console(highlight=False, soft_wrap=True)
-    for path in written:
+    for path in made.files:
         console.print(f"Wrote {path}", markup=False)
+    for note in made.notes:
+        Console(highlight=False, soft_wrap=True, stderr=True).print(note, markup=False)
+
+
+def _convert_folder(
+    folder: Path, output: Path, options: ConversionOptions, overwrite: bool
+) -> None:
+    """Convert all scans under a progress bar, and print one summary."""
+    from firenet_mri.conversion import convert_study, find_scans, summary_path
+
+    find_scans(folder)  # Before a progress bar is there.
+    try:
+        with progress("Scans", "scans") as on_step:
+
+            def on_outcome(outcome: Conversion, done: int, total: int) -> None:
+                if on_step is not None:
+                    on_step(done, total)
+
+            outcomes = convert_study(
+                folder, output, options, overwrite=overwrite, on_outcome=on_outcome
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write("firenet: interrupted; the same command resumes\n")
+        raise SystemExit(130) from None
+    counts = {state: sum(one.state == state for one in outcomes) for state in ("kept", "failed")}
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            sys.stderr.write(f"Failed: {outcome.scan}: {outcome.error}\n")
+    made = len(outcomes) - counts["failed"]
+    Console(highlight=False, soft_wrap=True).print(
+        f"{made} of {len(outcomes)} scans are converted, {counts['kept']} of them before. "
+        f"Summary: {summary_path(output)}",
+        markup=False,
+    )
+    if counts["failed"]:
+        raise SystemExit(1)

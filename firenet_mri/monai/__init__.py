@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firenet_mri.monai.complex_data import check_keeps_complex
+from firenet_mri.monai.inferer import ScanInferer
 from firenet_mri.monai.networks import FIRENETModel
 from firenet_mri.monai.readers import (
     CflReader,
@@ -80,6 +81,7 @@ __all__ = [
     "SaveCertificateD",
     "SaveCertificateDict",
     "SaveCertificated",
+    "ScanInferer",
     "StabilityCertificate",
     "StabilityCertificateD",
     "StabilityCertificateDict",

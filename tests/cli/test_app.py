@@ -133,7 +133,7 @@ def test_an_option_that_is_added_to_a_class_is_a_flag(capsys) -> None:
         ),
         ("batch scans -o out --mask mask.npy", "--mask means nothing for firenet batch"),
         ("batch scans -o out --maps-file=maps.npy", "--maps-file means nothing for firenet batch"),
-        ("convert a.npy b.npy --slices 1", "--slices means nothing for firenet convert"),
+        ("convert a.npy b.npy --maps-file c.npy", "--maps-file means nothing for firenet convert"),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_what_was_meant(arguments, said) -> None:

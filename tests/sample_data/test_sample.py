@@ -1,21 +1,29 @@
-"""The shipped sample scan is what its script makes and what its README says."""
+"""The shipped samples are what their script makes and what their README says."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
+from dcm2niix_images import needs_dcm2niix
 
 from firenet_mri.calibration import whiten
 from firenet_mri.io import read, read_reference
+from firenet_mri.io.image.reading import read_image
 
 FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
 SCAN = FOLDER / "brain_8coil.h5"
 REFERENCE = FOLDER / "brain_8coil_reference.nii.gz"
+DICOM = FOLDER / "brain_dicom"
+BIDS = FOLDER / "brain_bids/sub-mni152_part-mag_T1w.nii.gz"
+SMALL = FOLDER / "brain_3slices.h5"
+SMALL_REFERENCE = FOLDER / "brain_3slices_reference.nii.gz"
 
 
 def test_sample_is_a_simulated_undersampled_scan_with_noise_and_place() -> None:
@@ -73,8 +81,59 @@ def test_script_makes_the_shipped_files(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert torch.equal(made.mask, shipped.mask)
     assert made.geometry == shipped.geometry
-    reference = read_reference(tmp_path / REFERENCE.name)
-    np.testing.assert_allclose(reference, read_reference(REFERENCE), rtol=1e-5, atol=1e-4)
+    for name in (REFERENCE.name, SMALL_REFERENCE.name):
+        reference = read_reference(tmp_path / name)
+        np.testing.assert_allclose(reference, read_reference(FOLDER / name), rtol=1e-5, atol=1e-4)
+    for image in (DICOM, BIDS):
+        pixels, place = read_image(tmp_path / image.relative_to(FOLDER))
+        shipped_pixels, shipped_place = read_image(image)
+        np.testing.assert_allclose(pixels, shipped_pixels, atol=1e-2)
+        assert place == shipped_place
+    small, shipped_small = read(tmp_path / SMALL.name), read(SMALL)
+    np.testing.assert_allclose(small.kspace, shipped_small.kspace, atol=1e-2)
+    assert torch.equal(small.mask, shipped_small.mask)
+
+
+def test_the_images_are_the_reference_with_a_phase_where_the_scan_lies() -> None:
+    reference = read_reference(REFERENCE, shape=(1, 180, 216))
+    scale = float(reference.max())
+    expected = read(SCAN).geometry.affine_lps((1, 180, 216))
+    for image in (DICOM, BIDS):
+        pixels, place = read_image(image)
+        np.testing.assert_allclose(pixels.abs(), reference, atol=1e-3 * scale)
+        inside = reference > 0.1 * scale
+        assert float(pixels.angle()[inside].std()) > 0.1
+        np.testing.assert_allclose(place.affine_lps((1, 180, 216)), expected, atol=1e-4)
+
+
+@needs_dcm2niix
+def test_dcm2niix_finds_the_dicom_image_where_it_lies(tmp_path) -> None:
+    command = ["dcm2niix", "-o", tmp_path, "-f", "image", DICOM]
+    subprocess.run(command, check=True, capture_output=True)
+    found = [nibabel.load(path) for path in sorted(tmp_path.glob("*.nii"))]
+    assert len(found) == 2
+    for image in found:
+        # dcm2niix turns the rows round.
+        flipped = image.affine @ np.diag([1, -1, 1, 1])
+        flipped[:3, 3] += 179 * image.affine[:3, 1]
+        expected = read(SCAN).geometry.affine_ras((1, 180, 216))
+        np.testing.assert_allclose(flipped, expected, atol=1e-3)
+
+
+def test_the_small_scan_has_three_slices_and_is_simulated() -> None:
+    scan = read(SMALL)
+    assert scan.simulated
+    assert scan.kspace.shape == (3, 4, 90, 108)
+    assert scan.mask[0, 0].all(dim=-1).sum() == 36
+    assert len(scan.geometry.positions_mm) == 3
+    new = [SMALL, SMALL_REFERENCE, *DICOM.iterdir(), *BIDS.parent.iterdir()]
+    assert sum(path.stat().st_size for path in new) < 1_000_000
+
+
+def test_the_small_scan_is_that_of_the_bundle() -> None:
+    bundled = FOLDER.parent / "firenet_mri/monai/bundle/data"
+    for path in (SMALL, SMALL_REFERENCE):
+        assert (bundled / path.name).read_bytes() == path.read_bytes()
 
 
 def _image(kspace: torch.Tensor) -> torch.Tensor:

@@ -77,15 +77,22 @@ def read(path: Path) -> RawScan:
     sampled = sampled_mask(kspace, 2)
     if mask is not None:
         sampled = sampled & _lines(mask, raw.shape[-1], path)
-    encoding = None
+    encoding, simulated = None, False
     if xml is not None:
         data = xml if isinstance(xml, bytes) else str(xml).encode()
-        encoding = parse_header(data, str(path)).encoding[0]
+        header = parse_header(data, str(path))
+        encoding, simulated = header.encoding[0], _says_simulated(header)
     kspace = kspace * sampled
     geometry = None
     if encoding is not None:
         kspace, sampled, geometry = _sized(kspace, sampled, encoding)
-    return RawScan(kspace, sampled, 2, geometry=geometry, name=path.name)
+    return RawScan(kspace, sampled, 2, geometry=geometry, name=path.name, simulated=simulated)
+
+
+def _says_simulated(header: Any) -> bool:
+    """Return whether the vendor in a header is none: the scan was computed from an image."""
+    vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None) or ""
+    return vendor.lower().startswith("simulated")
 
 
 def _lines(mask: NDArray[np.generic], columns: int, path: Path) -> Tensor:

@@ -18,6 +18,8 @@ from firenet_mri.errors import DataError
 from firenet_mri.geometry import Geometry, ImageGrid
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from firenet_mri.scan import RawScan
 
 _LARGEST_SIZE = 65_535
@@ -34,38 +36,51 @@ def write_acquisitions(path: Path, header: Any, acquisitions: Iterable[Any]) -> 
 
 
 def write_ismrmrd(path: Path, scan: RawScan) -> None:
-    """Write a Cartesian scan, noise measurement included.
+    """Write a scan, noise measurement included.
 
     A readout of which not all was sampled is written as several, each with the samples before and
     after it cut. Samples that are zero in all coils of a readout that is zero throughout count as
-    not measured when the file is read.
+    not measured when the file is read. Along a trajectory every readout holds its points.
 
     Raises
     ------
     DataError
-        If the scan has a trajectory, or more samples along an axis than the format can count.
+        If the scan has several images along a trajectory, or more samples along an axis than the
+        format can count.
     """
-    if scan.trajectory is not None:
-        raise DataError(
-            f"{scan.name}: has a trajectory; only Cartesian scans are written as ISMRMRD files"
-        )
     if max(scan.kspace.shape) > _LARGEST_SIZE:
         raise DataError(
             f"{scan.name}: k-space has shape {tuple(scan.kspace.shape)}; ISMRMRD counts to "
             f"{_LARGEST_SIZE}"
         )
-    write_acquisitions(path, _header(scan), _readouts(scan))
-
-
-def _header(scan: RawScan) -> Any:
-    from ismrmrd import xsd
-
-    known = scan.parameters
+    if scan.trajectory is not None and len(scan.images) > 1:
+        raise DataError(
+            f"{scan.name}: {len(scan.images)} images along a trajectory; choose one (--repetitions)"
+        )
     nz, ny, nx = (1, *scan.spatial_shape)[-3:]
     # Without a geometry a pixel counts as 1 mm; no direction then says that the place is unknown.
     pixels = (float(nz), float(ny), float(nx))
     extent = pixels if scan.geometry is None else scan.geometry.field_of_view_mm
     grid = ImageGrid((nz, ny, nx), extent)
+    readouts = _readouts(scan) if scan.trajectory is None else _spokes(scan, scan.trajectory)
+    write_acquisitions(path, header_of(scan, grid, scan.scanner_grid or grid), readouts)
+
+
+def header_of(scan: RawScan, grid: ImageGrid, shown: ImageGrid) -> Any:
+    """Return an ``ismrmrd.xsd.ismrmrdHeader`` with what of a scan may be told.
+
+    Parameters
+    ----------
+    scan
+        Of which field strength, times, coils and whether it is simulated are told.
+    grid, shown
+        The grid that was encoded, and that on which the scanner shows the image.
+    """
+    from ismrmrd import xsd
+
+    known = scan.parameters
+    nz, ny, _ = grid.shape
+    trajectory = "cartesian" if scan.trajectory is None else "other"
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
             systemVendor="simulated" if scan.simulated else None,
@@ -76,11 +91,11 @@ def _header(scan: RawScan) -> Any:
         encoding=[
             xsd.encodingType(
                 encodedSpace=encoding_space(grid),
-                reconSpace=encoding_space(scan.scanner_grid or grid),
+                reconSpace=encoding_space(shown),
                 encodingLimits=xsd.encodingLimitsType(
                     kspace_encoding_step_1=_limit(ny), kspace_encoding_step_2=_limit(nz)
                 ),
-                trajectory=xsd.trajectoryType("cartesian"),
+                trajectory=xsd.trajectoryType(trajectory),
             )
         ],
         sequenceParameters=xsd.sequenceParametersType(
@@ -133,6 +148,29 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
             if scan.geometry is not None and scan.geometry.is_placed:
                 _place(readout, scan.geometry, slice_)
             yield readout
+
+
+def _spokes(scan: RawScan, trajectory: Tensor) -> Iterator[Any]:
+    """Yield the noise measurement, then slice by slice the readouts with their points."""
+    import ismrmrd
+
+    if scan.noise is not None:
+        yield from _noise(scan.noise.numpy(force=True))
+    points = trajectory.numpy(force=True)
+    points = points.reshape(-1, *points.shape[-2:])
+    # Points that nowhere exceed 1/2 are taken as cycles per pixel by whoever reads them.
+    if np.abs(points).max() <= 0.5 * (1 + 1e-3):
+        points = points / np.array(scan.spatial_shape)
+    # The first coordinate is x in the file.
+    points = points[..., ::-1].astype(np.float32)
+    kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *points.shape[:-1])
+    for slice_, line in np.ndindex(len(kspace), len(points)):
+        samples = np.ascontiguousarray(kspace[slice_, :, line])
+        readout = ismrmrd.Acquisition.from_array(samples, points[line])
+        readout.idx.kspace_encode_step_1, readout.idx.slice = line, slice_
+        if scan.geometry is not None and scan.geometry.is_placed:
+            _place(readout, scan.geometry, slice_)
+        yield readout
 
 
 def image_counters(name: str, index: int) -> dict[str, int]:

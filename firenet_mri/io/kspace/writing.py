@@ -1,4 +1,4 @@
-"""Writes a scan in the format that a file's name asks for."""
+"""Writes a scan in the format that is asked for, or that a file's name says."""
 
 from __future__ import annotations
 
@@ -8,39 +8,65 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.kspace.bart import write_cfl
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.kspace.bart import find_pair, write_cfl
+from firenet_mri.io.kspace.fastmri_writer import PhaseAxis, write_fastmri
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
+from firenet_mri.io.kspace.targets import Target, beside, files_of, target_of
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import RawScan
 
-_ISMRMRD = (".h5", ".mrd")
-_SUFFIXES = (*_ISMRMRD, ".cfl", ".npy")
+_Array = NDArray[np.generic]
 
 
-def check_conversion(source: Path, output: Path, *, overwrite: bool = False) -> None:
+def check_conversion(
+    source: Path, output: Path, *, to: Target | None = None, overwrite: bool = False
+) -> None:
     """Refuse an output that cannot be written, or is the source itself.
 
     Raises
     ------
     UsageError
-        If the suffix is none of .h5, .mrd, .cfl and .npy.
+        If the suffix is not the format's; without a format, if it is none of .h5, .mrd, .cfl and
+        .npy.
     FileError
         If the output exists and may not be replaced, is the source, or its folder is not writable.
     """
-    if output.suffix not in _SUFFIXES:
-        raise UsageError(f"{output}: scans are written as {', '.join(_SUFFIXES)}; end the name so")
-    if output.exists() and source.exists() and output.samefile(source):
+    target_of(output, to)
+    files = [path for path in {source, find_pair(source) or source} if path.exists()]
+    if output.exists() and any(output.samefile(path) for path in files):
         raise FileError(f"{output}: is the scan itself; give another name")
-    check_outputs(_targets(output), overwrite=overwrite)
+    check_outputs(files_of(output), overwrite=overwrite)
 
 
-def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[Path]:
-    """Write a scan as ISMRMRD (.h5, .mrd), BART (.cfl) or NumPy (.npy) file; return what was.
+def write_scan(
+    output: Path,
+    scan: RawScan,
+    *,
+    to: Target | None = None,
+    overwrite: bool = False,
+    phase_axis: PhaseAxis | None = None,
+) -> list[Path]:
+    """Write a scan as ISMRMRD, fastMRI, BART or NumPy file; return what was written.
 
     BART and NumPy files hold k-space alone, zero where it was not sampled, (coil, y, x) or
-    (coil, z, y, x), in BART files with slices; a noise measurement is written beside it, as
-    NAME_noise of the same format.
+    (coil, z, y, x), in BART files with slices; a noise measurement and a trajectory are written
+    beside it, as NAME_noise and NAME_trajectory of the same format. What fastMRI files hold is told
+    by :func:`firenet_mri.io.kspace.fastmri_writer.write_fastmri`.
+
+    Parameters
+    ----------
+    output
+        The file.
+    scan
+        What is written.
+    to
+        "mrd" (.h5, .mrd), "fastmri" (.h5), "bart" (.cfl) or "npy" (.npy); None goes by the suffix,
+        where .h5 is ISMRMRD.
+    overwrite
+        Replace files that exist.
+    phase_axis
+        Of fastMRI files: see there.
 
     Raises
     ------
@@ -51,48 +77,73 @@ def write_scan(output: Path, scan: RawScan, *, overwrite: bool = False) -> list[
     DataError
         If the format cannot hold the scan.
     """
-    if scan.trajectory is not None:
-        raise DataError(f"{scan.name}: has a trajectory; only Cartesian scans are converted")
-    if scan.images and output.suffix == ".cfl":
-        raise DataError(
-            f"{scan.name}: {len(scan.images)} images; a .cfl file holds one, choose one or write "
-            ".h5 or .npy"
-        )
-    if output.suffix == ".npy" and math.prod(scan.batch_shape) > 1:
-        raise DataError(
-            f"{scan.name}: {math.prod(scan.batch_shape)} slices or images; a .npy file holds one, "
-            "whose axes would be taken for those of a volume; write .h5 or .cfl"
-        )
-    kspace = (scan.kspace * scan.mask).numpy(force=True)
-    if output.suffix == ".npy":
-        kspace = kspace.reshape(kspace.shape[-scan.spatial_ndim - 1 :])
-    arrays = {output: kspace}
-    if scan.noise is not None and output.suffix not in _ISMRMRD:
-        beside = output.with_name(f"{output.stem}_noise{output.suffix}")
-        arrays[beside] = scan.noise.numpy(force=True)
-    targets = [target for path in arrays for target in _targets(path)]
+    target = target_of(output, to)
+    arrays: dict[Path, _Array] = {}
+    if target in ("bart", "npy"):
+        arrays = _arrays(output, scan, target)
+    targets = [file for path in arrays or [output] for file in files_of(path)]
     with atomic_writes(targets, overwrite=overwrite) as paths:
-        if output.suffix in _ISMRMRD:
+        if target == "mrd":
             write_ismrmrd(paths[0], scan)
-            return targets
+        elif target == "fastmri":
+            write_fastmri(paths[0], scan, phase_axis=phase_axis)
         files = [path for path in paths if path.suffix == output.suffix]
-        for path, array in zip(files, arrays.values(), strict=True):
-            if output.suffix == ".npy":
+        for path, array in zip(files, arrays.values(), strict=False):
+            if target == "npy":
                 np.save(path, array)
             else:
-                write_cfl(path, _with_bart_axes(array, scan))
+                write_cfl(path, array)  # type: ignore[arg-type]
     return targets
 
 
-def _targets(output: Path) -> list[Path]:
-    """Return the files that a name stands for: a .cfl file has a header of its own."""
-    return [output, output.with_suffix(".hdr")] if output.suffix == ".cfl" else [output]
+def _arrays(output: Path, scan: RawScan, target: Target) -> dict[Path, _Array]:
+    """Return what the BART or NumPy files of a scan hold, by file."""
+    _check_fits(scan, target)
+    kspace = (scan.kspace * scan.mask).numpy(force=True)
+    # The axis of images has one entry, which has no place of its own.
+    kspace = kspace.reshape(kspace.shape[bool(scan.images) :])
+    if target == "npy":
+        kspace = kspace.reshape(kspace.shape[-scan.sample_ndim - 1 :])
+    bart = target == "bart"
+    arrays: dict[Path, _Array] = {output: _with_bart_axes(kspace, scan) if bart else kspace}
+    if scan.noise is not None:
+        noise = scan.noise.numpy(force=True)
+        arrays[beside(output, "noise")] = noise[:, None, None] if bart else noise
+    if scan.trajectory is not None:
+        points = scan.trajectory.numpy(force=True)
+        arrays[beside(output, "trajectory")] = _bart_trajectory(points) if bart else points
+    return arrays
 
 
-def _with_bart_axes(
-    array: NDArray[np.complexfloating], scan: RawScan
-) -> NDArray[np.complexfloating]:
-    """Return (..., coil, z, y, x) of k-space, or of a noise measurement (coil, samples)."""
-    if array.ndim == 2:
-        return array[:, None, None]
-    return array if scan.spatial_ndim == 3 else array[..., None, :, :]
+def _check_fits(scan: RawScan, target: Target) -> None:
+    if len(scan.images) > 1:
+        raise DataError(
+            f"{scan.name}: {len(scan.images)} images ({scan.images[0]}, ...); a {target} file "
+            "holds one, so choose one (--repetitions) or write mrd"
+        )
+    if target == "npy" and math.prod(scan.batch_shape) > 1:
+        raise DataError(
+            f"{scan.name}: {math.prod(scan.batch_shape)} slices; a .npy file holds one, since "
+            "their axis would be taken for that of a volume; choose one (--slices) or write mrd or "
+            "bart"
+        )
+    if target == "bart" and scan.trajectory is not None and scan.sample_ndim > 2:
+        raise DataError(
+            f"{scan.name}: samples along {scan.sample_ndim} axes; BART counts samples and lines, "
+            "so give the trajectory as (line, sample, axes)"
+        )
+
+
+def _with_bart_axes(array: NDArray[np.complexfloating], scan: RawScan) -> _Array:
+    """Return (..., coil, z, y, x), or along a trajectory (..., coil, line, sample, 1)."""
+    if scan.trajectory is None:
+        return array if scan.spatial_ndim == 3 else array[..., None, :, :]
+    lines = array if scan.sample_ndim == 2 else array[..., None, :]
+    return lines[..., None]
+
+
+def _bart_trajectory(points: _Array) -> _Array:
+    """Return (line, sample, 3) complex64, x first, of (*samples, ndim) with x last."""
+    lines = points.reshape(-1, *points.shape[-2:])[..., ::-1]
+    missing = 3 - lines.shape[-1]
+    return np.pad(lines, [(0, 0), (0, 0), (0, missing)]).astype(np.complex64)

@@ -2,7 +2,7 @@
 
 A certificate proves how well the optimisation was done, whatever the data are. What is measured
 here says when they look like those of a scan that went wrong. The thresholds and their margins
-stand in docs/certificates.md, from ``scripts/measure_warnings.py``.
+stand in docs/certificates.md, from ``tools/measure_warnings.py``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""``firenet bundle``: the MONAI bundle, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+import firenet_mri
+from firenet_mri.cli.options import Debug
+from firenet_mri.errors import FileError
+
+_BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
+# What a run in the package's own folder may have left there.
+_LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
+
+
+def bundle(
+    folder: Annotated[Path, Parameter(help="Folder to make, such as firenet_reconstruction.")],
+    /,
+    *,
+    debug: Debug = False,
+) -> None:
+    """Write the MONAI bundle to a new folder, with a small scan to try it on.
+
+    It needs no other file than those in it: copy it, or run it with python -m monai.bundle.
+    """
+    write_bundle(folder)
+    Console(highlight=False, soft_wrap=True).print(
+        f"Wrote {folder}. Try it there: python -m monai.bundle run --config_file "
+        "configs/inference.json",
+        markup=False,
+    )
+
+
+def write_bundle(folder: Path) -> None:
+    """Copy the bundle to a folder, all of it or nothing.
+
+    Raises
+    ------
+    FileError
+        If there is anything of that name, or the folder above it is missing or not writable.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise FileError(f"{folder}: exists; give the name of a folder to make")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
+            made = Path(temporary) / "bundle"
+            shutil.copytree(_BUNDLE, made, ignore=_LEFT_OUT)
+            made.rename(folder)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,35 @@
+"""Scanner data in everybody's formats: one scan, or a study of many, which can be resumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.conversion.convert import Converted, convert_scan
+    from firenet_mri.conversion.options import ConversionOptions
+    from firenet_mri.conversion.study import Conversion, convert_study, find_scans, summary_path
+
+__all__ = [
+    "Conversion",
+    "ConversionOptions",
+    "Converted",
+    "convert_scan",
+    "convert_study",
+    "find_scans",
+    "summary_path",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Conversion": "firenet_mri.conversion.study",
+        "ConversionOptions": "firenet_mri.conversion.options",
+        "Converted": "firenet_mri.conversion.convert",
+        "convert_scan": "firenet_mri.conversion.convert",
+        "convert_study": "firenet_mri.conversion.study",
+        "find_scans": "firenet_mri.conversion.study",
+        "summary_path": "firenet_mri.conversion.study",
+    },
+)

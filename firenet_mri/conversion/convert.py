@@ -1,0 +1,121 @@
+"""One raw scan in another format: read, whitened, its coils compressed, written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from firenet_mri.calibration import compress_coils, whiten
+from firenet_mri.conversion.options import ConversionOptions
+from firenet_mri.errors import UsageError
+from firenet_mri.io.kspace.fastmri_writer import PhaseAxis
+from firenet_mri.io.kspace.formats import Format, recognise
+from firenet_mri.io.kspace.reading import read_with
+from firenet_mri.io.kspace.targets import target_of
+from firenet_mri.io.kspace.writing import check_conversion, write_scan
+from firenet_mri.scan import RawScan
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """What a conversion has written.
+
+    Parameters
+    ----------
+    files
+        All files, the scan first.
+    coils, spatial_shape, slices, images
+        What of the scan is in them.
+    sampled_fraction
+        Share of the k-space grid that was sampled; samples a pixel along a trajectory.
+    simulated
+        True if the scan was computed from an image.
+    notes
+        What of the scan the format has no place for, one sentence each.
+    """
+
+    files: tuple[Path, ...]
+    coils: int
+    spatial_shape: tuple[int, ...]
+    slices: int
+    images: int
+    sampled_fraction: float
+    simulated: bool
+    notes: tuple[str, ...]
+
+
+def convert_scan(
+    source: PathLike,
+    output: PathLike,
+    options: ConversionOptions | None = None,
+    *,
+    overwrite: bool = False,
+) -> Converted:
+    """Write a raw scan in another format, without anything about the patient.
+
+    Parameters
+    ----------
+    source
+        A scan of any format that :func:`firenet_mri.read` knows.
+    output
+        The file to write; what lies beside it, such as a noise measurement, is named after it.
+    options
+        What is read, done and written; None takes all defaults.
+    overwrite
+        Replace files that exist.
+
+    Raises
+    ------
+    FirenetError
+        If the scan cannot be read, or the format cannot hold it; nothing is written then.
+    """
+    options = options or ConversionOptions()
+    source, output = Path(source), Path(output)
+    if options.read.maps_file is not None:
+        raise UsageError("Sensitivity maps mean nothing for a conversion; leave maps_file out")
+    target = target_of(output, options.to)
+    check_conversion(source, output, to=target, overwrite=overwrite)
+    scan = read_with(source, options.read)
+    scan = whiten(scan) if options.whiten else scan
+    if options.coils is not None:
+        scan = compress_coils(scan, options.coils, options.compression)
+    files = write_scan(
+        output, scan, to=target, overwrite=overwrite, phase_axis=_phase_axis(source, options)
+    )
+    notes = _notes(scan, target == "fastmri", target in ("bart", "npy"))
+    is_2d = scan.spatial_ndim == 2
+    return Converted(
+        files=tuple(files),
+        coils=scan.coils,
+        spatial_shape=scan.spatial_shape,
+        slices=scan.batch_shape[-1] if is_2d and len(scan.batch_shape) > bool(scan.images) else 1,
+        images=max(1, len(scan.images)),
+        sampled_fraction=scan.sampled_fraction,
+        simulated=scan.simulated,
+        notes=notes,
+    )
+
+
+def _phase_axis(source: Path, options: ConversionOptions) -> PhaseAxis | None:
+    """Return where a fastMRI file has its phase encoding; None leaves it to the lines."""
+    is_fastmri = options.read.trajectory is None and recognise(source) is Format.FASTMRI
+    return -1 if is_fastmri else None
+
+
+def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
+    """Return what is not in the files although it was in the scan."""
+    found = []
+    if is_fastmri and scan.noise is not None:
+        found.append(
+            "The noise measurement is left out, since fastMRI files have no place for it; "
+            "--whiten uses it."
+        )
+    placed = scan.geometry is not None and scan.geometry.is_placed
+    if placed and (is_fastmri or is_array):
+        found.append("Where the image lies is left out, since the format has no place for it.")
+    if scan.simulated and is_array:
+        found.append("The scan is simulated, which these files cannot say.")
+    return tuple(found)

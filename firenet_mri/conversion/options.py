@@ -1,0 +1,52 @@
+"""The options of a conversion: what of a scan is read, what is done to it, and its new format."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+from firenet_mri.calibration.methods import Compression
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.targets import Target
+from firenet_mri.options import Options, documented, option
+from firenet_mri.reconstruction.options import ReconstructionOptions
+
+# Coils are compressed here as they are before a reconstruction.
+_RECONSTRUCTION = {entry.name: entry for entry in dataclasses.fields(ReconstructionOptions)}
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class ConversionOptions(Options):
+    """How a raw scan becomes one of another format."""
+
+    panel = "Output"
+
+    #: These mean nothing for k-space.
+    REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
+    #: One file of these cannot serve many scans.
+    REFUSED_OF_STUDIES: ClassVar[tuple[str, ...]] = (
+        "mask",
+        "trajectory",
+        "matrix_size",
+        "noise_file",
+    )
+
+    read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
+    to: Target | None = option(
+        None,
+        "Format to write: mrd (ISMRMRD), fastmri, bart or npy; by default what the output's suffix "
+        "says, where .h5 is mrd.",
+    )
+    whiten: bool = option(
+        False,
+        "Whiten the coils with the scan's noise measurement, so that noise has variance 1 in each "
+        "and none in common.",
+    )
+    coils: int | float | None = dataclasses.field(
+        default=None, metadata={**_RECONSTRUCTION["coils"].metadata, "panel": "Output"}
+    )
+    compression: Compression = dataclasses.field(
+        default="svd", metadata={**_RECONSTRUCTION["compression"].metadata, "panel": "Output"}
+    )

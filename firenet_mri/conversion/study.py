@@ -1,0 +1,355 @@
+"""Many raw scans in another format: a folder, converted scan by scan, and resumed.
+
+Beside the output folder, not in it, lies ``NAME.csv``: one row for every scan with what became of
+it, the digest of its bytes and options, and those of the files that were written. It is the summary
+and the memory at once: what is recorded and still there as it was written is kept, and the rest is
+done. Loaders such as fastMRI's read every file of a folder, so nothing else may lie in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from firenet_mri.conversion.convert import Converted, convert_scan
+from firenet_mri.conversion.options import ConversionOptions
+from firenet_mri.digests import digest_of_data, digest_of_file
+from firenet_mri.errors import FileError, FirenetError, UsageError
+from firenet_mri.io.kspace import bart, bruker
+from firenet_mri.io.kspace.targets import beside, suffix_of
+from firenet_mri.io.kspace.writing import check_conversion
+from firenet_mri.io.outputs import atomic_writes
+
+# What a scan's file may be called; what it is is told by its content.
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+# What conversions write beside a scan.
+_BESIDE = re.compile(r"(.+)_(noise|trajectory)")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a scan.
+
+    Parameters
+    ----------
+    scan, output
+        The scan's path in its folder, and the name of the file that was written.
+    state
+        "done", "kept" from a conversion before, or "failed"; in the summary of one that was cut
+        short also "begun".
+    coils, size, slices, images, sampled, simulated
+        What is in the file, such as "256 x 256" and "25.0 %"; empty if failed.
+    notes
+        What of the scan the format has no place for.
+    error
+        One line, empty unless failed.
+    job, sha256
+        Digest of the scan's bytes and the options; and of every file that was written, as JSON.
+    """
+
+    scan: str
+    output: str
+    state: str
+    coils: str = ""
+    size: str = ""
+    slices: str = ""
+    images: str = ""
+    sampled: str = ""
+    simulated: str = ""
+    notes: str = ""
+    error: str = ""
+    job: str = ""
+    sha256: str = ""
+
+
+def summary_path(output: Path) -> Path:
+    """Return where the summary of an output folder lies."""
+    # "." and ".." have no name of their own.
+    named = output if output.name not in ("", "..") else output.resolve()
+    return named.with_name(f"{named.name}.csv")
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """Return the raw scans in a folder and those below it, in the order of their names.
+
+    They are files that are called as scans are, and folders of Bruker experiments; what lies beside
+    a scan, such as its noise measurement, is left out.
+
+    Raises
+    ------
+    UsageError
+        If it is not a folder, or holds no scan.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            if bruker.find_experiment(path) is not None:
+                found.append(path)
+        elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
+            found.append(path)
+    if not found:
+        raise UsageError(
+            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}, "
+            f"or are folders of Bruker experiments{_advice(folder)}"
+        )
+    return found
+
+
+def _advice(folder: Path) -> str:
+    """Return what to do with a folder of images."""
+    images = any(path.name.endswith((".dcm", ".nii", ".nii.gz")) for path in folder.rglob("*"))
+    return "; images hold no k-space, and firenet simulate makes a scan of one" if images else ""
+
+
+def convert_study(
+    folder: Path,
+    output: Path,
+    options: ConversionOptions,
+    *,
+    overwrite: bool = False,
+    on_outcome: Callable[[Conversion, int, int], None] | None = None,
+) -> list[Conversion]:
+    """Convert every raw scan in a folder and those below it; return what became of each.
+
+    A scan that fails does not stop the others. The files lie side by side in the output folder,
+    named after the scans' paths: ``day1/scan.dat`` becomes ``day1_scan.h5``.
+
+    Parameters
+    ----------
+    folder, output
+        Where the scans are, and where they go; the output folder is made if it is missing.
+    options
+        Of all scans, with the format (``to``).
+    overwrite
+        Do again what is finished, and replace files that are there.
+    on_outcome
+        Called after each scan with what became of it, how many are finished, and how many there
+        are.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds no scan, the output lies in it or is a file, or an option cannot serve
+        many scans.
+    FileError
+        If the output folder or the summary cannot be written.
+    """
+    _check(folder, output, options)
+    sources = find_scans(folder)
+    suffix = suffix_of(options.to or "mrd")
+    names = [f"{name}{suffix}" for name in _names([path.relative_to(folder) for path in sources])]
+    _make_folder(output)
+    rows = {row.output: row for row in _read_summary(summary_path(output))}
+
+    def record(row: Conversion) -> None:
+        rows[row.output] = row
+        _write_summary(summary_path(output), rows.values())
+
+    study = _Study(output, options, overwrite, record)
+    outcomes = []
+    for source, name in zip(sources, names, strict=True):
+        start = Conversion(str(source.relative_to(folder)), name, "failed")
+        outcome = study.convert(source, start, rows.get(name))
+        outcomes.append(outcome)
+        record(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome, len(outcomes), len(sources))
+    return outcomes
+
+
+def _check(folder: Path, output: Path, options: ConversionOptions) -> None:
+    if options.to is None:
+        raise UsageError("A folder of scans is converted to one format; name it with --to")
+    refused = ConversionOptions.REFUSED_OF_STUDIES
+    given = [name for name in refused if getattr(options.read, name) is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
+        )
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file; give a folder for the converted scans")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{output}: lies among the scans; write to another folder")
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{output}: cannot be made ({error.strerror or error})") from None
+
+
+def _lies_beside_a_scan(path: Path) -> bool:
+    """Return whether a file is the noise measurement or the trajectory of a scan that is there."""
+    match = _BESIDE.fullmatch(path.stem)
+    return match is not None and path.with_name(f"{match[1]}{path.suffix}").is_file()
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return names without suffix, one for each path, that differ in more than case."""
+    plain = ["_".join(path.with_suffix("").parts) for path in paths]
+    counts: dict[str, int] = {}
+    for name in plain:
+        counts[name.lower()] = counts.get(name.lower(), 0) + 1
+    names: list[str] = []
+    for path, name in zip(paths, plain, strict=True):
+        # Scans that differ in their suffix alone are told apart by it.
+        wanted = name if counts[name.lower()] == 1 else f"{name}_{path.suffix[1:] or 'folder'}"
+        taken = {other.lower() for other in names}
+        unique, number = wanted, 2
+        while unique.lower() in taken:
+            unique, number = f"{wanted}_{number}", number + 1
+        names.append(unique)
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What all conversions of a study have in common.
+
+    Parameters
+    ----------
+    output, options, overwrite
+        As :func:`convert_study` has them.
+    record
+        Writes a row of the summary.
+    """
+
+    output: Path
+    options: ConversionOptions
+    overwrite: bool
+    record: Callable[[Conversion], None]
+
+    def convert(self, source: Path, start: Conversion, before: Conversion | None) -> Conversion:
+        """Return what became of a scan; whatever is wrong with it is an outcome.
+
+        Parameters
+        ----------
+        source
+            The scan.
+        start
+            Its row, as long as nothing is known.
+        before
+            The row that the summary has under its name.
+        """
+        # A row of the same name may be that of another folder's scan.
+        before = before if before is not None and before.scan == start.scan else None
+        try:
+            options = _with_files_beside(source, self.options)
+            job = _identity(source, options)
+            is_same = before is not None and before.job == job
+            if before is not None and is_same and not self.overwrite:
+                if _is_whole(self.output, before):
+                    return replace(before, state="kept", error="")
+                may_replace = _is_ours(self.output, before)
+            else:
+                may_replace = self.overwrite
+            target = self.output / start.output
+            check_conversion(source, target, to=options.to, overwrite=may_replace)
+            # A file that is there when the work was cut short is ours then.
+            self.record(replace(start, state="begun", job=job))
+            made = convert_scan(source, target, options, overwrite=may_replace)
+            return replace(start, state="done", job=job, **_described(made))
+        except (FirenetError, OSError, MemoryError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            # What an earlier conversion has written is still there, and still known.
+            return replace(before or start, state="failed", error=text)
+
+
+def _with_files_beside(source: Path, options: ConversionOptions) -> ConversionOptions:
+    """Return the options with the noise measurement and trajectory that lie beside an array."""
+    cfl = bart.find_pair(source)
+    if cfl is None and source.suffix != ".npy":
+        return options
+    found = {"noise_file": beside(source, "noise"), "trajectory": beside(source, "trajectory")}
+    return options.replace(**{name: path for name, path in found.items() if path.is_file()})
+
+
+def _identity(source: Path, options: ConversionOptions) -> str:
+    """Return a digest of the scan's bytes, the options, and the version."""
+    files = [source]
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.is_file())
+    elif source.suffix == ".cfl":
+        files.append(source.with_suffix(".hdr"))
+    content = [digest_of_file(path) for path in files]
+    return digest_of_data([*content, options.key(), version("firenet_mri")])
+
+
+def _described(made: Converted) -> dict[str, str]:
+    """Return the columns that tell what was written."""
+    digests = {path.name: digest_of_file(path) for path in made.files}
+    return {
+        "coils": str(made.coils),
+        "size": " x ".join(map(str, made.spatial_shape)),
+        "slices": str(made.slices),
+        "images": str(made.images),
+        "sampled": f"{100 * made.sampled_fraction:.1f} %",
+        "simulated": "yes" if made.simulated else "",
+        "notes": " ".join(made.notes),
+        "sha256": json.dumps(digests),
+    }
+
+
+def _recorded(output: Path, row: Conversion) -> dict[Path, str]:
+    """Return the files that a row records, with their digests."""
+    try:
+        files = json.loads(row.sha256 or "{}")
+    except ValueError:
+        return {}
+    return {output / name: digest for name, digest in files.items()}
+
+
+def _is_whole(output: Path, row: Conversion) -> bool:
+    """Return whether everything that was written is there as it was written."""
+    files = _recorded(output, row)
+    return bool(files) and all(
+        path.is_file() and digest_of_file(path) == digest for path, digest in files.items()
+    )
+
+
+def _is_ours(output: Path, row: Conversion) -> bool:
+    """Return whether what lies there was written by a conversion, and not changed since."""
+    if row.state == "begun":
+        return True
+    files = _recorded(output, row)
+    return bool(files) and all(
+        digest_of_file(path) == digest for path, digest in files.items() if path.is_file()
+    )
+
+
+def _read_summary(path: Path) -> list[Conversion]:
+    """Return the rows of a summary; none if there is no such file.
+
+    Raises
+    ------
+    FileError
+        If the file is another.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [Conversion(**row) for row in csv.DictReader(stream)]
+    except (OSError, ValueError, TypeError):
+        raise FileError(
+            f"{path}: is not the summary of a conversion; move it, or write to another folder"
+        ) from None
+
+
+def _write_summary(path: Path, rows: Iterable[Conversion]) -> None:
+    with (
+        atomic_writes([path], overwrite=True) as (file,),
+        file.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        heads = [field.name for field in fields(Conversion)]
+        writer = csv.DictWriter(stream, heads, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
