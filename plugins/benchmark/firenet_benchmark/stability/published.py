@@ -115,8 +115,8 @@ class VarNetOfLines(OneByOne):
             found = self.network(kspace.mT.contiguous()[None], _lines(mask[:, 0]))
             return found[0].mT
         raise ShapeError(
-            "The mask has single points; this network makes its maps from whole lines, so use "
-            "--pattern lines"
+            "The mask has single points, and this network makes its maps from whole lines; give "
+            "it a mask of lines"
         )
 
 
