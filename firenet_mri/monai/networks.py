@@ -158,7 +158,7 @@ class FIRENETModel(nn.Module):
         self.steps = TrainableSteps(net.minimiser) if trainable and net.minimiser else None
 
     # The network for a shape is built by NumPy and PyWavelets, on which torch.compile fails.
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         masked_kspace: Tensor,

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from firenet_benchmark.stability.choices import PUBLISHED, PublishedName
+from firenet_benchmark.stability.choices import PUBLISHED
 from firenet_mri.errors import FileError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _published(networks: list[str], weights: list[Path]) -> dict[str, nn.Module]
     from firenet_benchmark.stability.published import open_published
     from firenet_mri.errors import UsageError
 
-    names = [name for name in networks if name in PUBLISHED]
+    names = [name for given in networks for name in PUBLISHED if name == given]
     if len(names) != len(weights):
         raise UsageError(
             f"{len(weights)} --weights for {len(names)} published --network; give pairs"
@@ -118,7 +118,7 @@ def _published(networks: list[str], weights: list[Path]) -> dict[str, nn.Module]
     opened = {}
     for name, path in zip(names, weights, strict=True):
         label = name if names.count(name) == 1 else f"{name}, {path}"
-        opened[label] = open_published(cast(PublishedName, name), path)
+        opened[label] = open_published(name, path)
     return opened
 
 
