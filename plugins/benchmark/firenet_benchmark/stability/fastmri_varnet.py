@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
-from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_benchmark.stability.networks import combine, spread
+from firenet_mri.operators import CartesianFourier
 
 _MULTIPLE = 16
 _AXES = (-2, -1)
@@ -46,7 +47,7 @@ class FastMRIVarNet(nn.Module):
         found = kspace
         for cascade in self.cascades:
             found = cascade(found, kspace, lines, maps)
-        return torch.linalg.vector_norm(centred_ifft(found, _AXES), dim=1)
+        return torch.linalg.vector_norm(_coil_images(found), dim=1)
 
 
 class _Maps(nn.Module):
@@ -62,8 +63,14 @@ class _Maps(nn.Module):
         place = torch.arange(len(lines), device=lines.device)
         centre = kspace * ((place >= begin) & (place < begin + width))
         # Coil by coil.
-        maps = self.norm_unet(centred_ifft(centre, _AXES)[0]).unsqueeze(0)
+        maps = self.norm_unet(_coil_images(centre)[0]).unsqueeze(0)
         return maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+
+
+def _coil_images(kspace: Tensor) -> Tensor:
+    """Return the images (..., y, x) of k-space of the same shape."""
+    images: Tensor = CartesianFourier(None, kspace.shape[-2:]).adjoint(kspace)
+    return images
 
 
 def _centre_width(lines: Tensor) -> int:
@@ -80,8 +87,7 @@ class _Cascade(nn.Module):
         self.dc_weight = nn.Parameter(torch.ones(1))
 
     def forward(self, current: Tensor, measured: Tensor, lines: Tensor, maps: Tensor) -> Tensor:
-        image = (maps.conj() * centred_ifft(current, _AXES)).sum(1)
-        refined = centred_fft(maps * self.model(image).unsqueeze(1), _AXES)
+        refined = spread(self.model(combine(current, maps)), maps)
         return current - self.dc_weight * lines * (current - measured) - refined
 
 

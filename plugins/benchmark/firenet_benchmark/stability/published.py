@@ -41,7 +41,7 @@ from firenet_benchmark.stability.networks import (
     to_channels,
 )
 from firenet_mri.errors import FileError, ShapeError, UsageError
-from firenet_mri.operators.centred import centred_ifft
+from firenet_mri.operators import CartesianFourier
 
 #: A parameter that only one of the networks has, by which its weights are known.
 _MARKS: dict[PublishedName, str] = {
@@ -157,7 +157,7 @@ class MonaiUNet(OneByOne):
 
     def one(self, kspace: Tensor, mask: Tensor) -> Tensor:
         """Return the image (y, x) of k-space (coil, y, x)."""
-        coils = centred_ifft(kspace, (-2, -1))
+        coils = CartesianFourier(None, kspace.shape[-2:]).adjoint(kspace)
         return self.images(torch.linalg.vector_norm(coils, dim=0)[None])[0]
 
     def images(self, zero_filled: Tensor) -> Tensor:
