@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _why(error: Exception) -> str:
-    found = re.search(r"(?:GLOBAL|Unsupported global:|Unsupported class) ([\w.]+)", str(error))
+    found = re.search(r"(?:GLOBAL|Unsupported class) (?!GLOBAL)([\w.]+)", str(error))
     if found is None:
         return f"cannot be read as weights ({type(error).__name__})"
     return f"cannot be read as weights, since reading the {found[1]} in it could run code"
@@ -71,16 +71,27 @@ def _refuse_tensorflow(path: Path) -> None:
 def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     """Return what :func:`read_weights` found as tensors by their names.
 
+    Those of a mapping inside of a mapping have the key of that one before their names.
+
     Raises
     ------
     FileError
         If there are none.
     """
-    if isinstance(content, Mapping):
-        found = {str(key): one for key, one in content.items() if isinstance(one, Tensor)}
-        if found:
-            return found
-    raise FileError(f"{path}: holds no named tensors; save a state dict with torch.save")
+    found = dict(_tensors(content, ""))
+    if not found:
+        raise FileError(f"{path}: holds no named tensors; save a state dict with torch.save")
+    return found
+
+
+def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if not isinstance(content, Mapping):
+        return
+    for key, one in content.items():
+        if isinstance(one, Tensor) and one.layout == torch.strided:
+            yield f"{prefix}{key}", one
+        else:
+            yield from _tensors(one, f"{prefix}{key}.")
 
 
 def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
@@ -122,6 +133,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, name: str)
         _some("missing", [key for key in own if key not in state]),
         _some("not known", [key for key in state if key not in own]),
         _some("other shapes", shapes),
+        _some("no real numbers", [key for key in own if _is_other_kind(own[key], state.get(key))]),
     ]
     found = [one for one in differences if one]
     if found:
@@ -131,6 +143,11 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, name: str)
             raise FileError(f"{path}: {key} is not finite; train again, or give other weights")
     single = {key: one.float() if one.is_floating_point() else one for key, one in state.items()}
     network.load_state_dict(single, assign=True)
+
+
+def _is_other_kind(own: Tensor, given: Tensor | None) -> bool:
+    """Return whether real numbers were wanted, and others came."""
+    return given is not None and own.is_floating_point() and not given.is_floating_point()
 
 
 def _some(head: str, items: Sequence[str]) -> str:

@@ -125,6 +125,7 @@ def test_any_prefix_wrapper_and_precision_opens(name, file, tmp_path, kspace, li
         file(network, "plain.pt"),
         file({"state_dict": lightning, "epoch": 3, "callbacks": {}}, "lightning.ckpt"),
         file({"model": {f"module.model.{key}": one for key, one in state.items()}}, "both.pt"),
+        file({"net": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}, "net.pt"),
         tmp_path / "w.safetensors",
     ]
     maps = torch.ones(1, 3, 34, 44, dtype=torch.complex64) / 3**0.5
@@ -328,6 +329,9 @@ def test_nothing_is_run_by_reading_weights(file, tmp_path) -> None:
     ):
         open_published("monai-unet", path)
     assert not (tmp_path / "run").exists()
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(FileError, match=r"reading the torch.nn.modules.linear.Linear in it"):
+        open_published("monai-unet", tmp_path / "module.pt")
 
 
 def changed(network: nn.Module, **changes: Tensor | None) -> dict[str, Tensor]:
@@ -382,6 +386,11 @@ def changed(network: nn.Module, **changes: Tensor | None) -> dict[str, Tensor]:
             "not fit",
         ),
         ("monai-unet", lambda: [1, 2], "holds no named tensors"),
+        (
+            "monai-unet",
+            lambda: {key: one.int() for key, one in random_unet().state_dict().items()},
+            "no real numbers conv_0",
+        ),
         (
             "monai-unet",
             lambda: {
