@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from firenet_mri import read
 
@@ -36,6 +37,34 @@ def test_the_unet_tutorial_runs_with_firenet(run) -> None:
     found = re.findall(r"^(\S+): SSIM ([\d.]+)", run("unet_inference"), re.MULTILINE)
     scores = {name: float(score) for name, score in found}
     assert scores["FIRENET"] > 0.8 > scores["zero-filled"]
+
+
+def test_published_weights_open_in_the_varnet_tutorial(run, tmp_path, monkeypatch) -> None:
+    from monai.apps.reconstruction.networks.nets.coil_sensitivity_model import CoilSensitivityModel
+    from monai.apps.reconstruction.networks.nets.complex_unet import ComplexUnet
+    from monai.apps.reconstruction.networks.nets.varnet import VariationalNetworkModel
+
+    torch.manual_seed(0)
+    refinement = ComplexUnet(2, (4, 4, 4, 4, 4, 4))
+    refinement.unet.final_conv.weight.data.mul_(0.01)
+    maps = CoilSensitivityModel(2, (2, 2, 2, 2, 2, 2))
+    network = VariationalNetworkModel(maps, refinement, num_cascades=2).eval()
+    weights = tmp_path / "varnet.pt"
+    torch.save({f"module.{key}": one for key, one in network.state_dict().items()}, weights)
+    options = "--network", "monai-varnet", "--weights", str(weights)
+    printed = run("varnet_inference", *options)
+    assert len(re.findall(r"simulated\d\.h5: SSIM [\d.]+, PSNR [\d.]+", printed)) == 2
+    with pytest.raises(SystemExit, match="use --network monai-varnet"):
+        run("unet_inference", "--network", "monai-unet", "--weights", str(weights))
+    with pytest.raises(SystemExit, match="needs --weights FILE"):
+        run("varnet_inference", "--network", "modl")
+    with pytest.raises(SystemExit):
+        run("varnet_inference", "--weights", str(weights))
+    # The network itself, with the weights that it has, in the loop of the tutorial.
+    import published
+
+    monkeypatch.setattr(published, "network_of_kspace", lambda *_: network)
+    assert run("varnet_inference", *options) == printed
 
 
 def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:

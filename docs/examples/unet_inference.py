@@ -4,8 +4,8 @@
 
 The U-Net of the tutorial is fed with the zero-filled magnitude image, which has lost phase and
 coils. FIRENET needs k-space: it takes it from the same item of the same loader, and stands in the
-pipeline as a transform, so that the loop shrinks to reading its image. ``--weights FILE`` adds the
-U-Net, for comparison, on the same masks.
+pipeline as a transform, so that the loop shrinks to reading its image. ``--network monai-unet
+--weights FILE`` adds the U-Net that MONAI publishes, for comparison, on the same masks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from monai.apps.reconstruction.transforms.dictionary import ExtractDataKeyFromMetaKeyd
 from monai.data import CacheDataset, DataLoader
-from monai.networks.nets import BasicUNet
 from monai.transforms import Compose, EnsureTyped, LoadImaged
+from published import opened
 from simulated import write_volumes
 from torch import Tensor
 
@@ -47,18 +47,10 @@ def pipeline() -> Compose:
     )
 
 
-def by_unet(model: torch.nn.Module, images: Tensor) -> Tensor:
-    """Return the U-Net's images, normalised slice by slice as the tutorial does it."""
-    mean = images.mean((-2, -1), keepdim=True)
-    std = images.std((-2, -1), keepdim=True)
-    normalised = ((images - mean) / std).clamp(-6, 6)
-    return model(normalised.unsqueeze(1))[:, 0] * std + mean
-
-
 def centre(images: Tensor, shape: torch.Size) -> Tensor:
-    """Return the middle of the images, of the target's size."""
+    """Return the middle of the images, of the target's size, as MONAI's crop does."""
     top, left = (
-        (size - wanted) // 2 for size, wanted in zip(images.shape[-2:], shape, strict=True)
+        size // 2 - wanted // 2 for size, wanted in zip(images.shape[-2:], shape, strict=True)
     )
     return images[..., top : top + shape[0], left : left + shape[1]]
 
@@ -66,12 +58,12 @@ def centre(images: Tensor, shape: torch.Size) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--network", choices=["firenet", "monai-unet"], default="firenet")
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
-    unet = None
-    if options.weights is not None:
-        unet = BasicUNet(spatial_dims=2, features=(32, 32, 64, 128, 256, 32))
-        unet.load_state_dict(torch.load(options.weights, map_location="cpu", weights_only=True))
+    if options.weights is not None and options.network == "firenet":
+        parser.error("--weights are those of a --network, such as monai-unet")
+    unet = None if options.network == "firenet" else opened(options.network, options.weights)
     with tempfile.TemporaryDirectory() as folder:
         files = options.files or write_volumes(Path(folder))
         items = [{"kspace": str(path)} for path in files]
@@ -81,7 +73,8 @@ def main() -> None:
             images = {"zero-filled": zero_filled, "FIRENET": batch["kspace_masked_firenet"][0]}
             if unet is not None:
                 with torch.no_grad():
-                    images["U-Net"] = by_unet(unet, centre(zero_filled, target.shape[-2:]))
+                    # Cropped before, since it is normalised by what is left.
+                    images["U-Net"] = unet.images(centre(zero_filled, target.shape[-2:]))
             for name, image in images.items():
                 found = centre(torch.as_tensor(image), target.shape[-2:])
                 print(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -42,6 +44,48 @@ def calibration_region(mask: Tensor | NDArray[np.bool_], spatial_ndim: int) -> t
     return tuple(widths)
 
 
+def calibration_regions(masks: Tensor, largest: int) -> Tensor:
+    """Return the widths of :func:`calibration_region`, cut off at ``largest``, of several masks.
+
+    It computes with tensors alone, so that a graph that is traced or exported finds the region of
+    the masks that it gets later.
+
+    Parameters
+    ----------
+    masks
+        (batch, *spatial) bool.
+    largest
+        No width is greater.
+
+    Returns
+    -------
+    Tensor
+        (batch, axis) int64.
+    """
+    import torch
+
+    sizes = [min(largest, size) for size in masks.shape[1:]]
+    # An axis that is still growing here has passed the limit, so what lies outside is not asked.
+    missing = ~masks[(slice(None), *_centre(masks.shape[1:], sizes))]
+    needed = _needed_widths(sizes, masks.device)
+    found = [masks.new_ones(len(masks), dtype=torch.int64) for _ in sizes]
+    grows = [masks.new_ones(len(masks)) for _ in sizes]
+
+    def has_all(widths: list[Tensor]) -> Tensor:
+        inside = missing
+        for width, least in zip(widths, needed, strict=True):
+            inside = inside & (least <= width.reshape(-1, *[1] * len(sizes)))
+        return ~inside.flatten(1).any(1)
+
+    is_sampled = has_all(found)
+    for width in range(2, max(sizes) + 1):
+        for axis in (axis for axis, size in enumerate(sizes) if width <= size):
+            wider = [one + 1 if i == axis else one for i, one in enumerate(found)]
+            grows[axis] = grows[axis] & has_all(wider)
+            found[axis] = torch.where(grows[axis], wider[axis], found[axis])
+    return torch.stack(found, 1) * is_sampled[:, None]
+
+
 def has_calibration_region(mask: Tensor, width: int) -> bool:
     """Return whether :func:`calibration_region` of one slice is at least so wide along every axis.
 
@@ -52,10 +96,26 @@ def has_calibration_region(mask: Tensor, width: int) -> bool:
     return bool(_box(mask, [width] * mask.ndim).all())
 
 
+def _needed_widths(sizes: list[int], device: torch.device) -> list[Tensor]:
+    """Return the smallest width of a centred box that holds each place, one tensor an axis."""
+    import torch
+
+    needed = []
+    for axis, size in enumerate(sizes):
+        place = torch.arange(size, device=device) - size // 2
+        width = torch.where(place < 0, -2 * place, 2 * place + 1)
+        needed.append(width.reshape(-1, *[1] * (len(sizes) - axis - 1)))
+    return needed
+
+
 def _box(sampled: Any, widths: list[int]) -> Any:
     """Return the centred box of the given widths."""
-    box = (
+    return sampled[_centre(sampled.shape, widths)]
+
+
+def _centre(shape: Sequence[int], widths: Sequence[int]) -> tuple[slice, ...]:
+    """Return the places of the centred box of the given widths."""
+    return tuple(
         slice(size // 2 - width // 2, size // 2 - width // 2 + width)
-        for size, width in zip(sampled.shape, widths, strict=True)
+        for size, width in zip(shape, widths, strict=True)
     )
-    return sampled[tuple(box)]

@@ -156,7 +156,7 @@ def sensitivities(
     return Sensitivities(normalise_maps(maps.reshape(shape), scan.spatial_ndim), eigenvalues)
 
 
-def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
+def low_resolution_maps(kspace: Tensor, widths: Sequence[int] | Tensor) -> Tensor:
     """Return maps from the centre of k-space: its coil images over their root-sum-of-squares.
 
     A Hann window of the centre keeps ringing low. An item of which nothing was sampled in the
@@ -167,20 +167,23 @@ def low_resolution_maps(kspace: Tensor, widths: Sequence[int]) -> Tensor:
     kspace
         (..., coil, *spatial) complex, zero where not sampled.
     widths
-        Sizes of the centre, one for each spatial axis.
+        Sizes of the centre, one for each spatial axis; a tensor (batch, axis) for each item.
 
     Returns
     -------
     Tensor
         Maps of the same shape, of root-sum-of-squares 1; 0 where there is no signal.
     """
-    axes = tuple(range(-len(widths), 0))
-    window = hann_window(kspace.shape[-len(widths) :], widths)
+    ndim = widths.shape[-1] if isinstance(widths, Tensor) else len(widths)
+    axes = tuple(range(-ndim, 0))
+    window = hann_window(kspace.shape[-ndim:], widths)
+    if isinstance(widths, Tensor):
+        window = window.unsqueeze(-ndim - 1)
     centre = kspace * window.to(kspace.real)
-    is_sampled = (centre != 0).any(dim=(-len(widths) - 1, *axes), keepdim=True)
+    is_sampled = (centre != 0).any(dim=(-ndim - 1, *axes), keepdim=True)
     centre = torch.where(is_sampled, centre, kspace)
     images = centred_ifft(centre, axes)
-    return normalise_maps(images, len(widths))
+    return normalise_maps(images, ndim)
 
 
 def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:

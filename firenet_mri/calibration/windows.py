@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 
-def hann_window(shape: Sequence[int], widths: Sequence[int]) -> Tensor:
+def hann_window(shape: Sequence[int], widths: Sequence[int] | Tensor) -> Tensor:
     """Return the product of Hann windows of some widths, (*shape) real, 0 outside of the centre.
+
+    Widths in a tensor (*batch, axis) give (*batch, *shape).
 
     Parameters
     ----------
@@ -19,9 +21,12 @@ def hann_window(shape: Sequence[int], widths: Sequence[int]) -> Tensor:
     widths
         Sizes of the centre along them; the window ends just outside.
     """
-    window = torch.ones(tuple(shape))
-    for axis, (size, width) in enumerate(zip(shape, widths, strict=True)):
-        offset = (torch.arange(size) - size // 2) / ((width + 1) / 2)
+    sizes = torch.as_tensor(widths)
+    window = torch.ones(tuple(shape), device=sizes.device)
+    for axis, size in enumerate(shape):
+        half = (sizes[..., axis, None] + 1) / 2
+        offset = (torch.arange(size, device=sizes.device) - size // 2) / half
         line = torch.cos(math.pi / 2 * offset).square() * (offset.abs() < 1)
-        window = window * line.reshape(-1, *[1] * (len(shape) - axis - 1))
+        after = len(shape) - axis - 1
+        window = window * line.reshape(*line.shape[:-1], *[1] * axis, size, *[1] * after)
     return window

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from firenet_mri.calibration import calibration_region, normalise_maps
 from firenet_mri.calibration.methods import Background, MapMethod
+from firenet_mri.calibration.region import calibration_regions
 from firenet_mri.calibration.sensitivity import (
+    SMALLEST_WIDTH,
     Sensitivities,
     low_resolution_maps,
     sensitivities,
@@ -49,9 +51,8 @@ def estimated_maps(
         If the method is unknown; if "none" is asked for with several coils; if maps by "espirit" or
         "jsense" are asked for while a graph is recorded.
     """
-    coils, *spatial = kspace.shape[1:]
     kspace = kspace.detach()
-    if coils == 1:
+    if kspace.shape[1] == 1:
         return torch.ones_like(kspace)
     if records_graph():
         if method != "lowres":
@@ -59,9 +60,22 @@ def estimated_maps(
                 f"Maps by {method} are made outside of torch and cannot be traced or exported; "
                 "give sens_maps, or use maps='lowres'"
             )
-        return low_resolution_maps(kspace, [min(_CENTRE, size) for size in spatial])
+        return _recorded_maps(kspace, mask)
     items = estimated_sensitivities(kspace, mask, method, background)
     return torch.stack([item.maps.to(kspace.device) for item in items])
+
+
+def _recorded_maps(kspace: Tensor, mask: Tensor) -> Tensor:
+    """Return maps of low resolution, of the region that each mask has when the graph runs."""
+    spatial = kspace.shape[2:]
+    masks = mask.expand(len(kspace), 1, *spatial)[:, 0]
+    region = calibration_regions(masks, _CENTRE)
+    suffices = (region >= SMALLEST_WIDTH["lowres"]).all(1, keepdim=True)
+    widths = torch.where(suffices, region, region.new_tensor([min(_CENTRE, n) for n in spatial]))
+    # Squares of samples must fit single precision; maps have no scale.
+    largest = kspace.abs().amax(dim=tuple(range(1, kspace.ndim)), keepdim=True)
+    kspace = kspace / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return low_resolution_maps(kspace, widths)
 
 
 def estimated_sensitivities(

@@ -87,14 +87,14 @@ class FIRENETModel(nn.Module):
     one of an image (x, y, z), which :class:`FIRENETReconstruct` gives.
 
     ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
-    ``sens_maps`` is given or maps are a tensor, "lowres" (from the 24 central samples along each
-    axis then), "none", or a module that can be recorded itself: ESPIRiT and JSENSE are computed
-    outside of torch. ``trace`` knows no keyword-only arguments: give maps to the constructor, or
-    wrap the model in a module with positional ones. MONAI's ``CoilSensitivityModel`` cannot be
-    recorded, since it counts the mask's lines in Python: ``export`` refuses it, and traced, even
-    alone, it gives NaN (MONAI 1.6). The presets "adaptive" and "sharp" cannot either, since the
-    data decide on depth or weights. ``torch.jit.script`` does not work: the operators are Python
-    objects. Data are not checked for NaN in a recorded model.
+    ``sens_maps`` is given or maps are a tensor, "lowres", "none", or a module that can be recorded
+    itself: ESPIRiT and JSENSE are computed outside of torch. ``trace`` knows no keyword-only
+    arguments: give maps to the constructor, or wrap the model in a module with positional ones.
+    MONAI's ``CoilSensitivityModel`` cannot be recorded, since it counts the mask's lines in Python:
+    ``export`` refuses it, and traced, even alone, it gives NaN (MONAI 1.6). The presets "adaptive"
+    and "sharp" cannot either, since the data decide on depth or weights. ``torch.jit.script`` does
+    not work: the operators are Python objects. Data are not checked for NaN in a recorded model.
+    ``torch.compile`` runs the model as it is, inside of what it compiles: the images are the same.
 
     Examples
     --------
@@ -144,6 +144,7 @@ class FIRENETModel(nn.Module):
         self.learned = learned_weights(self.options, spatial_dims)
         # Also checks what depends on the sparsifier.
         net = smallest_network(self.options, spatial_dims, self.learned)
+        self._is_recordable = net.is_fixed and self.options.passes == 1
         if trainable and self.options.passes > 1:
             raise UsageError(
                 f"The preset {self.options.preset} has no proven bound to train with; use the "
@@ -156,6 +157,8 @@ class FIRENETModel(nn.Module):
             )
         self.steps = TrainableSteps(net.minimiser) if trainable and net.minimiser else None
 
+    # The network for a shape is built by NumPy and PyWavelets, on which torch.compile fails.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         masked_kspace: Tensor,
@@ -191,6 +194,11 @@ class FIRENETModel(nn.Module):
         DataError
             If samples or maps have NaN or infinite values.
         """
+        if records_graph() and not self._is_recordable:
+            raise UsageError(
+                f"The preset {self.options.preset} cannot be traced or exported, since the data "
+                "decide on its depth or weights; use the preset accurate or stable"
+            )
         kspace = native_complex(plain(masked_kspace), "masked_kspace")
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
@@ -251,11 +259,6 @@ class FIRENETModel(nn.Module):
         # A traced shape is made of tensors.
         coils, *spatial = (int(size) for size in kspace.shape[1:])
         net = self._network(coils, tuple(spatial))
-        if records_graph() and (not net.is_fixed or self.options.passes > 1):
-            raise UsageError(
-                f"The preset {self.options.preset} cannot be traced or exported, since the data "
-                "decide on its depth or weights; use the preset accurate or stable"
-            )
         start = None
         if x0 is not None:
             zero_filled = encoded.turned(encoded.encoding.adjoint(kspace))

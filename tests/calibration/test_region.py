@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firenet_mri.calibration import calibration_region
+from firenet_mri.calibration.region import calibration_regions
 
 
 @given(
@@ -42,3 +43,23 @@ def test_unsampled_centre_gives_nothing(ndim) -> None:
     mask[(4,) * ndim] = False
     assert calibration_region(mask, ndim) == (0,) * ndim
     assert calibration_region(torch.ones((8,) * ndim, dtype=torch.bool), ndim) == (8,) * ndim
+
+
+@pytest.mark.parametrize("shape", [(32, 27), (9, 40), (14, 12, 15), (5, 1)])
+@pytest.mark.parametrize("largest", [24, 7])
+def test_regions_of_several_masks_are_those_of_each(shape, largest) -> None:
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.rand(24, *shape, generator=generator) < 0.3
+    for i, mask in enumerate(masks[:22]):
+        # Boxes beside the middle, of all widths, and lines.
+        for size, axis in zip(shape, range(len(shape)), strict=True):
+            low, high = sorted(torch.randint(size + 1, (2,), generator=generator).tolist())
+            low, high = min(low, size // 2), max(high, size // 2 + 1)
+            mask = mask.narrow(axis, low, high - low) if i % 3 else mask
+        mask[...] = True
+    masks[22:] = torch.tensor([False, True]).reshape(2, *[1] * len(shape))
+    found = calibration_regions(masks, largest)
+    for mask, widths in zip(masks, found.tolist(), strict=True):
+        expected = calibration_region(mask, len(shape))
+        assert widths == [min(width, largest) for width in expected]
+    assert len({tuple(widths) for widths in found.tolist()}) > 3

@@ -20,10 +20,11 @@ from monai.apps.reconstruction.fastmri_reader import FastMRIReader
 from monai.apps.reconstruction.transforms.dictionary import (
     EquispacedKspaceMaskd,
     ExtractDataKeyFromMetaKeyd,
+    RandomKspaceMaskd,
 )
 from monai.data import DataLoader, Dataset
 from monai.data.fft_utils import ifftn_centered
-from monai.transforms import Compose, EnsureTyped, LoadImaged, SpatialCrop
+from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, SpatialCrop
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from firenet_mri.monai import FIRENETModel
@@ -134,3 +135,32 @@ def test_only_an_image_with_the_noise_of_the_samples_pleases_the_loops(loop, vol
     assert cropped.ssim < zero.ssim < default.ssim
     assert cropped.ssim < kept.ssim
     assert zero.psnr < cropped.psnr < default.psnr
+
+
+@torch.no_grad()
+def test_the_tutorial_on_kspace_gets_an_image_from_one_coil(tmp_path) -> None:
+    """MONAI's introduction, on a file of a single coil: slices without a coil axis."""
+    image = np.asarray(nibabel.load(BRAIN).dataobj)[..., 0].astype(float)
+    rng = np.random.default_rng(0)
+    kspace = sigpy.fft(image[None] / image.max(), axes=(-2, -1))
+    kspace = kspace + NOISE * (rng.normal(size=kspace.shape) + 1j * rng.normal(size=kspace.shape))
+    with h5py.File(tmp_path / "knee.h5", "w") as file:
+        file["kspace"] = kspace.astype(np.complex64)
+        file.attrs.update({"max": 1.0, "norm": 1.0, "acquisition": "CORPD", "patient_id": "none"})
+    mask = RandomKspaceMaskd(["kspace"], center_fractions=[CENTRE], accelerations=[ACCELERATION])
+    pipeline = Compose(
+        [
+            LoadImaged(keys=["kspace"], reader=FastMRIReader, image_only=False, dtype=np.complex64),
+            EnsureChannelFirstd(keys=["kspace"], channel_dim="no_channel"),
+            mask.set_random_state(0),
+            EnsureTyped(keys=["kspace_masked", "kspace_masked_ifft"]),
+        ]
+    )
+    data = pipeline({"kspace": str(tmp_path / "knee.h5")})
+    samples = data["kspace_masked"]
+    target = np.abs(sigpy.ifft(kspace, axes=(-2, -1)))
+    # The line that is added: slices are items, each of one coil.
+    found = FIRENETModel(maps="none")(samples[0].unsqueeze(1), data["mask"])
+    zero = np.abs(sigpy.ifft(torch.view_as_complex(samples[0].contiguous()).numpy(), axes=(-2, -1)))
+    scores = [_score(target[0], one[0], target.max()).psnr for one in (zero, found.numpy())]
+    assert scores[1] > scores[0] + 3

@@ -237,3 +237,20 @@ def test_the_tutorials_training_runs(files) -> None:
                 total += loss.item()
         losses.append(total)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_distributed_training_has_the_gradients_of_the_model(tmp_path) -> None:
+    from torch.distributed import destroy_process_group, init_process_group
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = FIRENETModel(maps="none", layers=2, trainable=True)
+    kspace = torch.randn(2, 1, 32, 32, 2, generator=torch.Generator().manual_seed(0))
+    init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        DistributedDataParallel(model)(kspace).sum().backward()
+    finally:
+        destroy_process_group()
+    expected = torch.autograd.grad(model(kspace).sum(), list(model.parameters()))
+    found = [parameter.grad for parameter in model.parameters()]
+    assert all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True))

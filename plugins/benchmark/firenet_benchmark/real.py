@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from firenet_benchmark.stability.wide import shipped_opponent
 from firenet_benchmark.tuned import PEERS, Peer, Row, row_of, tuned_rows
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps, whiten
-from firenet_mri.errors import DataError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.operators import encoding_operator
 
@@ -183,6 +183,37 @@ def opponent_rows(problem: RealProblem, names: Sequence[str]) -> Iterator[Row]:
         with torch.no_grad():
             image = network(scan.kspace.reshape(1, *shape), scan.mask[None], problem.maps[None])[0]
         yield row_of(name, problem.reference, image, time.process_time() - started)
+
+
+def published_rows(
+    problem: RealProblem,
+    networks: Mapping[str, nn.Module],
+    on_refusal: Callable[[str], None] = lambda _: None,
+) -> Iterator[Row]:
+    """Yield the rows of published networks; one that cannot take the mask has none.
+
+    Parameters
+    ----------
+    problem
+        What is reconstructed.
+    networks
+        Networks of :func:`firenet_benchmark.stability.published.open_published` by their names.
+    on_refusal
+        Called with a line that says who cannot take the mask, and why.
+    """
+    scan, maps = problem.scan, problem.maps
+    kspace = scan.kspace.reshape(1, *scan.kspace.shape[-3:])
+    # As the reference has it, to which coils without a map do not contribute.
+    inside = torch.linalg.vector_norm(maps, dim=0) > 0
+    for name, network in networks.items():
+        started = time.process_time()
+        try:
+            with torch.no_grad():
+                image = network(kspace, scan.mask[None], maps[None])[0]
+        except ShapeError as error:
+            on_refusal(f"{name}, {problem.name}: {error}")
+            continue
+        yield row_of(name, problem.reference, image * inside, time.process_time() - started)
 
 
 def lam_curve(problem: RealProblem, shares: tuple[float, ...]) -> dict[float, Row]:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import BasicUNet
 
 import firenet_benchmark.tuned as tuned
-from firenet_benchmark.real import compare_all, lam_curve, make_mask, problems
+from firenet_benchmark.real import compare_all, lam_curve, make_mask, problems, published_rows
 from firenet_benchmark.stability.acquisition import Acquisition
 from firenet_benchmark.stability.data import Protocol, images
+from firenet_benchmark.stability.published import open_published
 from firenet_benchmark.tuned import Peer, tuned_rows
 from firenet_mri import RawScan
-from firenet_mri.errors import DataError
+from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import CartesianFourier
 
@@ -131,3 +133,33 @@ def test_command_prints_losses_and_writes_all_numbers(
     assert "Loss of the default lam" in capsys.readouterr().out
     assert [len(result["rows"]) for result in json.loads(output.read_text())] == [2, 2]
     assert firenet(*arguments) != 0
+
+
+def test_published_networks_have_rows_where_they_can_take_the_mask(full, tmp_path) -> None:
+    network = BasicUNet(2, 1, 1, features=(2, 2, 2, 2, 2, 2))
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.save(network.state_dict(), tmp_path / "unet.pt")
+    opened = open_published("monai-unet", tmp_path / "unet.pt")
+    problem = next(iter(problems(full)))
+
+    class Refusing(torch.nn.Module):
+        def forward(self, kspace, mask, maps):
+            raise ShapeError("no points")
+
+    said: list[str] = []
+    (row,) = published_rows(problem, {"u": opened, "other": Refusing()}, said.append)
+    assert said == [f"other, {problem.name}: no points"]
+    # All weights are 0: the mean of the zero-filled image, where there are maps.
+    coils = np.fft.ifft2(np.fft.ifftshift(problem.scan.kspace, (-2, -1)), norm="ortho")
+    mean = np.linalg.norm(coils.reshape(4, 64, 64), axis=0).mean()
+    inside = torch.linalg.vector_norm(problem.maps, dim=0) > 0
+    assert row.method == "u"
+    assert row.psnr_db == pytest.approx(psnr(problem.reference, float(mean) * inside), abs=0.01)
+
+
+def test_the_command_wants_weights_for_each_published_network(full, firenet, tmp_path, capsys):
+    np.save(tmp_path / "disc.npy", full.kspace.numpy())
+    arguments = ["benchmark", "scans", str(tmp_path / "disc.npy"), "--network", "monai-unet"]
+    assert firenet(*arguments) != 0
+    assert "0 --weights for 1 published --network; give pairs" in capsys.readouterr().err

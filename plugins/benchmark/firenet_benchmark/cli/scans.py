@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from firenet_benchmark.stability.choices import PUBLISHED
 from firenet_mri.errors import FileError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from firenet_benchmark.real import RealProblem
     from firenet_benchmark.tuned import Row
 
@@ -27,6 +31,7 @@ def scans(
     noise: list[float] | None = None,
     lam: bool = False,
     network: list[str] | None = None,
+    weights: list[Path] | None = None,
     opponent: list[str] | None = None,
     no_peers: bool = False,
     seed: int = 0,
@@ -48,8 +53,11 @@ def scans(
     lam
         Instead, show the default network at multiples of its lam, and what its own best would gain.
     network
-        Trained network beside the presets: learned, or a file that ``firenet train`` wrote; give it
-        several times for several.
+        Trained network beside the presets: learned, a file that ``firenet train`` wrote, or a
+        published network with its --weights, monai-varnet, monai-unet, fastmri-varnet or modl; give
+        it several times for several.
+    weights
+        State dict of each published --network, in their order.
     opponent
         Trained opponent, "MoDL, wide" or "VarNet, wide"; several times for several.
     no_peers
@@ -66,8 +74,12 @@ def scans(
     if output is not None and output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another name or use --overwrite")
     console, results = Console(highlight=False), []
+    published = _published(network or [], weights or [])
+    trained = [name for name in network or [] if name not in PUBLISHED]
     for problem in _problems(files, noise or [0.0], seed):
-        rows = _rows(problem, lam, network or [], opponent or [], not no_peers)
+        rows = _rows(problem, lam, trained, opponent or [], not no_peers)
+        if not lam:
+            rows += _published_rows(problem, published, console)
         kind = "simulated" if problem.scan.simulated else "measured"
         table = Table(
             "method", "PSNR dB", "SSIM", "HaarPSI", "s", "lambda", title=f"{problem.name}, {kind}"
@@ -93,6 +105,23 @@ def _problems(files: list[Path], noise: list[float], seed: int) -> Iterator[Real
             yield from problems(scan, noise=level, seed=seed)
 
 
+def _published(networks: list[str], weights: list[Path]) -> dict[str, nn.Module]:
+    """Return the published networks by names that differ."""
+    from firenet_benchmark.stability.published import open_published
+    from firenet_mri.errors import UsageError
+
+    names = [name for given in networks for name in PUBLISHED if name == given]
+    if len(names) != len(weights):
+        raise UsageError(
+            f"{len(weights)} --weights for {len(names)} published --network; give pairs"
+        )
+    opened = {}
+    for name, path in zip(names, weights, strict=True):
+        label = name if names.count(name) == 1 else f"{name}, {path}"
+        opened[label] = open_published(name, path)
+    return opened
+
+
 def _rows(
     problem: RealProblem, lam: bool, networks: list[str], opponents: list[str], peers: bool
 ) -> list[Row]:
@@ -104,6 +133,14 @@ def _rows(
     trained = {f"FIRENET {Path(name).stem}": {"weights": name} for name in networks}
     rows = list(compare_all(problem, {**METHODS, **trained}, PEERS if peers else ()))
     return rows + list(opponent_rows(problem, opponents))
+
+
+def _published_rows(
+    problem: RealProblem, networks: dict[str, nn.Module], console: Console
+) -> list[Row]:
+    from firenet_benchmark.real import published_rows
+
+    return list(published_rows(problem, networks, partial(console.print, markup=False)))
 
 
 def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -> None:
@@ -123,12 +160,13 @@ def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -
         )
         return
     title = f"Means of {len(results)} problems"
-    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", title=title)
-    for index, row in enumerate(results[0]["rows"]):
-        means = {
-            key: float(np.mean([result["rows"][index][key] for result in results]))
-            for key in ("psnr_db", "ssim", "haarpsi")
-        }
-        digits = {"psnr_db": 2, "ssim": 3, "haarpsi": 3}
-        table.add_row(row["method"], *(f"{means[key]:.{digits[key]}f}" for key in means))
+    table = Table("method", "PSNR dB", "SSIM", "HaarPSI", "problems", title=title)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        for row in result["rows"]:
+            found.setdefault(row["method"], []).append(row)
+    digits = {"psnr_db": 2, "ssim": 3, "haarpsi": 3}
+    for name, rows in found.items():
+        means = [f"{np.mean([row[key] for row in rows]):.{n}f}" for key, n in digits.items()]
+        table.add_row(name, *means, str(len(rows)))
     console.print(table)

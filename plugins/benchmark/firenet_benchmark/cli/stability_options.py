@@ -24,8 +24,9 @@ class CustomNetworks:
     Parameters
     ----------
     network
-        Your network, FILE.py:function, the folder of a MONAI Bundle, or a .safetensors file that
-        firenet train wrote; give it several times for several.
+        Your network, FILE.py:function, the folder of a MONAI Bundle, a .safetensors file that
+        firenet train wrote, or a published network with its --weights: monai-varnet, monai-unet,
+        fastmri-varnet or modl; give it several times for several.
     weights
         State dict of each --network, in their order.
     takes

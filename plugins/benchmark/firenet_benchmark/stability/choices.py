@@ -52,6 +52,10 @@ LONG_QUESTIONS: tuple[Question, ...] = ("hard-attacks",)
 #: "magnitude": the zero-filled image (1, 1, y, x); "complex": its two parts, (1, 2, y, x).
 Takes = Literal["kspace", "maps", "magnitude", "complex"]
 
+#: Networks that others published, opened from their weights, see :mod:`.published`.
+PublishedName = Literal["monai-varnet", "monai-unet", "fastmri-varnet", "modl"]
+PUBLISHED: tuple[PublishedName, ...] = get_args(PublishedName)
+
 #: The axis of (coil, y, x) along which lines are left out.
 Axis = Literal["x", "y"]
 

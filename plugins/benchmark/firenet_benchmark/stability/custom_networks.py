@@ -1,4 +1,4 @@
-"""Networks of users as methods: from a Python file, or from a MONAI Bundle."""
+"""Networks of users as methods: a Python file's, a MONAI Bundle's, or one that others published."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import hashlib
 import importlib.util
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from firenet_benchmark.stability import hashes
-from firenet_benchmark.stability.choices import Takes
-from firenet_benchmark.stability.methods import Batch, Method, trained_firenet
+from firenet_benchmark.stability.checkpoints import read_weights
+from firenet_benchmark.stability.choices import PUBLISHED, PublishedName, Takes
+from firenet_benchmark.stability.methods import Batch, Method, NetworkImage, trained_firenet
 from firenet_benchmark.stability.networks import combine, from_channels, to_channels
+from firenet_benchmark.stability.published import open_published
 from firenet_mri.errors import FileError, ShapeError, UsageError
 from firenet_mri.firenet.learned.formats import LEARNED
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class NetworkChoice:
 
     def names(self) -> list[str]:
         """Return names for tables, each of which says more than the one before."""
+        if self.network in PUBLISHED:
+            weights = "" if self.weights is None else self.weights.name
+            return [self.network, f"{self.network}, {weights}"]
         if Path(self.network).is_dir():
             parts = Path(self.network).resolve().parts
             found = [parts[-1], "/".join(parts[-2:])]
@@ -100,11 +103,12 @@ def custom_method(
     ----------
     network
         "FILE.py:factory", a function without arguments that returns a ``torch.nn.Module``; the
-        folder of a MONAI Bundle; or what ``firenet train`` wrote, a .safetensors file or "learned",
-        for which ``takes`` and ``scale`` mean nothing: it gets k-space, mask and maps.
+        folder of a MONAI Bundle; or, for which ``takes`` and ``scale`` mean nothing: what
+        ``firenet train`` wrote, a .safetensors file or "learned", or a published network, see
+        :mod:`firenet_benchmark.stability.published`.
     weights
         State dict, also inside of a checkpoint; None keeps the factory's own, or takes the
-        bundle's models/model.pt.
+        bundle's models/model.pt. A published network needs it.
     takes
         What the network is called with.
     scale
@@ -123,6 +127,8 @@ def custom_method(
         raise UsageError(f"takes is {takes!r}; use one of {', '.join(get_args(Takes))}")
     if scale is not None and not 0 < scale < math.inf:
         raise UsageError(f"scale is {scale}; give a positive number, or none for the data's own")
+    if network in PUBLISHED:
+        return _published_method(network, weights)
     folder = Path(network)
     if is_trained_file(network):
         if weights is not None:
@@ -150,6 +156,26 @@ def custom_method(
         sum(parameter.numel() for parameter in module.parameters()),
         is_users=True,
         origin=origin,
+    )
+
+
+def _published_method(network: str, weights: Path | None) -> Method:
+    """Return a published network as a method."""
+    if weights is None:
+        raise UsageError(f"{network}: needs the published weights; name their file with --weights")
+    opened = open_published(cast(PublishedName, network), weights)
+    return Method(
+        network,
+        "trained",
+        NetworkImage(opened),
+        f"published network {network}, weights {weights.name}",
+        sum(parameter.numel() for parameter in opened.parameters()),
+        is_users=True,
+        origin={
+            "weights": weights.name,
+            "weights sha256": hashes.of_files([weights]),
+            "parameters sha256": hashes.of_network(opened),
+        },
     )
 
 
@@ -278,19 +304,7 @@ def _from_bundle(folder: Path) -> tuple[nn.Module, str]:
 
 def _load(module: nn.Module, weights: Path) -> None:
     """Load a state dict, also one inside of a checkpoint."""
-    if not weights.is_file():
-        raise FileError(f"{weights}: no such file; check the path")
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise FileError(
-            f"{weights}: cannot be read as weights ({type(error).__name__}); save a state dict "
-            "with torch.save"
-        ) from None
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content = read_weights(weights)
     try:
         module.load_state_dict(content)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -28,15 +28,18 @@ from firenet_benchmark.stability.methods import Batch
 _NOT_MEASURING = ("cli", "io", "monai", "server")
 _MEASURING = (
     "acquisition",
+    "checkpoints",
     "criteria",
     "custom_networks",
     "data",
     "evaluation_data",
+    "fastmri_varnet",
     "hard_attacks",
     "jacobian",
     "learned_methods",
     "methods",
     "networks",
+    "published",
     "run",
     "wide",
 )
