@@ -30,7 +30,7 @@ class PlacedImage:
 
     Parameters
     ----------
-    slices
+    planes
         (z, y, x) real or complex.
     affine
         (4, 4) float64, index (x, y, z) to RAS mm.
@@ -44,7 +44,7 @@ class PlacedImage:
         Whether it was computed itself.
     """
 
-    slices: Tensor
+    planes: Tensor
     affine: Tensor
     geometry: Geometry | None
     ndim: int
@@ -93,7 +93,7 @@ class PlacedImage:
         """Return the geometry of the slices, or of them as one volume."""
         if self.geometry is None or not volume:
             return self.geometry
-        return as_volume(self.geometry, self.slices.shape[0])
+        return as_volume(self.geometry, self.planes.shape[0])
 
     def kspace_of(self, scan: RawScan, *, volume: bool) -> MetaTensor:
         """Return the k-space of a scan of this image, which says where the image lies.
@@ -134,7 +134,7 @@ class PlacedImage:
 
 def check_volume(image: PlacedImage, *, volume: bool) -> None:
     """Raise UsageError if a single slice is to be encoded as a volume."""
-    if volume and image.slices.shape[0] < 2:
+    if volume and image.planes.shape[0] < 2:
         raise UsageError(
             f"{image.name}: has one slice, and volume=True encodes several; leave it out"
         )

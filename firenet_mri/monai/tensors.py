@@ -57,8 +57,10 @@ def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
         return image
     # As MONAI collates text: one entry an item.
     domain = [IMAGE] * len(image) if kspace.is_batch else IMAGE
-    meta = {**kspace.meta, DOMAIN: domain}
-    result = MetaTensor(image, meta=meta, applied_operations=[])
+    # The constructor looks into the metadata, and not as those of a batch.
+    result = MetaTensor(image)
+    result.meta = {**kspace.meta, DOMAIN: domain}
+    result.applied_operations = []
     result.is_batch = kspace.is_batch
     return result
 

@@ -11,7 +11,15 @@ import pytest
 import sigpy.mri
 import torch
 from firenet_command import firenet
-from monai.data import CacheDataset, DataLoader, MetaTensor, PersistentDataset, pickle_hashing
+from monai.data import (
+    CacheDataset,
+    DataLoader,
+    MetaTensor,
+    PersistentDataset,
+    decollate_batch,
+    list_data_collate,
+    pickle_hashing,
+)
 from monai.transforms import (
     Compose,
     EnsureChannelFirst,
@@ -20,6 +28,8 @@ from monai.transforms import (
     LoadImage,
     LoadImaged,
     Orientationd,
+    SaveImage,
+    ScaleIntensityd,
 )
 from PIL import Image
 
@@ -95,6 +105,18 @@ def test_the_certificate_knows_what_was_measured_and_how(folder) -> None:
         json.loads(other.meta["record"])["simulation"]["sha256_of_truth"]
         != (record["sha256_of_truth"])
     )
+
+
+def test_a_saved_certificate_is_that_of_no_file(folder, tmp_path) -> None:
+    image = loaded(folder, "slice.png")[:, ::2, ::2]
+    transform = fm.FIRENETReconstruct(certificate=True, evidence=True, no_gap=True, **QUICK)
+    result = transform(fm.SimulateKspace(coils=2, acceleration=2, calibration=4)(image))
+    save = SaveImage(tmp_path, "image", ".nii.gz", savepath_in_metadict=True, print_log=False)
+    fm.SaveCertificate()(save(result))
+    (written,) = tmp_path.rglob("*.json")
+    ran = firenet("certify", written, "--scan", "sample_data/brain_8coil.h5")
+    assert ran.status == 2
+    assert "k-space that was computed from an image" in ran.err
 
 
 def test_the_command_and_the_transform_measure_the_same(folder, tmp_path) -> None:
@@ -199,6 +221,30 @@ def test_the_random_twin_draws_anew_and_repeats_with_its_state(folder) -> None:
     assert torch.equal(both["a"].as_tensor(), both["b"].as_tensor())
 
 
+def test_ranges_are_checked_before_anything_is_drawn(folder) -> None:
+    for wrong in (
+        {"accelerations": ()},
+        {"accelerations": 0.5},
+        {"snr": (5, 2)},
+        {"snr": (1, 2, 3)},
+    ):
+        with pytest.raises(UsageError, match=r"acceleration|snr"):
+            fm.RandSimulateKspace(**wrong)
+    with pytest.raises(UsageError, match="seed: not possible here"):
+        fm.RandSimulateKspace(seed=3)
+    image = loaded(folder, "slice.png")
+    measured = fm.RandSimulateKspace(2, 30, coils=2, calibration=4).measure(image)
+    assert int(measured.mask[0, :, 0].sum()) == 16
+
+
+def test_a_collated_batch_of_simulated_scans_goes_through_the_model(folder) -> None:
+    image = loaded(folder, "slice.png")
+    kspace = fm.SimulateKspaced("kspace", **SMALL)({"kspace": image})["kspace"]
+    batch = list_data_collate([{"kspace": kspace}, {"kspace": kspace}])["kspace"]
+    images = fm.FIRENETModel(maps="lowres", layers=2)(batch)
+    assert [one.meta["domain"] for one in decollate_batch(images)] == ["image", "image"]
+
+
 def test_cached_datasets_keep_what_stands_before_the_random_twin(folder) -> None:
     files = [{"image": str(folder / "slice.png")}]
     pipeline = Compose(
@@ -212,6 +258,16 @@ def test_cached_datasets_keep_what_stands_before_the_random_twin(folder) -> None
     cached = CacheDataset(files, pipeline, progress=False)
     assert not torch.equal(cached[0]["image"].as_tensor(), cached[0]["image"].as_tensor())
     assert cached._cache[0]["image"].shape == (1, 40, 32)
+
+
+def test_magnitudes_may_stand_before_a_simulation_but_not_before_the_kspace_of_an_image() -> None:
+    load, reconstruct = LoadImaged("image"), fm.FIRENETReconstructd("image")
+    for simulate in (fm.SimulateKspaced("image"), fm.RandSimulateKspaced("image")):
+        fm.check_keeps_complex(Compose([load, simulate, reconstruct]))
+        with pytest.raises(DataError, match="ScaleIntensityd drops"):
+            fm.check_keeps_complex(Compose([load, simulate, ScaleIntensityd("image"), reconstruct]))
+    with pytest.raises(DataError, match=r"LoadImaged drops.*ImageToKspaced needs"):
+        fm.check_keeps_complex(Compose([load, fm.ImageToKspaced("image", fully_sampled=True)]))
 
 
 def test_transforms_pickle_by_value(folder) -> None:

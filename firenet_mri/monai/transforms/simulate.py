@@ -11,7 +11,7 @@ import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import Randomizable, Transform
-from monai.utils import TransformBackends
+from monai.utils import TransformBackends, ensure_tuple
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -133,7 +133,7 @@ class RandSimulateKspace(Configured, Randomizable, Transform):
     accelerations
         One of these is drawn.
     snr
-        Range from which the signal-to-noise ratio is drawn, uniformly.
+        Range from which the signal-to-noise ratio is drawn, uniformly; a number is always that.
     noise_scan
         See :class:`SimulateKspace`.
     **options
@@ -153,20 +153,21 @@ class RandSimulateKspace(Configured, Randomizable, Transform):
     @takes_options(SimulationOptions, without=REFUSED)
     def __init__(
         self,
-        accelerations: Sequence[float] = (4.0,),
-        snr: tuple[float, float] = (40.0, 40.0),
+        accelerations: Sequence[float] | float = (4.0,),
+        snr: Sequence[float] | float = 40.0,
         *,
         noise_scan: bool = False,
         **options: Any,
     ) -> None:
-        lowest, highest = (float(one) for one in snr)
-        if not accelerations or not lowest <= highest:
+        choices, limits = ensure_tuple(accelerations), _range(snr)
+        if not choices or len(limits) != 2 or not limits[0] <= limits[1]:
             raise UsageError(
                 f"accelerations {accelerations!r} and snr {snr!r}: give at least one acceleration, "
-                "and a range from low to high"
+                "and a number or a range from low to high"
             )
+        lowest, highest = (float(one) for one in limits)
         chosen = SimulationOptions.from_mapping(options, without=self.REFUSED)
-        self.accelerations = tuple(float(one) for one in accelerations)
+        self.accelerations = tuple(float(one) for one in choices)
         self.snr = lowest, highest
         self.noise_scan = noise_scan
         # Checks the ranges before anything is drawn.
@@ -250,7 +251,7 @@ class ImageToKspace(Configured, Transform):
             If it is real, k-space, zero everywhere, or has NaN.
         """
         placed = PlacedImage.of(image)
-        if not placed.slices.is_complex() or not bool(placed.slices.imag.any()):
+        if not placed.planes.is_complex() or not bool(placed.planes.imag.any()):
             raise DataError(
                 f"{placed.name}: the image of shape {tuple(image.shape)} is real; without its "
                 "phase it has another k-space than the scan: read it with ComplexNiftiReader or "
@@ -261,7 +262,7 @@ class ImageToKspace(Configured, Transform):
 
     def _scan(self, placed: PlacedImage) -> RawScan:
         ndim = 3 if self.volume else 2
-        slices = placed.slices.to(torch.complex64)
+        slices = placed.planes.to(torch.complex64)
         spatial = tuple(slices.shape[-ndim:])
         one_coil = torch.ones((1, *spatial), dtype=torch.complex64)
         return RawScan(
@@ -273,6 +274,12 @@ class ImageToKspace(Configured, Transform):
             simulated=placed.is_simulated,
             record={"kspace_of_image": {"sha256": digest_of_tensor(slices)}},
         )
+
+
+def _range(given: Sequence[float] | float) -> tuple[float, ...]:
+    """Return lowest and highest value; a number is both."""
+    values = ensure_tuple(given)
+    return values * 2 if len(values) == 1 else values
 
 
 def _plain_mask(mask: Any) -> NDArray[np.bool_] | str | None:
@@ -287,11 +294,11 @@ def _measured(image: NdarrayOrTensor, options: SimulationOptions, *, noise_scan:
     placed = PlacedImage.of(image)
     check_volume(placed, volume=options.volume)
     _check_magnitude(placed)
-    scan = simulate_with(placed.slices, placed.geometry, options, name=placed.name)
+    scan = simulate_with(placed.planes, placed.geometry, options, name=placed.name)
     kspace = placed.kspace_of(scan, volume=options.volume)
     if not noise_scan:
         kspace.meta["noise"] = scan.kspace.new_zeros(scan.coils, 0)
-    truth = placed.truth(with_phase(placed.slices, options))
+    truth = placed.truth(with_phase(placed.planes, options))
     if isinstance(image, MetaTensor):
         truth.applied_operations = image.applied_operations
     return Simulated(kspace, placed.mask_of(scan), truth)
@@ -299,7 +306,7 @@ def _measured(image: NdarrayOrTensor, options: SimulationOptions, *, noise_scan:
 
 def _check_magnitude(placed: PlacedImage) -> None:
     """Refuse real images with negative values: magnitudes of what is measured lose the sign."""
-    slices = placed.slices
+    slices = placed.planes
     if slices.is_complex():
         return
     lowest, highest = float(slices.min()), float(slices.max())

@@ -92,8 +92,8 @@ class RandSimulateKspaced(Configured, Randomizable, MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        accelerations: Sequence[float] = (4.0,),
-        snr: tuple[float, float] = (40.0, 40.0),
+        accelerations: Sequence[float] | float = (4.0,),
+        snr: Sequence[float] | float = 40.0,
         *,
         mask_key: str = "mask",
         truth_postfix: str = "truth",
