@@ -153,9 +153,9 @@ def draw(path: Path, scores: dict[str, list[float]], full: float, shown: dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--train", type=int, default=160)
-    parser.add_argument("--test", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--train", type=int, default=96)
+    parser.add_argument("--test", type=int, default=20)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     images, unseen = phantoms(options.train, seed=0), phantoms(options.test, seed=1)

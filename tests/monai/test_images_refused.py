@@ -91,8 +91,8 @@ def test_real_magnitudes_are_called_an_image_and_not_sent_for_an_imaginary_part(
         fm.FIRENETReconstructd("image")({"image": image})
 
 
-def test_what_was_reconstructed_is_an_image(folder) -> None:
-    kspace = fm.LoadKspace()(SAMPLE)
+def test_what_was_reconstructed_is_an_image() -> None:
+    kspace = fm.SimulateKspace(coils=2, acceleration=1)(ellipses(32, 1, seed=0))
     for image in (
         fm.FIRENETReconstruct(layers=1, maps="lowres", output="complex")(kspace),
         fm.FIRENETModel(layers=1, maps="lowres", output="complex")(kspace),
@@ -142,6 +142,15 @@ def test_recon_of_an_image_says_what_to_do(name, folder, tmp_path) -> None:
     assert "image" in result.err
     assert "firenet simulate" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["info", "batch"])
+def test_commands_on_folders_say_that_they_hold_images(command, folder, tmp_path) -> None:
+    output = ("-o", tmp_path / "out") if command == "batch" else ()
+    result = firenet(command, folder / "dicom", *output)
+    assert result.status
+    assert "is a folder of DICOM files" in result.err
+    assert "firenet simulate" in result.err
 
 
 def test_a_folder_of_other_things_is_only_a_folder(folder, tmp_path) -> None:

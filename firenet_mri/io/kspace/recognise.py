@@ -43,9 +43,8 @@ def read_head(path: Path) -> bytes:
         If it is missing, a folder, empty or not readable.
     """
     if path.is_dir():
-        if _holds_images(path):
-            raise FileError(f"{path}: is a folder of DICOM files: {_IMAGE}")
-        raise FileError(f"{path}: is a folder; give a scan file in it")
+        images = images_in(path)
+        raise FileError(f"{path}: is a folder{images or '; give a scan file in it'}")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -75,16 +74,16 @@ def describe_foreign(head: bytes) -> str:
     return _describe_text(head)
 
 
-def _holds_images(folder: Path) -> bool:
-    """Return whether the first files of a folder, or of folders in it, are DICOM files."""
+def images_in(folder: Path) -> str:
+    """Return what to say of a folder among whose first files there is a DICOM file; else ""."""
     for file in itertools.islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_INTO):
         try:
             with file.open("rb") as opened:
                 if opened.read(132)[128:] == b"DICM":
-                    return True
+                    return f" of DICOM files: {_IMAGE}"
         except OSError:
             continue
-    return False
+    return ""
 
 
 def _is_nifti(head: bytes) -> bool:
