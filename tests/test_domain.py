@@ -68,6 +68,14 @@ def without_centre() -> torch.Tensor:
     return kspace
 
 
+def thin_plate() -> torch.Tensor:
+    """Return k-space that is flat along the axis across the plate, and not along the other."""
+    image = torch.zeros(1, 64, 64, dtype=torch.complex64)
+    image[0, 30:33, 12:50] = 1 + 0.2j
+    kspace, noise = centred_fft(image, (-2, -1)), random(1, 64, 64)
+    return kspace + 0.7 * noise * kspace.norm() / noise.norm()
+
+
 KSPACE = {
     "the sample scan": lambda: read(SCAN).kspace,
     "its real and imaginary parts": lambda: torch.view_as_real(read(SCAN).kspace).movedim(-1, 0),
@@ -79,7 +87,8 @@ KSPACE = {
     "uniform random numbers": lambda: torch.view_as_complex(torch.rand(4, 32, 24, 2)),
     "zeros": lambda: torch.zeros(4, 32, 24, dtype=torch.complex64),
     "ones": lambda: torch.ones(4, 32, 24, dtype=torch.complex64),
-    "of a point": lambda: torch.ones(4, 64, 64, dtype=torch.complex64) * (torch.arange(64) % 3 < 2),
+    "of a point": lambda: torch.ones(4, 64, 64) * ((torch.arange(64) - 32).abs() < 12),
+    "of a thin plate in noise": thin_plate,
     "one sample": lambda: torch.zeros(1, 32, 32).index_put(
         (torch.tensor(0),) * 3, torch.tensor(1.0)
     ),
@@ -158,6 +167,7 @@ def test_an_affine_on_real_numbers_is_that_of_an_image(affine) -> None:
     sparse = torch.zeros(1, 32, 32, dtype=torch.complex64)
     sparse[0, 5, 7:9] = torch.tensor([1.0, 2.0])
     check_is_kspace(sparse, 2)
+    check_is_kspace(KSPACE["ones"](), 2, metadata={"affine": affine})
     with pytest.raises(DataError, match="imaginary part is zero, and its metadata hold an affine"):
         check_is_kspace(sparse, 2, metadata={"affine": affine})
 

@@ -47,7 +47,7 @@ def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:
 @pytest.mark.slow
 def test_a_segmentation_pipeline_is_accelerated_by_two_lines(run, tmp_path) -> None:
     picture = tmp_path / "segmentation.png"
-    sizes = ("--steps", "150", "--train", "32", "--test", "8")
+    sizes = ("--steps", "100", "--train", "24", "--test", "6")
     printed = run("accelerate_segmentation", *sizes, "--picture", str(picture))
     assert "(simulated)" in printed
     rows = re.findall(

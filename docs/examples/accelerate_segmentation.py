@@ -144,8 +144,8 @@ def draw(path: Path, scores: dict[str, list[float]], full: float, shown: dict[st
     )
     axes["scores"].legend()
     for name, (image, spots) in shown.items():
-        axes[name].imshow(image[0].T, cmap="gray", vmin=0, vmax=1)
-        axes[name].contour(spots[0].T, [0.5], colors="orange", linewidths=1)
+        axes[name].imshow(image[0].T.numpy(), cmap="gray", vmin=0, vmax=1)
+        axes[name].contour(spots[0].T.numpy(), [0.5], colors="orange", linewidths=1)
         axes[name].set_title(name)
         axes[name].axis("off")
     figure.savefig(path, dpi=110)

@@ -55,11 +55,9 @@ def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
     """
     if not isinstance(kspace, MetaTensor):
         return image
-    # As MONAI collates text: one entry an item.
-    domain = [IMAGE] * len(image) if kspace.is_batch else IMAGE
     # The constructor looks into the metadata, and not as those of a batch.
     result = MetaTensor(image)
-    result.meta = {**kspace.meta, DOMAIN: domain}
+    result.meta = {**kspace.meta, DOMAIN: IMAGE}
     result.applied_operations = []
     result.is_batch = kspace.is_batch
     return result

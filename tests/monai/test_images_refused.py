@@ -95,7 +95,7 @@ def test_what_was_reconstructed_is_an_image() -> None:
     kspace = fm.SimulateKspace(coils=2, acceleration=1)(ellipses(32, 1, seed=0))
     for image in (
         fm.FIRENETReconstruct(layers=1, maps="lowres", output="complex")(kspace),
-        fm.FIRENETModel(layers=1, maps="lowres", output="complex")(kspace),
+        fm.FIRENETModel(layers=1, maps="lowres", output="complex")(kspace[None]),
     ):
         with pytest.raises(DataError, match=REFUSED):
             fm.FIRENETReconstruct()(image)

@@ -219,6 +219,8 @@ def test_the_random_twin_draws_anew_and_repeats_with_its_state(folder) -> None:
     twins.set_random_state(1)
     both = twins({"a": image, "b": image})
     assert torch.equal(both["a"].as_tensor(), both["b"].as_tensor())
+    twins.set_random_state(1)
+    assert torch.equal(twins({"a": image, "b": image})["a"].as_tensor(), both["a"].as_tensor())
 
 
 def test_ranges_are_checked_before_anything_is_drawn(folder) -> None:
@@ -235,6 +237,13 @@ def test_ranges_are_checked_before_anything_is_drawn(folder) -> None:
     image = loaded(folder, "slice.png")
     measured = fm.RandSimulateKspace(2, 30, coils=2, calibration=4).measure(image)
     assert int(measured.mask[0, :, 0].sum()) == 16
+
+
+def test_an_image_of_two_axes_keeps_them_through_whitening_and_compression(folder) -> None:
+    image = loaded(folder, "slice.png")
+    kspace = fm.SimulateKspace(noise_scan=True, **SMALL)(image)
+    virtual = fm.CompressCoils(2)(fm.WhitenCoils()(kspace))
+    assert fm.FIRENETReconstruct(**QUICK)(virtual).shape == image.shape
 
 
 def test_a_collated_batch_of_simulated_scans_goes_through_the_model(folder) -> None:
