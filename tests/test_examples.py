@@ -75,6 +75,24 @@ def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:
     assert min(scores) > 0.3
 
 
+@pytest.mark.slow
+def test_a_segmentation_pipeline_is_accelerated_by_two_lines(run, tmp_path) -> None:
+    picture = tmp_path / "segmentation.png"
+    sizes = ("--steps", "100", "--train", "24", "--test", "6")
+    printed = run("accelerate_segmentation", *sizes, "--picture", str(picture))
+    assert "(simulated)" in printed
+    rows = re.findall(
+        r"^(\d)x: Dice zero filling ([\d.]+), trained U-Net ([\d.]+), FIRENET ([\d.]+)$",
+        printed,
+        re.MULTILINE,
+    )
+    assert [row[0] for row in rows] == ["2", "4", "6", "8"]
+    assert all(float(row[3]) > float(row[1]) for row in rows[1:])
+    # Acceleration costs something.
+    assert float(rows[0][3]) > float(rows[3][3])
+    assert picture.stat().st_size > 10_000
+
+
 def test_firenet_stands_behind_a_trained_network(run) -> None:
     printed = run("stabilise_network", "--steps", "60", "--ascent", "4")
     rows = re.findall(

@@ -22,7 +22,8 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
-    ("cores", "device", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    ("cores", "device", "domain"),
+    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
@@ -30,7 +31,7 @@ FLOORS = (
     ("monai", "sigpy", "server", "batch"),
     ("cli", "__main__"),
 )
-FACES = 6
+FACES = 7
 PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in enumerate(parts)}
 
 # Third-party libraries besides torch and numpy: at the top of a module, and inside functions. The
@@ -60,7 +61,7 @@ IN_FUNCTIONS = {
     "training/curve.py": {"matplotlib"},
     "monai": {"nibabel"},
     "server": {"ismrmrd"},
-    "simulation.py": {"sigpy"},
+    "simulation": {"sigpy"},
     "batch": {"dask", "distributed"},
     "cli/recon.py": {"numba", "matplotlib"},
 }

@@ -94,7 +94,7 @@ NAMES = {
     "firenet_mri.scan": "AcquisitionParameters Geometry ImageGrid RawScan select split_readout",
     "firenet_mri.server": "StreamOptions process",
     "firenet_mri.server.saving": "Saving",
-    "firenet_mri.simulation": "Pattern simulate",
+    "firenet_mri.simulation": "Pattern SimulationOptions simulate simulate_with",
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),

@@ -174,11 +174,11 @@ def test_real_dicom_images_are_read_where_dcm2niix_puts_them(name, tmp_path) -> 
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"coils": 0}, UsageError, "0 coils"),
-        ({"acceleration": 0.5}, UsageError, "acceleration 0.5"),
+        ({"coils": 0}, UsageError, "coils is 0; give a number of at least 1"),
+        ({"acceleration": 0.5}, UsageError, "acceleration is 0.5"),
         ({"acceleration": 8}, UsageError, "24 of 6 samples"),
-        ({"snr": 0}, UsageError, "SNR 0"),
-        ({"pattern": "spiral"}, UsageError, "'spiral'; use lines or points"),
+        ({"snr": 0}, UsageError, "snr is 0; give a positive number"),
+        ({"pattern": "spiral"}, UsageError, "'spiral'; use one of lines, points"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(options, error, words) -> None:

@@ -24,6 +24,7 @@ from firenet_mri.errors import FileError, FirenetError, UsageError
 from firenet_mri.io.evidence import evidence_path
 from firenet_mri.io.image.writing import image_stem
 from firenet_mri.io.kspace.reading import read_with
+from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import output_paths
@@ -141,9 +142,9 @@ def find_jobs(
         if path.suffix.lower() in _SUFFIXES and path.is_file()
     ]
     if not scans:
-        raise UsageError(
-            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}"
-        )
+        names = f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}"
+        images = images_in(folder)
+        raise UsageError(f"{folder}: is a folder{images}" if images else names)
     labels = _labels([scan.relative_to(folder) for scan in scans])
     return [
         Job(

@@ -67,8 +67,13 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Show what is in raw scans: one in full, several or a folder with one line per scan."""
+    from firenet_mri.io.kspace.recognise import images_in
+
     files = [file for scan in scans for file in _files(scan)]
     if not files:
+        images = [(scan, images_in(scan)) for scan in scans if images_in(scan)]
+        if images:
+            raise FileError("{}: is a folder{}".format(*images[0]))
         raise FileError(f"{', '.join(map(str, scans))}: no raw scan found; give a file or a folder")
     console = Console(highlight=False, soft_wrap=True)
     failed = False

@@ -62,6 +62,11 @@ def recorded_options(
             f"{arrays}(...).check"
         )
     record = _checked_record(saved)
+    if record["read"].keys() & {"simulation", "kspace_of_image"}:
+        raise UsageError(
+            f"{path}: the image was made from k-space that was computed from an image, not from a "
+            "file; check it in Python with FIRENETReconstruct(...).check"
+        )
     reading = ReadOptions.from_mapping({**record["read"], **_files(path, record, given)})
     wanted = dict(record["reconstruction"])
     wanted["network"] = _network(path, wanted.get("network"), weights)

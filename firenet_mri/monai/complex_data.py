@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from firenet_mri.monai.transforms import (
     EstimateSensitivityd,
     FIRENETReconstructd,
     FixedKspaceMaskd,
+    ImageToKspaced,
+    RandSimulateKspaced,
+    SimulateKspaced,
     WhitenCoilsd,
 )
 
@@ -50,8 +53,11 @@ _NEEDS_COMPLEX = (
     EstimateSensitivityd,
     FIRENETReconstructd,
     FixedKspaceMaskd,
+    ImageToKspaced,
     WhitenCoilsd,
 )
+# Of magnitudes, too.
+_MAKES_KSPACE = (RandSimulateKspaced, SimulateKspaced)
 
 
 def check_keeps_complex(pipeline: Compose) -> None:
@@ -63,7 +69,8 @@ def check_keeps_complex(pipeline: Compose) -> None:
         Nested ones are looked into. Found are the transforms of ``DROPS_IMAGINARY_PART``, and
         ``LoadImaged``, ``CastToTyped`` and ``EnsureTyped`` with a real ``dtype``, on the keys of
         k-space, anywhere before the last transform that takes k-space there. Others that have
-        real data as result are refused when k-space arrives.
+        real data as result are refused when k-space arrives. What stands before
+        ``SimulateKspaced`` acts on images, which may be real.
 
     Raises
     ------
@@ -82,12 +89,20 @@ def check_keeps_complex(pipeline: Compose) -> None:
         if not isinstance(step, _NEEDS_COMPLEX):
             continue
         for key in step.keys:
-            for before in steps[:index]:
+            for before in steps[_first_on_kspace(steps[:index], key) : index]:
                 if key in before.keys and _drops_imaginary_part(before, key):
                     raise DataError(
                         f"{key!r}: {type(before).__name__} drops the imaginary part that "
                         f"{type(step).__name__} needs; {_advice(before)}"
                     )
+
+
+def _first_on_kspace(steps: Sequence[MapTransform], key: Hashable) -> int:
+    """Return the first step that may see k-space: what stands before a simulation sees an image."""
+    made = [
+        i for i, step in enumerate(steps) if isinstance(step, _MAKES_KSPACE) and key in step.keys
+    ]
+    return made[-1] + 1 if made else 0
 
 
 def _drops_imaginary_part(step: Any, key: Hashable) -> bool:

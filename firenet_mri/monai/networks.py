@@ -7,10 +7,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from monai.config import NdarrayOrTensor
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration import reference_phase
 from firenet_mri.calibration.methods import Background, MapMethod
+from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.base import Network, Weights
 from firenet_mri.firenet.network import FIRENET
@@ -21,7 +23,7 @@ from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
-from firenet_mri.monai.tensors import native_complex, plain, with_metadata
+from firenet_mri.monai.tensors import native_complex, native_kspace, plain, with_metadata
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
 from firenet_mri.options import Options, takes_options
@@ -192,14 +194,14 @@ class FIRENETModel(nn.Module):
         ShapeError
             If k-space, mask, maps or x0 do not have these shapes.
         DataError
-            If samples or maps have NaN or infinite values.
+            If it is an image, or samples or maps have NaN or infinite values.
         """
         if records_graph() and not self._is_recordable:
             raise UsageError(
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
                 "decide on its depth or weights; use the preset accurate or stable"
             )
-        kspace = native_complex(plain(masked_kspace), "masked_kspace")
+        kspace = native_kspace(masked_kspace, self.spatial_dims, "masked_kspace", looks=False)
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
                 f"masked_kspace has shape {tuple(masked_kspace.shape)}; it must be (batch, coil, "
@@ -211,6 +213,7 @@ class FIRENETModel(nn.Module):
             # Whatever stands at places that were not sampled, be it NaN.
             kspace = torch.where(sampled, kspace, 0)
             _check_finite(kspace)
+            _check_domain(kspace, masked_kspace)
             maps = self._maps(kspace, sampled, sens_maps)
             turn = self._turn(kspace, sampled, maps) if sens_maps is None else None
             image = self._reconstruct(kspace, sampled, maps, turn, x0)
@@ -393,6 +396,13 @@ def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:
     if image.is_complex():
         return image.to(zero_filled.dtype)
     return torch.polar(image.float(), zero_filled.angle())
+
+
+def _check_domain(kspace: Tensor, given: Tensor) -> None:
+    """Refuse an image; of k-space off the mask nothing is left by now."""
+    if not records_graph():
+        metadata = given.meta if isinstance(given, MetaTensor) else None
+        check_is_kspace(kspace, kspace.ndim - 2, name="masked_kspace", metadata=metadata)
 
 
 def _check_finite(kspace: Tensor) -> None:

@@ -18,6 +18,7 @@ from monai.data import ImageReader
 from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
+from firenet_mri.domain import DOMAIN, IMAGE
 from firenet_mri.errors import FileError
 from firenet_mri.io import read
 from firenet_mri.io.image.complex_dicom import read_complex_dicom
@@ -231,6 +232,7 @@ def _image(image: ComplexImage) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         "affine": image.affine_ras,
         "original_affine": image.affine_ras.copy(),
         "space": "RAS",
+        DOMAIN: IMAGE,
         "spatial_shape": torch.tensor(image.image.shape[:3]),
         "original_channel_dim": float("nan") if image.image.ndim == 3 else image.image.ndim - 1,
     }

@@ -9,7 +9,7 @@ key                  value
 affine               (4, 4) float64, index (x, y, z) of the image to RAS mm
 original_affine      the same
 space                "RAS"
-spatial_shape        (x, y, z) sizes of the image
+spatial_shape        (x, y, z) sizes of the image; (x, y) of k-space that was simulated from one
 original_channel_dim NaN: the image that this describes has no channel
 filename_or_obj      the file's name
 spatial_ndim         2 or 3
@@ -38,10 +38,11 @@ from monai.data import MetaTensor
 from monai.utils import TraceKeys
 from torch import Tensor
 
+from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.monai.links import links_of_text, text_of_links
 from firenet_mri.monai.masks import sampling_mask
-from firenet_mri.monai.tensors import native_complex, plain
+from firenet_mri.monai.tensors import native_kspace, plain
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 
@@ -97,7 +98,15 @@ def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTenso
     meta = metadata_of(scan)
     if scan.geometry is None and isinstance(before, MetaTensor):
         meta["affine"] = meta["original_affine"] = before.affine
+    if is_of_plane(before):
+        meta["spatial_shape"] = meta["spatial_shape"][:2]
     return MetaTensor(scan.kspace, meta=meta)
+
+
+def is_of_plane(kspace: object) -> bool:
+    """Return whether k-space is that of an image (x, y), which :class:`SimulateKspace` says."""
+    meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
+    return "spatial_ndim" in meta and len(meta.get("spatial_shape", ())) == 2
 
 
 def scan_of(
@@ -120,8 +129,8 @@ def scan_of(
     ShapeError
         If k-space or mask do not have these shapes.
     DataError
-        If it is a batch of several scans; or if k-space was flipped or turned and its geometry is
-        known, which is another image's then.
+        If it is an image or a batch of several scans; or if k-space was flipped or turned and its
+        geometry is known, which is another image's then.
     """
     if isinstance(kspace, MetaTensor):
         if kspace.is_batch:
@@ -132,7 +141,7 @@ def scan_of(
         _check_geometry(kspace)
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
     ndim = int(meta.get("spatial_ndim", spatial_dims))
-    y = native_complex(plain(kspace))
+    y = native_kspace(kspace, ndim, looks=mask is None)
     if y.ndim < ndim + 1:
         raise ShapeError(
             f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) complex "
@@ -142,7 +151,9 @@ def scan_of(
     sampled = sampling_mask(None if mask is None else plain(mask, "mask"), items, ndim)
     sampled = sampled.expand(len(items), 1, *y.shape[-ndim:])
     sampled = sampled.reshape(*y.shape[: -ndim - 1], 1, *y.shape[-ndim:])
-    return scan_from(y * sampled, {"spatial_ndim": ndim, **meta}, sampled)
+    y = y * sampled
+    check_is_kspace(y, ndim, metadata=meta)
+    return scan_from(y, {"spatial_ndim": ndim, **meta}, sampled)
 
 
 def _check_geometry(kspace: MetaTensor) -> None:

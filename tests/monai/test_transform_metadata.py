@@ -66,7 +66,8 @@ def test_images_have_what_is_listed_and_nothing_bulky(scan) -> None:
     kspace.meta["patient_id"] = "somebody"
     image = RECONSTRUCT(kspace)
     listed = {"original_affine", "space", "spatial_shape", "original_channel_dim"}
-    assert set(image.meta) == listed | {"affine", "filename_or_obj", "simulated", "warnings"}
+    listed |= {"affine", "filename_or_obj", "simulated", "warnings", "record", "domain"}
+    assert set(image.meta) == listed
     assert tuple(image.meta["spatial_shape"]) == image.shape[1:]
     assert (image.meta["filename_or_obj"], image.meta["simulated"]) == ("a.h5", True)
 

@@ -40,7 +40,8 @@ def read_coil_array(path: Path) -> NDArray[np.complex64]:
     array = read_array(path)
     if array.dtype.kind != "c":
         raise DataError(
-            f"{path}: the array is {array.dtype}; k-space must be complex64 or complex128"
+            f"{path}: the array is {array.dtype}; k-space must be complex64 or complex128, and of "
+            "an image firenet simulate makes a scan"
         )
     if array.ndim not in (3, 4):
         raise ShapeError(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io.kspace import (
     bart,
@@ -39,6 +40,8 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
 }
+# Arrays alone: their files do not say what they are, nor what was sampled.
+_WITHOUT_HEADER = (Format.BART, Format.NUMPY)
 
 
 def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
@@ -80,7 +83,7 @@ def read(path: PathLike, **options: Any) -> RawScan:
     FileError
         If the file is missing, empty, truncated or of another format.
     DataError
-        If its content cannot be reconstructed: EPI, no samples, NaN, ...
+        If its content cannot be reconstructed: EPI, no samples, NaN, an image, ...
     UsageError
         If an option is unknown, out of its range, or means nothing for this format.
     """
@@ -109,11 +112,13 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     format_ = recognise(path)
     scan = _read_format(path, format_, options)
+    if format_ in _WITHOUT_HEADER:
+        check_is_kspace(scan.kspace, scan.spatial_ndim, name=str(path))
     if options.mask is None:
         return scan
-    given = _fit_mask(_mask_array(options.mask), scan)
+    given = _fit_mask(mask_array(options.mask), scan)
     # In the other formats a sample that is zero may have been measured all the same.
-    known = format_ not in (Format.BART, Format.NUMPY)
+    known = format_ not in _WITHOUT_HEADER
     return _apply_mask(scan, given & scan.mask if known else given)
 
 
@@ -141,7 +146,7 @@ def _noise(source: Path | Tensor) -> Tensor:
     return torch.as_tensor(source).to(torch.complex64)
 
 
-def _mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
+def mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
     """Return a bool tensor, True where the given array is not zero."""
     label = "Mask"
     if isinstance(mask, str | os.PathLike):

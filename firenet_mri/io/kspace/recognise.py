@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from pathlib import Path
 
@@ -15,7 +16,12 @@ _READABLE = (
     "give an ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl with .hdr) or NumPy "
     "(.npy) scan"
 )
-_IMAGE = f"an image, not k-space; {_READABLE}"
+_IMAGE = (
+    "an image, not k-space; make a simulated scan of it with firenet simulate or "
+    f"firenet_mri.monai.SimulateKspace, or {_READABLE}"
+)
+# Files of a folder that are looked into, to say what it holds.
+_LOOKED_INTO = 100
 _FOREIGN_SIGNATURES = (
     (b"PK\x03\x04", "a zip or .npz archive; save the k-space array alone as .npy, coils first"),
     (b"\x89PNG", f"a PNG picture, {_IMAGE}"),
@@ -37,7 +43,8 @@ def read_head(path: Path) -> bytes:
         If it is missing, a folder, empty or not readable.
     """
     if path.is_dir():
-        raise FileError(f"{path}: is a folder; give a scan file in it")
+        images = images_in(path)
+        raise FileError(f"{path}: is a folder{images or '; give a scan file in it'}")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -65,6 +72,18 @@ def describe_foreign(head: bytes) -> str:
         if head.startswith(signature):
             return text
     return _describe_text(head)
+
+
+def images_in(folder: Path) -> str:
+    """Return what to say of a folder among whose first files there is a DICOM file; else ""."""
+    for file in itertools.islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_INTO):
+        try:
+            with file.open("rb") as opened:
+                if opened.read(132)[128:] == b"DICM":
+                    return f" of DICOM files: {_IMAGE}"
+        except OSError:
+            continue
+    return ""
 
 
 def _is_nifti(head: bytes) -> bool:

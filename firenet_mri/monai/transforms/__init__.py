@@ -37,6 +37,22 @@ from firenet_mri.monai.transforms.kspace import (
 )
 from firenet_mri.monai.transforms.reconstruct import FIRENETReconstruct, StabilityCertificate
 from firenet_mri.monai.transforms.saving import SaveCertificate
+from firenet_mri.monai.transforms.simulate import (
+    ImageToKspace,
+    RandSimulateKspace,
+    SimulateKspace,
+)
+from firenet_mri.monai.transforms.simulate_dictionary import (
+    ImageToKspaceD,
+    ImageToKspaced,
+    ImageToKspaceDict,
+    RandSimulateKspaceD,
+    RandSimulateKspaced,
+    RandSimulateKspaceDict,
+    SimulateKspaceD,
+    SimulateKspaced,
+    SimulateKspaceDict,
+)
 
 __all__ = [
     "CompressCoils",
@@ -55,14 +71,26 @@ __all__ = [
     "FixedKspaceMaskD",
     "FixedKspaceMaskDict",
     "FixedKspaceMaskd",
+    "ImageToKspace",
+    "ImageToKspaceD",
+    "ImageToKspaceDict",
+    "ImageToKspaced",
     "LoadKspace",
     "LoadKspaceD",
     "LoadKspaceDict",
     "LoadKspaced",
+    "RandSimulateKspace",
+    "RandSimulateKspaceD",
+    "RandSimulateKspaceDict",
+    "RandSimulateKspaced",
     "SaveCertificate",
     "SaveCertificateD",
     "SaveCertificateDict",
     "SaveCertificated",
+    "SimulateKspace",
+    "SimulateKspaceD",
+    "SimulateKspaceDict",
+    "SimulateKspaced",
     "StabilityCertificate",
     "StabilityCertificateD",
     "StabilityCertificateDict",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from firenet_mri.calibration.methods import MapMethod
-from firenet_mri.errors import DataError, FirenetError
+from firenet_mri.errors import DataError
 from firenet_mri.io import read
 from firenet_mri.monai.networks import Output
 from firenet_mri.monai.scans import kspace_of
@@ -26,6 +25,7 @@ from firenet_mri.monai.transforms.kspace import (
     Pattern,
     WhitenCoils,
 )
+from firenet_mri.monai.transforms.naming import named as _named
 from firenet_mri.monai.transforms.reconstruct import (
     FIRENETReconstruct,
     ImageAxes,
@@ -409,12 +409,3 @@ def _of(data: Data, key: str | None) -> Any:
     if key not in data:
         raise DataError(f"{key!r} is missing; the dictionary has {', '.join(map(str, data))}")
     return data[key]
-
-
-@contextmanager
-def _named(key: Hashable) -> Iterator[None]:
-    """Have errors say in which entry of the dictionary they arose."""
-    try:
-        yield
-    except FirenetError as error:
-        raise type(error)(f"{key!r}: {error}") from None

@@ -24,7 +24,7 @@ from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io import read
 from firenet_mri.monai.scans import kspace_of, scan_of
-from firenet_mri.monai.tensors import native_complex, plain
+from firenet_mri.monai.tensors import native_kspace
 from firenet_mri.monai.transforms.configuration import Configured
 
 Pattern = Literal["equispaced", "random"]
@@ -216,8 +216,10 @@ class FixedKspaceMask(Configured, Transform):
         ------
         ShapeError
             If the mask does not broadcast to the spatial axes.
+        DataError
+            If it is an image.
         """
-        given = native_complex(plain(kspace))
+        given = native_kspace(kspace, self.spatial_dims)
         mask = self._mask(tuple(given.shape))
         masked = torch.view_as_real(given * mask)
         images = ifftn_centered(masked, spatial_dims=self.spatial_dims, is_complex=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from firenet_mri.calibration.sensitivity import Sensitivities
 from firenet_mri.device import find_device
 from firenet_mri.digests import digest_of_data, digest_of_tensor
+from firenet_mri.domain import DOMAIN, IMAGE
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read_certificate
 from firenet_mri.io.evidence import read_evidence
@@ -32,7 +33,7 @@ from firenet_mri.monai.networks import (
     start_image,
 )
 from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
-from firenet_mri.monai.scans import metadata_of, scan_of
+from firenet_mri.monai.scans import is_of_plane, metadata_of, scan_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.options import Options, takes_options
@@ -64,7 +65,8 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: the root-sum-of-squares of the coil images with the measured samples kept as
         they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
-        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images. "kspace":
+        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images; (1, x, y)
+        where :class:`SimulateKspace` was given an image of these axes. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
         as MONAI's ``kspace_masked_ifft`` and fastMRI's targets have them; the affine belongs to
         the spatial axes in that order.
@@ -169,7 +171,7 @@ class FIRENETReconstruct(Configured, Transform):
         ShapeError
             If the arguments do not have these shapes.
         DataError
-            If k-space is zero everywhere or has NaN.
+            If k-space is an image, is zero everywhere or has NaN.
         """
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         meta = _image_metadata(scan, kspace)
@@ -189,7 +191,9 @@ class FIRENETReconstruct(Configured, Transform):
         meta["warnings"] = "\n".join(lines)
         if self.output == "magnitude":
             image = image.abs()
-        made = self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
+        slices = image.reshape(-1, *scan.spatial_shape)
+        of_plane = is_of_plane(kspace)
+        made = self._metatensor(slices, scan.spatial_ndim, meta, of_plane=of_plane)
         if result is not None and self.evidence:
             made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
         return made
@@ -273,12 +277,15 @@ class FIRENETReconstruct(Configured, Transform):
         background = self.options.background
         return estimated_sensitivities(items, masks, method, background), from_data
 
-    def _metatensor(self, image: Tensor, ndim: int, meta: dict[str, Any]) -> MetaTensor:
+    def _metatensor(
+        self, image: Tensor, ndim: int, meta: dict[str, Any], *, of_plane: bool
+    ) -> MetaTensor:
         """Return images (slices, *spatial), channel first, with their metadata."""
         affine = torch.as_tensor(meta.pop("affine"), dtype=torch.float64)
         if self.image_axes == "xyz":
             volume = image.reshape(-1, *image.shape[-2:])
             image = volume.permute(2, 1, 0).unsqueeze(0)
+            image = image[..., 0] if of_plane else image
         else:
             order = [2, 1, 0, 3] if ndim == 3 else [1, 0, 2, 3]
             affine = affine[:, order]
@@ -415,5 +422,5 @@ def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[st
     meta = metadata_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine
-    kept = ("affine", "space", "original_channel_dim", "filename_or_obj", "simulated")
-    return {name: meta[name] for name in kept}
+    kept = ("affine", "space", "original_channel_dim", "filename_or_obj", "simulated", "record")
+    return {name: meta[name] for name in kept} | {DOMAIN: IMAGE}

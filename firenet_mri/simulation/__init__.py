@@ -1,0 +1,23 @@
+"""Simulated multi-coil scans of images; what comes of them is marked as simulated everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.simulation.options import Pattern, SimulationOptions
+    from firenet_mri.simulation.scan import simulate, simulate_with
+
+__all__ = ["Pattern", "SimulationOptions", "simulate", "simulate_with"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Pattern": "firenet_mri.simulation.options",
+        "SimulationOptions": "firenet_mri.simulation.options",
+        "simulate": "firenet_mri.simulation.scan",
+        "simulate_with": "firenet_mri.simulation.scan",
+    },
+)

@@ -1,0 +1,64 @@
+"""The options of a simulated scan, for the command line, Python and MONAI alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from firenet_mri.options import Options, documented, option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pattern = Literal["lines", "points"]
+
+
+def _at_least(least: int) -> Callable[[float], str | None]:
+    def check(value: float) -> str | None:
+        if least <= value < math.inf:
+            return None
+        return f"give a number of at least {least}"
+
+    return check
+
+
+def _positive(value: float) -> str | None:
+    return None if 0 < value < math.inf else "give a positive number"
+
+
+@documented
+@dataclass(frozen=True, eq=False)
+class SimulationOptions(Options):
+    """The coils, the sampling and the noise of a simulated scan."""
+
+    coils: int = option(8, "Number of coils of the simulated birdcage.", check=_at_least(1))
+    acceleration: float = option(
+        4.0, "Undersampling factor: grid points per sampled one.", check=_at_least(1)
+    )
+    calibration: int = option(
+        24, "Width of the fully sampled centre, in samples.", check=_at_least(0)
+    )
+    pattern: Pattern = option(
+        "lines",
+        "What is sampled: lines, whole readouts with a density that falls from the centre to the "
+        "edge, or points with that density along both axes; of a volume whole readouts.",
+    )
+    mask: Path | Tensor | None = option(
+        None,
+        "Sampling mask in the place of pattern, acceleration and calibration, a .npy or .cfl file "
+        "or an array that broadcasts to ([z,] y, x); not zero means sampled.",
+    )
+    snr: float = option(
+        40.0, "Mean signal divided by the noise's standard deviation.", check=_positive
+    )
+    phase: float = option(
+        0.0,
+        "Largest value, in radians, of a smooth random phase that is put on the image, besides the "
+        "one that a complex image has.",
+        check=_at_least(0),
+    )
+    volume: bool = option(False, "Encode the slices as one volume, not one by one.", flag="3d")
+    seed: int = option(0, "Seed of the pattern, the phase and the noise.", check=_at_least(0))
