@@ -46,8 +46,6 @@ class Problem:
         self.acceleration = 1 / float(share)
         acceleration = torch.tensor(self.acceleration, dtype=torch.float64)
         sampling = conditions_of(acceleration, _has_lines(self.mask), len(self.maps))
-        levels = data_conditions(self.kspace / self.scale, self.mask[None])
-        self.conditions = torch.cat([sampling.float().to(device), levels])
         samples = len(self.maps) * int(self.mask.sum())
         norm = float(torch.linalg.vector_norm(self.kspace))
         self.relative_noise = case.noise * math.sqrt(samples) / max(norm, 1e-20)
@@ -60,6 +58,15 @@ class Problem:
                 narrow = narrow.narrow(axis, 0, 1)
         self._factor = torch.fft.ifftshift(narrow, dim=self._axes).float()
         self._conjugate = self.maps.conj().resolve_conj()
+        y = self.kspace / self.scale
+        start = self.adjoint(self.kspace)[0]
+
+        def residual(x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.normal(x)[0] - start, torch.linalg.vector_norm(self.spread(x) - y)
+
+        zero = torch.zeros_like(start)
+        levels = data_conditions(y, self.mask[None], residual, zero, torch.tensor(pixels))
+        self.conditions = torch.cat([sampling.float().to(device), levels])
 
     def adjoint(self, kspace: Tensor) -> Tensor:
         """Return A^H y, (1, y, x), in units of s."""

@@ -26,12 +26,10 @@ def test_the_trained_network_is_the_deployed_one(seed) -> None:
         trained = problem.image(stages, problem.adjoint(problem.kspace), TINY.architecture)
         encoding = encoding_operator(case.mask[None], case.maps, 2)
         deployed = LearnedNetwork(TINY.architecture, stages)(case.kspace, encoding)
-    torch.testing.assert_close(
-        problem.conditions,
-        conditions_for(encoding, case.kspace / problem.scale).reshape(-1),
-        atol=1e-6,
-        rtol=0,
-    )
+    y = case.kspace / problem.scale
+    pixels = torch.tensor(float(problem.support.sum()))
+    expected = conditions_for(encoding, y, encoding.residual(y), pixels)
+    torch.testing.assert_close(problem.conditions, expected.reshape(-1), atol=1e-3, rtol=0)
     size = float(deployed.abs().max())
     assert float((trained - deployed).abs().max()) < 1e-4 * size
 

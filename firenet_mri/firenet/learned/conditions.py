@@ -1,14 +1,17 @@
 """What a learned network is told of a scan: numbers near 0 that its thresholds depend on.
 
-Three are of the sampling. Three are of the data: how strong the samples at the ends of k-space are,
-where noise prevails, and those halfway, which say how fine the image is. They are geometric means
-of moduli, so that a few strong samples do not decide, and they are relative to the scale s of the
-data, so that the image of c y stays c times that of y. As s, they are held fixed in what is proven.
+Three are of the sampling. The others are levels of the data: of the noise, of the samples at the
+ends of k-space, and of those halfway, which say how fine the image is. The noise is the weaker of
+two: the samples at the ends, where little else is left, and what the samples of several coils have
+that no image explains. Means over the samples are geometric, so that a few strong ones do not
+decide. Levels are relative to the scale s of the data, so that the image of c y stays c times that
+of y; as s, they are held fixed in what is proven.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +21,7 @@ from firenet_mri.operators.fourier import CartesianFourier
 
 #: Names of the conditions of the sampling, and of the data.
 OF_SAMPLING = ("acceleration", "lines", "coils")
-OF_DATA = ("ends", "strong ends", "middle")
+OF_DATA = ("noise", "strong noise", "ends", "middle")
 
 #: Names of all conditions.
 CONDITIONS = OF_SAMPLING + OF_DATA
@@ -37,9 +40,16 @@ _OF_NOISE = 0.5772156649
 _USUAL_ENDS, _USUAL_MIDDLE, _UNIT, _FARTHEST = -6.0, -4.0, 2.0, 3.0
 # Power of the weakest noise that counts, so that samples near zero do not move the level a lot.
 _FLOOR = 2.0**-24
+# Steps of conjugate gradients, and the least share of the samples that no image explains.
+_STEPS, _LEAST_REDUNDANCY = 6, 0.15
+
+#: x -> A^H (A x - y) and ||A x - y||, (*batch, y, x) and (*batch).
+Residual = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def conditions_for(encoding: LinearOperator, y: Tensor) -> Tensor:
+def conditions_for(
+    encoding: LinearOperator, y: Tensor, residual: Residual, pixels: Tensor
+) -> Tensor:
     """Return the conditions of data, (..., condition); zeros if the encoding is no Cartesian Sense.
 
     Parameters
@@ -48,11 +58,16 @@ def conditions_for(encoding: LinearOperator, y: Tensor) -> Tensor:
         The encoding operator A of 2D images. Items may have masks of their own.
     y
         Data in units of s, (*batch, coil, y, x).
+    residual
+        Of A and y.
+    pixels
+        Number of pixels that the maps see, (...).
     """
     mask = _mask_of(encoding)
     if mask is None:
         return y.real.new_zeros(*y.shape[: y.ndim - len(encoding.codomain_shape)], len(CONDITIONS))
-    levels = data_conditions(y, mask)
+    zero = y.new_zeros(*y.shape[:-3], *encoding.domain_shape)
+    levels = data_conditions(y, mask, residual, zero, pixels)
     sampling = sampling_conditions(encoding).to(levels)
     return torch.cat([sampling.expand(*levels.shape[:-1], -1), levels], dim=-1)
 
@@ -89,7 +104,9 @@ def conditions_of(acceleration: Tensor, has_lines: Tensor, coils: int) -> Tensor
     return torch.stack([acceleration.log2() - 2, has_lines.to(acceleration), of_coils], dim=-1)
 
 
-def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
+def data_conditions(
+    y: Tensor, mask: Tensor, residual: Residual, zero: Tensor, pixels: Tensor
+) -> Tensor:
     """Return the conditions of data, (..., condition); attacks find their derivative, too.
 
     Parameters
@@ -98,6 +115,10 @@ def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
         Data in units of s, (..., coil, y, x).
     mask
         Bool, (..., coil or 1, y, x).
+    residual, pixels
+        As :func:`conditions_for` has them.
+    zero
+        An image of zeros, (..., y, x).
     """
     power = y.real.square() + y.imag.square()
     # Samples of exactly zero were filled up, not measured.
@@ -106,12 +127,60 @@ def data_conditions(y: Tensor, mask: Tensor) -> Tensor:
     distance = _distances((y.shape[-2], y.shape[-1])).to(power)
     sampled = torch.where(mask, distance, torch.zeros_like(distance))
     distance = distance / sampled.amax(_AXES, keepdim=True).clamp(min=_TINY)
-    found = [
+    ends, middle = (
         _level(logarithms, measured & (distance >= low) & (distance <= high))
         for low, high in (_ENDS, _MIDDLE)
-    ]
-    ends = _near_0(found[0], _USUAL_ENDS)
-    return torch.stack([ends, ends.clamp(min=0), _near_0(found[1], _USUAL_MIDDLE)], dim=-1)
+    )
+    samples = mask.to(power).mean(_AXES) * math.prod(y.shape[-3:])
+    unexplained = _unexplained(residual, zero, samples, pixels.to(samples))
+    noise = torch.minimum(ends, unexplained)
+    noise, ends = _near_0(noise, _USUAL_ENDS), _near_0(ends, _USUAL_ENDS)
+    found = [noise, noise.clamp(min=0), ends, _near_0(middle, _USUAL_MIDDLE)]
+    return torch.stack(found, dim=-1)
+
+
+def least_squares(residual: Residual, zero: Tensor) -> Tensor:
+    """Return nearly the image of least ||A x - y||, by conjugate gradients from zero.
+
+    Parameters
+    ----------
+    residual
+        Of A and y.
+    zero
+        Zeros, (*batch, y, x).
+    """
+    x, back = zero, -residual(zero)[0]
+    rest = ahead = back
+    power = _power(rest)
+    for _ in range(_STEPS):
+        image = residual(ahead)[0] + back
+        # Not zero over zero where everything is explained.
+        step = power / (ahead.conj() * image).real.sum((-2, -1), keepdim=True).clamp(min=_TINY**4)
+        x = x + step * ahead
+        rest = rest - step * image
+        was, power = power, _power(rest)
+        ahead = rest + power / was.clamp(min=_TINY**4) * ahead
+    return x
+
+
+def _power(x: Tensor) -> Tensor:
+    return x.abs().square().sum((-2, -1), keepdim=True)
+
+
+def _unexplained(residual: Residual, zero: Tensor, samples: Tensor, pixels: Tensor) -> Tensor:
+    """Return the binary logarithm of what no image explains, (...); inf if one explains nearly all.
+
+    With n samples of white noise and p pixels, a share 1 - p / n of its power is left.
+    """
+    with torch.no_grad():
+        # By the envelope theorem its own change does not count.
+        x = least_squares(residual, zero)
+    redundancy = 1 - pixels / samples.clamp(min=1)
+    has_any = redundancy >= _LEAST_REDUNDANCY
+    power = residual(x)[1].square() / (samples * redundancy.clamp(min=_LEAST_REDUNDANCY)).clamp(
+        min=1
+    )
+    return torch.where(has_any, (power + _FLOOR).log2() / 2, math.inf)
 
 
 def _level(logarithms: Tensor, ring: Tensor) -> Tensor:

@@ -342,7 +342,8 @@ class LearnedNetwork(Network):
         data_axes = tuple(range(-len(encoding.codomain_shape), 0))
         batch = y.shape[: y.ndim - len(data_axes)]
         norm = item_norm(y, data_axes).reshape(*batch, 1, 1)
-        scale = norm / _pixels(encoding).to(norm).sqrt()[..., None, None]
+        pixels = _pixels(encoding).to(norm)
+        scale = norm / pixels.sqrt()[..., None, None]
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         y = y / scale.reshape(*batch, *[1] * len(data_axes))
         residual = encoding.residual(y)
@@ -354,7 +355,7 @@ class LearnedNetwork(Network):
 
         start = torch.zeros(*batch, *encoding.domain_shape, dtype=y.dtype, device=y.device)
         start = start.reshape(-1, *encoding.domain_shape)
-        conditions = conditions_for(encoding, y).reshape(len(start), -1)
+        conditions = conditions_for(encoding, y, residual, pixels).reshape(len(start), -1)
         radius = self.radius(encoding) * norm
         return Task(start, gradient, conditions, scale, radius, batch)
 

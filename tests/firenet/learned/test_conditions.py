@@ -14,19 +14,27 @@ from firenet_mri.firenet.learned.conditions import (
     OF_DATA,
     OF_SAMPLING,
     conditions_for,
-    data_conditions,
+    sampling_conditions,
 )
 from firenet_mri.firenet.learned.network import LearnedNetwork
 from firenet_mri.operators import MatrixOperator, encoding_operator
 
 SHAPE = (40, 36)
-ENDS, MIDDLE = OF_DATA.index("ends"), OF_DATA.index("middle")
+NOISE, STRONG, ENDS, MIDDLE = range(len(OF_DATA))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     parts = torch.randn(*shape, 2, generator=generator, dtype=torch.float64) / math.sqrt(2)
     return torch.view_as_complex(parts)
+
+
+def conditions(y: Tensor, mask: Tensor) -> Tensor:
+    """Return the conditions of data of coils that see as many pixels as there are."""
+    encoding = sense(mask, y.shape[-3])
+    pixels = torch.tensor(float(math.prod(SHAPE)))
+    found = conditions_for(encoding, y, encoding.residual(y), pixels)
+    return found[..., len(OF_SAMPLING) :]
 
 
 def mask_of(seed: int, *, lines: bool = False) -> Tensor:
@@ -37,7 +45,9 @@ def mask_of(seed: int, *, lines: bool = False) -> Tensor:
 
 
 def sense(mask: Tensor | None, coils: int = 3):
-    maps = torch.ones(coils, *SHAPE, dtype=torch.complex128) / math.sqrt(coils)
+    generator = torch.Generator().manual_seed(8)
+    maps = torch.randn(coils, *SHAPE, dtype=torch.complex128, generator=generator)
+    maps = maps / torch.linalg.vector_norm(maps, dim=0)
     return encoding_operator(mask, maps, 2)
 
 
@@ -48,30 +58,43 @@ def test_the_level_at_the_ends_is_the_standard_deviation_of_the_noise(lines, sig
     centre = torch.zeros(SHAPE, dtype=torch.complex128)
     centre[15:25, 13:23] = 5
     y = (centre + sigma * noise(8, *SHAPE)) * mask
-    found = data_conditions(y, mask)
+    found = conditions(y, mask)
     assert 2 ** (2 * float(found[ENDS]) - 6) == pytest.approx(sigma, rel=0.1)
     assert 2 ** (2 * float(found[MIDDLE]) - 4) == pytest.approx(sigma, rel=0.2)
-    assert float(found[1]) == pytest.approx(max(float(found[ENDS]), 0))
+    assert float(found[NOISE]) == pytest.approx(float(found[ENDS]), abs=0.15)
+    assert float(found[STRONG]) == max(float(found[NOISE]), 0)
+
+
+def test_noise_is_told_from_fine_detail_where_coils_are_many() -> None:
+    mask, sigma = mask_of(9), 0.004
+    detail = noise(*SHAPE, seed=3) * 0.3
+    y = sense(mask, 8)(detail) + sigma * noise(8, *SHAPE) * mask
+    found = conditions(y, mask)
+    assert 2 ** (2 * float(found[ENDS]) - 6) > 10 * sigma
+    assert 2 ** (2 * float(found[NOISE]) - 6) == pytest.approx(sigma, rel=0.3)
+    # Two coils at half the samples have nothing left over.
+    few = sense(mask, 2)(detail) + sigma * noise(2, *SHAPE) * mask
+    assert torch.equal(*conditions(few, mask)[[NOISE, ENDS]])
 
 
 def test_a_few_strong_samples_and_dead_ones_do_not_decide() -> None:
     mask = mask_of(2)
     y = 0.02 * noise(8, *SHAPE) * mask
-    before = data_conditions(y, mask)
+    before = conditions(y, mask)
     y[0] = 0
     y[1, ::7, ::5] *= 1000
-    after = data_conditions(y, mask)
+    after = conditions(y, mask)
     assert float((after - before).abs().max()) < 0.15
 
 
 def test_levels_beyond_all_scans_count_as_the_farthest_and_nothing_is_infinite() -> None:
     mask = mask_of(3)
     for factor, end in ((1e6, 3.0), (1e-12, -3.0)):
-        found = data_conditions(factor * noise(2, *SHAPE) * mask, mask)
+        found = conditions(factor * noise(2, *SHAPE) * mask, mask)
         assert float(found[ENDS]) == pytest.approx(end, abs=0.25)
-    empty = data_conditions(torch.zeros(2, *SHAPE, dtype=torch.complex64), mask)
+    empty = conditions(torch.zeros(2, *SHAPE, dtype=torch.complex64), mask)
     assert torch.isfinite(empty).all()
-    assert torch.isfinite(data_conditions(noise(2, *SHAPE), torch.zeros_like(mask))).all()
+    assert torch.isfinite(conditions(noise(2, *SHAPE), torch.zeros_like(mask))).all()
 
 
 def test_attacks_see_how_the_levels_move() -> None:
@@ -79,29 +102,31 @@ def test_attacks_see_how_the_levels_move() -> None:
     y = 0.02 * noise(2, *SHAPE) * mask
     direction = noise(2, *SHAPE, seed=1) * mask
     y.requires_grad_()
-    (gradient,) = torch.autograd.grad(data_conditions(y, mask)[ENDS], y)
-    step = 1e-5
-    with torch.no_grad():
-        ahead, behind = (data_conditions(y + t * direction, mask)[ENDS] for t in (step, -step))
-    slope = (gradient.conj() * direction).real.sum()
-    torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-8)
+    for which in (NOISE, ENDS):
+        (gradient,) = torch.autograd.grad(conditions(y, mask)[which], y)
+        step = 1e-5
+        with torch.no_grad():
+            ahead, behind = (conditions(y + t * direction, mask)[which] for t in (step, -step))
+        slope = (gradient.conj() * direction).real.sum()
+        torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-3, atol=1e-8)
 
 
 def test_items_have_the_conditions_that_they_have_alone() -> None:
     masks = torch.stack([mask_of(4), mask_of(5, lines=True)])
     y = torch.stack([0.01 * noise(3, *SHAPE), 0.1 * noise(3, *SHAPE, seed=1)]) * masks
-    found = conditions_for(sense(masks), y)
-    assert found.shape == (2, len(CONDITIONS))
+    found = conditions(y, masks)
+    assert found.shape == (2, len(OF_DATA))
     for item in range(2):
-        alone = conditions_for(sense(masks[item]), y[item])
-        torch.testing.assert_close(found[item], alone)
-    assert found[:, OF_SAMPLING.index("lines")].tolist() == [0, 1]
+        torch.testing.assert_close(found[item], conditions(y[item], masks[item]))
+    assert sampling_conditions(sense(masks))[:, OF_SAMPLING.index("lines")].tolist() == [0, 1]
 
 
 def test_an_encoding_of_any_other_kind_has_usual_conditions() -> None:
     matrix = MatrixOperator(torch.eye(12, dtype=torch.complex128))
-    assert not conditions_for(matrix, noise(2, 12)).any()
-    assert conditions_for(matrix, noise(2, 12)).shape == (2, len(CONDITIONS))
+    y = noise(2, 12)
+    found = conditions_for(matrix, y, matrix.residual(y), torch.tensor(12.0))
+    assert found.shape == (2, len(CONDITIONS))
+    assert not found.any()
 
 
 def listening_network() -> LearnedNetwork:

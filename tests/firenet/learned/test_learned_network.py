@@ -109,8 +109,9 @@ def test_no_attack_exceeds_the_proven_constant(monkeypatch, kind, seed) -> None:
 def hold_levels(monkeypatch, y: Tensor, encoding: LinearOperator) -> None:
     """Hold the conditions at those of y, as the bound does, whatever the data are."""
     pixels = math.sqrt(math.prod(encoding.domain_shape))
-    held = conditions_for(encoding, y / torch.linalg.vector_norm(y) * pixels)
-    monkeypatch.setattr(network, "conditions_for", lambda _, data: held.expand(1, -1))
+    y = y / torch.linalg.vector_norm(y) * pixels
+    held = conditions_for(encoding, y, encoding.residual(y), torch.tensor(pixels**2))
+    monkeypatch.setattr(network, "conditions_for", lambda *_: held.expand(1, -1))
 
 
 def largest_change(net: LearnedNetwork, encoding, y: Tensor, start: Tensor) -> Tensor:
