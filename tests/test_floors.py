@@ -22,7 +22,17 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
-    ("cores", "device", "prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    (
+        "cores",
+        "device",
+        "arrays",
+        "prox",
+        "metrics",
+        "phantoms",
+        "krylov",
+        "amplification",
+        "operators",
+    ),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from monai.config import NdarrayOrTensor
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from firenet_mri.calibration import reference_phase
@@ -18,10 +20,12 @@ from firenet_mri.firenet.networks import load_weights
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.trainable import TrainableSteps
-from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
+from firenet_mri.monai.maps import estimated_maps, given_maps, maps_along, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
+from firenet_mri.monai.scans import check_all_sampled
 from firenet_mri.monai.tensors import native_complex, plain, with_metadata
+from firenet_mri.monai.trajectories import Points, points_of
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.base import records_graph
 from firenet_mri.options import Options, takes_options
@@ -116,7 +120,7 @@ class FIRENETModel(nn.Module):
         self,
         spatial_dims: int = 2,
         *,
-        maps: MapMethod | Tensor | nn.Module = "espirit",
+        maps: MapMethod | NdarrayOrTensor | nn.Module = "espirit",
         output: Output = "rss",
         background: Background = "crop",
         channel_dim: bool = False,
@@ -139,7 +143,7 @@ class FIRENETModel(nn.Module):
         self.channel_dim = channel_dim
         self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
         self.map_module = maps if isinstance(maps, nn.Module) else None
-        given = plain(maps) if isinstance(maps, Tensor) else None
+        given = None if isinstance(maps, str | nn.Module) else plain(maps, "maps")
         self.register_buffer("_given_maps", given, persistent=False)
         self.learned = learned_weights(self.options, spatial_dims)
         # Also checks what depends on the sparsifier.
@@ -164,6 +168,9 @@ class FIRENETModel(nn.Module):
         *,
         sens_maps: Tensor | None = None,
         x0: Tensor | None = None,
+        trajectory: NdarrayOrTensor | None = None,
+        density_weights: NdarrayOrTensor | None = None,
+        image_shape: Sequence[int] | None = None,
     ) -> Tensor:
         """Return the image (batch, *spatial), on the root-sum-of-squares' scale.
 
@@ -183,6 +190,17 @@ class FIRENETModel(nn.Module):
             this one stands: (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last
             axis of 2. Another real one is a magnitude; it gets the phase of the zero-filled image.
             The Lipschitz bound is then not that of the whole.
+        trajectory
+            Points of k-space, (*samples, ndim) or (batch, *samples, ndim) in cycles per field of
+            view; ``masked_kspace`` is (batch, coil, *samples) then. None takes those in its
+            metadata, as :class:`LoadKspace` puts them there, where there are any.
+        density_weights
+            What the samples stand for, (*samples) or (batch, *samples); None takes those in the
+            metadata, or works them out, see
+            :func:`firenet_mri.operators.density.density_weights`.
+        image_shape
+            Sizes of the image along a trajectory; None takes those in the metadata, or the smallest
+            even ones that the points fit into.
 
         Raises
         ------
@@ -192,6 +210,13 @@ class FIRENETModel(nn.Module):
             If samples or maps have NaN or infinite values.
         """
         kspace = native_complex(plain(masked_kspace), "masked_kspace")
+        meta = masked_kspace.meta if isinstance(masked_kspace, MetaTensor) else {}
+        points = points_of(kspace, meta, trajectory, density_weights, image_shape)
+        if points is not None:
+            check_all_sampled(mask)
+            with torch.autocast(kspace.device.type, enabled=False):
+                image = self._along(kspace, points, sens_maps, x0)
+            return self._shown(image, masked_kspace)
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
                 f"masked_kspace has shape {tuple(masked_kspace.shape)}; it must be (batch, coil, "
@@ -199,7 +224,8 @@ class FIRENETModel(nn.Module):
                 "spatial axes"
             )
         with torch.autocast(kspace.device.type, enabled=False):
-            sampled = sampling_mask(None if mask is None else plain(mask), kspace, kspace.ndim - 2)
+            where = None if mask is None else plain(mask, "mask")
+            sampled = sampling_mask(where, kspace, kspace.ndim - 2)
             # Whatever stands at places that were not sampled, be it NaN.
             kspace = torch.where(sampled, kspace, 0)
             _check_finite(kspace)
@@ -208,6 +234,10 @@ class FIRENETModel(nn.Module):
             image = self._reconstruct(kspace, sampled, maps, turn, x0)
             if self.output == "rss":
                 image = root_sum_of_squares(image, maps, kspace, sampled)
+        return self._shown(image, masked_kspace)
+
+    def _shown(self, image: Tensor, masked_kspace: Tensor) -> Tensor:
+        """Return the image as it was asked for, with the metadata of k-space."""
         if self.output == "magnitude":
             image = image.abs()
         if self.channel_dim:
@@ -215,7 +245,7 @@ class FIRENETModel(nn.Module):
         return with_metadata(image, masked_kspace)
 
     def lipschitz_bound(self) -> float | None:
-        """Return a proven Lipschitz constant of k-space -> image; None if none is proven.
+        """Return a proven Lipschitz constant of Cartesian k-space -> image; None if none is proven.
 
         The image is that of ``output``; the samples that "rss" keeps are in the constant. It holds
         for all k-space, for fixed maps and mask and without x0, with the scale of the steps taken
@@ -266,6 +296,54 @@ class FIRENETModel(nn.Module):
         # Not net.solve(): the dual variables of the last layer cost one more A.
         x = net(kspace, encoded.encoding, start)
         return encoded.image(encoded.masked(x))
+
+    def _along(
+        self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None, x0: Tensor | None
+    ) -> Tensor:
+        """Return the complex images of samples (batch, coil, *samples) along a trajectory."""
+        check_output_along(self.output)
+        shape = points.image_shape
+        if len(shape) != self.spatial_dims:
+            raise ShapeError(
+                f"The image is of {len(shape)} axes, {shape}, and spatial_dims is "
+                f"{self.spatial_dims}; give FIRENETModel spatial_dims={len(shape)}"
+            )
+        _check_finite(kspace)
+        maps = self._maps_along(kspace, points, sens_maps)
+        fouriers = points.transforms(len(kspace))
+        parts = [
+            encode(y, f, m, len(shape)) for y, f, m in zip(kspace, fouriers, maps, strict=True)
+        ]
+        starts: Sequence[Tensor | None] = [None] * len(parts)
+        if x0 is not None:
+            zero_filled = [one.turned(one.encoding.adjoint(one.y)) for one in parts]
+            starts = list(start_image(x0, torch.stack(zero_filled)))
+        net = self._network(kspace.shape[1], shape).to(kspace.device)
+        passes = self.options.passes
+        pairs = zip(parts, starts, strict=True)
+        return torch.stack([solve(net, one, x0=x, passes=passes).image for one, x in pairs])
+
+    def _maps_along(
+        self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None
+    ) -> Tensor:
+        """Return the maps (batch, coil, *spatial) of samples along a trajectory."""
+        shape, name = points.image_shape, "maps" if sens_maps is None else "sens_maps"
+        given = self._given_maps if sens_maps is None else sens_maps
+        if given is not None:
+            return given_maps(given, kspace, name, shape).expand(len(kspace), -1, *shape)
+        if self.map_method is None:
+            raise UsageError(
+                "A module for maps takes k-space on a grid, and this lies along a trajectory; give "
+                "sens_maps or a method for maps"
+            )
+        found = []
+        for index, item in enumerate(kspace.detach()):
+            maps = item.new_full((len(item), *shape), len(item) ** -0.5)
+            if bool(item.any()):
+                scan = points.scan_of(item, index)
+                maps = maps_along(scan, self.map_method, self.background)
+            found.append(maps)
+        return torch.stack(found)
 
     def _in_passes(
         self, net: Network, kspace: Tensor, mask: Tensor, maps: Tensor, start: Tensor | None
@@ -356,6 +434,15 @@ def check_output(spatial_dims: int, output: str) -> None:
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
         raise UsageError(f"Unknown output {output!r}; use one of {', '.join(get_args(Output))}")
+
+
+def check_output_along(output: str) -> None:
+    """Raise UsageError for an output that needs samples on a grid, along a trajectory."""
+    if output == "rss":
+        raise UsageError(
+            "output rss keeps measured samples of a grid as they are, and these lie along a "
+            "trajectory; use output='magnitude' or 'complex'"
+        )
 
 
 def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.errors import DataError, ShapeError
 
 
@@ -29,7 +30,7 @@ def plain(x: NdarrayOrTensor, name: str = "k-space") -> Tensor:
     if isinstance(x, MetaTensor):
         return x.as_tensor()
     if isinstance(x, np.ndarray):
-        return torch.as_tensor(x)
+        return tensor_of_array(x, name)
     if not isinstance(x, Tensor):
         raise DataError(
             f"{name} is a {type(x).__name__}; it must be a tensor or an array: read files with "
@@ -53,7 +54,10 @@ def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
     """
     if not isinstance(kspace, MetaTensor):
         return image
-    result = MetaTensor(image, meta=dict(kspace.meta), applied_operations=[])
+    # Not by the constructor: it takes a batch's metadata for those of one image, and fails.
+    result = MetaTensor(image)
+    result.meta = dict(kspace.meta)
+    result.applied_operations = []
     result.is_batch = kspace.is_batch
     return result
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.calibration import (
     calibration_region,
     compress_coils,
@@ -26,7 +27,7 @@ from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.networks import network_of
 from firenet_mri.operators import NonuniformFourier
 from firenet_mri.operators.centred import centred_ifft
-from firenet_mri.operators.density import compensated
+from firenet_mri.operators.density import density_weights
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.data_warnings.calibration import check_calibration
 from firenet_mri.reconstruction.data_warnings.scan import scan_warnings
@@ -163,8 +164,17 @@ class Prepared:
         return sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
 
 
-def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
+def prepare(
+    scan: RawScan, options: ReconstructionOptions, *, weights: Tensor | None = None
+) -> Prepared:
     """Return the scan with whitened, compressed data and the network of the options.
+
+    Parameters
+    ----------
+    scan, options
+        What is to be reconstructed, and how.
+    weights
+        Density weights (*samples) of a trajectory; None works them out.
 
     Raises
     ------
@@ -184,7 +194,9 @@ def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
     planes = split_readout(scan) if options.by_readout else scan
     fourier = None
     if scan.trajectory is not None:
-        fourier = compensated(scan.trajectory, scan.spatial_shape)
+        if weights is None:
+            weights = density_weights(scan.trajectory, scan.spatial_shape)
+        fourier = NonuniformFourier(scan.trajectory, scan.spatial_shape, weights=weights)
     items = tuple(_items(planes, options, norms))
     net = _network(planes, options)
     warnings = scan_warnings(as_read, len(items))
@@ -272,7 +284,7 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
             f"{scan.name}: the maps have shape {tuple(maps.shape)}; this scan needs "
             f"{(*scan.batch_shape, *tail)} or {tail}"
         )
-    maps = torch.as_tensor(maps)
+    maps = maps if isinstance(maps, Tensor) else tensor_of_array(maps, "maps")
     if not maps.is_complex() or not bool(torch.isfinite(torch.view_as_real(maps)).all()):
         raise DataError(
             f"{scan.name}: the maps must be complex and free of NaN and infinite values"

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from torch import Tensor
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, FirenetError
-from firenet_mri.io import read
+from firenet_mri.io import read_maps
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.monai.networks import Output
 from firenet_mri.monai.scans import kspace_of
 from firenet_mri.monai.tensors import plain
-from firenet_mri.monai.transforms.configuration import Configured
+from firenet_mri.monai.transforms.configuration import Configured, with_stable_arrays
 from firenet_mri.monai.transforms.kspace import (
     CompressCoils,
     EstimateSensitivity,
@@ -32,7 +35,7 @@ from firenet_mri.monai.transforms.reconstruct import (
     StabilityCertificate,
 )
 from firenet_mri.monai.transforms.saving import SaveCertificate
-from firenet_mri.options import takes_options
+from firenet_mri.options import Options, takes_options
 
 Data = Mapping[Hashable, Any]
 
@@ -47,25 +50,58 @@ class LoadKspaced(Configured, MapTransform):
     mask_key
         The mask, (*slices, 1, *spatial) bool, is stored there; of the last key, if there are
         several.
+    sens_key
+        The maps of ``maps_file`` are stored there, complex64 as the file has them.
+    option_keys
+        Options that differ from item to item, such as ``{"trajectory": "points"}``: the option's
+        name and the key under which an item has its value, a file or an array.
     allow_missing_keys
         Leave out keys that are not there.
+    **options
+        The fields of :class:`firenet_mri.ReadOptions`, for all items.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or out of its range.
     """
 
     backend = LoadKspace.backend
 
+    OPTIONS: ClassVar[type[Options]] = ReadOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ()
+
+    @takes_options(ReadOptions)
     def __init__(
-        self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        mask_key: str = "mask",
+        allow_missing_keys: bool = False,
+        *,
+        sens_key: str = "sens_maps",
+        option_keys: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
+        self.sens_key = sens_key
+        self.option_keys = tuple(sorted((option_keys or {}).items()))
+        self.options = with_stable_arrays(ReadOptions.from_mapping(options))
+        known = {field.name: field.default for field in ReadOptions.fields()}
+        # Says which name is unknown before any file is read.
+        ReadOptions.from_mapping({name: known.get(name) for name, _ in self.option_keys})
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with k-space and mask."""
         result = dict(data)
         for key in self.key_iterator(result):
             with _named(key):
-                scan = read(result[key])
+                own = {name: _of(data, where) for name, where in self.option_keys}
+                options = self.options.replace(**own) if own else self.options
+                scan = read_with(result[key], options)
                 result[key] = kspace_of(scan)
+                if options.maps_file is not None:
+                    result[self.sens_key] = _maps(options.maps_file)
             # The file knows more than the samples: what was measured may be zero.
             result[self.mask_key] = scan.mask.contiguous()
         return result
@@ -400,6 +436,11 @@ def _map(
         with _named(key):
             result[key] = transform(result[key])
     return result
+
+
+def _maps(source: Path | NdarrayOrTensor) -> Tensor:
+    """Return sensitivity maps (..., coil, *spatial) from a file or an array."""
+    return read_maps(source) if isinstance(source, Path) else plain(source, "maps_file")
 
 
 def _of(data: Data, key: str | None) -> Any:

@@ -27,14 +27,16 @@ from firenet_mri.monai.maps import estimated_sensitivities, given_maps
 from firenet_mri.monai.networks import (
     Output,
     check_output,
+    check_output_along,
     learned_weights,
     smallest_network,
     start_image,
 )
 from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
-from firenet_mri.monai.scans import metadata_of, scan_of
+from firenet_mri.monai.scans import place_of, scan_of, weights_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
+from firenet_mri.operators.density import density_weights
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import Checked, check_prepared
@@ -52,6 +54,8 @@ ImageAxes = Literal["xyz", "kspace"]
 # Largest difference of a pixel, relative to the largest one, by which two runs of the network on
 # the same data may differ: rounding on other threads or devices.
 _SAME_PIXELS = 1e-5
+# The same of density weights.
+_ROUNDING = 1e-6
 
 
 class FIRENETReconstruct(Configured, Transform):
@@ -64,7 +68,8 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: the root-sum-of-squares of the coil images with the measured samples kept as
         they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
-        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images. "kspace":
+        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images; of several
+        images, such as repetitions, the first axis counts these. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
         as MONAI's ``kspace_masked_ifft`` and fastMRI's targets have them; the affine belongs to
         the spatial axes in that order.
@@ -154,8 +159,9 @@ class FIRENETReconstruct(Configured, Transform):
         ----------
         kspace
             (*slices, coil, *spatial) complex, or (..., 2) real, with the metadata of
-            :class:`LoadKspace` or without; it is whitened first if they hold a noise measurement.
-            Or what :func:`firenet_mri.read` returns.
+            :class:`LoadKspace` or without; (*slices, coil, *samples) along the trajectory in its
+            metadata, with the density weights there. It is whitened first if the metadata hold a
+            noise measurement. Or what :func:`firenet_mri.read` returns.
         mask
             Sampling mask, see :func:`firenet_mri.monai.masks.sampling_mask`; None finds it.
         sens_maps
@@ -172,8 +178,10 @@ class FIRENETReconstruct(Configured, Transform):
             If k-space is zero everywhere or has NaN.
         """
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
+        if scan.trajectory is not None:
+            check_output_along(self.output)
         meta = _image_metadata(scan, kspace)
-        prepared = self._prepared(scan, sens_maps)
+        prepared = self._prepared(scan, sens_maps, self._weights(scan, kspace))
         result = None
         lines: Sequence[str]
         if self.certificate:
@@ -189,7 +197,10 @@ class FIRENETReconstruct(Configured, Transform):
         meta["warnings"] = "\n".join(lines)
         if self.output == "magnitude":
             image = image.abs()
-        made = self._metatensor(image.reshape(-1, *scan.spatial_shape), scan.spatial_ndim, meta)
+        shape = (len(scan.images) or 1, -1, *image.shape[-2:])
+        if self.image_axes == "kspace":
+            shape = (-1, *scan.spatial_shape)
+        made = self._metatensor(image.reshape(shape), scan.spatial_ndim, meta)
         if result is not None and self.evidence:
             made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
         return made
@@ -224,7 +235,7 @@ class FIRENETReconstruct(Configured, Transform):
         saved = read_certificate(Path(certificate))
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         saved.check_scan(scan)
-        prepared = self._prepared(scan, sens_maps)
+        prepared = self._prepared(scan, sens_maps, self._weights(scan, kspace))
         if digest_of_data(prepared.record) != saved.digests.parameters:
             raise DataError(f"{certificate}: was made with other options or maps")
         evidence = read_evidence(saved.evidence_beside())
@@ -233,7 +244,26 @@ class FIRENETReconstruct(Configured, Transform):
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
-    def _prepared(self, scan: RawScan, sens_maps: NdarrayOrTensor | None) -> Prepared:
+    def _weights(self, scan: RawScan, kspace: object) -> Tensor | None:
+        """Return the density weights in the metadata of k-space; None where there are none.
+
+        A certificate says how the image follows from the file, and so has the weights that follow
+        from the points.
+        """
+        given = weights_of(kspace)
+        if given is None or scan.trajectory is None or not self.certificate:
+            return given
+        own = density_weights(scan.trajectory, scan.spatial_shape)
+        if given.shape != own.shape or not torch.allclose(given.double(), own, rtol=_ROUNDING):
+            raise DataError(
+                f"{scan.name}: density_weights in the metadata are not those that follow from the "
+                "trajectory, which a certificate is about; leave them as LoadKspace gave them"
+            )
+        return own
+
+    def _prepared(
+        self, scan: RawScan, sens_maps: NdarrayOrTensor | None, weights: Tensor | None = None
+    ) -> Prepared:
         """Return the scan whitened and compressed, with the maps of every slice."""
         if self.evidence and len(scan.batch_shape) > 1:
             raise UsageError(
@@ -243,7 +273,10 @@ class FIRENETReconstruct(Configured, Transform):
         if sens_maps is None:
             # The map of one coil is 1, whatever the method.
             options = self.options if scan.coils > 1 else self.options.replace(maps="none")
-            prepared = prepare(scan, options)
+            prepared = prepare(scan, options, weights=weights)
+            if scan.trajectory is not None:
+                # There is one way of estimating maps along a trajectory, and it is that of prepare.
+                return prepared
             made, from_data = self._estimated(prepared.planes)
             assert isinstance(options.maps, str)
             others = slices_with_other_maps(prepared.planes, options.maps)
@@ -251,9 +284,11 @@ class FIRENETReconstruct(Configured, Transform):
         else:
             if self.options.coils is not None:
                 raise UsageError("sens_maps are those of the coils as they are; leave coils out")
-            items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
-            given = given_maps(sens_maps, items, "sens_maps").expand_as(items)
-            prepared = prepare(scan, self.options.replace(maps=given.reshape(scan.kspace.shape)))
+            items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.sample_ndim - 1 :])
+            shape = (scan.coils, *scan.spatial_shape)
+            given = given_maps(sens_maps, items, "sens_maps", shape[1:]).expand(len(items), *shape)
+            maps = given.reshape(*scan.batch_shape, *shape)
+            prepared = prepare(scan, self.options.replace(maps=maps), weights=weights)
             made, from_data = [Sensitivities(one) for one in given], _were_estimated(sens_maps)
         pairs = zip(prepared.items, made, strict=True)
         items_ = tuple(
@@ -274,11 +309,10 @@ class FIRENETReconstruct(Configured, Transform):
         return estimated_sensitivities(items, masks, method, background), from_data
 
     def _metatensor(self, image: Tensor, ndim: int, meta: dict[str, Any]) -> MetaTensor:
-        """Return images (slices, *spatial), channel first, with their metadata."""
+        """Return images (image, z, y, x), or (slices, *spatial), channel first, with metadata."""
         affine = torch.as_tensor(meta.pop("affine"), dtype=torch.float64)
         if self.image_axes == "xyz":
-            volume = image.reshape(-1, *image.shape[-2:])
-            image = volume.permute(2, 1, 0).unsqueeze(0)
+            image = image.permute(0, 3, 2, 1)
         else:
             order = [2, 1, 0, 3] if ndim == 3 else [1, 0, 2, 3]
             affine = affine[:, order]
@@ -412,7 +446,7 @@ def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
 
 def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[str, Any]:
     """Return what of the metadata of k-space is the image's too, with the affine of (x, y, z)."""
-    meta = metadata_of(scan)
+    meta = place_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine
     kept = ("affine", "space", "original_channel_dim", "filename_or_obj", "simulated")
