@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -23,13 +23,15 @@ from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_along, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
-from firenet_mri.monai.scans import check_all_sampled
+from firenet_mri.monai.scans import check_all_sampled, has_trajectory
 from firenet_mri.monai.tensors import native_complex, plain, with_metadata
 from firenet_mri.monai.trajectories import Points, points_of
-from firenet_mri.operators import encoding_operator
+from firenet_mri.operators import LinearOperator, encoding_operator
 from firenet_mri.operators.base import records_graph
+from firenet_mri.operators.given import GivenEncoding, check_operator
 from firenet_mri.options import Options, takes_options
-from firenet_mri.reconstruction.solve import encode, solve
+from firenet_mri.reconstruction.given import as_operator, encode_given
+from firenet_mri.reconstruction.solve import Encoded, encode, solve
 
 Output = Literal["rss", "magnitude", "complex"]
 
@@ -57,6 +59,11 @@ class FIRENETModel(nn.Module):
         are, as MONAI's and fastMRI's targets and networks have it, see
         :mod:`firenet_mri.monai.root_sum_of_squares`; it shows the noise of the samples. "magnitude"
         float32 and "complex" complex64: the network's own image, combined over the coils.
+    encoding
+        Your own encoding operator in the place of maps and Fourier transform, from the image
+        (*spatial) to the samples (coil, *samples) of an item: a
+        :class:`firenet_mri.operators.LinearOperator` or a ``sigpy.linop.Linop``, see
+        docs/operators.md. For the outputs "magnitude" and "complex".
     background
         Whether maps by ESPIRiT end with the object ("crop") or continue ("keep"), see
         :class:`firenet_mri.ReconstructionOptions`.
@@ -125,10 +132,14 @@ class FIRENETModel(nn.Module):
         background: Background = "crop",
         channel_dim: bool = False,
         trainable: bool = False,
+        encoding: Any = None,
         **options: Any,
     ) -> None:
         super().__init__()
         check_output(spatial_dims, output)
+        self.encoding = None
+        if encoding is not None:
+            self.encoding = checked_operator(encoding, spatial_dims, output)
         if isinstance(maps, str) and maps not in get_args(MapMethod):
             raise UsageError(
                 f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}, a tensor or "
@@ -211,6 +222,14 @@ class FIRENETModel(nn.Module):
         """
         kspace = native_complex(plain(masked_kspace), "masked_kspace")
         meta = masked_kspace.meta if isinstance(masked_kspace, MetaTensor) else {}
+        if self.encoding is not None:
+            if sens_maps is not None or trajectory is not None:
+                raise UsageError(
+                    "encoding holds maps and trajectory; leave sens_maps and trajectory out"
+                )
+            with torch.autocast(kspace.device.type, enabled=False):
+                image = self._by_operator(self.encoding, kspace, _sampled(kspace, mask, meta), x0)
+            return self._shown(image, masked_kspace)
         points = points_of(kspace, meta, trajectory, density_weights, image_shape)
         if points is not None:
             check_all_sampled(mask)
@@ -249,9 +268,10 @@ class FIRENETModel(nn.Module):
 
         The image is that of ``output``; the samples that "rss" keeps are in the constant. It holds
         for all k-space, for fixed maps and mask and without x0, with the scale of the steps taken
-        from the data (docs/theory.md, section 3.3), and for the trained steps as they are now.
+        from the data (docs/theory.md, section 3.3), and for the trained steps as they are now. With
+        an operator of your own it is None; a certificate says the bound.
         """
-        if self.options.passes > 1:
+        if self.options.passes > 1 or self.encoding is not None:
             return None
         net = smallest_network(self.options, self.spatial_dims, self.learned)
         if self.steps is not None and net.minimiser is not None:
@@ -297,6 +317,29 @@ class FIRENETModel(nn.Module):
         x = net(kspace, encoded.encoding, start)
         return encoded.image(encoded.masked(x))
 
+    def _by_operator(
+        self, operator: LinearOperator, kspace: Tensor, mask: Tensor, x0: Tensor | None
+    ) -> Tensor:
+        """Return the complex images of samples (batch, coil, *samples) of the given operator."""
+        kspace = torch.where(mask, kspace, 0)
+        _check_finite(kspace)
+        each = [GivenEncoding(operator, one) for one in mask]
+        each = each if len(each) == len(kspace) else each * len(kspace)
+        parts = [encode_given(y, one) for y, one in zip(kspace, each, strict=True)]
+        net = self._network(kspace.shape[1], operator.domain_shape)
+        return self._one_by_one(net.to(kspace.device), parts, x0)
+
+    def _one_by_one(self, net: Network, parts: Sequence[Encoded], x0: Tensor | None) -> Tensor:
+        """Return the complex images of items with operators of their own."""
+        starts: Sequence[Tensor | None] = [None] * len(parts)
+        if x0 is not None:
+            zero_filled = [one.turned(one.encoding.adjoint(one.y)) for one in parts]
+            given = start_image(x0, torch.stack(zero_filled))
+            starts = [one.start(x) for one, x in zip(parts, given, strict=True)]
+        passes = self.options.passes
+        pairs = zip(parts, starts, strict=True)
+        return torch.stack([solve(net, one, x0=x, passes=passes).image for one, x in pairs])
+
     def _along(
         self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None, x0: Tensor | None
     ) -> Tensor:
@@ -314,14 +357,8 @@ class FIRENETModel(nn.Module):
         parts = [
             encode(y, f, m, len(shape)) for y, f, m in zip(kspace, fouriers, maps, strict=True)
         ]
-        starts: Sequence[Tensor | None] = [None] * len(parts)
-        if x0 is not None:
-            zero_filled = [one.turned(one.encoding.adjoint(one.y)) for one in parts]
-            starts = list(start_image(x0, torch.stack(zero_filled)))
         net = self._network(kspace.shape[1], shape).to(kspace.device)
-        passes = self.options.passes
-        pairs = zip(parts, starts, strict=True)
-        return torch.stack([solve(net, one, x0=x, passes=passes).image for one, x in pairs])
+        return self._one_by_one(net, parts, x0)
 
     def _maps_along(
         self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None
@@ -434,6 +471,40 @@ def check_output(spatial_dims: int, output: str) -> None:
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
         raise UsageError(f"Unknown output {output!r}; use one of {', '.join(get_args(Output))}")
+
+
+def checked_operator(encoding: Any, spatial_dims: int, output: str) -> LinearOperator:
+    """Return a given encoding operator as one of ours, for images of so many axes.
+
+    Raises
+    ------
+    UsageError
+        If it is none, its adjoint is wrong or its norm bound too small, or the output needs maps.
+    ShapeError
+        If its images have other axes.
+    """
+    operator = as_operator(encoding)
+    if output == "rss":
+        raise UsageError(
+            "output rss is made of maps and samples of a grid, which a given encoding operator "
+            "does not show; use output='magnitude' or 'complex'"
+        )
+    if len(operator.domain_shape) != spatial_dims:
+        raise ShapeError(
+            f"The encoding operator makes images of shape {operator.domain_shape}, and "
+            f"spatial_dims is {spatial_dims}; these must agree"
+        )
+    check_operator(operator, torch.zeros(operator.codomain_shape, dtype=torch.complex64))
+    return operator
+
+
+def _sampled(kspace: Tensor, mask: Tensor | None, meta: Mapping[str, Any]) -> Tensor:
+    """Return which samples were measured, (batch or 1, 1, *samples) bool."""
+    if has_trajectory(meta):
+        check_all_sampled(mask)
+        return torch.ones_like(kspace[:1, :1], dtype=torch.bool)
+    where = None if mask is None else plain(mask, "mask")
+    return sampling_mask(where, kspace, kspace.ndim - 2)
 
 
 def check_output_along(output: str) -> None:

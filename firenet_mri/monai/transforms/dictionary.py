@@ -36,6 +36,7 @@ from firenet_mri.monai.transforms.reconstruct import (
 )
 from firenet_mri.monai.transforms.saving import SaveCertificate
 from firenet_mri.options import Options, takes_options
+from firenet_mri.reconstruction.given import Operators
 
 Data = Mapping[Hashable, Any]
 
@@ -263,6 +264,9 @@ class FIRENETReconstructd(Configured, MapTransform):
         Key of sensitivity maps; None estimates them.
     x0_key
         Key of images to start from; None starts at zero.
+    encoding_key
+        Key of an encoding operator of the item's own, see :func:`firenet_mri.reconstruct`; None
+        takes ``encoding``, or makes one.
     meta_key
         Key of the k-space whose metadata are the image's, where the reconstructed one has none:
         what comes from MONAI's mask transforms has lost them.
@@ -270,7 +274,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         The image is stored under ``KEY_postfix``; None replaces k-space.
     allow_missing_keys
         Leave out keys that are not there.
-    output, image_axes, certificate, evidence, spatial_dims, **options
+    output, image_axes, certificate, evidence, spatial_dims, encoding, **options
         See :class:`FIRENETReconstruct`.
     """
 
@@ -287,6 +291,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         mask_key: str = "mask",
         sens_key: str | None = None,
         x0_key: str | None = None,
+        encoding_key: str | None = None,
         meta_key: str | None = None,
         output_postfix: str | None = None,
         allow_missing_keys: bool = False,
@@ -295,12 +300,14 @@ class FIRENETReconstructd(Configured, MapTransform):
         certificate: bool = False,
         evidence: bool = False,
         spatial_dims: int = 2,
+        encoding: Operators | None = None,
         **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
         self.sens_key = sens_key
         self.x0_key = x0_key
+        self.encoding_key = encoding_key
         self.meta_key = meta_key
         self.output_postfix = output_postfix
         self.transform = FIRENETReconstruct(
@@ -309,6 +316,7 @@ class FIRENETReconstructd(Configured, MapTransform):
             certificate=certificate,
             evidence=evidence,
             spatial_dims=spatial_dims,
+            encoding=encoding,
             **options,
         )
 
@@ -322,6 +330,7 @@ class FIRENETReconstructd(Configured, MapTransform):
                     result.get(self.mask_key),
                     _of(result, self.sens_key),
                     _of(result, self.x0_key),
+                    encoding=_of(result, self.encoding_key),
                 )
             result[key if self.output_postfix is None else f"{key}_{self.output_postfix}"] = image
         return result

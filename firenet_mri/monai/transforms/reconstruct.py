@@ -28,6 +28,7 @@ from firenet_mri.monai.networks import (
     Output,
     check_output,
     check_output_along,
+    checked_operator,
     learned_weights,
     smallest_network,
     start_image,
@@ -44,6 +45,7 @@ from firenet_mri.reconstruction.data_warnings import item_warnings
 from firenet_mri.reconstruction.data_warnings.calibration import slices_with_other_maps
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import joined
+from firenet_mri.reconstruction.given import Operators, without_maps
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.run import reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
@@ -83,6 +85,8 @@ class FIRENETReconstruct(Configured, Transform):
         ``image_axes="xyz"``.
     spatial_dims
         2 or 3, where the metadata do not say.
+    encoding
+        Your own encoding operator, see :func:`firenet_mri.reconstruct`; not for the output "rss".
     **options
         The fields of :class:`firenet_mri.ReconstructionOptions` but for ``map_sets`` and
         ``by_readout``. ``maps`` is a method; where a slice's calibration region is too small for
@@ -115,6 +119,7 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: bool = False,
         evidence: bool = False,
         spatial_dims: int = 2,
+        encoding: Operators | None = None,
         **options: Any,
     ) -> None:
         if image_axes not in get_args(ImageAxes):
@@ -145,6 +150,9 @@ class FIRENETReconstruct(Configured, Transform):
         self.certificate = certificate
         self.evidence = evidence
         self.spatial_dims = spatial_dims
+        self.encoding = encoding
+        if encoding is not None:
+            self._check_encoding(encoding)
 
     def __call__(
         self,
@@ -152,6 +160,8 @@ class FIRENETReconstruct(Configured, Transform):
         mask: NdarrayOrTensor | None = None,
         sens_maps: NdarrayOrTensor | None = None,
         x0: NdarrayOrTensor | None = None,
+        *,
+        encoding: Operators | None = None,
     ) -> MetaTensor:
         """Return the image, see ``output`` and ``image_axes``.
 
@@ -169,6 +179,8 @@ class FIRENETReconstruct(Configured, Transform):
         x0
             Image to start from, in the axes of k-space without the coil, see
             :class:`FIRENETModel`; not with a certificate.
+        encoding
+            The encoding operator of this scan, in the place of the transform's.
 
         Raises
         ------
@@ -177,11 +189,20 @@ class FIRENETReconstruct(Configured, Transform):
         DataError
             If k-space is zero everywhere or has NaN.
         """
+        if encoding is not None:
+            with_own = copy.copy(self)
+            with_own.encoding = encoding
+            with_own._check_encoding(encoding)
+            return with_own(kspace, mask, sens_maps, x0)
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         if scan.trajectory is not None:
             check_output_along(self.output)
-        meta = _image_metadata(scan, kspace)
         prepared = self._prepared(scan, sens_maps, self._weights(scan, kspace))
+        is_as_scanned = prepared.scan.spatial_shape == scan.spatial_shape
+        scan = replace(scan, image_shape=prepared.scan.image_shape)
+        if not is_as_scanned:
+            scan = replace(scan, geometry=None)
+        meta = _image_metadata(scan, kspace if is_as_scanned else None)
         result = None
         lines: Sequence[str]
         if self.certificate:
@@ -244,6 +265,12 @@ class FIRENETReconstruct(Configured, Transform):
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
+    def _check_encoding(self, encoding: Operators) -> None:
+        """Refuse what cannot be done with a given operator, before any data come."""
+        without_maps(self.options)
+        for one in encoding if isinstance(encoding, list | tuple) else [encoding]:
+            checked_operator(one, self.spatial_dims, self.output)
+
     def _weights(self, scan: RawScan, kspace: object) -> Tensor | None:
         """Return the density weights in the metadata of k-space; None where there are none.
 
@@ -251,8 +278,9 @@ class FIRENETReconstruct(Configured, Transform):
         from the points.
         """
         given = weights_of(kspace)
-        if given is None or scan.trajectory is None or not self.certificate:
+        if given is None or self.encoding is not None or not self.certificate:
             return given
+        assert scan.trajectory is not None
         own = density_weights(scan.trajectory, scan.spatial_shape)
         if given.shape != own.shape or not torch.allclose(given.double(), own, rtol=_ROUNDING):
             raise DataError(
@@ -270,6 +298,10 @@ class FIRENETReconstruct(Configured, Transform):
                 f"{scan.name}: {scan.batch_shape[0]} images; evidence is for one, reconstruct them "
                 "with firenet_mri.reconstruct"
             )
+        if self.encoding is not None:
+            if sens_maps is not None:
+                raise UsageError("encoding holds the maps; leave sens_maps out")
+            return prepare(scan, self.options, encoding=self.encoding)
         if sens_maps is None:
             # The map of one coil is 1, whatever the method.
             options = self.options if scan.coils > 1 else self.options.replace(maps="none")
@@ -444,7 +476,7 @@ def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
     return isinstance(sens_maps, MetaTensor) and bool(sens_maps.meta.get("maps_from_data", False))
 
 
-def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[str, Any]:
+def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor | None) -> dict[str, Any]:
     """Return what of the metadata of k-space is the image's too, with the affine of (x, y, z)."""
     meta = place_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
