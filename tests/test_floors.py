@@ -45,7 +45,12 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 
 # Third-party libraries besides torch and numpy: at the top of a module, and inside functions. The
 # lowest floor loads the standard library alone.
-AT_THE_TOP = {"monai": {"monai"}, "linops": {"sigpy"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
+AT_THE_TOP = {
+    "monai": {"monai"},
+    "linops": {"sigpy"},
+    "sigpy": {"sigpy"},
+    "cli": {"cyclopts", "rich"},
+}
 IN_FUNCTIONS = {
     "calibration/espirit.py": {"scipy"},
     "firenet/learned/files.py": {"safetensors"},
