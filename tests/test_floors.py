@@ -32,6 +32,7 @@ FLOORS = (
         "krylov",
         "amplification",
         "operators",
+        "linops",
     ),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),

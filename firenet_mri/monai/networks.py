@@ -34,6 +34,7 @@ from firenet_mri.reconstruction.given import as_operator, encode_given
 from firenet_mri.reconstruction.solve import Encoded, encode, solve
 
 Output = Literal["rss", "magnitude", "complex"]
+ImageAxes = Literal["xyz", "kspace"]
 
 # Root-sum-of-squares of normalised maps of hundreds of coils, rounding included.
 _NORMALISED = 1 + 1e-5
@@ -69,6 +70,10 @@ class FIRENETModel(nn.Module):
         :class:`firenet_mri.ReconstructionOptions`.
     channel_dim
         Return (batch, 1, *spatial) instead of (batch, *spatial).
+    image_axes
+        "kspace" (batch, *spatial), as MONAI's networks return it, or "xyz" (batch, 1, x, y, z), z
+        of size 1 for ``spatial_dims=2``: the axes of MONAI's images, to which the affine in the
+        metadata belongs, for metrics and ``SaveImage``.
     trainable
         Make step sizes and one threshold a band parameters, which begin at the network's own
         values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
@@ -95,7 +100,8 @@ class FIRENETModel(nn.Module):
 
     A MetaTensor's metadata stay with the image as they do behind MONAI's networks, but not the
     operations applied to k-space. Its affine is k-space's: behind :class:`LoadKspace` that is the
-    one of an image (x, y, z), which :class:`FIRENETReconstruct` gives.
+    one of an image (x, y, z), which ``image_axes="xyz"`` gives for scans of one slice, and for
+    volumes.
 
     ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
     ``sens_maps`` is given or maps are a tensor, "lowres" (from the 24 central samples along each
@@ -131,6 +137,7 @@ class FIRENETModel(nn.Module):
         output: Output = "rss",
         background: Background = "crop",
         channel_dim: bool = False,
+        image_axes: ImageAxes = "kspace",
         trainable: bool = False,
         encoding: Any = None,
         **options: Any,
@@ -147,11 +154,13 @@ class FIRENETModel(nn.Module):
             )
         if background not in get_args(Background):
             raise UsageError(f"Unknown background {background!r}; use crop or keep")
+        check_image_axes(image_axes)
         self.options = NetworkOptions.from_mapping(options)
         self.spatial_dims = spatial_dims
         self.output = output
         self.background = background
         self.channel_dim = channel_dim
+        self.image_axes: ImageAxes = image_axes
         self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
         self.map_module = maps if isinstance(maps, nn.Module) else None
         given = None if isinstance(maps, str | nn.Module) else plain(maps, "maps")
@@ -259,9 +268,12 @@ class FIRENETModel(nn.Module):
         """Return the image as it was asked for, with the metadata of k-space."""
         if self.output == "magnitude":
             image = image.abs()
-        if self.channel_dim:
+        if self.image_axes == "xyz":
+            image = image.permute(0, *range(image.ndim - 1, 0, -1)).unsqueeze(1)
+            image = image.unsqueeze(-1) if self.spatial_dims == 2 else image
+        elif self.channel_dim:
             image = image.unsqueeze(1)
-        return with_metadata(image, masked_kspace)
+        return with_metadata(image.contiguous(), masked_kspace)
 
     def lipschitz_bound(self) -> float | None:
         """Return a proven Lipschitz constant of Cartesian k-space -> image; None if none is proven.
@@ -471,6 +483,12 @@ def check_output(spatial_dims: int, output: str) -> None:
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
         raise UsageError(f"Unknown output {output!r}; use one of {', '.join(get_args(Output))}")
+
+
+def check_image_axes(image_axes: str) -> None:
+    """Raise UsageError unless these axes are known."""
+    if image_axes not in get_args(ImageAxes):
+        raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
 
 
 def checked_operator(encoding: Any, spatial_dims: int, output: str) -> LinearOperator:

@@ -15,6 +15,7 @@ original_channel_dim NaN: the image that this describes has no channel
 filename_or_obj      the file's name
 spatial_ndim         2 or 3
 simulated            True if the data were computed from an image
+is_placed            True if the file says where the image lies, which the affine then does
 geometry             the fields of :class:`Geometry` as text; empty if they are unknown
 noise                (coil, samples) complex64 as text, see :mod:`firenet_mri.monai.text`; empty if
                      there is no measurement or it is used
@@ -70,7 +71,6 @@ def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
         weights = density_weights(trajectory, scan.spatial_shape)
     return {
         **place_of(scan),
-        "spatial_ndim": scan.spatial_ndim,
         "geometry": "" if scan.geometry is None else json.dumps(asdict(scan.geometry)),
         "noise": text_of_tensor(scan.noise),
         "images": json.dumps(scan.images) if scan.images else "",
@@ -97,6 +97,8 @@ def place_of(scan: RawScan) -> dict[str, Any]:
         "original_channel_dim": float("nan"),
         "filename_or_obj": scan.name,
         "simulated": scan.simulated,
+        "spatial_ndim": scan.spatial_ndim,
+        "is_placed": geometry is not None and geometry.is_placed,
     }
 
 
@@ -229,16 +231,18 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
 def has_trajectory(meta: Mapping[str, Any]) -> bool:
     """Return whether metadata hold the points of a trajectory."""
     points = meta.get("trajectory")
-    return points is not None and len(points) > 0
+    # Of a batch of Cartesian scans there is an empty row for each.
+    return points is not None and plain(points, "trajectory").numel() > 0
 
 
 def weights_of(kspace: Any) -> Tensor | None:
     """Return the density weights in the metadata of k-space; None if there are none."""
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
     found = meta.get("density_weights")
-    if not has_trajectory(meta) or found is None or len(found) == 0:
+    if not has_trajectory(meta) or found is None:
         return None
-    return plain(found, "density_weights")
+    weights = plain(found, "density_weights")
+    return weights if weights.numel() else None
 
 
 def check_all_sampled(mask: NdarrayOrTensor | None) -> None:

@@ -96,8 +96,9 @@ def points_of(
     own = trajectory is None
     points = plain(meta["trajectory"] if trajectory is None else trajectory, "trajectory")
     points = _per_item(points.double(), kspace.ndim - 1, "trajectory")
-    if own and weights is None and len(meta.get("density_weights", ())):
-        weights = meta["density_weights"]
+    if own and weights is None:
+        weights = meta.get("density_weights")
+        weights = weights if weights is not None and len(weights) else None
     if own and image_shape is None:
         image_shape = _one_shape(plain(meta["image_shape"], "image_shape"))
     each = None

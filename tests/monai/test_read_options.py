@@ -12,8 +12,15 @@ import sigpy.mri
 import torch
 from firenet_command import firenet
 from laws import assert_close
-from monai.data import DataLoader, Dataset, MetaTensor, pickle_hashing
-from monai.transforms import LoadImage
+from monai.data import (
+    CacheDataset,
+    DataLoader,
+    Dataset,
+    MetaTensor,
+    ThreadDataLoader,
+    pickle_hashing,
+)
+from monai.transforms import Compose, LoadImage
 
 import firenet_mri.monai as fm
 from firenet_mri import read, reconstruct
@@ -240,3 +247,23 @@ def test_options_are_checked_before_a_file_is_read_and_pickle_by_value() -> None
     np.testing.assert_array_equal(again.trajectory, turned(0))
     moved = fm.LoadKspace(trajectory=turned(1), noise_file="noise.npy")
     assert pickle_hashing(one) != pickle_hashing(moved)
+
+
+@pytest.mark.parametrize("kind", ["cache", "threads", "fork"])
+def test_trajectories_and_operators_go_through_every_dataset_and_loader(kind, items) -> None:
+    points, maps = turned(0), torch.from_numpy(np.load(items[0]["maps"]))
+    own = Sense(maps, NonuniformFourier(points, SHAPE))
+    steps = [load(), fm.FIRENETReconstructd("scan", encoding=own, **LAYERS)]
+    expected = torch.stack([Compose(steps)(item)["scan"].as_tensor() for item in items])
+    again = pickle.loads(pickle.dumps(Compose(steps)))
+    assert_close(again(items[0])["scan"].as_tensor(), expected[0], 1e-6)
+    dataset, options = Dataset(items, Compose(steps)), {}
+    if kind == "cache":
+        dataset = CacheDataset(items, Compose(steps), num_workers=2, progress=False)
+    loader = DataLoader
+    if kind == "threads":
+        loader, options = ThreadDataLoader, {"num_workers": 1, "use_thread_workers": True}
+    if kind == "fork":
+        options = {"num_workers": 1, "multiprocessing_context": "fork"}
+    (batch,) = loader(dataset, batch_size=2, **options)
+    assert_close(batch["scan"].as_tensor(), expected, 1e-6)

@@ -65,7 +65,14 @@ def test_images_have_what_is_listed_and_nothing_bulky(scan) -> None:
     kspace.meta["reconstruction_rss"] = torch.ones(2, 16, 12)
     kspace.meta["patient_id"] = "somebody"
     image = RECONSTRUCT(kspace)
-    listed = {"original_affine", "space", "spatial_shape", "original_channel_dim"}
+    listed = {
+        "is_placed",
+        "spatial_ndim",
+        "original_affine",
+        "space",
+        "spatial_shape",
+        "original_channel_dim",
+    }
     assert set(image.meta) == listed | {"affine", "filename_or_obj", "simulated", "warnings"}
     assert tuple(image.meta["spatial_shape"]) == image.shape[1:]
     assert (image.meta["filename_or_obj"], image.meta["simulated"]) == ("a.h5", True)

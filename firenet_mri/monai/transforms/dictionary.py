@@ -17,7 +17,7 @@ from firenet_mri.errors import DataError, FirenetError
 from firenet_mri.io import read_maps
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.monai.networks import Output
+from firenet_mri.monai.networks import ImageAxes, Output
 from firenet_mri.monai.scans import kspace_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured, with_stable_arrays
@@ -31,7 +31,6 @@ from firenet_mri.monai.transforms.kspace import (
 )
 from firenet_mri.monai.transforms.reconstruct import (
     FIRENETReconstruct,
-    ImageAxes,
     StabilityCertificate,
 )
 from firenet_mri.monai.transforms.saving import SaveCertificate

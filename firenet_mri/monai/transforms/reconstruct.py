@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from monai.config import NdarrayOrTensor
@@ -25,7 +25,9 @@ from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.maps import estimated_sensitivities, given_maps
 from firenet_mri.monai.networks import (
+    ImageAxes,
     Output,
+    check_image_axes,
     check_output,
     check_output_along,
     checked_operator,
@@ -50,8 +52,6 @@ from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.run import reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
-
-ImageAxes = Literal["xyz", "kspace"]
 
 # Largest difference of a pixel, relative to the largest one, by which two runs of the network on
 # the same data may differ: rounding on other threads or devices.
@@ -122,8 +122,7 @@ class FIRENETReconstruct(Configured, Transform):
         encoding: Operators | None = None,
         **options: Any,
     ) -> None:
-        if image_axes not in get_args(ImageAxes):
-            raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
+        check_image_axes(image_axes)
         check_output(spatial_dims, output)
         if certificate:
             _check_certifiable(output)
@@ -481,5 +480,6 @@ def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor | None) -> 
     meta = place_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine
-    kept = ("affine", "space", "original_channel_dim", "filename_or_obj", "simulated")
+    same = ("affine", "space", "original_channel_dim", "filename_or_obj", "spatial_ndim")
+    kept = (*same, "simulated", "is_placed")
     return {name: meta[name] for name in kept}
