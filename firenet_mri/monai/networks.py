@@ -236,6 +236,11 @@ class FIRENETModel(nn.Module):
                 raise UsageError(
                     "encoding holds maps and trajectory; leave sens_maps and trajectory out"
                 )
+            if records_graph():
+                raise UsageError(
+                    "A model with an encoding operator of its own cannot be traced or exported; "
+                    "give maps instead"
+                )
             with torch.autocast(kspace.device.type, enabled=False):
                 image = self._by_operator(self.encoding, kspace, _sampled(kspace, mask, meta), x0)
             return self._shown(image, masked_kspace)

@@ -95,7 +95,8 @@ def states_norm(operator: LinearOperator) -> bool:
 def describe(operator: LinearOperator) -> str:
     """Return in words which operator it is, and how the bound of its norm is known."""
     how = "as it was stated with it" if states_norm(operator) else "as its structure proves"
-    return f"the given operator {operator!r} (norm at most {operator.norm_bound:.6g}, {how})"
+    # Few digits: a bound that is worked out anew may differ by its rounding.
+    return f"the given operator {operator!r} (norm at most {operator.norm_bound:.4g}, {how})"
 
 
 def estimate_gain(operator: LinearOperator, sampled: Tensor) -> float:
@@ -106,6 +107,9 @@ def estimate_gain(operator: LinearOperator, sampled: Tensor) -> float:
     UsageError
         If the operator is zero.
     """
+    if not bool(sampled.any()):
+        # An item without signal: any scale serves it.
+        return operator.norm_bound or 1.0
     if isinstance(operator, Sense):
         return float(operator.root_sum_of_squares.max()) or 1.0
     energies = [_energies(operator, sampled, seed) for seed in range(_PROBES)]

@@ -13,7 +13,7 @@ from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.certificate.certificate import Status
 from firenet_mri.operators import LinearOperator
-from firenet_mri.operators.given import GivenEncoding, check_operator, describe
+from firenet_mri.operators.given import GivenEncoding, check_operator, states_norm
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded
@@ -40,6 +40,12 @@ def as_operator(encoding: Any) -> LinearOperator:
     """
     if isinstance(encoding, LinearOperator):
         return encoding
+    if not type(encoding).__module__.startswith("sigpy.") and not hasattr(encoding, "oshape"):
+        raise UsageError(
+            f"The encoding operator is a {type(encoding).__name__}; give a "
+            "firenet_mri.operators.LinearOperator or a sigpy.linop.Linop"
+        )
+    # SigPy is loaded where a Linop comes only.
     from firenet_mri.linops import from_sigpy
 
     return from_sigpy(encoding)
@@ -133,7 +139,8 @@ def record_of(operators: Sequence[LinearOperator]) -> list[dict[str, object]]:
     """Return as plain data which operators were given."""
     return [
         {
-            "operator": describe(one),
+            "operator": repr(one),
+            "norm_is_stated": states_norm(one),
             "domain_shape": list(one.domain_shape),
             "codomain_shape": list(one.codomain_shape),
         }
