@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.transforms import Flip, LoadImage, Orientation, SaveImage, SaveImaged
 
 import firenet_mri.monai as fm
@@ -143,3 +143,20 @@ def test_an_image_that_was_moved_is_not_resampled_in_silence(tmp_path) -> None:
     saver = SaveImage(tmp_path, output_ext="", writer=fm.DicomSeriesWriter, resample=True)
     with pytest.raises(RuntimeError, match="use resample=False"):
         saver(image)
+
+
+def test_a_volume_is_called_one(tmp_path) -> None:
+    place = Geometry((30.0, 200.0, 240.0), ((1.0, -20.0, 30.0),))
+    draw = torch.Generator().manual_seed(0)
+    kspace = torch.randn(1, 4, 8, 6, dtype=torch.complex64, generator=draw)
+    mask = torch.ones(1, 4, 8, 6, dtype=torch.bool)
+    scan = RawScan(kspace, mask, 3, geometry=place, name="scan.h5")
+    model = fm.FIRENETModel(3, maps="none", output="magnitude", image_axes="xyz", layers=1)
+    (batch,) = DataLoader([{"kspace": kspace_of(scan)}], batch_size=1)
+    (image,) = decollate_batch(model(batch["kspace"]))
+    files = sorted(save(image, tmp_path).iterdir())
+    assert len(files) == 4
+    first = pydicom.dcmread(files[0])
+    assert first.MRAcquisitionType == "3D"
+    assert "simulated" not in first.SeriesDescription
+    np.testing.assert_allclose(stored(files[0].parent), image.numpy()[0].T, atol=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ import firenet_mri.monai as fm
 from firenet_mri import read, reconstruct
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import write_scan
+from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.monai.scans import scan_of
 from firenet_mri.operators import NonuniformFourier, Sense
 from firenet_mri.operators.density import density_weights
@@ -267,3 +269,34 @@ def test_trajectories_and_operators_go_through_every_dataset_and_loader(kind, it
         options = {"num_workers": 1, "multiprocessing_context": "fork"}
     (batch,) = loader(dataset, batch_size=2, **options)
     assert_close(batch["scan"].as_tensor(), expected, 1e-6)
+
+
+def test_readers_bring_trajectories_through_load_image(items, tmp_path) -> None:
+    data, points = np.load(items[0]["scan"]), np.load(items[0]["points"])
+    write_cfl(tmp_path / "data", data[..., None])
+    padded = np.zeros((*points.shape[:2], 3), np.complex64)
+    padded[..., :2] = points[..., ::-1]
+    write_cfl(tmp_path / "points", padded)
+    options = {"trajectory": str(tmp_path / "points.cfl"), "matrix_size": SHAPE}
+    reader = LoadImage(reader=fm.CflReader, image_only=True, dtype=np.complex64, **options)
+    kspace = reader(tmp_path / "data.cfl")
+    assert_close(scan_of(kspace).trajectory, torch.from_numpy(points), 1e-6)
+    transform = fm.FIRENETReconstruct(maps="lowres", **LAYERS)
+    wanted = transform(load()(items[0])["scan"])
+    assert_close(transform(kspace).as_tensor(), wanted.as_tensor(), 1e-4)
+
+
+def test_targets_of_fastmri_files_follow_the_slices_and_refuse_to_be_turned(tmp_path) -> None:
+    with h5py.File(tmp_path / "volume.h5", "w") as file:
+        file["kspace"] = np.ones((3, 2, 8, 6), np.complex64)
+        file["reconstruction_rss"] = np.arange(3, dtype=np.float32)[:, None, None] * np.ones(
+            (1, 6, 6)
+        )
+    reader = LoadImage(
+        reader=fm.FastMRIKspaceReader, image_only=True, dtype=np.complex64, slices=(0, 2)
+    )
+    image = reader(tmp_path / "volume.h5")
+    assert image.shape[0] == 2
+    assert image.meta["reconstruction_rss"][:, 0, 0].tolist() == [0.0, 2.0]
+    with pytest.raises(UsageError, match="turns the image about its centre"):
+        fm.FastMRIKspaceReader(fft_sign=-1).get_data(tmp_path / "volume.h5")

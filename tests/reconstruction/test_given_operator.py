@@ -17,9 +17,10 @@ import firenet_benchmark.accuracy as accuracy
 import firenet_benchmark.tuned as tuned
 import firenet_mri.monai as fm
 from firenet_mri import Certificate, RawScan, ReconstructionOptions, reconstruct
-from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read_certificate
 from firenet_mri.io.evidence import read_evidence
+from firenet_mri.monai.scans import kspace_of
 from firenet_mri.operators import (
     LinearOperator,
     MatrixOperator,
@@ -29,6 +30,7 @@ from firenet_mri.operators import (
 )
 from firenet_mri.operators.given import GivenEncoding, estimate_gain, states_norm
 from firenet_mri.reconstruction.check import check_reconstruction
+from firenet_mri.scan import Geometry
 from firenet_mri.sigpy import from_sigpy, to_sigpy
 
 SHAPE, COILS = (24, 20), 3
@@ -54,10 +56,10 @@ class OffResonance(LinearOperator):
         return PHASE.conj() * self.sense.adjoint(y)
 
 
-def linop(factor: float = 1.0) -> sigpy.linop.Linop:
+def linop(factor: float = 1.0, phase: torch.Tensor = PHASE) -> sigpy.linop.Linop:
     """Return the same as SigPy has it."""
     sense = sigpy.mri.linop.Sense(MAPS.numpy(), weights=MASK.expand(SHAPE).numpy() * 1.0)
-    return factor * sense * sigpy.linop.Multiply(SHAPE, PHASE.numpy())
+    return factor * sense * sigpy.linop.Multiply(SHAPE, phase.resolve_conj().numpy())
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +145,10 @@ def test_the_estimated_gain_is_that_of_maps() -> None:
 
 
 def test_a_given_encoding_is_linear_with_its_adjoint_and_bound() -> None:
-    operator = GivenEncoding(from_sigpy(linop(3.0)), MASK.expand(1, *SHAPE))
-    check_linear_operator(operator, batch=())
+    sampled = MASK.expand(1, *SHAPE)
+    check_linear_operator(GivenEncoding(from_sigpy(linop(3.0)), sampled), batch=())
+    # What was not sampled is left out, also where the operator does not do so.
+    check_linear_operator(GivenEncoding(encoding_operator(None, 3 * MAPS.cdouble()), sampled))
 
 
 def entry(result, name):
@@ -297,14 +301,18 @@ def test_images_of_another_size_than_the_data_have_no_place(image) -> None:
     points = points - torch.tensor([12.0, 10.0])
     own = to_sigpy(Sense(MAPS, NonuniformFourier(points, SHAPE))) * sigpy.linop.Identity(SHAPE)
     kspace = from_sigpy(own)(image)
-    scan = RawScan(kspace, torch.ones(1, 30, 16, dtype=torch.bool), 2)
+    place = Geometry((5.0, 200.0, 240.0), ((1.0, -20.0, 30.0),))
+    scan = RawScan(kspace, torch.ones(1, 30, 16, dtype=torch.bool), 2, geometry=place)
     found = reconstruct(scan, encoding=own, **LONG)
     assert found.image.shape == SHAPE
     assert found.scan.geometry is None
     assert float((found.image - image).norm() / image.norm()) < 0.35
-    kspace = fm.FIRENETReconstruct(encoding=own, **LONG)(scan)
-    assert kspace.shape == (1, 20, 24, 1)
-    assert_close(kspace.as_tensor()[0, ..., 0].T, found.image.abs(), 1e-5)
+    for given in (scan, kspace_of(scan)):
+        made = fm.FIRENETReconstruct(encoding=own, **LONG)(given)
+        assert made.shape == (1, 20, 24, 1)
+        assert_close(made.as_tensor()[0, ..., 0].T, found.image.abs(), 1e-5)
+        assert torch.equal(made.affine, torch.eye(4, dtype=torch.float64))
+        assert not made.meta["is_placed"]
     model = fm.FIRENETModel(encoding=own, output="complex", **LONG)
     assert_close(model(scan.kspace[None])[0], found.image, 1e-5)
 
@@ -328,15 +336,17 @@ def test_a_saved_certificate_is_checked_with_the_same_operator_only(scan, expect
     chosen = ReconstructionOptions.from_mapping(OPTIONS)
     checked = check_reconstruction(saved, scan, evidence, chosen, encoding=linop(), again=True)
     assert any("operator norm" in line for line in checked.agrees)
-    for other in (None, linop(2.0), OffResonance()):
-        with pytest.raises(FirenetError, match=r"encoding operator|options|not the image"):
+    others = {
+        "holds other options": None,
+        "was made with the encoding operator": OffResonance(),
+        "not the image of the evidence": linop(2.0),
+    }
+    for message, other in others.items():
+        with pytest.raises(DataError, match=message):
             check_reconstruction(saved, scan, evidence, chosen, encoding=other)
     # Of the same name, sizes and norm: the gap is another.
-    turned = sigpy.mri.linop.Sense(
-        MAPS.flip(-1).numpy(), weights=MASK.expand(SHAPE).numpy() * 1.0
-    ) * sigpy.linop.Multiply(SHAPE, PHASE.numpy())
-    with pytest.raises(DataError):
-        check_reconstruction(saved, scan, evidence, chosen, encoding=turned)
+    with pytest.raises(DataError, match=r"lower bound|objective|gap|evidence"):
+        check_reconstruction(saved, scan, evidence, chosen, encoding=linop(phase=PHASE.conj()))
     np.save(tmp_path / "scan.npy", scan.kspace.numpy())
     done = firenet("certify", tmp_path / "image.json", "--scan", tmp_path / "scan.npy")
     assert done.status != 0
@@ -346,8 +356,5 @@ def test_a_saved_certificate_is_checked_with_the_same_operator_only(scan, expect
 def test_a_checkpoint_is_not_taken_for_another_operator(scan, expected, tmp_path) -> None:
     options = {"checkpoint": tmp_path / "kept", "no_gap": True, **OPTIONS}
     reconstruct(scan, encoding=linop(), **options)
-    other = sigpy.mri.linop.Sense(
-        MAPS.numpy(), weights=MASK.expand(SHAPE).numpy() * 1.0
-    ) * sigpy.linop.Multiply(SHAPE, PHASE.conj().resolve_conj().numpy())
-    found = reconstruct(scan, encoding=other, **options)
+    found = reconstruct(scan, encoding=linop(phase=PHASE.conj()), **options)
     assert (found.image - expected.image).norm() > 0.1 * expected.image.norm()
