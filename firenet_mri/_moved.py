@@ -49,6 +49,10 @@ _MOVED = {
     "firenet_mri.io.images": "firenet_mri.io.image.writing",
     "firenet_mri.io.checkpoints": "firenet_mri.reconstruction.checkpoint",
     "firenet_mri.firenet.digests": "firenet_mri.digests",
+    **{
+        f"firenet_mri.sigpy.{name}": f"firenet_mri.linops.{name}"
+        for name in ("adapter", "arrays", "norms", "torch_linop")
+    },
     "firenet_mri.subnormal": "firenet_mri.operators.denormals",
     "firenet_mri.ascent": "firenet_mri.training.attack",
     "firenet_mri.benchmark": "firenet_benchmark",

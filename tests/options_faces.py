@@ -101,6 +101,7 @@ def faces() -> list[Face]:
     ones = np.ones((1, 8, 8), np.complex64)
     operator = deploy_operator()
     transform, dictionary = fm.FIRENETReconstruct, fm.FIRENETReconstructd
+    load, loadd = fm.LoadKspace, fm.LoadKspaced
     commands = (ReadOptions, ReconstructionOptions)
     stream = {field.name for field in StreamOptions.fields(without=StreamOptions.REFUSED)}
     job = {field.name for field in JobOptions.fields(without=JobOptions.REFUSED)}
@@ -159,6 +160,9 @@ def faces() -> list[Face]:
             names(operator),
             lambda **kw: operator(None, **kw).options.flat(),
         ),
+        Face("LoadKspace", (load.OPTIONS,), load.REFUSED, names(load), None),
+        Face("LoadKspaced", (loadd.OPTIONS,), loadd.REFUSED, names(loadd), None),
+        Face("MRDReader", (ReadOptions,), fm.MRDReader.REFUSED, names(fm.MRDReader), None),
         Face("firenet recon", commands, (), names(recon), None),
         Face("firenet batch", commands, JobOptions.REFUSED, names(batch), None),
     ]

@@ -22,8 +22,8 @@ PACKAGE = ROOT / "firenet_mri"
 # firenet_mri/__init__.py.
 FLOORS = (
     ("errors", "_lazy", "_moved", "threads", "digests", "options", "memory"),
-    ("cores", "device", "domain"),
-    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators"),
+    ("cores", "device", "domain", "arrays"),
+    ("prox", "metrics", "phantoms", "krylov", "amplification", "operators", "linops"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
@@ -36,7 +36,12 @@ PLACE = {part: (floor, i) for floor, parts in enumerate(FLOORS) for i, part in e
 
 # Third-party libraries besides torch and numpy: at the top of a module, and inside functions. The
 # lowest floor loads the standard library alone.
-AT_THE_TOP = {"monai": {"monai"}, "sigpy": {"sigpy"}, "cli": {"cyclopts", "rich"}}
+AT_THE_TOP = {
+    "monai": {"monai"},
+    "linops": {"sigpy"},
+    "sigpy": {"sigpy"},
+    "cli": {"cyclopts", "rich"},
+}
 IN_FUNCTIONS = {
     "calibration/espirit.py": {"scipy"},
     "firenet/learned/files.py": {"safetensors"},

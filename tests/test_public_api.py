@@ -75,7 +75,8 @@ NAMES = {
     "firenet_mri.io.outputs": "atomic_writes",
     "firenet_mri.metrics": "haarpsi nmse psnr ssim",
     "firenet_mri.operators.cartesian_residual": "CartesianResidual",
-    "firenet_mri.operators.density": "compensated geometric pipe_menon",
+    "firenet_mri.operators.density": "compensated density_weights geometric pipe_menon",
+    "firenet_mri.operators.given": "GivenEncoding",
     "firenet_mri.operators.links": "Chain CoilMixing SampleWeighting",
     "firenet_mri.operators.trajectories": "radial spiral stack_of_stars",
     "firenet_mri.options": "Field Options documented option takes_options",
@@ -88,6 +89,7 @@ NAMES = {
     "firenet_mri.reconstruction.data_warnings": (
         "DataWarning item_warnings scan_warnings warnings_of"
     ),
+    "firenet_mri.reconstruction.given": "as_operator",
     "firenet_mri.reconstruction.options": "ReconstructionOptions",
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",

@@ -61,6 +61,11 @@ def recorded_options(
             f"{path}: the image was made from arrays, not from a file; check it in Python with "
             f"{arrays}(...).check"
         )
+    if isinstance(stated, Mapping) and stated.get("operator") is not None:
+        raise UsageError(
+            f"{path}: the image was made with an encoding operator that was given in Python; check "
+            "it there, with check_reconstruction(..., encoding=) of firenet_mri.reconstruction"
+        )
     record = _checked_record(saved)
     if record["read"].keys() & {"simulation", "kspace_of_image"}:
         raise UsageError(

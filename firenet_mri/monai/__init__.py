@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firenet_mri.monai.complex_data import check_keeps_complex
+from firenet_mri.monai.dicom_writer import DicomSeriesWriter
 from firenet_mri.monai.inferer import ScanInferer
 from firenet_mri.monai.networks import FIRENETModel
 from firenet_mri.monai.readers import (
@@ -70,6 +71,7 @@ __all__ = [
     "CompressCoilsD",
     "CompressCoilsDict",
     "CompressCoilsd",
+    "DicomSeriesWriter",
     "EstimateSensitivity",
     "EstimateSensitivityD",
     "EstimateSensitivityDict",

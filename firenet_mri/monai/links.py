@@ -7,16 +7,12 @@ base 64, and empty where nothing was applied.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from firenet_mri.errors import DataError
+from firenet_mri.monai.text import plain_of_tensor, tensor_of_plain
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import CoilMixing
 
@@ -48,33 +44,15 @@ def _plain(link: LinearOperator) -> dict[str, Any]:
         "part": part.name,
         "from_data": part.from_data,
         "sample_shape": list(link.codomain_shape[1:]),
-        "matrix": _encoded(link.matrix),
-        "mask": None if link.mask is None else _encoded(link.mask),
+        "matrix": plain_of_tensor(link.matrix),
+        "mask": None if link.mask is None else plain_of_tensor(link.mask),
     }
 
 
 def _link(plain: dict[str, Any]) -> CoilMixing:
     return CoilMixing(
-        _decoded(plain["matrix"]),
+        tensor_of_plain(plain["matrix"]),
         tuple(plain["sample_shape"]),
         Part(plain["part"], plain["from_data"]),
-        None if plain["mask"] is None else _decoded(plain["mask"]),
+        None if plain["mask"] is None else tensor_of_plain(plain["mask"]),
     )
-
-
-def _encoded(x: Tensor) -> dict[str, Any]:
-    array = x.resolve_conj().contiguous().numpy(force=True)
-    data = np.packbits(array) if array.dtype == bool else array
-    return {
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "data": base64.b64encode(data.tobytes()).decode("ascii"),
-    }
-
-
-def _decoded(plain: dict[str, Any]) -> Tensor:
-    shape, data = tuple(plain["shape"]), base64.b64decode(plain["data"])
-    if plain["dtype"] == "bool":
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), count=int(np.prod(shape)))
-        return torch.from_numpy(bits.astype(bool).reshape(shape))
-    return torch.from_numpy(np.frombuffer(data, plain["dtype"]).reshape(shape).copy())

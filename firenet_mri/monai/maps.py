@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from monai.config import NdarrayOrTensor
@@ -108,7 +109,9 @@ def _of_item(
     return Sensitivities(low_resolution_maps(scan.kspace, widths))
 
 
-def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
+def given_maps(
+    maps: NdarrayOrTensor, kspace: Tensor, name: str, image_shape: Sequence[int] | None = None
+) -> Tensor:
     """Return a user's maps, (batch or 1, coil, *spatial) complex64, normalised.
 
     Parameters
@@ -116,9 +119,11 @@ def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
     maps
         (batch or 1, coil, *spatial) complex or (..., 2) real; without batch, they serve all items.
     kspace
-        (batch, coil, *spatial) complex.
+        (batch, coil, *spatial) complex; along a trajectory (batch, coil, *samples).
     name
         What the maps are, for messages.
+    image_shape
+        Sizes of the image along a trajectory; None are those of k-space.
 
     Raises
     ------
@@ -128,20 +133,46 @@ def given_maps(maps: NdarrayOrTensor, kspace: Tensor, name: str) -> Tensor:
         If the maps have NaN or infinite values.
     """
     found = native_complex(plain(maps, name), name).to(kspace.device)
-    if found.ndim == kspace.ndim - 1:
+    spatial = tuple(kspace.shape[2:]) if image_shape is None else tuple(image_shape)
+    wanted = (kspace.shape[1], *spatial)
+    if found.ndim == len(wanted):
         found = found.unsqueeze(0)
-    if found.shape[1:] != kspace.shape[1:] or found.shape[0] not in (1, kspace.shape[0]):
+    if tuple(found.shape[1:]) != wanted or found.shape[0] not in (1, kspace.shape[0]):
         raise ShapeError(
             f"{name} has shape {tuple(maps.shape)}; k-space of shape {tuple(kspace.shape)} needs "
-            f"(batch or 1, {', '.join(map(str, kspace.shape[1:]))}) complex, or the same with a "
-            "last axis of 2"
+            f"(batch or 1, {', '.join(map(str, wanted))}) complex, or the same with a last axis of "
+            "2"
         )
     if not records_graph() and not bool(torch.isfinite(torch.view_as_real(found)).all()):
         raise DataError(
             f"{name} has NaN or infinite values, as a network for maps gives them where the centre "
             "of k-space is not sampled; use maps='lowres' or give others"
         )
-    return normalise_maps(found, kspace.ndim - 2)
+    return normalise_maps(found, len(spatial))
+
+
+def maps_along(scan: RawScan, method: MapMethod, background: Background) -> Tensor:
+    """Return maps (coil, *spatial) complex64 of one item along a trajectory, as a scan.
+
+    One coil has the map 1. There is no second method: where the middle of k-space is too sparse,
+    the error says so.
+
+    Parameters
+    ----------
+    scan
+        (coil, *samples), not zero everywhere.
+    method, background
+        See :func:`firenet_mri.calibration.sensitivity_maps`.
+
+    Raises
+    ------
+    CalibrationError
+        If maps cannot be estimated.
+    """
+    shape = (scan.coils, *scan.spatial_shape)
+    if scan.coils == 1:
+        return torch.ones(shape, dtype=torch.complex64)
+    return sensitivities(scan, method, background=background).maps
 
 
 def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:

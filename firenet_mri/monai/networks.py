@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -20,16 +21,21 @@ from firenet_mri.firenet.networks import load_weights
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.trainable import TrainableSteps
-from firenet_mri.monai.maps import estimated_maps, given_maps, maps_of_module
+from firenet_mri.monai.maps import estimated_maps, given_maps, maps_along, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
+from firenet_mri.monai.scans import check_all_sampled, has_trajectory
 from firenet_mri.monai.tensors import native_complex, native_kspace, plain, with_metadata
-from firenet_mri.operators import encoding_operator
+from firenet_mri.monai.trajectories import Points, points_of
+from firenet_mri.operators import LinearOperator, encoding_operator
 from firenet_mri.operators.base import records_graph
+from firenet_mri.operators.given import GivenEncoding, check_operator
 from firenet_mri.options import Options, takes_options
-from firenet_mri.reconstruction.solve import encode, solve
+from firenet_mri.reconstruction.given import as_operator, encode_given
+from firenet_mri.reconstruction.solve import Encoded, encode, solve
 
 Output = Literal["rss", "magnitude", "complex"]
+ImageAxes = Literal["xyz", "kspace"]
 
 # Root-sum-of-squares of normalised maps of hundreds of coils, rounding included.
 _NORMALISED = 1 + 1e-5
@@ -55,11 +61,20 @@ class FIRENETModel(nn.Module):
         are, as MONAI's and fastMRI's targets and networks have it, see
         :mod:`firenet_mri.monai.root_sum_of_squares`; it shows the noise of the samples. "magnitude"
         float32 and "complex" complex64: the network's own image, combined over the coils.
+    encoding
+        Your own encoding operator in the place of maps and Fourier transform, from the image
+        (*spatial) to the samples (coil, *samples) of an item: a
+        :class:`firenet_mri.operators.LinearOperator` or a ``sigpy.linop.Linop``, see
+        docs/operators.md. For the outputs "magnitude" and "complex".
     background
         Whether maps by ESPIRiT end with the object ("crop") or continue ("keep"), see
         :class:`firenet_mri.ReconstructionOptions`.
     channel_dim
         Return (batch, 1, *spatial) instead of (batch, *spatial).
+    image_axes
+        "kspace" (batch, *spatial), as MONAI's networks return it, or "xyz" (batch, 1, x, y, z), z
+        of size 1 for ``spatial_dims=2``: the axes of MONAI's images, to which the affine in the
+        metadata belongs, for metrics and ``SaveImage``.
     trainable
         Make step sizes and one threshold a band parameters, which begin at the network's own
         values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
@@ -86,7 +101,8 @@ class FIRENETModel(nn.Module):
 
     A MetaTensor's metadata stay with the image as they do behind MONAI's networks, but not the
     operations applied to k-space. Its affine is k-space's: behind :class:`LoadKspace` that is the
-    one of an image (x, y, z), which :class:`FIRENETReconstruct` gives.
+    one of an image (x, y, z), which ``image_axes="xyz"`` gives for scans of one slice, and for
+    volumes.
 
     ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
     ``sens_maps`` is given or maps are a tensor, "lowres", "none", or a module that can be recorded
@@ -118,15 +134,20 @@ class FIRENETModel(nn.Module):
         self,
         spatial_dims: int = 2,
         *,
-        maps: MapMethod | Tensor | nn.Module = "espirit",
+        maps: MapMethod | NdarrayOrTensor | nn.Module = "espirit",
         output: Output = "rss",
         background: Background = "crop",
         channel_dim: bool = False,
+        image_axes: ImageAxes = "kspace",
         trainable: bool = False,
+        encoding: Any = None,
         **options: Any,
     ) -> None:
         super().__init__()
         check_output(spatial_dims, output)
+        self.encoding = None
+        if encoding is not None:
+            self.encoding = checked_operator(encoding, spatial_dims, output)
         if isinstance(maps, str) and maps not in get_args(MapMethod):
             raise UsageError(
                 f"Unknown maps {maps!r}; use one of {', '.join(get_args(MapMethod))}, a tensor or "
@@ -134,14 +155,16 @@ class FIRENETModel(nn.Module):
             )
         if background not in get_args(Background):
             raise UsageError(f"Unknown background {background!r}; use crop or keep")
+        check_image_axes(image_axes)
         self.options = NetworkOptions.from_mapping(options)
         self.spatial_dims = spatial_dims
         self.output = output
         self.background = background
         self.channel_dim = channel_dim
+        self.image_axes: ImageAxes = image_axes
         self.map_method: MapMethod | None = maps if isinstance(maps, str) else None
         self.map_module = maps if isinstance(maps, nn.Module) else None
-        given = plain(maps) if isinstance(maps, Tensor) else None
+        given = None if isinstance(maps, str | nn.Module) else plain(maps, "maps")
         self.register_buffer("_given_maps", given, persistent=False)
         self.learned = learned_weights(self.options, spatial_dims)
         # Also checks what depends on the sparsifier.
@@ -169,6 +192,9 @@ class FIRENETModel(nn.Module):
         *,
         sens_maps: Tensor | None = None,
         x0: Tensor | None = None,
+        trajectory: NdarrayOrTensor | None = None,
+        density_weights: NdarrayOrTensor | None = None,
+        image_shape: Sequence[int] | None = None,
     ) -> Tensor:
         """Return the image (batch, *spatial), on the root-sum-of-squares' scale.
 
@@ -188,6 +214,17 @@ class FIRENETModel(nn.Module):
             this one stands: (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last
             axis of 2. Another real one is a magnitude; it gets the phase of the zero-filled image.
             The Lipschitz bound is then not that of the whole.
+        trajectory
+            Points of k-space, (*samples, ndim) or (batch, *samples, ndim) in cycles per field of
+            view; ``masked_kspace`` is (batch, coil, *samples) then. None takes those in its
+            metadata, as :class:`LoadKspace` puts them there, where there are any.
+        density_weights
+            What the samples stand for, (*samples) or (batch, *samples); None takes those in the
+            metadata, or works them out, see
+            :func:`firenet_mri.operators.density.density_weights`.
+        image_shape
+            Sizes of the image along a trajectory; None takes those in the metadata, or the smallest
+            even ones that the points fit into.
 
         Raises
         ------
@@ -201,7 +238,31 @@ class FIRENETModel(nn.Module):
                 f"The preset {self.options.preset} cannot be traced or exported, since the data "
                 "decide on its depth or weights; use the preset accurate or stable"
             )
-        kspace = native_kspace(masked_kspace, self.spatial_dims, "masked_kspace", looks=False)
+        meta = masked_kspace.meta if isinstance(masked_kspace, MetaTensor) else {}
+        name = "masked_kspace"
+        if self.encoding is None and trajectory is None and not has_trajectory(meta):
+            kspace = native_kspace(masked_kspace, self.spatial_dims, name, looks=False)
+        else:
+            kspace = native_complex(plain(masked_kspace), name)
+        if self.encoding is not None:
+            if sens_maps is not None or trajectory is not None:
+                raise UsageError(
+                    "encoding holds maps and trajectory; leave sens_maps and trajectory out"
+                )
+            if records_graph():
+                raise UsageError(
+                    "A model with an encoding operator of its own cannot be traced or exported; "
+                    "give maps instead"
+                )
+            with torch.autocast(kspace.device.type, enabled=False):
+                image = self._by_operator(self.encoding, kspace, _sampled(kspace, mask, meta), x0)
+            return self._shown(image, masked_kspace)
+        points = points_of(kspace, meta, trajectory, density_weights, image_shape)
+        if points is not None:
+            check_all_sampled(mask)
+            with torch.autocast(kspace.device.type, enabled=False):
+                image = self._along(kspace, points, sens_maps, x0)
+            return self._shown(image, masked_kspace)
         if kspace.ndim != self.spatial_dims + 2:
             raise ShapeError(
                 f"masked_kspace has shape {tuple(masked_kspace.shape)}; it must be (batch, coil, "
@@ -209,7 +270,8 @@ class FIRENETModel(nn.Module):
                 "spatial axes"
             )
         with torch.autocast(kspace.device.type, enabled=False):
-            sampled = sampling_mask(None if mask is None else plain(mask), kspace, kspace.ndim - 2)
+            where = None if mask is None else plain(mask, "mask")
+            sampled = sampling_mask(where, kspace, kspace.ndim - 2)
             # Whatever stands at places that were not sampled, be it NaN.
             kspace = torch.where(sampled, kspace, 0)
             _check_finite(kspace)
@@ -219,20 +281,28 @@ class FIRENETModel(nn.Module):
             image = self._reconstruct(kspace, sampled, maps, turn, x0)
             if self.output == "rss":
                 image = root_sum_of_squares(image, maps, kspace, sampled)
+        return self._shown(image, masked_kspace)
+
+    def _shown(self, image: Tensor, masked_kspace: Tensor) -> Tensor:
+        """Return the image as it was asked for, with the metadata of k-space."""
         if self.output == "magnitude":
             image = image.abs()
-        if self.channel_dim:
+        if self.image_axes == "xyz":
+            image = image.permute(0, *range(image.ndim - 1, 0, -1)).unsqueeze(1)
+            image = image.unsqueeze(-1) if self.spatial_dims == 2 else image
+        elif self.channel_dim:
             image = image.unsqueeze(1)
-        return with_metadata(image, masked_kspace)
+        return with_metadata(image.contiguous(), masked_kspace)
 
     def lipschitz_bound(self) -> float | None:
-        """Return a proven Lipschitz constant of k-space -> image; None if none is proven.
+        """Return a proven Lipschitz constant of Cartesian k-space -> image; None if none is proven.
 
         The image is that of ``output``; the samples that "rss" keeps are in the constant. It holds
         for all k-space, for fixed maps and mask and without x0, with the scale of the steps taken
-        from the data (docs/theory.md, section 3.3), and for the trained steps as they are now.
+        from the data (docs/theory.md, section 3.3), and for the trained steps as they are now. With
+        an operator of your own it is None; a certificate says the bound.
         """
-        if self.options.passes > 1:
+        if self.options.passes > 1 or self.encoding is not None:
             return None
         net = smallest_network(self.options, self.spatial_dims, self.learned)
         if self.steps is not None and net.minimiser is not None:
@@ -272,6 +342,71 @@ class FIRENETModel(nn.Module):
         # Not net.solve(): the dual variables of the last layer cost one more A.
         x = net(kspace, encoded.encoding, start)
         return encoded.image(encoded.masked(x))
+
+    def _by_operator(
+        self, operator: LinearOperator, kspace: Tensor, mask: Tensor, x0: Tensor | None
+    ) -> Tensor:
+        """Return the complex images of samples (batch, coil, *samples) of the given operator."""
+        kspace = torch.where(mask, kspace, 0)
+        _check_finite(kspace)
+        each = [GivenEncoding(operator, one) for one in mask]
+        each = each if len(each) == len(kspace) else each * len(kspace)
+        parts = [encode_given(y, one) for y, one in zip(kspace, each, strict=True)]
+        net = self._network(kspace.shape[1], operator.domain_shape)
+        return self._one_by_one(net.to(kspace.device), parts, x0)
+
+    def _one_by_one(self, net: Network, parts: Sequence[Encoded], x0: Tensor | None) -> Tensor:
+        """Return the complex images of items with operators of their own."""
+        starts: Sequence[Tensor | None] = [None] * len(parts)
+        if x0 is not None:
+            zero_filled = [one.turned(one.encoding.adjoint(one.y)) for one in parts]
+            given = start_image(x0, torch.stack(zero_filled))
+            starts = [one.start(x) for one, x in zip(parts, given, strict=True)]
+        passes = self.options.passes
+        pairs = zip(parts, starts, strict=True)
+        return torch.stack([solve(net, one, x0=x, passes=passes).image for one, x in pairs])
+
+    def _along(
+        self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None, x0: Tensor | None
+    ) -> Tensor:
+        """Return the complex images of samples (batch, coil, *samples) along a trajectory."""
+        check_output_along(self.output)
+        shape = points.image_shape
+        if len(shape) != self.spatial_dims:
+            raise ShapeError(
+                f"The image is of {len(shape)} axes, {shape}, and spatial_dims is "
+                f"{self.spatial_dims}; give FIRENETModel spatial_dims={len(shape)}"
+            )
+        _check_finite(kspace)
+        maps = self._maps_along(kspace, points, sens_maps)
+        fouriers = points.transforms(len(kspace))
+        parts = [
+            encode(y, f, m, len(shape)) for y, f, m in zip(kspace, fouriers, maps, strict=True)
+        ]
+        net = self._network(kspace.shape[1], shape).to(kspace.device)
+        return self._one_by_one(net, parts, x0)
+
+    def _maps_along(
+        self, kspace: Tensor, points: Points, sens_maps: NdarrayOrTensor | None
+    ) -> Tensor:
+        """Return the maps (batch, coil, *spatial) of samples along a trajectory."""
+        shape, name = points.image_shape, "maps" if sens_maps is None else "sens_maps"
+        given = self._given_maps if sens_maps is None else sens_maps
+        if given is not None:
+            return given_maps(given, kspace, name, shape).expand(len(kspace), -1, *shape)
+        if self.map_method is None:
+            raise UsageError(
+                "A module for maps takes k-space on a grid, and this lies along a trajectory; give "
+                "sens_maps or a method for maps"
+            )
+        found = []
+        for index, item in enumerate(kspace.detach()):
+            maps = item.new_full((len(item), *shape), len(item) ** -0.5)
+            if bool(item.any()):
+                scan = points.scan_of(item, index)
+                maps = maps_along(scan, self.map_method, self.background)
+            found.append(maps)
+        return torch.stack(found)
 
     def _in_passes(
         self, net: Network, kspace: Tensor, mask: Tensor, maps: Tensor, start: Tensor | None
@@ -362,6 +497,55 @@ def check_output(spatial_dims: int, output: str) -> None:
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
         raise UsageError(f"Unknown output {output!r}; use one of {', '.join(get_args(Output))}")
+
+
+def check_image_axes(image_axes: str) -> None:
+    """Raise UsageError unless these axes are known."""
+    if image_axes not in get_args(ImageAxes):
+        raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
+
+
+def checked_operator(encoding: Any, spatial_dims: int, output: str) -> LinearOperator:
+    """Return a given encoding operator as one of ours, for images of so many axes.
+
+    Raises
+    ------
+    UsageError
+        If it is none, its adjoint is wrong or its norm bound too small, or the output needs maps.
+    ShapeError
+        If its images have other axes.
+    """
+    operator = as_operator(encoding)
+    if output == "rss":
+        raise UsageError(
+            "output rss is made of maps and samples of a grid, which a given encoding operator "
+            "does not show; use output='magnitude' or 'complex'"
+        )
+    if len(operator.domain_shape) != spatial_dims:
+        raise ShapeError(
+            f"The encoding operator makes images of shape {operator.domain_shape}, and "
+            f"spatial_dims is {spatial_dims}; these must agree"
+        )
+    check_operator(operator, torch.zeros(operator.codomain_shape, dtype=torch.complex64))
+    return operator
+
+
+def _sampled(kspace: Tensor, mask: Tensor | None, meta: Mapping[str, Any]) -> Tensor:
+    """Return which samples were measured, (batch or 1, 1, *samples) bool."""
+    if has_trajectory(meta):
+        check_all_sampled(mask)
+        return torch.ones_like(kspace[:1, :1], dtype=torch.bool)
+    where = None if mask is None else plain(mask, "mask")
+    return sampling_mask(where, kspace, kspace.ndim - 2)
+
+
+def check_output_along(output: str) -> None:
+    """Raise UsageError for an output that needs samples on a grid, along a trajectory."""
+    if output == "rss":
+        raise UsageError(
+            "output rss keeps measured samples of a grid as they are, and these lie along a "
+            "trajectory; use output='magnitude' or 'complex'"
+        )
 
 
 def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,35 +19,68 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
 from firenet_mri.domain import DOMAIN, IMAGE
-from firenet_mri.errors import FileError
-from firenet_mri.io import read
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.image.complex_dicom import read_complex_dicom
 from firenet_mri.io.image.complex_image import ComplexImage
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
 from firenet_mri.io.kspace.bart import find_pair
 from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE
 from firenet_mri.monai.scans import metadata_of
-from firenet_mri.scan import RawScan
+from firenet_mri.options import Options, takes_options
 
 Paths = Sequence[PathLike] | PathLike
 
 
-class MRDReader(ImageReader):
-    """Reads Cartesian ISMRMRD / MRD 1.x files: (*slices, coil, *spatial) complex64.
+class KspaceReader(ImageReader):
+    """What readers of k-space share: the options of reading.
 
-    The metadata are those of :mod:`firenet_mri.monai.scans`, and under "mask" which samples were
-    measured, (*slices or 1, 1, *spatial, 1) bool.
+    Parameters
+    ----------
+    **options
+        The fields of :class:`firenet_mri.ReadOptions` but for ``maps_file``. ``LoadImage`` hands
+        them on: ``LoadImaged(keys, reader=MRDReader, dtype=numpy.complex64, encoding=1)``.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or out of its range.
+    """
+
+    #: What ``**options`` are, and which of them mean nothing here.
+    OPTIONS: ClassVar[type[Options]] = ReadOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
+
+    @takes_options(ReadOptions, without=REFUSED)
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = ReadOptions.from_mapping(options, without=self.REFUSED)
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def _kspace(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
+        scan = read_with(path, self.options)
+        # Tensors, as all metadata here: MONAI's caches on disk do not give NumPy arrays back.
+        mask = scan.mask.unsqueeze(-1).contiguous()
+        return scan.kspace.numpy(), {**metadata_of(scan), "mask": mask}
+
+
+class MRDReader(KspaceReader):
+    """Reads ISMRMRD / MRD 1.x files: (*slices, coil, *spatial) complex64.
+
+    Along a trajectory (*slices, coil, *samples). The metadata are those of
+    :mod:`firenet_mri.monai.scans`, and under "mask" which samples were measured, (*slices or 1, 1,
+    *spatial, 1) bool. Options are those of :class:`KspaceReader`.
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
         """Return whether it is one HDF5 file and not a fastMRI file."""
         path = _only(filename)
         return path is not None and _is_hdf5(path) and not is_fastmri(path)
-
-    def read(self, data: Paths, **kwargs: Any) -> Path:
-        """Return the path; see the module for why."""
-        return _one(data)
 
     def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         """Return k-space and metadata.
@@ -59,10 +92,10 @@ class MRDReader(ImageReader):
         """
         if is_fastmri(path):
             raise FileError(f"{path}: is a fastMRI file; use FastMRIKspaceReader")
-        return _kspace(read(path))
+        return self._kspace(path)
 
 
-class FastMRIKspaceReader(ImageReader):
+class FastMRIKspaceReader(KspaceReader):
     """Reads fastMRI files, in the place of MONAI's ``FastMRIReader``.
 
     k-space is (slice, coil, readout, phase) complex64 without readout oversampling. The metadata
@@ -74,16 +107,14 @@ class FastMRIKspaceReader(ImageReader):
         The file's targets (slice, y, x) float32, where there are any.
     acquisition, max, norm
         The file's attributes; the patient's number is left out.
+
+    Options are those of :class:`KspaceReader`; of the targets the same slices are taken.
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
         """Return whether it is one fastMRI file."""
         path = _only(filename)
         return path is not None and is_fastmri(path)
-
-    def read(self, data: Paths, **kwargs: Any) -> Path:
-        """Return the path; see the module for why."""
-        return _one(data)
 
     def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         """Return k-space and metadata.
@@ -95,10 +126,19 @@ class FastMRIKspaceReader(ImageReader):
         """
         if not is_fastmri(path):
             # What else it is, or that it is missing, is said by the reader of all formats.
-            scan = read(path)
+            scan = read_with(path, ReadOptions())
             raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but no fastMRI file")
-        kspace, meta = _kspace(read(path))
+        kspace, meta = self._kspace(path)
         targets = read_targets(path)
+        chosen = self.options.slices
+        if self.options.fft_sign == -1 and any(np.ndim(value) for value in targets.values()):
+            raise UsageError(
+                f"{path}: fft_sign=-1 turns the image about its centre, and the file's targets "
+                "show it as it was; leave it out"
+            )
+        if chosen is not None:
+            rows = sorted(set(chosen))
+            targets = {n: v[rows] if isinstance(v, np.ndarray) else v for n, v in targets.items()}
         tensors = {
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in targets.items()
@@ -106,20 +146,18 @@ class FastMRIKspaceReader(ImageReader):
         return kspace, {**meta, **tensors}
 
 
-class CflReader(ImageReader):
+class CflReader(KspaceReader):
     """Reads BART's .cfl with .hdr: (*slices, coil, *spatial) complex64.
 
-    The metadata are those of :mod:`firenet_mri.monai.scans`; the format has no geometry.
+    With a ``trajectory`` (coil, *samples). The metadata are those of
+    :mod:`firenet_mri.monai.scans`; the format has no geometry. Options are those of
+    :class:`KspaceReader`.
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
         """Return whether it is one .cfl file with its .hdr."""
         path = _only(filename)
         return path is not None and find_pair(path) is not None
-
-    def read(self, data: Paths, **kwargs: Any) -> Path:
-        """Return the path; see the module for why."""
-        return _one(data)
 
     def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         """Return k-space and metadata.
@@ -131,7 +169,7 @@ class CflReader(ImageReader):
         """
         if find_pair(path) is None:
             raise FileError(f"{path}: no .cfl file with its .hdr; give one of the two")
-        return _kspace(read(path))
+        return self._kspace(path)
 
 
 class ComplexNiftiReader(ImageReader):
@@ -220,11 +258,6 @@ def _is_hdf5(path: Path) -> bool:
             return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     except OSError:
         return False
-
-
-def _kspace(scan: RawScan) -> tuple[NDArray[np.complex64], dict[str, Any]]:
-    # Tensors, as all metadata here: MONAI's caches on disk do not give NumPy arrays back.
-    return scan.kspace.numpy(), {**metadata_of(scan), "mask": scan.mask.unsqueeze(-1).contiguous()}
 
 
 def _image(image: ComplexImage) -> tuple[NDArray[np.complex64], dict[str, Any]]:

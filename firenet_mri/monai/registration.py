@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.data import image_writer
 from monai.transforms.io.array import SUPPORTED_READERS
 
@@ -14,7 +16,7 @@ from firenet_mri.monai.readers import (
 )
 from firenet_mri.monai.writer import ComplexNiftiWriter
 
-READERS = {
+READERS: dict[str, Any] = {
     "mrdreader": MRDReader,
     "fastmrikspacereader": FastMRIKspaceReader,
     "cflreader": CflReader,

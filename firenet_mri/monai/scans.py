@@ -1,7 +1,8 @@
 """A raw scan as MONAI carries it, k-space with metadata, and back.
 
 The metadata hold plain Python values and tensors only, as MONAI's collate functions and
-``torch.load(weights_only=True)`` need it, and nothing of the file's header besides.
+``torch.load(weights_only=True)`` need it, and nothing of the file's header besides. What may differ
+in size from scan to scan is text, so that all of them can stand in one batch.
 
 ===================  ===============================================================================
 key                  value
@@ -14,8 +15,16 @@ original_channel_dim NaN: the image that this describes has no channel
 filename_or_obj      the file's name
 spatial_ndim         2 or 3
 simulated            True if the data were computed from an image
-geometry             the fields of :class:`Geometry` as tensors; empty if they are unknown
-noise                (coil, samples) complex64; (coil, 0) if there is no measurement or it is used
+is_placed            True if the file says where the image lies, which the affine then does
+geometry             the fields of :class:`Geometry` as text; empty if they are unknown
+noise                (coil, samples) complex64 as text, see :mod:`firenet_mri.monai.text`; empty if
+                     there is no measurement or it is used
+images               what the images along the first axis are, where there are several, as text
+image_shape          sizes of the image that k-space is of, (y, x) or (z, y, x)
+trajectory           (*samples, ndim) float64 in cycles per field of view, as
+                     :class:`~firenet_mri.RawScan` has it; (0,) if Cartesian
+density_weights      (*samples) float64, what the samples stand for, see
+                     :func:`firenet_mri.operators.density.density_weights`; (0,) if Cartesian
 applied              what mixed the coils since the file was read, such as whitening, as text; see
                      :mod:`firenet_mri.monai.links`. A certificate's bounds go through it
 record               how the file was read, as JSON, for the certificate
@@ -42,28 +51,44 @@ from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.monai.links import links_of_text, text_of_links
 from firenet_mri.monai.masks import sampling_mask
-from firenet_mri.monai.tensors import native_kspace, plain
+from firenet_mri.monai.tensors import native_complex, native_kspace, plain
+from firenet_mri.monai.text import tensor_of_text, text_of_tensor
+from firenet_mri.operators.density import density_weights
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 
-def metadata_of(scan: RawScan) -> dict[str, Any]:
+def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
     """Return what the table above lists.
 
-    Raises
-    ------
-    DataError
-        If the scan has a trajectory, which MONAI's arrays have no place for.
+    Parameters
+    ----------
+    scan
+        The scan.
+    weights
+        Density weights of its trajectory, where they are known; None works them out.
     """
-    if scan.trajectory is not None:
-        raise DataError(f"{scan.name}: is a non-Cartesian scan; give it to firenet_mri.reconstruct")
+    trajectory, none = scan.trajectory, torch.zeros(0, dtype=torch.float64)
+    if trajectory is not None and weights is None:
+        weights = density_weights(trajectory, scan.spatial_shape)
+    return {
+        **place_of(scan),
+        "geometry": "" if scan.geometry is None else json.dumps(asdict(scan.geometry)),
+        "noise": text_of_tensor(scan.noise),
+        "images": json.dumps(scan.images) if scan.images else "",
+        "image_shape": torch.tensor(scan.spatial_shape),
+        "trajectory": none if trajectory is None else trajectory.double(),
+        "density_weights": none if weights is None or trajectory is None else weights,
+        "applied": text_of_links(scan.applied),
+    }
+
+
+def place_of(scan: RawScan) -> dict[str, Any]:
+    """Return of what the table above lists what an image has, too."""
     *_, ny, nx = scan.spatial_shape
-    nz = math.prod(scan.batch_shape) if scan.spatial_ndim == 2 else scan.spatial_shape[0]
-    shape = (nz, ny, nx)
+    slices = scan.batch_shape[1 if scan.images else 0 :]
+    shape = (math.prod(slices) if scan.spatial_ndim == 2 else scan.spatial_shape[0], ny, nx)
     geometry = scan.geometry
     affine = torch.from_numpy(np.eye(4) if geometry is None else geometry.affine_ras(shape))
-    noise = scan.noise
-    if noise is None:
-        noise = scan.kspace.new_zeros(scan.coils, 0)
     return {
         "affine": affine,
         "original_affine": affine.clone(),
@@ -71,11 +96,9 @@ def metadata_of(scan: RawScan) -> dict[str, Any]:
         "spatial_shape": torch.tensor(shape[::-1]),
         "original_channel_dim": float("nan"),
         "filename_or_obj": scan.name,
-        "spatial_ndim": scan.spatial_ndim,
         "simulated": scan.simulated,
-        "geometry": {} if geometry is None else _plain_geometry(geometry),
-        "noise": noise,
-        "applied": text_of_links(scan.applied),
+        "spatial_ndim": scan.spatial_ndim,
+        "is_placed": geometry is not None and geometry.is_placed,
         "record": json.dumps(dict(scan.record)),
     }
 
@@ -89,13 +112,8 @@ def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTenso
         The scan.
     before
         The k-space that it was made from: where the scan has no geometry, its affine stays.
-
-    Raises
-    ------
-    DataError
-        If the scan has a trajectory.
     """
-    meta = metadata_of(scan)
+    meta = metadata_of(scan, weights_of(before))
     if scan.geometry is None and isinstance(before, MetaTensor):
         meta["affine"] = meta["original_affine"] = before.affine
     if is_of_plane(before):
@@ -117,8 +135,8 @@ def scan_of(
     Parameters
     ----------
     kspace
-        (*slices, coil, *spatial) complex, or the same with a last axis of 2, real. A MetaTensor's
-        metadata are looked at.
+        (*slices, coil, *spatial) complex, or the same with a last axis of 2, real; (*slices, coil,
+        *samples) along the trajectory of its metadata. A MetaTensor's metadata are looked at.
     mask
         See :func:`firenet_mri.monai.masks.sampling_mask`, slices for batch; None finds it.
     spatial_dims
@@ -141,6 +159,10 @@ def scan_of(
         _check_geometry(kspace)
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
     ndim = int(meta.get("spatial_ndim", spatial_dims))
+    if has_trajectory(meta):
+        check_all_sampled(mask)
+        y = native_complex(plain(kspace))
+        return scan_from(y, meta, torch.ones((), dtype=torch.bool))
     y = native_kspace(kspace, ndim, looks=mask is None)
     if y.ndim < ndim + 1:
         raise ShapeError(
@@ -161,13 +183,19 @@ def _check_geometry(kspace: MetaTensor) -> None:
 
     Cropping and padding change the resolution, the field of view stays.
     """
-    if not kspace.meta.get("geometry"):
+    is_free = has_trajectory(kspace.meta)
+    if not kspace.meta.get("geometry") and not is_free:
         return
     done = [
         str(operation[TraceKeys.CLASS_NAME])
         for operation in kspace.applied_operations
         if operation.get(TraceKeys.DO_TRANSFORM, True)
     ]
+    if is_free and done:
+        raise DataError(
+            f"k-space of shape {tuple(kspace.shape)} went through {', '.join(done)}, and its "
+            "samples would no longer be those of the points of its trajectory; do that to the image"
+        )
     moved = [name for name in done if not any(kind in name for kind in ("Crop", "Pad"))]
     if moved:
         raise DataError(
@@ -191,34 +219,68 @@ def scan_from(kspace: Tensor, meta: Mapping[str, Any], mask: Tensor | None = Non
         the samples.
     """
     ndim = int(meta.get("spatial_ndim", 2))
-    noise = torch.as_tensor(meta["noise"]) if "noise" in meta else None
+    trajectory, shape = None, None
+    if has_trajectory(meta):
+        trajectory = plain(meta["trajectory"], "trajectory")
+        shape = tuple(int(size) for size in meta["image_shape"])
     return RawScan(
         kspace,
         sampled_mask(kspace, ndim) if mask is None else mask != 0,
         ndim,
-        noise=noise if noise is not None and noise.numel() else None,
+        noise=_noise(meta.get("noise", "")),
         geometry=_geometry(meta["geometry"]) if meta.get("geometry") else None,
         # LoadImage has the whole path there, and folders may have patients' names.
         name=Path(str(meta.get("filename_or_obj", "k-space"))).name,
         simulated=bool(meta.get("simulated", False)),
+        trajectory=trajectory,
+        image_shape=shape,
+        images=tuple(json.loads(meta["images"])) if meta.get("images") else (),
         applied=links_of_text(str(meta.get("applied", ""))),
         record=json.loads(str(meta.get("record", "{}"))),
     )
 
 
-def _plain_geometry(geometry: Geometry) -> dict[str, Any]:
-    return {
-        name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(geometry).items()
-    }
+def has_trajectory(meta: Mapping[str, Any]) -> bool:
+    """Return whether metadata hold the points of a trajectory."""
+    points = meta.get("trajectory")
+    # Of a batch of Cartesian scans there is an empty row for each.
+    return points is not None and plain(points, "trajectory").numel() > 0
 
 
-def _geometry(values: Mapping[str, Any]) -> Geometry:
-    plain = {name: np.asarray(value, dtype=float).tolist() for name, value in values.items()}
+def weights_of(kspace: Any) -> Tensor | None:
+    """Return the density weights in the metadata of k-space; None if there are none."""
+    meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
+    found = meta.get("density_weights")
+    if not has_trajectory(meta) or found is None:
+        return None
+    weights = plain(found, "density_weights")
+    return weights if weights.numel() else None
+
+
+def check_all_sampled(mask: NdarrayOrTensor | None) -> None:
+    """Raise DataError if a mask leaves out samples of a trajectory, which are data as they are."""
+    if mask is not None and not bool((plain(mask, "mask") != 0).all()):
+        raise DataError(
+            f"A mask of shape {tuple(mask.shape)} leaves out samples along a trajectory; leave out "
+            "their points, and the samples with them, before"
+        )
+
+
+def _noise(found: Any) -> Tensor | None:
+    """Return a noise measurement, also as earlier versions and users have it, a tensor."""
+    noise = tensor_of_text(found) if isinstance(found, str) else plain(found, "noise")
+    return noise if noise is not None and noise.numel() else None
+
+
+def _geometry(found: str | Mapping[str, Any]) -> Geometry:
+    """Return a geometry, also as earlier versions have it, a dictionary of tensors."""
+    values = json.loads(found) if isinstance(found, str) else found
+    numbers = {name: np.asarray(value, dtype=float).tolist() for name, value in values.items()}
     return Geometry(
-        field_of_view_mm=tuple(plain["field_of_view_mm"]),
-        positions_mm=tuple(tuple(position) for position in plain["positions_mm"]),
-        read_direction=tuple(plain["read_direction"]),
-        phase_direction=tuple(plain["phase_direction"]),
-        slice_direction=tuple(plain["slice_direction"]),
-        is_placed=bool(plain["is_placed"]),
+        field_of_view_mm=tuple(numbers["field_of_view_mm"]),
+        positions_mm=tuple(tuple(position) for position in numbers["positions_mm"]),
+        read_direction=tuple(numbers["read_direction"]),
+        phase_direction=tuple(numbers["phase_direction"]),
+        slice_direction=tuple(numbers["slice_direction"]),
+        is_placed=bool(numbers["is_placed"]),
     )

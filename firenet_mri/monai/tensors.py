@@ -8,6 +8,7 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.domain import DOMAIN, IMAGE, check_is_kspace
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.operators.base import records_graph
@@ -31,7 +32,7 @@ def plain(x: NdarrayOrTensor, name: str = "k-space") -> Tensor:
     if isinstance(x, MetaTensor):
         return x.as_tensor()
     if isinstance(x, np.ndarray):
-        return torch.as_tensor(x)
+        return tensor_of_array(x, name)
     if not isinstance(x, Tensor):
         raise DataError(
             f"{name} is a {type(x).__name__}; it must be a tensor or an array: read files with "
@@ -55,7 +56,7 @@ def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
     """
     if not isinstance(kspace, MetaTensor):
         return image
-    # The constructor looks into the metadata, and not as those of a batch.
+    # Not by the constructor: it takes a batch's metadata for those of one image, and fails.
     result = MetaTensor(image)
     result.meta = {**kspace.meta, DOMAIN: IMAGE}
     result.applied_operations = []

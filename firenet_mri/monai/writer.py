@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import NdarrayOrTensor, PathLike
 from monai.data import ImageWriter
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io import atomic_writes
+from firenet_mri.monai.tensors import plain
 
 _SCANNER = 1
 
@@ -45,7 +45,7 @@ class ComplexNiftiWriter(ImageWriter):
         **kwargs: Any,
     ) -> None:
         """Take the image, (channel, x, y, z) with its channel at ``channel_dim``."""
-        array = torch.as_tensor(data_array).detach().cpu().resolve_conj().numpy()
+        array = plain(data_array, "the image").detach().cpu().resolve_conj().numpy()
         spatial_ndim = kwargs.pop("spatial_ndim", 3)
         array = self.convert_to_channel_last(array, channel_dim, False, spatial_ndim)
         if squeeze_end_dims and array.shape[-1] == 1:

@@ -58,6 +58,8 @@ class LinearOperator(nn.Module, ABC):
     is_unitary = False
     #: A^H A = identity, as unitary operators and Parseval frames have it.
     is_parseval = False
+    #: The bound of the norm is somebody's statement and not worked out from what it was made of.
+    norm_is_stated = False
     #: What it was made from, beyond what its name says.
     made_from: tuple[Part, ...] = ()
 

@@ -18,11 +18,27 @@ from firenet_mri.operators.nonuniform import NonuniformFourier, check_trajectory
 
 
 def compensated(trajectory: Tensor, spatial_shape: Shape) -> NonuniformFourier:
-    """Return the transform for reconstruction, w^(1/2) F, with the weights of :func:`pipe_menon`.
+    """Return the transform for reconstruction, w^(1/2) F, with :func:`density_weights`.
+
+    Data must be multiplied by ``root_weights``.
+
+    Parameters
+    ----------
+    trajectory
+        (*samples, ndim), cycles per field of view.
+    spatial_shape
+        Sizes of the image.
+    """
+    weights = density_weights(trajectory, spatial_shape)
+    return NonuniformFourier(trajectory, spatial_shape, weights=weights)
+
+
+def density_weights(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
+    """Return the weights of :func:`pipe_menon` as a reconstruction takes them, (*samples) float64.
 
     Scaled so that sum w^2 = sum w: |F^H w^(1/2) r| of white noise r before the weights is then as
     large beside the weighted noise as on a Cartesian scan, which sparsity weights and steps rest
-    on. Data must be multiplied by ``root_weights``.
+    on.
 
     Parameters
     ----------
@@ -32,8 +48,7 @@ def compensated(trajectory: Tensor, spatial_shape: Shape) -> NonuniformFourier:
         Sizes of the image.
     """
     weights = pipe_menon(trajectory, spatial_shape)
-    weights = weights * (weights.sum() / weights.square().sum())
-    return NonuniformFourier(trajectory, spatial_shape, weights=weights)
+    return weights * (weights.sum() / weights.square().sum())
 
 
 def pipe_menon(trajectory: Tensor, spatial_shape: Shape, iterations: int = 20) -> Tensor:

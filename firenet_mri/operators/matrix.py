@@ -28,9 +28,11 @@ class MatrixOperator(LinearOperator):
     def __init__(self, matrix: Tensor, norm_bound: float | None = None) -> None:
         if matrix.ndim != 2:
             raise ShapeError(f"MatrixOperator got shape {tuple(matrix.shape)}; it takes (m, n)")
+        is_stated = norm_bound is not None
         if norm_bound is None:
             norm_bound = float(torch.linalg.matrix_norm(matrix.detach()))
         super().__init__((matrix.shape[1],), (matrix.shape[0],), norm_bound)
+        self.norm_is_stated = is_stated
         self.register_buffer("matrix", matrix, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

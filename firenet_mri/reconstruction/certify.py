@@ -22,8 +22,10 @@ from firenet_mri.firenet.certificate.gap import (
 from firenet_mri.firenet.certificate.inexact_maps import WITHOUT_PROBLEM, image_with_other_maps
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
 from firenet_mri.memory import give_back_freed_memory
+from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.data_warnings.item import item_warnings
+from firenet_mri.reconstruction.given import norm_entry
 from firenet_mri.reconstruction.solve import Solution
 
 # Layers of the search for a dual vector: at least, and together with those of the network; and
@@ -107,16 +109,19 @@ def look_further(
     net, encoded, state = solution.net, solution.encoded, solution.state
     y, encoding, chain = encoded.y, encoded.encoding, encoded.chain
     entries: list[Entry] = []
-    sensitive = None
+    sensitive: Tensor | None = None
     if jacobian:
         parts = encoding.made_from + chain.made_from
         found = measure_amplification(solution, seed=seed, on_application=on_application)
-        others = WITHOUT_PROBLEM
-        if net.minimiser is not None:
-            others = image_with_other_maps(
-                net.minimiser, y, encoding, state.x, x0=solution.x0, parts=parts
-            )
-        entries, sensitive = [*found.entries, others], found.image
+        entries, sensitive = list(found.entries), found.image
+        # What of a given operator is maps is not known.
+        if not isinstance(encoding, GivenEncoding):
+            others = WITHOUT_PROBLEM
+            if net.minimiser is not None:
+                others = image_with_other_maps(
+                    net.minimiser, y, encoding, state.x, x0=solution.x0, parts=parts
+                )
+            entries.append(others)
     if recovery and net.minimiser is None:
         raise UsageError("recovery: a trained network minimises nothing; leave it out")
     if recovery and net.minimiser is not None:
@@ -131,7 +136,7 @@ def certificate_for(
 ) -> Certificate:
     """Return the certificate of a solution for a gap that is known, without further entries."""
     encoded = solution.encoded
-    return certificate_of(
+    certificate = certificate_of(
         solution.net,
         encoded.y,
         encoded.encoding,
@@ -141,6 +146,10 @@ def certificate_for(
         chain=encoded.chain,
         sample_norms=sample_norms,
     )
+    if isinstance(encoded.encoding, GivenEncoding):
+        entry = norm_entry(encoded.encoding, encoded.samples, certificate.items)
+        return certificate.with_entries(entry)
+    return certificate
 
 
 def search_for(net: Network) -> DualSearch:

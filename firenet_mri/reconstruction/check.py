@@ -33,6 +33,7 @@ from firenet_mri.reconstruction.comparison import (
     TOLERANCE,
     compare_entries,
     compare_lines,
+    compare_operator,
     compare_options,
     compare_report,
     compare_warnings,
@@ -43,6 +44,7 @@ from firenet_mri.reconstruction.comparison import (
 )
 from firenet_mri.reconstruction.data_warnings.item import item_warnings
 from firenet_mri.reconstruction.data_warnings.warning import DataWarning, warnings_of
+from firenet_mri.reconstruction.given import Operators, without_maps
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.result import image_of
@@ -129,6 +131,7 @@ def check_reconstruction(
     image: Path | None = None,
     again: bool = False,
     on_item: Callable[[int, int], None] | None = None,
+    encoding: Operators | None = None,
 ) -> Checked:
     """Return what of a certificate was recomputed, after comparing it.
 
@@ -149,6 +152,8 @@ def check_reconstruction(
         trained network, which has no gap, is run in any case.
     on_item
         Called with (items done, items in all).
+    encoding
+        The operator with which the image was made, if one was given.
 
     Raises
     ------
@@ -157,8 +162,9 @@ def check_reconstruction(
         number.
     """
     saved.check_scan(scan)
-    compare_options(saved, options)
-    prepared = prepare(scan, options)
+    compare_options(saved, options if encoding is None else without_maps(options))
+    prepared = prepare(scan, options, encoding=encoding)
+    compare_operator(saved, prepared)
     report = tuple(compare_report(saved, prepared))
     checked = check_prepared(saved, prepared, evidence, image=image, again=again, on_item=on_item)
     return replace(checked, unchecked=(*checked.unchecked, *report))

@@ -203,6 +203,18 @@ def compare_options(saved: SavedCertificate, options: ReconstructionOptions) -> 
         raise DataError(f"{saved.path}: its record holds other options than are used here")
 
 
+def compare_operator(saved: SavedCertificate, prepared: Prepared) -> None:
+    """Refuse another encoding operator than the one of the record, by name, shapes and norm."""
+    record = saved.report.get("options")
+    stated = record.get("operator") if isinstance(record, Mapping) else None
+    found = prepared.operator_record.get("operator")
+    if stated != json.loads(json.dumps(found)):
+        raise DataError(
+            f"{saved.path}: was made with the encoding operator {stated!r}, and checked with "
+            f"{found!r}; give the one that made it, or none where none was given"
+        )
+
+
 def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]:
     """Yield what was not compared of the words beside the certificate, after comparing the others.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.calibration import (
     calibration_region,
     compress_coils,
@@ -24,13 +25,22 @@ from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.networks import network_of
-from firenet_mri.operators import NonuniformFourier
+from firenet_mri.operators import LinearOperator, NonuniformFourier
 from firenet_mri.operators.centred import centred_ifft
-from firenet_mri.operators.density import compensated
+from firenet_mri.operators.density import density_weights
+from firenet_mri.operators.given import GivenEncoding, check_operator
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.data_warnings.calibration import check_calibration
 from firenet_mri.reconstruction.data_warnings.scan import scan_warnings
 from firenet_mri.reconstruction.data_warnings.warning import DataWarning
+from firenet_mri.reconstruction.given import (
+    Operators,
+    as_operators,
+    encode_given,
+    on_images_of,
+    record_of,
+    without_maps,
+)
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, encode
 from firenet_mri.scan import RawScan, digest_of_scan, split_readout
@@ -88,6 +98,9 @@ class Prepared:
         The transform of a trajectory; None if Cartesian.
     warnings
         What is odd about the scan as it was read.
+    operators
+        The user's own encoding operator for each item, in the place of maps and Fourier transform;
+        empty if none was given.
     """
 
     scan: RawScan
@@ -98,11 +111,18 @@ class Prepared:
     items: tuple[Item, ...]
     fourier: NonuniformFourier | None
     warnings: tuple[DataWarning, ...] = ()
+    operators: tuple[LinearOperator, ...] = ()
 
     @property
     def record(self) -> dict[str, object]:
         """What the image is made with, as plain data: record, key and digest."""
-        return {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+        plain = {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+        return plain | self.operator_record
+
+    @property
+    def operator_record(self) -> dict[str, object]:
+        """The part of the record about the user's own operator; empty if there is none."""
+        return {"operator": record_of(self.operators)} if self.operators else {}
 
     def encoded(self, item: Item) -> tuple[Encoded, str]:
         """Return what the network is given of an item, and the digest of its maps.
@@ -113,6 +133,9 @@ class Prepared:
             If maps or phase cannot be estimated.
         """
         kspace = _sampled(item.kspace, item.mask)
+        if self.operators:
+            encoding = GivenEncoding(self.operators[item.index], item.mask)
+            return encode_given(kspace, encoding, self.planes.applied), ""
         maps, from_data, eigenvalues = item.maps, item.maps_from_data, item.eigenvalues
         if maps is None:
             maps, eigenvalues = self._estimated(kspace, item.mask)
@@ -146,6 +169,8 @@ class Prepared:
         CalibrationError
             It names the slices and the cure.
         """
+        if self.operators:
+            return
         if isinstance(self.options.maps, str) and any(item.maps is None for item in self.items):
             check_calibration(self.planes, self.options.maps)
 
@@ -163,8 +188,23 @@ class Prepared:
         return sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
 
 
-def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
+def prepare(
+    scan: RawScan,
+    options: ReconstructionOptions,
+    *,
+    weights: Tensor | None = None,
+    encoding: Operators | None = None,
+) -> Prepared:
     """Return the scan with whitened, compressed data and the network of the options.
+
+    Parameters
+    ----------
+    scan, options
+        What is to be reconstructed, and how.
+    weights
+        Density weights (*samples) of a trajectory; None works them out.
+    encoding
+        See :func:`firenet_mri.reconstruct`.
 
     Raises
     ------
@@ -173,22 +213,33 @@ def prepare(scan: RawScan, options: ReconstructionOptions) -> Prepared:
     ShapeError
         If given maps do not fit the scan.
     """
+    if encoding is not None:
+        options = without_maps(options)
     _check(scan, options)
     digests = digest_of_scan(scan)
     norms = None if scan.applied else _sample_norms(scan, options.by_readout)
     as_read = scan
-    if scan.noise is not None:
+    # A given operator is for the samples as they are.
+    if scan.noise is not None and encoding is None:
         scan = whiten(scan)
     if options.coils is not None:
         scan = compress_coils(scan, options.coils, options.compression)
+    operators: tuple[LinearOperator, ...] = ()
+    if encoding is not None:
+        operators = as_operators(encoding, math.prod(scan.batch_shape))
+        scan = on_images_of(scan, operators)
     planes = split_readout(scan) if options.by_readout else scan
     fourier = None
-    if scan.trajectory is not None:
-        fourier = compensated(scan.trajectory, scan.spatial_shape)
+    if scan.trajectory is not None and encoding is None:
+        if weights is None:
+            weights = density_weights(scan.trajectory, scan.spatial_shape)
+        fourier = NonuniformFourier(scan.trajectory, scan.spatial_shape, weights=weights)
     items = tuple(_items(planes, options, norms))
     net = _network(planes, options)
     warnings = scan_warnings(as_read, len(items))
-    return Prepared(scan, planes, options, net, digests, items, fourier, warnings)
+    for operator, item in {id(o): (o, i) for o, i in zip(operators, items, strict=False)}.values():
+        check_operator(operator, item.kspace)
+    return Prepared(scan, planes, options, net, digests, items, fourier, warnings, operators)
 
 
 def _check(scan: RawScan, options: ReconstructionOptions) -> None:
@@ -272,7 +323,7 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
             f"{scan.name}: the maps have shape {tuple(maps.shape)}; this scan needs "
             f"{(*scan.batch_shape, *tail)} or {tail}"
         )
-    maps = torch.as_tensor(maps)
+    maps = maps if isinstance(maps, Tensor) else tensor_of_array(maps, "maps")
     if not maps.is_complex() or not bool(torch.isfinite(torch.view_as_real(maps)).all()):
         raise DataError(
             f"{scan.name}: the maps must be complex and free of NaN and infinite values"
@@ -295,4 +346,9 @@ def _phase_widths(name: str, kspace: Tensor, mask: Tensor) -> list[int]:
 
 def key_of(prepared: Prepared, versions: dict[str, str]) -> str:
     """Return what tells this run from any other that could leave finished slices behind."""
-    return digest_of_data([prepared.digests._asdict(), prepared.record, versions])
+    # Two operators may have the same name and sizes: what they do tells them apart.
+    probes = [
+        digest_of_tensor(operator.adjoint(item.kspace.contiguous()))
+        for operator, item in zip(prepared.operators, prepared.items, strict=False)
+    ]
+    return digest_of_data([prepared.digests._asdict(), prepared.record, versions, *probes])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,6 +113,8 @@ class Reconstruction:
     sensitive
         With ``jacobian``, of the image's shape: what the most amplified small change of the data
         does to the image, for a change of size 1.
+    operator
+        What the record says about the user's own encoding operator; empty if there was none.
     """
 
     image: Tensor
@@ -124,6 +126,7 @@ class Reconstruction:
     scan: RawScan
     evidence: Evidence
     sensitive: Tensor | None = None
+    operator: Mapping[str, object] = field(default_factory=dict)
 
     def save(
         self,
@@ -281,8 +284,12 @@ class Reconstruction:
 
     @property
     def record(self) -> dict[str, object]:
-        """What the image was made with, as plain data: enough to make it again from the scan."""
-        return {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+        """What the image was made with, as plain data: enough to make it again from the scan.
+
+        A user's own operator is named only.
+        """
+        plain = {"read": dict(self.scan.record), "reconstruction": self.options.key()}
+        return plain | dict(self.operator)
 
     @property
     def is_whitened(self) -> bool:
@@ -487,6 +494,7 @@ def assemble(
         scan=prepared.scan,
         evidence=Evidence.join([result.evidence for result in results]),
         sensitive=sensitive,
+        operator=prepared.operator_record,
     )
 
 

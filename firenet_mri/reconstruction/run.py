@@ -19,6 +19,7 @@ from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution
 from firenet_mri.reconstruction.checkpoint import Checkpoint, FinishedSlice
+from firenet_mri.reconstruction.given import Operators
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, key_of, prepare
 from firenet_mri.reconstruction.result import Reconstruction, assemble, versions
@@ -35,6 +36,7 @@ _USUAL_APPLICATIONS = 24
 def reconstruct(
     scan: RawScan,
     *,
+    encoding: Operators | None = None,
     on_layer: OnLayer | None = None,
     checkpoint: str | Path | None = None,
     **options: Any,
@@ -45,6 +47,12 @@ def reconstruct(
     ----------
     scan
         A multi-coil scan, as :func:`firenet_mri.read` returns it.
+    encoding
+        Your own encoding operator, from the image (*spatial) to the samples of a slice (coil,
+        *samples) as the scan has them: a :class:`firenet_mri.operators.LinearOperator` or a
+        ``sigpy.linop.Linop``; a list has one for each slice. No maps are estimated then, and the
+        samples are not whitened. What is known about its norm stands in the certificate, see
+        docs/operators.md. None makes one from maps and Fourier transform.
     on_layer
         Called with (layers done, layers in all) after every layer, perhaps from other threads.
     checkpoint
@@ -63,20 +71,23 @@ def reconstruct(
         If given maps do not fit the scan.
     """
     chosen = ReconstructionOptions.from_mapping(options)
-    return reconstruct_with(scan, chosen, on_layer=on_layer, checkpoint=checkpoint)
+    return reconstruct_with(
+        scan, chosen, encoding=encoding, on_layer=on_layer, checkpoint=checkpoint
+    )
 
 
 def reconstruct_with(
     scan: RawScan,
     options: ReconstructionOptions,
     *,
+    encoding: Operators | None = None,
     on_layer: OnLayer | None = None,
     checkpoint: str | Path | None = None,
 ) -> Reconstruction:
     """Return what :func:`reconstruct` returns, for options as one value."""
     started = time.perf_counter()
     find_device(options.device)  # Before any work.
-    prepared = prepare(scan, options)
+    prepared = prepare(scan, options, encoding=encoding)
     setup_s = time.perf_counter() - started
     return reconstruct_prepared(prepared, setup_s, on_layer=on_layer, checkpoint=checkpoint)
 

@@ -25,6 +25,7 @@ from firenet_mri.operators import (
     encoding_operator,
 )
 from firenet_mri.operators.base import Part
+from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.operators.links import Chain, SampleWeighting
 from firenet_mri.prox import item_norm
 
@@ -109,8 +110,9 @@ class Encoded:
         return x if self.turn is None else x * self.turn
 
     def start(self, image: Tensor) -> Tensor:
-        """Return the start of the network for a complex image with the user's phase."""
-        return image if self.turn is None else image * self.turn.conj()
+        """Return the start of the network for a complex image with the user's phase and scale."""
+        start = image if self.turn is None else image * self.turn.conj()
+        return start if self.chain.gain == 1 else start / self.chain.gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,10 +219,11 @@ def solve(net: Network, encoded: Encoded, *, x0: Tensor | None = None, passes: i
 def zero_filled(encoded: Encoded) -> Tensor:
     """Return A^H y, scaled to fit the data best: what they give without the method.
 
-    On Cartesian scans the factor is 1; density weights leave one open.
+    On Cartesian scans the factor is 1; density weights and a given operator leave one open.
     """
     image = encoded.turned(encoded.encoding.adjoint(encoded.y))
-    if all(part.name != "trajectory" for part in encoded.encoding.made_from):
+    is_given = isinstance(encoded.encoding, GivenEncoding)
+    if not is_given and all(part.name != "trajectory" for part in encoded.encoding.made_from):
         return image
     axes = tuple(range(-len(encoded.encoding.codomain_shape), 0))
     double = torch.complex128
@@ -229,4 +232,5 @@ def zero_filled(encoded: Encoded) -> Tensor:
     size = item_norm(image.to(double), axes)
     tiny = torch.finfo(torch.float64).tiny
     factor = (size.reshape(reached.shape) / reached.clamp(min=tiny)) ** 2
-    return image * factor.reshape(size.shape).to(image.real.dtype)
+    gain = encoded.chain.gain if is_given else 1.0
+    return image * gain * factor.reshape(size.shape).to(image.real.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firenet_mri.sigpy.adapter import from_sigpy, to_sigpy
+from firenet_mri.linops import from_sigpy, to_sigpy
 from firenet_mri.sigpy.app import FIRENETRecon
 
 __all__ = ["FIRENETRecon", "from_sigpy", "to_sigpy"]

@@ -32,12 +32,12 @@ from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.reweighting import reweighted
 from firenet_mri.firenet.solver import Progress
+from firenet_mri.linops.arrays import as_array, as_tensor
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.certify import Certified, certify_solution
 from firenet_mri.reconstruction.check import Checked, Work
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, Solution
-from firenet_mri.sigpy.arrays import as_array, as_tensor
 from firenet_mri.sigpy.encoding import make_scan, torch_device
 from firenet_mri.sigpy.saving import Origin, check, save
 

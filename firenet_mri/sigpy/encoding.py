@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.linops.arrays import as_tensor
 from firenet_mri.operators import CartesianFourier, LinearOperator, NonuniformFourier, Sense
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.links import Chain, SampleWeighting
 from firenet_mri.reconstruction.solve import Encoded
-from firenet_mri.sigpy.arrays import as_tensor
 
 _WEIGHTS = Part("weights")
 

@@ -19,10 +19,10 @@ from firenet_mri.digests import Digests, digest_of_data, digest_of_file, digest_
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io import atomic_writes, read_certificate, write_certificate
 from firenet_mri.io.evidence import evidence_path, read_evidence, write_evidence
+from firenet_mri.linops.arrays import as_tensor
 from firenet_mri.reconstruction.certify import Certified
 from firenet_mri.reconstruction.check import Checked, Claim, Work, check_solution
 from firenet_mri.reconstruction.result import versions
-from firenet_mri.sigpy.arrays import as_tensor
 
 _IMAGE = ".npy"
 

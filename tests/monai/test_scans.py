@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.transforms import Flip
 
-from firenet_mri.errors import DataError
-from firenet_mri.monai.scans import metadata_of, scan_from
+from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.monai.scans import kspace_of, metadata_of, scan_from, scan_of
 from firenet_mri.scan import Geometry, RawScan
 
 GEOMETRY = Geometry(
@@ -39,14 +40,35 @@ def test_kspace_without_metadata_is_a_scan_of_what_was_sampled() -> None:
     assert torch.equal(scan.mask[0], kspace[0] != 0)
 
 
-def test_scans_along_a_trajectory_are_refused() -> None:
-    trajectory = torch.rand(20, 2) * 4 - 2
+@pytest.mark.parametrize("names", [(), ("repetition 0", "repetition 1")])
+def test_a_scan_along_a_trajectory_comes_back_from_its_metadata(names) -> None:
+    trajectory = torch.rand(20, 2, generator=torch.Generator().manual_seed(1)) * 4 - 2
     scan = RawScan(
-        random(3, 20),
+        random(2, 3, 20),
         torch.ones(1, 20, dtype=torch.bool),
         2,
         trajectory=trajectory,
-        image_shape=(8, 8),
+        image_shape=(8, 6),
+        images=names,
     )
-    with pytest.raises(DataError, match="non-Cartesian"):
-        metadata_of(scan)
+    again = scan_of(kspace_of(scan))
+    assert torch.equal(again.trajectory, trajectory.double())
+    assert again.spatial_shape == (8, 6)
+    assert again.images == names
+    assert torch.equal(again.kspace, scan.kspace)
+    assert bool(again.mask.all())
+
+
+def test_what_would_part_samples_from_their_points_is_refused() -> None:
+    trajectory = torch.zeros(20, 2)
+    mask = torch.ones(1, 20, dtype=torch.bool)
+    scan = RawScan(random(3, 20), mask, 2, trajectory=trajectory, image_shape=(8, 8))
+    kspace = kspace_of(scan)
+    with pytest.raises(ShapeError, match="trajectory"):
+        scan_of(kspace[:, :10])
+    mask = mask.clone()
+    mask[0, 3] = False
+    with pytest.raises(DataError, match="leaves out samples along a trajectory"):
+        scan_of(kspace, mask)
+    with pytest.raises(DataError, match=r"went through Flip, .* points of its trajectory"):
+        scan_of(Flip(0)(kspace))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from sigpy import linop as L
 
+from firenet_mri.linops.torch_linop import TorchLinop
 from firenet_mri.sigpy import from_sigpy
-from firenet_mri.sigpy.torch_linop import TorchLinop
 
 REAL = [np.float32, np.float64]
 COMPLEX = [np.complex64, np.complex128]

@@ -30,6 +30,7 @@ from firenet_mri.firenet.certificate.theorem import theorem_entries
 from firenet_mri.firenet.certificate.weights import weights_entries
 from firenet_mri.firenet.primal_dual import State
 from firenet_mri.operators.base import LinearOperator, Part
+from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.operators.links import Chain
 from firenet_mri.prox import item_norm
 
@@ -157,7 +158,8 @@ def _gap_entries(
     if not has_optimum:
         return (Entry("duality_gap", "not verified", NO_OPTIMUM, items=items),)
     entry = gap_entry(gap, items)
-    if gap is None:
+    # What of a given operator is maps is not known.
+    if gap is None or isinstance(encoding, GivenEncoding):
         return (entry,)
     others = gap_with_other_maps(
         entry.values["objective"],

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io.kspace import (
@@ -143,7 +144,8 @@ def _noise(source: Path | Tensor) -> Tensor:
     """Return a noise measurement, (coil, samples) complex64."""
     if isinstance(source, Path):
         return read_noise(source)
-    return torch.as_tensor(source).to(torch.complex64)
+    noise = source if isinstance(source, Tensor) else tensor_of_array(source, "the noise")
+    return noise.to(torch.complex64)
 
 
 def mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:

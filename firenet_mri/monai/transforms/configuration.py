@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from firenet_mri.options import Options
+
+_Options = TypeVar("_Options", bound=Options)
 
 
 class Configured:
@@ -23,23 +28,41 @@ class Configured:
         plain = {name: _by_value(value) for name, value in options if _is_plain(value)}
         chosen = {name: value for name, value in options if isinstance(value, Options)}
         flat = {name: _by_value(_flat(value)) for name, value in chosen.items()}
+        arrays = {name: _arrays(value) for name, value in chosen.items()}
         others = {name: value for name, value in options if name not in plain | flat}
-        text = repr((plain, flat, list(others)))
-        return (text, *map(type, chosen.values()), *others.values())
+        text = repr((plain, flat, [list(one) for one in arrays.values()], list(others)))
+        each = [array for one in arrays.values() for array in one.values()]
+        return (text, *map(type, chosen.values()), *each, *others.values())
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Take over the options."""
-        plain, flat, names = ast.literal_eval(state[0])
-        classes, others = state[1 : len(flat) + 1], state[len(flat) + 1 :]
-        pairs = zip(flat.items(), classes, strict=True)
-        chosen = {name: cls.from_mapping(dict(values)) for (name, values), cls in pairs}
-        vars(self).update(plain | chosen | dict(zip(names, others, strict=True)))
+        plain, flat, of_arrays, names = ast.literal_eval(state[0])
+        rest = iter(state[1:])
+        classes = [next(rest) for _ in flat]
+        arrays = [{name: next(rest) for name in one} for one in of_arrays]
+        groups = zip(flat.items(), classes, arrays, strict=True)
+        chosen = {name: cls.from_mapping({**dict(v), **one}) for (name, v), cls, one in groups}
+        vars(self).update(plain | chosen | dict(zip(names, rest, strict=True)))
+
+
+def with_stable_arrays(options: _Options) -> _Options:
+    """Return options whose tensors are arrays: these pickle to equal bytes in every process."""
+    found = {name: np.ascontiguousarray(one) for name, one in _arrays(options).items()}
+    return options.replace(**found) if found else options
+
+
+def _arrays(options: Options) -> dict[str, Any]:
+    return {name: one for name, one in sorted(options.flat().items()) if hasattr(one, "shape")}
 
 
 def _flat(options: Options) -> tuple[tuple[str, Any], ...]:
-    values = tuple(sorted(options.flat().items()))
-    assert _is_plain(values), "options of transforms hold no arrays"
-    return values
+    """Return the options that are no arrays, files by their names."""
+    values = {name: one for name, one in options.flat().items() if not hasattr(one, "shape")}
+    return tuple(sorted((name, _file_name(one)) for name, one in values.items()))
+
+
+def _file_name(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_plain(value: object) -> bool:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from torch import Tensor
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError
-from firenet_mri.io import read
-from firenet_mri.monai.networks import Output
+from firenet_mri.io import read_maps
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.reading import read_with
+from firenet_mri.monai.networks import ImageAxes, Output
 from firenet_mri.monai.scans import kspace_of
 from firenet_mri.monai.tensors import plain
-from firenet_mri.monai.transforms.configuration import Configured
+from firenet_mri.monai.transforms.configuration import Configured, with_stable_arrays
 from firenet_mri.monai.transforms.kspace import (
     CompressCoils,
     EstimateSensitivity,
@@ -28,11 +31,11 @@ from firenet_mri.monai.transforms.kspace import (
 from firenet_mri.monai.transforms.naming import named as _named
 from firenet_mri.monai.transforms.reconstruct import (
     FIRENETReconstruct,
-    ImageAxes,
     StabilityCertificate,
 )
 from firenet_mri.monai.transforms.saving import SaveCertificate
-from firenet_mri.options import takes_options
+from firenet_mri.options import Options, takes_options
+from firenet_mri.reconstruction.given import Operators
 
 Data = Mapping[Hashable, Any]
 
@@ -47,25 +50,58 @@ class LoadKspaced(Configured, MapTransform):
     mask_key
         The mask, (*slices, 1, *spatial) bool, is stored there; of the last key, if there are
         several.
+    sens_key
+        The maps of ``maps_file`` are stored there, complex64 as the file has them.
+    option_keys
+        Options that differ from item to item, such as ``{"trajectory": "points"}``: the option's
+        name and the key under which an item has its value, a file or an array.
     allow_missing_keys
         Leave out keys that are not there.
+    **options
+        The fields of :class:`firenet_mri.ReadOptions`, for all items.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or out of its range.
     """
 
     backend = LoadKspace.backend
 
+    OPTIONS: ClassVar[type[Options]] = ReadOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ()
+
+    @takes_options(ReadOptions)
     def __init__(
-        self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        mask_key: str = "mask",
+        allow_missing_keys: bool = False,
+        *,
+        sens_key: str = "sens_maps",
+        option_keys: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
+        self.sens_key = sens_key
+        self.option_keys = tuple(sorted((option_keys or {}).items()))
+        self.options = with_stable_arrays(ReadOptions.from_mapping(options))
+        known = {field.name: field.default for field in ReadOptions.fields()}
+        # Says which name is unknown before any file is read.
+        ReadOptions.from_mapping({name: known.get(name) for name, _ in self.option_keys})
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with k-space and mask."""
         result = dict(data)
         for key in self.key_iterator(result):
             with _named(key):
-                scan = read(result[key])
+                own = {name: _of(data, where) for name, where in self.option_keys}
+                options = self.options.replace(**own) if own else self.options
+                scan = read_with(result[key], options)
                 result[key] = kspace_of(scan)
+                if options.maps_file is not None:
+                    result[self.sens_key] = _maps(options.maps_file)
             # The file knows more than the samples: what was measured may be zero.
             result[self.mask_key] = scan.mask.contiguous()
         return result
@@ -227,6 +263,9 @@ class FIRENETReconstructd(Configured, MapTransform):
         Key of sensitivity maps; None estimates them.
     x0_key
         Key of images to start from; None starts at zero.
+    encoding_key
+        Key of an encoding operator of the item's own, see :func:`firenet_mri.reconstruct`; None
+        takes ``encoding``, or makes one.
     meta_key
         Key of the k-space whose metadata are the image's, where the reconstructed one has none:
         what comes from MONAI's mask transforms has lost them.
@@ -234,7 +273,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         The image is stored under ``KEY_postfix``; None replaces k-space.
     allow_missing_keys
         Leave out keys that are not there.
-    output, image_axes, certificate, evidence, spatial_dims, **options
+    output, image_axes, certificate, evidence, spatial_dims, encoding, **options
         See :class:`FIRENETReconstruct`.
     """
 
@@ -251,6 +290,7 @@ class FIRENETReconstructd(Configured, MapTransform):
         mask_key: str = "mask",
         sens_key: str | None = None,
         x0_key: str | None = None,
+        encoding_key: str | None = None,
         meta_key: str | None = None,
         output_postfix: str | None = None,
         allow_missing_keys: bool = False,
@@ -259,12 +299,14 @@ class FIRENETReconstructd(Configured, MapTransform):
         certificate: bool = False,
         evidence: bool = False,
         spatial_dims: int = 2,
+        encoding: Operators | None = None,
         **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
         self.sens_key = sens_key
         self.x0_key = x0_key
+        self.encoding_key = encoding_key
         self.meta_key = meta_key
         self.output_postfix = output_postfix
         self.transform = FIRENETReconstruct(
@@ -273,6 +315,7 @@ class FIRENETReconstructd(Configured, MapTransform):
             certificate=certificate,
             evidence=evidence,
             spatial_dims=spatial_dims,
+            encoding=encoding,
             **options,
         )
 
@@ -286,6 +329,7 @@ class FIRENETReconstructd(Configured, MapTransform):
                     result.get(self.mask_key),
                     _of(result, self.sens_key),
                     _of(result, self.x0_key),
+                    encoding=_of(result, self.encoding_key),
                 )
             result[key if self.output_postfix is None else f"{key}_{self.output_postfix}"] = image
         return result
@@ -400,6 +444,11 @@ def _map(
         with _named(key):
             result[key] = transform(result[key])
     return result
+
+
+def _maps(source: Path | NdarrayOrTensor) -> Tensor:
+    """Return sensitivity maps (..., coil, *spatial) from a file or an array."""
+    return read_maps(source) if isinstance(source, Path) else plain(source, "maps_file")
 
 
 def _of(data: Data, key: str | None) -> Any:

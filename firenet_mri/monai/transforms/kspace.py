@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -21,32 +21,57 @@ from torch import Tensor
 
 from firenet_mri.calibration import compress_coils, sensitivity_maps, whiten
 from firenet_mri.calibration.methods import MapMethod
-from firenet_mri.errors import ShapeError, UsageError
-from firenet_mri.io import read
-from firenet_mri.monai.scans import kspace_of, scan_of
+from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.reading import read_with
+from firenet_mri.monai.scans import has_trajectory, kspace_of, scan_of
 from firenet_mri.monai.tensors import native_kspace
-from firenet_mri.monai.transforms.configuration import Configured
+from firenet_mri.monai.transforms.configuration import Configured, with_stable_arrays
+from firenet_mri.options import Options, takes_options
 
 Pattern = Literal["equispaced", "random"]
 
 
 class LoadKspace(Configured, Transform):
-    """Reads a Cartesian raw scan; see :func:`firenet_mri.read` for the formats."""
+    """Reads a raw scan; see :func:`firenet_mri.read` for the formats.
+
+    Parameters
+    ----------
+    **options
+        The fields of :class:`firenet_mri.ReadOptions` but for ``maps_file``, which
+        :class:`LoadKspaced` takes. A trajectory stands in the metadata then, with its density
+        weights.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or out of its range.
+    """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
+
+    #: What ``**options`` are, and which of them mean nothing here.
+    OPTIONS: ClassVar[type[Options]] = ReadOptions
+    REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
+
+    @takes_options(ReadOptions, without=REFUSED)
+    def __init__(self, **options: Any) -> None:
+        chosen = ReadOptions.from_mapping(options, without=self.REFUSED)
+        self.options = with_stable_arrays(chosen)
 
     def __call__(self, path: str | os.PathLike[str]) -> MetaTensor:
         """Return k-space (*slices, coil, *spatial) complex64 with the scan's metadata.
 
-        Zero where not sampled. The metadata are those of :mod:`firenet_mri.monai.scans`; the affine
-        is the image's.
+        Zero where not sampled; along a trajectory (*slices, coil, *samples). Of several images, as
+        of repetitions, the first axis counts these. The metadata are those of
+        :mod:`firenet_mri.monai.scans`; the affine is the image's.
 
         Raises
         ------
-        FileError, DataError
-            If the file cannot be read, or the scan is not Cartesian.
+        FileError, DataError, UsageError
+            As :func:`firenet_mri.read`.
         """
-        return kspace_of(read(path))
+        return kspace_of(read_with(path, self.options))
 
 
 class WhitenCoils(Configured, Transform):
@@ -190,7 +215,7 @@ class FixedKspaceMask(Configured, Transform):
             self.pattern: Pattern | NDArray[np.bool_] = pattern
         else:
             # An array pickles to the same bytes in every process, as cached datasets need it.
-            self.pattern = np.ascontiguousarray(torch.as_tensor(pattern) != 0)
+            self.pattern = np.ascontiguousarray(np.asarray(pattern) != 0)
         self.acceleration = acceleration
         self.center_fraction = center_fraction
         self.seed = seed
@@ -217,8 +242,13 @@ class FixedKspaceMask(Configured, Transform):
         ShapeError
             If the mask does not broadcast to the spatial axes.
         DataError
-            If it is an image.
+            If it is an image, or k-space lies along a trajectory.
         """
+        if isinstance(kspace, MetaTensor) and has_trajectory(kspace.meta):
+            raise DataError(
+                f"k-space of shape {tuple(kspace.shape)} lies along a trajectory, and masks are "
+                "for grids; read the file with a trajectory of fewer points"
+            )
         given = native_kspace(kspace, self.spatial_dims)
         mask = self._mask(tuple(given.shape))
         masked = torch.view_as_real(given * mask)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from monai.config import NdarrayOrTensor
@@ -26,16 +26,21 @@ from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.maps import estimated_sensitivities, given_maps
 from firenet_mri.monai.networks import (
+    ImageAxes,
     Output,
+    check_image_axes,
     check_output,
+    check_output_along,
+    checked_operator,
     learned_weights,
     smallest_network,
     start_image,
 )
 from firenet_mri.monai.root_sum_of_squares import root_sum_of_squares
-from firenet_mri.monai.scans import is_of_plane, metadata_of, scan_of
+from firenet_mri.monai.scans import is_of_plane, place_of, scan_of, weights_of
 from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
+from firenet_mri.operators.density import density_weights
 from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import Checked, check_prepared
@@ -43,16 +48,17 @@ from firenet_mri.reconstruction.data_warnings import item_warnings
 from firenet_mri.reconstruction.data_warnings.calibration import slices_with_other_maps
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import joined
+from firenet_mri.reconstruction.given import Operators, without_maps
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
 from firenet_mri.reconstruction.run import reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
 
-ImageAxes = Literal["xyz", "kspace"]
-
 # Largest difference of a pixel, relative to the largest one, by which two runs of the network on
 # the same data may differ: rounding on other threads or devices.
 _SAME_PIXELS = 1e-5
+# The same of density weights.
+_ROUNDING = 1e-6
 
 
 class FIRENETReconstruct(Configured, Transform):
@@ -65,8 +71,9 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: the root-sum-of-squares of the coil images with the measured samples kept as
         they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
-        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images; (1, x, y)
-        where :class:`SimulateKspace` was given an image of these axes. "kspace":
+        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images; of several
+        images, such as repetitions, the first axis counts these; (1, x, y) where
+        :class:`SimulateKspace` was given an image of these axes. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
         as MONAI's ``kspace_masked_ifft`` and fastMRI's targets have them; the affine belongs to
         the spatial axes in that order.
@@ -80,6 +87,8 @@ class FIRENETReconstruct(Configured, Transform):
         ``image_axes="xyz"``.
     spatial_dims
         2 or 3, where the metadata do not say.
+    encoding
+        Your own encoding operator, see :func:`firenet_mri.reconstruct`; not for the output "rss".
     **options
         The fields of :class:`firenet_mri.ReconstructionOptions` but for ``map_sets`` and
         ``by_readout``. ``maps`` is a method; where a slice's calibration region is too small for
@@ -112,10 +121,10 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: bool = False,
         evidence: bool = False,
         spatial_dims: int = 2,
+        encoding: Operators | None = None,
         **options: Any,
     ) -> None:
-        if image_axes not in get_args(ImageAxes):
-            raise UsageError(f"Unknown image_axes {image_axes!r}; use xyz or kspace")
+        check_image_axes(image_axes)
         check_output(spatial_dims, output)
         if certificate:
             _check_certifiable(output)
@@ -142,6 +151,9 @@ class FIRENETReconstruct(Configured, Transform):
         self.certificate = certificate
         self.evidence = evidence
         self.spatial_dims = spatial_dims
+        self.encoding = encoding
+        if encoding is not None:
+            self._check_encoding(encoding)
 
     def __call__(
         self,
@@ -149,6 +161,8 @@ class FIRENETReconstruct(Configured, Transform):
         mask: NdarrayOrTensor | None = None,
         sens_maps: NdarrayOrTensor | None = None,
         x0: NdarrayOrTensor | None = None,
+        *,
+        encoding: Operators | None = None,
     ) -> MetaTensor:
         """Return the image, see ``output`` and ``image_axes``.
 
@@ -156,8 +170,9 @@ class FIRENETReconstruct(Configured, Transform):
         ----------
         kspace
             (*slices, coil, *spatial) complex, or (..., 2) real, with the metadata of
-            :class:`LoadKspace` or without; it is whitened first if they hold a noise measurement.
-            Or what :func:`firenet_mri.read` returns.
+            :class:`LoadKspace` or without; (*slices, coil, *samples) along the trajectory in its
+            metadata, with the density weights there. It is whitened first if the metadata hold a
+            noise measurement. Or what :func:`firenet_mri.read` returns.
         mask
             Sampling mask, see :func:`firenet_mri.monai.masks.sampling_mask`; None finds it.
         sens_maps
@@ -165,6 +180,8 @@ class FIRENETReconstruct(Configured, Transform):
         x0
             Image to start from, in the axes of k-space without the coil, see
             :class:`FIRENETModel`; not with a certificate.
+        encoding
+            The encoding operator of this scan, in the place of the transform's.
 
         Raises
         ------
@@ -173,9 +190,20 @@ class FIRENETReconstruct(Configured, Transform):
         DataError
             If k-space is an image, is zero everywhere or has NaN.
         """
+        if encoding is not None:
+            with_own = copy.copy(self)
+            with_own.encoding = encoding
+            with_own._check_encoding(encoding)
+            return with_own(kspace, mask, sens_maps, x0)
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
-        meta = _image_metadata(scan, kspace)
-        prepared = self._prepared(scan, sens_maps)
+        if scan.trajectory is not None:
+            check_output_along(self.output)
+        prepared = self._prepared(scan, sens_maps, self._weights(scan, kspace))
+        is_as_scanned = prepared.scan.spatial_shape == scan.spatial_shape
+        scan = replace(scan, image_shape=prepared.scan.image_shape)
+        if not is_as_scanned:
+            scan = replace(scan, geometry=None)
+        meta = _image_metadata(scan, kspace if is_as_scanned else None)
         result = None
         lines: Sequence[str]
         if self.certificate:
@@ -191,9 +219,12 @@ class FIRENETReconstruct(Configured, Transform):
         meta["warnings"] = "\n".join(lines)
         if self.output == "magnitude":
             image = image.abs()
-        slices = image.reshape(-1, *scan.spatial_shape)
+        shape = (len(scan.images) or 1, -1, *image.shape[-2:])
+        if self.image_axes == "kspace":
+            shape = (-1, *scan.spatial_shape)
+        image = image.reshape(shape)
         of_plane = is_of_plane(kspace)
-        made = self._metatensor(slices, scan.spatial_ndim, meta, of_plane=of_plane)
+        made = self._metatensor(image, scan.spatial_ndim, meta, of_plane=of_plane)
         if result is not None and self.evidence:
             made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
         return made
@@ -228,7 +259,7 @@ class FIRENETReconstruct(Configured, Transform):
         saved = read_certificate(Path(certificate))
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         saved.check_scan(scan)
-        prepared = self._prepared(scan, sens_maps)
+        prepared = self._prepared(scan, sens_maps, self._weights(scan, kspace))
         if digest_of_data(prepared.record) != saved.digests.parameters:
             raise DataError(f"{certificate}: was made with other options or maps")
         evidence = read_evidence(saved.evidence_beside())
@@ -237,17 +268,50 @@ class FIRENETReconstruct(Configured, Transform):
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
 
-    def _prepared(self, scan: RawScan, sens_maps: NdarrayOrTensor | None) -> Prepared:
+    def _check_encoding(self, encoding: Operators) -> None:
+        """Refuse what cannot be done with a given operator, before any data come."""
+        without_maps(self.options)
+        for one in encoding if isinstance(encoding, list | tuple) else [encoding]:
+            checked_operator(one, self.spatial_dims, self.output)
+
+    def _weights(self, scan: RawScan, kspace: object) -> Tensor | None:
+        """Return the density weights in the metadata of k-space; None where there are none.
+
+        A certificate says how the image follows from the file, and so has the weights that follow
+        from the points.
+        """
+        given = weights_of(kspace)
+        if given is None or self.encoding is not None or not self.certificate:
+            return given
+        assert scan.trajectory is not None
+        own = density_weights(scan.trajectory, scan.spatial_shape)
+        if given.shape != own.shape or not torch.allclose(given.double(), own, rtol=_ROUNDING):
+            raise DataError(
+                f"{scan.name}: density_weights in the metadata are not those that follow from the "
+                "trajectory, which a certificate is about; leave them as LoadKspace gave them"
+            )
+        return own
+
+    def _prepared(
+        self, scan: RawScan, sens_maps: NdarrayOrTensor | None, weights: Tensor | None = None
+    ) -> Prepared:
         """Return the scan whitened and compressed, with the maps of every slice."""
         if self.evidence and len(scan.batch_shape) > 1:
             raise UsageError(
                 f"{scan.name}: {scan.batch_shape[0]} images; evidence is for one, reconstruct them "
                 "with firenet_mri.reconstruct"
             )
+        if self.encoding is not None:
+            if sens_maps is not None:
+                raise UsageError("encoding holds the maps; leave sens_maps out")
+            return prepare(scan, self.options, encoding=self.encoding)
         if sens_maps is None:
             # The map of one coil is 1, whatever the method.
             options = self.options if scan.coils > 1 else self.options.replace(maps="none")
-            prepared = prepare(scan, options)
+            prepared = prepare(scan, options, weights=weights)
+            if scan.trajectory is not None:
+                # There is one way of estimating maps along a trajectory, and it is that of prepare.
+                return prepared
             made, from_data = self._estimated(prepared.planes)
             assert isinstance(options.maps, str)
             others = slices_with_other_maps(prepared.planes, options.maps)
@@ -255,9 +319,11 @@ class FIRENETReconstruct(Configured, Transform):
         else:
             if self.options.coils is not None:
                 raise UsageError("sens_maps are those of the coils as they are; leave coils out")
-            items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.spatial_ndim - 1 :])
-            given = given_maps(sens_maps, items, "sens_maps").expand_as(items)
-            prepared = prepare(scan, self.options.replace(maps=given.reshape(scan.kspace.shape)))
+            items = scan.kspace.reshape(-1, *scan.kspace.shape[-scan.sample_ndim - 1 :])
+            shape = (scan.coils, *scan.spatial_shape)
+            given = given_maps(sens_maps, items, "sens_maps", shape[1:]).expand(len(items), *shape)
+            maps = given.reshape(*scan.batch_shape, *shape)
+            prepared = prepare(scan, self.options.replace(maps=maps), weights=weights)
             made, from_data = [Sensitivities(one) for one in given], _were_estimated(sens_maps)
         pairs = zip(prepared.items, made, strict=True)
         items_ = tuple(
@@ -280,11 +346,10 @@ class FIRENETReconstruct(Configured, Transform):
     def _metatensor(
         self, image: Tensor, ndim: int, meta: dict[str, Any], *, of_plane: bool
     ) -> MetaTensor:
-        """Return images (slices, *spatial), channel first, with their metadata."""
+        """Return images (image, z, y, x), or (slices, *spatial), channel first, with metadata."""
         affine = torch.as_tensor(meta.pop("affine"), dtype=torch.float64)
         if self.image_axes == "xyz":
-            volume = image.reshape(-1, *image.shape[-2:])
-            image = volume.permute(2, 1, 0).unsqueeze(0)
+            image = image.permute(0, 3, 2, 1)
             image = image[..., 0] if of_plane else image
         else:
             order = [2, 1, 0, 3] if ndim == 3 else [1, 0, 2, 3]
@@ -417,10 +482,11 @@ def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
     return isinstance(sens_maps, MetaTensor) and bool(sens_maps.meta.get("maps_from_data", False))
 
 
-def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor) -> dict[str, Any]:
+def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor | None) -> dict[str, Any]:
     """Return what of the metadata of k-space is the image's too, with the affine of (x, y, z)."""
-    meta = metadata_of(scan)
+    meta = place_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine
-    kept = ("affine", "space", "original_channel_dim", "filename_or_obj", "simulated", "record")
+    same = ("affine", "space", "original_channel_dim", "filename_or_obj", "spatial_ndim")
+    kept = (*same, "simulated", "is_placed", "record")
     return {name: meta[name] for name in kept} | {DOMAIN: IMAGE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from firenet_benchmark.accuracy import compare, undersample
 from firenet_benchmark.tuned import PEERS
 from firenet_mri import RawScan
 from firenet_mri.calibration import sensitivity_maps
-from firenet_mri.errors import DataError
+from firenet_mri.errors import DataError, UsageError
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import CartesianFourier
 
@@ -64,3 +65,47 @@ def test_command_takes_a_speed_problem_and_says_that_it_is_simulated(
     monkeypatch.setattr(module, "compare", two)
     assert firenet("benchmark", "accuracy", "A") == 0
     assert "problem A: simulated data" in capsys.readouterr().out
+
+
+OPERATOR = """
+import numpy as np
+import sigpy.mri
+
+
+def make(scan):
+    maps = sigpy.mri.birdcage_maps((scan.coils, *scan.spatial_shape))
+    return sigpy.mri.linop.Sense(maps.astype(np.complex64))
+
+
+def broken(scan):
+    return 1 / 0
+"""
+
+
+def test_command_takes_an_operator_from_a_file(
+    full, firenet, monkeypatch, capsys, tmp_path
+) -> None:
+    monkeypatch.setattr(module, "_CHOICES", {"FIRENET, short": {"layers": 3}})
+    monkeypatch.setattr(tuned, "ITERATIONS", 2)
+    (tmp_path / "own.py").write_text(OPERATOR)
+    scan = undersample(full, 3, calibration=16, seed=0)
+    np.save(tmp_path / "scan.npy", (scan.kspace * scan.mask).numpy())
+    np.save(tmp_path / "truth.npy", np.ones((48, 48), np.float32))
+    common = "benchmark", "accuracy", str(tmp_path / "scan.npy")
+    truth = "--reference", str(tmp_path / "truth.npy")
+    assert firenet(*common, *truth, "--encoding", f"{tmp_path}/own.py:make") == 0
+    printed = capsys.readouterr().out
+    assert "operator" in printed
+    assert "FIRENET, short" in printed
+    assert "SigPy L1 of wavelets" in printed
+    wrong = {
+        "own.py": "name the file and its function",
+        f"{tmp_path}/no.py:make": "no such file",
+        f"{tmp_path}/own.py:broken": "ZeroDivisionError",
+        f"{tmp_path}/own.py:absent": "AttributeError",
+    }
+    for source, message in wrong.items():
+        assert firenet(*common, *truth, "--encoding", source) != 0
+        assert message in capsys.readouterr().err
+    with pytest.raises(UsageError, match="give a reference image"):
+        list(compare(scan, full, encoding=CartesianFourier(None, (48, 48))))

@@ -22,6 +22,7 @@ def accuracy(
     acceleration: float = 6.0,
     calibration: int = 24,
     maps: Literal["espirit", "jsense"] = "espirit",
+    encoding: str | None = None,
     seed: int = 0,
     debug: bool = False,
 ) -> None:
@@ -41,20 +42,26 @@ def accuracy(
         Width of the sampled centre, in lines.
     maps
         How sensitivity maps are estimated.
+    encoding
+        Your own encoding operator, as FILE.py:FUNCTION; the function takes the scan and returns a
+        LinearOperator or a SigPy Linop. The file is run. Needs a reference image.
     seed
         Seed of the sampling mask.
     debug
         Show a traceback on errors.
     """
     from firenet_benchmark.accuracy import compare
+    from firenet_benchmark.operators import load_encoding
 
     raw, target = _scan_and_target(
         scan, reference, acceleration=acceleration, calibration=calibration, seed=seed
     )
     kind = "simulated" if raw.simulated else "measured"
-    title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, maps {maps}"
+    title = f"{raw.name}: {kind} data, {100 * raw.sampled_fraction:.1f} % sampled, "
+    title += f"maps {maps}" if encoding is None else f"operator {encoding}"
     table = Table("method", "PSNR dB", "SSIM", "HaarPSI", "seconds", "tuned lambda", title=title)
-    for row in compare(raw, target, maps=maps):
+    own = {} if encoding is None else {"encoding": load_encoding(encoding, raw)}
+    for row in compare(raw, target, maps=maps, **own):
         tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
         table.add_row(
             row.method,

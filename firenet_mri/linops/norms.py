@@ -28,7 +28,7 @@ import sigpy
 from sigpy import linop as linops
 
 from firenet_mri.errors import UsageError
-from firenet_mri.sigpy.torch_linop import TorchLinop
+from firenet_mri.linops.torch_linop import TorchLinop
 
 Linop = Any
 _POWER_STEPS = 20

@@ -14,11 +14,12 @@ from sigpy import linop as linops
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.linops.arrays import as_array, as_tensor
+from firenet_mri.linops.norms import norm_bound as structural_bound
+from firenet_mri.linops.torch_linop import TorchLinop
 from firenet_mri.operators.base import Adjoint, LinearOperator
 from firenet_mri.operators.derivative import linear
-from firenet_mri.sigpy.arrays import as_array, as_tensor
-from firenet_mri.sigpy.norms import norm_bound as structural_bound
-from firenet_mri.sigpy.torch_linop import TorchLinop
+from firenet_mri.operators.given import states_norm
 
 # Largest mismatch of an adjoint, relative to the size of the operator: single precision gives 1e-6.
 _ADJOINT_TOLERANCE = 1e-5
@@ -45,7 +46,7 @@ def from_sigpy(
         Any Linop from arrays to arrays. What :func:`to_sigpy` made is handed back as it was.
     norm_bound
         A bound of its norm that the caller has proven; None derives one from the structure of the
-        Linop, see :mod:`firenet_mri.sigpy.norms`.
+        Linop, see :mod:`firenet_mri.linops.norms`.
     check
         Test <A x, y> = <x, A^H y> on random complex vectors in double precision, three times.
     seed
@@ -76,7 +77,7 @@ def from_sigpy(
             f"The norm bound of {linop!r} is {bound}; it must be a number of at least 0, are there "
             "NaN or infinite values in the Linop?"
         )
-    return SigpyOperator(linop, bound)
+    return SigpyOperator(linop, bound, norm_is_stated=norm_bound is not None)
 
 
 def to_sigpy(operator: LinearOperator) -> linops.Linop:
@@ -113,9 +114,12 @@ def to_sigpy(operator: LinearOperator) -> linops.Linop:
 class SigpyOperator(LinearOperator):
     """A Linop as a LinearOperator, see :func:`from_sigpy`."""
 
-    def __init__(self, linop: linops.Linop, norm_bound: float) -> None:
+    def __init__(
+        self, linop: linops.Linop, norm_bound: float, *, norm_is_stated: bool = False
+    ) -> None:
         super().__init__(tuple(linop.ishape), tuple(linop.oshape), norm_bound)
         self.linop = linop
+        self.norm_is_stated = norm_is_stated or _holds_stated_norm(linop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return A x in complex numbers."""
@@ -130,6 +134,14 @@ class SigpyOperator(LinearOperator):
     def extra_repr(self) -> str:
         """Return SigPy's own name and the shapes, for printing."""
         return repr(self.linop)
+
+
+def _holds_stated_norm(linop: linops.Linop) -> bool:
+    """Return whether one of ours, whose bound somebody states, is among the parts of a Linop."""
+    if isinstance(linop, TorchLinop):
+        return states_norm(linop.operator)
+    parts = [*getattr(linop, "linops", ()), getattr(linop, "A", None)]
+    return any(_holds_stated_norm(part) for part in parts if isinstance(part, linops.Linop))
 
 
 def _applied(linop: linops.Linop, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from sigpy import linop as linops
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.linops.arrays import as_array, as_tensor
 from firenet_mri.operators.base import LinearOperator
-from firenet_mri.sigpy.arrays import as_array, as_tensor
 
 
 class TorchLinop(linops.Linop):  # type: ignore[misc]

@@ -1,0 +1,50 @@
+"""NumPy arrays as tensors, whatever their byte order, strides and flags are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet_mri.errors import DataError
+
+# What torch computes with, by NumPy's kind; larger ones are rounded to these.
+_LARGEST = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}
+# Torch stores unsigned numbers, but does next to nothing with them.
+_SIGNED = {2: np.dtype(np.int32), 4: np.dtype(np.int64), 8: np.dtype(np.int64)}
+
+
+def tensor_of_array(array: NDArray[Any], name: str = "the array") -> Tensor:
+    """Return an array as a tensor, on the same memory where torch can use it.
+
+    Copied are big-endian arrays, those with negative strides, those that are read-only, and those
+    in extended precision or of unsigned numbers, for which torch has no arithmetic.
+
+    Parameters
+    ----------
+    array
+        Real, complex or boolean numbers.
+    name
+        What it is, for messages.
+
+    Raises
+    ------
+    DataError
+        If it holds something else.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufc":
+        raise DataError(f"{name} is an array of {array.dtype}; it must be numbers")
+    dtype: Any = array.dtype.newbyteorder("=")
+    largest = _LARGEST.get(dtype.kind)
+    if largest is not None and dtype.itemsize > largest.itemsize:
+        dtype = largest
+    if dtype.kind == "u":
+        dtype = _SIGNED.get(dtype.itemsize, dtype)
+    native = np.require(array, dtype=dtype, requirements=["C", "W"])
+    # Contiguous arrays may have negative strides along axes of size 1.
+    is_reversed = any(stride < 0 for stride in native.strides)
+    return torch.from_numpy(native.copy() if is_reversed else native)

@@ -1,0 +1,7 @@
+"""SigPy's linear operators as ours, and ours as SigPy's; ``firenet_mri.sigpy`` is their face."""
+
+from __future__ import annotations
+
+from firenet_mri.linops.adapter import from_sigpy, to_sigpy
+
+__all__ = ["from_sigpy", "to_sigpy"]

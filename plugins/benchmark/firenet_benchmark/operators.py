@@ -1,0 +1,100 @@
+"""A user's own encoding operator: from a Python file, and SigPy's solvers with it.
+
+SigPy's apps for MRI build their own operator from maps; its solvers take any. They are tuned as the
+other peers are, see :mod:`firenet_benchmark.tuned`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firenet_benchmark import tuned
+from firenet_benchmark.tuned import Peer
+from firenet_mri import RawScan
+from firenet_mri.errors import FileError, UsageError
+from firenet_mri.operators.given import GivenEncoding
+from firenet_mri.sigpy import to_sigpy
+
+Solver = Callable[[Tensor, Tensor, float], Tensor]
+
+_LAMBDAS = tuple(10.0**exponent for exponent in (-1, -1.5, -2, -2.5, -3, -3.5, -4))
+
+
+def load_encoding(source: str, scan: RawScan) -> Any:
+    """Return what the function in a Python file makes of a scan: an operator or a Linop.
+
+    Parameters
+    ----------
+    source
+        File and function, such as ``operators.py:make``; the file is run.
+    scan
+        What the function is called with.
+
+    Raises
+    ------
+    FileError
+        If there is no such file.
+    UsageError
+        If the source does not name file and function, or the function fails.
+    """
+    name, _, function = source.rpartition(":")
+    if not name or not function:
+        raise UsageError(f"{source}: name the file and its function, as operators.py:make")
+    path = Path(name)
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; check the path")
+    spec = importlib.util.spec_from_file_location("firenet_benchmark_encoding", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return getattr(module, function)(scan)
+    # The file is a user's and can raise anything.
+    except Exception as error:
+        raise UsageError(f"{source}: {type(error).__name__}: {error}") from error
+
+
+def peers_for(encoding: GivenEncoding) -> tuple[Peer, ...]:
+    """Return SigPy's solvers of 1/2 ||A x - y||^2 + lambda R(x) for an operator P A."""
+    return (
+        Peer("SigPy least squares, damped", "sigpy", _least_squares(encoding), _LAMBDAS),
+        Peer("SigPy L1 of wavelets", "sigpy", _wavelets(encoding), _LAMBDAS),
+    )
+
+
+def _least_squares(encoding: GivenEncoding) -> Solver:
+    def run(kspace: Tensor, maps: Tensor, lamda: float) -> Tensor:
+        return _solved(encoding, kspace, lamda=lamda)
+
+    return run
+
+
+def _wavelets(encoding: GivenEncoding) -> Solver:
+    import sigpy
+
+    wavelet = sigpy.linop.Wavelet(encoding.domain_shape)
+
+    def run(kspace: Tensor, maps: Tensor, lamda: float) -> Tensor:
+        # As SigPy's own L1WaveletRecon does it.
+        soft = sigpy.prox.UnitaryTransform(sigpy.prox.L1Reg(wavelet.oshape, lamda), wavelet)
+        return _solved(encoding, kspace, proxg=soft)
+
+    return run
+
+
+def _solved(encoding: GivenEncoding, kspace: Tensor, **options: Any) -> Tensor:
+    """Return the solution for data whose adjoint image has maximum 1, in the data's own unit."""
+    import sigpy
+
+    scale = float(encoding.adjoint(kspace).abs().max()) or 1.0
+    y = (kspace / scale).resolve_conj().numpy()
+    steps = {"max_iter": tuned.ITERATIONS, "show_pbar": False}
+    solver = sigpy.app.LinearLeastSquares(to_sigpy(encoding), y, **steps, **options)
+    return torch.from_numpy(solver.run()) * (scale / encoding.gain)
