@@ -17,7 +17,8 @@ import numpy as np
 ROUNDS, TOLERANCE = 1000, 1e-5  # of the objective
 SPARSITIES = np.array([15, 44, 82, 141, 232, 358, 440])  # of the paper's levels, the finest last
 NUMBERS = ("objective", "lower_bound", "duality_gap", "relative_gap")
-FREE = ("network", "lam", "levels", "layers", "map_sets", "compression", "jacobian", "recovery")
+FREE = ("network", "lam", "levels", "layers", "map_sets", "compression", "jacobian")
+FREE += ("recovery", "simulation")
 COVERED = ("accurate", "stable", "paper", "haar", "espirit", "crop")  # Others must be off.
 
 

@@ -172,9 +172,7 @@ def _unexplained(residual: Residual, zero: Tensor, samples: Tensor, pixels: Tens
 
     With n samples of white noise and p pixels, a share 1 - p / n of its power is left.
     """
-    with torch.no_grad():
-        # By the envelope theorem its own change does not count.
-        x = least_squares(residual, zero)
+    x = least_squares(residual, zero)
     redundancy = 1 - pixels / samples.clamp(min=1)
     has_any = redundancy >= _LEAST_REDUNDANCY
     power = residual(x)[1].square() / (samples * redundancy.clamp(min=_LEAST_REDUNDANCY)).clamp(
