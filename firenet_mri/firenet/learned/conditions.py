@@ -27,7 +27,7 @@ OF_DATA = ("noise", "strong noise", "ends", "middle")
 CONDITIONS = OF_SAMPLING + OF_DATA
 
 #: What the conditions of the data are called where they are kept fixed.
-LEVELS = "levels of the k-space samples"
+LEVELS = "levels of noise and detail"
 
 # Coil, y, x.
 _AXES = (-3, -2, -1)

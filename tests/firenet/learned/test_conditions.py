@@ -152,4 +152,4 @@ def test_a_network_says_that_its_levels_are_made_from_the_data() -> None:
     assert small_network().made_from == ()
     (part,) = listening_network().made_from
     assert part.from_data
-    assert part.name == "levels of the k-space samples"
+    assert part.name == "levels of noise and detail"
