@@ -165,7 +165,9 @@ def test_a_folder_of_other_things_is_only_a_folder(folder, tmp_path) -> None:
 
 def test_no_face_takes_an_image_that_was_made_a_scan_by_hand(folder) -> None:
     coils = np.asarray(nibabel.load(folder / "complex.nii.gz").dataobj).T[:4]
-    scan = RawScan(torch.from_numpy(coils.copy()), torch.ones(1, 24, 24, dtype=torch.bool), 2, name="mine")
+    scan = RawScan(
+        torch.from_numpy(coils.copy()), torch.ones(1, 24, 24, dtype=torch.bool), 2, name="mine"
+    )
     maps = torch.full((4, 24, 24), 0.5, dtype=torch.complex64)
     for face in (
         lambda: reconstruct(scan, layers=1, maps=maps),

@@ -199,7 +199,7 @@ def test_a_pipeline_gets_acceleration_by_two_lines_and_is_cached(folder, tmp_pat
     assert torch.equal(batches[0]["image"].as_tensor(), batches[1]["image"].as_tensor())
     first = CacheDataset(files, Compose(steps), progress=False)[0]
     # The operations before the scan are undone from the truth, which remembers them.
-    first["image"].applied_operations = first["image_truth"].applied_operations
+    first["image"].applied_operations = first["truth_image"].applied_operations
     back = Invertd("image", Compose(steps[:3]), orig_keys="image")(first)["image"]
     np.testing.assert_allclose(back.affine, AFFINE, atol=1e-5)
     assert psnr(torch.from_numpy(volume())[None], back.as_tensor()) > 35
