@@ -122,9 +122,10 @@ def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTenso
 
 
 def is_of_plane(kspace: object) -> bool:
-    """Return whether k-space is that of an image (x, y), which :class:`SimulateKspace` says."""
+    """Return whether k-space, or that of a batch, is of images (x, y); SimulateKspace says so."""
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
-    return "spatial_ndim" in meta and len(meta.get("spatial_shape", ())) == 2
+    sizes = torch.as_tensor(meta.get("spatial_shape", ()))
+    return "spatial_ndim" in meta and sizes.shape[-1:] == (2,)
 
 
 def scan_of(
