@@ -245,6 +245,8 @@ class FIRENETModel(nn.Module):
             kspace = native_kspace(masked_kspace, self.spatial_dims, name, looks=False)
         else:
             kspace = native_complex(plain(masked_kspace), name)
+            # Samples of another operator may look like an image.
+            check_is_kspace(kspace, self.spatial_dims, name=name, metadata=meta, looks=False)
         if self.encoding is not None:
             if sens_maps is not None or trajectory is not None:
                 raise UsageError(

@@ -7,6 +7,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+import sigpy
 import torch
 from firenet_command import firenet
 from monai.data import MetaTensor, list_data_collate
@@ -181,3 +182,15 @@ def test_no_face_takes_an_image_that_was_made_a_scan_by_hand(folder) -> None:
 def test_an_array_that_is_given_for_a_scan_is_named() -> None:
     with pytest.raises(UsageError, match=r"ndarray given for a scan; give what firenet_mri.read"):
         reconstruct(np.zeros((2, 8, 8), np.complex64))
+
+
+def test_samples_of_an_own_operator_may_look_like_an_image_but_not_be_called_one(folder) -> None:
+    samples = loaded(folder, "complex.nii.gz")[..., 5]
+    operator = sigpy.linop.Reshape((1, 24, 24), (24, 24))
+    transform = fm.FIRENETReconstruct(encoding=operator, image_axes="kspace", layers=1)
+    model = fm.FIRENETModel(encoding=operator, output="magnitude", layers=1)
+    plain = samples.as_tensor()[None]
+    torch.testing.assert_close(transform(plain).as_tensor()[0], model(plain[None])[0])
+    for call in (lambda: transform(samples[None]), lambda: model(samples[None, None])):
+        with pytest.raises(DataError, match=REFUSED):
+            call()

@@ -268,7 +268,8 @@ class FIRENETReconstruct(Configured, Transform):
         return check_prepared(saved, prepared, evidence, again=again)
 
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
-        return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
+        looks = self.encoding is None
+        return scan_of(kspace, mask, spatial_dims=self.spatial_dims, looks=looks)
 
     def _check_encoding(self, encoding: Operators) -> None:
         """Refuse what cannot be done with a given operator, before any data come."""
