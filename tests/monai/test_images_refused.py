@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -177,6 +178,9 @@ def test_no_face_takes_an_image_that_was_made_a_scan_by_hand(folder) -> None:
     ):
         with pytest.raises(DataError, match=REFUSED):
             face()
+    # Of a file there is a warning, since scanners know what they write.
+    result = reconstruct(replace(scan, record={"slices": None}), layers=1, maps=maps)
+    assert any("image" in line for line in result.warning_lines)
 
 
 def test_an_array_that_is_given_for_a_scan_is_named() -> None:
