@@ -104,7 +104,7 @@ def trained_reconstruction(images: list[dict[str, Tensor]], steps: int) -> Recon
     """Return a U-Net that corrects zero-filled images, trained at all accelerations."""
 
     def with_zero_filled(item: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"input": zero_filled(item["image"]), "target": item["image_truth"].abs()}
+        return {"input": zero_filled(item["image"]), "target": item["truth_image"].abs()}
 
     data = Dataset(scans(images, ACCELERATIONS, seed=1), with_zero_filled)
 

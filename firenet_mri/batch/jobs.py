@@ -20,11 +20,16 @@ from typing import Any, Literal
 
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.digests import digest_of_data, digest_of_file
-from firenet_mri.errors import FileError, FirenetError, UsageError
+from firenet_mri.errors import FirenetError
 from firenet_mri.io.evidence import evidence_path
 from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.kspace.folders import (
+    check_folder_for_outputs,
+    digests_of_scan,
+    find_scans,
+    with_files_beside,
+)
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import output_paths
@@ -32,8 +37,6 @@ from firenet_mri.reconstruction.run import reconstruct_with
 
 State = Literal["done", "kept", "failed"]
 
-#: What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
 _RECORD = ".done.json"
 
 
@@ -132,19 +135,8 @@ def find_jobs(
         public_digest(key)  # Before any work.
     if not isinstance(options, JobOptions):
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{output}: lies among the scans; write to another folder")
-    scans = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
-    ]
-    if not scans:
-        names = f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}"
-        images = images_in(folder)
-        raise UsageError(f"{folder}: is a folder{images}" if images else names)
+    check_folder_for_outputs(output, folder)
+    scans = find_scans(folder)
     labels = _labels([scan.relative_to(folder) for scan in scans])
     return [
         Job(
@@ -187,6 +179,7 @@ def reconstruct_job(job: Job) -> Outcome:
 
 def _done(job: Job, started: float) -> Outcome:
     """Return the outcome of a job."""
+    read = with_files_beside(job.scan, job.options.read)
     identity = _identity(job)
     record = _read_record(job.record)
     if record is not None and record["job"] == identity and not job.overwrite:
@@ -205,9 +198,9 @@ def _done(job: Job, started: float) -> Outcome:
     job.image.parent.mkdir(parents=True, exist_ok=True)
     wants_second = job.options.reconstruction.jacobian
     output_paths(job.image, overwrite=is_ours, evidence=job.evidence, sensitivity=wants_second)
-    wanted = {"job": identity, "options": job.options.to_dict()}
+    wanted = {"job": identity, "options": {**job.options.to_dict(), "read": read.to_dict()}}
     _write_record(job.record, wanted)
-    scan = read_with(job.scan, job.options.read)
+    scan = read_with(job.scan, read)
     result = reconstruct_with(scan, job.options.reconstruction)
     files = result.save(job.image, overwrite=is_ours, evidence=job.evidence, key=job.key)
     gaps = result.certificate.relative_gap
@@ -233,14 +226,9 @@ def _done(job: Job, started: float) -> Outcome:
 
 def _identity(job: Job) -> str:
     """Return a digest of the scan's bytes, the options that change its image, and the version."""
-    files = [job.scan]
-    if job.scan.suffix == ".cfl":
-        files.append(job.scan.with_suffix(".hdr"))
-    try:
-        content = [digest_of_file(path) for path in files]
-    except OSError as error:
-        raise FileError(f"{job.scan}: cannot be read ({error.strerror})") from None
-    return digest_of_data([*content, job.options.key(), version("firenet_mri")])
+    read = with_files_beside(job.scan, job.options.read)
+    key = {**job.options.key(), "read": read.key()}
+    return digest_of_data([*digests_of_scan(job.scan), key, version("firenet_mri")])
 
 
 def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from firenet_mri.errors import UsageError
+from firenet_mri.io.kspace.folders import OF_ONE_SCAN, check_serves_many
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
@@ -16,14 +17,7 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 class JobOptions(Options):
     """How every scan of a batch is read and reconstructed."""
 
-    #: One file of these cannot serve many scans.
-    REFUSED: ClassVar[tuple[str, ...]] = (
-        "mask",
-        "trajectory",
-        "matrix_size",
-        "noise_file",
-        "maps_file",
-    )
+    REFUSED: ClassVar[tuple[str, ...]] = OF_ONE_SCAN
 
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
     reconstruction: ReconstructionOptions = option(
@@ -31,10 +25,6 @@ class JobOptions(Options):
     )
 
     def _check_together(self) -> None:
-        given = [name for name in self.REFUSED if getattr(self.read, name) is not None]
-        if given:
-            raise UsageError(
-                f"{', '.join(given)}: one file cannot serve the many scans of a batch; leave it out"
-            )
+        check_serves_many(self.read)
         if not isinstance(self.reconstruction.maps, str):
             raise UsageError("maps is an array, which cannot serve many scans; name a method")

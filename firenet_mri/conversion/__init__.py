@@ -9,7 +9,8 @@ from firenet_mri._lazy import lazy
 if TYPE_CHECKING:
     from firenet_mri.conversion.convert import Converted, convert_scan
     from firenet_mri.conversion.options import ConversionOptions
-    from firenet_mri.conversion.study import Conversion, convert_study, find_scans, summary_path
+    from firenet_mri.conversion.study import Conversion, convert_study, summary_path
+    from firenet_mri.io.kspace.folders import find_scans
 
 __all__ = [
     "Conversion",
@@ -29,7 +30,7 @@ __getattr__ = lazy(
         "Converted": "firenet_mri.conversion.convert",
         "convert_scan": "firenet_mri.conversion.convert",
         "convert_study": "firenet_mri.conversion.study",
-        "find_scans": "firenet_mri.conversion.study",
+        "find_scans": "firenet_mri.io.kspace.folders",
         "summary_path": "firenet_mri.conversion.study",
     },
 )

@@ -25,14 +25,6 @@ class ConversionOptions(Options):
 
     #: These mean nothing for k-space.
     REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
-    #: One file of these cannot serve many scans.
-    REFUSED_OF_STUDIES: ClassVar[tuple[str, ...]] = (
-        "mask",
-        "trajectory",
-        "matrix_size",
-        "noise_file",
-    )
-
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
     to: Target | None = option(
         None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
@@ -20,15 +19,16 @@ from firenet_mri.conversion.convert import Converted, convert_scan
 from firenet_mri.conversion.options import ConversionOptions
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, FirenetError, UsageError
-from firenet_mri.io.kspace import bart, bruker
-from firenet_mri.io.kspace.targets import beside, suffix_of
+from firenet_mri.io.kspace.folders import (
+    check_folder_for_outputs,
+    check_serves_many,
+    digests_of_scan,
+    find_scans,
+    with_files_beside,
+)
+from firenet_mri.io.kspace.targets import suffix_of
 from firenet_mri.io.kspace.writing import check_conversion
 from firenet_mri.io.outputs import atomic_writes
-
-# What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
-# What conversions write beside a scan.
-_BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 
 
 @dataclass(frozen=True)
@@ -72,40 +72,6 @@ def summary_path(output: Path) -> Path:
     # "." and ".." have no name of their own.
     named = output if output.name not in ("", "..") else output.resolve()
     return named.with_name(f"{named.name}.csv")
-
-
-def find_scans(folder: Path) -> list[Path]:
-    """Return the raw scans in a folder and those below it, in the order of their names.
-
-    They are files that are called as scans are, and folders of Bruker experiments; what lies beside
-    a scan, such as its noise measurement, is left out.
-
-    Raises
-    ------
-    UsageError
-        If it is not a folder, or holds no scan.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            if bruker.find_experiment(path) is not None:
-                found.append(path)
-        elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
-            found.append(path)
-    if not found:
-        raise UsageError(
-            f"{folder}: holds no scan; they are called {', '.join('*' + s for s in _SUFFIXES)}, "
-            f"or are folders of Bruker experiments{_advice(folder)}"
-        )
-    return found
-
-
-def _advice(folder: Path) -> str:
-    """Return what to do with a folder of images."""
-    images = any(path.name.endswith((".dcm", ".nii", ".nii.gz")) for path in folder.rglob("*"))
-    return "; images hold no k-space, and firenet simulate makes a scan of one" if images else ""
 
 
 def convert_study(
@@ -167,16 +133,8 @@ def convert_study(
 def _check(folder: Path, output: Path, options: ConversionOptions) -> None:
     if options.to is None:
         raise UsageError("A folder of scans is converted to one format; name it with --to")
-    refused = ConversionOptions.REFUSED_OF_STUDIES
-    given = [name for name in refused if getattr(options.read, name) is not None]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
-        )
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file; give a folder for the converted scans")
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{output}: lies among the scans; write to another folder")
+    check_serves_many(options.read)
+    check_folder_for_outputs(output, folder)
 
 
 def _make_folder(output: Path) -> None:
@@ -184,12 +142,6 @@ def _make_folder(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{output}: cannot be made ({error.strerror or error})") from None
-
-
-def _lies_beside_a_scan(path: Path) -> bool:
-    """Return whether a file is the noise measurement or the trajectory of a scan that is there."""
-    match = _BESIDE.fullmatch(path.stem)
-    return match is not None and path.with_name(f"{match[1]}{path.suffix}").is_file()
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -243,7 +195,8 @@ class _Study:
         before = before if before is not None and before.scan == start.scan else None
         try:
             options = _with_files_beside(source, self.options)
-            job = _identity(source, options)
+            content = digests_of_scan(source)
+            job = digest_of_data([*content, options.key(), version("firenet_mri")])
             is_same = before is not None and before.job == job
             if before is not None and is_same and not self.overwrite:
                 if _is_whole(self.output, before):
@@ -264,23 +217,8 @@ class _Study:
 
 
 def _with_files_beside(source: Path, options: ConversionOptions) -> ConversionOptions:
-    """Return the options with the noise measurement and trajectory that lie beside an array."""
-    cfl = bart.find_pair(source)
-    if cfl is None and source.suffix != ".npy":
-        return options
-    found = {"noise_file": beside(source, "noise"), "trajectory": beside(source, "trajectory")}
-    return options.replace(**{name: path for name, path in found.items() if path.is_file()})
-
-
-def _identity(source: Path, options: ConversionOptions) -> str:
-    """Return a digest of the scan's bytes, the options, and the version."""
-    files = [source]
-    if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.is_file())
-    elif source.suffix == ".cfl":
-        files.append(source.with_suffix(".hdr"))
-    content = [digest_of_file(path) for path in files]
-    return digest_of_data([*content, options.key(), version("firenet_mri")])
+    found = with_files_beside(source, options.read)
+    return options if found is options.read else replace(options, read=found)
 
 
 def _described(made: Converted) -> dict[str, str]:

@@ -10,6 +10,7 @@ import torch
 import torch.utils.dlpack
 from torch import Tensor
 
+from firenet_mri.arrays import tensor_of_array
 from firenet_mri.errors import UsageError
 
 
@@ -37,13 +38,10 @@ def as_array(x: Tensor) -> Any:
 def as_tensor(array: Any) -> Tensor:
     """Return an array as a tensor on the same memory.
 
-    Only a NumPy array that is read-only or not contiguous is copied: torch would warn of the one
-    and refuse negative strides, which contiguous arrays may have along axes of size 1.
+    A NumPy array is copied where torch cannot use it as it is, see
+    :func:`firenet_mri.arrays.tensor_of_array`.
     """
     if isinstance(array, np.ndarray | np.generic):
-        array = np.require(array, requirements=["C", "W"])
-        is_reversed = any(stride < 0 for stride in array.strides)
-        result: Tensor = torch.from_numpy(array.copy() if is_reversed else array)
-    else:
-        result = torch.utils.dlpack.from_dlpack(array)
+        return tensor_of_array(np.asarray(array))
+    result: Tensor = torch.utils.dlpack.from_dlpack(array)
     return result

@@ -24,7 +24,7 @@ from firenet_mri.firenet.trainable import TrainableSteps
 from firenet_mri.monai.maps import estimated_maps, given_maps, maps_along, maps_of_module
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.root_sum_of_squares import bound_with_samples, root_sum_of_squares
-from firenet_mri.monai.scans import check_all_sampled, has_trajectory
+from firenet_mri.monai.scans import check_all_sampled, has_trajectory, is_of_plane
 from firenet_mri.monai.tensors import native_complex, native_kspace, plain, with_metadata
 from firenet_mri.monai.trajectories import Points, points_of
 from firenet_mri.operators import LinearOperator, encoding_operator
@@ -73,8 +73,9 @@ class FIRENETModel(nn.Module):
         Return (batch, 1, *spatial) instead of (batch, *spatial).
     image_axes
         "kspace" (batch, *spatial), as MONAI's networks return it, or "xyz" (batch, 1, x, y, z), z
-        of size 1 for ``spatial_dims=2``: the axes of MONAI's images, to which the affine in the
-        metadata belongs, for metrics and ``SaveImage``.
+        of size 1 for ``spatial_dims=2``, or (batch, 1, x, y) of k-space that was simulated of such
+        images: the axes of MONAI's images, to which the affine in the metadata belongs, for metrics
+        and ``SaveImage``.
     trainable
         Make step sizes and one threshold a band parameters, which begin at the network's own
         values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
@@ -244,6 +245,8 @@ class FIRENETModel(nn.Module):
             kspace = native_kspace(masked_kspace, self.spatial_dims, name, looks=False)
         else:
             kspace = native_complex(plain(masked_kspace), name)
+            # Samples of another operator may look like an image.
+            check_is_kspace(kspace, self.spatial_dims, name=name, metadata=meta, looks=False)
         if self.encoding is not None:
             if sens_maps is not None or trajectory is not None:
                 raise UsageError(
@@ -289,7 +292,8 @@ class FIRENETModel(nn.Module):
             image = image.abs()
         if self.image_axes == "xyz":
             image = image.permute(0, *range(image.ndim - 1, 0, -1)).unsqueeze(1)
-            image = image.unsqueeze(-1) if self.spatial_dims == 2 else image
+            if self.spatial_dims == 2 and not is_of_plane(masked_kspace):
+                image = image.unsqueeze(-1)
         elif self.channel_dim:
             image = image.unsqueeze(1)
         return with_metadata(image.contiguous(), masked_kspace)

@@ -122,13 +122,18 @@ def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTenso
 
 
 def is_of_plane(kspace: object) -> bool:
-    """Return whether k-space is that of an image (x, y), which :class:`SimulateKspace` says."""
+    """Return whether k-space, or that of a batch, is of images (x, y); SimulateKspace says so."""
     meta = kspace.meta if isinstance(kspace, MetaTensor) else {}
-    return "spatial_ndim" in meta and len(meta.get("spatial_shape", ())) == 2
+    sizes = torch.as_tensor(meta.get("spatial_shape", ()))
+    return "spatial_ndim" in meta and sizes.shape[-1:] == (2,)
 
 
 def scan_of(
-    kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None = None, *, spatial_dims: int = 2
+    kspace: NdarrayOrTensor,
+    mask: NdarrayOrTensor | None = None,
+    *,
+    spatial_dims: int = 2,
+    looks: bool = True,
 ) -> RawScan:
     """Return the scan of k-space as MONAI's transforms hand it on.
 
@@ -141,6 +146,9 @@ def scan_of(
         See :func:`firenet_mri.monai.masks.sampling_mask`, slices for batch; None finds it.
     spatial_dims
         2 or 3, where the metadata do not say.
+    looks
+        Look at the numbers for an image; False for samples of a user's own operator, which may look
+        like anything.
 
     Raises
     ------
@@ -163,7 +171,7 @@ def scan_of(
         check_all_sampled(mask)
         y = native_complex(plain(kspace))
         return scan_from(y, meta, torch.ones((), dtype=torch.bool))
-    y = native_kspace(kspace, ndim, looks=mask is None)
+    y = native_kspace(kspace, ndim, looks=looks and mask is None)
     if y.ndim < ndim + 1:
         raise ShapeError(
             f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) complex "
@@ -174,7 +182,7 @@ def scan_of(
     sampled = sampled.expand(len(items), 1, *y.shape[-ndim:])
     sampled = sampled.reshape(*y.shape[: -ndim - 1], 1, *y.shape[-ndim:])
     y = y * sampled
-    check_is_kspace(y, ndim, metadata=meta)
+    check_is_kspace(y, ndim, metadata=meta, looks=looks)
     return scan_from(y, {"spatial_ndim": ndim, **meta}, sampled)
 
 

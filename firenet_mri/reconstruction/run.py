@@ -13,6 +13,8 @@ import torch
 from firenet_mri.amplification import OnApplication
 from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.device import find_device
+from firenet_mri.domain import check_is_kspace
+from firenet_mri.errors import UsageError
 from firenet_mri.firenet.base import Network
 from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
@@ -64,7 +66,9 @@ def reconstruct(
     Raises
     ------
     UsageError
-        If an option is unknown or cannot be used.
+        If it is no scan, or an option is unknown or cannot be used.
+    DataError
+        If a scan that was not read from a file holds an image.
     CalibrationError
         If the maps cannot be estimated from this scan.
     ShapeError
@@ -86,10 +90,26 @@ def reconstruct_with(
 ) -> Reconstruction:
     """Return what :func:`reconstruct` returns, for options as one value."""
     started = time.perf_counter()
+    check_given_scan(scan, encoding)
     find_device(options.device)  # Before any work.
     prepared = prepare(scan, options, encoding=encoding)
     setup_s = time.perf_counter() - started
     return reconstruct_prepared(prepared, setup_s, on_layer=on_layer, checkpoint=checkpoint)
+
+
+def check_given_scan(scan: RawScan, encoding: Operators | None = None) -> None:
+    """Raise an error if what is given as a scan is something else, or holds an image.
+
+    What :func:`firenet_mri.read` returns was looked at there; samples of an own operator may look
+    like anything.
+    """
+    if not isinstance(scan, RawScan):
+        raise UsageError(
+            f"{type(scan).__name__} given for a scan; give what firenet_mri.read returns, or "
+            "firenet_mri.RawScan(kspace, mask, spatial_ndim)"
+        )
+    if not scan.record and scan.trajectory is None and encoding is None:
+        check_is_kspace(scan.kspace, scan.spatial_ndim, name=scan.name)
 
 
 def reconstruct_prepared(

@@ -16,6 +16,7 @@ import sigpy
 import torch
 from torch import Tensor
 
+from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.linops.arrays import as_tensor
 from firenet_mri.operators import CartesianFourier, LinearOperator, NonuniformFourier, Sense
@@ -96,6 +97,8 @@ def make_scan(
     data, maps = _complex("y", y), _complex("mps", mps)
     trajectory = None if coord is None else _trajectory(coord, maps.shape[1:])
     _check_shapes(data, maps, trajectory)
+    if trajectory is None:
+        check_is_kspace(data, data.ndim - 1, name="y")
     given = _weights(weights, data, trajectory)
     data, maps, given = (part.to(device) for part in (data, maps.to(data.dtype), given))
     root_sum_of_squares = torch.linalg.vector_norm(maps, dim=0)

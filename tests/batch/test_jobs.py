@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,6 +28,7 @@ from firenet_mri.batch import jobs as jobs_module
 from firenet_mri.batch.jobs import _identity, _labels
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.errors import FileError, UsageError
+from firenet_mri.io import write_scan
 from firenet_mri.io.certificates import read_certificate
 from firenet_mri.io.evidence import read_evidence
 from firenet_mri.reconstruction import ReconstructionOptions
@@ -215,6 +217,32 @@ def test_what_is_wrong_is_an_outcome_of_one_line(job) -> None:
 
 def test_a_folder_that_cannot_be_written_is_an_outcome(job, tmp_path) -> None:
     (tmp_path / "out").write_text("a file in the way")
+    assert reconstruct_job(job).state == "failed"
+
+
+def test_what_lies_beside_a_scan_is_read_with_it_and_is_no_scan(small_job) -> None:
+    """As ``firenet convert`` writes it."""
+    scan = replace(read(small_job.scan), noise=torch.randn(3, 40, dtype=torch.complex64))
+    written = write_scan(small_job.scan, scan, overwrite=True)
+    assert [path.name for path in written] == ["scan.npy", "scan_noise.npy"]
+    (job,) = find_jobs(small_job.scan.parent, small_job.image.parents[2], FAST)
+    assert job == small_job
+    before = _identity(job)
+    assert reconstruct_job(job).state == "done"
+    image = nibabel.load(job.image).get_fdata()
+    expected = reconstruct(scan, **FAST).image.abs().mT
+    np.testing.assert_allclose(np.squeeze(image), expected, rtol=1e-4, atol=1e-4 * image.max())
+    np.save(written[1], 2 * np.load(written[1]))
+    assert _identity(job) != before
+
+
+def test_experiments_of_bruker_are_jobs(tmp_path) -> None:
+    for name in ("method", "acqp", "fid"):
+        path = tmp_path / "in/day1/7" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\0")
+    (job,) = find_jobs(tmp_path / "in", tmp_path / "out", FAST)
+    assert (job.scan.name, job.image.name) == ("7", "sub-day17_rec-firenet_MRI.nii.gz")
     assert reconstruct_job(job).state == "failed"
 
 

@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -170,9 +171,9 @@ def test_folders_that_cannot_be_are_refused(folder, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"Bruker experiments$"):
         convert_study(tmp_path / "empty", tmp_path / "out", FASTMRI)
-    (tmp_path / "empty/image.dcm").write_bytes(b"")
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 2)), np.eye(4)), tmp_path / "empty/a.nii.gz")
     refused = firenet("convert", tmp_path / "empty", "-o", tmp_path / "out", "--to", "mrd")
-    assert "firenet simulate makes a scan of one" in refused.err
+    assert "is a folder of NIfTI files: an image, not k-space" in refused.err
     assert len(refused.err.splitlines()) == 1
     (tmp_path / "out.csv").write_text("other,columns\n1,2\n")
     with pytest.raises(FileError, match="is not the summary"):

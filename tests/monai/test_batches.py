@@ -45,6 +45,16 @@ def test_scans_of_unlike_noise_and_geometry_form_a_batch_and_come_back() -> None
         assert torch.equal(again.kspace, before.kspace)
 
 
+def test_simulated_scans_form_a_batch_with_each_other_and_with_scans_from_files() -> None:
+    """Whether they carry a noise measurement or not."""
+    image = torch.outer(torch.hann_window(10), torch.hann_window(12))[None, ..., None]
+    options = {"coils": 2, "acceleration": 1}
+    scans = [fm.SimulateKspace(noise_scan=noise, **options)(image) for noise in (False, True)]
+    (batch,) = DataLoader([*scans, kspace_of(SCANS[0])], batch_size=3)
+    found = [scan_of(one).noise for one in decollate_batch(batch)]
+    assert [noise is None for noise in found] == [True, False, False]
+
+
 def test_images_of_such_scans_form_a_batch() -> None:
     transform = fm.FIRENETReconstruct(maps="lowres", layers=1)
     images = [transform(kspace_of(one)) for one in SCANS]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
+import sigpy
 import torch
 from firenet_command import firenet
 from monai.data import MetaTensor, list_data_collate
@@ -14,12 +16,13 @@ from monai.transforms import EnsureChannelFirst, LoadImage
 from PIL import Image
 
 import firenet_mri.monai as fm
-from firenet_mri import read
-from firenet_mri.errors import DataError, FileError
+from firenet_mri import RawScan, read, reconstruct
+from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.image.dicom import write_dicom_series
 from firenet_mri.operators.centred import centred_fft
 from firenet_mri.phantoms import ellipses
 from firenet_mri.scan import Geometry
+from firenet_mri.sigpy import FIRENETRecon
 
 SAMPLE = "sample_data/brain_8coil.h5"
 REFUSED = r"is an image, not k-space.*SimulateKspace"
@@ -160,3 +163,38 @@ def test_a_folder_of_other_things_is_only_a_folder(folder, tmp_path) -> None:
     shutil.copytree(folder / "dicom", tmp_path / "study" / "series")
     with pytest.raises(FileError, match="DICOM"):
         read(tmp_path / "study")
+
+
+def test_no_face_takes_an_image_that_was_made_a_scan_by_hand(folder) -> None:
+    coils = np.asarray(nibabel.load(folder / "complex.nii.gz").dataobj).T[:4]
+    scan = RawScan(
+        torch.from_numpy(coils.copy()), torch.ones(1, 24, 24, dtype=torch.bool), 2, name="mine"
+    )
+    maps = torch.full((4, 24, 24), 0.5, dtype=torch.complex64)
+    for face in (
+        lambda: reconstruct(scan, layers=1, maps=maps),
+        lambda: fm.FIRENETReconstruct(layers=1)(scan, sens_maps=maps),
+        lambda: FIRENETRecon(scan.kspace.numpy(), maps.numpy(), layers=1, show_pbar=False),
+    ):
+        with pytest.raises(DataError, match=REFUSED):
+            face()
+    # Of a file there is a warning, since scanners know what they write.
+    result = reconstruct(replace(scan, record={"slices": None}), layers=1, maps=maps)
+    assert any("image" in line for line in result.warning_lines)
+
+
+def test_an_array_that_is_given_for_a_scan_is_named() -> None:
+    with pytest.raises(UsageError, match=r"ndarray given for a scan; give what firenet_mri.read"):
+        reconstruct(np.zeros((2, 8, 8), np.complex64))
+
+
+def test_samples_of_an_own_operator_may_look_like_an_image_but_not_be_called_one(folder) -> None:
+    samples = loaded(folder, "complex.nii.gz")[..., 5]
+    operator = sigpy.linop.Reshape((1, 24, 24), (24, 24))
+    transform = fm.FIRENETReconstruct(encoding=operator, image_axes="kspace", layers=1)
+    model = fm.FIRENETModel(encoding=operator, output="magnitude", layers=1)
+    plain = samples.as_tensor()[None]
+    torch.testing.assert_close(transform(plain).as_tensor()[0], model(plain[None])[0])
+    for call in (lambda: transform(samples[None]), lambda: model(samples[None, None])):
+        with pytest.raises(DataError, match=REFUSED):
+            call()

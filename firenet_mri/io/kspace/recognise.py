@@ -11,6 +11,7 @@ from firenet_mri.errors import FileError
 HEAD_BYTES = 4096
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NPY_SIGNATURE = b"\x93NUMPY"
+_GZIP = b"\x1f\x8b"
 
 _READABLE = (
     "give an ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl with .hdr) or NumPy "
@@ -59,7 +60,7 @@ def read_head(path: Path) -> bytes:
 
 def describe_foreign(head: bytes) -> str:
     """Return what a file that is no readable scan seems to be and what to do instead."""
-    if head.startswith(b"\x1f\x8b"):
+    if head.startswith(_GZIP):
         inner = _inflated(head)
         if _is_nifti(inner):
             return f"a compressed NIfTI file: {_IMAGE}"
@@ -75,14 +76,17 @@ def describe_foreign(head: bytes) -> str:
 
 
 def images_in(folder: Path) -> str:
-    """Return what to say of a folder among whose first files there is a DICOM file; else ""."""
+    """Return what to say of a folder whose first files hold a DICOM or NIfTI image; else ""."""
     for file in itertools.islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_INTO):
         try:
             with file.open("rb") as opened:
-                if opened.read(132)[128:] == b"DICM":
-                    return f" of DICOM files: {_IMAGE}"
+                head = opened.read(HEAD_BYTES)
         except OSError:
             continue
+        if head[128:132] == b"DICM":
+            return f" of DICOM files: {_IMAGE}"
+        if _is_nifti(_inflated(head) if head.startswith(_GZIP) else head):
+            return f" of NIfTI files: {_IMAGE}"
     return ""
 
 

@@ -50,7 +50,7 @@ from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import joined
 from firenet_mri.reconstruction.given import Operators, without_maps
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
-from firenet_mri.reconstruction.run import reconstruct_prepared
+from firenet_mri.reconstruction.run import check_given_scan, reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
 
@@ -195,6 +195,8 @@ class FIRENETReconstruct(Configured, Transform):
             with_own.encoding = encoding
             with_own._check_encoding(encoding)
             return with_own(kspace, mask, sens_maps, x0)
+        if isinstance(kspace, RawScan):
+            check_given_scan(kspace, self.encoding)
         scan = kspace if isinstance(kspace, RawScan) else self._scan_of(kspace, mask)
         if scan.trajectory is not None:
             check_output_along(self.output)
@@ -266,7 +268,8 @@ class FIRENETReconstruct(Configured, Transform):
         return check_prepared(saved, prepared, evidence, again=again)
 
     def _scan_of(self, kspace: NdarrayOrTensor, mask: NdarrayOrTensor | None) -> RawScan:
-        return scan_of(kspace, mask, spatial_dims=self.spatial_dims)
+        looks = self.encoding is None
+        return scan_of(kspace, mask, spatial_dims=self.spatial_dims, looks=looks)
 
     def _check_encoding(self, encoding: Operators) -> None:
         """Refuse what cannot be done with a given operator, before any data come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -295,9 +296,8 @@ def _measured(image: NdarrayOrTensor, options: SimulationOptions, *, noise_scan:
     check_volume(placed, volume=options.volume)
     _check_magnitude(placed)
     scan = simulate_with(placed.planes, placed.geometry, options, name=placed.name)
-    kspace = placed.kspace_of(scan, volume=options.volume)
-    if not noise_scan:
-        kspace.meta["noise"] = scan.kspace.new_zeros(scan.coils, 0)
+    kept = scan if noise_scan else replace(scan, noise=None)
+    kspace = placed.kspace_of(kept, volume=options.volume)
     truth = placed.truth(with_phase(placed.planes, options))
     if isinstance(image, MetaTensor):
         truth.applied_operations = image.applied_operations

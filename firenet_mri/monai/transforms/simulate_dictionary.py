@@ -32,8 +32,8 @@ class SimulateKspaced(Configured, MapTransform):
     mask_key
         The mask, ([slice,] 1, *spatial) bool, is stored there; of the last key, if there are
         several.
-    truth_postfix
-        The image that was measured is stored under ``KEY_postfix``, complex64, with the operations
+    truth_prefix
+        The image that was measured is stored under ``PREFIX_KEY``, complex64, with the operations
         that were applied to it: invert them from there.
     allow_missing_keys
         Leave out keys that are not there.
@@ -52,23 +52,23 @@ class SimulateKspaced(Configured, MapTransform):
         keys: KeysCollection,
         *,
         mask_key: str = "mask",
-        truth_postfix: str = "truth",
+        truth_prefix: str = "truth",
         allow_missing_keys: bool = False,
         noise_scan: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.truth_postfix = truth_postfix
+        self.truth_prefix = truth_prefix
         self.transform = SimulateKspace(noise_scan=noise_scan, **options)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Return a copy of the dictionary with k-space, ``KEY_truth`` and mask."""
+        """Return a copy of the dictionary with k-space, ``truth_KEY`` and mask."""
         result = dict(data)
         for key in self.key_iterator(result):
             with named(key):
                 measured = self.transform.measure(result[key])
-            _store(result, key, measured, self.mask_key, self.truth_postfix)
+            _store(result, key, measured, self.mask_key, self.truth_prefix)
         return result
 
 
@@ -77,7 +77,7 @@ class RandSimulateKspaced(Configured, Randomizable, MapTransform):
 
     Parameters
     ----------
-    keys, mask_key, truth_postfix, allow_missing_keys
+    keys, mask_key, truth_prefix, allow_missing_keys
         See :class:`SimulateKspaced`.
     accelerations, snr, noise_scan, **options
         See :class:`RandSimulateKspace`.
@@ -96,14 +96,14 @@ class RandSimulateKspaced(Configured, Randomizable, MapTransform):
         snr: Sequence[float] | float = 40.0,
         *,
         mask_key: str = "mask",
-        truth_postfix: str = "truth",
+        truth_prefix: str = "truth",
         allow_missing_keys: bool = False,
         noise_scan: bool = False,
         **options: Any,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.truth_postfix = truth_postfix
+        self.truth_prefix = truth_prefix
         self.transform = RandSimulateKspace(accelerations, snr, noise_scan=noise_scan, **options)
 
     def set_random_state(
@@ -115,13 +115,13 @@ class RandSimulateKspaced(Configured, Randomizable, MapTransform):
         return self
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Return a copy of the dictionary with k-space, ``KEY_truth`` and mask."""
+        """Return a copy of the dictionary with k-space, ``truth_KEY`` and mask."""
         result = dict(data)
         self.transform.randomize()
         for key in self.key_iterator(result):
             with named(key):
                 measured = self.transform.measure(result[key], randomize=False)
-            _store(result, key, measured, self.mask_key, self.truth_postfix)
+            _store(result, key, measured, self.mask_key, self.truth_prefix)
         return result
 
 
@@ -165,13 +165,14 @@ RandSimulateKspaceD = RandSimulateKspaceDict = RandSimulateKspaced
 ImageToKspaceD = ImageToKspaceDict = ImageToKspaced
 
 
+# MONAI's Spacingd takes every other entry "KEY_..." for the metadata of KEY, which these are not.
 def _store(
     result: dict[Hashable, Any],
     key: Hashable,
     measured: Simulated,
     mask_key: str,
-    truth_postfix: str,
+    truth_prefix: str,
 ) -> None:
     result[key] = measured.kspace
-    result[f"{key}_{truth_postfix}"] = measured.truth
+    result[f"{truth_prefix}_{key}"] = measured.truth
     result[mask_key] = measured.mask

@@ -1,0 +1,108 @@
+"""Folders of raw scans: which files are scans, what lies beside one, and what its bytes are.
+
+What converts or reconstructs many scans starts here; the names of outputs, summaries and what is
+kept from before are its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from firenet_mri.digests import digest_of_file
+from firenet_mri.errors import FileError, UsageError
+from firenet_mri.io.kspace import bart, bruker
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.recognise import images_in
+from firenet_mri.io.kspace.targets import beside
+
+# What a scan's file may be called; what it is is told by its content.
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+# What conversions write beside a scan.
+_BESIDE = re.compile(r"(.+)_(noise|trajectory)")
+
+#: Options of reading of which one file cannot serve many scans.
+OF_ONE_SCAN = ("mask", "trajectory", "matrix_size", "noise_file", "maps_file")
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """Return the raw scans in a folder and those below it, in the order of their names.
+
+    They are files that are called as scans are, and folders of Bruker experiments; what lies beside
+    a scan, such as its noise measurement, is left out.
+
+    Raises
+    ------
+    UsageError
+        If it is not a folder, or holds no scan.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            if bruker.find_experiment(path) is not None:
+                found.append(path)
+        elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
+            found.append(path)
+    if not found:
+        images = images_in(folder)
+        raise UsageError(
+            f"{folder}: is a folder{images}"
+            if images
+            else f"{folder}: holds no scan; they are called "
+            f"{', '.join('*' + suffix for suffix in _SUFFIXES)}, or are folders of Bruker "
+            "experiments"
+        )
+    return found
+
+
+def check_folder_for_outputs(output: Path, scans: Path) -> None:
+    """Raise UsageError if the outputs of a folder of scans would lie in it, or in a file."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file; give a folder")
+    if output.resolve().is_relative_to(scans.resolve()):
+        raise UsageError(f"{output}: lies among the scans; write to another folder")
+
+
+def check_serves_many(options: ReadOptions, refused: Sequence[str] = OF_ONE_SCAN) -> None:
+    """Raise UsageError if an option is given of which one file cannot serve many scans."""
+    given = [name for name in refused if getattr(options, name) is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
+        )
+
+
+def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:
+    """Return the options with the noise measurement and trajectory that lie beside an array."""
+    if bart.find_pair(scan) is None and scan.suffix != ".npy":
+        return options
+    found = {"noise_file": beside(scan, "noise"), "trajectory": beside(scan, "trajectory")}
+    return options.replace(**{name: path for name, path in found.items() if path.is_file()})
+
+
+def digests_of_scan(scan: Path) -> list[str]:
+    """Return the digests of a scan's bytes, file by file: a header is one, too.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be read.
+    """
+    files = [scan]
+    if scan.is_dir():
+        files = sorted(path for path in scan.iterdir() if path.is_file())
+    elif scan.suffix == ".cfl":
+        files.append(scan.with_suffix(".hdr"))
+    try:
+        return [digest_of_file(path) for path in files]
+    except OSError as error:
+        raise FileError(f"{scan}: cannot be read ({error.strerror})") from None
+
+
+def _lies_beside_a_scan(path: Path) -> bool:
+    """Return whether a file is the noise measurement or the trajectory of a scan that is there."""
+    match = _BESIDE.fullmatch(path.stem)
+    return match is not None and path.with_name(f"{match[1]}{path.suffix}").is_file()
