@@ -75,6 +75,8 @@ def expected(files) -> Tensor:
     return images(DataLoader(Dataset(files, pipeline()), batch_size=1))
 
 
+# Of one core torch says that two workers are too many.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize(
     "kind",
     ["cache", "threads", "batch", "fork", pytest.param("spawn", marks=pytest.mark.slow)],
