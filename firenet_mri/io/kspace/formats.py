@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import FileError
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, siemens
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
@@ -36,11 +36,23 @@ _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.GE, ge.is_ge),
 )
 
-#: What returns header and readouts of a file as ISMRMRD has them.
-SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
-    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
-    Format.SIEMENS: siemens.read_acquisitions,
-}
+#: Formats that hold readouts with a header each.
+SCANNERS = (Format.ISMRMRD, Format.SIEMENS)
+
+
+def read_readouts(path: Path, format_: Format, group: str | None = None) -> tuple[Any, list[Any]]:
+    """Return header and readouts of a file of :data:`SCANNERS` as ISMRMRD has them.
+
+    Raises
+    ------
+    UsageError
+        If a group is named, and the file has none of that name or none at all.
+    """
+    if format_ is Format.ISMRMRD:
+        return ismrmrd_file.read_acquisitions(path, group)
+    if group is not None:
+        raise UsageError(f"{path}: a {format_.value} has no groups to choose from; leave group out")
+    return siemens.read_acquisitions(path)
 
 
 def recognise(path: Path) -> Format:

@@ -84,7 +84,7 @@ def outline_of_file(path: Path) -> Outline:
         What :func:`firenet_mri.io.read` raises.
     """
     from firenet_mri.io.kspace import bart, ismrmrd, npy
-    from firenet_mri.io.kspace.formats import SCANNERS, Format, recognise
+    from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 
     format_ = recognise(path)
     if format_ is Format.NUMPY:
@@ -95,7 +95,7 @@ def outline_of_file(path: Path) -> Outline:
         return _of_array(*bart.read_coil_array(cfl), cfl.name)
     found = None
     if format_ in SCANNERS:
-        found = ismrmrd.outline(*SCANNERS[format_](path), name=path.name)
+        found = ismrmrd.outline(*read_readouts(path, format_), name=path.name)
     if found is None:
         from firenet_mri.io.kspace.reading import read
 
