@@ -33,7 +33,7 @@ from firenet_mri.reconstruction.run import reconstruct_with
 State = Literal["done", "kept", "failed"]
 
 #: What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
 _RECORD = ".done.json"
 
 
@@ -236,6 +236,9 @@ def _identity(job: Job) -> str:
     files = [job.scan]
     if job.scan.suffix == ".cfl":
         files.append(job.scan.with_suffix(".hdr"))
+    if job.scan.suffix.lower() == ".list":
+        others = (job.scan.with_suffix(suffix) for suffix in (".data", ".DATA"))
+        files += [other for other in others if other.is_file()]
     try:
         content = [digest_of_file(path) for path in files]
     except OSError as error:

@@ -109,7 +109,7 @@ def info(
 def _files(path: Path) -> list[Path]:
     """Return the path, or the raw scans in a folder; other files in it do not matter."""
     from firenet_mri.io.kspace import bruker
-    from firenet_mri.io.kspace.formats import recognise
+    from firenet_mri.io.kspace.formats import Format, recognise
 
     if not path.is_dir() or bruker.find_experiment(path) is not None:
         return [path]
@@ -117,11 +117,12 @@ def _files(path: Path) -> list[Path]:
     # A folder in it is a scan only as a Bruker experiment.
     for file in sorted(path.iterdir()):
         try:
-            recognise(file)
+            format_ = recognise(file)
         except FileError:
             continue
-        # The header of a .cfl file stands for it, too.
-        if file.suffix != ".hdr":
+        # The header of a .cfl file stands for it, too, and the samples for a Philips index.
+        is_part = format_ is Format.PHILIPS and file.suffix.lower() == ".data"
+        if file.suffix != ".hdr" and not is_part:
             found.append(file)
     return found
 

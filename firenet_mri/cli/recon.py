@@ -18,6 +18,7 @@ from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.recognise import READABLE
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
@@ -62,10 +63,7 @@ class OutputOptions(Options):
 def recon(
     scan: Annotated[
         Path,
-        Parameter(
-            help="ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl) or NumPy (.npy, "
-            "coils first) scan, or the folder of a Bruker experiment."
-        ),
+        Parameter(help=f"{READABLE}."),
     ],
     /,
     *,

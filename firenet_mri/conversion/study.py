@@ -26,7 +26,7 @@ from firenet_mri.io.kspace.writing import check_conversion
 from firenet_mri.io.outputs import atomic_writes
 
 # What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
 # What conversions write beside a scan.
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, siemens
+from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, philips, siemens
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
     NPY_SIGNATURE,
@@ -26,6 +26,7 @@ class Format(Enum):
     GE = "GE P-file"
     ISMRMRD = "ISMRMRD file"
     NUMPY = "NumPy file"
+    PHILIPS = "Philips list/data export"
     SIEMENS = "Siemens raw file"
 
 
@@ -67,9 +68,11 @@ def recognise(path: Path) -> Format:
         return Format.BART
     if bruker.find_experiment(path) is not None:
         return Format.BRUKER
+    if philips.find_pair(path) is not None:
+        return Format.PHILIPS
     head = read_head(path)
     for format_, has_its_head in _BY_HEAD:
         if has_its_head(head):
             is_fastmri = format_ is Format.ISMRMRD and fastmri.is_fastmri(path)
             return Format.FASTMRI if is_fastmri else format_
-    raise FileError(f"{path}: is {describe_foreign(head)}")
+    raise FileError(f"{path}: is {describe_foreign(head, path)}")

@@ -12,6 +12,7 @@ from typing import Any
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.kspace.hdf5 import check_size
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
+from firenet_mri.io.kspace.recognise import describe_hdf5
 
 
 def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[Any]]:
@@ -69,6 +70,9 @@ def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
         )
     if groups:
         return groups[0]
+    vendors = describe_hdf5(path, file)
+    if vendors:
+        raise FileError(f"{path}: is {vendors}")
     members = sorted(file["dataset"]) if hasattr(file.get("dataset"), "keys") else []
     if members:
         found = f"/dataset holds only {', '.join(members)}"

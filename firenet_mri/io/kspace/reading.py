@@ -25,6 +25,7 @@ from firenet_mri.io.kspace import (
     ge,
     noncartesian,
     npy,
+    philips,
 )
 from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
@@ -41,6 +42,7 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.FASTMRI: fastmri.read,
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
+    Format.PHILIPS: lambda path: philips.read(philips.find_pair(path) or path),
 }
 # Arrays alone: their files do not say what they are, nor what was sampled.
 _WITHOUT_HEADER = (Format.BART, Format.NUMPY)
@@ -69,9 +71,10 @@ def read(path: PathLike, **options: Any) -> RawScan:
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Bruker experiment (folder, or
-        its fid), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
-        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
+        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Philips export (.list with
+        .data), Bruker experiment (folder, or its fid), fastMRI (HDF5), BART (.cfl with .hdr, with
+        or without the suffix), or NumPy (.npy, complex, (coil, y, x) or (coil, z, y, x)). The
+        content decides, not the name.
     **options
         The fields of :class:`ReadOptions`. A mask is an array of the k-space's spatial sizes, or a
         .npy or .cfl file of one; samples outside of it are dropped. Scanners' files and fastMRI's
