@@ -53,9 +53,24 @@ def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[A
     return header, list(acquisitions)
 
 
+def groups_of(path: Path) -> list[str]:
+    """Return the groups of an HDF5 file that hold scans; none if it cannot be opened."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _groups(file)
+    except (OSError, RuntimeError, KeyError):
+        return []
+
+
+def _groups(file: Any) -> list[str]:
+    return [name for name in sorted(file) if _holds_scan(file[name])]
+
+
 def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
     """Return the group that holds the raw data to read; refuse HDF5 files that hold none."""
-    groups = [name for name in sorted(file) if _holds_scan(file[name])]
+    groups = _groups(file)
     if wanted is not None:
         name = wanted.strip("/")
         if name not in groups:

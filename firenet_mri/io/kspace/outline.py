@@ -75,8 +75,8 @@ class Outline:
         return float(self.mask.mean())
 
 
-def outline_of_file(path: Path) -> Outline:
-    """Return the outline of the scan in a file.
+def outline_of_file(path: Path, group: str | None = None) -> Outline:
+    """Return the outline of the scan in a file, or in a group of one that holds several.
 
     Raises
     ------
@@ -95,11 +95,11 @@ def outline_of_file(path: Path) -> Outline:
         return _of_array(*bart.read_coil_array(cfl), cfl.name)
     found = None
     if format_ in SCANNERS:
-        found = ismrmrd.outline(*read_readouts(path, format_), name=path.name)
+        found = ismrmrd.outline(*read_readouts(path, format_, group), name=path.name)
     if found is None:
         from firenet_mri.io.kspace.reading import read
 
-        return Outline.of(read(path))
+        return Outline.of(read(path, group=group))
     return found
 
 

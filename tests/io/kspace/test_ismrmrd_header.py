@@ -70,6 +70,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         instead("flipAngle_deg>15.0<", "flipAngle_deg>Made-up<"),
         "flipAngle_deg has a value",
     ),
+    "an attribute": (instead("<encoding>", '<encoding made="up">'), ""),
     "no namespace": (lambda xml: re.sub(r' xmlns(:\w+)?="[^"]*"', "", xml), ""),
 }
 
@@ -112,6 +113,7 @@ def test_a_trajectory_that_the_standard_does_not_know_is_not_taken_for_cartesian
     [
         (without("encodedSpace"), "no encodedSpace"),
         (instead(f"x>{NX}</", "x>many</"), r"no encodedSpace\.matrixSize\.x"),
+        (instead(f"x>{NX}</", f"x>{NX}.5</"), r"no encodedSpace\.matrixSize\.x"),
         (without("encoding"), "no encoding"),
     ],
 )

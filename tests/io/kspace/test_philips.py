@@ -83,6 +83,14 @@ def test_what_is_no_image_data_is_left_out_and_noise_kept(write, kspace, noisy) 
     np.testing.assert_array_equal(scan.noise, noise)
 
 
+def test_noise_is_that_of_an_averaged_sample(write, kspace, noisy) -> None:
+    noise = noisy(COILS, 50).astype(np.complex64)
+    of_noise = [("NOI", {"chan": coil}, noise[coil]) for coil in range(COILS)]
+    twice = lines_of(kspace) + lines_of(kspace, aver=1)
+    scan = read(write([*of_noise, *twice], GENERAL))
+    np.testing.assert_allclose(scan.noise, noise / np.sqrt(2), rtol=1e-5)
+
+
 def test_averages_are_averaged_and_left_out_lines_not_sampled(write, kspace) -> None:
     readouts = lines_of(kspace)[: -2 * COILS] + lines_of(3 * kspace[:, :5], aver=1)
     readouts = [
