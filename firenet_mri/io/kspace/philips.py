@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.kspace.philips_list import Index, is_index, read_index
-from firenet_mri.io.kspace.recognise import read_head
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (".list", ".data")
+# Bytes within which an index says something besides comments.
+_COMMENTS = 1 << 16
 # Counters that tell images apart, and what their names are.
 _IMAGES = {
     "mix": "mix",
@@ -60,7 +61,13 @@ def find_pair(path: Path) -> Path | None:
     else:
         candidates = [path.with_name(path.name + suffix) for suffix in (".list", ".LIST")]
     found = next((one for one in candidates if one.is_file()), None)
-    return found if found is not None and is_index(read_head(found)) else None
+    if found is None:
+        return None
+    try:
+        with found.open("rb") as file:
+            return found if is_index(file.read(_COMMENTS)) else None
+    except OSError:
+        return None
 
 
 def read(index_file: Path) -> RawScan:
@@ -231,6 +238,12 @@ def _stated_or_found(image: Index, step: str) -> tuple[int, int]:
     low, high = int(image.column(step).min()), int(image.column(step).max())
     if step == "kz" and low == high:
         return 0, 0
+    if low == 0 < high:
+        _log.warning(
+            "%s runs from 0 to %d: one half of k-space, unless the lines are counted from its edge",
+            step,
+            high,
+        )
     for pair in _pairs(image):
         stated = image.numbers(f"{step}_range", *pair)
         if len(stated) == 2:

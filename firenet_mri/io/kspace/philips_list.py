@@ -23,6 +23,8 @@ COLUMNS = (
 _GENERAL = re.compile(r"\.\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S.*?)\s*:\s*(.*?)\s*")
 _TYPE = re.compile(r"[A-Z]{3}")
 _BYTES_PER_SAMPLE = 8
+# No file is as long; sums of two such offsets fit 64 bits.
+_LARGEST = 1 << 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,8 @@ def read_index(path: Path) -> Index:
                 row = [int(word) for word in words]
             except ValueError:
                 row = []
-            if not _TYPE.fullmatch(kind) or len(row) != len(COLUMNS):
+            is_damaged = len(row) != len(COLUMNS) or max(map(abs, row)) > _LARGEST
+            if is_damaged or not _TYPE.fullmatch(kind):
                 raise FileError(
                     f"{path}: line {number} of the index is damaged: a readout has a type and "
                     f"{len(COLUMNS)} numbers; export it again"
@@ -106,7 +109,9 @@ def read_index(path: Path) -> Index:
 
 def is_index(head: bytes) -> bool:
     """Return whether a file begins as an index does: comments, then information or readouts."""
-    lines = [line for line in head.decode("latin1").splitlines()[:-1] if line.strip()]
+    # The last line may be cut.
+    text = head.decode("latin1").rpartition("\n")[0]
+    lines = [line for line in text.splitlines() if line.strip()]
     told = [line for line in lines if not line.lstrip().startswith("#")]
     if not told:
         return any("DATA DESCRIPTION FILE" in line for line in lines)

@@ -398,6 +398,23 @@ def test_one_of_two_stacks_has_its_place_once_it_is_chosen(
     assert read(path, slices=[3, 4]).geometry is None
 
 
+def test_parallel_stacks_with_a_gap_have_their_places_one_by_one(
+    kspace: np.ndarray, write_mrd: Callable[..., Path]
+) -> None:
+    heights = (0.0, 5.0, 10.0, 80.0, 85.0)
+    readouts = [
+        line
+        for i, height in enumerate(heights)
+        for line in make_readouts(
+            kspace, position=(0.0, 0.0, height), directions=AXIAL, counters={"slice": i}
+        )
+    ]
+    path = write_mrd(make_header((NX, NY, 1)), readouts)
+    assert read(path).geometry is None
+    chosen = read(path, slices=[3, 4])
+    assert [z for _, _, z in chosen.geometry.positions_mm] == [80.0, 85.0]
+
+
 def test_slices_whose_positions_are_in_metres_are_as_far_apart_as_they_are_thick(
     kspace: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -214,6 +214,27 @@ def test_damaged_files_are_named(write, kspace) -> None:
         read(data)
 
 
+def test_an_index_is_known_behind_long_comments(write, kspace) -> None:
+    path = write(lines_of(kspace), GENERAL)
+    text = path.read_text().replace(
+        "# === DATA DESCRIPTION FILE ===", ("# " + "x" * 98 + "\n") * 99
+    )
+    path.write_bytes(text.replace("\n", "\r\n").encode())
+    np.testing.assert_array_equal(read(path).kspace[0], kspace)
+    path.write_text("# === DATA DESCRIPTION FILE ===\n")
+    with pytest.raises(FileError, match="names no readouts"):
+        read(path)
+    path.write_text(f"STD {'0 ' * 19} {2**70}\n")
+    with pytest.raises(FileError, match="line 1 of the index is damaged"):
+        read(path)
+
+
+def test_lines_that_are_counted_from_the_edge_are_said(write, kspace, caplog) -> None:
+    lines = [(kind, {**c, "ky": c["ky"] + 4}, x) for kind, c, x in lines_of(kspace)]
+    read(write(lines))
+    assert "ky runs from 0 to 8" in caplog.text
+
+
 def test_nothing_of_the_comments_is_told(write, kspace) -> None:
     path = write(lines_of(kspace), GENERAL)
     assert "Made-up" in path.read_text()

@@ -8,11 +8,14 @@ import math
 import ismrmrd
 import numpy as np
 import pytest
+import torch
 from mrd_scans import make_header
 
 import firenet_mri
 from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
+from firenet_mri.io.kspace.noncartesian import along
 from firenet_mri.operators.trajectories import radial, stack_of_stars
 
 SIZE = 32
@@ -52,8 +55,6 @@ def test_every_source_reads_every_unit(unit, source, tmp_path, caplog, noisy) ->
 
 
 def test_monai_finds_the_unit_of_a_trajectory_that_it_is_given() -> None:
-    import torch
-
     from firenet_mri.monai.trajectories import points_of
 
     points = radial(9, 40, SIZE)
@@ -83,3 +84,12 @@ def test_axes_in_two_units_are_refused(tmp_path) -> None:
     np.save(tmp_path / "data.npy", np.ones((2, *points.shape[:-1]), np.complex64))
     with pytest.raises(DataError, match="on axis 1"):
         firenet_mri.read(tmp_path / "data.npy", trajectory=points, matrix_size=(8, SIZE, SIZE))
+
+
+@pytest.mark.parametrize("reach", [0.4, 1.0, 3.0, 10.0])
+def test_a_scan_of_a_small_part_of_kspace_is_read_as_it_was_written(reach, tmp_path) -> None:
+    points = radial(5, 12, SIZE) * (reach / (SIZE / 2))
+    scan = along(torch.ones(2, 5, 12, dtype=torch.complex64), points, (SIZE, SIZE), name="made")
+    write_ismrmrd(tmp_path / "scan.h5", scan)
+    found = firenet_mri.read(tmp_path / "scan.h5")
+    torch.testing.assert_close(found.trajectory, points, atol=1e-5, rtol=0)
