@@ -213,8 +213,14 @@ def _complete_encoding(encoding: ElementTree.Element, notes: list[str]) -> None:
         encoding.append(copy)
     else:
         _check_space(shown, notes)
-    if _child(encoding, "encodingLimits") is None:
-        _add(encoding, "encodingLimits")
+    limits = _child(encoding, "encodingLimits")
+    limits = _add(encoding, "encodingLimits") if limits is None else limits
+    for step in ("kspace_encoding_step_1", "kspace_encoding_step_2"):
+        limit = _child(limits, step)
+        # Without it the schema would put the centre at 0.
+        if limit is not None and _child(limit, "center") is None:
+            notes.append(f"{step}.center is missing; the middle of the matrix is taken")
+            limits.remove(limit)
     if _child(encoding, "trajectory") is None:
         notes.append("trajectory is missing; the scan is read as Cartesian")
         _add(encoding, "trajectory", "cartesian")
@@ -253,7 +259,9 @@ def _check_space(space: ElementTree.Element, notes: list[str]) -> None:
 
 def _is_complete(space: ElementTree.Element) -> bool:
     parts = (_child(space, part) for part in ("matrixSize", "fieldOfView_mm"))
-    return all(part is not None and _child(part, "x") is not None for part in parts)
+    return all(
+        part is not None and _child(part, axis) is not None for part in parts for axis in "xy"
+    )
 
 
 def _numbers(space: ElementTree.Element, part: str) -> list[float]:

@@ -58,6 +58,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "capitals": (instead(">cartesian<", ">Cartesian<"), "trajectory is read as cartesian"),
     "blanks": (instead(">cartesian<", "> cartesian\n<"), ""),
     "no conditions": (without("experimentalConditions"), ""),
+    "no centre of the lines": (
+        lambda xml: re.sub(r"<center>6</center>", "", xml),
+        "kspace_encoding_step_1.center is missing",
+    ),
+    "half of a reconSpace": (
+        lambda xml: re.sub(r"(<reconSpace>.*?)<y>12</y>", r"\1", xml, flags=re.S),
+        "reconSpace is missing",
+    ),
     "no limits": (without("encodingLimits"), ""),
     "no reconSpace": (without("reconSpace"), "reconSpace is missing"),
     "no trajectory": (without("trajectory"), "trajectory is missing"),
