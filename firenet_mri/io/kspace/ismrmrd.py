@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid
+from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.outline import Outline, check_samples
 
 if TYPE_CHECKING:
@@ -197,10 +198,11 @@ class _Layout(NamedTuple):
 def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     """Return where the readouts go, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
+    encoding = without_empty_partitions(encoding, readouts.imaging, name)
     coils = _common_channels(readouts, name)
+    grid = _Grid.of(encoding, name)
     lines = readouts.imaging + _useful_calibration(encoding, readouts, name)
     slices = _ordered_slices(lines)
-    grid = _without_empty_partitions(_Grid.of(encoding, name), encoding, lines, slices, name)
     images = sorted({_image(line) for line in readouts.imaging})
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
@@ -290,37 +292,6 @@ class _Grid:
         fov_z, fov_y, fov_x = self.field_of_view_mm
         fov = (fov_z, fov_y, fov_x * columns / self.nx)
         return dataclasses.replace(self, nx=columns, field_of_view_mm=fov)
-
-
-def _without_empty_partitions(
-    grid: _Grid, encoding: Any, lines: Sequence[Any], slices: Sequence[Any], name: str
-) -> _Grid:
-    """Return the grid of a 2D scan if all readouts are of one partition, whatever the header says.
-
-    A matrix of several partitions then counts slices, or is an oversampled one of a single slice.
-    """
-    is_flat = len({line.idx.kspace_encode_step_2 for line in lines}) == 1
-    if _trajectory(encoding) != "cartesian":
-        is_flat = is_flat and all(line.trajectory_dimensions == 2 for line in lines)
-    limit = getattr(encoding.encodingLimits, "kspace_encoding_step_2", None)
-    # Otherwise it is a volume of which only one partition was measured.
-    was_meant = limit is None or limit.maximum == limit.minimum or grid.nz in (2, len(slices))
-    if grid.nz == 1 or not is_flat or not was_meant:
-        return grid
-    shown, (whole, fov_y, fov_x) = encoding.reconSpace, grid.field_of_view_mm
-    thickness = shown.fieldOfView_mm.z if shown.matrixSize.z == 1 else whole
-    if len(slices) > 1 and shown.matrixSize.z != 1:
-        thickness = whole / grid.nz
-    _log.warning(
-        "%s: header: matrixSize.z is %d, but all readouts are of one partition; read as 2D, with "
-        "slices of %.4g mm",
-        name,
-        grid.nz,
-        thickness,
-    )
-    step = lines[0].idx.kspace_encode_step_2
-    extent = (thickness, fov_y, fov_x)
-    return dataclasses.replace(grid, nz=1, centre_z=step, field_of_view_mm=extent)
 
 
 def _centre(limits: Any, step: str, size: int) -> int:

@@ -430,6 +430,19 @@ def test_slices_whose_positions_are_in_metres_are_as_far_apart_as_they_are_thick
     assert "read as metres" in caplog.text
 
 
+def test_a_volume_of_which_one_partition_was_measured_stays_one(kspace: np.ndarray) -> None:
+    scan = assemble(make_header((NX, NY, 4)), make_readouts(kspace, partition=2))
+    assert scan.kspace.shape == (COILS, 4, NY, NX)
+
+
+def test_a_flat_scan_lies_in_the_plane_of_its_partition(kspace: np.ndarray) -> None:
+    header = make_header((NX, NY, 2))
+    scan = assemble(header, make_readouts(kspace, partition=1))
+    np.testing.assert_array_equal(scan.kspace[0], kspace)
+    # The header itself is the caller's.
+    assert header.encoding[0].encodedSpace.matrixSize.z == 2
+
+
 @pytest.mark.parametrize(("slices", "thickness"), [(1, 10.0), (2, 5.0)])
 def test_a_matrix_of_partitions_without_their_lines_is_a_2d_scan(
     kspace: np.ndarray, slices: int, thickness: float, caplog: pytest.LogCaptureFixture
