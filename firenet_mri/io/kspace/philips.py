@@ -164,8 +164,8 @@ def _check_sequence(image: Index, index_file: Path) -> None:
             factor = next(iter(image.numbers(name, mix, echo)), 1.0)
             if factor > 1 + 1e-3:
                 raise DataError(
-                    f"{index_file}: {name} {factor:g}; the index does not say which lines such a "
-                    "scan leaves out, so convert it to ISMRMRD first"
+                    f"{index_file}: {name} {factor:g}; where the lines of such an export belong "
+                    "could not be checked, so convert it to ISMRMRD first"
                 )
 
 

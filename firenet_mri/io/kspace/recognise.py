@@ -94,9 +94,7 @@ def describe_foreign(head: bytes, path: Path) -> str:
 def _describe_vendors(path: Path) -> str:
     """Return what a vendor's file is by its name and neighbours, and how to convert it; else ""."""
     suffix, name = path.suffix.lower(), path.name.lower()
-    beside = {one.name.lower() for one in path.parent.iterdir()} if path.parent.is_dir() else set()
-    stem = path.stem.lower()
-    if suffix in (".lab", ".raw", ".sin") and {stem + ".lab", stem + ".raw"} & beside:
+    if suffix in (".lab", ".raw", ".sin") and _lie_beside(path, ".lab", ".raw"):
         return (
             "part of Philips raw data (.lab, .raw, .sin), which only Philips' software decodes; "
             f"export the scan as .list/.data, or {_TO_ISMRMRD} (philips_to_ismrmrd)"
@@ -107,13 +105,13 @@ def _describe_vendors(path: Path) -> str:
         )
     if suffix == ".list":
         return "called as a Philips index but is none; export the scan again as .list/.data"
-    if suffix in (".par", ".rec") and {stem + ".par", stem + ".rec"} <= beside:
+    if suffix in (".par", ".rec") and _lie_beside(path, ".par", ".rec"):
         return f"part of a Philips PAR/REC pair, {_IMAGE}"
     if suffix in (".sdat", ".spar"):
         return "Philips spectroscopy (.sdat, .spar), not an imaging scan"
     if name == "2dseq":
         return f"Bruker's own image (2dseq), {_IMAGE}"
-    if name in ("fid", "procpar") and "procpar" in beside:
+    if name in ("fid", "procpar") and path.with_name("procpar").is_file():
         return f"part of {_AGILENT}"
     if name in ("fid", "rawdata.job0", "ser"):
         return (
@@ -121,6 +119,12 @@ def _describe_vendors(path: Path) -> str:
             "the experiment"
         )
     return ""
+
+
+def _lie_beside(path: Path, *suffixes: str) -> bool:
+    """Return whether files of the same name with all these suffixes lie there, in either case."""
+    names = ((path.with_suffix(one), path.with_suffix(one.upper())) for one in suffixes)
+    return all(any(one.is_file() for one in both) for both in names)
 
 
 def describe_hdf5(path: Path, names: Iterable[str]) -> str:
@@ -136,7 +140,10 @@ def describe_hdf5(path: Path, names: Iterable[str]) -> str:
 
 def describe_folder(folder: Path) -> str:
     """Return what a folder that is no readable scan holds, and what to do; else ""."""
-    names = {one.name.lower() for one in folder.iterdir()}
+    try:
+        names = {one.name.lower() for one in folder.iterdir()}
+    except OSError:
+        return ""
     if {"fid", "procpar"} <= names:
         return f" of {_AGILENT}"
     if {"method", "acqp"} <= names:

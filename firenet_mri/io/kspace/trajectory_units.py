@@ -98,7 +98,8 @@ def _check_axes(points: NDArray[np.floating], shape: tuple[int, ...], name: str)
     """Refuse one axis in another unit than the rest, such as a stack of spirals in two units."""
     for axis, size in enumerate(shape):
         reach = _reach(points[..., axis])
-        if 0 < reach <= 0.5 * _ROUNDING and size >= 8:
+        # A lone spoke along an axis has the rounding of its angle on the other.
+        if 1e-4 * _reach(points) < reach <= 0.5 * _ROUNDING and size >= 8:
             raise DataError(
                 f"{name}: points reach {reach:.4g} on axis {axis}, of {size} pixels, and "
                 f"{_reach(points):.4g} on another; give all axes in cycles per field of view"

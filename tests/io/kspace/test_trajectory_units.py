@@ -16,6 +16,7 @@ from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
 from firenet_mri.io.kspace.noncartesian import along
+from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
 from firenet_mri.operators.trajectories import radial, stack_of_stars
 
 SIZE = 32
@@ -93,3 +94,11 @@ def test_a_scan_of_a_small_part_of_kspace_is_read_as_it_was_written(reach, tmp_p
     write_ismrmrd(tmp_path / "scan.h5", scan)
     found = firenet_mri.read(tmp_path / "scan.h5")
     torch.testing.assert_close(found.trajectory, points, atol=1e-5, rtol=0)
+
+
+def test_a_lone_spoke_along_an_axis_has_one_unit() -> None:
+    points = radial(1, 40, SIZE)
+    found = in_cycles_per_fov(points.numpy(), (SIZE, SIZE), "spoke")
+    np.testing.assert_array_equal(found, points)
+    turned = points.numpy() @ np.array([[0.0, 1.0], [-1.0, 1e-9]])
+    np.testing.assert_array_equal(in_cycles_per_fov(turned, (SIZE, SIZE), "spoke"), turned)
