@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from firenet_mri.errors import DataError
 from firenet_mri.operators.centred import centred_fft, centred_ifft
-from firenet_mri.scan import Geometry, RawScan
+from firenet_mri.scan import Geometry, ImageGrid, RawScan
 
 
 def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
@@ -32,11 +32,7 @@ def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
     DataError
         If the scan does not know both.
     """
-    grid, geometry = scan.scanner_grid, scan.geometry
-    if grid is None or geometry is None:
-        raise DataError(
-            f"{scan.name}: does not say on which grid the scanner shows the image; leave it alone"
-        )
+    grid, geometry = scanner_grid_of(scan)
     axes = range(-scan.spatial_ndim, 0)
     extents = list(geometry.field_of_view_mm)
     for axis in axes:
@@ -52,6 +48,22 @@ def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
     image = centred_ifft(kspace, axes)
     image = image * math.sqrt(math.prod(after) / math.prod(before))
     return image, dataclasses.replace(scan, geometry=_with_extent(geometry, extents))
+
+
+def scanner_grid_of(scan: RawScan) -> tuple[ImageGrid, Geometry]:
+    """Return the grid on which the scanner shows the image, and where the image lies.
+
+    Raises
+    ------
+    DataError
+        If the scan does not know both.
+    """
+    grid, geometry = scan.scanner_grid, scan.geometry
+    if grid is None or geometry is None:
+        raise DataError(
+            f"{scan.name}: does not say on which grid the scanner shows the image; leave it alone"
+        )
+    return grid, geometry
 
 
 def _resized(x: Tensor, axis: int, size: int) -> Tensor:

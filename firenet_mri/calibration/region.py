@@ -44,6 +44,48 @@ def calibration_region(mask: Tensor | NDArray[np.bool_], spatial_ndim: int) -> t
     return tuple(widths)
 
 
+def one_sided_shift(mask: Tensor, spatial_ndim: int, width: int) -> tuple[int, ...]:
+    """Return how far k-space must be rolled for a box at the edge of the centre to lie in it.
+
+    Of a half echo the centre is sampled on one side only, and no centred box is wide. A box of the
+    given width that still holds the centre, and lies as near to it as it can, serves calibration
+    methods that look at the relations between neighbouring samples alone, as ESPIRiT does: rolling
+    k-space turns the phase of all coil images alike.
+
+    Parameters
+    ----------
+    mask, spatial_ndim
+        See :func:`calibration_region`.
+    width
+        The width that the box should have along every axis.
+
+    Returns
+    -------
+    tuple of int
+        For ``torch.roll``, one number an axis; 0 where the centred box is wide enough.
+    """
+    sampled: Any = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(0)
+    widths = calibration_region(sampled, spatial_ndim)
+    if min(widths) < 1:
+        return (0,) * spatial_ndim
+    shifts = []
+    for axis, size in enumerate(sampled.shape):
+        if widths[axis] >= width:
+            shifts.append(0)
+            continue
+        others = [size if i == axis else min(w, width) for i, w in enumerate(widths)]
+        along = _box(sampled, others).movedim(axis, 0).flatten(1).all(1).tolist()
+        first = last = size // 2
+        while first > 0 and along[first - 1]:
+            first -= 1
+        while last + 1 < size and along[last + 1]:
+            last += 1
+        found = min(width, last - first + 1)
+        centred = size // 2 - found // 2
+        shifts.append(centred - min(max(centred, first), last - found + 1))
+    return tuple(shifts)
+
+
 def calibration_regions(masks: Tensor, largest: int) -> Tensor:
     """Return the widths of :func:`calibration_region`, cut off at ``largest``, of several masks.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from firenet_mri.calibration.espirit import Eigenvalues, espirit
 from firenet_mri.calibration.gridding import cartesian_centre
 from firenet_mri.calibration.methods import Background, MapMethod
-from firenet_mri.calibration.region import calibration_region
+from firenet_mri.calibration.region import calibration_region, one_sided_shift
 from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
@@ -25,6 +25,9 @@ from firenet_mri.prox import scale_to_one
 from firenet_mri.scan import RawScan
 
 _CALIBRATION_WIDTH = 24
+# On one side of the centre there is less signal: with 13 samples the maps of one simulated object
+# of two went wrong, with 15 those of neither.
+_ONE_SIDED_WIDTH = 15
 #: Width of the calibration region that a method needs along every axis.
 SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
 
@@ -54,7 +57,8 @@ def sensitivity_maps(
         The scan, whitened if it has a noise measurement.
     method
         "espirit": ESPIRiT [1], one map set, zero where there is no signal. (A slice of which all
-        samples are zero has the same constant map in all coils, with any method.)
+        samples are zero has the same constant map in all coils, with any method.) Where the centre
+        was sampled on one side only, as by a half echo, that side serves it, 15 samples wide.
         "jsense": JSENSE [2], smooth maps everywhere.
         "lowres": the coil images of the calibration region alone, over their root-sum-of-squares.
         "none": all maps are 1, for a single coil.
@@ -110,6 +114,10 @@ def sensitivities(
     if scan.trajectory is not None:
         scan = cartesian_centre(scan, _CALIBRATION_WIDTH)
     region = calibration_region(scan.mask, scan.spatial_ndim)
+    if method == "espirit" and 0 < min(region) < SMALLEST_WIDTH[method]:
+        one_sided = _with_one_sided_centre(scan)
+        there = calibration_region(one_sided.mask, scan.spatial_ndim)
+        scan, region = (one_sided, there) if min(there) >= _ONE_SIDED_WIDTH else (scan, region)
     width = min(_CALIBRATION_WIDTH, *region)
     if width < SMALLEST_WIDTH[method]:
         others = [name for name, least in SMALLEST_WIDTH.items() if width >= least]
@@ -190,6 +198,14 @@ def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:
     """Return the maps (..., coil, *spatial) divided by their root-sum-of-squares; zeros stay."""
     energy = torch.linalg.vector_norm(maps, dim=-spatial_ndim - 1, keepdim=True)
     return maps / torch.where(energy > 0, energy, torch.ones_like(energy))
+
+
+def _with_one_sided_centre(scan: RawScan) -> RawScan:
+    """Return a scan whose centre was sampled on one side with this side in the middle."""
+    shifts = one_sided_shift(scan.mask, scan.spatial_ndim, _CALIBRATION_WIDTH)
+    axes = list(range(-scan.spatial_ndim, 0))
+    kspace, mask = scan.kspace.roll(shifts, axes), scan.mask.roll(shifts, axes)
+    return replace(scan, kspace=kspace, mask=mask)
 
 
 def _jsense(kspace: Tensor, width: int) -> Tensor:

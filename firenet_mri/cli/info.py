@@ -66,10 +66,13 @@ def info(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show what is in raw scans: one in full, several or a folder with one line per scan."""
+    """Show what is in raw scans: one in full, several or a folder with one line per scan.
+
+    The groups of an HDF5 file that holds several scans have a line each.
+    """
     from firenet_mri.io.kspace.recognise import images_in
 
-    files = [file for scan in scans for file in _files(scan)]
+    files = [entry for scan in scans for file in _files(scan) for entry in _entries(file)]
     if not files:
         images = [(scan, images_in(scan)) for scan in scans if images_in(scan)]
         if images:
@@ -78,9 +81,9 @@ def info(
     console = Console(highlight=False, soft_wrap=True)
     failed = False
     summaries = []
-    for file in files:
+    for file, group in files:
         try:
-            raw, summary = _read(file, check)
+            raw, summary = _read(file, group, check)
         except FirenetError as error:
             if len(files) == 1:
                 raise
@@ -109,7 +112,7 @@ def info(
 def _files(path: Path) -> list[Path]:
     """Return the path, or the raw scans in a folder; other files in it do not matter."""
     from firenet_mri.io.kspace import bruker
-    from firenet_mri.io.kspace.formats import recognise
+    from firenet_mri.io.kspace.formats import Format, recognise
 
     if not path.is_dir() or bruker.find_experiment(path) is not None:
         return [path]
@@ -117,27 +120,40 @@ def _files(path: Path) -> list[Path]:
     # A folder in it is a scan only as a Bruker experiment.
     for file in sorted(path.iterdir()):
         try:
-            recognise(file)
+            format_ = recognise(file)
         except FileError:
             continue
-        # The header of a .cfl file stands for it, too.
-        if file.suffix != ".hdr":
+        # The header of a .cfl file stands for it, too, and the samples for a Philips index.
+        is_part = format_ is Format.PHILIPS and file.suffix.lower() == ".data"
+        if file.suffix != ".hdr" and not is_part:
             found.append(file)
     return found
 
 
-def _read(file: Path, check: bool) -> tuple[Outline, Summary]:
+def _entries(file: Path) -> list[tuple[Path, str | None]]:
+    """Return a file once, or once for each group of an HDF5 file that holds several scans."""
+    from firenet_mri.io.kspace.formats import Format, recognise
+    from firenet_mri.io.kspace.ismrmrd_file import groups_of
+
+    try:
+        groups = groups_of(file) if recognise(file) is Format.ISMRMRD else []
+    except FileError:
+        groups = []
+    return [(file, group) for group in groups] if len(groups) > 1 else [(file, None)]
+
+
+def _read(file: Path, group: str | None, check: bool) -> tuple[Outline, Summary]:
     from firenet_mri.calibration import calibration_region
     from firenet_mri.io.kspace.formats import recognise
     from firenet_mri.io.kspace.outline import outline_of_file
 
-    raw = outline_of_file(file)
+    raw = outline_of_file(file, group)
     region = None if raw.mask is None else calibration_region(raw.mask, raw.spatial_ndim)
     geometry = raw.geometry
     is_2d = raw.spatial_ndim == 2
     slices = raw.batch_shape[-1] if is_2d and len(raw.batch_shape) > bool(raw.images) else 1
     return raw, Summary(
-        file=file.name,
+        file=file.name if group is None else f"{file.name} /{group}",
         format=recognise(file).value,
         coils=raw.coils,
         matrix=raw.spatial_shape,
@@ -149,17 +165,17 @@ def _read(file: Path, check: bool) -> tuple[Outline, Summary]:
         field_of_view_mm=None if geometry is None else geometry.field_of_view_mm,
         is_placed=geometry is not None and geometry.is_placed,
         simulated=raw.simulated,
-        warnings=_warnings(file) if check else (),
+        warnings=_warnings(file, group) if check else (),
     )
 
 
-def _warnings(file: Path) -> tuple[str, ...]:
+def _warnings(file: Path, group: str | None) -> tuple[str, ...]:
     """Return what the samples say of a scan that went wrong; loads torch, and takes its time."""
     from firenet_mri.io.kspace.reading import read
     from firenet_mri.reconstruction.data_warnings.places import places_of
     from firenet_mri.reconstruction.data_warnings.scan import warnings_before
 
-    scan = read(file)
+    scan = read(file, group=group)
     return tuple(warning.line(places_of(scan)) for warning in warnings_before(scan))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,9 @@ from firenet_mri.threads import wait_passively
 def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
     wait_passively()
+    # File names need not be UTF-8; what cannot be shown must not stop the work.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
         _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])

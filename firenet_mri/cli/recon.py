@@ -16,11 +16,14 @@ from rich.console import Console
 
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
+from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.recognise import READABLE
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
+    from firenet_mri.io.image.dicom import DicomReference
     from firenet_mri.reconstruction import Reconstruction, SavedFiles
     from firenet_mri.scan import RawScan
 
@@ -60,10 +63,7 @@ class OutputOptions(Options):
 def recon(
     scan: Annotated[
         Path,
-        Parameter(
-            help="ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl) or NumPy (.npy, "
-            "coils first) scan, or the folder of a Bruker experiment."
-        ),
+        Parameter(help=f"{READABLE}."),
     ],
     /,
     *,
@@ -88,7 +88,7 @@ def reconstruct_file(
     with loading():
         from firenet_mri.firenet.networks import load_weights
         from firenet_mri.io import read_reference
-        from firenet_mri.io.image.dicom import check_place, read_dicom_reference
+        from firenet_mri.io.image.dicom import read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
         from firenet_mri.io.signatures import read_private_key
         from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
@@ -112,8 +112,7 @@ def reconstruct_file(
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
-    if written.dicom is not None or output.suffix == ".dcm":
-        check_place(raw.geometry, series, raw.name)
+    _check_written(raw, output, written, options, series)
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if written.reference is None else read_reference(written.reference, shape=shape)
     result = _reconstructed(raw, output, with_maps(reading, options), quiet=written.json)
@@ -134,6 +133,41 @@ def reconstruct_file(
     else:
         _tell(result, files, others)
     return result
+
+
+def _check_written(
+    raw: RawScan,
+    output: Path,
+    written: OutputOptions,
+    options: ReconstructionOptions,
+    series: DicomReference | None,
+) -> None:
+    """Refuse before the work what could only fail after it."""
+    from firenet_mri.io.image.bids import bids_paths
+    from firenet_mri.io.image.dicom import check_place, check_series_folder, check_shape
+    from firenet_mri.io.outputs import check_outputs
+    from firenet_mri.resizing import scanner_grid_of
+
+    count, rows, columns = (1, *raw.spatial_shape)[-3:]
+    if raw.spatial_ndim == 2:
+        count = math.prod(raw.batch_shape[1:] if raw.images else raw.batch_shape)
+    if written.scanner_matrix:
+        nz, rows, columns = scanner_grid_of(raw)[0].shape
+        count = nz if raw.spatial_ndim == 3 else count
+    if written.dicom is not None or output.suffix == ".dcm":
+        place = check_place(raw.geometry, series, raw.name)
+        if series is not None and place is series.geometry:
+            check_shape(series, (count, rows, columns), raw.name)
+    if written.dicom is not None:
+        check_series_folder(
+            written.dicom, max(len(raw.images), 1), count, overwrite=written.overwrite
+        )
+    if written.bids is not None:
+        check_outputs(bids_paths(written.bids), overwrite=written.overwrite)
+        if options.map_sets > 1:
+            raise UsageError(
+                f"{written.bids}: several map sets have no one phase; write the magnitude"
+            )
 
 
 def with_maps(reading: ReadOptions, options: ReconstructionOptions) -> ReconstructionOptions:

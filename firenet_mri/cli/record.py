@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from firenet_mri.io.certificates import SavedCertificate
 
 #: Options of reading that stand in the record and need not be given again.
-RECORDED = ("matrix_size", "slices", "repetitions", "encoding", "fft_sign")
+RECORDED = ("matrix_size", "slices", "repetitions", "encoding", "group", "fft_sign")
 
 #: The flag of the commands that take an image's record for its options.
 WEIGHTS = Parameter(

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from monai.config import NdarrayOrTensor
 from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io.kspace.noncartesian import along, smallest_shape
+from firenet_mri.io.kspace.trajectory_units import check_has_unit, in_cycles_per_fov
 from firenet_mri.monai.scans import has_trajectory
 from firenet_mri.monai.tensors import plain
 from firenet_mri.operators import NonuniformFourier
@@ -105,7 +107,15 @@ def points_of(
     if weights is not None:
         each = _per_item(plain(weights, "density_weights").double(), kspace.ndim - 2, "weights")
     _check(kspace, points, each)
-    shape = smallest_shape(points) if image_shape is None else tuple(map(int, image_shape))
+    if image_shape is None:
+        check_has_unit(points.numpy(force=True), "the trajectory")
+        shape = smallest_shape(points)
+    else:
+        shape = tuple(map(int, image_shape))
+    # Those in the metadata were brought to cycles per field of view when the scan was read.
+    if not own and len(shape) == points.shape[-1]:
+        found = in_cycles_per_fov(points.numpy(force=True), shape, "the trajectory")
+        points = torch.from_numpy(found)
     return Points(points.cpu(), None if each is None else each.cpu(), shape)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.image.mrd_images import mrd_images
 from firenet_mri.io.kspace.ismrmrd import assemble
-from firenet_mri.io.kspace.ismrmrd_file import parse_header
+from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.reconstruction import Reconstruction
 from firenet_mri.reconstruction.run import reconstruct_with
 from firenet_mri.scan import RawScan

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firenet_mri.calibration import calibration_region
-from firenet_mri.calibration.region import calibration_regions
+from firenet_mri.calibration.region import calibration_regions, one_sided_shift
 
 
 @given(
@@ -63,3 +63,25 @@ def test_regions_of_several_masks_are_those_of_each(shape, largest) -> None:
         expected = calibration_region(mask, len(shape))
         assert widths == [min(width, largest) for width in expected]
     assert len({tuple(widths) for widths in found.tolist()}) > 3
+
+
+@pytest.mark.parametrize("width", [4, 5])
+@pytest.mark.parametrize("size", [16, 17])
+@pytest.mark.parametrize("first", [0, 3, 6, 8])
+def test_a_roll_brings_the_nearest_box_of_a_half_echo_to_the_centre(width, size, first) -> None:
+    mask = torch.zeros(1, size, size, dtype=torch.bool)
+    mask[:, 3:14, first:] = True
+    shift = one_sided_shift(mask, 2, width)
+    rolled = mask.roll(shift, (-2, -1))
+    assert min(calibration_region(rolled, 2)) >= width
+    # As near as it can be: one step less leaves a hole, unless none was needed.
+    assert shift[0] == 0
+    if shift[1]:
+        step = 1 if shift[1] > 0 else -1
+        assert min(calibration_region(mask.roll((0, shift[1] - step), (-2, -1)), 2)) < width
+
+
+def test_a_centre_that_was_not_sampled_is_not_rolled() -> None:
+    mask = torch.ones(1, 8, 8, dtype=torch.bool)
+    mask[:, 4, 4] = False
+    assert one_sided_shift(mask, 2, 4) == (0, 0)

@@ -114,3 +114,31 @@ def test_too_small_calibration_region_is_refused_by_size(scan, method, lines) ->
 def test_unknown_method_is_refused(scan) -> None:
     with pytest.raises(UsageError, match="espirit, jsense, lowres, none"):
         sensitivity_maps(scan, "magic")
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_half_of_the_centre_serves_espirit(scan, before) -> None:
+    """A half echo: nothing, or little, was sampled on the left of the centre."""
+    whole = sensitivity_maps(scan)
+    mask = scan.mask.clone()
+    mask[..., : SIZE // 2 - before] = False
+    half = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    maps = sensitivity_maps(half)
+    known = (torch.linalg.vector_norm(whole, dim=1) > 0) & (
+        torch.linalg.vector_norm(maps, dim=1) > 0
+    )
+    assert known.float().mean() > 0.3
+    # Each set has a phase of its own in every pixel.
+    agreement = (whole.conj() * maps).sum(1).abs()[known]
+    assert agreement.mean() > 0.995
+    with pytest.raises(CalibrationError, match=r"25 x (1|7), (jsense|lowres) needs at least"):
+        sensitivity_maps(half, "lowres" if before == 0 else "jsense")
+
+
+def test_too_few_lines_of_half_a_centre_are_refused(scan) -> None:
+    mask = scan.mask.clone()
+    mask[..., : SIZE // 2] = False
+    mask[..., :17, :] = mask[..., 31:, :] = False
+    half = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    with pytest.raises(CalibrationError, match="14 x 1, espirit needs"):
+        sensitivity_maps(half)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -42,6 +43,30 @@ def test_info_as_json() -> None:
     assert found["matrix"] == [180, 216]
     assert found["noise_samples"] == 10_240
     assert found["simulated"] is True
+
+
+def test_info_has_a_line_for_each_group_of_a_file(tmp_path) -> None:
+    with h5py.File(SAMPLE) as one, h5py.File(tmp_path / "two.h5", "w") as two:
+        for group in ("dataset", "dataset_2"):
+            one.copy("dataset", two, name=group)
+    lines = run("info", tmp_path / "two.h5").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["two.h5 /dataset", "two.h5 /dataset_2"]
+    result = firenet("convert", tmp_path / "two.h5", "-o", tmp_path / "out.npy")
+    assert result.status == 2
+    assert "--group" in result.err
+
+
+def test_info_of_a_philips_export_is_one_line(tmp_path) -> None:
+    values = "0 0 0 0 0 {chan} 0 0 {ky} 0 0 0 1 0 0 0 0 0 64 {offset}"
+    lines = ["STD " + values.format(chan=i % 2, ky=i // 2 - 4, offset=64 * i) for i in range(16)]
+    (tmp_path / "raw.list").write_text("\n".join(lines) + "\n")
+    np.ones((16, 8), np.complex64).tofile(tmp_path / "raw.data")
+    np.save(tmp_path / "b.npy", np.ones((3, 8, 8), np.complex64))
+    found = run("info", tmp_path).splitlines()
+    assert [line.split(",")[0] for line in found] == [
+        "b.npy: NumPy file",
+        "raw.list: Philips list/data export",
+    ]
 
 
 def test_info_of_a_folder_is_a_line_a_scan(tmp_path, capsys) -> None:

@@ -321,3 +321,48 @@ def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path)
     explained = firenet("certify", "scan_image.json", folder=tmp_path).stdout
     assert "Do the data look wrong?" in explained
     assert "Warning image wrapped: measured" in explained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--bids", "sub-01.nii"), "without extension"),
+        (("--bids", "sub-01_T1w", "--map-sets", "2"), "no one phase"),
+        (("--bids", "there_T1w"), "exists"),
+        (("--dicom", "full"), "holds 1 other files"),
+        (("--dicom", "there_part-mag_T1w.json"), "is not a folder"),
+    ],
+)
+def test_what_could_only_fail_after_the_work_fails_before_it(
+    arguments, words, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "there_part-mag_T1w.json").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("x")
+
+    def works(*_: object, **__: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("firenet_mri.reconstruction.reconstruct_with", works)
+    result = firenet("recon", SAMPLE, "-o", "a.nii", *arguments, folder=tmp_path)
+    assert result.returncode in (1, 2)
+    assert words in result.stderr
+    assert not (tmp_path / "a.nii").exists()
+
+
+@pytest.mark.slow
+def test_a_scan_whose_name_is_not_utf_8_becomes_an_image(tmp_path, kspace) -> None:
+    scan = os.fsencode(tmp_path) + b"/caf\xe9 $x_{.npy"
+    with open(scan, "wb") as file:  # noqa: PTH123 - a path of bytes
+        np.save(file, kspace)
+    command = [sys.executable, "-m", "firenet_mri", "recon", scan, "-o", scan + b".nii"]
+    result = subprocess.run(
+        [*command, "--layers", "2"],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"},
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"\\udce9 $x_{.npy.nii" in result.stdout
+    assert os.path.exists(scan + b".nii")  # noqa: PTH110

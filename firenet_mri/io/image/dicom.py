@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -191,12 +190,9 @@ def write_dicom_series(
     """
     pixels = _Pixels.of(image, str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
-    files = [
-        folder / f"{series + 1:02d}_{index + 1:04d}.dcm"
-        for series in range(len(pixels.stored))
-        for index in range(pixels.shape[0])
-    ]
-    _check_folder(folder, files, overwrite=overwrite)
+    files = _series_files(folder, len(pixels.stored), pixels.shape[0])
+    check_series_folder(folder, len(pixels.stored), pixels.shape[0], overwrite=overwrite)
+    folder.mkdir(exist_ok=True)
     shared = _shared(reference, description, simulated, parameters)
     with atomic_writes(files, overwrite=overwrite) as paths:
         remaining = iter(paths)
@@ -298,21 +294,42 @@ def _place(
     name: str,
 ) -> Geometry:
     place = check_place(geometry, reference, name)
-    if reference is not None and place is reference.geometry and shape != reference.shape:
+    if reference is not None and place is reference.geometry:
+        check_shape(reference, shape, name)
+    return place
+
+
+def check_shape(reference: DicomReference, shape: tuple[int, int, int], name: str) -> None:
+    """Raise ShapeError unless an image whose place is the reference's has its sizes."""
+    if shape != reference.shape:
         raise ShapeError(
             f"{name}: the image has {shape} slices, rows and columns, the reference "
             f"{reference.shape}; give the series of the same scan"
         )
-    return place
 
 
-def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:
-    """Make the folder; refuse one with files that a reader would take for parts of the series."""
+def _series_files(folder: Path, series: int, slices: int) -> list[Path]:
+    return [
+        folder / f"{number + 1:02d}_{index + 1:04d}.dcm"
+        for number in range(series)
+        for index in range(slices)
+    ]
+
+
+def check_series_folder(folder: Path, series: int, slices: int, *, overwrite: bool = False) -> None:
+    """Refuse a folder with files that a reader would take for parts of the series to be written.
+
+    Raises
+    ------
+    FileError
+        If it is not a folder, cannot be made, holds other files, or files that may not be replaced.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileError(f"{folder}: is not a folder; give one for the series")
     if not folder.exists():
         check_outputs([folder])
-        folder.mkdir()
+        return
+    files = _series_files(folder, series, slices)
     others = {path.name for path in folder.iterdir()} - {file.name for file in files}
     if others:
         raise FileError(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import struct
+import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,8 @@ from torch import Tensor
 
 from firenet_mri.errors import ShapeError
 from firenet_mri.scan import Geometry
+
+_log = logging.getLogger(__name__)
 
 _PANEL_INCHES = 3.6
 _LINE_INCHES = 0.16
@@ -69,17 +75,48 @@ def write_picture(
     ------
     ShapeError
         If the images differ in shape.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
+    Notes
+    -----
+    If drawing fails, the images are written side by side without text, and that is logged.
+    """
     shown = [*panels] if reference is None else [*panels, reference]
     views = [_view(panel.image, geometry) for panel in shown]
     if len({(view.pixels.shape) for view in views}) > 1:
         shapes = ", ".join(str(tuple(panel.image.shape)) for panel in shown)
         raise ShapeError(f"{path}: images of different shapes cannot be compared: {shapes}")
     white = float(np.percentile(views[len(panels) - 1].pixels, _WINDOW_PERCENTILE)) or 1.0
-    rows = 1 if reference is None else 2
+    scale = None if reference is None else error_scale
+    try:
+        with warnings.catch_warnings():
+            # A box stands for a letter that the font does not have.
+            warnings.filterwarnings("ignore", "Glyph")
+            _draw_all(views, shown, white, path, _printable(caption), scale)
+    except OSError:
+        raise
+    # Whatever fails in drawing, the image that was reconstructed must not be lost with its picture.
+    except Exception as error:
+        _log.warning(
+            "%s: the picture could not be drawn (%s) and shows the images alone",
+            path.name,
+            type(error).__name__,
+        )
+        _write_pixels(path, [view.pixels for view in views], white)
+
+
+def _draw_all(
+    views: Sequence[_View],
+    shown: Sequence[Panel],
+    white: float,
+    path: Path,
+    caption: str,
+    error_scale: float | None,
+) -> None:
+    """Draw the figure, with errors below it if there is a scale for them, and write it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = 1 if error_scale is None else 2
     height = _PANEL_INCHES * views[0].height_over_width
     lines = caption.count("\n")
     figure = Figure(
@@ -93,7 +130,7 @@ def write_picture(
         _draw(axis, view.pixels, view, cmap="gray", white=white)
         _title(axis, panel.title, panel.note)
         _letters(axis, view)
-    if reference is not None:
+    if error_scale is not None:
         _draw_errors(figure, axes[1], views, white, error_scale)
     slices = views[0].slices
     place = f"slice {views[0].index + 1} of {slices}" if slices > 1 else ""
@@ -101,8 +138,32 @@ def write_picture(
     first, newline, rest = caption.partition("\n")
     text = " · ".join(part for part in (first, place) if part) + newline + rest
     if text:
-        figure.supxlabel(text, color=_INK, fontsize=9)
+        figure.supxlabel(text, color=_INK, fontsize=9, parse_math=False)
     figure.savefig(path, dpi=150, facecolor=_PAPER, format="png", metadata={"Software": None})
+
+
+def _printable(text: str) -> str:
+    """Return a text without what no font can show, such as bytes of a name that is not UTF-8."""
+    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in whole)
+
+
+def _write_pixels(path: Path, images: Sequence[NDArray[np.floating]], white: float) -> None:
+    """Write images side by side as a grey PNG, with nothing but the standard library."""
+    together = np.nan_to_num(np.hstack(images) / white)
+    grey = np.round(255 * np.clip(together, 0, 1)).astype(np.uint8)
+    height, width = grey.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in grey)
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +234,8 @@ def _draw(axis: Any, pixels: NDArray[np.floating], view: _View, *, cmap: str, wh
 
 
 def _title(axis: Any, title: str, note: str) -> None:
-    axis.set_title(f"{title}\n{note}" if note else title, color=_INK, fontsize=11)
+    text = _printable(f"{title}\n{note}" if note else title)
+    axis.set_title(text, color=_INK, fontsize=11, parse_math=False)
 
 
 def _letters(axis: Any, view: _View) -> None:

@@ -33,6 +33,9 @@ def find_pair(path: Path) -> Path | None:
         if path.suffix == ".hdr" and path.is_file() and not _is_header(path):
             return None
         return stem.with_name(stem.name + ".cfl")
+    # "." and "/" have no name.
+    if not path.name:
+        return None
     pair = path.with_name(path.name + ".cfl")
     return pair if not path.is_file() and pair.is_file() else None
 

@@ -1,7 +1,8 @@
-"""Bruker experiments (ParaVision 5, 6, 360): 2D multi-slice and 3D Cartesian scans, by brukerapi.
+"""Bruker experiments (ParaVision 5, 6, 360): Cartesian scans, 2D and 3D, and UTE, by brukerapi.
 
 The folder of an experiment holds ``method`` and ``acqp``, and the data as ``fid`` or, in newer
-versions, ``rawdata.job0``. Lines go where ``PVM_EncSteps1`` and ``PVM_EncSteps2`` say. Of the place
+versions, ``rawdata.job0``. Lines go where ``PVM_EncSteps1`` and ``PVM_EncSteps2`` say; the points
+of a UTE scan stand in the file ``traj`` beside the data, x first, sample by sample. Of the place
 only the sizes are told (``Geometry.is_placed`` is False). The file ``subject`` is never opened.
 
 No real experiment was at hand: all this was checked on made-up ones.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
 
 _DATA = ("fid", "rawdata.job0")
+_POINTS = "traj"
 _CARTESIAN = ("CART_2D", "CART_3D")
 _OTHER_SEQUENCES = ("EPI", "UTE", "ZTE", "SPIRAL", "PRESS", "STEAM", "CSI", "NSPECT", "SINGLEPULSE")
 _LARGEST_SIZE = 1 << 14
@@ -50,20 +52,23 @@ def read(data: Path) -> RawScan:
     Returns
     -------
     RawScan
-        k-space (slice, coil, y, x) or (coil, z, y, x), with repetitions as images before these.
+        k-space (slice, coil, y, x) or (coil, z, y, x), with repetitions as images before these; of
+        UTE (slice, coil, spoke, sample), in 3D without slices.
 
     Raises
     ------
     FileError
         If a file is truncated, damaged or missing.
     DataError
-        If it is no Cartesian scan of one echo with whole readouts.
+        If it is neither a Cartesian scan of one echo with whole readouts nor UTE with its points.
     """
     import torch
 
     from firenet_mri.scan import RawScan
 
     name = data.parent
+    if (name / _POINTS).is_file() and _is_ute(name):
+        return _read_ute(data)
     kspace, method = _decoded(data)
     is_3d = method.number("ACQ_dim") == 3
     echoes = method.number("PVM_NEchoImages", 1)
@@ -100,11 +105,64 @@ def read(data: Path) -> RawScan:
         geometry=_geometry(method, 1 if is_3d else third, columns, rows),
         name=str(name.name),
         images=images,
-        parameters=AcquisitionParameters(
-            repetition_time_ms=method.number("PVM_RepetitionTime") or None,
-            echo_times_ms=tuple(method.numbers("PVM_EchoTime")[:1]),
-            flip_angle_deg=method.number("PVM_ExcPulseAngle") or None,
-        ),
+        parameters=_parameters(method),
+    )
+
+
+def _parameters(method: _Method) -> AcquisitionParameters:
+    return AcquisitionParameters(
+        repetition_time_ms=method.number("PVM_RepetitionTime") or None,
+        echo_times_ms=tuple(method.numbers("PVM_EchoTime")[:1]),
+        flip_angle_deg=method.number("PVM_ExcPulseAngle") or None,
+    )
+
+
+def _is_ute(folder: Path) -> bool:
+    """Return whether the pulse program of an experiment is UTE, 2D or 3D."""
+    acqp = (folder / "acqp").read_bytes()
+    place = acqp.find(b"##$PULPROG")
+    return b"UTE" in acqp[place : place + 200].upper() if place >= 0 else False
+
+
+def _read_ute(data: Path) -> RawScan:
+    """Return the scan of a UTE experiment, whose points of k-space are in a file of their own."""
+    import torch
+
+    from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
+    from firenet_mri.scan import RawScan
+
+    folder = data.parent
+    kspace, method = _decoded(data, has_points=True)
+    samples, spokes, slices, repetitions, _ = kspace.shape
+    matrix = [round(size) for size in method.numbers("PVM_Matrix")]
+    ndim = round(method.number("ACQ_dim"))
+    if len(matrix) != ndim or ndim not in (2, 3) or not 1 <= max(matrix) <= _LARGEST_SIZE:
+        raise FileError(f"{folder}: a {ndim}D scan with PVM_Matrix {matrix}; copy it again")
+    if ndim == 3 and slices > 1:
+        raise DataError(f"{folder}: {slices} slabs of 3D encoding; export them one by one")
+    points = np.fromfile(folder / _POINTS, np.dtype("<f8"))
+    if points.size != spokes * samples * ndim or not np.isfinite(points).all():
+        raise FileError(
+            f"{folder}: {_POINTS} has {points.size} numbers, {spokes} spokes of {samples} samples "
+            f"in {ndim}D need {spokes * samples * ndim} finite ones; copy the experiment again"
+        )
+    shape = tuple(matrix[::-1])
+    in_order = points.reshape(spokes, samples, ndim)[..., ::-1]
+    trajectory = in_cycles_per_fov(in_order, shape, f"{folder.name}/{_POINTS}")
+    # From (sample, spoke, slice, repetition, coil) to (repetition, slice, coil, spoke, sample).
+    full = np.ascontiguousarray(kspace.transpose(3, 2, 4, 1, 0))
+    full = full[:, 0] if ndim == 3 else full
+    images = tuple(f"repetition {i}" for i in range(repetitions)) if repetitions > 1 else ()
+    return RawScan(
+        torch.from_numpy(full if images else full[0]),
+        torch.ones((1, spokes, samples), dtype=torch.bool),
+        ndim,
+        geometry=_geometry(method, slices, matrix[0], matrix[1]),
+        name=folder.name,
+        images=images,
+        trajectory=torch.from_numpy(np.ascontiguousarray(trajectory)),
+        image_shape=shape,
+        parameters=_parameters(method),
     )
 
 
@@ -144,8 +202,11 @@ class _Method:
         return max(min(size, _LARGEST_SIZE), measured)
 
 
-def _decoded(data: Path) -> tuple[NDArray[np.complex64], _Method]:
-    """Return (x, y, slice or z, repetition, coil) in the order of the lines, and the parameters."""
+def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.complex64], _Method]:
+    """Return (x, y, slice or z, repetition, coil) in the order of the lines, and the parameters.
+
+    Along a trajectory (``has_points``) x are samples and y spokes.
+    """
     from brukerapi.dataset import Dataset
     from brukerapi.exceptions import UnknownAcqSchemeException
     from brukerapi.jcampdx import JCAMPDX
@@ -155,17 +216,19 @@ def _decoded(data: Path) -> tuple[NDArray[np.complex64], _Method]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             method = _Method(JCAMPDX(folder / "method"), JCAMPDX(folder / "acqp"))
-            _check_sequence(folder, method.word("PULPROG"))
+            if not has_points:
+                _check_sequence(folder, method.word("PULPROG"))
             _check_size(method, data)
             dataset = Dataset(data)
             scheme = getattr(dataset, "scheme_id", None)
-            if data.name == "fid" and scheme not in _CARTESIAN:
+            if data.name == "fid" and scheme not in (("RADIAL",) if has_points else _CARTESIAN):
                 raise UnknownAcqSchemeException(str(scheme))
-            kspace = np.asarray(dataset._schema.to_kspace())
+            kspace = _spokes(dataset, method) if has_points else dataset._schema.to_kspace()
+            kspace = np.asarray(kspace)
     except UnknownAcqSchemeException:
         raise DataError(
             f"{folder}: a sequence that is not known to be Cartesian; 2D and 3D Cartesian "
-            "experiments can be read"
+            "experiments can be read, and UTE with its traj"
         ) from None
     except (DataError, FileError):
         raise
@@ -183,13 +246,26 @@ def _decoded(data: Path) -> tuple[NDArray[np.complex64], _Method]:
     return kspace.astype(np.complex64), method
 
 
+def _spokes(dataset: Any, method: _Method) -> NDArray[np.generic]:
+    """Return (sample, spoke, slice, repetition, coil); slices take turns, repetitions come last."""
+    raw = np.asarray(dataset._schema.raw())
+    samples, shots, coils = raw.shape
+    slices, repetitions = int(method.number("NI", 1)), int(method.number("NR", 1))
+    spokes = shots // max(1, slices * repetitions)
+    ordered = raw.reshape(samples, repetitions, spokes, slices, coils)
+    order = [round(number) for number in method.numbers("ACQ_obj_order")]
+    if sorted(order) == list(range(slices)):
+        ordered = ordered[:, :, :, np.argsort(order)]
+    return ordered.transpose(0, 2, 3, 1, 4)
+
+
 def _check_sequence(folder: Path, sequence: str) -> None:
     """Refuse what is not Cartesian by its name."""
     found = next((name for name in _OTHER_SEQUENCES if name in sequence.upper()), None)
     if found is not None:
         raise DataError(
             f"{folder}: the sequence {sequence} ({found}) is not known to be Cartesian; 2D and 3D "
-            "Cartesian experiments can be read"
+            "Cartesian experiments can be read, and UTE with the file traj beside its data"
         )
 
 

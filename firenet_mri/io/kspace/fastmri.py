@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import Geometry
 from firenet_mri.io.kspace.hdf5 import check_size
-from firenet_mri.io.kspace.ismrmrd_file import parse_header
+from firenet_mri.io.kspace.ismrmrd_header import parse_header
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.kspace.targets import beside
 
 # What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".npy", ".cfl")
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
 # What conversions write beside a scan.
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 
@@ -96,6 +96,9 @@ def digests_of_scan(scan: Path) -> list[str]:
         files = sorted(path for path in scan.iterdir() if path.is_file())
     elif scan.suffix == ".cfl":
         files.append(scan.with_suffix(".hdr"))
+    elif scan.suffix.lower() == ".list":
+        others = (scan.with_suffix(suffix) for suffix in (".data", ".DATA"))
+        files += [other for other in others if other.is_file()]
     try:
         return [digest_of_file(path) for path in files]
     except OSError as error:

@@ -7,8 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import FileError
-from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, siemens
+from firenet_mri.errors import FileError, UsageError
+from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, philips, siemens
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
     NPY_SIGNATURE,
@@ -26,6 +26,7 @@ class Format(Enum):
     GE = "GE P-file"
     ISMRMRD = "ISMRMRD file"
     NUMPY = "NumPy file"
+    PHILIPS = "Philips list/data export"
     SIEMENS = "Siemens raw file"
 
 
@@ -36,11 +37,23 @@ _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.GE, ge.is_ge),
 )
 
-#: What returns header and readouts of a file as ISMRMRD has them.
-SCANNERS: dict[Format, Callable[[Path], tuple[Any, list[Any]]]] = {
-    Format.ISMRMRD: ismrmrd_file.read_acquisitions,
-    Format.SIEMENS: siemens.read_acquisitions,
-}
+#: Formats that hold readouts with a header each.
+SCANNERS = (Format.ISMRMRD, Format.SIEMENS)
+
+
+def read_readouts(path: Path, format_: Format, group: str | None = None) -> tuple[Any, list[Any]]:
+    """Return header and readouts of a file of :data:`SCANNERS` as ISMRMRD has them.
+
+    Raises
+    ------
+    UsageError
+        If a group is named, and the file has none of that name or none at all.
+    """
+    if format_ is Format.ISMRMRD:
+        return ismrmrd_file.read_acquisitions(path, group)
+    if group is not None:
+        raise UsageError(f"{path}: a {format_.value} has no groups to choose from; leave group out")
+    return siemens.read_acquisitions(path)
 
 
 def recognise(path: Path) -> Format:
@@ -55,9 +68,11 @@ def recognise(path: Path) -> Format:
         return Format.BART
     if bruker.find_experiment(path) is not None:
         return Format.BRUKER
+    if philips.find_pair(path) is not None:
+        return Format.PHILIPS
     head = read_head(path)
     for format_, has_its_head in _BY_HEAD:
         if has_its_head(head):
             is_fastmri = format_ is Format.ISMRMRD and fastmri.is_fastmri(path)
             return Format.FASTMRI if is_fastmri else format_
-    raise FileError(f"{path}: is {describe_foreign(head)}")
+    raise FileError(f"{path}: is {describe_foreign(head, path)}")

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid
+from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.outline import Outline, check_samples
 
 if TYPE_CHECKING:
@@ -149,6 +150,31 @@ def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> 
     )
 
 
+def geometry_of_slices(
+    header: Any,
+    acquisitions: Iterable[Any],
+    *,
+    slices: Sequence[int],
+    columns: int,
+    name: str = "scan",
+    encoding: int | None = None,
+) -> Geometry | None:
+    """Return where some slices of a scan lie that has several stacks; None if in several of them.
+
+    Parameters
+    ----------
+    header, acquisitions, name, encoding
+        See :func:`assemble`.
+    slices
+        Numbers of the slices, in the order in which the scan has them.
+    columns
+        Columns that the scan has, perhaps without oversampling.
+    """
+    readouts = _chosen(_sort(acquisitions), encoding, None, name)
+    layout = _laid_out(header, readouts, name)
+    return _geometry(layout.grid.cut_to(columns), [layout.slices[i] for i in slices], name)
+
+
 class _Layout(NamedTuple):
     """Where readouts go."""
 
@@ -172,6 +198,7 @@ class _Layout(NamedTuple):
 def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     """Return where the readouts go, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
+    encoding = without_empty_partitions(encoding, readouts.imaging, name)
     coils = _common_channels(readouts, name)
     grid = _Grid.of(encoding, name)
     lines = readouts.imaging + _useful_calibration(encoding, readouts, name)
@@ -408,12 +435,6 @@ def _common_channels(readouts: _Readouts, name: str) -> int:
         raise ShapeError(
             f"{name}: readouts have {sorted(counts)} channels; export them with the same coils"
         )
-    noise = {readout.active_channels for readout in readouts.noise}
-    if noise - counts:
-        raise ShapeError(
-            f"{name}: noise readouts have {sorted(noise)} channels, imaging readouts "
-            f"{sorted(counts)}; export them with the same coils"
-        )
     return int(counts.pop())
 
 
@@ -455,6 +476,33 @@ def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
     for line in lines:
         first.setdefault(line.idx.slice, line)
     slices = [first[number] for number in sorted(first)]
+    stacks = _stacks(slices)
+    if len(stacks) > 1:
+        return [line for stack in stacks for line in _in_order_of_height(stack)]
+    return _in_order_of_height(slices)
+
+
+def _stacks(slices: Sequence[Any]) -> list[list[Any]]:
+    """Return the slices grouped by their directions, in the order of their numbers."""
+    stacks: list[list[Any]] = []
+    for line in slices:
+        same = (stack for stack in stacks if _parallel(stack[0], line))
+        found = next(same, None)
+        if found is None:
+            stacks.append([line])
+        else:
+            found.append(line)
+    return stacks
+
+
+def _parallel(one: Any, other: Any) -> bool:
+    pairs = ((one.read_dir, other.read_dir), (one.phase_dir, other.phase_dir))
+    return all(np.allclose(a[:], b[:], atol=1e-3) for a, b in pairs) and np.allclose(
+        one.slice_dir[:], other.slice_dir[:], atol=1e-3
+    )
+
+
+def _in_order_of_height(slices: list[Any]) -> list[Any]:
     direction = np.array(slices[0].slice_dir[:], dtype=float)
     height = np.array([np.array(line.position[:]) @ direction for line in slices])
     step = np.diff(height)
@@ -519,13 +567,14 @@ def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.com
     image variance = noise variance / (image dwell / noise dwell * bandwidth), as Gadgetron has it.
     Where a dwell time is missing they are taken as equal.
     """
-    if not readouts.noise:
+    measured = _noise_of_the_coils(readouts, name)
+    if not measured:
         return None
     system = header.acquisitionSystemInformation
     bandwidth = getattr(system, "relativeReceiverNoiseBandwidth", None) or 1.0
     image_dwell = readouts.imaging[0].sample_time_us
     scaled: list[NDArray[np.complex64]] = []
-    for readout in readouts.noise:
+    for readout in measured:
         dwell = readout.sample_time_us
         ratio = image_dwell / dwell if image_dwell > 0 and dwell > 0 else 1.0
         samples = readout.data[
@@ -538,6 +587,21 @@ def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.com
             f"{name}: the noise measurement has NaN or infinite samples; export it again"
         )
     return noise
+
+
+def _noise_of_the_coils(readouts: _Readouts, name: str) -> list[Any]:
+    """Return the noise readouts that have the channels of the image; others cannot whiten it."""
+    coils = readouts.imaging[0].active_channels
+    measured = [readout for readout in readouts.noise if readout.active_channels == coils]
+    if len(measured) < len(readouts.noise):
+        _log.warning(
+            "%s: %d noise readouts of other coils are not used (%s channels, the image has %d)",
+            name,
+            len(readouts.noise) - len(measured),
+            sorted({one.active_channels for one in readouts.noise} - {coils}),
+            coils,
+        )
+    return measured
 
 
 def _remove_oversampling(
@@ -576,19 +640,40 @@ def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
         made_up = tuple((0.0, 0.0, step * (i - len(slices) // 2)) for i in range(len(slices)))
         return Geometry(grid.field_of_view_mm, made_up, is_placed=False)
     positions = np.array([line.position[:] for line in slices], dtype=float)
+    positions *= _millimetres(positions, grid, name)
     steps = np.diff(positions, axis=0)
-    parallel = all(
-        np.allclose([line.read_dir[:], line.phase_dir[:], line.slice_dir[:]], directions, atol=1e-3)
-        for line in slices
-    )
-    if not parallel or not np.allclose(steps, steps[:1], atol=0.05) or _coincide(steps):
+    stacks = _stacks(slices)
+    if len(stacks) > 1:
         _log.warning(
-            "%s: the slices are not parallel and evenly spaced; the image gets no position", name
+            "%s: the slices are %d stacks (%s), and one image of all of them has no position; "
+            "choose one stack with --slices (slices= in Python)",
+            name,
+            len(stacks),
+            ", ".join(_numbers_of(stack, slices) for stack in stacks),
         )
+        return None
+    if not np.allclose(steps, steps[:1], atol=0.05) or _coincide(steps):
+        _log.warning("%s: the slices are not evenly spaced; the image gets no position", name)
         return None
     read, phase, slice_ = (tuple(direction) for direction in directions.tolist())
     centres = tuple(tuple(position) for position in positions.tolist())
     return Geometry(grid.field_of_view_mm, centres, read, phase, slice_)
+
+
+def _millimetres(positions: NDArray[np.floating], grid: _Grid, name: str) -> float:
+    """Return 1000 where slices are spaced as if their positions were in metres, else 1."""
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    thickness = grid.field_of_view_mm[0]
+    is_metres = len(steps) > 0 and 0.3 * thickness < 1e3 * steps.max() < 5 * thickness
+    if is_metres:
+        _log.warning("%s: the positions of the slices are read as metres", name)
+    return 1e3 if is_metres else 1.0
+
+
+def _numbers_of(stack: Sequence[Any], slices: Sequence[Any]) -> str:
+    """Return the numbers of a stack's slices, which follow each other."""
+    first = next(i for i, line in enumerate(slices) if line is stack[0])
+    return f"{first}-{first + len(stack) - 1}" if len(stack) > 1 else str(first)
 
 
 def _coincide(steps: NDArray[np.floating]) -> bool:

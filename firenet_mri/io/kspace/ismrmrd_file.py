@@ -1,4 +1,4 @@
-"""ISMRMRD / MRD 1.x files: HDF5 with a header in XML and readouts in the group ``/dataset``.
+"""ISMRMRD / MRD 1.x files: HDF5 with a header in XML and readouts in a group, mostly ``/dataset``.
 
 Only what a reconstruction needs is taken from the header; patient, study and the rest are removed
 before it is parsed.
@@ -6,43 +6,46 @@ before it is parsed.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import FileError
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.kspace.hdf5 import check_size
-
-_KEPT_HEADER = (
-    "version",
-    "acquisitionSystemInformation",
-    "experimentalConditions",
-    "encoding",
-    "sequenceParameters",
-)
+from firenet_mri.io.kspace.ismrmrd_header import parse_header
+from firenet_mri.io.kspace.recognise import describe_hdf5
 
 
-def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
+def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[Any]]:
     """Return header, without patient and study, and readouts of an ISMRMRD file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    group
+        The HDF5 group to read; None takes the only one that holds a scan.
 
     Raises
     ------
     FileError
-        If the file is truncated or damaged, or has no group ``/dataset`` with both.
+        If the file is truncated or damaged, or has no group with both.
+    UsageError
+        If several groups hold scans and none was chosen, or there is none of that name.
     """
     import h5py
     import ismrmrd
 
     try:
         with h5py.File(path, "r") as file:
-            _check_groups(path, file)
-            for name in ("dataset/xml", "dataset/data"):
-                check_size(file[name], path)
-            xml = bytes(file["dataset/xml"][0])
+            name = _chosen_group(path, file, group)
+            for part in (f"{name}/xml", f"{name}/data"):
+                check_size(file[part], path)
+            xml = bytes(file[f"{name}/xml"][0])
         header = parse_header(xml, str(path))
         with ismrmrd.File(path, "r") as file:
-            acquisitions = file["dataset"].acquisitions[:]
+            acquisitions = file[name].acquisitions[:]
+    except UsageError:
+        raise
     except (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError):
         raise FileError(
             f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
@@ -50,40 +53,54 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     return header, list(acquisitions)
 
 
-def parse_header(xml: bytes, name: str) -> Any:
-    """Return the ``ismrmrdHeader``, without patient, study and the rest.
-
-    Raises
-    ------
-    FileError
-        If it is not XML of the standard.
-    """
-    import ismrmrd
+def groups_of(path: Path) -> list[str]:
+    """Return the groups of an HDF5 file that hold scans; none if it cannot be opened."""
+    import h5py
 
     try:
-        root = ElementTree.fromstring(xml.rstrip(b"\0"))
-        by_name: dict[str, list[ElementTree.Element]] = defaultdict(list)
-        for child in list(root):
-            by_name[child.tag.rpartition("}")[2]].append(child)
-            root.remove(child)
-        root.extend(child for tag in _KEPT_HEADER for child in by_name[tag])
-        return ismrmrd.xsd.CreateFromDocument(ElementTree.tostring(root))
-    # The XML library's own messages may quote what stands in the header.
-    except Exception:
-        raise FileError(
-            f"{name}: its ISMRMRD header is not valid XML of that standard; export the scan again"
-        ) from None
+        with h5py.File(path, "r") as file:
+            return _groups(file)
+    except (OSError, RuntimeError, KeyError):
+        return []
 
 
-def _check_groups(path: Path, file: Any) -> None:
-    """Refuse HDF5 files that hold no ISMRMRD raw data in /dataset."""
-    names = sorted(file)
-    group = file.get("dataset")
-    members = sorted(group) if hasattr(group, "keys") else []
-    if "xml" in members and "data" in members and "header" not in members:
-        return
+def _groups(file: Any) -> list[str]:
+    return [name for name in sorted(file) if _holds_scan(file[name])]
+
+
+def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
+    """Return the group that holds the raw data to read; refuse HDF5 files that hold none."""
+    groups = _groups(file)
+    if wanted is not None:
+        name = wanted.strip("/")
+        if name not in groups:
+            raise UsageError(
+                f"{path}: group {wanted} asked for; scans are in {_listed(groups) or 'none'}"
+            )
+        return name
+    if len(groups) > 1:
+        raise UsageError(
+            f"{path}: scans are in the groups {_listed(groups)}; choose one with --group (group= "
+            "in Python)"
+        )
+    if groups:
+        return groups[0]
+    vendors = describe_hdf5(path, file)
+    if vendors:
+        raise FileError(f"{path}: is {vendors}")
+    members = sorted(file["dataset"]) if hasattr(file.get("dataset"), "keys") else []
     if members:
         found = f"/dataset holds only {', '.join(members)}"
     else:
-        found = "it holds " + (", ".join(f"/{name}" for name in names) or "nothing")
+        found = f"it holds {_listed(sorted(file)) or 'nothing'}"
     raise FileError(f"{path}: no ISMRMRD raw data (xml and data in the group /dataset); {found}")
+
+
+def _holds_scan(group: Any) -> bool:
+    """Return whether a group has header and readouts; images have a header for each of theirs."""
+    members = set(group) if hasattr(group, "keys") else set()
+    return {"xml", "data"} <= members and "header" not in members
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"/{name}" for name in names)

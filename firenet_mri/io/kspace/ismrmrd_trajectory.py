@@ -1,7 +1,7 @@
 """Readouts of ISMRMRD scans that carry the points of k-space at which they were taken.
 
-Points are in cycles per field of view; values that nowhere exceed 1/2 are taken as cycles per
-pixel, as many sequences store them. The first coordinate is x.
+Their unit is found as :mod:`firenet_mri.io.kspace.trajectory_units` says: many sequences store
+cycles per pixel. The first coordinate is x.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
 
 
 def place(
@@ -36,7 +37,7 @@ def place(
     Raises
     ------
     DataError
-        If readouts have no trajectory, or that of the slices differs.
+        If readouts have no trajectory, that of the slices differs, or its unit is not clear.
     ShapeError
         If readouts have different numbers of samples.
     """
@@ -48,9 +49,7 @@ def place(
         raise DataError(
             f"{name}: the slices have different trajectories; split the scan into one file each"
         )
-    trajectory = points[0].astype(np.float64)[..., ::-1]
-    if np.abs(trajectory).max() <= 0.5 * (1 + 1e-3):
-        trajectory = trajectory * np.array(shape)
+    trajectory = in_cycles_per_fov(points[0][..., ::-1], shape, name)
     return torch.from_numpy(np.stack(data)), torch.from_numpy(np.ascontiguousarray(trajectory))
 
 

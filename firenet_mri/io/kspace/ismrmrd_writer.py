@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
 from firenet_mri.geometry import Geometry, ImageGrid
+from firenet_mri.io.kspace.trajectory_units import Unit, find_unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,8 +159,8 @@ def _spokes(scan: RawScan, trajectory: Tensor) -> Iterator[Any]:
         yield from _noise(scan.noise.numpy(force=True))
     points = trajectory.numpy(force=True)
     points = points.reshape(-1, *points.shape[-2:])
-    # Points that nowhere exceed 1/2 are taken as cycles per pixel by whoever reads them.
-    if np.abs(points).max() <= 0.5 * (1 + 1e-3):
+    # Points that reach little of k-space are taken for another unit by whoever reads them.
+    if not _is_read_as_cycles_per_fov(points, scan.spatial_shape):
         points = points / np.array(scan.spatial_shape)
     # The first coordinate is x in the file.
     points = points[..., ::-1].astype(np.float32)
@@ -171,6 +172,13 @@ def _spokes(scan: RawScan, trajectory: Tensor) -> Iterator[Any]:
         if scan.geometry is not None and scan.geometry.is_placed:
             _place(readout, scan.geometry, slice_)
         yield readout
+
+
+def _is_read_as_cycles_per_fov(points: NDArray[np.floating], shape: tuple[int, ...]) -> bool:
+    try:
+        return find_unit(points, shape, "") is Unit.CYCLES_PER_FIELD_OF_VIEW
+    except DataError:
+        return False
 
 
 def image_counters(name: str, index: int) -> dict[str, int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.kspace import bart, npy
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.io.kspace.trajectory_units import check_has_unit, in_cycles_per_fov
 from firenet_mri.scan import RawScan
 
 Array = str | os.PathLike[str] | NDArray[np.generic] | Tensor
@@ -58,7 +59,14 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
             f"the samples must be (coil, {', '.join(map(str, samples))})"
         )
     kspace = torch.from_numpy(np.ascontiguousarray(data, np.complex64))
-    shape = smallest_shape(points) if matrix_size is None else tuple(matrix_size)
+    label = str(trajectory) if isinstance(trajectory, str | os.PathLike) else "the trajectory"
+    if matrix_size is None:
+        check_has_unit(points.numpy(), label)
+        shape = smallest_shape(points)
+    else:
+        shape = tuple(matrix_size)
+    if len(shape) == points.shape[-1]:
+        points = torch.from_numpy(in_cycles_per_fov(points.numpy(), shape, label))
     return along(kspace, points, shape, name=path.name)
 
 
@@ -91,7 +99,7 @@ def smallest_shape(points: Tensor) -> tuple[int, ...]:
 
 
 def _points(trajectory: Array) -> Tensor:
-    """Return a trajectory as (*samples, ndim) float64, in the order of the image's axes."""
+    """Return a trajectory as (*samples, ndim) float64, in its own unit and the image's axes."""
     if not isinstance(trajectory, str | os.PathLike):
         array = np.asarray(trajectory)
         label = "the trajectory"

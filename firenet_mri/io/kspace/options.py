@@ -40,7 +40,7 @@ class ReadOptions(Options):
     trajectory: Path | Tensor | None = option(
         None,
         "Points of k-space of non-Cartesian data, a .npy or .cfl file or an array, in cycles per "
-        "field of view.",
+        "field of view; with a matrix size also in cycles or radians per pixel, which is said.",
     )
     matrix_size: tuple[int, ...] | None = option(
         None,
@@ -64,6 +64,10 @@ class ReadOptions(Options):
         None,
         "Encoding to read, counted from 0, where a scan has several.",
         check=_not_negative,
+    )
+    group: str | None = option(
+        None,
+        "Group of an ISMRMRD file to read, where several hold scans; the only one by default.",
     )
     noise_file: Path | Tensor | None = option(
         None, "Noise measurement to whiten with, a .npy or .cfl file or an array, coils first."

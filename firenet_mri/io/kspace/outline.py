@@ -75,8 +75,8 @@ class Outline:
         return float(self.mask.mean())
 
 
-def outline_of_file(path: Path) -> Outline:
-    """Return the outline of the scan in a file.
+def outline_of_file(path: Path, group: str | None = None) -> Outline:
+    """Return the outline of the scan in a file, or in a group of one that holds several.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def outline_of_file(path: Path) -> Outline:
         What :func:`firenet_mri.io.read` raises.
     """
     from firenet_mri.io.kspace import bart, ismrmrd, npy
-    from firenet_mri.io.kspace.formats import SCANNERS, Format, recognise
+    from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 
     format_ = recognise(path)
     if format_ is Format.NUMPY:
@@ -95,11 +95,11 @@ def outline_of_file(path: Path) -> Outline:
         return _of_array(*bart.read_coil_array(cfl), cfl.name)
     found = None
     if format_ in SCANNERS:
-        found = ismrmrd.outline(*SCANNERS[format_](path), name=path.name)
+        found = ismrmrd.outline(*read_readouts(path, format_, group), name=path.name)
     if found is None:
         from firenet_mri.io.kspace.reading import read
 
-        return Outline.of(read(path))
+        return Outline.of(read(path, group=group))
     return found
 
 

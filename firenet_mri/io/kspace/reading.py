@@ -17,6 +17,7 @@ from torch import Tensor
 from firenet_mri.arrays import tensor_of_array
 from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.geometry import Geometry
 from firenet_mri.io.kspace import (
     bart,
     bruker,
@@ -24,9 +25,10 @@ from firenet_mri.io.kspace import (
     ge,
     noncartesian,
     npy,
+    philips,
 )
-from firenet_mri.io.kspace.formats import SCANNERS, Format, recognise
-from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
+from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
 from firenet_mri.io.kspace.maps import read_noise
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
@@ -40,6 +42,7 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.FASTMRI: fastmri.read,
     Format.GE: ge.read,
     Format.NUMPY: npy.read,
+    Format.PHILIPS: lambda path: philips.read(philips.find_pair(path) or path),
 }
 # Arrays alone: their files do not say what they are, nor what was sampled.
 _WITHOUT_HEADER = (Format.BART, Format.NUMPY)
@@ -58,7 +61,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     format_ = recognise(path)
     if format_ not in SCANNERS:
         raise FileError(f"{path}: is a {format_.value}, not an ISMRMRD or Siemens file")
-    return SCANNERS[format_](path)
+    return read_readouts(path, format_)
 
 
 @takes_options(ReadOptions)
@@ -68,9 +71,10 @@ def read(path: PathLike, **options: Any) -> RawScan:
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Bruker experiment (folder, or
-        its fid), fastMRI (HDF5), BART (.cfl with .hdr, with or without the suffix), or NumPy
-        (.npy, complex, (coil, y, x) or (coil, z, y, x)). The content decides, not the name.
+        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Philips export (.list with
+        .data), Bruker experiment (folder, or its fid), fastMRI (HDF5), BART (.cfl with .hdr, with
+        or without the suffix), or NumPy (.npy, complex, (coil, y, x) or (coil, z, y, x)). The
+        content decides, not the name.
     **options
         The fields of :class:`ReadOptions`. A mask is an array of the k-space's spatial sizes, or a
         .npy or .cfl file of one; samples outside of it are dropped. Scanners' files and fastMRI's
@@ -99,7 +103,23 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
         scan = replace(scan, noise=_noise(options.noise_file))
     if options.slices is not None:
         scan = select(scan, slices=options.slices)
+        if scan.geometry is None:
+            scan = replace(scan, geometry=_place_of_slices(path, scan, options))
     return replace(scan, record=options.to_dict())
+
+
+def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometry | None:
+    """Return where the chosen slices lie, if they are of one stack of a file that has several."""
+    format_ = Format.NUMPY if options.trajectory is not None else recognise(path)
+    if format_ not in SCANNERS or options.slices is None:
+        return None
+    return geometry_of_slices(
+        *read_readouts(path, format_, options.group),
+        slices=sorted(set(options.slices)),
+        columns=scan.spatial_shape[-1],
+        name=path.name,
+        encoding=options.encoding,
+    )
 
 
 def _read_file(path: Path, options: ReadOptions) -> RawScan:
@@ -126,15 +146,15 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
 def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
     if format_ in SCANNERS:
         return assemble(
-            *SCANNERS[format_](path),
+            *read_readouts(path, format_, options.group),
             name=path.name,
             encoding=options.encoding,
             repetitions=options.repetitions,
             fft_sign=options.fft_sign,
         )
-    if options.encoding is not None or options.repetitions is not None:
+    if any(x is not None for x in (options.encoding, options.repetitions, options.group)):
         raise UsageError(
-            f"{path}: a {format_.value} has neither encodings nor repetitions to choose from"
+            f"{path}: a {format_.value} has no encodings, repetitions or groups to choose from"
         )
     scan = _READERS[format_](path)
     return with_reversed_kspace(scan) if options.fft_sign == -1 else scan

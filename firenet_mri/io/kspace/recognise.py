@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from firenet_mri.errors import FileError
@@ -13,17 +14,30 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NPY_SIGNATURE = b"\x93NUMPY"
 _GZIP = b"\x1f\x8b"
 
-_READABLE = (
-    "give an ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), BART (.cfl with .hdr) or NumPy "
-    "(.npy) scan"
+#: Every format that is read, for messages, help and documentation: the one list.
+READABLE = (
+    "ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), Philips (.list with .data), BART (.cfl "
+    "with .hdr) or NumPy (.npy, coils first) scan, or the folder of a Bruker experiment"
 )
+_READABLE = f"give an {READABLE}"
 _IMAGE = (
     "an image, not k-space; make a simulated scan of it with firenet simulate or "
     f"firenet_mri.monai.SimulateKspace, or {_READABLE}"
 )
 # Files of a folder that are looked into, to say what it holds.
 _LOOKED_INTO = 100
+_TO_ISMRMRD = "convert it to ISMRMRD"
+_AGILENT = (
+    "an Agilent (Varian) experiment (fid with procpar), which is not read; convert it to ISMRMRD "
+    "(agilent_to_ismrmrd), or save its k-space as .npy"
+)
 _FOREIGN_SIGNATURES = (
+    (
+        b"yardl",
+        "an MRD 2 stream; convert it to ISMRMRD / MRD 1 (mrd_to_ismrmrd of the MRD tools) and give "
+        "that",
+    ),
+    (b"NRRD", f"an NRRD file: {_IMAGE}"),
     (b"PK\x03\x04", "a zip or .npz archive; save the k-space array alone as .npy, coils first"),
     (b"\x89PNG", f"a PNG picture, {_IMAGE}"),
     (b"\xff\xd8\xff", f"a JPEG picture, {_IMAGE}"),
@@ -44,7 +58,7 @@ def read_head(path: Path) -> bytes:
         If it is missing, a folder, empty or not readable.
     """
     if path.is_dir():
-        images = images_in(path)
+        images = describe_folder(path) or images_in(path)
         raise FileError(f"{path}: is a folder{images or '; give a scan file in it'}")
     try:
         with path.open("rb") as file:
@@ -58,8 +72,11 @@ def read_head(path: Path) -> bytes:
     return head
 
 
-def describe_foreign(head: bytes) -> str:
+def describe_foreign(head: bytes, path: Path) -> str:
     """Return what a file that is no readable scan seems to be and what to do instead."""
+    vendors = _describe_vendors(path)
+    if vendors:
+        return vendors
     if head.startswith(_GZIP):
         inner = _inflated(head)
         if _is_nifti(inner):
@@ -73,6 +90,68 @@ def describe_foreign(head: bytes) -> str:
         if head.startswith(signature):
             return text
     return _describe_text(head)
+
+
+def _describe_vendors(path: Path) -> str:
+    """Return what a vendor's file is by its name and neighbours, and how to convert it; else ""."""
+    suffix, name = path.suffix.lower(), path.name.lower()
+    if suffix in (".lab", ".raw", ".sin") and _lie_beside(path, ".lab", ".raw"):
+        return (
+            "part of Philips raw data (.lab, .raw, .sin), which only Philips' software decodes; "
+            f"export the scan as .list/.data, or {_TO_ISMRMRD} (philips_to_ismrmrd)"
+        )
+    if suffix == ".data":
+        return (
+            f"the samples of a Philips export without their index; put {path.stem}.list beside it"
+        )
+    if suffix == ".list":
+        return "called as a Philips index but is none; export the scan again as .list/.data"
+    if suffix in (".par", ".rec") and _lie_beside(path, ".par", ".rec"):
+        return f"part of a Philips PAR/REC pair, {_IMAGE}"
+    if suffix in (".sdat", ".spar"):
+        return "Philips spectroscopy (.sdat, .spar), not an imaging scan"
+    if name == "2dseq":
+        return f"Bruker's own image (2dseq), {_IMAGE}"
+    if name in ("fid", "procpar") and path.with_name("procpar").is_file():
+        return f"part of {_AGILENT}"
+    if name in ("fid", "rawdata.job0", "ser"):
+        return (
+            "Bruker data without method and acqp; put them beside it, or give the whole folder of "
+            "the experiment"
+        )
+    return ""
+
+
+def _lie_beside(path: Path, *suffixes: str) -> bool:
+    """Return whether files of the same name with all these suffixes lie there, in either case."""
+    names = ((path.with_suffix(one), path.with_suffix(one.upper())) for one in suffixes)
+    return all(any(one.is_file() for one in both) for both in names)
+
+
+def describe_hdf5(path: Path, names: Iterable[str]) -> str:
+    """Return what an HDF5 file without ISMRMRD data is, by its name and groups; else ""."""
+    found = {name.lower() for name in names}
+    if path.name.lower().startswith("scanarchive") or "downloadmetadata" in found:
+        return (
+            "a GE ScanArchive, which only GE's Orchestra decodes; convert it to ISMRMRD "
+            "(ge_to_ismrmrd), or save a P-file (.7)"
+        )
+    return ""
+
+
+def describe_folder(folder: Path) -> str:
+    """Return what a folder that is no readable scan holds, and what to do; else ""."""
+    try:
+        names = {one.name.lower() for one in folder.iterdir()}
+    except OSError:
+        return ""
+    if {"fid", "procpar"} <= names:
+        return f" of {_AGILENT}"
+    if {"method", "acqp"} <= names:
+        return " of a Bruker experiment without its data (fid or rawdata.job0); copy it whole"
+    if any(name.endswith(".lab") for name in names) and any(n.endswith(".raw") for n in names):
+        return " of Philips raw data (.lab, .raw, .sin); export the scan as .list/.data"
+    return ""
 
 
 def images_in(folder: Path) -> str:

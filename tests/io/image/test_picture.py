@@ -111,3 +111,37 @@ def test_images_of_different_shapes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"shape \(7,\)"):
         write_picture(tmp_path / "picture.png", [Panel("a", torch.ones(7))])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a$b$_{c", "\\frac{$", "caf\udce9", "x\x07y", "\u8111$"])
+def test_a_name_of_any_characters_is_drawn_as_it_is(name: str, tmp_path: Path, caplog) -> None:
+    panels = [Panel(name, torch.ones(8, 8))]
+    write_picture(tmp_path / "picture.png", panels, caption=f"{name} (scan)")
+    assert imread(tmp_path / "picture.png").shape[0] > 100
+    assert caplog.text == ""
+
+
+def test_a_picture_that_cannot_be_drawn_shows_the_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fails)
+    base = torch.rand(6, 9)
+    write_picture(tmp_path / "a.png", [Panel("half", base / 2), Panel("whole", base)])
+    pixels = imread(tmp_path / "a.png")
+    white = np.percentile(base, 99.8)
+    expected = np.clip(np.hstack([base / 2, base]) / white, 0, 1)
+    np.testing.assert_allclose(pixels, expected, atol=1 / 254)
+    assert "could not be drawn (RuntimeError)" in caplog.text
+
+
+def test_a_full_disk_is_told_and_not_drawn_over(tmp_path, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        write_picture(tmp_path / "a.png", [Panel("a", torch.ones(6, 9))])
+    assert not list(tmp_path.iterdir())

@@ -190,3 +190,75 @@ def test_flipped_bytes_give_a_named_error_or_an_image(name, write) -> None:
             assert str(folder) in str(outcome) or folder.name in str(outcome), seed
         else:
             assert outcome.kspace.numel() < 1 << 24, seed
+
+
+def write_ute(folder: Path, kspace: np.ndarray, points: np.ndarray, **extra: object) -> Path:
+    """Write (repetition, spoke, slice, coil, sample) as it is measured, and points, x first."""
+    repetitions, spokes, slices, coils, samples = kspace.shape
+    ndim = points.shape[-1]
+    folder.mkdir()
+    method: dict[str, object] = {
+        "PVM_EncNReceivers": coils,
+        "PVM_Matrix": [24, 20, 16][:ndim],
+        "PVM_Fov": [24, 20, 16][:ndim],
+        "NPro": spokes,
+        "PVM_DigNp": samples,
+        "PVM_SliceThick": 1.5,
+        "PVM_SPackArrNSlices": [slices],
+    }
+    acqp: dict[str, object] = {
+        "ACQ_sw_version": "<PV 6.0>",
+        "PULPROG": "<UTE3D.ppg>" if ndim == 3 else "<UTE.ppg>",
+        "GO_raw_data_format": "GO_32BIT_SGN_INT",
+        "BYTORDA": "little",
+        "GO_block_size": "Standard_KBlock_Format",
+        "ACQ_dim": ndim,
+        "ACQ_size": [2 * samples, *[spokes] * (ndim - 1)],
+        "ACQ_phase_factor": 1,
+        "ACQ_obj_order": list(range(slices)),
+        "NI": slices,
+        "NR": repetitions,
+        "NSLICES": slices,
+        **extra,
+    }
+    (folder / "method").write_text(jcamp(method))
+    (folder / "acqp").write_text(jcamp(acqp))
+    pairs = np.stack([kspace.real, kspace.imag], axis=-1).astype("<i4")
+    blocks = pairs.reshape(repetitions * spokes * slices, -1)
+    # Blocks of 1024 bytes.
+    padded = np.zeros((len(blocks), -(-blocks.shape[1] // 256) * 256), "<i4")
+    padded[:, : blocks.shape[1]] = blocks
+    (folder / "fid").write_bytes(padded.tobytes())
+    (folder / "traj").write_bytes(np.ascontiguousarray(points, "<f8").tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("repetitions", [1, 2])
+def test_ute_is_read_with_the_points_beside_it(ndim, repetitions, tmp_path) -> None:
+    slices = 3 if ndim == 2 else 1
+    kspace = counts(repetitions, 7, slices, COILS, 30)
+    generator = np.random.default_rng(1)
+    points = generator.uniform(-0.5, 0.5, (7, 30, ndim))
+    points[0, 0] = -0.5
+    order = [0, 2, 1] if ndim == 2 else [0]
+    scan = read(write_ute(tmp_path / "7", kspace, points, ACQ_obj_order=order))
+    # Block i of a slice loop is slice order[i].
+    expected = kspace[:, :, np.argsort(order)].transpose(0, 2, 3, 1, 4)
+    expected = expected[:, 0] if ndim == 3 else expected
+    np.testing.assert_array_equal(scan.kspace, expected if repetitions > 1 else expected[0])
+    shape = (20, 24) if ndim == 2 else (16, 20, 24)
+    assert scan.spatial_shape == shape
+    np.testing.assert_allclose(scan.trajectory, points[..., ::-1] * shape)
+    assert len(scan.images) == (repetitions if repetitions > 1 else 0)
+    assert scan.geometry.field_of_view_mm[-1] == 24
+
+
+def test_ute_without_all_of_its_points_is_refused(tmp_path) -> None:
+    folder = write_ute(tmp_path / "7", counts(1, 7, 1, COILS, 30), np.full((7, 30, 2), 0.5))
+    (folder / "traj").write_bytes((folder / "traj").read_bytes()[:-8])
+    with pytest.raises(FileError, match="traj has 419 numbers, 7 spokes of 30 samples"):
+        read(folder)
+    (folder / "traj").unlink()
+    with pytest.raises(DataError, match="UTE with the file traj beside"):
+        read(folder)

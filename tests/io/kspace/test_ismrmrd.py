@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ismrmrd
 import numpy as np
@@ -14,10 +15,11 @@ from mrd_scans import centred_fft, centred_ifft, make_header, make_readout, make
 from firenet_mri.calibration import whiten
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io import read
-from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.ismrmrd import assemble, outline
 
 NX, NY = 16, 12
 COILS = 3
+AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 DROPPED = [
     ismrmrd.ACQ_IS_NAVIGATION_DATA,
     ismrmrd.ACQ_IS_PHASECORR_DATA,
@@ -344,9 +346,117 @@ def test_different_channel_numbers_are_refused(kspace: np.ndarray) -> None:
     short = make_readout(kspace[:2, 0])
     with pytest.raises(ShapeError, match=r"readouts have \[2, 3\] channels"):
         assemble(header, [*make_readouts(kspace), short])
-    noise = make_readout(kspace[:2, 0], flags=[ismrmrd.ACQ_IS_NOISE_MEASUREMENT])
-    with pytest.raises(ShapeError, match="noise readouts have"):
-        assemble(header, [noise, *make_readouts(kspace)])
+
+
+def test_noise_of_other_coils_is_not_used_and_said(
+    kspace: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    header, flags = make_header((NX, NY, 1)), [ismrmrd.ACQ_IS_NOISE_MEASUREMENT]
+    other = make_readout(kspace[:2, 0], flags=flags)
+    scan = assemble(header, [other, *make_readouts(kspace)])
+    assert scan.noise is None
+    assert "1 noise readouts of other coils are not used ([2] channels" in caplog.text
+    assert outline(header, [other, *make_readouts(kspace)]).noise_samples == 0
+    own = make_readout(kspace[:, 1], flags=flags)
+    both = assemble(header, [other, own, *make_readouts(kspace)])
+    np.testing.assert_array_equal(both.noise, kspace[:, 1])
+
+
+def two_stacks(kspace: np.ndarray) -> list[Any]:
+    """Return readouts of four axial and three sagittal slices, whose numbers alternate."""
+    sagittal = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    places = [((0.0, 0.0, 5.0 * i), AXIAL, 2 * i) for i in range(4)]
+    places += [((-7.0 * i, 0.0, 0.0), sagittal, 2 * i + 1) for i in range(3)]
+    return [
+        line
+        for position, directions, number in places
+        for line in make_readouts(
+            (number + 1) * kspace,
+            position=position,
+            directions=directions,
+            counters={"slice": number},
+        )
+    ]
+
+
+def test_one_of_two_stacks_has_its_place_once_it_is_chosen(
+    kspace: np.ndarray, write_mrd: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_mrd(make_header((NX, NY, 1)), two_stacks(kspace))
+    assert read(path).geometry is None
+    assert "2 stacks (0-3, 4-6)" in caplog.text
+    axial, sagittal = read(path, slices="0-3"), read(path, slices=[4, 5, 6])
+    assert axial.geometry.positions_mm == tuple((0.0, 0.0, 5.0 * i) for i in range(4))
+    # In the order of positions along the slices' direction, as always.
+    assert [p[0] for p in sagittal.geometry.positions_mm] in (
+        [-14.0, -7.0, 0.0],
+        [0.0, -7.0, -14.0],
+    )
+    assert sagittal.geometry.slice_direction == (1.0, 0.0, 0.0)
+    factors = [float(abs(k[0, 0, 0] / kspace[0, 0, 0])) for k in axial.kspace.numpy()]
+    np.testing.assert_allclose(factors, [1, 3, 5, 7], rtol=1e-5)
+    assert read(path, slices=[3, 4]).geometry is None
+
+
+def test_parallel_stacks_with_a_gap_have_their_places_one_by_one(
+    kspace: np.ndarray, write_mrd: Callable[..., Path]
+) -> None:
+    heights = (0.0, 5.0, 10.0, 80.0, 85.0)
+    readouts = [
+        line
+        for i, height in enumerate(heights)
+        for line in make_readouts(
+            kspace, position=(0.0, 0.0, height), directions=AXIAL, counters={"slice": i}
+        )
+    ]
+    path = write_mrd(make_header((NX, NY, 1)), readouts)
+    assert read(path).geometry is None
+    chosen = read(path, slices=[3, 4])
+    assert [z for _, _, z in chosen.geometry.positions_mm] == [80.0, 85.0]
+
+
+def test_slices_whose_positions_are_in_metres_are_as_far_apart_as_they_are_thick(
+    kspace: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    readouts = [
+        line
+        for i in range(3)
+        for line in make_readouts(
+            kspace, position=(0.01, 0.0, 0.005 * i), directions=AXIAL, counters={"slice": i}
+        )
+    ]
+    scan = assemble(make_header((NX, NY, 1)), readouts)
+    np.testing.assert_allclose(scan.geometry.positions_mm, [(10, 0, 5 * i) for i in range(3)])
+    assert "read as metres" in caplog.text
+
+
+def test_a_volume_of_which_one_partition_was_measured_stays_one(kspace: np.ndarray) -> None:
+    scan = assemble(make_header((NX, NY, 4)), make_readouts(kspace, partition=2))
+    assert scan.kspace.shape == (COILS, 4, NY, NX)
+
+
+def test_a_flat_scan_lies_in_the_plane_of_its_partition(kspace: np.ndarray) -> None:
+    header = make_header((NX, NY, 2))
+    scan = assemble(header, make_readouts(kspace, partition=1))
+    np.testing.assert_array_equal(scan.kspace[0], kspace)
+    # The header itself is the caller's.
+    assert header.encoding[0].encodedSpace.matrixSize.z == 2
+
+
+@pytest.mark.parametrize(("slices", "thickness"), [(1, 10.0), (2, 5.0)])
+def test_a_matrix_of_partitions_without_their_lines_is_a_2d_scan(
+    kspace: np.ndarray, slices: int, thickness: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    readouts = [
+        line for i in range(slices) for line in make_readouts(kspace, counters={"slice": i})
+    ]
+    scan = assemble(make_header((NX, NY, 2)), readouts)
+    assert scan.spatial_ndim == 2
+    assert scan.kspace.shape == (slices, COILS, NY, NX)
+    np.testing.assert_array_equal(scan.kspace[0], kspace)
+    assert "matrixSize.z is 2" in caplog.text
+    assert outline(make_header((NX, NY, 2)), readouts).spatial_shape == (NY, NX)
+    assert f"slices of {thickness:g} mm" in caplog.text
 
 
 # Trap 15

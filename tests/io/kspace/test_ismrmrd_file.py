@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mrd_scans import centred_ifft, make_header, make_readouts
 
-from firenet_mri.errors import DataError, FileError
+from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io import read
 
 NX, NY = 16, 12
@@ -120,3 +120,30 @@ def test_image_equals_that_of_the_ismrmrd_tools(tmp_path: Path) -> None:
     image = np.sqrt((np.abs(coil_images) ** 2).sum(axis=0))
     scale = (image * expected).sum() / (expected**2).sum()
     np.testing.assert_allclose(image, scale * expected, atol=1e-4 * image.max())
+
+
+def test_of_several_groups_one_is_chosen_and_none_is_taken_in_silence(
+    write_mrd: Callable[..., Path], kspace: np.ndarray
+) -> None:
+    header = make_header((NX, NY, 1))
+    path = write_mrd(header, make_readouts(kspace))
+    with ismrmrd.File(path, "a") as file:
+        file["dataset_2"].header = header
+        file["dataset_2"].acquisitions = make_readouts(2 * kspace)
+    with pytest.raises(UsageError, match=r"groups /dataset, /dataset_2; choose one with --group"):
+        read(path)
+    np.testing.assert_array_equal(read(path, group="dataset").kspace[0], kspace)
+    np.testing.assert_array_equal(read(path, group="/dataset_2").kspace[0], 2 * kspace)
+    with pytest.raises(
+        UsageError, match="group third asked for; scans are in /dataset, /dataset_2"
+    ):
+        read(path, group="third")
+
+
+def test_the_only_group_is_read_whatever_its_name(
+    write_mrd: Callable[..., Path], kspace: np.ndarray
+) -> None:
+    path = write_mrd(make_header((NX, NY, 1)), make_readouts(kspace))
+    with h5py.File(path, "r+") as file:
+        file.move("dataset", "meas_7")
+    np.testing.assert_array_equal(read(path).kspace[0], kspace)

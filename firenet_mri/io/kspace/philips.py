@@ -1,0 +1,348 @@
+"""Philips ``.list``/``.data`` exports: an index in text beside little-endian complex64 samples.
+
+A readout goes to row ``ky`` and partition ``kz``, counted from the centre of k-space, and its
+samples to the columns of ``kx_range``. Where ``kx_range`` or ``X_range`` runs backwards, as that of
+second echoes may, the readout was taken from right to left and its image is mirrored, so that it is
+reversed about the centre of k-space. The image is the centred inverse Fourier transform; that is
+what the scanner's own image of the one export that could be compared showed.
+
+Mixes, dynamics, cardiac phases, echoes and the two extra attributes are images of their own,
+averages are averaged, and locations are slices. Noise readouts (NOI) serve the whitening; rejected
+data, navigators and correction data are left out. The noise is taken as that of an image sample:
+the files do not say its bandwidth, neither the size of a pixel nor where it lies.
+
+No export whose licence is clear was at hand: the tests write their own in this form.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.kspace.philips_list import Index, is_index, read_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri.scan import RawScan
+
+_log = logging.getLogger(__name__)
+
+_SUFFIXES = (".list", ".data")
+# Bytes within which an index says something besides comments.
+_COMMENTS = 1 << 16
+# Counters that tell images apart, and what their names are.
+_IMAGES = {
+    "mix": "mix",
+    "dyn": "dynamic",
+    "card": "cardiac phase",
+    "echo": "echo",
+    "extr1": "extra attribute 1 value",
+    "extr2": "extra attribute 2 value",
+}
+_FACTORS = ("x-direction sense factor", "y-direction sense factor", "z-direction sense factor")
+_LARGEST_SIZE = 1 << 14
+_MOST_TIMES = 1000
+_ALWAYS_FINE = 1 << 22
+
+
+def find_pair(path: Path) -> Path | None:
+    """Return the .list file if ``path`` names an export by it, by its .data or without suffix."""
+    if path.suffix.lower() in _SUFFIXES:
+        candidates = [path.with_suffix(suffix) for suffix in (".list", ".LIST")]
+    elif path.exists():
+        return None
+    else:
+        candidates = [path.with_name(path.name + suffix) for suffix in (".list", ".LIST")]
+    found = next((one for one in candidates if one.is_file()), None)
+    if found is None:
+        return None
+    try:
+        with found.open("rb") as file:
+            return found if is_index(file.read(_COMMENTS)) else None
+    except OSError:
+        return None
+
+
+def read(index_file: Path) -> RawScan:
+    """Return the scan of an export: k-space (slice, coil, y, x) or (coil, z, y, x).
+
+    Several images are an axis before these. The readout's oversampling is removed where all
+    readouts are whole.
+
+    Parameters
+    ----------
+    index_file
+        The .list file; its .data lies beside it.
+
+    Raises
+    ------
+    FileError
+        If a file is missing, truncated or damaged.
+    DataError
+        If there are no image readouts, or those of an echo-planar or SENSE scan.
+    ShapeError
+        If the readouts do not make one scan.
+    """
+    import torch
+
+    from firenet_mri.scan import RawScan
+
+    data, index = _data_file(index_file), read_index(index_file)
+    samples = _samples(data, index)
+    image = index.of("STD")
+    if not len(image.types):
+        raise DataError(
+            f"{index_file}: no image readouts (STD), only "
+            f"{', '.join(sorted(set(index.types.tolist())))}; export the image data too"
+        )
+    _check_sequence(image, index_file)
+    grid = _Grid.of(image, index_file, len(samples))
+    kspace, counts = _placed(image, samples, grid, index_file)
+    mask = torch.from_numpy(counts > 0)
+    noise = _noise(index.of("NOI"), samples, grid)
+    if noise is not None:
+        # The mean of n samples has 1/n of the variance.
+        noise = noise * np.float32(np.sqrt((1 / counts[counts > 0]).mean()))
+    full, mask = _without_oversampling(torch.from_numpy(kspace), mask, grid)
+    empty_axis = 1 if grid.is_3d else 3
+    full, mask = full.squeeze(empty_axis), mask.squeeze(empty_axis)
+    names = grid.names
+    _log.info("%s: the files do not say where the image lies", index_file.name)
+    return RawScan(
+        full if names else full[0],
+        mask if names else mask[0],
+        3 if grid.is_3d else 2,
+        noise=None if noise is None else torch.from_numpy(noise),
+        name=index_file.name,
+        images=names,
+    )
+
+
+def _data_file(index_file: Path) -> Path:
+    for suffix in (".data", ".DATA"):
+        data = index_file.with_suffix(suffix)
+        if data.is_file():
+            return data
+    raise FileError(
+        f"{index_file}: its samples {index_file.with_suffix('.data').name} are missing; put them "
+        "beside the .list file"
+    )
+
+
+def _samples(data: Path, index: Index) -> NDArray[np.complex64]:
+    """Return all samples of the .data file, after checking that it has what the index names."""
+    stored = data.stat().st_size
+    wanted = int((index.column("offset") + index.column("size")).max())
+    if wanted > stored:
+        there = int((index.column("offset") + index.column("size") <= stored).sum())
+        raise FileError(
+            f"{data}: the file is truncated: {there} of {len(index.types)} readouts are there; "
+            "copy it again"
+        )
+    if (index.column("offset") % 8).any():
+        raise FileError(f"{data}: readouts begin between samples; export the scan again")
+    return np.fromfile(data, np.dtype("<c8"))
+
+
+def _check_sequence(image: Index, index_file: Path) -> None:
+    """Refuse by name what would make a wrong image."""
+    for mix, echo in _pairs(image):
+        mine = (image.column("mix") == mix) & (image.column("echo") == echo)
+        if len(set(image.column("sign")[mine].tolist())) > 1:
+            raise DataError(
+                f"{index_file}: readouts of echo {echo} in both directions (EPI), which would "
+                "ghost; correct and regrid the scan first"
+            )
+        for name in _FACTORS:
+            factor = next(iter(image.numbers(name, mix, echo)), 1.0)
+            if factor > 1 + 1e-3:
+                raise DataError(
+                    f"{index_file}: {name} {factor:g}; where the lines of such an export belong "
+                    "could not be checked, so convert it to ISMRMRD first"
+                )
+
+
+def _pairs(index: Index) -> list[tuple[int, int]]:
+    """Return the mixes and echoes that there are."""
+    found = zip(index.column("mix").tolist(), index.column("echo").tolist(), strict=True)
+    return sorted(set(found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """The sizes (z, y, x) of k-space, its coils, slices and images."""
+
+    nz: int
+    ny: int
+    nx: int
+    coils: tuple[int, ...]
+    slices: tuple[int, ...]
+    images: tuple[tuple[int, ...], ...]
+    oversampling: float
+
+    @property
+    def is_3d(self) -> bool:
+        return self.nz > 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells the images apart; nothing of a single one."""
+        labels = list(_IMAGES.values())
+        varying = [i for i in range(len(labels)) if len({image[i] for image in self.images}) > 1]
+        if not varying:
+            return ()
+        return tuple(", ".join(f"{labels[i]} {image[i]}" for i in varying) for image in self.images)
+
+    @staticmethod
+    def of(image: Index, index_file: Path, samples: int) -> _Grid:
+        """Return the grid that the image readouts need."""
+        nx = max(_columns_of(image, *pair, index_file) for pair in _pairs(image))
+        ky, kz = _stated_or_found(image, "ky"), _stated_or_found(image, "kz")
+        coils, slices = (tuple(sorted(set(image.column(n).tolist()))) for n in ("chan", "loca"))
+        factors = {
+            next(iter(image.numbers("kx_oversample_factor", *pair)), 1.0) for pair in _pairs(image)
+        }
+        images = tuple(sorted(set(_image_keys(image))))
+        grid = _Grid(_size(*kz), _size(*ky), nx, coils, slices, images, min(factors))
+        sizes = (grid.nz, grid.ny, grid.nx)
+        points = len(images) * len(slices) * len(coils) * int(np.prod(sizes, dtype=np.int64))
+        if max(sizes) > _LARGEST_SIZE or points > max(_ALWAYS_FINE, _MOST_TIMES * samples):
+            raise DataError(
+                f"{index_file}: a matrix of {grid.nx} x {grid.ny} x {grid.nz} for {samples} "
+                "samples; the index is damaged, export the scan again"
+            )
+        if grid.is_3d and len(slices) > 1:
+            raise DataError(
+                f"{index_file}: {len(slices)} slabs of 3D encoding; export them one by one"
+            )
+        return grid
+
+
+def _size(low: int, high: int) -> int:
+    """Return the smallest size N whose indices, from -(N//2), hold a range around 0."""
+    return max(1, -2 * low, 2 * high + 1)
+
+
+def _stated_or_found(image: Index, step: str) -> tuple[int, int]:
+    """Return the range of ky or kz, of the lines or, if wider, of the information.
+
+    Lines of a scan of one partition all have the same kz, whatever it is.
+    """
+    low, high = int(image.column(step).min()), int(image.column(step).max())
+    if step == "kz" and low == high:
+        return 0, 0
+    if low == 0 < high:
+        _log.warning(
+            "%s runs from 0 to %d: one half of k-space, unless the lines are counted from its edge",
+            step,
+            high,
+        )
+    for pair in _pairs(image):
+        stated = image.numbers(f"{step}_range", *pair)
+        if len(stated) == 2:
+            low, high = min(low, int(min(stated))), max(high, int(max(stated)))
+    return low, high
+
+
+def _columns_of(image: Index, mix: int, echo: int, index_file: Path) -> int:
+    """Return how many columns an echo needs: those of its range as stated, mirrored or not."""
+    kx = _kx_of(image, mix, echo, index_file)
+    low, high = int(kx.min()), int(kx.max())
+    stated = image.numbers("kx_range", mix, echo)
+    return _size(low, high) if not stated or min(stated) == low else _size(-high, -low)
+
+
+def _kx_of(image: Index, mix: int, echo: int, index_file: Path) -> NDArray[np.int64]:
+    """Return where the samples of an echo's readouts lie, in the order in which they are stored.
+
+    Where the image runs backwards, each lies at the opposite of what is stated.
+    """
+    mine = (image.column("mix") == mix) & (image.column("echo") == echo)
+    counts = set((image.column("size")[mine] // 8).tolist())
+    if len(counts) > 1:
+        raise ShapeError(
+            f"{index_file}: readouts of echo {echo} have {sorted(counts)} samples; all must have "
+            "the same number"
+        )
+    count = counts.pop()
+    stated = image.numbers("kx_range", mix, echo) or (-(count // 2), count - count // 2 - 1)
+    first, last = int(stated[0]), int(stated[-1])
+    if abs(last - first) + 1 != count:
+        raise ShapeError(
+            f"{index_file}: kx_range of echo {echo} is {first} to {last}, its readouts have "
+            f"{count} samples; export the scan again"
+        )
+    shown = image.numbers("X_range", mix, echo)
+    is_mirrored = len(shown) == 2 and shown[0] > shown[1] and first < last
+    kx = np.linspace(first, last, count).round().astype(np.int64)
+    return -kx if is_mirrored else kx
+
+
+def _image_keys(image: Index) -> list[tuple[int, ...]]:
+    columns = (image.column(name).tolist() for name in _IMAGES)
+    return list(zip(*columns, strict=True))
+
+
+def _placed(
+    image: Index, samples: NDArray[np.complex64], grid: _Grid, index_file: Path
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
+    shape = (len(grid.images), len(grid.slices), len(grid.coils), grid.nz, grid.ny, grid.nx)
+    kspace, counts = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
+    which = {key: i for i, key in enumerate(grid.images)}
+    slices, coils = ({n: i for i, n in enumerate(x)} for x in (grid.slices, grid.coils))
+    # Of an even readout that is mirrored, -N/2 becomes N/2, which is the same.
+    along = {
+        pair: (_kx_of(image, *pair, index_file) + grid.nx // 2) % grid.nx for pair in _pairs(image)
+    }
+    columns = ("mix", "echo", "loca", "chan", "ky", "kz", "size", "offset")
+    table = zip(_image_keys(image), *(image.column(name).tolist() for name in columns), strict=True)
+    for key, mix, echo, loca, chan, ky, kz, size, offset in table:
+        z = kz + grid.nz // 2 if grid.is_3d else 0
+        where = which[key], slices[loca], coils[chan], z, ky + grid.ny // 2
+        part = along[mix, echo]
+        kspace[where][part] += samples[offset // 8 : (offset + size) // 8]
+        counts[where][part] += 1
+    if len(set(counts.sum(axis=(0, 1, 3, 4, 5)).tolist())) > 1:
+        raise ShapeError(
+            f"{index_file}: the coils {list(grid.coils)} have different numbers of samples; export "
+            "the scan again"
+        )
+    kspace /= np.maximum(counts, 1)
+    return kspace, counts[:, :, :1]
+
+
+def _noise(
+    noise: Index, samples: NDArray[np.complex64], grid: _Grid
+) -> NDArray[np.complex64] | None:
+    """Return the noise (coil, n) of the image's coils; None without it or if a coil lacks it."""
+    offsets, sizes = noise.column("offset") // 8, noise.column("size") // 8
+    of_coils = []
+    for coil in grid.coils:
+        mine = np.flatnonzero(noise.column("chan") == coil)
+        pieces = [samples[offsets[i] : offsets[i] + sizes[i]] for i in mine]
+        of_coils.append(np.concatenate(pieces) if pieces else np.zeros(0, np.complex64))
+    count = min(map(len, of_coils))
+    if count == 0:
+        return None
+    return np.stack([one[:count] for one in of_coils])
+
+
+def _without_oversampling(kspace: Tensor, mask: Tensor, grid: _Grid) -> tuple[Tensor, Tensor]:
+    """Return k-space cropped in image space along whole readouts by the oversampling factor."""
+    from firenet_mri.operators.centred import centred_fft, centred_ifft
+    from firenet_mri.scan import readouts_are_whole
+
+    columns = round(grid.nx / grid.oversampling) if grid.oversampling > 1 else grid.nx
+    if columns >= grid.nx or not readouts_are_whole(mask):
+        return kspace, mask
+    start = grid.nx // 2 - columns // 2
+    image = centred_ifft(kspace, [-1])[..., start : start + columns]
+    return centred_fft(image, [-1]), mask[..., :columns].contiguous()
