@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -33,17 +33,18 @@ OTHER_MAPS = Kind(
 )
 
 
-def check_calibration(scan: RawScan, method: str) -> None:
+def check_calibration(scan: RawScan, method: str, served: Collection[int] = frozenset()) -> None:
     """Refuse a scan of which some slices have no calibration region, before any work.
 
-    Where no slice has one, the method's own message says what it needs.
+    Where no slice has one, the method's own message says what it needs. The items ``served`` have
+    their maps from elsewhere.
 
     Raises
     ------
     CalibrationError
         It names the slices, and those that can be reconstructed.
     """
-    lacking = _lacking_unlike_others(scan, method)
+    lacking = [item for item in _lacking_unlike_others(scan, method) if item not in served]
     if not lacking:
         return
     places = places_of(scan)
