@@ -23,6 +23,7 @@ class JobOptions(Options):
         "matrix_size",
         "noise_file",
         "maps_file",
+        "calibration_file",
     )
 
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")

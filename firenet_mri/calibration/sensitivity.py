@@ -1,4 +1,4 @@
-"""Coil sensitivity maps from a scan's own calibration region: ESPIRiT, SigPy's JSENSE, or its
+"""Coil sensitivity maps from a scan's calibration region: ESPIRiT, SigPy's JSENSE, or its
 coil images at low resolution.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
@@ -22,7 +22,7 @@ from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.prox import scale_to_one
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, sampled_mask
 
 _CALIBRATION_WIDTH = 24
 #: Width of the calibration region that a method needs along every axis.
@@ -51,7 +51,8 @@ def sensitivity_maps(
     Parameters
     ----------
     scan
-        The scan, whitened if it has a noise measurement.
+        The scan, whitened if it has a noise measurement. The maps are made of its reference where
+        it has one that suffices, else of its own samples.
     method
         "espirit": ESPIRiT [1], one map set, zero where there is no signal. (A slice of which all
         samples are zero has the same constant map in all coils, with any method.)
@@ -97,6 +98,8 @@ def sensitivities(
             )
         shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
         return Sensitivities(torch.ones(shape, dtype=scan.kspace.dtype))
+    if scan.reference is not None:
+        scan = _of_reference(scan, SMALLEST_WIDTH[method])
     if scan.coils == 1:
         raise CalibrationError(
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
@@ -154,6 +157,17 @@ def sensitivities(
         eigenvalues = eigenvalues._replace(noise=eigenvalues.noise / float(scale))
     shape = (*scan.batch_shape, *maps.shape[1:])
     return Sensitivities(normalise_maps(maps.reshape(shape), scan.spatial_ndim), eigenvalues)
+
+
+def _of_reference(scan: RawScan, width: int) -> RawScan:
+    """Return the scan that a scan's reference is; the scan itself if its reference is too small."""
+    assert scan.reference is not None
+    kspace = scan.reference.expand(*scan.batch_shape, scan.coils, *scan.spatial_shape)
+    mask = sampled_mask(kspace, scan.spatial_ndim)
+    alone = replace(scan, reference=None)
+    if min(calibration_region(mask, scan.spatial_ndim)) < width:
+        return alone
+    return replace(alone, kspace=kspace, mask=mask, trajectory=None, image_shape=None)
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int] | Tensor) -> Tensor:

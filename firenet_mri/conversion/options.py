@@ -31,6 +31,7 @@ class ConversionOptions(Options):
         "trajectory",
         "matrix_size",
         "noise_file",
+        "calibration_file",
     )
 
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")

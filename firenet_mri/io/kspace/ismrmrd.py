@@ -71,6 +71,7 @@ def assemble(
     encoding: int | None = None,
     repetitions: Collection[int] | None = None,
     fft_sign: int | None = None,
+    calibration_encoding: int | None = None,
 ) -> RawScan:
     """Return the scan that a header and its readouts make.
 
@@ -89,6 +90,8 @@ def assemble(
     fft_sign
         Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
         forward one. None takes the vendor's.
+    calibration_encoding
+        Number of the encoding whose readouts serve the sensitivity maps alone.
 
     Returns
     -------
@@ -110,12 +113,22 @@ def assemble(
     """
     if fft_sign not in (None, 1, -1):
         raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
-    readouts = _chosen(_sort(acquisitions), encoding, repetitions, name)
+    from firenet_mri.io.kspace.references import with_reference
+
+    sign = fft_sign or _vendors_sign(header)
+    every, wanted = _without_encoding(_sort(acquisitions), calibration_encoding, name)
+    readouts = _chosen(every, encoding, repetitions, name)
     layout = _laid_out(header, readouts, name)
-    scan = _turned(_assemble(header, readouts, layout, name), fft_sign or _vendors_sign(header))
+    scan = _turned(_assemble(header, readouts, layout, name), sign)
+    if wanted:
+        return with_reference(scan, _reference(header, wanted, sign, name))
     if not layout.apart:
         return scan
-    return _with_references(scan, header, layout.apart, fft_sign, name)
+    try:
+        return with_reference(scan, _reference(header, layout.apart, sign, name))
+    except FirenetError as error:
+        _log.warning("%s; these lines are not used", error)
+        return scan
 
 
 def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> Outline | None:
@@ -208,25 +221,15 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     return layout
 
 
-def _with_references(
-    scan: RawScan, header: Any, lines: Sequence[Any], fft_sign: int | None, name: str
-) -> RawScan:
-    """Return the scan with the reference lines that were measured apart; without those of no use."""
-    from firenet_mri.io.kspace.references import with_reference
-
-    readouts = _Readouts(imaging=one_of_each(lines))
-    try:
-        label = f"{name} (reference lines)"
-        layout = _laid_out(header, readouts, label)
-        reference = _assemble(header, readouts, layout, label)
-        return with_reference(scan, _turned(reference, fft_sign or _vendors_sign(header)))
-    except FirenetError as error:
-        _log.warning("%s; they are not used", error)
-        return scan
+def _reference(header: Any, lines: Sequence[Any], fft_sign: int, name: str) -> RawScan:
+    """Return the scan that reference lines make by themselves."""
+    readouts, label = _Readouts(imaging=one_of_each(lines)), f"{name} (reference lines)"
+    layout = _laid_out(header, readouts, label)
+    return _turned(_assemble(header, readouts, layout, label), fft_sign)
 
 
 def _turned(scan: RawScan, fft_sign: int) -> RawScan:
-    """Return the scan for the inverse transform, which k-space for the forward one is turned for."""
+    """Return the scan whose inverse transform is the image, given the sign that its own has."""
     from firenet_mri.scan import with_reversed_kspace
 
     return scan if fft_sign == 1 else with_reversed_kspace(scan)
@@ -405,6 +408,24 @@ def _along_trajectory(
         image_shape=shape,
         parameters=_parameters(header),
     )
+
+
+def _without_encoding(
+    readouts: _Readouts, encoding: int | None, name: str
+) -> tuple[_Readouts, list[Any]]:
+    """Return the readouts without those of an encoding, and these."""
+    if encoding is None:
+        return readouts, []
+    lines = readouts.imaging + readouts.calibration
+    chosen = [line for line in lines if line.encoding_space_ref == encoding]
+    if not chosen:
+        found = sorted({line.encoding_space_ref for line in lines})
+        raise UsageError(f"{name}: encoding {encoding} asked for the maps; there are {found}")
+    imaging, calibration = (
+        [line for line in some if line.encoding_space_ref != encoding]
+        for some in (readouts.imaging, readouts.calibration)
+    )
+    return dataclasses.replace(readouts, imaging=imaging, calibration=calibration), chosen
 
 
 def _chosen(

@@ -14,6 +14,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from firenet_mri.errors import DataError
@@ -81,9 +82,9 @@ def images_of(
     depths = _depths(imaging)
     if max(depths.values()) == 0:
         return Images()
-    for what, value in _candidates(imaging):
+    for label, value in _candidates(imaging):
         if _tells_apart(imaging, value):
-            return _by_value(imaging, what, value, header, encoding, name)
+            return _by_value(imaging, label, value, header, encoding, name)
     counts = _times_measured(imaging, depths)
     if len(counts) > 1:
         raise DataError(
@@ -137,7 +138,7 @@ def _candidates(lines: Sequence[Any]) -> Iterable[tuple[str, Callable[[Any], Any
     """Yield the counters that vary, one by one, then all of them together."""
     varying = [what for what in _OTHERS if len({_other(line, what) for line in lines}) > 1]
     for what in varying:
-        yield what, lambda line, what=what: _other(line, what)
+        yield what, partial(_other, what=what)
     if len(varying) > 1:
         yield "measurement", lambda line: tuple(_other(line, what) for what in varying)
 
@@ -147,7 +148,7 @@ def _other(line: Any, what: str) -> int:
 
 
 def _tells_apart(lines: Sequence[Any], value: Callable[[Any], Any]) -> bool:
-    """Return whether no point comes again with the same value, and every value has a whole image."""
+    """Return whether no point comes again with the same value, of which each has a whole image."""
     if max(_depths(lines, value).values()) > 0:
         return False
     sizes: dict[Any, int] = defaultdict(int)

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 _SEPARATE = ("separate", "external")
 _IN_PLACE = ("embedded", "interleaved")
-_CALIBRATION = 20
+_NOISE, _CALIBRATION = 19, 20
 # Dwell times that differ by less are the same.
 _SAME_DWELL = 1e-3
 
@@ -80,7 +80,7 @@ def sorted_references(
         return References([], apart)
     mode = getattr(encoding.parallelImaging, "calibrationMode", None)
     mode = getattr(mode, "value", mode)
-    known = {image for image in (images.of(line) for line in imaging)}
+    known = {*map(images.of, imaging)}
     why = f"the header says {mode}"
     is_apart = mode in _SEPARATE
     if mode not in (*_SEPARATE, *_IN_PLACE):
@@ -102,14 +102,23 @@ def sorted_references(
     )
 
 
-def as_imaging(acquisitions: Iterable[Any]) -> list[Any]:
-    """Return the readouts, those of calibration as imaging ones; for scans that hold only these."""
+def as_imaging(acquisitions: Iterable[Any], encoding: int | None = None) -> list[Any]:
+    """Return the readouts of a scan that is a reference, or of one encoding of it.
+
+    Where only calibration readouts are among them, these count as imaging ones.
+    """
+    lines = [
+        line
+        for line in acquisitions
+        if not line.flags >> (_NOISE - 1) & 1 and encoding in (None, line.encoding_space_ref)
+    ]
+    if any(not line.flags >> (_CALIBRATION - 1) & 1 for line in lines):
+        return lines
     found = []
-    for line in acquisitions:
-        if line.flags >> (_CALIBRATION - 1) & 1:
-            line = copy.deepcopy(line)
-            line.clearFlag(_CALIBRATION)
-        found.append(line)
+    for line in lines:
+        alone = copy.deepcopy(line)
+        alone.clearFlag(_CALIBRATION)
+        found.append(alone)
     return found
 
 
@@ -121,7 +130,7 @@ def _of_first_encoding(lines: Sequence[Any]) -> list[Any]:
 def _difference(calibration: Sequence[Any], imaging: Sequence[Any], images: Images) -> str | None:
     """Return in what calibration readouts differ from those of the image; None if in nothing."""
     taken = {_row(line, images) for line in imaging}
-    known = {image for image in (images.of(line) for line in imaging)}
+    known = {*map(images.of, imaging)}
     samples = {(line.number_of_samples, line.center_sample) for line in imaging}
     dwells = np.array([line.sample_time_us for line in imaging])
     if any(images.of(line) not in known for line in calibration):

@@ -50,7 +50,7 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
     shape = (-1, scan.coils, *reference.spatial_shape)
     kspace = kspace.reshape(shape)[_slices(scan, reference)]
     offsets = _offsets_mm(scan, reference)
-    extents, wanted = _extents(reference), _extents(scan)
+    wanted, extents = _extents(scan, reference)
     pixels = [extent / n for extent, n in zip(wanted, scan.spatial_shape, strict=True)]
     is_same = [
         abs(one / other - 1) < _SAME and abs(offset) < _SHIFT * pixel
@@ -66,6 +66,24 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
     if _slice_count(scan) is None:
         kspace = kspace[0]
     return dataclasses.replace(scan, reference=kspace.contiguous())
+
+
+def reference_alone(scan: RawScan) -> RawScan:
+    """Return the scan that a scan's reference is: the same coils, grid and place."""
+    assert scan.reference is not None
+    kspace = scan.reference.expand(*scan.batch_shape, scan.coils, *scan.spatial_shape)
+    kspace = (kspace[0] if scan.images else kspace).contiguous()
+    mask = sampled_mask(kspace, scan.spatial_ndim)
+    return dataclasses.replace(
+        scan,
+        kspace=kspace,
+        mask=mask,
+        images=(),
+        noise=None,
+        trajectory=None,
+        image_shape=None,
+        reference=None,
+    )
 
 
 def _check(scan: RawScan, reference: RawScan) -> None:
@@ -145,11 +163,13 @@ def _offsets_mm(scan: RawScan, reference: RawScan) -> list[float]:
     return [float(axis @ step) for axis in axes]
 
 
-def _extents(scan: RawScan) -> list[float]:
-    """Return the field of view along each image axis in mm; 1 where it is not known."""
-    if scan.geometry is None:
-        return [1.0] * scan.spatial_ndim
-    return list(scan.geometry.field_of_view_mm[-scan.spatial_ndim :])
+def _extents(scan: RawScan, other: RawScan) -> tuple[list[float], list[float]]:
+    """Return the fields of view along each image axis in mm; 1 for both where one is not known."""
+    if scan.geometry is None or other.geometry is None:
+        return [1.0] * scan.spatial_ndim, [1.0] * scan.spatial_ndim
+    both = scan.geometry.field_of_view_mm, other.geometry.field_of_view_mm
+    mine, its = (list(extent[-scan.spatial_ndim :]) for extent in both)
+    return mine, its
 
 
 def _centre_of(kspace: Tensor, name: str) -> Tensor:
