@@ -1,0 +1,72 @@
+"""Maps of images over time come from their mean where no image has a calibration region."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from made_scans import SIZE, kspace_of, made_image
+
+from firenet_mri import reconstruct
+from firenet_mri.calibration.references import time_average
+from firenet_mri.errors import CalibrationError
+from firenet_mri.scan import RawScan
+
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def cine() -> tuple[RawScan, np.ndarray]:
+    """Return four frames of every other row each, and their images: the object changes its brightness."""
+    frames = [made_image() * brightness for brightness in (1.0, 1.1, 1.2, 1.1)]
+    kspace = torch.from_numpy(np.stack([kspace_of(one, seed=t) for t, one in enumerate(frames)]))
+    mask = torch.zeros(FRAMES, 1, SIZE, SIZE, dtype=torch.bool)
+    for frame in range(FRAMES):
+        mask[frame, :, frame % 2 :: 2] = True
+    names = tuple(f"phase {frame}" for frame in range(FRAMES))
+    scan = RawScan(kspace * mask, mask, 2, name="cine", images=names)
+    return scan, np.abs(np.stack(frames))
+
+
+@pytest.mark.parametrize("maps", ["espirit", "jsense", "lowres"])
+def test_frames_without_calibration_have_the_maps_of_their_mean(
+    maps, cine, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan, truth = cine
+    result = reconstruct(scan, maps=maps, no_gap=True)
+    found = result.image.abs().numpy()
+    found *= (found * truth).sum() / np.square(found).sum()
+    assert np.linalg.norm(found - truth) < 0.08 * np.linalg.norm(truth)
+    assert "made from the mean of 4 images over time" in caplog.text
+    said = " ".join(str(entry) for entry in result.certificate.entries)
+    assert "sensitivity maps (made from these data)" in said
+
+
+def test_the_mean_is_that_of_what_was_measured(cine) -> None:
+    scan, _ = cine
+    average = time_average(scan, 12)
+    counts = scan.mask.sum(0).numpy()
+    expected = (scan.kspace * scan.mask).numpy().sum(0) / np.maximum(counts, 1)
+    for frame in average:
+        np.testing.assert_allclose(frame, expected, rtol=1e-5)
+
+
+def test_echoes_are_not_averaged_with_each_other(cine) -> None:
+    scan, _ = cine
+    fields = {"kspace": scan.kspace, "mask": scan.mask, "spatial_ndim": 2}
+    names = tuple(f"repetition {i // 2}, contrast {i % 2}" for i in range(FRAMES))
+    # Frames 0 and 2, of the same rows, are those of the first echo.
+    assert time_average(RawScan(**fields, images=names), 12) is None
+    names = tuple(f"repetition {i % 2}, contrast {i // 2}" for i in range(FRAMES))
+    average = time_average(RawScan(**fields, images=names), 12)
+    assert torch.equal(average[0], average[1])
+    assert not torch.equal(average[1], average[2])
+    echoes = RawScan(**fields, images=tuple(f"contrast {i}" for i in range(FRAMES)))
+    with pytest.raises(CalibrationError, match="fully sampled centre"):
+        reconstruct(echoes, no_gap=True)
+
+
+def test_frames_with_calibration_of_their_own_are_not_averaged(cine) -> None:
+    scan, _ = cine
+    whole = RawScan(scan.kspace, torch.ones_like(scan.mask), 2, images=scan.images)
+    assert time_average(whole, 12) is None
