@@ -52,7 +52,8 @@ def time_average(scan: RawScan, width: int) -> Tensor | None:
     Returns
     -------
     Tensor or None
-        Zero where nothing was measured at any time; None if it is not needed, or does not suffice.
+        Of the shape of k-space, or with one image where all have the same mean; zero where nothing
+        was measured at any time. None if it is not needed, or does not suffice.
     """
     if scan.trajectory is not None or len(scan.images) < 2:
         return None
@@ -62,11 +63,12 @@ def time_average(scan: RawScan, width: int) -> Tensor | None:
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(scan.images):
         groups.setdefault(_TIME.sub("", name), []).append(index)
-    average = torch.empty_like(scan.kspace)
-    for members in groups.values():
-        total = sum((scan.kspace[i] * scan.mask[i] for i in members), torch.zeros(()))
-        count = sum((scan.mask[i].float() for i in members), torch.zeros(()))
-        average[members] = total / count.clamp(min=1)
+    means = [_mean(scan, members) for members in groups.values()]
+    average = means[0][None]
+    if len(groups) > 1:
+        average = torch.empty_like(scan.kspace)
+        for members, mean in zip(groups.values(), means, strict=True):
+            average[members] = mean
     slices = average.reshape(-1, *average.shape[-scan.spatial_ndim - 1 :])
     if not all(serves(one, width) for one in slices if bool(one.any())):
         return None
@@ -77,3 +79,13 @@ def time_average(scan: RawScan, width: int) -> Tensor | None:
         max(len(members) for members in groups.values()),
     )
     return average
+
+
+def _mean(scan: RawScan, images: list[int]) -> Tensor:
+    """Return the mean of some images at every point over those that have it."""
+    total = torch.zeros_like(scan.kspace[0])
+    count = torch.zeros(scan.mask[0].shape)
+    for i in images:
+        total += scan.kspace[i] * scan.mask[i]
+        count += scan.mask[i]
+    return total / count.clamp(min=1)

@@ -120,7 +120,7 @@ def sensitivities(
         raise CalibrationError(
             f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
             f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
-            "with --maps-file"
+            "with --maps-file, or a scan to make them from with --calibration"
         )
     if method == "lowres":
         centre = [min(_CALIBRATION_WIDTH, size) for size in region]

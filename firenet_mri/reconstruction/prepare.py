@@ -194,9 +194,10 @@ class Prepared:
             maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
             empty = [torch.zeros_like(maps)] * (sets - 1)
             return Sensitivities(maps if sets == 1 else torch.stack([maps, *empty]))
-        one = replace(self.planes, kspace=kspace, mask=mask, images=(), reference=None)
-        if is_reference:
-            one = replace(one, trajectory=None, image_shape=None)
+        fields = {"kspace": kspace, "mask": mask, "images": (), "reference": None}
+        # A reference is Cartesian whatever the scan is.
+        grid = {"trajectory": None, "image_shape": None} if is_reference else {}
+        one = replace(self.planes, **fields, **grid)  # type: ignore[arg-type]
         method, background = self.options.maps, self.options.background
         found = sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
         # What these say of the image's own samples holds for maps made from them.
@@ -404,4 +405,6 @@ def key_of(prepared: Prepared, versions: dict[str, str]) -> str:
         digest_of_tensor(operator.adjoint(item.kspace.contiguous()))
         for operator, item in zip(prepared.operators, prepared.items, strict=False)
     ]
+    if prepared.scan.reference is not None:
+        probes.append(digest_of_tensor(prepared.scan.reference))
     return digest_of_data([prepared.digests._asdict(), prepared.record, versions, *probes])

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from made_scans import SIZE, kspace_of, made_image
 
 from firenet_mri import reconstruct
+from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.calibration.references import time_average
 from firenet_mri.errors import CalibrationError
-from firenet_mri.scan import RawScan
+from firenet_mri.reconstruction.options import ReconstructionOptions
+from firenet_mri.reconstruction.prepare import key_of, prepare
+from firenet_mri.scan import RawScan, sampled_mask
 
 FRAMES = 4
 
 
 @pytest.fixture(scope="module")
 def cine() -> tuple[RawScan, np.ndarray]:
-    """Return four frames of every other row each, and their images: the object changes its brightness."""
+    """Return four frames of every other row each, and their images, some brighter than others."""
     frames = [made_image() * brightness for brightness in (1.0, 1.1, 1.2, 1.1)]
     kspace = torch.from_numpy(np.stack([kspace_of(one, seed=t) for t, one in enumerate(frames)]))
     mask = torch.zeros(FRAMES, 1, SIZE, SIZE, dtype=torch.bool)
@@ -70,3 +75,29 @@ def test_frames_with_calibration_of_their_own_are_not_averaged(cine) -> None:
     scan, _ = cine
     whole = RawScan(scan.kspace, torch.ones_like(scan.mask), 2, images=scan.images)
     assert time_average(whole, 12) is None
+
+
+def test_a_scan_along_a_trajectory_takes_the_maps_of_its_reference() -> None:
+    kspace = torch.from_numpy(kspace_of(made_image()))
+    angles = torch.arange(40) * torch.pi / 40
+    radius = torch.arange(-32, 32.0)
+    points = torch.stack([torch.outer(angles.sin(), radius), torch.outer(angles.cos(), radius)], -1)
+    data = torch.ones(8, *points.shape[:-1], dtype=torch.complex64)
+    mask = torch.ones(1, *points.shape[:-1], dtype=torch.bool)
+    fields = {"trajectory": points, "image_shape": (SIZE, SIZE)}
+    scan = RawScan(data, mask, 2, **fields, reference=kspace)
+    expected = sensitivity_maps(RawScan(kspace, sampled_mask(kspace, 2), 2), "lowres")
+    prepared = prepare(scan, ReconstructionOptions(maps="lowres"))
+    (item,) = prepared.items
+    encoded, _ = prepared.encoded(item)
+    torch.testing.assert_close(encoded.encoding.maps, expected)
+    torch.testing.assert_close(sensitivity_maps(scan, "lowres"), expected)
+
+
+def test_finished_slices_of_another_reference_are_not_taken(cine) -> None:
+    scan, _ = cine
+    prepared = [
+        prepare(replace(scan, reference=scan.kspace[:1] * factor), ReconstructionOptions())
+        for factor in (1, 2)
+    ]
+    assert key_of(prepared[0], {}) != key_of(prepared[1], {})

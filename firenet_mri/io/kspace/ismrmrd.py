@@ -162,6 +162,7 @@ def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> 
         simulated=_vendor(header).startswith("simulated"),
         noise_samples=0 if noise is None else noise.shape[1],
         mask=mask if names else mask[0],
+        reference_lines=len(one_of_each(layout.apart)) if layout.apart else 0,
     )
 
 

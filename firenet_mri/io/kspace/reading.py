@@ -99,9 +99,8 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
     scan = _read_file(path, options)
     if options.noise_file is not None:
         scan = replace(scan, noise=_noise(options.noise_file))
-    reference = _reference(path, options)
-    if reference is not None:
-        scan = with_reference(scan, reference)
+    if options.calibration_file is not None:
+        scan = with_reference(scan, _reference(options.calibration_file, scan, options))
     if options.slices is not None:
         scan = select(scan, slices=options.slices)
     return replace(scan, record=options.to_dict())
@@ -151,15 +150,13 @@ def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
     return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
 
 
-def _reference(path: Path, options: ReadOptions) -> RawScan | None:
-    """Return the other scan that the maps are made from; None if there is none."""
-    source, encoding = options.calibration_file, options.calibration_encoding
-    if source is None:
-        return None
+def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> RawScan:
+    """Return the other scan that the maps of a scan are made from."""
+    encoding = options.calibration_encoding
     if not isinstance(source, Path):
-        kspace = source if isinstance(source, Tensor) else tensor_of_array(source, "calibration")
-        ndim = 2 if kspace.ndim < 4 else 3
-        return RawScan(kspace.to(torch.complex64), sampled_mask(kspace, ndim), ndim, name="array")
+        array = source if isinstance(source, Tensor) else tensor_of_array(source, "calibration")
+        kspace, ndim = array.to(torch.complex64), scan.spatial_ndim
+        return RawScan(kspace, sampled_mask(kspace, ndim), ndim, name="The calibration array")
     format_ = recognise(source)
     if format_ not in SCANNERS:
         return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign))

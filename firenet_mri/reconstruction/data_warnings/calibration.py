@@ -22,7 +22,7 @@ NO_CALIBRATION = Kind(
     0.5,
     "The centre of k-space is not fully sampled or holds nothing, while that of other slices does: "
     "sensitivity maps cannot be estimated as they are there. Leave these slices out with --slices, "
-    "or give maps with --maps-file.",
+    "give maps with --maps-file, or a scan to make them from with --calibration.",
 )
 
 OTHER_MAPS = Kind(
@@ -53,7 +53,8 @@ def check_calibration(scan: RawScan, method: str, served: Collection[int] = froz
     raise CalibrationError(
         f"{scan.name}: {listed([places[item] for item in lacking])} {verb} no fully sampled centre "
         f"of k-space of {least} samples along every axis, which {method} needs, or nothing in it; "
-        f"{_cure(scan, lacking)} or give maps with --maps-file (slices count from 0)"
+        f"{_cure(scan, lacking)} or give maps with --maps-file, "
+        "or a scan to make them from with --calibration (slices count from 0)"
     )
 
 

@@ -25,6 +25,7 @@ from firenet_mri import read, reconstruct
 from firenet_mri.calibration import compress_coils, sensitivity_maps, whiten
 from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
 from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.outline import Outline, outline_of_file
 from firenet_mri.io.kspace.writing import write_scan
 from firenet_mri.scan import RawScan, select, split_readout
 
@@ -282,3 +283,22 @@ def test_a_reference_of_another_shape_or_with_nan_is_refused(kspace) -> None:
         RawScan(**fields, reference=scan.kspace[..., :-1])
     with pytest.raises(FirenetError, match="NaN"):
         RawScan(**fields, reference=scan.kspace * np.nan)
+
+
+def test_the_outline_counts_the_reference_lines(
+    kspace, other, write_mrd: Callable[..., Path]
+) -> None:
+    path = write_mrd(header(), [*references(other), *imaging(kspace)])
+    assert outline_of_file(path).reference_lines == 24
+    assert Outline.of(read(path)).reference_lines == 24
+
+
+def test_an_array_of_slices_is_a_reference_of_slices(
+    kspace, other, write_mrd: Callable[..., Path]
+) -> None:
+    lines = [line for number in range(2) for line in imaging(kspace, counters={"slice": number})]
+    array = torch.from_numpy(np.stack([other, 2 * other]))
+    path = write_mrd(header(None), lines)
+    assert torch.equal(read(path, calibration_file=array).reference, array)
+    with pytest.raises(DataError, match="has 1 slices, the scan 2"):
+        read(path, calibration_file=array[0])
