@@ -199,7 +199,7 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     coils = _common_channels(readouts, name)
     is_cartesian = _trajectory(encoding) == "cartesian"
     imaging, calibration = readouts.imaging, readouts.calibration
-    grid = _Grid.of(encoding, imaging if is_cartesian else [], name)
+    grid = _Grid.of(encoding, imaging if is_cartesian else [], name, readouts.is_reference)
     if is_cartesian:
         _check_inside(imaging, grid, name)
     told = images_of(imaging, calibration, header, encoding, name) if is_cartesian else Images()
@@ -224,7 +224,10 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
 
 def _reference(header: Any, lines: Sequence[Any], fft_sign: int, name: str) -> RawScan:
     """Return the scan that reference lines make by themselves."""
-    readouts, label = _Readouts(imaging=one_of_each(lines)), f"{name} (reference lines)"
+    readouts, label = (
+        _Readouts(imaging=one_of_each(lines), is_reference=True),
+        f"{name} (reference lines)",
+    )
     layout = _laid_out(header, readouts, label)
     return _turned(_assemble(header, readouts, layout, label), fft_sign)
 
@@ -276,6 +279,7 @@ class _Readouts:
     calibration: list[Any] = field(default_factory=list)
     noise: list[Any] = field(default_factory=list)
     phase_correction: int = 0
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,7 @@ class _Grid:
     field_of_view_mm: tuple[float, float, float]
 
     @staticmethod
-    def of(encoding: Any, lines: Sequence[Any], name: str) -> _Grid:
+    def of(encoding: Any, lines: Sequence[Any], name: str, is_reference: bool) -> _Grid:
         """Return the grid of an encoding; without limits the counters count from the first row.
 
         What its Cartesian readouts ``lines`` say of the centre counts, too.
@@ -299,7 +303,11 @@ class _Grid:
         if min(size.x, size.y, size.z) < 1:
             raise DataError(f"{name}: the encoded matrix is {size.x} x {size.y} x {size.z}")
         centres = {
-            step: centre_step(lines, step, _stated(encoding, step), n, name) if lines else n // 2
+            step: centre_step(
+                lines, step, _stated(encoding, step), n, name, is_reference=is_reference
+            )
+            if lines
+            else n // 2
             for step, n in (("kspace_encode_step_1", size.y), ("kspace_encode_step_2", size.z))
         }
         return _Grid(

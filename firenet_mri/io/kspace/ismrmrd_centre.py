@@ -30,7 +30,15 @@ _STEPS, _SHARE = 2, 8
 _MOST = 0.5
 
 
-def centre_step(lines: Sequence[Any], step: str, stated: int | None, size: int, name: str) -> int:
+def centre_step(
+    lines: Sequence[Any],
+    step: str,
+    stated: int | None,
+    size: int,
+    name: str,
+    *,
+    is_reference: bool = False,
+) -> int:
     """Return the centre as the counter ``step`` sees it.
 
     Parameters
@@ -45,6 +53,9 @@ def centre_step(lines: Sequence[Any], step: str, stated: int | None, size: int, 
         Size of the encoded matrix along this axis.
     name
         What messages call the scan.
+    is_reference
+        True for lines that serve maps alone, where no two have to agree: at another centre all
+        coils have the same phase more.
 
     Raises
     ------
@@ -55,9 +66,11 @@ def centre_step(lines: Sequence[Any], step: str, stated: int | None, size: int, 
         return 0 if stated is None else stated
     own, strongest = own_centre(lines, step), _strongest(lines, step)
     centre = _agreed(stated, own, strongest, size)
+    if centre is None and is_reference:
+        centre = strongest if strongest is not None else stated
     if centre is None:
         raise DataError(_disagreement(stated, own, strongest, step, size, name))
-    if centre == own and stated is not None and own != stated:
+    if centre == own and stated is not None and own != stated and not is_reference:
         _log.warning(
             "%s: the header puts the centre of k-space at %s %d, the readouts themselves at %d, "
             "where the samples are strongest; %d is taken",

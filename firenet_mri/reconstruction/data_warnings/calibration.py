@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.references import reference_of_items, serves, time_average
 from firenet_mri.calibration.region import has_calibration_region
 from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH
 from firenet_mri.errors import CalibrationError
@@ -59,8 +60,21 @@ def check_calibration(scan: RawScan, method: str, served: Collection[int] = froz
 
 
 def slices_without_calibration(scan: RawScan) -> tuple[DataWarning, ...]:
-    """Return the warning about slices without a calibration region, where others have one."""
-    return _about(NO_CALIBRATION, _lacking_unlike_others(scan, "espirit"))
+    """Return the warning about slices without a calibration region, where others have one.
+
+    Slices whose maps come from a reference or a mean over time are none of these.
+    """
+    lacking, least = _lacking_unlike_others(scan, "espirit"), SMALLEST_WIDTH["espirit"]
+    if lacking and scan.reference is None and time_average(scan, least) is not None:
+        return ()
+    if lacking and scan.reference is not None:
+        references = reference_of_items(scan)
+        lacking = [item for item in lacking if not _serves(references[item], least)]
+    return _about(NO_CALIBRATION, lacking)
+
+
+def _serves(reference: Tensor | None, width: int) -> bool:
+    return reference is not None and serves(reference, width)
 
 
 def slices_with_other_maps(scan: RawScan, method: str) -> tuple[DataWarning, ...]:

@@ -285,6 +285,16 @@ def test_a_reference_of_another_shape_or_with_nan_is_refused(kspace) -> None:
         RawScan(**fields, reference=scan.kspace * np.nan)
 
 
+@pytest.mark.parametrize("own", [0, 12])
+def test_references_may_count_from_a_first_line_of_their_own(own, kspace, other) -> None:
+    """The header's centre is the image's; at another one all coils have the same phase more."""
+    apart = [make_readout(other[:, row], row=row - 20, flags=CALIBRATION) for row in REFERENCE_ROWS]
+    for line in apart:
+        line.idx.user[5] = own
+    scan = assemble(header(), [*apart, *imaging(kspace)])
+    np.testing.assert_array_equal(scan.reference[0][:, 20:44], other[:, 20:44])
+
+
 def test_the_outline_counts_the_reference_lines(
     kspace, other, write_mrd: Callable[..., Path]
 ) -> None:
