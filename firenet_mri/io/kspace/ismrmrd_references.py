@@ -47,8 +47,6 @@ def sorted_references(
     images: Images,
     encoding: Any,
     name: str,
-    *,
-    told: bool = True,
 ) -> References:
     """Return which calibration readouts fill the image and which serve the maps alone.
 
@@ -62,15 +60,13 @@ def sorted_references(
         The encoding of the imaging readouts.
     name
         What messages call the scan.
-    told
-        Whether what was decided goes to the log.
     """
     reference = imaging[0].encoding_space_ref
     own = [line for line in calibration if line.encoding_space_ref == reference]
     others = [line for line in calibration if line.encoding_space_ref != reference]
     if not own:
         apart = _of_first_encoding(others)
-        if apart and told:
+        if apart:
             _log.warning(
                 "%s: %d calibration readouts of encoding %d serve the sensitivity maps alone",
                 name,
@@ -87,14 +83,13 @@ def sorted_references(
         difference = _difference(own, imaging, images)
         is_apart, why = difference is not None, f"the header does not say, but {difference}"
     if is_apart:
-        if told:
-            _log.warning(
-                "%s: %d calibration readouts were measured apart (%s); they serve the sensitivity "
-                "maps and are not part of the image",
-                name,
-                len(own),
-                why,
-            )
+        _log.warning(
+            "%s: %d calibration readouts were measured apart (%s); they serve the sensitivity maps "
+            "and are not part of the image",
+            name,
+            len(own),
+            why,
+        )
         return References([], own)
     taken = {_row(line, images) for line in imaging}
     return References(

@@ -12,6 +12,7 @@ that the reference covers is kept.
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.geometry import Geometry
 from firenet_mri.scan import RawScan, sampled_mask
+
+_log = logging.getLogger(__name__)
 
 # Cosine of the angle between axes that count as parallel.
 _PARALLEL = 0.9998
@@ -56,6 +59,12 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
         abs(one / other - 1) < _SAME and abs(offset) < _SHIFT * pixel
         for one, other, offset, pixel in zip(extents, wanted, offsets, pixels, strict=True)
     ]
+    if any(extent < (1 - _SAME) * other for extent, other in zip(extents, wanted, strict=True)):
+        _log.warning(
+            "%s: its field of view is smaller than the scan's; there are no maps, and with espirit "
+            "no image, beyond it",
+            reference.name,
+        )
     if not all(is_same):
         kspace = _centre_of(kspace, reference.name)
     for axis, size in enumerate(scan.spatial_shape, -scan.spatial_ndim):

@@ -103,6 +103,12 @@ def test_images_that_nothing_tells_apart_are_refused(echoes) -> None:
         assemble(header(), [*make_readouts(echoes[0]), *some])
 
 
+def test_rows_measured_again_in_another_segment_are_no_image(echoes) -> None:
+    again = [make_readout(echoes[1][:, 4], row=4, counters={"segment": 1})]
+    with pytest.raises(DataError, match="nothing tells these images apart"):
+        assemble(header(), [*make_readouts(echoes[0]), *again])
+
+
 def test_a_readout_in_pieces_is_no_repetition(echoes) -> None:
     left, right = echoes[0].copy(), echoes[0].copy()
     left[..., 9:], right[..., :9] = 0, 0

@@ -312,3 +312,24 @@ def test_an_array_of_slices_is_a_reference_of_slices(
     assert torch.equal(read(path, calibration_file=array).reference, array)
     with pytest.raises(DataError, match="has 1 slices, the scan 2"):
         read(path, calibration_file=array[0])
+
+
+def test_a_scan_along_a_trajectory_takes_cartesian_reference_lines(kspace, other) -> None:
+    """Spirals and spokes often come with Cartesian lines of another encoding for their maps."""
+    found = header(None, encodings=2)
+    found.encoding = [
+        make_header((SIZE, SIZE, 1), trajectory="radial").encoding[0],
+        *found.encoding,
+    ]
+    radius = np.arange(SIZE) - SIZE // 2
+    spokes = [
+        ismrmrd.Acquisition.from_array(
+            kspace[:, row],
+            np.outer(radius, [np.cos(angle), np.sin(angle)]).astype(np.float32),
+            center_sample=SIZE // 2,
+        )
+        for row, angle in enumerate(np.linspace(0, np.pi, SIZE, endpoint=False))
+    ]
+    scan = assemble(found, [*references(other, encoding_space_ref=1), *spokes])
+    assert scan.trajectory is not None
+    np.testing.assert_array_equal(scan.reference[:, 20:44], other[:, 20:44])
