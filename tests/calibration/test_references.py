@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_scans import SIZE, kspace_of, made_image
+from made_scans import SIZE, coil_maps, kspace_of, made_image
 
 from firenet_mri import reconstruct
 from firenet_mri.calibration import sensitivity_maps
@@ -101,3 +101,17 @@ def test_finished_slices_of_another_reference_are_not_taken(cine) -> None:
         for factor in (1, 2)
     ]
     assert key_of(prepared[0], {}) != key_of(prepared[1], {})
+
+
+def test_the_phase_of_the_maps_is_that_of_their_reference(cine) -> None:
+    scan, _ = cine
+    image = made_image() * np.exp(2j * np.linspace(0, 1, SIZE))
+    reference = torch.from_numpy(kspace_of(image))
+    one = RawScan(scan.kspace[0], scan.mask[0], 2, reference=reference)
+    prepared = prepare(one, ReconstructionOptions())
+    encoded, _ = prepared.encoded(prepared.items[0])
+    seen = encoded.encoding.maps[:, np.abs(image) > 0.15]
+    expected = (coil_maps() * image)[:, np.abs(image) > 0.15]
+    # The coils' image over the maps is positive where the maps have its phase.
+    phase = (seen.numpy().conj() * expected).sum(0)
+    assert np.abs(np.angle(phase)).max() < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,10 @@ def test_coils_of_the_reference_are_mixed_as_the_images_are(kspace, other) -> No
         few = compress_coils(white, 5, method)
         assert few.reference.shape == (1, 5, SIZE, SIZE)
         assert not few.reference[:, :, 44:].any()
+        short = white.reference.clone()
+        short[..., 40:] = 0
+        part = compress_coils(replace(white, reference=short), 5, method).reference
+        assert not part[..., 40:].any()
         assert error_of(few) < 0.08
 
 

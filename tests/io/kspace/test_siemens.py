@@ -18,6 +18,7 @@ from twix_files import Line, protocol, twix_vb, twix_vd
 from firenet_mri import read
 from firenet_mri.errors import DataError, FileError, FirenetError
 from firenet_mri.io.kspace.bart import read_array
+from firenet_mri.scan import with_reversed_kspace
 
 COILS, ROWS, COLUMNS = 2, 10, 8
 RNG = np.random.default_rng(0)
@@ -168,7 +169,8 @@ def test_reference_lines_are_of_the_image_or_apart(mode, is_apart, write, caplog
     header = protocol(COLUMNS, ROWS, extra=f"sPat.ucRefScanMode = {mode}\n")
     references = lines(other, flags=("PATREFSCAN",))[3:8]
     imaging = lines(kspace)[::2]
-    scan = read(write(twix_vd([(header, [*references, *imaging])])), fft_sign=1)
+    path = write(twix_vd([(header, [*references, *imaging])]))
+    scan = read(path, fft_sign=1)
     kept = np.zeros_like(kspace)
     kept[:, ::2] = kspace[:, ::2]
     if not is_apart:
@@ -180,6 +182,8 @@ def test_reference_lines_are_of_the_image_or_apart(mode, is_apart, write, caplog
         kept = np.zeros_like(kspace)
         kept[:, 3:8] = other[:, 3:8]
         assert_close(scan.reference[0], torch.from_numpy(without_oversampling(kept)), 1e-5)
+        assert torch.equal(read(path).reference, with_reversed_kspace(scan).reference)
+        assert not torch.equal(read(path).reference, scan.reference)
 
 
 @pytest.mark.parametrize("counter", ["Ida", "Seg"])
@@ -187,7 +191,7 @@ def test_echoes_that_siemens_free_counters_tell_apart_are_images(counter, write)
     kspace = random(2, COILS, ROWS, 16)
     readouts = [line for echo in (0, 1) for line in lines(kspace[echo], counters={counter: echo})]
     scan = read(write(twix_vd([(protocol(COLUMNS, ROWS), readouts)])), fft_sign=1)
-    assert len(scan.images) == 2
+    assert scan.images[1] == {"Ida": "user0 1", "Seg": "segment 1"}[counter]
     assert_close(scan.kspace[:, 0], torch.from_numpy(without_oversampling(kspace)), 1e-5)
 
 
