@@ -22,6 +22,7 @@ from firenet_mri.errors import DataError
 _log = logging.getLogger(__name__)
 
 COUNTERS = ("repetition", "contrast", "phase", "set")
+_REVERSE = 22
 # The others among the user's counters hold the centre of k-space.
 _USERS = (0, 1, 2, 3, 4, 7)
 _OTHERS = ("segment", *(f"user{i}" for i in _USERS))
@@ -113,9 +114,10 @@ def _point(line: Any) -> tuple[Hashable, ...]:
 
 
 def _span(line: Any) -> Span:
-    """Return the columns that a readout covers, relative to the centre as it is stored."""
+    """Return the columns that a readout covers, relative to the centre."""
     start = line.discard_pre - line.center_sample
-    return start, line.number_of_samples - line.discard_post - line.center_sample
+    stop = line.number_of_samples - line.discard_post - line.center_sample
+    return (1 - stop, 1 - start) if line.flags >> (_REVERSE - 1) & 1 else (start, stop)
 
 
 def _depths(lines: Iterable[Any], value: Callable[[Any], Any] = lambda line: 0) -> dict[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ismrmrd
 import numpy as np
 import pytest
 from mrd_scans import make_header, make_readout, make_readouts
@@ -21,8 +22,6 @@ def echoes(noisy) -> np.ndarray:
 
 
 def header(*, times: tuple[float, ...] = (), averages: int | None = None) -> Any:
-    import ismrmrd
-
     xsd = ismrmrd.xsd
     made = make_header((NX, NY, 1))
     if times:
@@ -119,6 +118,21 @@ def test_a_readout_in_pieces_is_no_repetition(echoes) -> None:
     scan = assemble(header(), readouts)
     assert scan.images == ()
     np.testing.assert_array_equal(scan.kspace[0], echoes[0])
+
+
+def test_a_reversed_piece_lies_on_the_other_side_of_the_centre(echoes) -> None:
+    """Columns 0 to 8 forwards, 9 to 15 backwards: neither comes again."""
+    samples = echoes[0]
+    backwards = samples[..., ::-1]
+    readouts = [
+        *make_readouts(samples, discard_post=NX - 9),
+        *make_readouts(
+            backwards, discard_post=9, center_sample=NX // 2 - 1, flags=[ismrmrd.ACQ_IS_REVERSE]
+        ),
+    ]
+    scan = assemble(header(), readouts)
+    assert scan.images == ()
+    np.testing.assert_array_equal(scan.kspace[0], samples)
 
 
 def test_a_segment_that_is_a_share_of_the_rows_tells_nothing_apart(echoes) -> None:
