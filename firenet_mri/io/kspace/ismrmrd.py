@@ -196,7 +196,7 @@ class _Layout(NamedTuple):
 def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     """Return where the readouts go, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
-    coils = _common_channels(readouts, name)
+    coils = _common_channels(readouts.imaging, readouts.noise, name)
     is_cartesian = _trajectory(encoding) == "cartesian"
     imaging, calibration = readouts.imaging, readouts.calibration
     grid = _Grid.of(encoding, imaging if is_cartesian else [], name, readouts.is_reference)
@@ -207,6 +207,7 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     if is_cartesian:
         _check_inside(in_place, grid, name)
     lines = imaging + in_place
+    _common_channels(lines, [], name)
     slices = _ordered_slices(lines)
     images = sorted({told.of(line) for line in imaging})
     if grid.nz > 1 and len(slices) > 1:
@@ -224,10 +225,8 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
 
 def _reference(header: Any, lines: Sequence[Any], fft_sign: int, name: str) -> RawScan:
     """Return the scan that reference lines make by themselves."""
-    readouts, label = (
-        _Readouts(imaging=one_of_each(lines), is_reference=True),
-        f"{name} (reference lines)",
-    )
+    readouts = _Readouts(imaging=one_of_each(lines), is_reference=True)
+    label = f"{name} (reference lines)"
     layout = _laid_out(header, readouts, label)
     return _turned(_assemble(header, readouts, layout, label), fft_sign)
 
@@ -469,14 +468,14 @@ def _check_complete(lines: Sequence[Any], layout: _Layout, name: str) -> None:
             )
 
 
-def _common_channels(readouts: _Readouts, name: str) -> int:
-    """Return the number of channels of all readouts."""
-    counts = {line.active_channels for line in readouts.imaging + readouts.calibration}
+def _common_channels(lines: Sequence[Any], noise_lines: Sequence[Any], name: str) -> int:
+    """Return the number of channels of all readouts, after checking that it is one."""
+    counts = {line.active_channels for line in lines}
     if len(counts) > 1:
         raise ShapeError(
             f"{name}: readouts have {sorted(counts)} channels; export them with the same coils"
         )
-    noise = {readout.active_channels for readout in readouts.noise}
+    noise = {readout.active_channels for readout in noise_lines}
     if noise - counts:
         raise ShapeError(
             f"{name}: noise readouts have {sorted(noise)} channels, imaging readouts "

@@ -128,6 +128,9 @@ def _difference(calibration: Sequence[Any], imaging: Sequence[Any], images: Imag
     known = {*map(images.of, imaging)}
     samples = {(line.number_of_samples, line.center_sample) for line in imaging}
     dwells = np.array([line.sample_time_us for line in imaging])
+    coils = {line.active_channels for line in imaging}
+    if any(line.active_channels not in coils for line in calibration):
+        return "their coils are others"
     if any(images.of(line) not in known for line in calibration):
         return "their counters are those of no image"
     if any((line.number_of_samples, line.center_sample) not in samples for line in calibration):

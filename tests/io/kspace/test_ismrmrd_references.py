@@ -146,6 +146,22 @@ def test_references_that_cannot_be_placed_are_said_and_left_out(
     assert "not used" in caplog.text
 
 
+@pytest.mark.parametrize("mode", ["separate", None])
+def test_references_of_other_coils_are_said_and_left_out(
+    mode, kspace, other, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row for row in REFERENCE_ROWS if row % 2]
+    scan = assemble(header(mode), [*references(other[:4], rows), *imaging(kspace)])
+    assert torch.equal(scan.kspace, assemble(header(mode), imaging(kspace)).kspace)
+    assert scan.reference is None
+    assert (
+        "has 4 coils, the scan 8; give a reference of the same coils; these lines are not used"
+        in caplog.text
+    )
+    with pytest.raises(ShapeError, match=r"readouts have \[4, 8\] channels"):
+        assemble(header("embedded"), [*references(other[:4], rows), *imaging(kspace)])
+
+
 def test_lines_of_another_encoding_serve_the_maps(kspace) -> None:
     """A smaller matrix over a larger field of view, shifted along both axes."""
     step = 2 / SIZE
