@@ -84,6 +84,10 @@ class RawScan:
     applied
         Linear maps that were applied to the samples since they were read, in their order, such as
         whitening; every bound of a certificate goes through them.
+    reference
+        (..., coil, *spatial) complex64 on the grid of the image's k-space, zero where not measured:
+        what was measured apart for the sensitivity maps, and is no part of the image. Leading axes
+        broadcast to those of k-space; None if there is none.
     record
         How it was read, as plain data for the certificate: options by name, files and arrays by
         their SHA-256.
@@ -102,6 +106,7 @@ class RawScan:
     scanner_grid: ImageGrid | None = None
     parameters: AcquisitionParameters = AcquisitionParameters()
     applied: tuple[LinearOperator, ...] = ()
+    reference: Tensor | None = None
     record: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -145,6 +150,23 @@ class RawScan:
             raise ShapeError(
                 f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has "
                 f"{self.coils}"
+            )
+
+        if self.reference is not None:
+            self._check_reference(self.reference)
+
+    def _check_reference(self, reference: Tensor) -> None:
+        """Raise a named error unless the reference has the coils and the grid of the image."""
+        tail = (self.coils, *self.spatial_shape)
+        if reference.shape[-len(tail) :] != tail:
+            raise ShapeError(
+                f"{self.name}: the reference for the maps has shape {tuple(reference.shape)}; it "
+                f"must end in {tail}"
+            )
+        if not _is_finite(reference):
+            raise DataError(
+                f"{self.name}: the reference for the maps has NaN or infinite samples; measure it "
+                "again"
             )
 
     def _check_trajectory(self, trajectory: Tensor) -> None:
@@ -232,11 +254,15 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
     Its inverse Fourier transform is the forward transform of the scan as it was: the image turned
     about pixel N//2. Scanners differ in which of the two shows the image along their directions.
     """
-    if scan.trajectory is not None:
-        return dataclasses.replace(scan, trajectory=-scan.trajectory)
     axes = range(-scan.spatial_ndim, 0)
+    reference = None if scan.reference is None else _reversed(scan.reference, axes)
+    if scan.trajectory is not None:
+        return dataclasses.replace(scan, trajectory=-scan.trajectory, reference=reference)
     return dataclasses.replace(
-        scan, kspace=_reversed(scan.kspace, axes), mask=_reversed(scan.mask, axes)
+        scan,
+        kspace=_reversed(scan.kspace, axes),
+        mask=_reversed(scan.mask, axes),
+        reference=reference,
     )
 
 
@@ -261,6 +287,10 @@ def split_readout(scan: RawScan) -> RawScan:
     hybrid = torch.empty_like(scan.kspace)
     for coil, kspace in enumerate(scan.kspace):
         hybrid[coil] = centred_ifft(kspace, [-1])
+    reference = scan.reference
+    if reference is not None:
+        reference = centred_ifft(reference, [-1]) * sampled_mask(reference, 3).any(-1, keepdim=True)
+        reference = reference.movedim(-1, 0)
     return dataclasses.replace(
         scan,
         kspace=hybrid.movedim(-1, 0),
@@ -268,6 +298,7 @@ def split_readout(scan: RawScan) -> RawScan:
         spatial_ndim=2,
         geometry=None,
         scanner_grid=None,
+        reference=reference,
     )
 
 
@@ -301,20 +332,35 @@ def select(
         If there is no such axis or index, or slices are not evenly spaced.
     """
     kspace, mask, geometry, names = scan.kspace, scan.mask, scan.geometry, scan.images
+    reference = scan.reference
     if images is not None:
         chosen = _indices(images, len(names), f"{scan.name}: image")
         kspace, mask = kspace[chosen], mask[chosen]
+        if reference is not None and reference.ndim == kspace.ndim:
+            reference = reference[chosen] if len(reference) > 1 else reference
         names = tuple(names[i] for i in chosen)
     if slices is not None:
         axis = 1 if scan.images else 0
         count = scan.batch_shape[axis] if len(scan.batch_shape) == axis + 1 else 0
         chosen = _indices(slices, count, f"{scan.name}: slice")
         kspace, mask = (x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask))
+        if reference is not None:
+            reference = _slices_of(reference, chosen, scan.spatial_ndim)
         try:
             geometry = None if geometry is None else geometry.of_slices(chosen)
         except UsageError as error:
             raise UsageError(f"{scan.name}: {error}") from None
-    return dataclasses.replace(scan, kspace=kspace, mask=mask, geometry=geometry, images=names)
+    return dataclasses.replace(
+        scan, kspace=kspace, mask=mask, geometry=geometry, images=names, reference=reference
+    )
+
+
+def _slices_of(reference: Tensor, chosen: Sequence[int], spatial_ndim: int) -> Tensor:
+    """Return some slices of (..., slice, coil, *spatial); one of all slices stays."""
+    axis = reference.ndim - spatial_ndim - 2
+    if axis < 0 or reference.shape[axis] == 1:
+        return reference
+    return reference.index_select(axis, torch.tensor(chosen))
 
 
 def _indices(wanted: Sequence[int], count: int, what: str) -> list[int]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from firenet_mri.calibration.covariance import coil_covariance
 from firenet_mri.calibration.methods import Compression
+from firenet_mri.calibration.whitening import mixed_reference
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.centred import centred_ifft
@@ -68,7 +69,11 @@ def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd
     if noise is not None:
         noise = (operator.matrix @ noise.to(torch.complex128)).to(noise.dtype)
     return dataclasses.replace(
-        scan, kspace=operator(scan.kspace), noise=noise, applied=(*scan.applied, operator)
+        scan,
+        kspace=operator(scan.kspace),
+        noise=noise,
+        applied=(*scan.applied, operator),
+        reference=mixed_reference(operator, scan),
     )
 
 

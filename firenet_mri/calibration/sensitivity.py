@@ -1,4 +1,4 @@
-"""Coil sensitivity maps from a scan's own calibration region: ESPIRiT, SigPy's JSENSE, or its
+"""Coil sensitivity maps from a scan's calibration region: ESPIRiT, SigPy's JSENSE, or its
 coil images at low resolution.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
@@ -22,7 +22,7 @@ from firenet_mri.calibration.windows import hann_window
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.prox import scale_to_one
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, sampled_mask
 
 _CALIBRATION_WIDTH = 24
 # On one side of the centre there is less signal: with 13 samples the maps of one simulated object
@@ -54,7 +54,8 @@ def sensitivity_maps(
     Parameters
     ----------
     scan
-        The scan, whitened if it has a noise measurement.
+        The scan, whitened if it has a noise measurement. The maps are made of its reference where
+        it has one that suffices, else of its own samples.
     method
         "espirit": ESPIRiT [1], one map set, zero where there is no signal. (A slice of which all
         samples are zero has the same constant map in all coils, with any method.) Where the centre
@@ -101,6 +102,8 @@ def sensitivities(
             )
         shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
         return Sensitivities(torch.ones(shape, dtype=scan.kspace.dtype))
+    if scan.reference is not None:
+        scan = _of_reference(scan, SMALLEST_WIDTH[method])
     if scan.coils == 1:
         raise CalibrationError(
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
@@ -125,7 +128,7 @@ def sensitivities(
         raise CalibrationError(
             f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
             f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
-            "with --maps-file"
+            "with --maps-file, or a scan to make them from with --calibration"
         )
     if method == "lowres":
         centre = [min(_CALIBRATION_WIDTH, size) for size in region]
@@ -162,6 +165,17 @@ def sensitivities(
         eigenvalues = eigenvalues._replace(noise=eigenvalues.noise / float(scale))
     shape = (*scan.batch_shape, *maps.shape[1:])
     return Sensitivities(normalise_maps(maps.reshape(shape), scan.spatial_ndim), eigenvalues)
+
+
+def _of_reference(scan: RawScan, width: int) -> RawScan:
+    """Return the scan that a scan's reference is; the scan itself if its reference is too small."""
+    assert scan.reference is not None
+    kspace = scan.reference.expand(*scan.batch_shape, scan.coils, *scan.spatial_shape)
+    mask = sampled_mask(kspace, scan.spatial_ndim)
+    alone = replace(scan, reference=None)
+    if min(calibration_region(mask, scan.spatial_ndim)) < width:
+        return alone
+    return replace(alone, kspace=kspace, mask=mask, trajectory=None, image_shape=None)
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int] | Tensor) -> Tensor:

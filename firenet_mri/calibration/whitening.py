@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 
 from firenet_mri.errors import DataError
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.links import WHITENING, CoilMixing
-from firenet_mri.scan import RawScan
+from firenet_mri.scan import RawScan, sampled_mask
 
 
 def whiten(scan: RawScan) -> RawScan:
@@ -27,7 +28,24 @@ def whiten(scan: RawScan) -> RawScan:
     """
     operator = whitening(scan)
     white = operator(scan.kspace)
-    return dataclasses.replace(scan, kspace=white, noise=None, applied=(*scan.applied, operator))
+    return dataclasses.replace(
+        scan,
+        kspace=white,
+        noise=None,
+        applied=(*scan.applied, operator),
+        reference=mixed_reference(operator, scan),
+    )
+
+
+def mixed_reference(operator: CoilMixing, scan: RawScan) -> Tensor | None:
+    """Return the scan's reference with its coils mixed as an operator mixes those of the scan."""
+    reference = scan.reference
+    if reference is None:
+        return None
+    mask = None if operator.mask is None else sampled_mask(reference, scan.spatial_ndim)
+    mixing = CoilMixing(operator.matrix, scan.spatial_shape, operator.made_from[0], mask)
+    mixed: Tensor = mixing(reference)
+    return mixed
 
 
 def whitening(scan: RawScan) -> CoilMixing:

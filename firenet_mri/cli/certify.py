@@ -111,10 +111,11 @@ def certify(
 
     reading = ReadOptions.from_mapping(options)
     given = [name for name, value in reading.flat().items() if value is not None]
+    flags = {field.name: field.flag for field in ReadOptions.fields()}
     own = {"evidence": evidence, "network": network, "again": again}
     for name in (*given, *(name for name, value in own.items() if value)):
         if scan is None:
-            raise UsageError(f"{flag(name)} belongs to a scan; give --scan too")
+            raise UsageError(f"{flags.get(name, flag(name))} belongs to a scan; give --scan too")
     saved = read_certificate(certificate)
     found = saved.check_image(image)
     if signed_by is not None:

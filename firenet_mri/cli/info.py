@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from firenet_mri.io.kspace.outline import Outline
+    from firenet_mri.scan import RawScan
 
 # From not sampled to sampled throughout, for terminals of any kind.
 _SHADES = " .:-=+*#%@"
@@ -43,6 +44,7 @@ class Summary:
     field_of_view_mm: tuple[float, ...] | None
     is_placed: bool
     simulated: bool
+    reference_lines: int = 0
     warnings: tuple[str, ...] = ()
 
     def line(self) -> str:
@@ -145,9 +147,17 @@ def _entries(file: Path) -> list[tuple[Path, str | None]]:
 def _read(file: Path, group: str | None, check: bool) -> tuple[Outline, Summary]:
     from firenet_mri.calibration import calibration_region
     from firenet_mri.io.kspace.formats import recognise
-    from firenet_mri.io.kspace.outline import outline_of_file
+    from firenet_mri.io.kspace.outline import Outline, outline_of_file
 
-    raw = outline_of_file(file, group)
+    warnings: tuple[str, ...] = ()
+    if check:
+        # Loads torch, and takes its time.
+        from firenet_mri.io.kspace.reading import read
+
+        scan = read(file, group=group)
+        raw, warnings = Outline.of(scan), _warnings(scan)
+    else:
+        raw = outline_of_file(file, group)
     region = None if raw.mask is None else calibration_region(raw.mask, raw.spatial_ndim)
     geometry = raw.geometry
     is_2d = raw.spatial_ndim == 2
@@ -165,17 +175,16 @@ def _read(file: Path, group: str | None, check: bool) -> tuple[Outline, Summary]
         field_of_view_mm=None if geometry is None else geometry.field_of_view_mm,
         is_placed=geometry is not None and geometry.is_placed,
         simulated=raw.simulated,
-        warnings=_warnings(file, group) if check else (),
+        reference_lines=raw.reference_lines,
+        warnings=warnings,
     )
 
 
-def _warnings(file: Path, group: str | None) -> tuple[str, ...]:
-    """Return what the samples say of a scan that went wrong; loads torch, and takes its time."""
-    from firenet_mri.io.kspace.reading import read
+def _warnings(scan: RawScan) -> tuple[str, ...]:
+    """Return what the samples say of a scan that went wrong."""
     from firenet_mri.reconstruction.data_warnings.places import places_of
     from firenet_mri.reconstruction.data_warnings.scan import warnings_before
 
-    scan = read(file, group=group)
     return tuple(warning.line(places_of(scan)) for warning in warnings_before(scan))
 
 
@@ -199,6 +208,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "Sampled", f"{summary.sampled_percent:.1f} %"
     if summary.calibration_region is not None:
         yield "Fully sampled centre", _times(summary.calibration_region)
+    if summary.reference_lines:
+        yield "Reference for the maps", f"{summary.reference_lines} readouts measured apart"
     noise = f"{summary.noise_samples} samples a coil" if summary.noise_samples else "none"
     yield "Noise measurement", noise
     if summary.field_of_view_mm is None:

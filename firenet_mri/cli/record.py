@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from firenet_mri.cli.options import flag, panel
+from firenet_mri.cli.options import panel
 from firenet_mri.cli.recon import with_maps
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.options import NetworkOptions
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from firenet_mri.io.certificates import SavedCertificate
 
 #: Options of reading that stand in the record and need not be given again.
-RECORDED = ("matrix_size", "slices", "repetitions", "encoding", "group", "fft_sign")
+RECORDED = (
+    "matrix_size",
+    "slices",
+    "repetitions",
+    "encoding",
+    "calibration_encoding",
+    "group",
+    "fft_sign",
+)
 
 #: The flag of the commands that take an image's record for its options.
 WEIGHTS = Parameter(
@@ -27,7 +35,7 @@ WEIGHTS = Parameter(
     group=panel("Input"),
 )
 
-_FILES = ("mask", "trajectory", "noise_file", "maps_file")
+_FILES = ("mask", "trajectory", "noise_file", "maps_file", "calibration_file")
 
 
 def recorded_options(
@@ -123,10 +131,11 @@ def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[st
     """Return the files that the record names, after checking that they are given and the same."""
     files: dict[str, Any] = {}
     digests = given.to_dict()
+    flags = {field.name: field.flag for field in ReadOptions.fields()}
     for name in _FILES:
         known, found = record["read"].get(name), getattr(given, name)
         if known is None and found is not None:
-            raise UsageError(f"{path}: its image was made without {flag(name)}; leave it out")
+            raise UsageError(f"{path}: its image was made without {flags[name]}; leave it out")
         if known is None:
             continue
         if "sha256_of_file" not in known:
@@ -134,7 +143,7 @@ def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[st
         if found is None:
             raise UsageError(
                 f"{path}: its image was made with a file of SHA-256 {known['sha256_of_file']}; "
-                f"give it by {flag(name)}"
+                f"give it by {flags[name]}"
             )
         if digests[name] != known:
             raise DataError(f"{found}: has another SHA-256 than the {name} of {path.name}")

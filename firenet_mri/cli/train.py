@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from firenet_mri.training.run import Trained
 
 # What these name belongs to one scan, or makes it one that cannot train.
-_OF_ONE_SCAN = ("mask", "trajectory", "matrix_size", "slices", "noise_file", "maps_file")
+_OF_ONE_SCAN = (
+    "mask",
+    "trajectory",
+    "matrix_size",
+    "slices",
+    "noise_file",
+    "maps_file",
+    "calibration_file",
+    "calibration_encoding",
+)
 
 
 @documented

@@ -113,6 +113,11 @@ def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
             "The noise measurement is left out, since fastMRI files have no place for it; "
             "--whiten uses it."
         )
+    if scan.reference is not None and (is_fastmri or is_array):
+        found.append(
+            "The reference lines for the sensitivity maps are left out, since the format has no "
+            "place for them."
+        )
     placed = scan.geometry is not None and scan.geometry.is_placed
     if placed and (is_fastmri or is_array):
         found.append("Where the image lies is left out, since the format has no place for it.")

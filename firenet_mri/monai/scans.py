@@ -34,6 +34,7 @@ record               how the file was read, as JSON, for the certificate
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -55,6 +56,8 @@ from firenet_mri.monai.tensors import native_complex, native_kspace, plain
 from firenet_mri.monai.text import tensor_of_text, text_of_tensor
 from firenet_mri.operators.density import density_weights
 from firenet_mri.scan import Geometry, RawScan, sampled_mask
+
+_log = logging.getLogger(__name__)
 
 
 def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
@@ -113,6 +116,12 @@ def kspace_of(scan: RawScan, before: NdarrayOrTensor | None = None) -> MetaTenso
     before
         The k-space that it was made from: where the scan has no geometry, its affine stays.
     """
+    if scan.reference is not None:
+        _log.warning(
+            "%s: its reference lines are not part of the tensor; without them give maps, which "
+            "firenet_mri.calibration.sensitivity_maps makes of a scan that was read",
+            scan.name,
+        )
     meta = metadata_of(scan, weights_of(before))
     if scan.geometry is None and isinstance(before, MetaTensor):
         meta["affine"] = meta["original_affine"] = before.affine

@@ -20,7 +20,10 @@ from firenet_mri.calibration import (
     whiten,
 )
 from firenet_mri.calibration.espirit import Eigenvalues
-from firenet_mri.calibration.sensitivity import Sensitivities, sensitivities
+from firenet_mri.calibration.methods import MapMethod
+from firenet_mri.calibration.references import reference_of_items, serves, time_average
+from firenet_mri.calibration.region import has_calibration_region
+from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH, Sensitivities, sensitivities
 from firenet_mri.digests import ScanDigests, digest_of_data, digest_of_tensor
 from firenet_mri.errors import CalibrationError, DataError, ShapeError, UsageError
 from firenet_mri.firenet.base import Network
@@ -43,7 +46,7 @@ from firenet_mri.reconstruction.given import (
 )
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, encode
-from firenet_mri.scan import RawScan, digest_of_scan, split_readout
+from firenet_mri.scan import RawScan, digest_of_scan, sampled_mask, split_readout
 
 # Samples of the centre from which a phase is taken, along each axis: at least and at most.
 _PHASE_WIDTHS = (8, 24)
@@ -62,11 +65,13 @@ class Item:
     maps
         (coil, *spatial) if they are known beforehand, else None.
     maps_from_data
-        True if these were made from the scan itself.
+        True if these, or the reference, were made from the scan's own samples.
     sample_norm
         Norm of its samples as they were read; None if that is not known any more.
     eigenvalues
         Those that were found with these maps; None if they are not known.
+    reference
+        (coil, *spatial), from which the maps are to be made; None is from the samples.
     """
 
     index: int
@@ -76,6 +81,7 @@ class Item:
     sample_norm: float | None
     maps_from_data: bool = False
     eigenvalues: Eigenvalues | None = None
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +143,17 @@ class Prepared:
             encoding = GivenEncoding(self.operators[item.index], item.mask)
             return encode_given(kspace, encoding, self.planes.applied), ""
         maps, from_data, eigenvalues = item.maps, item.maps_from_data, item.eigenvalues
+        is_estimated, source, mask = from_data, kspace, item.mask
         if maps is None:
-            maps, eigenvalues = self._estimated(kspace, item.mask)
             # A map that is 1 everywhere was made from nothing.
-            from_data = self.options.maps != "none"
+            is_estimated = self.options.maps != "none"
+            from_data = is_estimated and (item.reference is None or from_data)
+            if item.reference is not None:
+                source, mask = item.reference, sampled_mask(item.reference, item.reference.ndim - 1)
+            maps, eigenvalues = self._estimated(source, mask, item.reference is not None)
         maps_digest, turn = digest_of_tensor(maps), None
-        if from_data and self.fourier is None and self.options.takes_reference_phase:
-            turn = reference_phase(kspace, maps, item.mask)
+        if is_estimated and self.fourier is None and self.options.takes_reference_phase:
+            turn = reference_phase(source, maps, mask)
             # In place where nobody else has these maps: those of a volume are large.
             maps = maps.mul_(turn) if item.maps is None else maps * turn
         encoded = encode(
@@ -172,9 +182,10 @@ class Prepared:
         if self.operators:
             return
         if isinstance(self.options.maps, str) and any(item.maps is None for item in self.items):
-            check_calibration(self.planes, self.options.maps)
+            served = frozenset(item.index for item in self.items if item.reference is not None)
+            check_calibration(self.planes, self.options.maps, served)
 
-    def _estimated(self, kspace: Tensor, mask: Tensor) -> Sensitivities:
+    def _estimated(self, kspace: Tensor, mask: Tensor, is_reference: bool) -> Sensitivities:
         """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets."""
         sets = self.options.map_sets
         if not kspace.any():
@@ -183,9 +194,14 @@ class Prepared:
             maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
             empty = [torch.zeros_like(maps)] * (sets - 1)
             return Sensitivities(maps if sets == 1 else torch.stack([maps, *empty]))
-        one = replace(self.planes, kspace=kspace, mask=mask, images=())
+        fields = {"kspace": kspace, "mask": mask, "images": (), "reference": None}
+        # A reference is Cartesian whatever the scan is.
+        grid = {"trajectory": None, "image_shape": None} if is_reference else {}
+        one = replace(self.planes, **fields, **grid)  # type: ignore[arg-type]
         method, background = self.options.maps, self.options.background
-        return sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
+        found = sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
+        # What these say of the image's own samples holds for maps made from them.
+        return Sensitivities(found.maps) if is_reference else found
 
 
 def prepare(
@@ -277,6 +293,7 @@ def _items(
     leading = planes.kspace.shape[: -planes.sample_ndim - 1]
     where = list(np.ndindex(leading))
     each: Sequence[Tensor | None] = [None] * len(where)
+    references, from_data = _references(planes, options.maps)
     if not isinstance(options.maps, str):
         shape = (planes.coils, *planes.spatial_shape)
         maps = _given_maps(planes, options.maps)
@@ -284,7 +301,44 @@ def _items(
     for index, (at, one) in enumerate(zip(where, each, strict=True)):
         # Views, unless the layout forbids: a volume that was taken apart is read plane by plane.
         norm = None if norms is None else norms[index]
-        yield Item(index, planes.kspace[at], planes.mask[at], one, norm)
+        reference = references[index]
+        yield Item(
+            index,
+            planes.kspace[at],
+            planes.mask[at],
+            one,
+            norm,
+            maps_from_data=from_data and reference is not None,
+            reference=reference,
+        )
+
+
+def _references(planes: RawScan, maps: MapMethod | Tensor) -> tuple[list[Tensor | None], bool]:
+    """Return what maps are made from besides the samples, for every item, and if from these."""
+    nothing: list[Tensor | None] = [None] * math.prod(planes.batch_shape)
+    if not isinstance(maps, str) or maps not in SMALLEST_WIDTH or planes.coils < 2:
+        return nothing, False
+    width = SMALLEST_WIDTH[maps]
+    if planes.reference is not None:
+        # A reference that is too small gives way to samples that are not.
+        own = [has_calibration_region(mask, width) for mask in _masks(planes)]
+        found = reference_of_items(planes)
+        pairs = zip(found, own, strict=True)
+        return [
+            one if one is not None and (serves(one, width) or not has_own) else None
+            for one, has_own in pairs
+        ], False
+    average = time_average(planes, width)
+    if average is None:
+        return nothing, False
+    return reference_of_items(replace(planes, reference=average)), True
+
+
+def _masks(planes: RawScan) -> Iterator[Tensor]:
+    """Yield what was sampled of the grid of every item; along a trajectory the centre is made."""
+    for at in np.ndindex(planes.batch_shape):
+        mask = planes.mask[at][0]
+        yield mask if planes.trajectory is None else torch.ones(planes.spatial_shape).bool()
 
 
 def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
@@ -351,4 +405,6 @@ def key_of(prepared: Prepared, versions: dict[str, str]) -> str:
         digest_of_tensor(operator.adjoint(item.kspace.contiguous()))
         for operator, item in zip(prepared.operators, prepared.items, strict=False)
     ]
+    if prepared.scan.reference is not None:
+        probes.append(digest_of_tensor(prepared.scan.reference))
     return digest_of_data([prepared.digests._asdict(), prepared.record, versions, *probes])

@@ -141,7 +141,7 @@ def _check_sampling(scan: RawScan) -> None:
 
 def _measured(scan: RawScan, kspace: Tensor, maps: MapMethod, is_whitened: bool) -> MeasuredSlice:
     mask = torch.ones(1, *kspace.shape[1:], dtype=torch.bool)
-    alone = replace(scan, kspace=kspace, mask=mask, images=(), noise=None)
+    alone = replace(scan, kspace=kspace, mask=mask, images=(), noise=None, reference=None)
     found = sensitivities(alone, maps).maps
     images = centred_ifft(kspace, _AXES)
     brightest = float((found.conj() * images).sum(0).abs().max())

@@ -65,6 +65,26 @@ def test_maps_of_a_file_are_asked_for_and_used_again(folder) -> None:
     assert "the same, bit for bit" in result.err
 
 
+def test_a_calibration_file_is_asked_for_and_used_again(folder) -> None:
+    """The mask leaves no calibration region, so that the maps come from the other scan."""
+    np.save("few.npy", np.arange(32)[:, None] % 2 * np.ones(28, int))
+    asked = ["--layers", "2", "--sparsifier", "haar", "--mask", "few.npy", "--slices", "0"]
+    refused = firenet("recon", "scan.h5", "-o", "c.nii", *asked)
+    assert "a scan to make them from with --calibration" in refused.err
+    given = ["--calibration", "louder.h5"]
+    assert firenet("recon", "scan.h5", "-o", "c.nii", *asked, *given).status == 0
+    files = ["--mask", "few.npy"]
+    refused = firenet("repeat", "c.json", "scan.h5", "-o", "d.nii", *files)
+    assert "give it by --calibration" in refused.err
+    other = firenet(
+        "repeat", "c.json", "scan.h5", "-o", "d.nii", *files, "--calibration", "scan.h5"
+    )
+    assert "another SHA-256 than the calibration_file of c.json" in other.err
+    again = firenet("repeat", "c.json", "scan.h5", "-o", "d.nii", *files, *given)
+    assert "the same, bit for bit" in again.err
+    assert firenet("certify", "c.json", "--scan", "scan.h5", *files, *given).status == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -391,16 +391,32 @@ def test_a_centre_of_zeros_is_no_calibration() -> None:
 
 
 def test_a_repetition_without_calibration_is_named_with_its_cure() -> None:
-    scan = slices((2, 3), 4)
-    images = ("repetition 0", "repetition 1")
+    scan = slices((), 4)
+    kspace = scan.kspace.reshape(2, 2, *scan.kspace.shape[1:]).clone()
+    # What was measured there is zero: the mean over time does not take its place.
+    kspace[1, ..., 36:60, 36:60] = 0
     both = dataclasses.replace(
         scan,
-        kspace=scan.kspace.reshape(2, 2, *scan.kspace.shape[1:]),
+        kspace=kspace,
         mask=scan.mask.reshape(2, 2, *scan.mask.shape[1:]),
-        images=images,
+        images=("repetition 0", "repetition 1"),
     )
     with pytest.raises(CalibrationError, match=r"slice 0 of repetition 1, .*repetition 0\) with"):
         reconstruct(both)
+
+
+def test_slices_with_maps_from_elsewhere_are_not_warned_of() -> None:
+    scan = slices((2, 3), 4)
+    assert len(warnings_before(scan)) == 1
+    assert warnings_before(dataclasses.replace(scan, reference=scan.kspace[0])) == ()
+    shape = (2, 2, *scan.kspace.shape[1:])
+    over_time = dataclasses.replace(
+        scan,
+        kspace=scan.kspace.reshape(shape),
+        mask=scan.mask.reshape(2, 2, *scan.mask.shape[1:]),
+        images=("repetition 0", "repetition 1"),
+    )
+    assert warnings_before(over_time) == ()
 
 
 def test_slices_are_called_as_they_are_asked_for() -> None:

@@ -23,7 +23,14 @@ _SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 
 #: Options of reading of which one file cannot serve many scans.
-OF_ONE_SCAN = ("mask", "trajectory", "matrix_size", "noise_file", "maps_file")
+OF_ONE_SCAN = (
+    "mask",
+    "trajectory",
+    "matrix_size",
+    "noise_file",
+    "maps_file",
+    "calibration_file",
+)
 
 
 def find_scans(folder: Path) -> list[Path]:

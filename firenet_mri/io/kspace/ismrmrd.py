@@ -5,8 +5,12 @@ step 2), column = N/2 - center_sample + sample. What differs between scanners:
 
 - Readouts that are no image data (navigators, phase correction, dummies, ...) are left out;
   noise readouts become ``RawScan.noise``.
-- Calibration-only lines fill rows that no imaging line has, unless they come from a separate scan.
-- A k-space point that was measured several times (averages) gets the mean.
+- Calibration-only lines fill rows that no imaging line has; those that were measured apart serve
+  the maps alone, as ``RawScan.reference`` (:mod:`firenet_mri.io.kspace.ismrmrd_references`).
+- A k-space point that was measured several times (averages) gets the mean; one that comes again
+  with the same average is of another image (:mod:`firenet_mri.io.kspace.ismrmrd_images`).
+- The centre of k-space is where two of header, readouts and energy agree
+  (:mod:`firenet_mri.io.kspace.ismrmrd_centre`).
 - A readout that is zero throughout is padding, not data.
 - Repetitions, contrasts (echoes), cardiac phases and sets are images of their own.
 - Readout oversampling is removed by the ratio of the fields of view. If the echo is asymmetric,
@@ -32,9 +36,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid
+from firenet_mri.io.kspace.ismrmrd_centre import centre_step
+from firenet_mri.io.kspace.ismrmrd_images import ImageKey, Images, images_of
 from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
+from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_references
 from firenet_mri.io.kspace.outline import Outline, check_samples
 
 if TYPE_CHECKING:
@@ -56,9 +63,6 @@ _NO_IMAGE_DATA = (23, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 _MOST_TIMES = 1000
 _ALWAYS_FINE = 1 << 22
 
-_SEPARATE_MODES = ("separate", "external")
-_IMAGE_COUNTERS = ("repetition", "contrast", "phase", "set")
-
 
 def assemble(
     header: Any,
@@ -68,6 +72,7 @@ def assemble(
     encoding: int | None = None,
     repetitions: Collection[int] | None = None,
     fft_sign: int | None = None,
+    calibration_encoding: int | None = None,
 ) -> RawScan:
     """Return the scan that a header and its readouts make.
 
@@ -86,6 +91,8 @@ def assemble(
     fft_sign
         Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
         forward one. None takes the vendor's.
+    calibration_encoding
+        Number of the encoding whose readouts serve the sensitivity maps alone.
 
     Returns
     -------
@@ -107,13 +114,22 @@ def assemble(
     """
     if fft_sign not in (None, 1, -1):
         raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
-    readouts = _chosen(_sort(acquisitions), encoding, repetitions, name)
-    scan = _assemble(header, readouts, name)
-    if (fft_sign or _vendors_sign(header)) == 1:
-        return scan
-    from firenet_mri.scan import with_reversed_kspace
+    from firenet_mri.io.kspace.references import with_reference
 
-    return with_reversed_kspace(scan)
+    sign = fft_sign or _vendors_sign(header)
+    every, wanted = _without_encoding(_sort(acquisitions), calibration_encoding, name)
+    readouts = _chosen(every, encoding, repetitions, name)
+    layout = _laid_out(header, readouts, name)
+    scan = _turned(_assemble(header, readouts, layout, name), sign)
+    if wanted:
+        return with_reference(scan, _reference(header, wanted, sign, name))
+    if not layout.apart:
+        return scan
+    try:
+        return with_reference(scan, _reference(header, layout.apart, sign, name))
+    except FirenetError as error:
+        _log.warning("%s; these lines are not used", error)
+        return scan
 
 
 def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> Outline | None:
@@ -136,7 +152,7 @@ def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> 
         for axis in (-3, -2, -1):
             # For even N the first sample, -N/2, is its own opposite.
             mask = np.roll(np.flip(mask, axis), 1 - mask.shape[axis] % 2, axis)
-    names = _names(layout.images)
+    names = layout.names
     mask = mask.squeeze(layout.empty_axis)
     return Outline(
         coils=layout.coils,
@@ -147,6 +163,7 @@ def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> 
         simulated=_vendor(header).startswith("simulated"),
         noise_samples=0 if noise is None else noise.shape[1],
         mask=mask if names else mask[0],
+        reference_lines=len(one_of_each(layout.apart)) if layout.apart else 0,
     )
 
 
@@ -183,7 +200,14 @@ class _Layout(NamedTuple):
     grid: _Grid
     lines: list[Any]
     slices: list[Any]
-    images: list[tuple[int, ...]]
+    images: list[ImageKey]
+    told: Images
+    apart: list[Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells the images from each other."""
+        return self.told.names(self.images)
 
     @property
     def has_trajectory(self) -> bool:
@@ -199,30 +223,53 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     """Return where the readouts go, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
     encoding = without_empty_partitions(encoding, readouts.imaging, name)
-    coils = _common_channels(readouts, name)
-    grid = _Grid.of(encoding, name)
-    lines = readouts.imaging + _useful_calibration(encoding, readouts, name)
+    coils = _common_channels(readouts.imaging, name)
+    is_cartesian = _trajectory(encoding) == "cartesian"
+    imaging, calibration = readouts.imaging, readouts.calibration
+    grid = _Grid.of(encoding, imaging if is_cartesian else [], name, readouts.is_reference)
+    if is_cartesian:
+        _check_inside(imaging, grid, name)
+    told = images_of(imaging, calibration, header, encoding, name) if is_cartesian else Images()
+    in_place, apart = sorted_references(calibration, imaging, told, encoding, name)
+    if is_cartesian:
+        _check_inside(in_place, grid, name)
+    lines = imaging + in_place
+    _common_channels(lines, name)
     slices = _ordered_slices(lines)
-    images = sorted({_image(line) for line in readouts.imaging})
+    images = sorted({told.of(line) for line in imaging})
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
-    layout = _Layout(encoding, coils, grid, lines, slices, images)
-    if not layout.has_trajectory:
-        _check_complete(readouts.imaging, images, slices, name)
+    layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart)
+    if is_cartesian:
+        _check_complete(imaging, layout, name)
     elif len(images) > 1:
         raise DataError(
-            f"{name}: {len(images)} images ({', '.join(_names(images))}) along a trajectory; "
+            f"{name}: {len(images)} images ({', '.join(layout.names)}) along a trajectory; "
             "split the scan into one file each"
         )
     return layout
 
 
-def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
+def _reference(header: Any, lines: Sequence[Any], fft_sign: int, name: str) -> RawScan:
+    """Return the scan that reference lines make by themselves."""
+    readouts = _Readouts(imaging=one_of_each(lines), is_reference=True)
+    label = f"{name} (reference lines)"
+    layout = _laid_out(header, readouts, label)
+    return _turned(_assemble(header, readouts, layout, label), fft_sign)
+
+
+def _turned(scan: RawScan, fft_sign: int) -> RawScan:
+    """Return the scan whose inverse transform is the image, given the sign that its own has."""
+    from firenet_mri.scan import with_reversed_kspace
+
+    return scan if fft_sign == 1 else with_reversed_kspace(scan)
+
+
+def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> RawScan:
     import torch
 
     from firenet_mri.scan import RawScan
 
-    layout = _laid_out(header, readouts, name)
     grid, slices = layout.grid, layout.slices
     if layout.has_trajectory:
         return _along_trajectory(header, readouts, slices, grid, name)
@@ -234,7 +281,7 @@ def _assemble(header: Any, readouts: _Readouts, name: str) -> RawScan:
         # The mean of n samples has 1/n of the variance; where n varies this is its average.
         noise = noise * float((1 / counts[mask]).mean().sqrt())
     kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
-    names = _names(layout.images)
+    names = layout.names
     kspace, mask = kspace.squeeze(layout.empty_axis), mask.squeeze(layout.empty_axis)
     return RawScan(
         kspace if names else kspace[0],
@@ -258,6 +305,7 @@ class _Readouts:
     calibration: list[Any] = field(default_factory=list)
     noise: list[Any] = field(default_factory=list)
     phase_correction: int = 0
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -272,20 +320,35 @@ class _Grid:
     field_of_view_mm: tuple[float, float, float]
 
     @staticmethod
-    def of(encoding: Any, name: str) -> _Grid:
-        """Return the grid of an encoding; without limits the counters count from the first row."""
+    def of(encoding: Any, lines: Sequence[Any], name: str, is_reference: bool) -> _Grid:
+        """Return the grid of an encoding; without limits the counters count from the first row.
+
+        What its Cartesian readouts ``lines`` say of the centre counts, too.
+        """
         size, extent = encoding.encodedSpace.matrixSize, encoding.encodedSpace.fieldOfView_mm
         if min(size.x, size.y, size.z) < 1:
             raise DataError(f"{name}: the encoded matrix is {size.x} x {size.y} x {size.z}")
-        limits = encoding.encodingLimits
+        centres = {
+            step: centre_step(
+                lines, step, _stated(encoding, step), n, name, is_reference=is_reference
+            )
+            if lines
+            else n // 2
+            for step, n in (("kspace_encode_step_1", size.y), ("kspace_encode_step_2", size.z))
+        }
         return _Grid(
             nz=size.z,
             ny=size.y,
             nx=size.x,
-            centre_z=_centre(limits, "kspace_encoding_step_2", size.z),
-            centre_y=_centre(limits, "kspace_encoding_step_1", size.y),
+            centre_z=centres["kspace_encode_step_2"],
+            centre_y=centres["kspace_encode_step_1"],
             field_of_view_mm=(extent.z, extent.y, extent.x),
         )
+
+    def steps_of(self, line: Any) -> tuple[int, int]:
+        """Return the partition and row on which a readout falls."""
+        z = line.idx.kspace_encode_step_2 + self.nz // 2 - self.centre_z
+        return z, line.idx.kspace_encode_step_1 + self.ny // 2 - self.centre_y
 
     def cut_to(self, columns: int) -> _Grid:
         """Return the grid with so many columns of the same size."""
@@ -294,9 +357,10 @@ class _Grid:
         return dataclasses.replace(self, nx=columns, field_of_view_mm=fov)
 
 
-def _centre(limits: Any, step: str, size: int) -> int:
-    limit = getattr(limits, step, None)
-    return size // 2 if limit is None else int(limit.center)
+def _stated(encoding: Any, step: str) -> int | None:
+    """Return the centre that the header states for a counter."""
+    limit = getattr(encoding.encodingLimits, step.replace("encode", "encoding"), None)
+    return None if limit is None else int(limit.center)
 
 
 def _sort(acquisitions: Iterable[Any]) -> _Readouts:
@@ -381,6 +445,24 @@ def _along_trajectory(
     )
 
 
+def _without_encoding(
+    readouts: _Readouts, encoding: int | None, name: str
+) -> tuple[_Readouts, list[Any]]:
+    """Return the readouts without those of an encoding, and these."""
+    if encoding is None:
+        return readouts, []
+    lines = readouts.imaging + readouts.calibration
+    chosen = [line for line in lines if line.encoding_space_ref == encoding]
+    if not chosen:
+        found = sorted({line.encoding_space_ref for line in lines})
+        raise UsageError(f"{name}: encoding {encoding} asked for the maps; there are {found}")
+    imaging, calibration = (
+        [line for line in some if line.encoding_space_ref != encoding]
+        for some in (readouts.imaging, readouts.calibration)
+    )
+    return dataclasses.replace(readouts, imaging=imaging, calibration=calibration), chosen
+
+
 def _chosen(
     readouts: _Readouts, encoding: int | None, repetitions: Collection[int] | None, name: str
 ) -> _Readouts:
@@ -400,26 +482,11 @@ def _chosen(
     return dataclasses.replace(readouts, imaging=imaging)
 
 
-def _image(line: Any) -> tuple[int, ...]:
-    """Return the counters that tell a readout's image."""
-    return tuple(int(getattr(line.idx, counter)) for counter in _IMAGE_COUNTERS)
-
-
-def _names(images: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
-    """Return what tells the images from each other; nothing for a single one."""
-    varying = [i for i in range(len(_IMAGE_COUNTERS)) if len({image[i] for image in images}) > 1]
-    if not varying:
-        return ()
-    return tuple(", ".join(f"{_IMAGE_COUNTERS[i]} {image[i]}" for i in varying) for image in images)
-
-
-def _check_complete(
-    lines: Sequence[Any], images: Sequence[tuple[int, ...]], slices: Sequence[Any], name: str
-) -> None:
+def _check_complete(lines: Sequence[Any], layout: _Layout, name: str) -> None:
     """Refuse a scan in which an image has no readout of a slice, as after an interruption."""
-    found = {(_image(line), line.idx.slice) for line in lines}
-    numbers = [line.idx.slice for line in slices]
-    for image, label in zip(images, _names(images) or ("the image",), strict=True):
+    found = {(layout.told.of(line), line.idx.slice) for line in lines}
+    numbers = [line.idx.slice for line in layout.slices]
+    for image, label in zip(layout.images, layout.names or ("the image",), strict=True):
         missing = [number for number in numbers if (image, number) not in found]
         if missing:
             raise DataError(
@@ -428,43 +495,14 @@ def _check_complete(
             )
 
 
-def _common_channels(readouts: _Readouts, name: str) -> int:
-    """Return the number of channels of all readouts."""
-    counts = {line.active_channels for line in readouts.imaging + readouts.calibration}
+def _common_channels(lines: Sequence[Any], name: str) -> int:
+    """Return the number of channels of all readouts, after checking that it is one."""
+    counts = {line.active_channels for line in lines}
     if len(counts) > 1:
         raise ShapeError(
             f"{name}: readouts have {sorted(counts)} channels; export them with the same coils"
         )
     return int(counts.pop())
-
-
-def _useful_calibration(encoding: Any, readouts: _Readouts, name: str) -> list[Any]:
-    """Return the calibration lines that fill rows without an imaging line."""
-    parallel = encoding.parallelImaging
-    mode = getattr(parallel, "calibrationMode", None)
-    if getattr(mode, "value", mode) in _SEPARATE_MODES:
-        if readouts.calibration:
-            _log.warning(
-                "%s: %d calibration readouts of a separate scan are not used",
-                name,
-                len(readouts.calibration),
-            )
-        return []
-    reference = readouts.imaging[0].encoding_space_ref
-    taken = {_row(line) for line in readouts.imaging}
-    images = {_image(line) for line in readouts.imaging}
-    return [
-        line
-        for line in readouts.calibration
-        if line.encoding_space_ref == reference
-        and _row(line) not in taken
-        and _image(line) in images
-    ]
-
-
-def _row(line: Any) -> tuple[int, ...]:
-    steps = line.idx.kspace_encode_step_2, line.idx.kspace_encode_step_1
-    return (*_image(line), line.idx.slice, *steps)
 
 
 def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
@@ -513,7 +551,7 @@ def _in_order_of_height(slices: list[Any]) -> list[Any]:
 
 def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
-    _, coils, grid, lines, slices, images = layout
+    coils, grid, lines, slices, images = layout[1:6]
     which = {image: i for i, image in enumerate(images)}
     rank = {line.idx.slice: i for i, line in enumerate(slices)}
     leading = (len(images), len(slices))
@@ -527,10 +565,19 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
     kspace = np.zeros((*leading, coils, grid.nz, grid.ny, grid.nx), np.complex64)
     counts = np.zeros((*leading, 1, grid.nz, grid.ny, grid.nx), np.float32)
     for line in lines:
-        i = which[_image(line)], rank[line.idx.slice]
-        z = line.idx.kspace_encode_step_2 + grid.nz // 2 - grid.centre_z
-        y = line.idx.kspace_encode_step_1 + grid.ny // 2 - grid.centre_y
-        samples, start = _samples(line, grid.nx)
+        i = which[layout.told.of(line)], rank[line.idx.slice]
+        (z, y), (samples, start) = grid.steps_of(line), _samples(line, grid.nx)
+        stop = start + samples.shape[1]
+        kspace[i][:, z, y, start:stop] += samples
+        counts[i][:, z, y, start:stop] += 1
+    kspace /= np.maximum(counts, 1)
+    return kspace, counts
+
+
+def _check_inside(lines: Sequence[Any], grid: _Grid, name: str) -> None:
+    """Refuse a scan with a readout outside of the matrix."""
+    for line in lines:
+        (z, y), (samples, start) = grid.steps_of(line), _samples(line, grid.nx)
         stop = start + samples.shape[1]
         if not (0 <= z < grid.nz and 0 <= y < grid.ny and start >= 0 and stop <= grid.nx):
             raise DataError(
@@ -539,10 +586,6 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
                 f"row {y}, partition {z}, columns {start} to {stop - 1}, outside of the encoded "
                 f"matrix {grid.nx} x {grid.ny} x {grid.nz}; correct the header's matrix or limits"
             )
-        kspace[i][:, z, y, start:stop] += samples
-        counts[i][:, z, y, start:stop] += 1
-    kspace /= np.maximum(counts, 1)
-    return kspace, counts
 
 
 def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:

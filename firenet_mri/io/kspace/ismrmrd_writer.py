@@ -37,7 +37,7 @@ def write_acquisitions(path: Path, header: Any, acquisitions: Iterable[Any]) -> 
 
 
 def write_ismrmrd(path: Path, scan: RawScan) -> None:
-    """Write a scan, noise measurement included.
+    """Write a scan, with its noise measurement and, of Cartesian scans, its reference.
 
     A readout of which not all was sampled is written as several, each with the samples before and
     after it cut. Samples that are zero in all coils of a readout that is zero throughout count as
@@ -81,6 +81,14 @@ def header_of(scan: RawScan, grid: ImageGrid, shown: ImageGrid) -> Any:
 
     known = scan.parameters
     nz, ny, _ = grid.shape
+    parallel = None
+    if scan.reference is not None and scan.trajectory is None:
+        parallel = xsd.parallelImagingType(
+            accelerationFactor=xsd.accelerationFactorType(
+                kspace_encoding_step_1=1, kspace_encoding_step_2=1
+            ),
+            calibrationMode=xsd.calibrationModeType.SEPARATE,
+        )
     trajectory = "cartesian" if scan.trajectory is None else "other"
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
@@ -97,6 +105,7 @@ def header_of(scan: RawScan, grid: ImageGrid, shown: ImageGrid) -> Any:
                     kspace_encoding_step_1=_limit(ny), kspace_encoding_step_2=_limit(nz)
                 ),
                 trajectory=xsd.trajectoryType(trajectory),
+                parallelImaging=parallel,
             )
         ],
         sequenceParameters=xsd.sequenceParametersType(
@@ -130,7 +139,15 @@ def _limit(size: int) -> Any:
 
 
 def _readouts(scan: RawScan) -> Iterator[Any]:
-    """Yield the noise measurement, then image by image and slice by slice what was measured."""
+    """Yield the noise measurement, the reference, then image by image what was measured."""
+    if scan.reference is not None:
+        from ismrmrd import ACQ_IS_PARALLEL_CALIBRATION
+
+        from firenet_mri.io.kspace.references import reference_alone
+
+        for readout in _readouts(reference_alone(scan)):
+            readout.setFlag(ACQ_IS_PARALLEL_CALIBRATION)
+            yield readout
     if scan.noise is not None:
         yield from _noise(scan.noise.numpy(force=True))
     images = len(scan.images) or 1

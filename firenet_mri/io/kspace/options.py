@@ -75,6 +75,18 @@ class ReadOptions(Options):
     maps_file: Path | Tensor | None = option(
         None, "Sensitivity maps to use, a .npy or .cfl file or an array, coils first."
     )
+    calibration_file: Path | Tensor | None = option(
+        None,
+        "Scan to make the sensitivity maps from in the place of this one, measured with the same "
+        "coils: a file of any format that is read, or an array of k-space, coils first.",
+        flag="calibration",
+    )
+    calibration_encoding: int | None = option(
+        None,
+        "Encoding to make the sensitivity maps from, counted from 0, of --calibration or of the "
+        "scan itself.",
+        check=_not_negative,
+    )
     fft_sign: int | None = option(
         None,
         "Sign of the exponent from k-space to the image: 1 for the inverse Fourier transform, -1 "

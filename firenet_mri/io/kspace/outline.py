@@ -34,6 +34,8 @@ class Outline:
         (*batch, 1, *spatial) bool; None with a trajectory.
     points
         Number of points of the trajectory; 0 without one.
+    reference_lines
+        Readouts that were measured apart for the sensitivity maps, of all slices together.
     """
 
     coils: int
@@ -45,6 +47,7 @@ class Outline:
     noise_samples: int = 0
     mask: NDArray[np.bool_] | None = None
     points: int = 0
+    reference_lines: int = 0
 
     @classmethod
     def of(cls, scan: RawScan) -> Outline:
@@ -60,6 +63,7 @@ class Outline:
             noise_samples=0 if scan.noise is None else scan.noise.shape[1],
             mask=scan.mask.numpy(force=True) if trajectory is None else None,
             points=0 if trajectory is None else trajectory.shape[:-1].numel(),
+            reference_lines=_lines_of_reference(scan),
         )
 
     @property
@@ -101,6 +105,13 @@ def outline_of_file(path: Path, group: str | None = None) -> Outline:
 
         return Outline.of(read(path, group=group))
     return found
+
+
+def _lines_of_reference(scan: RawScan) -> int:
+    """Return how many readouts have a sample in the scan's reference."""
+    if scan.reference is None:
+        return 0
+    return int((scan.reference != 0).any(-1).any(-scan.spatial_ndim).sum())
 
 
 def check_samples(kspace: NDArray[np.complex64], name: str) -> None:

@@ -29,11 +29,13 @@ from firenet_mri.io.kspace import (
 )
 from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
+from firenet_mri.io.kspace.ismrmrd_references import as_imaging
 from firenet_mri.io.kspace.maps import read_noise
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.io.kspace.references import reference_alone, with_reference
 from firenet_mri.options import takes_options
-from firenet_mri.scan import RawScan, select, with_reversed_kspace
+from firenet_mri.scan import RawScan, sampled_mask, select, with_reversed_kspace
 
 PathLike = str | os.PathLike[str]
 _READERS: dict[Format, Callable[[Path], RawScan]] = {
@@ -101,6 +103,8 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
     scan = _read_file(path, options)
     if options.noise_file is not None:
         scan = replace(scan, noise=_noise(options.noise_file))
+    if options.calibration_file is not None:
+        scan = with_reference(scan, _reference(options.calibration_file, scan, options))
     if options.slices is not None:
         scan = select(scan, slices=options.slices)
         if scan.geometry is None:
@@ -151,13 +155,40 @@ def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
             encoding=options.encoding,
             repetitions=options.repetitions,
             fft_sign=options.fft_sign,
+            # That of a file of its own is another.
+            calibration_encoding=(
+                options.calibration_encoding if options.calibration_file is None else None
+            ),
         )
+    if options.calibration_encoding is not None and options.calibration_file is None:
+        raise UsageError(f"{path}: a {format_.value} has no encodings; leave calibration_encoding")
     if any(x is not None for x in (options.encoding, options.repetitions, options.group)):
         raise UsageError(
             f"{path}: a {format_.value} has no encodings, repetitions or groups to choose from"
         )
     scan = _READERS[format_](path)
     return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
+
+
+def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> RawScan:
+    """Return the other scan that the maps of a scan are made from."""
+    encoding = options.calibration_encoding
+    if not isinstance(source, Path):
+        array = source if isinstance(source, Tensor) else tensor_of_array(source, "calibration")
+        kspace, ndim = array.to(torch.complex64), scan.spatial_ndim
+        return RawScan(kspace, sampled_mask(kspace, ndim), ndim, name="The calibration array")
+    format_ = recognise(source)
+    if format_ not in SCANNERS:
+        return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign))
+    header, acquisitions = read_readouts(source, format_)
+    found = assemble(
+        header,
+        as_imaging(acquisitions, encoding),
+        name=source.name,
+        encoding=encoding,
+        fft_sign=options.fft_sign,
+    )
+    return found if found.reference is None else reference_alone(found)
 
 
 def _noise(source: Path | Tensor) -> Tensor:

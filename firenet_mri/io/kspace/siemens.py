@@ -60,6 +60,18 @@ _COUNTERS = {
     "set": "Set",
     "segment": "Seg",
 }
+# Free counters, among the user's of ISMRMRD: where Siemens' own converter has them.
+_USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
+# How reference lines of parallel imaging were measured, by sPat.ucRefScanMode.
+_REFERENCE_MODES = {
+    2: "embedded",
+    4: "separate",
+    8: "separate",
+    16: "interleaved",
+    32: "interleaved",
+    64: "interleaved",
+    128: "embedded",
+}
 _TRAJECTORIES = {2: "radial", 4: "spiral", 8: "BLADE (PROPELLER)"}
 _NOISE_HZ_PER_PIXEL = 130.0
 _NOISE_BANDWIDTH = 0.793
@@ -305,6 +317,9 @@ def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -
     acquisition.slice_dir[:] = slice_
     for counter, name in _COUNTERS.items():
         setattr(acquisition.idx, counter, getattr(mdh.Counter, name))
+    for index, name in enumerate(_USER_COUNTERS):
+        acquisition.idx.user[index] = getattr(mdh.Counter, name)
+    acquisition.idx.user[5], acquisition.idx.user[6] = mdh.CenterLin, mdh.CenterPar
     for flag in line.flags:
         acquisition.setFlag(_FLAGS[flag])
     return acquisition
@@ -328,8 +343,8 @@ def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
     """Return the ISMRMRD header: matrix, fields of view, limits, vendor and field; no more."""
     from ismrmrd import xsd
 
-    imaging = [line.mdh for line in lines if not line.flags - {"REFLECT", "PATREFANDIMASCAN"}]
-    if not imaging:
+    others = {"REFLECT", "PATREFSCAN", "PATREFANDIMASCAN"}
+    if not any(not line.flags - others for line in lines):
         raise DataError(f"{path}: no imaging readouts; the last measurement is not a scan")
     encoded, shown = _grids(protocol, path)
     is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
@@ -348,11 +363,10 @@ def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
             xsd.encodingType(
                 encodedSpace=encoding_space(encoded),
                 reconSpace=encoding_space(shown),
-                encodingLimits=xsd.encodingLimitsType(
-                    kspace_encoding_step_1=_limit(imaging, "Lin", int(imaging[0].CenterLin)),
-                    kspace_encoding_step_2=_limit(imaging, "Par", int(imaging[0].CenterPar)),
-                ),
+                # The protocol does not say where the centre is; the readouts themselves do.
+                encodingLimits=xsd.encodingLimitsType(),
                 trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
+                parallelImaging=_parallel_imaging(protocol),
             )
         ],
         sequenceParameters=xsd.sequenceParametersType(
@@ -396,11 +410,21 @@ def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
     return encoded, shown
 
 
-def _limit(imaging: list[Any], counter: str, centre: int) -> Any:
+def _parallel_imaging(protocol: _Protocol) -> Any:
+    """Return the factors of parallel imaging and how its reference lines were measured."""
     from ismrmrd import xsd
 
-    values = [int(getattr(mdh.Counter, counter)) for mdh in imaging]
-    return xsd.limitType(minimum=min(values), maximum=max(values), center=centre)
+    factors = (
+        max(1, int(protocol.number("sPat", name, default=1)))
+        for name in ("lAccelFactPE", "lAccelFact3D")
+    )
+    mode = _REFERENCE_MODES.get(int(protocol.number("sPat", "ucRefScanMode")), "other")
+    return xsd.parallelImagingType(
+        accelerationFactor=xsd.accelerationFactorType(
+            kspace_encoding_step_1=next(factors), kspace_encoding_step_2=next(factors)
+        ),
+        calibrationMode=xsd.calibrationModeType(mode),
+    )
 
 
 def _of(tree: Any, *names: str) -> Any:

@@ -69,9 +69,9 @@ class LoadKspaced(Configured, MapTransform):
     backend = LoadKspace.backend
 
     OPTIONS: ClassVar[type[Options]] = ReadOptions
-    REFUSED: ClassVar[tuple[str, ...]] = ()
+    REFUSED: ClassVar[tuple[str, ...]] = ("calibration_file", "calibration_encoding")
 
-    @takes_options(ReadOptions)
+    @takes_options(ReadOptions, without=REFUSED)
     def __init__(
         self,
         keys: KeysCollection,
@@ -86,10 +86,11 @@ class LoadKspaced(Configured, MapTransform):
         self.mask_key = mask_key
         self.sens_key = sens_key
         self.option_keys = tuple(sorted((option_keys or {}).items()))
-        self.options = with_stable_arrays(ReadOptions.from_mapping(options))
+        self.options = with_stable_arrays(ReadOptions.from_mapping(options, without=self.REFUSED))
         known = {field.name: field.default for field in ReadOptions.fields()}
         # Says which name is unknown before any file is read.
-        ReadOptions.from_mapping({name: known.get(name) for name, _ in self.option_keys})
+        names = {name: known.get(name) for name, _ in self.option_keys}
+        ReadOptions.from_mapping(names, without=self.REFUSED)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with k-space and mask."""

@@ -52,7 +52,11 @@ class LoadKspace(Configured, Transform):
 
     #: What ``**options`` are, and which of them mean nothing here.
     OPTIONS: ClassVar[type[Options]] = ReadOptions
-    REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
+    REFUSED: ClassVar[tuple[str, ...]] = (
+        "maps_file",
+        "calibration_file",
+        "calibration_encoding",
+    )
 
     @takes_options(ReadOptions, without=REFUSED)
     def __init__(self, **options: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.calibration.references import reference_of_items, serves, time_average
 from firenet_mri.calibration.region import has_calibration_region
 from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH
 from firenet_mri.errors import CalibrationError
@@ -22,7 +23,7 @@ NO_CALIBRATION = Kind(
     0.5,
     "The centre of k-space is not fully sampled or holds nothing, while that of other slices does: "
     "sensitivity maps cannot be estimated as they are there. Leave these slices out with --slices, "
-    "or give maps with --maps-file.",
+    "give maps with --maps-file, or a scan to make them from with --calibration.",
 )
 
 OTHER_MAPS = Kind(
@@ -33,17 +34,18 @@ OTHER_MAPS = Kind(
 )
 
 
-def check_calibration(scan: RawScan, method: str) -> None:
+def check_calibration(scan: RawScan, method: str, served: Collection[int] = frozenset()) -> None:
     """Refuse a scan of which some slices have no calibration region, before any work.
 
-    Where no slice has one, the method's own message says what it needs.
+    Where no slice has one, the method's own message says what it needs. The items ``served`` have
+    their maps from elsewhere.
 
     Raises
     ------
     CalibrationError
         It names the slices, and those that can be reconstructed.
     """
-    lacking = _lacking_unlike_others(scan, method)
+    lacking = [item for item in _lacking_unlike_others(scan, method) if item not in served]
     if not lacking:
         return
     places = places_of(scan)
@@ -52,13 +54,27 @@ def check_calibration(scan: RawScan, method: str) -> None:
     raise CalibrationError(
         f"{scan.name}: {listed([places[item] for item in lacking])} {verb} no fully sampled centre "
         f"of k-space of {least} samples along every axis, which {method} needs, or nothing in it; "
-        f"{_cure(scan, lacking)} or give maps with --maps-file (slices count from 0)"
+        f"{_cure(scan, lacking)} or give maps with --maps-file, "
+        "or a scan to make them from with --calibration (slices count from 0)"
     )
 
 
 def slices_without_calibration(scan: RawScan) -> tuple[DataWarning, ...]:
-    """Return the warning about slices without a calibration region, where others have one."""
-    return _about(NO_CALIBRATION, _lacking_unlike_others(scan, "espirit"))
+    """Return the warning about slices without a calibration region, where others have one.
+
+    Slices whose maps come from a reference or a mean over time are none of these.
+    """
+    lacking, least = _lacking_unlike_others(scan, "espirit"), SMALLEST_WIDTH["espirit"]
+    if lacking and scan.reference is None and time_average(scan, least) is not None:
+        return ()
+    if lacking and scan.reference is not None:
+        references = reference_of_items(scan)
+        lacking = [item for item in lacking if not _serves(references[item], least)]
+    return _about(NO_CALIBRATION, lacking)
+
+
+def _serves(reference: Tensor | None, width: int) -> bool:
+    return reference is not None and serves(reference, width)
 
 
 def slices_with_other_maps(scan: RawScan, method: str) -> tuple[DataWarning, ...]:

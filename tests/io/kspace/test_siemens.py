@@ -18,6 +18,7 @@ from twix_files import Line, protocol, twix_vb, twix_vd
 from firenet_mri import read
 from firenet_mri.errors import DataError, FileError, FirenetError
 from firenet_mri.io.kspace.bart import read_array
+from firenet_mri.scan import with_reversed_kspace
 
 COILS, ROWS, COLUMNS = 2, 10, 8
 RNG = np.random.default_rng(0)
@@ -160,6 +161,52 @@ def test_slices_repetitions_and_averages(write) -> None:
     assert scan.images == ("repetition 0", "repetition 1")
     assert_close(scan.kspace, torch.from_numpy(1.5 * without_oversampling(kspace)), 1e-5)
     assert read(path, repetitions=[1]).batch_shape == (3,)
+
+
+@pytest.mark.parametrize(("mode", "is_apart"), [(2, False), (4, True), (8, True), (1, True)])
+def test_reference_lines_are_of_the_image_or_apart(mode, is_apart, write, caplog) -> None:
+    kspace, other = random(COILS, ROWS, 16), random(COILS, ROWS, 16)
+    header = protocol(COLUMNS, ROWS, extra=f"sPat.ucRefScanMode = {mode}\n")
+    references = lines(other, flags=("PATREFSCAN",))[3:8]
+    imaging = lines(kspace)[::2]
+    path = write(twix_vd([(header, [*references, *imaging])]))
+    scan = read(path, fft_sign=1)
+    kept = np.zeros_like(kspace)
+    kept[:, ::2] = kspace[:, ::2]
+    if not is_apart:
+        kept[:, 3:8:2] = other[:, 3:8:2]
+    assert_close(scan.kspace[0], torch.from_numpy(without_oversampling(kept)), 1e-5)
+    assert (scan.reference is not None) is is_apart
+    assert ("measured apart" in caplog.text) is is_apart
+    if is_apart:
+        kept = np.zeros_like(kspace)
+        kept[:, 3:8] = other[:, 3:8]
+        assert_close(scan.reference[0], torch.from_numpy(without_oversampling(kept)), 1e-5)
+        assert torch.equal(read(path).reference, with_reversed_kspace(scan).reference)
+        assert not torch.equal(read(path).reference, scan.reference)
+
+
+@pytest.mark.parametrize("counter", ["Ida", "Seg"])
+def test_echoes_that_siemens_free_counters_tell_apart_are_images(counter, write) -> None:
+    kspace = random(2, COILS, ROWS, 16)
+    readouts = [line for echo in (0, 1) for line in lines(kspace[echo], counters={counter: echo})]
+    scan = read(write(twix_vd([(protocol(COLUMNS, ROWS), readouts)])), fft_sign=1)
+    assert scan.images[1] == {"Ida": "user0 1", "Seg": "segment 1"}[counter]
+    assert_close(scan.kspace[:, 0], torch.from_numpy(without_oversampling(kspace)), 1e-5)
+
+
+def test_a_centre_line_of_0_does_not_hide_where_the_samples_are_strongest(write) -> None:
+    """Open-source sequences leave the centre out, and the middle is the strongest line."""
+    kspace = random(COILS, 32, 16)
+    kspace[:, 16] *= 30
+    readouts = lines(kspace, centre=(8, 0, 0))
+    scan = read(write(twix_vd([(protocol(COLUMNS, 32), readouts)])), fft_sign=1)
+    assert_close(scan.kspace[0], torch.from_numpy(without_oversampling(kspace)), 1e-5)
+    # Where the strongest line is neither the middle nor the line stated, nothing is guessed.
+    kspace[:, 2] *= 1000
+    readouts = lines(kspace, centre=(8, 28, 0))
+    with pytest.raises(DataError, match="step 2 is the strongest"):
+        read(write(twix_vd([(protocol(COLUMNS, 32), readouts)])))
 
 
 def test_a_volume_of_3d_encoding(write) -> None:

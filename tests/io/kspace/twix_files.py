@@ -20,6 +20,7 @@ BITS = {
     "NOISEADJSCAN": 25,
 }
 COUNTERS = ("Lin", "Ave", "Sli", "Par", "Eco", "Phs", "Rep", "Set", "Seg")
+FREE_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
 
 
 @dataclass
@@ -112,7 +113,7 @@ def _mask(flags: Sequence[str]) -> int:
 
 
 def _counters(line: Line) -> bytes:
-    return struct.pack("<14H", *(line.counters.get(name, 0) for name in COUNTERS), *[0] * 5)
+    return struct.pack("<14H", *(line.counters.get(name, 0) for name in COUNTERS + FREE_COUNTERS))
 
 
 def _vd_line(line: Line) -> bytes:

@@ -1,0 +1,150 @@
+"""Which phase-encoding step is the centre of k-space, where three witnesses may say it.
+
+They are the limits in the header, the readouts' own counters (``idx.user[5]`` and ``[6]``, where
+Siemens and its converters put the centre line and partition), and the step of most energy. None
+decides alone against the others: what the energy confirms is taken, and where no two agree the scan
+is refused, since half of the object may be cut away at a wrong centre.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from firenet_mri.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+#: Steps by name, with the index of their own centre among the user's counters.
+STEPS = {"kspace_encode_step_1": 5, "kspace_encode_step_2": 6}
+
+# The strongest step must have so many times the median's energy to say anything; noise has 1.5.
+_CLEAR = 8.0
+# The strongest step may lie off the centre by the phase of the image: so many steps, or this share.
+_STEPS, _SHARE = 2, 8
+# More than this share of the readouts must have the same centre.
+_MOST = 0.5
+
+
+def centre_step(
+    lines: Sequence[Any],
+    step: str,
+    stated: int | None,
+    size: int,
+    name: str,
+    *,
+    is_reference: bool = False,
+) -> int:
+    """Return the centre as the counter ``step`` sees it.
+
+    Parameters
+    ----------
+    lines
+        Imaging readouts of one encoding, ``ismrmrd.Acquisition``.
+    step
+        "kspace_encode_step_1" or "kspace_encode_step_2".
+    stated
+        What the header says; None if nothing.
+    size
+        Size of the encoded matrix along this axis.
+    name
+        What messages call the scan.
+    is_reference
+        True for lines that serve maps alone, where no two have to agree: at another centre all
+        coils have the same phase more.
+
+    Raises
+    ------
+    DataError
+        If no two of header, readouts and energy agree.
+    """
+    if size == 1:
+        return 0 if stated is None else stated
+    own, strongest = own_centre(lines, step), _strongest(lines, step)
+    centre = _agreed(stated, own, strongest, size)
+    if centre is None and is_reference:
+        centre = strongest if strongest is not None else stated
+    if centre is None:
+        raise DataError(_disagreement(stated, own, strongest, step, size, name))
+    if centre == own and stated is not None and own != stated and not is_reference:
+        _log.warning(
+            "%s: the header puts the centre of k-space at %s %d, the readouts themselves at %d, "
+            "where the samples are strongest; %d is taken",
+            name,
+            step,
+            stated,
+            own,
+            own,
+        )
+    return centre
+
+
+def own_centre(lines: Sequence[Any], step: str) -> int | None:
+    """Return the centre that the readouts themselves state; None where they state none."""
+    counts = Counter(int(line.idx.user[STEPS[step]]) for line in lines)
+    value, count = counts.most_common(1)[0]
+    highest = max(int(getattr(line.idx, step)) for line in lines)
+    # Other vendors keep other things there.
+    return value if count > _MOST * len(lines) and value <= 2 * highest + 1 else None
+
+
+def _agreed(stated: int | None, own: int | None, strongest: int | None, size: int) -> int | None:
+    """Return the centre on which two agree, or that nothing contradicts; None if there is none."""
+    middle = size // 2
+    header = middle if stated is None else stated
+    # A counter that nobody set is 0: that alone says nothing.
+    if own == 0 and header != 0 and (stated is not None or strongest != 0):
+        own = None
+    if own is None or own == header:
+        two = own is not None and own != 0
+        contradicted = strongest is not None and not _is_near(strongest, header, size)
+        return header if two or not contradicted else None
+    if strongest is None:
+        if stated is None:
+            return own
+        return next((one for one in (header, own) if one == middle), None)
+    near = [one for one in (own, header) if _is_near(strongest, one, size)]
+    return min(near, key=lambda one: abs(one - strongest), default=None)
+
+
+def _is_near(strongest: int, centre: int, size: int) -> bool:
+    return abs(strongest - centre) <= max(_STEPS, size // _SHARE)
+
+
+def _strongest(lines: Sequence[Any], step: str) -> int | None:
+    """Return the step of most energy; None where none stands out, as in noise."""
+    energies: dict[int, float] = defaultdict(float)
+    counts: Counter[int] = Counter()
+    for line in lines:
+        samples = line.data[:, line.discard_pre : line.number_of_samples - line.discard_post]
+        part = np.ascontiguousarray(samples).view(np.float32).reshape(-1)
+        number = int(getattr(line.idx, step))
+        energies[number] += float(np.vdot(part, part))
+        counts[number] += 1
+    means = {number: energy / counts[number] for number, energy in energies.items()}
+    values = np.array(list(means.values()))
+    # Samples that are not finite are refused elsewhere.
+    if (
+        len(values) < 3
+        or not np.isfinite(values).all()
+        or values.max() < _CLEAR * np.median(values)
+    ):
+        return None
+    return max(means, key=means.__getitem__)
+
+
+def _disagreement(
+    stated: int | None, own: int | None, strongest: int | None, step: str, size: int, name: str
+) -> str:
+    header = f"says {stated}" if stated is not None else f"says nothing (the middle is {size // 2})"
+    readouts = "say nothing" if own in (None, 0) else f"say {own}"
+    energy = "none stands out" if strongest is None else f"step {strongest} is the strongest"
+    return (
+        f"{name}: where the centre of k-space lies along {step} is not known: the header {header}, "
+        f"the readouts themselves {readouts}, and of the samples {energy}; correct the header's "
+        "encodingLimits"
+    )
