@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from firenet_mri.errors import UsageError
-from firenet_mri.io.kspace.folders import OF_ONE_SCAN, check_serves_many
-from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.kspace.options import OF_ONE_SCAN, ReadOptions, check_serves_many
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 

@@ -21,11 +21,11 @@ from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, FirenetError, UsageError
 from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
-    check_serves_many,
     digests_of_scan,
     find_scans,
     with_files_beside,
 )
+from firenet_mri.io.kspace.options import check_serves_many
 from firenet_mri.io.kspace.targets import suffix_of
 from firenet_mri.io.kspace.writing import check_conversion
 from firenet_mri.io.outputs import atomic_writes

@@ -7,7 +7,6 @@ kept from before are its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from firenet_mri.digests import digest_of_file
@@ -21,16 +20,6 @@ from firenet_mri.io.kspace.targets import beside
 _SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
 # What conversions write beside a scan.
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
-
-#: Options of reading of which one file cannot serve many scans.
-OF_ONE_SCAN = (
-    "mask",
-    "trajectory",
-    "matrix_size",
-    "noise_file",
-    "maps_file",
-    "calibration_file",
-)
 
 
 def find_scans(folder: Path) -> list[Path]:
@@ -71,15 +60,6 @@ def check_folder_for_outputs(output: Path, scans: Path) -> None:
         raise UsageError(f"{output}: is a file; give a folder")
     if output.resolve().is_relative_to(scans.resolve()):
         raise UsageError(f"{output}: lies among the scans; write to another folder")
-
-
-def check_serves_many(options: ReadOptions, refused: Sequence[str] = OF_ONE_SCAN) -> None:
-    """Raise UsageError if an option is given of which one file cannot serve many scans."""
-    given = [name for name in refused if getattr(options, name) is not None]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
-        )
 
 
 def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, indices, option, sizes
 
 if TYPE_CHECKING:
@@ -93,3 +95,23 @@ class ReadOptions(Options):
         "for the forward one, which turns the image about its centre. The vendor's by default.",
         check=_sign,
     )
+
+
+#: Options of reading of which one file cannot serve many scans.
+OF_ONE_SCAN = (
+    "mask",
+    "trajectory",
+    "matrix_size",
+    "noise_file",
+    "maps_file",
+    "calibration_file",
+)
+
+
+def check_serves_many(options: ReadOptions, refused: Sequence[str] = OF_ONE_SCAN) -> None:
+    """Raise UsageError if an option is given of which one file cannot serve many scans."""
+    given = [name for name in refused if getattr(options, name) is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
+        )
