@@ -28,7 +28,7 @@ from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE
-from firenet_mri.monai.scans import metadata_of
+from firenet_mri.monai.scans import WITHOUT_A_PLACE, metadata_of
 from firenet_mri.options import Options, takes_options
 
 Paths = Sequence[PathLike] | PathLike
@@ -51,11 +51,7 @@ class KspaceReader(ImageReader):
 
     #: What ``**options`` are, and which of them mean nothing here.
     OPTIONS: ClassVar[type[Options]] = ReadOptions
-    REFUSED: ClassVar[tuple[str, ...]] = (
-        "maps_file",
-        "calibration_file",
-        "calibration_encoding",
-    )
+    REFUSED: ClassVar[tuple[str, ...]] = WITHOUT_A_PLACE
 
     @takes_options(ReadOptions, without=REFUSED)
     def __init__(self, **options: Any) -> None:

@@ -59,6 +59,9 @@ from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 _log = logging.getLogger(__name__)
 
+#: Options of reading of which a tensor has no place for what they bring.
+WITHOUT_A_PLACE = ("maps_file", "calibration_file", "calibration_encoding")
+
 
 def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
     """Return what the table above lists.

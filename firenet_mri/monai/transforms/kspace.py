@@ -24,7 +24,7 @@ from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.monai.scans import has_trajectory, kspace_of, scan_of
+from firenet_mri.monai.scans import WITHOUT_A_PLACE, has_trajectory, kspace_of, scan_of
 from firenet_mri.monai.tensors import native_kspace
 from firenet_mri.monai.transforms.configuration import Configured, with_stable_arrays
 from firenet_mri.options import Options, takes_options
@@ -52,11 +52,7 @@ class LoadKspace(Configured, Transform):
 
     #: What ``**options`` are, and which of them mean nothing here.
     OPTIONS: ClassVar[type[Options]] = ReadOptions
-    REFUSED: ClassVar[tuple[str, ...]] = (
-        "maps_file",
-        "calibration_file",
-        "calibration_encoding",
-    )
+    REFUSED: ClassVar[tuple[str, ...]] = WITHOUT_A_PLACE
 
     @takes_options(ReadOptions, without=REFUSED)
     def __init__(self, **options: Any) -> None:

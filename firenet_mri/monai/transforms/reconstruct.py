@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -206,30 +205,31 @@ class FIRENETReconstruct(Configured, Transform):
         if not is_as_scanned:
             scan = replace(scan, geometry=None)
         meta = _image_metadata(scan, kspace if is_as_scanned else None)
-        result = None
-        lines: Sequence[str]
-        if self.certificate:
-            if x0 is not None:
-                raise UsageError("The certificate is for a start at zero; leave x0 out")
-            result = reconstruct_prepared(prepared)
-            image = result.image
-            # MONAI's collate functions know strings, but not None.
-            meta["certificate"] = json.dumps(result.certificate.to_dict())
-            lines = result.warning_lines
-        else:
+        of_plane = is_of_plane(kspace)
+        if not self.certificate:
             image, lines = _images(prepared, self.output, x0)
-        meta["warnings"] = "\n".join(lines)
+            return self._shown(image, scan, {**meta, "warnings": "\n".join(lines)}, of_plane)
+        if x0 is not None:
+            raise UsageError("The certificate is for a start at zero; leave x0 out")
+        result = reconstruct_prepared(prepared)
+        # MONAI's collate functions know strings, but not None.
+        meta["certificate"] = json.dumps(result.certificate.to_dict())
+        meta["warnings"] = "\n".join(result.warning_lines)
+        made = self._shown(result.image, scan, meta, of_plane)
+        if self.evidence:
+            made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
+        return made
+
+    def _shown(
+        self, image: Tensor, scan: RawScan, meta: dict[str, Any], of_plane: bool
+    ) -> MetaTensor:
+        """Return the images of a scan as they were asked for, with their metadata."""
         if self.output == "magnitude":
             image = image.abs()
         shape = (len(scan.images) or 1, -1, *image.shape[-2:])
         if self.image_axes == "kspace":
             shape = (-1, *scan.spatial_shape)
-        image = image.reshape(shape)
-        of_plane = is_of_plane(kspace)
-        made = self._metatensor(image, scan.spatial_ndim, meta, of_plane=of_plane)
-        if result is not None and self.evidence:
-            made.meta["evidence"] = Carried.of(result, made.as_tensor()).to_text()
-        return made
+        return self._metatensor(image.reshape(shape), scan.spatial_ndim, meta, of_plane=of_plane)
 
     def check(
         self,
