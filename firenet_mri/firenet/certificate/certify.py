@@ -137,7 +137,7 @@ def certificate_of(
         *weights_entries(net.trained, len(image_norms)),
         *_assumptions(
             len(image_norms),
-            encoding.made_from + chain.made_from,
+            encoding.made_from + chain.made_from + net.made_from,
             has_optimum=minimiser is not None,
         ),
     )

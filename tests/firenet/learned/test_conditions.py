@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
-from learned_networks import small_network
+from learned_networks import REPORT, small_network
 from torch import Tensor
 
+from firenet_mri import reconstruct
 from firenet_mri.firenet.learned.conditions import (
     CONDITIONS,
     OF_DATA,
@@ -17,7 +18,10 @@ from firenet_mri.firenet.learned.conditions import (
     sampling_conditions,
 )
 from firenet_mri.firenet.learned.network import LearnedNetwork
+from firenet_mri.firenet.learned.weights import save_network
 from firenet_mri.operators import MatrixOperator, encoding_operator
+from firenet_mri.phantoms import shepp_logan
+from firenet_mri.simulation import simulate
 
 SHAPE = (40, 36)
 NOISE, STRONG, ENDS, MIDDLE = range(len(OF_DATA))
@@ -153,3 +157,14 @@ def test_a_network_says_that_its_levels_are_made_from_the_data() -> None:
     (part,) = listening_network().made_from
     assert part.from_data
     assert part.name == "levels of noise and detail"
+
+
+def test_a_certificate_names_the_levels_wherever_it_says_what_is_kept_fixed(tmp_path) -> None:
+    scan = simulate(shepp_logan(40)[None], coils=4, acceleration=2, calibration=12)
+    for net, has_levels in ((small_network(), False), (listening_network(), True)):
+        path = tmp_path / f"{has_levels}.safetensors"
+        save_network(path, net, REPORT)
+        certificate = reconstruct(scan, weights=path, maps="lowres").certificate
+        for name in ("lipschitz_bound", "encoding"):
+            (statement,) = {one.statement for one in certificate.entries if one.name == name}
+            assert ("levels of noise and detail (made from these data)" in statement) == has_levels
