@@ -44,6 +44,7 @@ def test_the_command_names_what_failed_and_does_the_rest(
 ) -> None:
     (folder / "broken.h5").write_bytes(SAMPLE.read_bytes()[:50_000])
     args = [str(folder), "-o", str(tmp_path / "out"), "--layers", "2", "--maps", "lowres"]
+    args += ["--workers", "1"]
     codes = []
     for _ in range(2):
         monkeypatch.setattr(sys, "argv", ["firenet", "batch", *args, "--sparsifier", "haar"])

@@ -303,6 +303,7 @@ def test_text_names_whoever_is_more_accurate(tiny) -> None:
     )
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_table(tiny) -> None:
     assert tradeoff(TINY, tiny[1]).rows == tiny[0].rows
 
@@ -314,6 +315,7 @@ def test_figure_shows_every_method(tiny) -> None:
     assert len([axes for axes in figure.axes if axes.images]) == 3 * 6
 
 
+@pytest.mark.slow
 def test_command_writes_everything_and_uses_the_weights_again(
     firenet, tmp_path, monkeypatch, capsys
 ) -> None:
