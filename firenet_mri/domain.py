@@ -211,7 +211,7 @@ def _shares(x: Tensor, spatial_ndim: int) -> list[tuple[float, float]]:
     axes = range(-spatial_ndim, 0)
     centres = [_share(_centre(x, axis), energy) for axis in axes]
     if max(centres) > 1 / _TIMES:
-        # No share exceeds 1: this is no image, whatever the transform, which takes longer, is.
+        # No share exceeds 1, so this cannot be an image, and the slower transform is not needed.
         return [(centre, 0.0) for centre in centres]
     transforms = [_share(_low_frequencies(x, axis), energy) for axis in axes]
     return list(zip(centres, transforms, strict=True))

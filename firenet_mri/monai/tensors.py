@@ -67,7 +67,7 @@ def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
 def native_kspace(
     x: NdarrayOrTensor, spatial_dims: int, name: str = "k-space", *, looks: bool = True
 ) -> Tensor:
-    """Return k-space in single precision, native complex, after checking that it is no image.
+    """Return k-space in single precision, native complex, after checking that it is not an image.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def reconstruct(
     Raises
     ------
     UsageError
-        If it is no scan, or an option is unknown or cannot be used.
+        If it is not a scan, or an option is unknown or cannot be used.
     DataError
         If a scan that was not read from a file holds an image.
     CalibrationError

@@ -101,7 +101,7 @@ def read_index(path: Path) -> Index:
     sizes, offsets = index.column("size"), index.column("offset")
     if sizes.min() < _BYTES_PER_SAMPLE or (sizes % _BYTES_PER_SAMPLE).any() or offsets.min() < 0:
         raise FileError(
-            f"{path}: a readout has a size that is no number of complex samples, or a negative "
+            f"{path}: a readout does not hold a whole number of complex samples, or has a negative "
             "offset; export the scan again"
         )
     return index

@@ -29,7 +29,7 @@ def read_weights(path: Path) -> Any:
     Raises
     ------
     FileError
-        If there is no file, or it holds anything but weights and plain data.
+        If the file is missing, or holds anything other than weights and plain data.
     """
     _refuse_tensorflow(path)
     if not path.is_file():
