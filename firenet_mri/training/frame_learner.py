@@ -5,6 +5,8 @@ Nothing has to be asked of the parameters on the way: every value of them is a P
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,10 @@ class FrameLearner:
         """Return the image of a case, (y, x); nothing is added to the loss."""
         image = _image(_sparsity(weights), problem, kspace, self._network)
         return image, problem.reference.new_zeros(())
+
+    def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
+        """Return what makes images with the frame that the weights would be written as."""
+        return self.frozen(copy.deepcopy(weights).cpu()).image
 
     @torch.no_grad()
     def numbers(self, weights: nn.Module) -> dict[str, float]:

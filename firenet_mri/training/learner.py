@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,13 @@ class Learner(Protocol):
             The case.
         kspace
             (coil, y, x), the case's or another.
+        """
+
+    def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
+        """Return what makes the image of a case, (y, x), with weights as they would be written.
+
+        The weights that are kept are chosen by these images: what is written may have had to give
+        up something for its constant.
         """
 
     def numbers(self, weights: nn.Module) -> Mapping[str, float]:
@@ -110,6 +118,10 @@ class CertifiedLearner:
             min=0
         )
         return image, _PENALTY * excess**2
+
+    def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
+        """Return what makes images with the constant that the weights would be written with."""
+        return self.frozen(copy.deepcopy(weights).cpu()).image
 
     @torch.no_grad()
     def numbers(self, weights: nn.Module) -> dict[str, float]:

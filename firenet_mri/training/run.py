@@ -23,7 +23,6 @@ from firenet_mri.training.families import learner_of
 from firenet_mri.training.inputs import TrainingData
 from firenet_mri.training.learner import Family, Frozen
 from firenet_mri.training.options import TrainingOptions
-from firenet_mri.training.problem import psnr_db
 from firenet_mri.training.timed import Diverged, Look, Progress, Training
 from firenet_mri.training.training_report import inputs_of, training_report
 
@@ -194,9 +193,9 @@ def _write(
 ) -> Trained:
     """Write the best weights, report and curve."""
     options = training.options
-    result = learner.frozen(training.best())
-    errors = [float(problem.error(result.image(problem))) for problem in training.validation]
-    psnr = sum(map(psnr_db, errors)) / len(errors)
+    best = training.best()
+    result = learner.frozen(best)
+    psnr = training.validation_psnr(best)
     ended = diverged or ("the time was over" if training.is_done else "asked to finish early")
     report = training_report(training, data, result, written_psnr=psnr, ended=ended)
     picture = figure(

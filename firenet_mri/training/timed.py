@@ -2,7 +2,8 @@
 
 Adam descends log(error) plus what the network's kind adds for its weights. A share of the steps
 sees data with a perturbation that is kept for its case and climbs the loss each time the case comes
-up. Weights are averaged over the steps; the average that is best on the validation cases is kept.
+up. Weights are averaged over the steps; the average is kept that is best on the validation cases
+in the form in which it would be written.
 """
 
 from __future__ import annotations
@@ -247,9 +248,9 @@ class Training:
 
     @torch.no_grad()
     def validation_psnr(self, weights: nn.Module) -> float:
-        """Return the mean PSNR of the validation cases, in dB."""
-        images = [self.learner.image(weights, p, p.kspace)[0] for p in self.validation]
-        errors = [float(p.error(x)) for p, x in zip(self.validation, images, strict=True)]
+        """Return the mean PSNR of the validation cases, in dB, with weights as they are written."""
+        image = self.learner.as_written(weights)
+        errors = [float(problem.error(image(problem))) for problem in self.validation]
         return sum(map(psnr_db, errors)) / len(errors)
 
     def best(self) -> nn.Module:

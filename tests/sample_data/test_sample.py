@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from dcm2niix_images import needs_dcm2niix
+from dcm2niix_images import DCM2NIIX, needs_dcm2niix
 
 from firenet_mri.calibration import whiten
 from firenet_mri.io import read, read_reference
@@ -108,7 +108,7 @@ def test_the_images_are_the_reference_with_a_phase_where_the_scan_lies() -> None
 
 @needs_dcm2niix
 def test_dcm2niix_finds_the_dicom_image_where_it_lies(tmp_path) -> None:
-    command = ["dcm2niix", "-o", tmp_path, "-f", "image", DICOM]
+    command = [DCM2NIIX, "-o", tmp_path, "-f", "image", DICOM]
     subprocess.run(command, check=True, capture_output=True)
     found = [nibabel.load(path) for path in sorted(tmp_path.glob("*.nii"))]
     assert len(found) == 2

@@ -14,6 +14,7 @@ from firenet_mri.errors import FileError
 from firenet_mri.training import timed
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.learner import CertifiedLearner
+from firenet_mri.training.problem import psnr_db
 from firenet_mri.training.timed import Diverged, Training
 
 DATA = scan_data()
@@ -146,3 +147,19 @@ def test_a_minute_of_training_makes_validation_rise() -> None:
     net.run()
     curve = [look["validation_psnr_db"] for look in net.progress.curve]
     assert net.progress.best > curve[0] + 1
+
+
+def test_weights_are_chosen_by_what_is_left_of_them_at_the_wanted_constant() -> None:
+    """Firm thresholds beyond the bound look good and are not what is written."""
+    net = training(TINY.replace(bound=2.0))
+    first = net.look()["validation_psnr_db"]
+    learner = net.learner
+    with torch.no_grad():
+        for parameter in net.average.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    found = net.look()["validation_psnr_db"]
+    written = learner.frozen(net.average)
+    assert written.constant < written.constant_as_trained
+    errors = [float(p.error(written.image(p))) for p in net.validation]
+    assert found == pytest.approx(sum(map(psnr_db, errors)) / 2, abs=1e-9)
+    assert net.progress.best == max(first, found)
