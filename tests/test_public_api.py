@@ -44,7 +44,7 @@ NAMES = {
     "firenet_mri.firenet.adaptive": "AdaptiveBlock",
     "firenet_mri.firenet.base": "Derivative Network Trained Weights",
     "firenet_mri.firenet.certificate": "Entry kept_fixed",
-    "firenet_mri.firenet.learned.formats": "LEARNED format_of weights_path",
+    "firenet_mri.firenet.learned.formats": "SHIPPED Shipped format_of weights_path",
     "firenet_mri.firenet.learned.frame": (
         "FrameLayout LearnedFrameWeights LearnedSparsity load_learned_frame"
     ),

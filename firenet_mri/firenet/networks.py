@@ -21,7 +21,7 @@ READERS: dict[str, Callable[[str | Path], Weights]] = {
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Return the trained weights of a file, or of those that ship for "learned".
+    """Return the trained weights of a file, or of those that ship for their name.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet.learned.formats import FRAME, format_of
+from firenet_mri.firenet.learned.formats import FRAME, Shipped, format_of
 from firenet_mri.options import Options, documented, option, share
 
 Preset = Literal["accurate", "sharp", "stable", "paper", "adaptive", "coherent"]
@@ -109,12 +109,12 @@ class NetworkOptions(Options):
         check=_accuracy,
     )
 
-    weights: Path | Literal["learned"] | None = option(
+    weights: Path | Shipped | None = option(
         None,
-        "Trained network in the place of a preset: learned, which ships with the package, or a "
-        ".safetensors file that firenet train wrote. Layers have no duality gap and take none of "
-        "these options; a learned frame has a gap, and takes lam, layers, budget and the preset "
-        "stable.",
+        "Trained network in the place of a preset: learned or learned-stable, which ship with the "
+        "package, or a .safetensors file that firenet train wrote. Layers have no duality gap and "
+        "take none of these options; a learned frame has a gap, and takes lam, layers, budget and "
+        "the preset stable.",
         flag="network",
     )
 

@@ -82,8 +82,8 @@ class FIRENETModel(nn.Module):
         the maps' module, if it is trained too, is not looked at.
     **options
         The fields of :class:`firenet_mri.firenet.options.NetworkOptions`; ``options`` holds them.
-        ``weights`` is a file that ``firenet train`` wrote, or "learned": a trained network, for 2
-        spatial axes, which is read once.
+        ``weights`` is a file that ``firenet train`` wrote, "learned" or "learned-stable": a trained
+        network, for 2 spatial axes, which is read once.
 
     Raises
     ------

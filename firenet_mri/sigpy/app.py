@@ -127,8 +127,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     tol
         Not available; 0. The adaptive preset stops by ``relative_gap``.
     network
-        A file that ``firenet train`` wrote, or "learned": a trained network in the place of a
-        preset, for 2 spatial axes; None is a preset. Elsewhere this option is called ``weights``.
+        A file that ``firenet train`` wrote, "learned" or "learned-stable": a trained network in
+        the place of a preset, for 2 spatial axes; None is a preset. Elsewhere this option is called
+        ``weights``.
     no_gap
         Leave out of the certificate how near the image is to the optimum; the certificate says so.
     save_objective_values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.learned.formats import Shipped
 from firenet_mri.options import Options, documented, indices, option, share
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ class TrainingOptions(Options):
         "Pixels by which bands are moved before they are mixed, from stage to stage; of a frame.",
         parse=indices,
     )
-    start: Path | Literal["learned"] | None = option(
+    start: Path | Shipped | None = option(
         None,
-        "Trained layers to go on from, and whose sizes the network has: learned, which ships with "
-        "the package, or a file that firenet train wrote.",
+        "Trained layers to go on from, and whose sizes the network has: learned or "
+        "learned-stable, which ship with the package, or a file that firenet train wrote.",
     )
     soft: bool = option(
         False,

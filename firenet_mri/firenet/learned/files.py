@@ -104,7 +104,7 @@ def load_weights_as(
     Parameters
     ----------
     path
-        The file, or "learned".
+        The file, or the name of one that ships.
     wanted, versions
         Format, and the versions of it that are read.
     make

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal, get_args
 
 from firenet_mri.errors import FileError
 
-#: What the weights that ship with the package are called.
-LEARNED = "learned"
+#: What the weights that ship with the package are called: trained for accuracy, and for attacks.
+Shipped = Literal["learned", "learned-stable"]
+SHIPPED: tuple[Shipped, ...] = get_args(Shipped)
 
 #: Data steps and shrinkages (:mod:`firenet_mri.firenet.learned.weights`).
 LAYERS = "firenet learned network"
@@ -22,16 +24,17 @@ FRAME = "firenet learned frame"
 
 #: What to do about a file that holds no weights.
 MAKE = "give a file that firenet train wrote"
+_MAKE_OR_TAKE = f"{MAKE}, or {' or '.join(SHIPPED)}"
 
 # Far above all weights of use; what is larger is not read.
 _LARGEST_FILE = 1 << 26
 
 
 def weights_path(name: str | Path) -> Path:
-    """Return the file of weights; that of the shipped ones for "learned"."""
-    if str(name) != LEARNED:
+    """Return the file of weights; that of the shipped ones for their name."""
+    if str(name) not in SHIPPED:
         return Path(name)
-    return Path(str(files("firenet_mri.firenet.learned"))) / "weights" / f"{LEARNED}.safetensors"
+    return Path(str(files("firenet_mri.firenet.learned"))) / "weights" / f"{name}.safetensors"
 
 
 def check_file(path: Path) -> None:
@@ -45,15 +48,15 @@ def check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        if path == weights_path(LEARNED):
+        if path in map(weights_path, SHIPPED):
             raise FileError(
-                f"{LEARNED}: no weights ship with this version of firenet_mri; {MAKE}"
+                f"{path.stem}: no weights ship with this version of firenet_mri; {MAKE}"
             ) from None
-        raise FileError(f"{path}: no such file; {MAKE}, or {LEARNED}") from None
+        raise FileError(f"{path}: no such file; {_MAKE_OR_TAKE}") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
     if path.is_dir():
-        raise FileError(f"{path}: is a folder; {MAKE}, or {LEARNED}")
+        raise FileError(f"{path}: is a folder; {_MAKE_OR_TAKE}")
     if size > _LARGEST_FILE or not path.is_file():
         raise FileError(f"{path}: is too large for weights, or is not a file; {MAKE}")
 

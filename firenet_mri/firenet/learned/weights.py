@@ -70,7 +70,7 @@ def save_network(path: Path, net: LearnedNetwork, report: TrainingReport) -> Non
 
 
 def load_network(path: str | Path) -> LearnedNetwork:
-    """Return the network of a file, or the one that ships with the package for "learned".
+    """Return the network of a file, or one that ships with the package for its name.
 
     Its ``report`` is that of the file.
 

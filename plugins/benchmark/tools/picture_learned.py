@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from firenet_benchmark.stability.evaluation_data import Detail, built_in
-from firenet_benchmark.stability.learned_methods import learned_method, wide_methods
+from firenet_benchmark.stability.learned_methods import learned_methods, wide_methods
 from firenet_benchmark.stability.methods import Method, firenets, trained_methods
 from firenet_mri.metrics import psnr
 
@@ -28,7 +28,7 @@ DETAIL_FACTOR = 8
 
 def main(out: Path) -> None:
     """Draw the picture."""
-    every = (*firenets(), *trained_methods(), learned_method(), *wide_methods())
+    every = (*firenets(), *trained_methods(), *learned_methods(), *wide_methods())
     methods = {one.name: one for one in every if not one.absent}
     shown = [methods[name] for name in WANTED if name in methods]
     data = built_in(2, 1, 2, [4.0], leave_out=["shifts"])

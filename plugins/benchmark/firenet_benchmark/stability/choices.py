@@ -19,6 +19,7 @@ MethodChoice = Literal[
     "modl-wide",
     "varnet-wide",
     "learned",
+    "learned-stable",
     "accurate",
     "accurate-phase",
     "sharp",

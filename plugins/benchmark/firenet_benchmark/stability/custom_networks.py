@@ -22,7 +22,7 @@ from firenet_benchmark.stability.methods import Batch, Method, NetworkImage, tra
 from firenet_benchmark.stability.networks import combine, from_channels, to_channels
 from firenet_benchmark.stability.published import open_published
 from firenet_mri.errors import FileError, ShapeError, UsageError
-from firenet_mri.firenet.learned.formats import LEARNED
+from firenet_mri.firenet.learned.formats import SHIPPED
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class NetworkChoice:
 
 def is_trained_file(network: str) -> bool:
     """Return whether a network is named by the weights that ``firenet train`` wrote."""
-    return network == LEARNED or Path(network).suffix == ".safetensors"
+    return network in SHIPPED or Path(network).suffix == ".safetensors"
 
 
 def custom_methods(choices: Sequence[NetworkChoice], taken: Sequence[str] = ()) -> list[Method]:
@@ -104,8 +104,8 @@ def custom_method(
     network
         "FILE.py:factory", a function without arguments that returns a ``torch.nn.Module``; the
         folder of a MONAI Bundle; or, for which ``takes`` and ``scale`` mean nothing: what
-        ``firenet train`` wrote, a .safetensors file or "learned", or a published network, see
-        :mod:`firenet_benchmark.stability.published`.
+        ``firenet train`` wrote, a .safetensors file or the name of one that ships, or a
+        published network, see :mod:`firenet_benchmark.stability.published`.
     weights
         State dict, also inside of a checkpoint; None keeps the factory's own, or takes the
         bundle's models/model.pt. A published network needs it.

@@ -12,20 +12,28 @@ from torch import Tensor
 
 from firenet_benchmark.stability.methods import Batch, Method, NetworkImage, trained_firenet
 from firenet_benchmark.stability.wide import KINDS, WideNetwork, shipped_opponent, shipped_path
-from firenet_mri.firenet.learned.formats import LEARNED, weights_path
+from firenet_mri.firenet.learned.formats import SHIPPED, Shipped, weights_path
 
-LEARNED_NAME = f"FIRENET {LEARNED}"
 _NOT_SHIPPED = "no weights ship with this version"
 
 
-def learned_method(weights: Path | None = None, name: str = LEARNED_NAME) -> Method:
+def learned_methods() -> list[Method]:
+    """Return the learned networks that ship, absent where their weights do not."""
+    return [
+        learned_method(name, f"FIRENET {name}")
+        if weights_path(name).exists()
+        else Method(f"FIRENET {name}", "FIRENET", _no_image, "learned, proven", absent=_NOT_SHIPPED)
+        for name in SHIPPED
+    ]
+
+
+def learned_method(weights: Path | Shipped, name: str) -> Method:
     """Return a learned network as a method.
 
     Parameters
     ----------
     weights
-        A file of ``firenet train``; None is the network that ships, which is absent where none
-        does.
+        A file of ``firenet train``, or the name of one that ships.
     name
         For tables.
 
@@ -34,11 +42,9 @@ def learned_method(weights: Path | None = None, name: str = LEARNED_NAME) -> Met
     FileError
         If the file is missing or damaged, or its constant does not follow from its weights.
     """
-    path = weights_path(LEARNED) if weights is None else weights
-    if weights is None and not path.exists():
-        return Method(name, "FIRENET", _no_image, "learned, proven", absent=_NOT_SHIPPED)
+    path = weights_path(weights)
     method = trained_firenet(name, path, source=path.name)
-    return replace(method, family="FIRENET", is_users=weights is not None)
+    return replace(method, family="FIRENET", is_users=weights not in SHIPPED)
 
 
 def wide_methods() -> list[Method]:
@@ -58,7 +64,7 @@ def wide_method(name: str, trained: WideNetwork) -> Method:
         name,
         "trained",
         NetworkImage(trained.network),
-        f"{options['minutes']:g} minutes on the cases of {LEARNED}, "
+        f"{options['minutes']:g} minutes on the cases of learned, "
         f"perturbations up to {100 * options['attack']:g} % of the samples",
         sum(p.numel() for p in trained.network.parameters()),
     )

@@ -329,7 +329,7 @@ def trained_firenet(name: str, weights: Path, *, source: str) -> Method:
     name
         For tables.
     weights
-        The file, or "learned".
+        The file, or the name of one that ships.
     source
         Its name, for the report.
 

@@ -47,7 +47,7 @@ from firenet_benchmark.stability.hard_attacks import (
     worst_rows,
 )
 from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
-from firenet_benchmark.stability.learned_methods import learned_method, wide_methods
+from firenet_benchmark.stability.learned_methods import learned_methods, wide_methods
 from firenet_benchmark.stability.methods import (
     IMAGINARY_WEIGHT,
     Method,
@@ -195,7 +195,7 @@ def default_methods(
     methods = [
         *filter(is_chosen, [zero_filling()]),
         *trained,
-        *filter(is_chosen, [*wide_methods(), learned_method(), *firenets()]),
+        *filter(is_chosen, [*wide_methods(), *learned_methods(), *firenets()]),
     ]
     if not chosen or "curve" in chosen:
         methods += _curve(settings)

@@ -11,7 +11,6 @@ from firenet_benchmark.stability.data import images, maps_of
 from firenet_benchmark.stability.evaluation_data import EvaluationData
 from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
 from firenet_benchmark.stability.learned_methods import (
-    LEARNED_NAME,
     learned_method,
     wide_method,
     wide_methods,
@@ -19,6 +18,7 @@ from firenet_benchmark.stability.learned_methods import (
 from firenet_benchmark.stability.methods import Batch
 from firenet_benchmark.stability.run import StabilityBenchmark, compare, default_methods
 from firenet_mri import reconstruct
+from firenet_mri.firenet.learned.formats import SHIPPED
 from firenet_mri.firenet.learned.network import Architecture, LearnedNetwork
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import load_network, save_network
@@ -43,7 +43,7 @@ def weights(tmp_path_factory):
 
 
 def test_attack_and_jacobian_stay_below_the_proven_constant(weights, small: EvaluationData) -> None:
-    method, one = learned_method(weights), small.attacked
+    method, one = learned_method(weights, "net"), small.attacked
     assert gradient_problem(method, one) is None
     attack = Attack(relative_sizes=(0.01,), steps=4, restarts=2, strong_steps=0)
     rows = worst_case(method, one, attack, lambda *_: None).rows
@@ -63,16 +63,16 @@ def test_its_image_is_that_of_the_reconstruction(weights) -> None:
     mask = solved.scan.mask.expand(1, 1, 128, 128)
     maps = maps_of(solved.scan).reshape(1, 4, 128, 128)
     batch = Batch(("a",), solved.scan.kspace, mask, maps, None, None, True)
-    found = learned_method(weights).magnitude(batch)
+    found = learned_method(weights, "net").magnitude(batch)
     torch.testing.assert_close(found, solved.image.abs(), rtol=1e-3, atol=1e-3)
 
 
 def test_absent_weights_are_left_out_and_named(tmp_path, small, monkeypatch) -> None:
     monkeypatch.setattr(learned_methods, "weights_path", lambda _: tmp_path / "none")
     monkeypatch.setattr(learned_methods, "shipped_path", lambda _: tmp_path / "none")
-    chosen = ("zero-filling", "modl-wide", "varnet-wide", "learned")
+    chosen = ("zero-filling", "modl-wide", "varnet-wide", *SHIPPED)
     methods = default_methods(ACCURACY, chosen=chosen)
-    names = ["MoDL, wide", "VarNet, wide", LEARNED_NAME]
+    names = ["MoDL, wide", "VarNet, wide", *(f"FIRENET {name}" for name in SHIPPED)]
     assert [method.name for method in methods] == ["zero filling", *names]
     found = compare(methods, ACCURACY, tmp_path, data=small)
     assert found.notes == dict.fromkeys(names, "left out: no weights ship with this version")
