@@ -88,18 +88,8 @@ def sensitivities(
     background: Background = "crop",
 ) -> Sensitivities:
     """Return the maps of :func:`sensitivity_maps`, which see, with ESPIRiT's eigenvalues."""
-    if method not in get_args(MapMethod):
-        raise UsageError(
-            f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
-        )
-    if sets != 1 and method != "espirit":
-        raise UsageError(f"{sets} map sets asked for; only espirit has several, {method} has one")
+    _check_choice(scan, method, sets)
     if method == "none":
-        if scan.coils > 1:
-            raise UsageError(
-                f"{scan.name}: {scan.coils} coils found; unit maps (none) serve a single coil, use "
-                "espirit or jsense"
-            )
         shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
         return Sensitivities(torch.ones(shape, dtype=scan.kspace.dtype))
     if scan.reference is not None:
@@ -109,11 +99,44 @@ def sensitivities(
             f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
             "reconstruct a single coil"
         )
-    # Squares of samples must fit single precision; maps have no scale.
     is_one = not scan.batch_shape and scan.trajectory is None
+    # Squares of samples must fit single precision; maps have no scale.
     scale = scale_to_one(scan.kspace, tuple(range(len(scan.batch_shape) - scan.kspace.ndim, 0)))
     if scale is not None:
         scan = replace(scan, kspace=scan.kspace * scale)
+    scan, region = _with_calibration(scan, method)
+    if method == "lowres":
+        centre = [min(_CALIBRATION_WIDTH, size) for size in region]
+        return Sensitivities(low_resolution_maps(scan.kspace, centre))
+    maps, eigenvalues = _estimated(scan, method, min(_CALIBRATION_WIDTH, *region), sets, background)
+    if eigenvalues is not None and scale is not None:
+        eigenvalues = eigenvalues._replace(noise=eigenvalues.noise / float(scale))
+    return Sensitivities(maps, eigenvalues if is_one else None)
+
+
+def _check_choice(scan: RawScan, method: MapMethod, sets: int) -> None:
+    """Refuse a method that is unknown, or that the coils or the number of sets do not suit."""
+    if method not in get_args(MapMethod):
+        raise UsageError(
+            f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
+        )
+    if sets != 1 and method != "espirit":
+        raise UsageError(f"{sets} map sets asked for; only espirit has several, {method} has one")
+    if method == "none" and scan.coils > 1:
+        raise UsageError(
+            f"{scan.name}: {scan.coils} coils found; unit maps (none) serve a single coil, use "
+            "espirit or jsense"
+        )
+
+
+def _with_calibration(scan: RawScan, method: MapMethod) -> tuple[RawScan, tuple[int, ...]]:
+    """Return a Cartesian scan whose centre serves the method, and the centre's widths.
+
+    Raises
+    ------
+    CalibrationError
+        If the fully sampled centre is too small.
+    """
     if scan.trajectory is not None:
         scan = cartesian_centre(scan, _CALIBRATION_WIDTH)
     region = calibration_region(scan.mask, scan.spatial_ndim)
@@ -122,17 +145,21 @@ def sensitivities(
         there = calibration_region(one_sided.mask, scan.spatial_ndim)
         scan, region = (one_sided, there) if min(there) >= _ONE_SIDED_WIDTH else (scan, region)
     width = min(_CALIBRATION_WIDTH, *region)
-    if width < SMALLEST_WIDTH[method]:
-        others = [name for name, least in SMALLEST_WIDTH.items() if width >= least]
-        advice = f"use --maps {others[0]} or give maps" if others else "give maps"
-        raise CalibrationError(
-            f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
-            f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
-            "with --maps-file, or a scan to make them from with --calibration"
-        )
-    if method == "lowres":
-        centre = [min(_CALIBRATION_WIDTH, size) for size in region]
-        return Sensitivities(low_resolution_maps(scan.kspace, centre))
+    if width >= SMALLEST_WIDTH[method]:
+        return scan, region
+    others = [name for name, least in SMALLEST_WIDTH.items() if width >= least]
+    advice = f"use --maps {others[0]} or give maps" if others else "give maps"
+    raise CalibrationError(
+        f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
+        f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
+        "with --maps-file, or a scan to make them from with --calibration"
+    )
+
+
+def _estimated(
+    scan: RawScan, method: MapMethod, width: int, sets: int, background: Background
+) -> Sensitivities:
+    """Return the maps that ESPIRiT or JSENSE estimates, with the eigenvalues of a single slice."""
     kspace = scan.kspace.reshape(-1, scan.coils, *scan.spatial_shape)
     maps = torch.full_like(kspace, scan.coils**-0.5)
     if sets > 1:
@@ -150,7 +177,7 @@ def sensitivities(
                 background=background,
             )
             maps[has_signal] = found.maps
-            if is_one and bool(has_signal.all()):
+            if len(kspace) == 1 and bool(has_signal.all()):
                 eigenvalues = Eigenvalues(*(part[0] for part in found.eigenvalues))
         else:
             maps[has_signal] = torch.stack([_jsense(item, width) for item in kspace[has_signal]])
@@ -161,10 +188,8 @@ def sensitivities(
             f"{scan.name}: {method} found no signal in the calibration region; try the other "
             "method or give maps with --maps-file"
         )
-    if eigenvalues is not None and scale is not None:
-        eigenvalues = eigenvalues._replace(noise=eigenvalues.noise / float(scale))
-    shape = (*scan.batch_shape, *maps.shape[1:])
-    return Sensitivities(normalise_maps(maps.reshape(shape), scan.spatial_ndim), eigenvalues)
+    maps = maps.reshape(*scan.batch_shape, *maps.shape[1:])
+    return Sensitivities(normalise_maps(maps, scan.spatial_ndim), eigenvalues)
 
 
 def _of_reference(scan: RawScan, width: int) -> RawScan:

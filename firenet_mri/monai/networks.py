@@ -234,28 +234,13 @@ class FIRENETModel(nn.Module):
         DataError
             If it is an image, or samples or maps have NaN or infinite values.
         """
-        if records_graph() and not self._is_recordable:
-            raise UsageError(
-                f"The preset {self.options.preset} cannot be traced or exported, since the data "
-                "decide on its depth or weights; use the preset accurate or stable"
-            )
+        self._check_recordable()
         meta = masked_kspace.meta if isinstance(masked_kspace, MetaTensor) else {}
-        name = "masked_kspace"
-        if self.encoding is None and trajectory is None and not has_trajectory(meta):
-            kspace = native_kspace(masked_kspace, self.spatial_dims, name, looks=False)
-        else:
-            kspace = native_complex(plain(masked_kspace), name)
-            # Samples of another operator may look like an image.
-            check_is_kspace(kspace, self.spatial_dims, name=name, metadata=meta, looks=False)
+        kspace = self._kspace(masked_kspace, meta, trajectory)
         if self.encoding is not None:
             if sens_maps is not None or trajectory is not None:
                 raise UsageError(
                     "encoding holds maps and trajectory; leave sens_maps and trajectory out"
-                )
-            if records_graph():
-                raise UsageError(
-                    "A model with an encoding operator of its own cannot be traced or exported; "
-                    "give maps instead"
                 )
             with torch.autocast(kspace.device.type, enabled=False):
                 image = self._by_operator(self.encoding, kspace, _sampled(kspace, mask, meta), x0)
@@ -273,18 +258,60 @@ class FIRENETModel(nn.Module):
                 "spatial axes"
             )
         with torch.autocast(kspace.device.type, enabled=False):
-            where = None if mask is None else plain(mask, "mask")
-            sampled = sampling_mask(where, kspace, kspace.ndim - 2)
-            # Whatever stands at places that were not sampled, be it NaN.
-            kspace = torch.where(sampled, kspace, 0)
-            _check_finite(kspace)
-            _check_domain(kspace, masked_kspace)
-            maps = self._maps(kspace, sampled, sens_maps)
-            turn = self._turn(kspace, sampled, maps) if sens_maps is None else None
-            image = self._reconstruct(kspace, sampled, maps, turn, x0)
-            if self.output == "rss":
-                image = root_sum_of_squares(image, maps, kspace, sampled)
+            image = self._on_grid(kspace, masked_kspace, mask, sens_maps, x0)
         return self._shown(image, masked_kspace)
+
+    def _check_recordable(self) -> None:
+        """Refuse to be traced or exported where the graph would not be the network."""
+        if not records_graph():
+            return
+        if not self._is_recordable:
+            raise UsageError(
+                f"The preset {self.options.preset} cannot be traced or exported, since the data "
+                "decide on its depth or weights; use the preset accurate or stable"
+            )
+        if self.encoding is not None:
+            raise UsageError(
+                "A model with an encoding operator of its own cannot be traced or exported; "
+                "give maps instead"
+            )
+
+    def _kspace(
+        self,
+        masked_kspace: Tensor,
+        meta: Mapping[str, Any],
+        trajectory: NdarrayOrTensor | None,
+    ) -> Tensor:
+        """Return complex k-space as it was given, unless it is an image."""
+        name = "masked_kspace"
+        if self.encoding is None and trajectory is None and not has_trajectory(meta):
+            return native_kspace(masked_kspace, self.spatial_dims, name, looks=False)
+        kspace = native_complex(plain(masked_kspace), name)
+        # Samples of another operator may look like an image.
+        check_is_kspace(kspace, self.spatial_dims, name=name, metadata=meta, looks=False)
+        return kspace
+
+    def _on_grid(
+        self,
+        kspace: Tensor,
+        masked_kspace: Tensor,
+        mask: Tensor | None,
+        sens_maps: Tensor | None,
+        x0: Tensor | None,
+    ) -> Tensor:
+        """Return the image of Cartesian k-space."""
+        where = None if mask is None else plain(mask, "mask")
+        sampled = sampling_mask(where, kspace, kspace.ndim - 2)
+        # Whatever stands at places that were not sampled, be it NaN.
+        kspace = torch.where(sampled, kspace, 0)
+        _check_finite(kspace)
+        _check_domain(kspace, masked_kspace)
+        maps = self._maps(kspace, sampled, sens_maps)
+        turn = self._turn(kspace, sampled, maps) if sens_maps is None else None
+        image = self._reconstruct(kspace, sampled, maps, turn, x0)
+        if self.output == "rss":
+            image = root_sum_of_squares(image, maps, kspace, sampled)
+        return image
 
     def _shown(self, image: Tensor, masked_kspace: Tensor) -> Tensor:
         """Return the image as it was asked for, with the metadata of k-space."""
