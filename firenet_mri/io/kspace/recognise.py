@@ -26,6 +26,8 @@ _IMAGE = (
 )
 # Files of a folder that are looked into, to say what it holds.
 _LOOKED_INTO = 100
+_SHORTEST_DICOM = 132
+_DICOM_TYPES = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"LO", b"SH")
 _TO_ISMRMRD = "convert it to ISMRMRD"
 _AGILENT = (
     "an Agilent (Varian) experiment (fid with procpar), which is not read; convert it to ISMRMRD "
@@ -72,6 +74,17 @@ def read_head(path: Path) -> bytes:
     return head
 
 
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file is DICOM: with its preamble, or beginning with its first elements."""
+    if head[128:132] == b"DICM":
+        return True
+    # A group of 2 or 8, then the name of a value's type, or of implicit ones a length below 64 KiB.
+    group, element = head[:2], head[2:4]
+    if group not in (b"\x02\0", b"\x08\0", b"\0\x08") or len(head) < _SHORTEST_DICOM:
+        return False
+    return head[4:6] in _DICOM_TYPES or (head[6:8] == b"\0\0" and element[1] == 0)
+
+
 def describe_foreign(head: bytes, path: Path) -> str:
     """Return what a file that is no readable scan seems to be and what to do instead."""
     vendors = _describe_vendors(path)
@@ -84,7 +97,7 @@ def describe_foreign(head: bytes, path: Path) -> str:
         return "a gzip-compressed file; decompress it first (gunzip)"
     if _is_nifti(head):
         return f"a NIfTI file: {_IMAGE}"
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return f"a DICOM file: {_IMAGE}"
     for signature, text in _FOREIGN_SIGNATURES:
         if head.startswith(signature):
@@ -162,7 +175,7 @@ def images_in(folder: Path) -> str:
                 head = opened.read(HEAD_BYTES)
         except OSError:
             continue
-        if head[128:132] == b"DICM":
+        if is_dicom(head):
             return f" of DICOM files: {_IMAGE}"
         if _is_nifti(_inflated(head) if head.startswith(_GZIP) else head):
             return f" of NIfTI files: {_IMAGE}"
