@@ -192,14 +192,14 @@ def _is_dicom_file(file: Path) -> bool:
         return is_dicom(opened.read(HEAD_BYTES))
 
 
-def _transfer_syntax(dataset: Any) -> str:
+def _transfer_syntax(dataset: Any) -> Any:
     """Return how a file that does not say it was found to be written."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     is_implicit, is_little = dataset.original_encoding
     if is_implicit:
-        return str(ImplicitVRLittleEndian)
-    return str(ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian)
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
 
 
 def _is_directory(header: Any) -> bool:

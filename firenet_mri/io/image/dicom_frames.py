@@ -7,7 +7,7 @@ a volume is put together, of the frames that were chosen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,20 +183,19 @@ def _order(dataset: Any, groups: _Classic | _Enhanced) -> tuple[float, ...]:
     )
 
 
-def _rescale(
-    item: Mapping[str, Any] | Any, part: Component | None, manufacturer: str
-) -> tuple[float, float]:
+def _rescale(item: Any, part: Component | None, manufacturer: str) -> tuple[float, float]:
     if "RescaleSlope" in item:
         return float(item.get("RescaleSlope")), float(item.get("RescaleIntercept") or 0)
     is_siemens_phase = part == "phase" and manufacturer.upper().startswith("SIEMENS")
     return (2.0, -4096.0) if is_siemens_phase else (1.0, 0.0)
 
 
-def _number(item: Mapping[str, Any] | Any, *keywords: str) -> float:
+def _number(item: Any, *keywords: str) -> float:
     """Return the first of these attributes that is a number, else 0."""
     for keyword in keywords:
         value = item.get(keyword)
-        first = value[0] if isinstance(value, Sequence) and value else value
+        is_list = isinstance(value, Sequence) and not isinstance(value, str)
+        first: Any = next(iter(value), None) if is_list else value
         try:
             number = float(first)
         except (TypeError, ValueError):
@@ -206,7 +205,7 @@ def _number(item: Mapping[str, Any] | Any, *keywords: str) -> float:
     return 0.0
 
 
-def _floats(item: Mapping[str, Any] | Any, keyword: str) -> list[float]:
+def _floats(item: Any, keyword: str) -> list[float]:
     """Return the numbers of an attribute; TypeError if it is not there."""
     return [float(value) for value in item.get(keyword)]
 

@@ -39,7 +39,7 @@ class _Series:
         return {frame.part for frame in self.frames if not frame.is_map}
 
     def __str__(self) -> str:
-        named = [part or "no part named" for part in self.parts]
+        named: list[str] = [part or "no part named" for part in self.parts]
         named += ["map"] * any(frame.is_map for frame in self.frames)
         parts = ", ".join(sorted(named))
         rows, columns = self.frames[0].shape

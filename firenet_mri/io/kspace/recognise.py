@@ -26,6 +26,9 @@ _IMAGE = (
 )
 # Files of a folder that are looked into, to say what it holds.
 _LOOKED_INTO = 100
+# Of a DICOM file without preamble: elements of group 8 that may come first, and their length.
+_DICOM_FIRST = (0x0001, 0x0005, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018)
+_LONGEST_FIRST = 256
 _SHORTEST_DICOM = 132
 _DICOM_TYPES = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"LO", b"SH")
 _TO_ISMRMRD = "convert it to ISMRMRD"
@@ -78,11 +81,15 @@ def is_dicom(head: bytes) -> bool:
     """Return whether a file is DICOM: with its preamble, or beginning with its first elements."""
     if head[128:132] == b"DICM":
         return True
-    # A group of 2 or 8, then the name of a value's type, or of implicit ones a length below 64 KiB.
-    group, element = head[:2], head[2:4]
-    if group not in (b"\x02\0", b"\x08\0", b"\0\x08") or len(head) < _SHORTEST_DICOM:
+    if head[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08") or len(head) < _SHORTEST_DICOM:
         return False
-    return head[4:6] in _DICOM_TYPES or (head[6:8] == b"\0\0" and element[1] == 0)
+    if head[4:6] in _DICOM_TYPES:
+        return True
+    # Without the value's type there is its length; that of the whole group is a number of 4 bytes.
+    element, length = int.from_bytes(head[2:4], "little"), int.from_bytes(head[4:8], "little")
+    if element == 0:
+        return length == 4
+    return element in _DICOM_FIRST and length % 2 == 0 and 0 < length <= _LONGEST_FIRST
 
 
 def describe_foreign(head: bytes, path: Path) -> str:

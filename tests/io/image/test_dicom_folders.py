@@ -75,7 +75,13 @@ def test_a_folder_of_files_without_preamble_is_a_folder_of_dicom(folder, tmp_pat
         without_preamble(file, meta=False)
     assert "DICOM files" in images_in(folder)
     assert list(images_to_train_on([tmp_path])) == [folder]
-    for other in (b"\x08\0", b"\x08\0\x05\0zz\xff\xff" + bytes(200), b"text " * 60, bytes(300)):
+    for other in (
+        b"\x08\0",
+        b"\x08\0\x05\0zz\xff\xff" + bytes(200),
+        b"text " * 60,
+        bytes(300),
+        np.array([8, 5] * 40, np.int32).tobytes(),
+    ):
         assert not is_dicom(other)
 
 
@@ -118,7 +124,7 @@ def disc(folder, tmp_path):
     path = tmp_path / "disc"
     files.write(path)
     # pydicom leaves its folder of work to the garbage collector, which warns.
-    files._tmpdir.cleanup()
+    files._stage["t"].cleanup()
     return path
 
 
