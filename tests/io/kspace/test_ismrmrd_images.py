@@ -104,7 +104,7 @@ def test_images_that_nothing_tells_apart_are_refused(echoes) -> None:
 
 def test_rows_measured_again_in_another_segment_are_no_image(echoes) -> None:
     again = [make_readout(echoes[1][:, 4], row=4, counters={"segment": 1})]
-    with pytest.raises(DataError, match="nothing tells these images apart"):
+    with pytest.raises(DataError, match="nothing tells what belongs together"):
         assemble(header(), [*make_readouts(echoes[0]), *again])
 
 
