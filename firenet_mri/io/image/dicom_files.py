@@ -7,7 +7,9 @@ there. Headers are read first; pixels only of what was chosen.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ _MR_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.4.4",
 )
 _FOREIGN = "not DICOM"
+_DAMAGED = "is truncated or damaged; copy or export it again"
 # Names that a message lists before it goes on to count.
 _LISTED = 3
 
@@ -63,8 +66,8 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
         if _is_directory(header):
             _check_directory(header, file)
             continue
-        instance = str(header.get("SOPInstanceUID", ""))
-        reason = "copy of another file" if instance in known else _reason_against(header)
+        instance, reason = _instance_and_reason(header, file)
+        reason = "copy of another file" if instance in known else reason
         if reason:
             left_out[reason].append(file.name)
             continue
@@ -84,9 +87,28 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
 
 
 def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
-    """Yield the headers of the MR images among files; see :func:`images_of`."""
-    for _, header in images_of(path, name):
+    """Yield the headers of the MR images among files, whole; see :func:`images_of`.
+
+    Raises
+    ------
+    FileError
+        As :func:`images_of`, and if an element of a header is damaged, or its identifiers missing.
+    """
+    for file, header in images_of(path, name):
+        try:
+            # Elements are decoded when they are looked at, and damaged ones fail in many ways.
+            with quiet():
+                _check_whole(header)
+        except Exception:
+            raise FileError(f"{file}: {_DAMAGED}") from None
         yield header
+
+
+def _check_whole(header: Any) -> None:
+    """Raise what pydicom raises if an element is damaged, or the identifiers are missing."""
+    _ = [header.SOPClassUID, header.SOPInstanceUID, *(element.value for element in header)]
+    numbers = [*(header.get("ImagePositionPatient") or []), header.get("SliceThickness")]
+    _ = [float(value) for value in numbers if value is not None]
 
 
 def read_dataset(file: Path, *, with_pixels: bool) -> Any:
@@ -102,16 +124,33 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
     try:
         has_data = _is_dicom_file(file)
         # Without preamble pydicom reads only if it is forced to, whatever the file is.
-        dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
+        with quiet():
+            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
+            _ = [element.value for element in dataset.file_meta]
     except FileNotFoundError:
         raise FileError(f"{file}: no such file; check the path") from None
     except pydicom.errors.InvalidDicomError:
         raise FileError(f"{file}: is no DICOM file") from None
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError):
-        raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
+    # Damaged files fail in many ways.
+    except Exception:
+        raise FileError(f"{file}: {_DAMAGED}") from None
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
     return dataset
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what pydicom warns of: values of the file, of which some are a patient's."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def step_between(
@@ -213,14 +252,15 @@ def _check_directory(directory: Any, path: Path) -> None:
         for file in path.parent.rglob("*")
         if file.is_file()
     }
-    missing = []
-    for record in directory.get("DirectoryRecordSequence") or []:
-        parts = record.get("ReferencedFileID")
-        if parts:
-            # Copies of discs come with other capitals than the directory.
-            name = parts if isinstance(parts, str) else "/".join(parts)
-            if name.upper() not in there:
-                missing.append(name)
+    try:
+        with quiet():
+            records = directory.get("DirectoryRecordSequence") or []
+            parts = [record.get("ReferencedFileID") for record in records]
+            names = [one if isinstance(one, str) else "/".join(one) for one in parts if one]
+    except Exception:
+        raise FileError(f"{path}: {_DAMAGED}") from None
+    # Copies of discs come with other capitals than the directory.
+    missing = [name for name in names if name.upper() not in there]
     if missing:
         raise FileError(
             f"{path}: names files that are missing: {_listed(missing)}; copy the whole disc, or "
@@ -228,15 +268,23 @@ def _check_directory(directory: Any, path: Path) -> None:
         )
 
 
-def _reason_against(header: Any) -> str:
-    """Return why a data set is no MR image, "" if it is one."""
-    sop_class = header.get("SOPClassUID")
-    what = "DICOM of unknown class" if sop_class is None else str(sop_class.name)
+def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
+    """Return the identifier of a data set, and why it is no MR image, "" if it is one."""
+    from pydicom.uid import UID
+
+    try:
+        with quiet():
+            instance = str(header.get("SOPInstanceUID", ""))
+            sop_class = str(header.get("SOPClassUID", ""))
+            is_colour = int(header.get("SamplesPerPixel") or 1) > 1
+            what = UID(sop_class).name if sop_class else "DICOM of unknown class"
+    except Exception:
+        raise FileError(f"{file}: {_DAMAGED}") from None
     if "Rows" not in header:
-        return f"{what}, without pixels"
-    if sop_class is not None and str(sop_class) not in _MR_IMAGES:
-        return f"{what}, no MR image"
-    return "in colour" if int(header.get("SamplesPerPixel") or 1) > 1 else ""
+        return instance, f"{what}, without pixels"
+    if sop_class and sop_class not in _MR_IMAGES:
+        return instance, f"{what}, no MR image"
+    return instance, "in colour" if is_colour else ""
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.image.complex_image import Component
-from firenet_mri.io.image.dicom_files import read_dataset
+from firenet_mri.io.image.dicom_files import quiet, read_dataset
 from firenet_mri.io.image.dicom_parts import component_of, image_type, is_map
 
 
@@ -29,6 +29,8 @@ class Frame:
     ----------
     file, index
         Where its pixels are.
+    series
+        Number and identifier of its series, "" if the file does not say.
     part
         None if the file does not say.
     kind
@@ -59,6 +61,7 @@ class Frame:
 
     file: Path
     index: int
+    series: tuple[str, str]
     part: Component | None
     kind: str
     is_map: bool
@@ -75,29 +78,27 @@ class Frame:
     manufacturer: str
 
 
-def frames_of(dataset: Any, file: Path) -> Iterator[Frame]:
-    """Yield the slices of a data set, of which the header is enough.
+def frames_of(dataset: Any, file: Path) -> list[Frame]:
+    """Return the slices of a data set, of which the header is enough.
 
     Raises
     ------
     DataError
         If a frame cannot be placed, or holds several slices.
     """
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     try:
-        if per_frame is None:
-            if int(dataset.get("NumberOfFrames") or 1) > 1:
-                raise DataError("holds several frames without their places; export it anew")
-            yield _frame(dataset, file, 0, _Classic(dataset))
-            return
-        shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
-        for index, groups in enumerate(per_frame):
-            yield _frame(dataset, file, index, _Enhanced(groups, shared))
+        with quiet():
+            return [
+                _frame(dataset, file, index, groups)
+                for index, groups in enumerate(_groups_of(dataset))
+            ]
     except DataError as error:
         raise type(error)(f"{file}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    # Elements are decoded when they are looked at, and damaged ones fail in many ways.
+    except Exception:
         raise DataError(
-            f"{file}: a frame has no position, orientation or pixel spacing; it cannot be placed"
+            f"{file}: a frame has no position, orientation or pixel spacing that can be read; it "
+            "cannot be placed"
         ) from None
 
 
@@ -115,6 +116,16 @@ def pixels_of(frames: Sequence[Frame]) -> Iterator[NDArray[np.float64]]:
             file, planes = frame.file, _decoded(frame.file)
         slope, intercept = frame.rescale
         yield planes[frame.index] * slope + intercept
+
+
+def _groups_of(dataset: Any) -> list[_Classic] | list[_Enhanced]:
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    if per_frame is not None:
+        shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+        return [_Enhanced(groups, shared) for groups in per_frame]
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        raise DataError("holds several frames without their places; export it again as enhanced MR")
+    return [_Classic(dataset)]
 
 
 class _Classic:
@@ -149,16 +160,18 @@ def _frame(dataset: Any, file: Path, index: int, groups: _Classic | _Enhanced) -
     part = component_of(dataset, groups.type_item)
     manufacturer = str(dataset.get("Manufacturer", ""))
     orientation = _floats(groups.get("PlaneOrientationSequence"), "ImageOrientationPatient")
+    position = _floats(groups.get("PlanePositionSequence"), "ImagePositionPatient")
     values = groups.get("PixelValueTransformationSequence")
     return Frame(
         file=file,
         index=index,
+        series=(_text(dataset, "SeriesNumber"), _text(dataset, "SeriesInstanceUID")),
         part=part,
         kind="/".join(image_type(dataset, groups.type_item)),
         is_map=is_map(dataset, groups.type_item),
         shape=(int(dataset.Rows), int(dataset.Columns)),
         orientation=np.array(orientation).reshape(2, 3),
-        position=np.array(_floats(groups.get("PlanePositionSequence"), "ImagePositionPatient")),
+        position=np.array(position).reshape(3),
         spacing=(rows, columns),
         thickness=_number(measures, "SpacingBetweenSlices")
         or _number(measures, "SliceThickness")
@@ -205,6 +218,12 @@ def _number(item: Any, *keywords: str) -> float:
     return 0.0
 
 
+def _text(item: Any, keyword: str) -> str:
+    """Return an attribute as text, "" if it is not there or empty."""
+    value = item.get(keyword)
+    return "" if value is None else str(value)
+
+
 def _floats(item: Any, keyword: str) -> list[float]:
     """Return the numbers of an attribute; TypeError if it is not there."""
     return [float(value) for value in item.get(keyword)]
@@ -214,7 +233,8 @@ def _decoded(file: Path) -> NDArray[np.float64]:
     """Return the stored values (frame, row, column) of a file."""
     dataset = read_dataset(file, with_pixels=True)
     try:
-        pixels = np.asarray(dataset.pixel_array, dtype=np.float64)
+        with quiet():
+            pixels = np.asarray(dataset.pixel_array, dtype=np.float64)
     except Exception as error:
         raise FileError(
             f"{file}: the pixels cannot be decoded ({type(error).__name__}); the file is "

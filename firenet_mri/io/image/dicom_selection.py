@@ -45,7 +45,7 @@ class _Series:
         rows, columns = self.frames[0].shape
         echoes = "/".join(f"{echo:g}" for echo in _echoes(self.frames) if echo)
         size = f"{len(self.frames)} images of {columns} x {rows}"
-        return f"{self.number or self.uid}: {parts}, {size}" + (f", TE {echoes} ms" * bool(echoes))
+        return f"{parts}, {size}" + (f", TE {echoes} ms" * bool(echoes))
 
 
 def chosen_frames(
@@ -69,7 +69,7 @@ def chosen_frames(
     UsageError
         If there is no such series, echo or repetition.
     """
-    frames = _of_series(_series_of(images, name), options.series, name)
+    frames = _of_series(_series_of(images), options.series, name)
     maps = Counter(frame.kind for frame in frames if frame.is_map)
     frames = [frame for frame in frames if not frame.is_map]
     said = ", ".join(f"{count} frames of {kind}" for kind, count in maps.items())
@@ -81,20 +81,14 @@ def chosen_frames(
     return _of_repetition(frames, options.repetition, name)
 
 
-def _series_of(images: Sequence[tuple[Path, Any]], name: str) -> list[_Series]:
+def _series_of(images: Sequence[tuple[Path, Any]]) -> list[_Series]:
     """Return the series among files, in the order of their numbers."""
     found: dict[tuple[str, str], list[Frame]] = defaultdict(list)
     for file, header in images:
-        number = header.get("SeriesNumber")
-        key = ("" if number is None else str(number), str(header.get("SeriesInstanceUID", "")))
-        found[key] += frames_of(header, file)
-    return [
-        _Series(number, uid, tuple(frames))
-        for (number, uid), frames in sorted(
-            found.items(), key=lambda one: (one[0][0].zfill(9), one[0][1])
-        )
-        if frames
-    ]
+        for frame in frames_of(header, file):
+            found[frame.series].append(frame)
+    keys = sorted(found, key=lambda key: (key[0].zfill(9), key[1]))
+    return [_Series(*key, tuple(found[key])) for key in keys]
 
 
 def _of_series(found: list[_Series], wanted: str | None, name: str) -> list[Frame]:
@@ -114,9 +108,9 @@ def _one_series(found: list[_Series], wanted: str, name: str) -> _Series:
     if not fitting:
         raise UsageError(f"{name}: has no series {wanted}; there are {_listed(found)}")
     if len(fitting) > 1:
-        uids = ", ".join(one.uid for one in fitting[:_LISTED])
         raise UsageError(
-            f"{name}: {len(fitting)} series have the number {wanted}; choose one by its UID: {uids}"
+            f"{name}: {len(fitting)} series have the number {wanted}; choose one by its UID: "
+            f"{_listed(fitting)}"
         )
     return fitting[0]
 
@@ -134,8 +128,14 @@ def _is_pair(found: list[_Series]) -> bool:
 
 
 def _listed(found: list[_Series]) -> str:
+    """Return what the series are, by number, and by identifier where numbers are alike."""
     more = len(found) - _LISTED
-    return "; ".join(str(one) for one in found[:_LISTED]) + (f"; {more} more" if more > 0 else "")
+    numbers = Counter(one.number for one in found)
+    lines = [f"{one.number or one.uid}: {one}" for one in found[:_LISTED]]
+    for index, one in enumerate(found[:_LISTED]):
+        if one.number and numbers[one.number] > 1:
+            lines[index] = f"{one.number} ({one.uid}): {one}"
+    return "; ".join(lines) + (f"; {more} more" if more > 0 else "")
 
 
 def _echoes(frames: Sequence[Frame]) -> list[float]:

@@ -20,7 +20,11 @@ from real_scans import DATA
 
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.image.complex_dicom import read_complex_dicom, read_dicom_image
-from firenet_mri.io.image.dicom import write_dicom_series, write_enhanced_dicom
+from firenet_mri.io.image.dicom import (
+    read_dicom_reference,
+    write_dicom_series,
+    write_enhanced_dicom,
+)
 from firenet_mri.io.image.dicom_parts import component_of
 from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.io.image.reading import read_image
@@ -109,6 +113,29 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
         assert words in caplog.text or words.replace("copy of it.dcm", first.name) in caplog.text
     with pytest.raises(FileError, match=r"no DICOM image of MR, but state \(Grayscale"):
         read(folder / "state")
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_damaged_files_are_an_image_or_a_named_error(kind, folder, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    if kind == "enhanced":
+        folder = tmp_path / "enhanced"
+        folder.mkdir()
+        enhanced(folder / "a.dcm", {"REAL": VOLUME, "IMAGINARY": VOLUME}, AXIAL, 1.0)
+    file = min(folder.iterdir())
+    whole, named = file.read_bytes(), 0
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[rng.integers(128, len(whole))] = rng.integers(256)
+        damaged[rng.integers(128, 600)] = rng.integers(256)
+        file.write_bytes(damaged[: rng.integers(len(whole)) if rng.random() < 0.3 else None])
+        for reader in (read_image, read_dicom_reference):
+            try:
+                reader(folder)
+            except DataError as error:
+                named += str(folder) in str(error)
+                assert "Doe" not in str(error)
+    assert named > 20
 
 
 @pytest.fixture
