@@ -259,8 +259,8 @@ def _check_directory(directory: Any, path: Path) -> None:
             names = [one if isinstance(one, str) else "/".join(one) for one in parts if one]
     except Exception:
         raise FileError(f"{path}: {_DAMAGED}") from None
-    # Copies of discs come with other capitals than the directory.
-    missing = [name for name in names if name.upper() not in there]
+    # Copies of discs come in small letters, the directory never does.
+    missing = [name for name in names if name not in there]
     if missing:
         raise FileError(
             f"{path}: names files that are missing: {_listed(missing)}; copy the whole disc, or "

@@ -52,7 +52,7 @@ class Frame:
     rescale_type
         Their unit, "" if the file does not say.
     echo
-        Echo time in ms, else the echo's number, else 0.
+        Echo time in ms, 0 if the file does not say.
     order
         Later images at the same place have larger ones.
     reference, manufacturer
@@ -178,8 +178,7 @@ def _frame(dataset: Any, file: Path, index: int, groups: _Classic | _Enhanced) -
         or 1.0,
         rescale=_rescale(values, part, manufacturer),
         rescale_type=str(values.get("RescaleType", "")),
-        echo=_number(groups.get("MREchoSequence"), "EffectiveEchoTime", "EchoTime")
-        or _number(dataset, "EchoTime", "EchoNumbers"),
+        echo=_number(groups.get("MREchoSequence"), "EffectiveEchoTime", "EchoTime"),
         order=(*_order(dataset, groups), index),
         reference=str(dataset.get("FrameOfReferenceUID", "")),
         manufacturer=manufacturer,

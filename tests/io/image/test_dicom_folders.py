@@ -13,6 +13,7 @@ from dicom_series import SPACING, STEP, classic, enhanced
 from pydicom.fileset import FileSet
 from pydicom.uid import (
     GrayscaleSoftcopyPresentationStateStorage,
+    MRImageStorage,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -96,12 +97,15 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
     for name, uid in (
         ("state", GrayscaleSoftcopyPresentationStateStorage),
         ("capture", SecondaryCaptureImageStorage),
+        ("fusion", MRImageStorage),
     ):
         other = pydicom.dcmread(first)
         other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = uid
         other.SOPInstanceUID = generate_uid()
         if name == "state":
             del other.Rows, other.Columns, other.PixelData
+        if name == "fusion":
+            other.SamplesPerPixel = 3
         other.save_as(folder / name)
     np.testing.assert_array_equal(read(folder), VOLUME)
     for words in (
@@ -109,6 +113,7 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
         "copy of it.dcm (copy of another file)",
         "state (Grayscale Softcopy Presentation State Storage, without pixels)",
         "capture (Secondary Capture Image Storage, no MR image)",
+        "fusion (in colour)",
     ):
         assert words in caplog.text or words.replace("copy of it.dcm", first.name) in caplog.text
     with pytest.raises(FileError, match=r"no DICOM image of MR, but state \(Grayscale"):
@@ -116,14 +121,14 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
-def test_damaged_files_are_an_image_or_a_named_error(kind, folder, tmp_path) -> None:
+def test_damaged_files_are_an_image_or_a_named_error(kind, folder, tmp_path, caplog) -> None:
     rng = np.random.default_rng(0)
     if kind == "enhanced":
         folder = tmp_path / "enhanced"
         folder.mkdir()
         enhanced(folder / "a.dcm", {"REAL": VOLUME, "IMAGINARY": VOLUME}, AXIAL, 1.0)
     file = min(folder.iterdir())
-    whole, named = file.read_bytes(), 0
+    whole, messages = file.read_bytes(), []
     for _ in range(40):
         damaged = bytearray(whole)
         damaged[rng.integers(128, len(whole))] = rng.integers(256)
@@ -133,9 +138,11 @@ def test_damaged_files_are_an_image_or_a_named_error(kind, folder, tmp_path) -> 
             try:
                 reader(folder)
             except DataError as error:
-                named += str(folder) in str(error)
-                assert "Doe" not in str(error)
-    assert named > 20
+                messages.append(str(error))
+    assert sum(str(folder) in message for message in messages) > 20
+    assert "Doe" not in "".join(messages)
+    # pydicom logs values of the file that do not fit their type.
+    assert "Invalid value" not in caplog.text
 
 
 @pytest.fixture
@@ -222,6 +229,41 @@ def test_one_of_several_echoes_is_chosen_by_the_order_of_their_times(tmp_path, i
         read(tmp_path, echo=2)
 
 
+def test_repetitions_are_in_the_order_of_measurement_whatever_the_files_names(folder) -> None:
+    classic(folder, OTHER, MAGNITUDE, AXIAL, "1.2", number=2)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        dataset = pydicom.dcmread(file)
+        dataset.SeriesInstanceUID, dataset.SeriesNumber = "1.2.3", 1
+        stored = dataset.pixel_array
+        dataset.AcquisitionNumber = 1 + bool((stored == OTHER.T).all((1, 2)).any())
+        dataset.InstanceNumber = 100 - number
+        dataset.save_as(file)
+    np.testing.assert_array_equal(read(folder, repetition=0), VOLUME)
+    np.testing.assert_array_equal(read(folder, repetition=1), OTHER)
+
+
+def test_a_single_slice_is_as_thick_as_the_file_says(folder) -> None:
+    assert read_image(min(folder.iterdir()))[1].field_of_view_mm[0] == STEP
+
+
+def test_frames_without_their_places_are_refused(folder) -> None:
+    file = min(folder.iterdir())
+    dataset = pydicom.dcmread(file)
+    dataset.NumberOfFrames, dataset.PixelData = 2, 2 * dataset.PixelData
+    dataset.save_as(file)
+    with pytest.raises(DataError, match="several frames without their places"):
+        read(folder)
+
+
+def test_what_chooses_among_dicom_images_is_refused_for_others(tmp_path) -> None:
+    np.save(tmp_path / "a.npy", VOLUME)
+    with pytest.raises(UsageError, match=r"a\.npy: series, echo choose among DICOM images"):
+        read_image(tmp_path / "a.npy", ImageReadOptions(series="1", echo=0))
+    for wrong in ({"series": "3,"}, {"echo": -1}, {"phase_scale": 0.0}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            ImageReadOptions(**wrong)
+
+
 def test_missing_slices_are_named_by_their_place(folder) -> None:
     for index in (1, 2):
         next(folder.glob(f"*_{index}.dcm")).unlink()
@@ -238,7 +280,7 @@ PLACE = Geometry(
 )
 
 
-def test_our_own_series_are_read_again_where_they_lie(tmp_path) -> None:
+def test_our_own_series_are_read_again_where_they_lie(tmp_path, caplog) -> None:
     image = VOLUME.transpose(2, 1, 0)
     write_dicom_series(tmp_path / "one", image, PLACE)
     write_enhanced_dicom(tmp_path / "one.dcm", image, PLACE)
@@ -249,6 +291,7 @@ def test_our_own_series_are_read_again_where_they_lie(tmp_path) -> None:
         np.testing.assert_allclose(found.numpy().real[order], image, atol=4000 / 32_767)
         np.testing.assert_allclose(place.positions_mm[0 if order.step is None else -1],
                                    PLACE.positions_mm[0], atol=1e-3)  # fmt: skip
+    assert caplog.text == ""
     write_dicom_series(tmp_path / "two", np.stack([image, 2 * image]), PLACE)
     with pytest.raises(DataError, match="2 series"):
         read_image(tmp_path / "two")
