@@ -192,6 +192,17 @@ def test_one_of_several_series_is_chosen_and_never_the_first(folder) -> None:
     assert read(folder, series=header.SeriesInstanceUID).shape == VOLUME.shape
 
 
+def test_series_that_lie_end_to_end_are_not_one_image(folder) -> None:
+    classic(folder, OTHER, MAGNITUDE, AXIAL, "1.2", number=4)
+    for file in folder.glob("M4_*"):
+        dataset = pydicom.dcmread(file)
+        dataset.ImagePositionPatient = [10, -20, dataset.ImagePositionPatient[2] + 5 * STEP]
+        dataset.save_as(file)
+    with pytest.raises(DataError, match="2 series"):
+        read(folder)
+    assert read(folder, series="4").shape == OTHER.shape
+
+
 def test_two_series_are_one_image_only_if_they_are_its_parts(folder) -> None:
     classic(folder, VOLUME, PHASE, AXIAL, "1.2", number=4, slope=2.0, intercept=-4096.0)
     found = read_complex_dicom(folder).image
