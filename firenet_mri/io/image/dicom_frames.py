@@ -118,7 +118,7 @@ def pixels_of(frames: Sequence[Frame]) -> Iterator[NDArray[np.float64]]:
         yield planes[frame.index] * slope + intercept
 
 
-def _groups_of(dataset: Any) -> list[_Classic] | list[_Enhanced]:
+def _groups_of(dataset: Any) -> Sequence[_Classic | _Enhanced]:
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     if per_frame is not None:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
