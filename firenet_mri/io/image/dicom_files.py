@@ -32,7 +32,7 @@ _MR_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.4.4",
 )
 _FOREIGN = "not DICOM"
-_DAMAGED = "is truncated or damaged; copy or export it again"
+DAMAGED = "is truncated or damaged; copy or export it again"
 # Names that a message lists before it goes on to count.
 _LISTED = 3
 
@@ -100,7 +100,7 @@ def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
             with quiet():
                 _check_whole(header)
         except Exception:
-            raise FileError(f"{file}: {_DAMAGED}") from None
+            raise FileError(f"{file}: {DAMAGED}") from None
         yield header
 
 
@@ -133,7 +133,7 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
         raise FileError(f"{file}: is no DICOM file") from None
     # Damaged files fail in many ways.
     except Exception:
-        raise FileError(f"{file}: {_DAMAGED}") from None
+        raise FileError(f"{file}: {DAMAGED}") from None
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
     return dataset
@@ -258,7 +258,7 @@ def _check_directory(directory: Any, path: Path) -> None:
             parts = [record.get("ReferencedFileID") for record in records]
             names = [one if isinstance(one, str) else "/".join(one) for one in parts if one]
     except Exception:
-        raise FileError(f"{path}: {_DAMAGED}") from None
+        raise FileError(f"{path}: {DAMAGED}") from None
     # Copies of discs come in small letters, the directory never does.
     missing = [name for name in names if name not in there]
     if missing:
@@ -279,7 +279,7 @@ def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
             is_colour = int(header.get("SamplesPerPixel") or 1) > 1
             what = UID(sop_class).name if sop_class else "DICOM of unknown class"
     except Exception:
-        raise FileError(f"{file}: {_DAMAGED}") from None
+        raise FileError(f"{file}: {DAMAGED}") from None
     if "Rows" not in header:
         return instance, f"{what}, without pixels"
     if sop_class and sop_class not in _MR_IMAGES:

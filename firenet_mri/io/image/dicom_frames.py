@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.image.complex_image import Component
-from firenet_mri.io.image.dicom_files import quiet, read_dataset
+from firenet_mri.io.image.dicom_files import DAMAGED, quiet, read_dataset
 from firenet_mri.io.image.dicom_parts import component_of, image_type, is_map
 
 
@@ -29,8 +29,6 @@ class Frame:
     ----------
     file, index
         Where its pixels are.
-    series
-        Number and identifier of its series, "" if the file does not say.
     part
         None if the file does not say.
     kind
@@ -61,7 +59,6 @@ class Frame:
 
     file: Path
     index: int
-    series: tuple[str, str]
     part: Component | None
     kind: str
     is_map: bool
@@ -76,6 +73,21 @@ class Frame:
     order: tuple[float, ...]
     reference: str
     manufacturer: str
+
+
+def series_of(dataset: Any, file: Path) -> tuple[str, str]:
+    """Return number and identifier of a data set's series, "" if it does not say.
+
+    Raises
+    ------
+    FileError
+        If they are damaged.
+    """
+    try:
+        with quiet():
+            return _text(dataset, "SeriesNumber"), _text(dataset, "SeriesInstanceUID")
+    except Exception:
+        raise FileError(f"{file}: {DAMAGED}") from None
 
 
 def frames_of(dataset: Any, file: Path) -> list[Frame]:
@@ -165,7 +177,6 @@ def _frame(dataset: Any, file: Path, index: int, groups: _Classic | _Enhanced) -
     return Frame(
         file=file,
         index=index,
-        series=(_text(dataset, "SeriesNumber"), _text(dataset, "SeriesInstanceUID")),
         part=part,
         kind="/".join(image_type(dataset, groups.type_item)),
         is_map=is_map(dataset, groups.type_item),

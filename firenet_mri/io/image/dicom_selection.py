@@ -6,6 +6,7 @@ the two parts of one complex image are one image.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.image.complex_image import PARTNERS, Component
 from firenet_mri.io.image.dicom_files import POSITION_SLACK_MM
-from firenet_mri.io.image.dicom_frames import Frame, frames_of
+from firenet_mri.io.image.dicom_frames import Frame, frames_of, series_of
 from firenet_mri.io.image.options import ImageReadOptions, names
 
 _log = logging.getLogger(__name__)
@@ -27,22 +28,33 @@ _LISTED = 12
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """A series: its number and identifier, as the files say, and its slices."""
+    """A series: its number and identifier, as the files say, and its files with their headers."""
 
     number: str
     uid: str
-    frames: tuple[Frame, ...]
+    images: tuple[tuple[Path, Any], ...]
+
+    @functools.cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """Its slices; DataError if they are none."""
+        return tuple(frame for file, header in self.images for frame in frames_of(header, file))
 
     @property
     def parts(self) -> set[Component | None]:
-        """What its frames are parts of, but for maps."""
-        return {frame.part for frame in self.frames if not frame.is_map}
+        """What its frames are parts of, but for maps; nothing if they are no slices."""
+        try:
+            return {frame.part for frame in self.frames if not frame.is_map}
+        except DataError:
+            return set()
 
     def __str__(self) -> str:
+        try:
+            rows, columns = self.frames[0].shape
+        except DataError:
+            return f"{len(self.images)} files that are no slices of an image"
         named: list[str] = [part or "no part named" for part in self.parts]
         named += ["map"] * any(frame.is_map for frame in self.frames)
         parts = ", ".join(sorted(named))
-        rows, columns = self.frames[0].shape
         echoes = "/".join(f"{echo:g}" for echo in _echoes(self.frames) if echo)
         size = f"{len(self.frames)} images of {columns} x {rows}"
         return f"{parts}, {size}" + (f", TE {echoes} ms" * bool(echoes))
@@ -83,10 +95,9 @@ def chosen_frames(
 
 def _series_of(images: Sequence[tuple[Path, Any]]) -> list[_Series]:
     """Return the series among files, in the order of their numbers."""
-    found: dict[tuple[str, str], list[Frame]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[Path, Any]]] = defaultdict(list)
     for file, header in images:
-        for frame in frames_of(header, file):
-            found[frame.series].append(frame)
+        found[series_of(header, file)].append((file, header))
     keys = sorted(found, key=lambda key: (key[0].zfill(9), key[1]))
     return [_Series(*key, tuple(found[key])) for key in keys]
 
