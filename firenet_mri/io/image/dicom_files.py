@@ -11,7 +11,7 @@ import contextlib
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +121,12 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
     """
     import pydicom
 
+    has_data = _is_dicom_file(file)
     try:
-        has_data = _is_dicom_file(file)
         # Without preamble pydicom reads only if it is forced to, whatever the file is.
         with quiet():
             dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
             _ = [element.value for element in dataset.file_meta]
-    except FileNotFoundError:
-        raise FileError(f"{file}: no such file; check the path") from None
     except pydicom.errors.InvalidDicomError:
         raise FileError(f"{file}: is no DICOM file") from None
     # Damaged files fail in many ways.
@@ -219,16 +217,30 @@ def _files(path: Path | Sequence[Path]) -> tuple[list[Path], bool]:
         path = path.parent
     if not path.is_dir():
         return [path], False
-    own = sorted(file for file in path.iterdir() if file.is_file())
+    own = _files_among(path.iterdir())
     has_directory = any(file.name.upper() == "DICOMDIR" for file in own)
     if has_directory or not any(_is_dicom_file(file) for file in own):
-        own = sorted(file for file in path.rglob("*") if file.is_file())
+        own = _files_among(path.rglob("*"))
     return own, True
 
 
+def _files_among(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, sorted; a link whose file is not there may be a slice, and is an error."""
+    found = sorted(path for path in paths if path.is_file() or path.is_symlink())
+    for path in found:
+        if not path.exists():
+            raise FileError(f"{path}: links to a file that is not there; fetch it, or remove it")
+    return [path for path in found if path.is_file()]
+
+
 def _is_dicom_file(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return is_dicom(opened.read(HEAD_BYTES))
+    try:
+        with file.open("rb") as opened:
+            return is_dicom(opened.read(HEAD_BYTES))
+    except FileNotFoundError:
+        raise FileError(f"{file}: no such file; check the path") from None
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read ({error.strerror}); check the path") from None
 
 
 def _transfer_syntax(dataset: Any) -> Any:

@@ -120,6 +120,17 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
         read(folder / "state")
 
 
+def test_a_slice_that_is_a_dangling_link_is_not_dropped(folder) -> None:
+    """Data sets under version control hold such links for files that were not fetched."""
+    last = next(folder.glob("*_4.dcm"))
+    last.unlink()
+    last.symlink_to(folder / "elsewhere")
+    with pytest.raises(FileError, match=r"_4\.dcm: links to a file that is not there"):
+        read(folder)
+    with pytest.raises(FileError, match="Is a directory"):
+        read_dicom_image([folder])
+
+
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
 def test_damaged_files_are_an_image_or_a_named_error(kind, folder, tmp_path, caplog) -> None:
     rng = np.random.default_rng(0)
