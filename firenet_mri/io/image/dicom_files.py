@@ -8,6 +8,7 @@ there. Headers are read first; pixels only of what was chosen.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import logging
 import warnings
 from collections import defaultdict
@@ -57,7 +58,7 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
     files, is_searched = _files(path)
     left_out: dict[str, list[str]] = defaultdict(list)
     images: list[tuple[Path, Any]] = []
-    known: set[str] = set()
+    known: dict[str, Path] = {}
     for file in files:
         if is_searched and not _is_dicom_file(file):
             left_out[_FOREIGN].append(file.name)
@@ -67,12 +68,14 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
             _check_directory(header, file)
             continue
         instance, reason = _instance_and_reason(header, file)
-        reason = "copy of another file" if instance in known else reason
+        # Of bad anonymisers' files all have one identifier; they are no copies.
+        if instance in known and filecmp.cmp(known[instance], file, shallow=False):
+            reason = "copy of another file"
         if reason:
             left_out[reason].append(file.name)
             continue
         if instance:
-            known.add(instance)
+            known[instance] = file
         images.append((file, header))
     said = "; ".join(f"{_listed(found)} ({reason})" for reason, found in left_out.items())
     if set(left_out) <= {_FOREIGN} and not images:

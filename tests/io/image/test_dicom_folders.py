@@ -120,6 +120,14 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
         read(folder / "state")
 
 
+def test_slices_of_one_identifier_are_no_copies_of_each_other(folder) -> None:
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.SOPInstanceUID = "1.2.3"
+        dataset.save_as(file)
+    np.testing.assert_array_equal(read(folder), VOLUME)
+
+
 def test_a_slice_that_is_a_dangling_link_is_not_dropped(folder) -> None:
     """Data sets under version control hold such links for files that were not fetched."""
     last = next(folder.glob("*_4.dcm"))
