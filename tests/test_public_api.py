@@ -66,6 +66,7 @@ NAMES = {
     "firenet_mri.firenet.solver": "Progress Schedule Solver",
     "firenet_mri.firenet.unrolled": "FixedSchedule RestartBlock Steps",
     "firenet_mri.io.evidence": "read_evidence",
+    "firenet_mri.io.image.options": "ImageReadOptions",
     "firenet_mri.io.image.reading": "read_image",
     "firenet_mri.io.kspace.bart": "write_cfl",
     "firenet_mri.io.kspace.fastmri_writer": "write_fastmri",

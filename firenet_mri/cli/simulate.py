@@ -11,6 +11,7 @@ from rich.console import Console
 
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
+from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.options import Options, documented, indices, option
 from firenet_mri.simulation.options import SimulationOptions
 
@@ -27,7 +28,7 @@ class SliceOptions(Options):
     )
 
 
-@with_flags(SimulationOptions, SliceOptions)
+@with_flags(SimulationOptions, SliceOptions, ImageReadOptions)
 def simulate(
     image: Annotated[
         Path, Parameter(help="NIfTI, DICOM series or .npy image, magnitude or complex.")
@@ -48,7 +49,7 @@ def simulate(
 
     wanted, slices = chosen(SimulationOptions, options), chosen(SliceOptions, options).slices
     check_conversion(image, output, overwrite=overwrite)
-    pixels, geometry = read_image(image)
+    pixels, geometry = read_image(image, chosen(ImageReadOptions, options))
     check_is_image(pixels, 2, name=str(image))
     if slices is not None:
         missing = [index for index in slices if index >= len(pixels)]

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from firenet_mri.domain import DOMAIN, IMAGE
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.image.complex_dicom import read_complex_dicom
+from firenet_mri.io.image.complex_dicom import read_complex_dicom, read_dicom_image
 from firenet_mri.io.image.complex_image import ComplexImage
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.io.kspace.bart import find_pair
 from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
 from firenet_mri.io.kspace.options import ReadOptions
@@ -212,16 +213,37 @@ class ComplexDicomReader(ImageReader):
     ----------
     phase_scale
         See :func:`firenet_mri.io.image.complex_dicom.read_complex_dicom`.
+    magnitude
+        Read a series that holds magnitudes only, too, with a phase of zero; False refuses it, so
+        that a phase that was left behind is not taken for zero.
+    **options
+        The fields of :class:`firenet_mri.io.image.options.ImageReadOptions` that choose among
+        several images: series, echo, repetition.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or out of its range.
     """
 
-    def __init__(self, phase_scale: float | None = None) -> None:
+    #: What ``**options`` are.
+    OPTIONS: ClassVar[type[Options]] = ImageReadOptions
+
+    @takes_options(ImageReadOptions)
+    def __init__(
+        self, phase_scale: float | None = None, *, magnitude: bool = False, **options: Any
+    ) -> None:
         super().__init__()
-        self.phase_scale = phase_scale
+        self.magnitude = magnitude
+        self.options = ImageReadOptions.from_mapping({"phase_scale": phase_scale, **options})
 
     def verify_suffix(self, filename: Paths) -> bool:
-        """Return whether it is a folder, or files that end in .dcm."""
+        """Return whether it is a folder, a DICOMDIR, or files that end in .dcm."""
         paths = [Path(str(one)) for one in ensure_tuple(filename)]
-        return all(path.is_dir() or path.suffix.lower() == ".dcm" for path in paths)
+        return all(
+            path.is_dir() or path.suffix.lower() == ".dcm" or path.name.upper() == "DICOMDIR"
+            for path in paths
+        )
 
     def read(self, data: Paths, **kwargs: Any) -> list[Path]:
         """Return the paths; see the module for why."""
@@ -236,7 +258,8 @@ class ComplexDicomReader(ImageReader):
             As :func:`firenet_mri.io.image.complex_dicom.read_complex_dicom`.
         """
         source = paths[0] if len(paths) == 1 else paths
-        return _image(read_complex_dicom(source, phase_scale=self.phase_scale))
+        read = read_dicom_image if self.magnitude else read_complex_dicom
+        return _image(read(source, options=self.options))
 
 
 def _only(filename: Paths) -> Path | None:

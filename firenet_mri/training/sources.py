@@ -16,7 +16,7 @@ from firenet_mri.io.image.reading import read_image
 from firenet_mri.io.kspace import npy
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, is_dicom, read_head
 from firenet_mri.training.scan_cases import MeasuredSlice, measured_slices
 
 _SMALLEST_PIXELS = 16
@@ -120,7 +120,9 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0 and read_head(path)[128:132] == b"DICM"
+    if not path.is_file() or path.stat().st_size == 0 or path.name.upper() == "DICOMDIR":
+        return False
+    return is_dicom(read_head(path))
 
 
 def _is_image(path: Path) -> bool:

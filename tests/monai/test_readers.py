@@ -30,6 +30,7 @@ from monai.transforms import Compose, EnsureTyped, LoadImage, LoadImaged, SaveIm
 
 import firenet_mri.monai as fm
 from firenet_mri import read
+from firenet_mri.errors import UsageError
 
 SAMPLE = "sample_data/brain_8coil.h5"
 
@@ -158,6 +159,22 @@ def test_a_complex_dicom_series_is_loaded(tmp_path) -> None:
     np.testing.assert_allclose(image.numpy(), values * (1 + 1j))
     assert image.meta["space"] == "RAS"
     assert "Doe" not in str(image.meta)
+
+
+def test_a_dicom_series_of_magnitudes_is_loaded_when_that_is_asked_for(tmp_path) -> None:
+    sys.path.insert(0, "tests/io")
+    from dicom_series import enhanced
+
+    values = np.random.default_rng(0).integers(0, 4000, (5, 4, 3)).astype(float)
+    axes = np.array([[1.0, 0, 0], [0, 1, 0]])
+    enhanced(tmp_path / "e.dcm", {"MAGNITUDE": values}, axes, 1.0, echo_times=(5, 10))
+    with pytest.raises(Exception, match=r"magnitude only.*magnitude=True"):
+        load(fm.ComplexDicomReader(echo=1), str(tmp_path))
+    image = load(fm.ComplexDicomReader(magnitude=True, echo=1), str(tmp_path))
+    np.testing.assert_array_equal(image.numpy(), values // 2)
+    assert image.dtype == torch.complex64
+    with pytest.raises(UsageError, match="ech"):
+        fm.ComplexDicomReader(ecko=1)
 
 
 @pytest.mark.parametrize(

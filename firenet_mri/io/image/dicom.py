@@ -97,9 +97,7 @@ def read_dicom_reference(path: Path) -> DicomReference:
         If the images are not slices of one volume of one series.
     """
     datasets = [
-        dataset
-        for dataset in datasets_of(path, str(path), with_pixels=False)
-        if "ImagePositionPatient" in dataset
+        dataset for dataset in datasets_of(path, str(path)) if "ImagePositionPatient" in dataset
     ]
     if not datasets:
         raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")

@@ -1,7 +1,17 @@
-"""What readers of DICOM series share: the data sets of files, and how slices lie."""
+"""What readers of DICOM series share: the images among files, and how slices lie.
+
+Folders are taken as they come: what is left out (text files, presentation states, copies) is said
+by name, a file without preamble (DICOM PS3.10, 7.1) is read, and what a DICOMDIR names must be
+there. Headers are read first; pixels only of what was chosen.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
+import logging
+import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,42 +20,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.kspace.recognise import HEAD_BYTES, is_dicom
 
 POSITION_SLACK_MM = 0.05
 
+_log = logging.getLogger(__name__)
+_DIRECTORY = "1.2.840.10008.1.3.10"
+# MR, enhanced MR, and enhanced MR that was made of classic one (DICOM PS3.4, B.5).
+_MR_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.4.4",
+)
+_FOREIGN = "not DICOM"
+DAMAGED = "is truncated or damaged; copy or export it again"
+# Names that a message lists before it goes on to count.
+_LISTED = 3
 
-def datasets_of(
-    path: Path | Sequence[Path], name: str, *, with_pixels: bool = True
-) -> Iterator[Any]:
-    """Yield the DICOM data sets of files; of a folder, files that are no DICOM are left out.
+
+def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
+    """Return the MR images among files, each with its header; what else there is, is logged.
+
+    Parameters
+    ----------
+    path
+        A folder, of which the files below are searched if it holds a DICOMDIR or no DICOM file of
+        its own; a DICOMDIR; a file; or files.
+    name
+        What to call them in messages.
 
     Raises
     ------
     FileError
-        If there is none, or a file is damaged, or, given by itself, no DICOM.
+        If there is no MR image, a file is damaged, or, given by itself, no DICOM, or one that the
+        DICOMDIR names is missing.
+    """
+    files, is_searched = _files(path)
+    left_out: dict[str, list[str]] = defaultdict(list)
+    images: list[tuple[Path, Any]] = []
+    known: dict[str, Path] = {}
+    for file in files:
+        if is_searched and not _is_dicom_file(file):
+            left_out[_FOREIGN].append(file.name)
+            continue
+        header = read_dataset(file, with_pixels=False)
+        if _is_directory(header):
+            _check_directory(header, file)
+            continue
+        instance, reason = _instance_and_reason(header, file)
+        # Of bad anonymisers' files all have one identifier; they are no copies.
+        if instance in known and filecmp.cmp(known[instance], file, shallow=False):
+            reason = "copy of another file"
+        if reason:
+            left_out[reason].append(file.name)
+            continue
+        if instance:
+            known[instance] = file
+        images.append((file, header))
+    said = "; ".join(f"{_listed(found)} ({reason})" for reason, found in left_out.items())
+    if set(left_out) <= {_FOREIGN} and not images:
+        raise FileError(f"{name}: holds no DICOM file; give a series of MR images")
+    if not images:
+        raise FileError(
+            f"{name}: holds no DICOM image of MR, but {said}; give a series of MR images"
+        )
+    if said:
+        _log.warning("%s: left out %s", name, said)
+    return images
+
+
+def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
+    """Yield the headers of the MR images among files, whole; see :func:`images_of`.
+
+    Raises
+    ------
+    FileError
+        As :func:`images_of`, and if an element of a header is damaged, or its identifiers missing.
+    """
+    for file, header in images_of(path, name):
+        try:
+            # Elements are decoded when they are looked at, and damaged ones fail in many ways.
+            with quiet():
+                _check_whole(header)
+        except Exception:
+            raise FileError(f"{file}: {DAMAGED}") from None
+        yield header
+
+
+def _check_whole(header: Any) -> None:
+    """Raise what pydicom raises if an element is damaged, or the identifiers are missing."""
+    _ = [header.SOPClassUID, header.SOPInstanceUID, *(element.value for element in header)]
+    numbers = [*(header.get("ImagePositionPatient") or []), header.get("SliceThickness")]
+    _ = [float(value) for value in numbers if value is not None]
+
+
+def read_dataset(file: Path, *, with_pixels: bool) -> Any:
+    """Return the data set of a DICOM file, also of one without preamble.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged or no DICOM.
     """
     import pydicom
 
-    is_folder = isinstance(path, Path) and path.is_dir()
-    files: Iterable[Path] = (path,) if isinstance(path, Path) else path
-    if is_folder and isinstance(path, Path):
-        files = sorted(file for file in path.iterdir() if file.is_file())
-    count = 0
-    for file in files:
-        try:
-            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels)
-        except FileNotFoundError:
-            raise FileError(f"{file}: no such file; check the path") from None
-        except pydicom.errors.InvalidDicomError:
-            if is_folder:
-                continue
-            raise FileError(f"{file}: is no DICOM file") from None
-        except (OSError, EOFError, ValueError):
-            raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
-        count += 1
-        yield dataset
-    if not count:
-        raise FileError(f"{name}: holds no DICOM file")
+    has_data = _is_dicom_file(file)
+    try:
+        # Without preamble pydicom reads only if it is forced to, whatever the file is.
+        with quiet():
+            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
+            _ = [element.value for element in dataset.file_meta]
+    except pydicom.errors.InvalidDicomError:
+        raise FileError(f"{file}: is no DICOM file") from None
+    # Damaged files fail in many ways.
+    except Exception:
+        raise FileError(f"{file}: {DAMAGED}") from None
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
+    return dataset
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what pydicom warns of: values of the file, of which some are a patient's."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def step_between(
@@ -65,17 +171,137 @@ def step_between(
     Raises
     ------
     DataError
-        If two slices lie at one place, or they are not evenly spaced.
+        If two slices lie at one place, or they are not evenly spaced; slices that are missing are
+        named by their place.
     """
     if len(positions) == 1:
         return alone
     steps = np.diff(positions, axis=0)
-    if np.linalg.norm(steps, axis=1).min() < 1e-3:
+    lengths = np.linalg.norm(steps, axis=1)
+    if lengths.min() < 1e-3:
         raise DataError(
             f"several {what} frames lie at one place (echoes, times, or series); give the files of "
             "one image"
         )
     if not np.allclose(steps, steps[:1], atol=POSITION_SLACK_MM):
-        raise DataError(f"the {what}'s slices are not evenly spaced; a slice may be missing")
+        missing = _missing(positions, steps)
+        where = (
+            f"{len(missing)} of {len(positions) + len(missing)} are missing, at {_listed(missing)} "
+            "(LPS, mm), or others were moved"
+            if missing
+            else "one may be missing"
+        )
+        raise DataError(
+            f"the {what}'s slices are not evenly spaced: {where}; copy or export the series again"
+        )
     step: NDArray[np.float64] = (positions[-1] - positions[0]) / (len(positions) - 1)
     return step
+
+
+def _missing(positions: Sequence[NDArray[np.float64]], steps: NDArray[np.float64]) -> list[str]:
+    """Return where slices are missing, if all steps are multiples of the shortest; else nothing."""
+    lengths = np.linalg.norm(steps, axis=1)
+    shortest = steps[np.argmin(lengths)]
+    times = np.rint(lengths / lengths.min())
+    if not np.allclose(steps, times[:, None] * shortest, atol=POSITION_SLACK_MM):
+        return []
+    found: list[str] = []
+    for start, count in zip(positions, times, strict=False):
+        places = (start + index * shortest for index in range(1, int(count)))
+        found += ["(" + ", ".join(f"{value:.1f}" for value in place) + ")" for place in places]
+    return found
+
+
+def _files(path: Path | Sequence[Path]) -> tuple[list[Path], bool]:
+    """Return the files, and whether they were searched for, so that others may lie among them."""
+    if not isinstance(path, Path):
+        return list(path), False
+    if path.is_file() and path.name.upper() == "DICOMDIR":
+        path = path.parent
+    if not path.is_dir():
+        return [path], False
+    own = _files_among(path.iterdir())
+    has_directory = any(file.name.upper() == "DICOMDIR" for file in own)
+    if has_directory or not any(_is_dicom_file(file) for file in own):
+        own = _files_among(path.rglob("*"))
+    return own, True
+
+
+def _files_among(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, sorted; a link whose file is not there may be a slice, and is an error."""
+    found = sorted(path for path in paths if path.is_file() or path.is_symlink())
+    for path in found:
+        if not path.exists():
+            raise FileError(f"{path}: links to a file that is not there; fetch it, or remove it")
+    return [path for path in found if path.is_file()]
+
+
+def _is_dicom_file(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return is_dicom(opened.read(HEAD_BYTES))
+    except FileNotFoundError:
+        raise FileError(f"{file}: no such file; check the path") from None
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _transfer_syntax(dataset: Any) -> Any:
+    """Return how a file that does not say it was found to be written."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+
+
+def _is_directory(header: Any) -> bool:
+    return str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
+
+
+def _check_directory(directory: Any, path: Path) -> None:
+    """Raise FileError if files that a DICOMDIR names are missing."""
+    there = {
+        file.relative_to(path.parent).as_posix().upper()
+        for file in path.parent.rglob("*")
+        if file.is_file()
+    }
+    try:
+        with quiet():
+            records = directory.get("DirectoryRecordSequence") or []
+            parts = [record.get("ReferencedFileID") for record in records]
+            names = [one if isinstance(one, str) else "/".join(one) for one in parts if one]
+    except Exception:
+        raise FileError(f"{path}: {DAMAGED}") from None
+    # Copies of discs come in small letters, the directory never does.
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise FileError(
+            f"{path}: names files that are missing: {_listed(missing)}; copy the whole disc, or "
+            "give the folder of one series"
+        )
+
+
+def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
+    """Return the identifier of a data set, and why it is no MR image, "" if it is one."""
+    from pydicom.uid import UID
+
+    try:
+        with quiet():
+            instance = str(header.get("SOPInstanceUID", ""))
+            sop_class = str(header.get("SOPClassUID", ""))
+            is_colour = int(header.get("SamplesPerPixel") or 1) > 1
+            what = UID(sop_class).name if sop_class else "DICOM of unknown class"
+    except Exception:
+        raise FileError(f"{file}: {DAMAGED}") from None
+    if "Rows" not in header:
+        return instance, f"{what}, without pixels"
+    if sop_class and sop_class not in _MR_IMAGES:
+        return instance, f"{what}, no MR image"
+    return instance, "in colour" if is_colour else ""
+
+
+def _listed(found: Sequence[str]) -> str:
+    more = len(found) - _LISTED
+    return ", ".join(found[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -10,15 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io.image.complex_dicom import read_dicom_image
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.io.kspace import npy
-from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
+from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, is_dicom, read_head
 from firenet_mri.scan import Geometry
 
 
-def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
+def read_image(
+    path: Path, options: ImageReadOptions | None = None
+) -> tuple[Tensor, Geometry | None]:
     """Return slices (z, y, x) complex64 and where they lie.
 
     Parameters
@@ -26,6 +29,8 @@ def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
     path
         NIfTI, magnitude, complex or a pair as BIDS names them; a DICOM series (folder or file),
         magnitude or complex; or .npy of (y, x) or (z, y, x), which lies nowhere.
+    options
+        Which series, echo and repetition of DICOM files; of other files there is nothing to choose.
 
     Raises
     ------
@@ -34,14 +39,22 @@ def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
     ShapeError
         If the image has more than three axes.
     DataError
-        If it has NaN or infinite values, or a place that no scan can have.
+        If it has NaN or infinite values, a place that no scan can have, or is several images.
+    UsageError
+        If options are given that mean nothing for the file, or there is no such series or echo.
     """
+    options = options or ImageReadOptions()
     affine: NDArray[np.float64] | None
     voxels: NDArray[Any]
     is_placed = True
-    if path.is_dir() or _is_dicom(path):
-        dicom = read_dicom_image(path)
+    if path.is_dir() or (path.is_file() and is_dicom(read_head(path))):
+        dicom = read_dicom_image(path, options)
         voxels, affine = np.asarray(dicom.image), dicom.affine_ras
+    elif options.given():
+        raise UsageError(
+            f"{path}: {', '.join(options.given())} choose among DICOM images, which this is not; "
+            "leave them out"
+        )
     elif path.name.endswith((".nii", ".nii.gz")):
         voxels, affine, is_placed = _nifti(path)
     elif read_head(path).startswith(NPY_SIGNATURE):
@@ -66,10 +79,6 @@ def read_image(path: Path) -> tuple[Tensor, Geometry | None]:
         return torch.from_numpy(image), Geometry.from_affine(lps, (nz, ny, nx), is_placed=is_placed)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def _is_dicom(path: Path) -> bool:
-    return path.is_file() and read_head(path)[128:132] == b"DICM"
 
 
 def _nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], bool]:

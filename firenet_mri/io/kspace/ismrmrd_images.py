@@ -29,6 +29,11 @@ _OTHERS = ("segment", *(f"user{i}" for i in _USERS))
 # An image has at least this share of the readouts that the largest has.
 _WHOLE = 0.5
 
+_IF_AVERAGES = (
+    "; if they are averages, number the readouts by average, or state as many in the header's "
+    "encodingLimits"
+)
+
 ImageKey = tuple[int, ...]
 Span = tuple[int, int]
 
@@ -90,14 +95,16 @@ def images_of(
     if len(counts) > 1:
         raise DataError(
             f"{name}: some points of k-space come {max(counts)} times with the same counters, "
-            f"others {min(counts)} times, and nothing tells these images apart; set the counter "
-            "that does (average, repetition, contrast, ...)"
+            f"others {min(counts)} times, and nothing tells what belongs together; number the "
+            "readouts in the file: by average, if they are to be averaged, else by repetition, "
+            "contrast, phase or set, or leave out those that are not wanted"
         )
     (count,) = counts
     what = _what_header_states(count, imaging, header, encoding)
     if what == "average":
         return Images()
-    _say(count, what or "measurement", "the order of measurement", name)
+    way_out = "" if what else _IF_AVERAGES
+    _say(count, what or "measurement", f"the order of measurement{way_out}", name)
     order = depths | _depths(calibration)
     return Images(what or "measurement", lambda line: order.get(id(line), 0))
 

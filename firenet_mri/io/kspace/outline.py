@@ -93,10 +93,10 @@ def outline_of_file(path: Path, group: str | None = None) -> Outline:
     format_ = recognise(path)
     if format_ is Format.NUMPY:
         kspace = npy.read_coil_array(path)
-        return _of_array(kspace, kspace.ndim - 1, path.name)
+        return _of_array(kspace, kspace.ndim - 1, path)
     if format_ is Format.BART:
         cfl = bart.find_pair(path) or path
-        return _of_array(*bart.read_coil_array(cfl), cfl.name)
+        return _of_array(*bart.read_coil_array(cfl), cfl)
     found = None
     if format_ in SCANNERS:
         found = ismrmrd.outline(*read_readouts(path, format_, group), name=path.name)
@@ -122,9 +122,33 @@ def check_samples(kspace: NDArray[np.complex64], name: str) -> None:
         raise DataError(f"{name}: all k-space samples are zero; there is nothing to reconstruct")
 
 
-def _of_array(kspace: NDArray[np.complex64], spatial_ndim: int, name: str) -> Outline:
+def _of_array(kspace: NDArray[np.complex64], spatial_ndim: int, path: Path) -> Outline:
     """Return the outline of (..., coil, *spatial), in which zero in all coils is not measured."""
-    check_samples(kspace, name)
+    check_samples(kspace, path.name)
+    if not _has_a_centre(kspace, spatial_ndim):
+        # Loads torch, which most k-space does not need: only an image, or what may be one.
+        import torch
+
+        from firenet_mri.domain import check_is_kspace
+
+        check_is_kspace(torch.from_numpy(kspace), spatial_ndim, name=str(path))
     *batch, coils = kspace.shape[:-spatial_ndim]
     sampled = (kspace != 0).any(axis=-spatial_ndim - 1, keepdims=True)
     return Outline(coils, kspace.shape[-spatial_ndim:], tuple(batch), mask=sampled)
+
+
+def _has_a_centre(kspace: NDArray[np.complex64], spatial_ndim: int) -> bool:
+    """Return whether over half of the energy lies about the centre, as in no image.
+
+    The box and its share are those of :mod:`firenet_mri.domain`, which looks at the rest.
+    """
+    energy = np.vdot(kspace, kspace).real
+    for axis in range(-spatial_ndim, 0):
+        size = kspace.shape[axis]
+        reach = min(2, size // 16)
+        box = kspace.take(range(size // 2 - reach, size // 2 + reach + 1), axis)
+        middle = kspace.take(size // 2, axis)
+        of_middle = np.vdot(middle, middle).real
+        if np.vdot(box, box).real - of_middle > (energy - of_middle) / 2:
+            return True
+    return False

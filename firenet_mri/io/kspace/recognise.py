@@ -26,6 +26,11 @@ _IMAGE = (
 )
 # Files of a folder that are looked into, to say what it holds.
 _LOOKED_INTO = 100
+# Of a DICOM file without preamble: elements of group 8 that may come first, and their length.
+_DICOM_FIRST = (0x0001, 0x0005, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018)
+_LONGEST_FIRST = 256
+_SHORTEST_DICOM = 132
+_DICOM_TYPES = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"LO", b"SH")
 _TO_ISMRMRD = "convert it to ISMRMRD"
 _AGILENT = (
     "an Agilent (Varian) experiment (fid with procpar), which is not read; convert it to ISMRMRD "
@@ -72,6 +77,21 @@ def read_head(path: Path) -> bytes:
     return head
 
 
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file is DICOM: with its preamble, or beginning with its first elements."""
+    if head[128:132] == b"DICM":
+        return True
+    if head[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08") or len(head) < _SHORTEST_DICOM:
+        return False
+    if head[4:6] in _DICOM_TYPES:
+        return True
+    # Without the value's type there is its length; that of the whole group is a number of 4 bytes.
+    element, length = int.from_bytes(head[2:4], "little"), int.from_bytes(head[4:8], "little")
+    if element == 0:
+        return length == 4
+    return element in _DICOM_FIRST and length % 2 == 0 and 0 < length <= _LONGEST_FIRST
+
+
 def describe_foreign(head: bytes, path: Path) -> str:
     """Return what a file that is no readable scan seems to be and what to do instead."""
     vendors = _describe_vendors(path)
@@ -84,7 +104,7 @@ def describe_foreign(head: bytes, path: Path) -> str:
         return "a gzip-compressed file; decompress it first (gunzip)"
     if _is_nifti(head):
         return f"a NIfTI file: {_IMAGE}"
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return f"a DICOM file: {_IMAGE}"
     for signature, text in _FOREIGN_SIGNATURES:
         if head.startswith(signature):
@@ -162,7 +182,7 @@ def images_in(folder: Path) -> str:
                 head = opened.read(HEAD_BYTES)
         except OSError:
             continue
-        if head[128:132] == b"DICM":
+        if is_dicom(head):
             return f" of DICOM files: {_IMAGE}"
         if _is_nifti(_inflated(head) if head.startswith(_GZIP) else head):
             return f" of NIfTI files: {_IMAGE}"

@@ -56,14 +56,22 @@ def classic(
     intercept: float = 0.0,
     manufacturer: str = "SIEMENS",
     ge_component: int | None = None,
+    number: int | None = None,
+    echo: tuple[int, float] | None = None,
 ) -> None:
-    """Write stored values (x, y, z) as one file per slice, with shuffled names."""
-    slices = part.shape[-1]
+    """Write stored values (x, y, z) as one file per slice, a series, with shuffled names."""
+    slices, series = part.shape[-1], generate_uid()
     for index in range(slices):
-        path = folder / f"{image_type[-1]}_{(7 * index) % slices:03d}_{index}.dcm"
+        prefix = image_type[-1] + ("" if number is None else str(number))
+        path = folder / f"{prefix}_{(7 * index) % slices:03d}_{index}.dcm"
         dataset = _new(path, MRImageStorage)
         dataset.Manufacturer = manufacturer
+        dataset.SeriesInstanceUID = series
         dataset.ImageType = list(image_type)
+        if number is not None:
+            dataset.SeriesNumber = number
+        if echo is not None:
+            dataset.EchoNumbers, dataset.EchoTime = echo
         dataset.FrameOfReferenceUID = reference
         dataset.InstanceNumber = slices - index
         dataset.ImageOrientationPatient = [
@@ -83,9 +91,16 @@ def classic(
 
 
 def enhanced(
-    path: Path, parts: dict[str, np.ndarray], orientation: np.ndarray, slope: float
+    path: Path,
+    parts: dict[str, np.ndarray],
+    orientation: np.ndarray,
+    slope: float,
+    echo_times: Sequence[float] = (5.0,),
 ) -> None:
-    """Write stored values (x, y, z) of several parts as the frames of one file."""
+    """Write stored values (x, y, z) of several parts as the frames of one file.
+
+    Echo n has the values divided by n + 1, and lies before the others in the file.
+    """
     dataset = _new(path, EnhancedMRImageStorage)
     dataset.Manufacturer = "Philips"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER", "MIXED"]
@@ -99,7 +114,10 @@ def enhanced(
     shared.PixelMeasuresSequence = DicomSequence([measures])
     slices = next(iter(parts.values())).shape[-1]
     for index in reversed(range(slices)):
-        for component, part in parts.items():
+        wanted = [
+            (*one, echo) for one in parts.items() for echo in reversed(range(len(echo_times)))
+        ]
+        for component, part, echo in wanted:
             frame, place, kind, rescale = Dataset(), Dataset(), Dataset(), Dataset()
             place.ImagePositionPatient = position(index, orientation)
             kind.FrameType = ["ORIGINAL", "PRIMARY", "OTHER", "NONE"]
@@ -108,8 +126,11 @@ def enhanced(
             frame.PlanePositionSequence = DicomSequence([place])
             frame.MRImageFrameTypeSequence = DicomSequence([kind])
             frame.PixelValueTransformationSequence = DicomSequence([rescale])
+            timing = Dataset()
+            timing.EffectiveEchoTime = echo_times[echo]
+            frame.MREchoSequence = DicomSequence([timing])
             frames.append(frame)
-            planes.append(part[..., index].T)
+            planes.append(part[..., index].T // (echo + 1))
     dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(frames)
     dataset.NumberOfFrames = len(frames)

@@ -102,11 +102,27 @@ def test_what_is_no_scan_is_refused_as_reading_refuses_it(value, tmp_path) -> No
     assert str(found.value) == str(expected.value)
 
 
-def test_info_of_a_small_file_loads_no_torch() -> None:
+@pytest.mark.parametrize("suffix", [".npy", ".cfl"])
+def test_an_image_is_refused_as_reading_refuses_it(suffix, tmp_path) -> None:
+    image = np.zeros((2, 32, 24), np.complex64)
+    image[:, 6:25, 4:20] = 1 + np.linspace(0, 1, 16)
+    path = tmp_path / f"image{suffix}"
+    np.save(path, image) if suffix == ".npy" else write_cfl(path, image)
+    with pytest.raises(DataError, match="is an image, not k-space") as expected:
+        read(path)
+    with pytest.raises(DataError) as found:
+        outline_of_file(path)
+    assert str(found.value) == str(expected.value)
+
+
+def test_info_of_a_small_file_loads_no_torch(tmp_path) -> None:
+    kspace = np.fft.fftshift(np.fft.fft2(np.eye(32), norm="ortho")) + np.zeros((2, 1, 1))
+    kspace[:, 14:19] *= 20
+    np.save(tmp_path / "scan.npy", kspace)
     code = (
         "import sys; from firenet_mri.cli import main\n"
         "try: main()\nexcept SystemExit: print('torch' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, "info", str(SAMPLE)]
+    command = [sys.executable, "-c", code, "info", str(SAMPLE), str(tmp_path / "scan.npy")]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "False"

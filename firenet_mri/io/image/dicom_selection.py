@@ -1,0 +1,204 @@
+"""Chooses the image among those that DICOM files hold: by series, echo, and time.
+
+Never the first of several in silence: what there is to choose from is named. Two series that are
+the two parts of one complex image are one image.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.io.image.complex_image import PARTNERS, Component
+from firenet_mri.io.image.dicom_files import POSITION_SLACK_MM
+from firenet_mri.io.image.dicom_frames import Frame, frames_of, series_of
+from firenet_mri.io.image.options import ImageReadOptions, names
+
+_log = logging.getLogger(__name__)
+_LISTED = 12
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """A series: its number and identifier, as the files say, and its files with their headers."""
+
+    number: str
+    uid: str
+    images: tuple[tuple[Path, Any], ...]
+
+    @functools.cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """Its slices; DataError if they are none."""
+        return tuple(frame for file, header in self.images for frame in frames_of(header, file))
+
+    @property
+    def parts(self) -> set[Component | None]:
+        """What its frames are parts of, but for maps; nothing if they are no slices."""
+        try:
+            return {frame.part for frame in self.frames if not frame.is_map}
+        except DataError:
+            return set()
+
+    def __str__(self) -> str:
+        try:
+            rows, columns = self.frames[0].shape
+        except DataError:
+            return f"{len(self.images)} files that are no slices of an image"
+        named: list[str] = [part or "no part named" for part in self.parts]
+        named += ["map"] * any(frame.is_map for frame in self.frames)
+        parts = ", ".join(sorted(named))
+        echoes = "/".join(f"{echo:g}" for echo in _echoes(self.frames) if echo)
+        size = f"{len(self.frames)} images of {columns} x {rows}"
+        return f"{parts}, {size}" + (f", TE {echoes} ms" * bool(echoes))
+
+
+def chosen_frames(
+    images: Sequence[tuple[Path, Any]], options: ImageReadOptions, name: str
+) -> list[Frame]:
+    """Return the slices of the image that is meant.
+
+    Parameters
+    ----------
+    images
+        Files with their headers.
+    options
+        Series, echo and repetition that were asked for.
+    name
+        File or folder for messages.
+
+    Raises
+    ------
+    DataError
+        If there are several images, and the options do not say which.
+    UsageError
+        If there is no such series, echo or repetition.
+    """
+    frames = _of_series(_series_of(images), options.series, name)
+    maps = Counter(frame.kind for frame in frames if frame.is_map)
+    frames = [frame for frame in frames if not frame.is_map]
+    said = ", ".join(f"{count} frames of {kind}" for kind, count in maps.items())
+    if not frames:
+        raise DataError(f"{name}: holds {said} only, which is no part of a complex image")
+    if maps:
+        _log.warning("%s: left out %s, which is no part of a complex image", name, said)
+    frames = _of_echo(frames, options.echo, name)
+    return _of_repetition(frames, options.repetition, name)
+
+
+def _series_of(images: Sequence[tuple[Path, Any]]) -> list[_Series]:
+    """Return the series among files, in the order of their numbers."""
+    found: dict[tuple[str, str], list[tuple[Path, Any]]] = defaultdict(list)
+    for file, header in images:
+        found[series_of(header, file)].append((file, header))
+    keys = sorted(found, key=lambda key: (key[0].zfill(9), key[1]))
+    return [_Series(*key, tuple(found[key])) for key in keys]
+
+
+def _of_series(found: list[_Series], wanted: str | None, name: str) -> list[Frame]:
+    if wanted is None:
+        if len(found) > 1 and not _is_pair(found):
+            raise DataError(
+                f"{name}: holds {len(found)} series ({_listed(found)}); choose one, or the two "
+                "parts of a complex image, with --series (series)"
+            )
+    else:
+        found = [_one_series(found, one, name) for one in names(wanted)]
+    return [frame for series in found for frame in series.frames]
+
+
+def _one_series(found: list[_Series], wanted: str, name: str) -> _Series:
+    fitting = [one for one in found if wanted in (one.number, one.uid)]
+    if not fitting:
+        raise UsageError(f"{name}: has no series {wanted}; there are {_listed(found)}")
+    if len(fitting) > 1:
+        raise UsageError(
+            f"{name}: {len(fitting)} series have the number {wanted}; choose one by its UID: "
+            f"{_listed(fitting)}"
+        )
+    return fitting[0]
+
+
+def _is_pair(found: list[_Series]) -> bool:
+    """Return whether series are the two parts of one complex image."""
+    if len(found) != 2 or any(len(one.parts) != 1 for one in found):
+        return False
+    first, second = (next(iter(one.parts)) for one in found)
+    return (
+        first is not None
+        and PARTNERS[first] == second
+        and _echoes(found[0].frames) == _echoes(found[1].frames)
+    )
+
+
+def _listed(found: list[_Series]) -> str:
+    """Return what the series are, by number, and by identifier where numbers are alike."""
+    more = len(found) - _LISTED
+    numbers = Counter(one.number for one in found)
+    lines = [f"{one.number or one.uid}: {one}" for one in found[:_LISTED]]
+    for index, one in enumerate(found[:_LISTED]):
+        if one.number and numbers[one.number] > 1:
+            lines[index] = f"{one.number} ({one.uid}): {one}"
+    return "; ".join(lines) + (f"; {more} more" if more > 0 else "")
+
+
+def _echoes(frames: Sequence[Frame]) -> list[float]:
+    return sorted({round(frame.echo, 3) for frame in frames})
+
+
+def _of_echo(frames: list[Frame], wanted: int | None, name: str) -> list[Frame]:
+    echoes = _echoes(frames)
+    listed = ", ".join(f"{index} ({echo:g} ms)" for index, echo in enumerate(echoes))
+    if wanted is None:
+        if len(echoes) > 1:
+            raise DataError(
+                f"{name}: holds {len(echoes)} echoes: {listed}; choose one with --echo (echo)"
+            )
+        return frames
+    if wanted >= len(echoes):
+        raise UsageError(f"{name}: has no echo {wanted}; there are {listed}")
+    return [frame for frame in frames if round(frame.echo, 3) == echoes[wanted]]
+
+
+def _of_repetition(frames: list[Frame], wanted: int | None, name: str) -> list[Frame]:
+    """Return one frame for every part and place."""
+    by_part: dict[Component | None, dict[tuple[int, ...], list[Frame]]] = {}
+    for frame in frames:
+        places = by_part.setdefault(frame.part, defaultdict(list))
+        places[_place(frame)].append(frame)
+    counts = {len(found) for places in by_part.values() for found in places.values()}
+    if counts == {1} and not wanted:
+        return frames
+    if len(counts) > 1:
+        raise DataError(
+            f"{name}: {min(counts)} to {max(counts)} images lie at one place; some are missing, or "
+            "images of several kinds are mixed: give the files of one image"
+        )
+    (count,) = counts
+    if wanted is None:
+        parts = " and ".join(str(part or "image") for part in by_part)
+        raise DataError(
+            f"{name}: several {parts} frames lie at one place, {count} each (repetitions, phases "
+            f"or diffusion weightings); choose with --repetition (repetition) 0 to {count - 1}"
+        )
+    if wanted >= count:
+        raise UsageError(f"{name}: has no repetition {wanted}; there are 0 to {count - 1}")
+    return [
+        sorted(found, key=lambda frame: frame.order)[wanted]
+        for places in by_part.values()
+        for found in places.values()
+    ]
+
+
+def _place(frame: Frame) -> tuple[int, ...]:
+    """Return where a frame lies, alike for positions and directions that are the same."""
+    position = np.rint(frame.position / (2 * POSITION_SLACK_MM))
+    directions = np.rint(np.ravel(frame.orientation) * 100)
+    return tuple(int(value) for value in (*position, *directions))
