@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.frame_wise import FrameWise
@@ -146,6 +147,28 @@ def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
         total += kspace[:, frame] * mask[:, frame]
         count += mask[:, frame]
     return total / count.clamp(min=1)
+
+
+def frames_entry(encoding: FrameWise, count: int) -> Entry:
+    """Return what a certificate says of frames that were reconstructed as one image.
+
+    Parameters
+    ----------
+    encoding
+        The operator of the frames.
+    count
+        Number of items.
+    """
+    return Entry(
+        "frames",
+        "assumed",
+        "So many frames were reconstructed as one image. The gap, the constants and the norms are "
+        "those of all frames together: a change of the samples of one frame may change the image "
+        "of another.",
+        "How sharply a change from frame to frame is kept is not said.",
+        {"frames": (float(encoding.domain_shape[0]),) * count},
+        tuple(range(count)),
+    )
 
 
 def encode_frames(
