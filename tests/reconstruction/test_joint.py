@@ -12,6 +12,7 @@ from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.networks import network_of
 from firenet_mri.metrics import psnr
+from firenet_mri.monai import FIRENETReconstruct
 from firenet_mri.operators import encoding_operator
 from firenet_mri.phantoms import ellipses
 from firenet_mri.reconstruction.data_warnings.places import places_of
@@ -183,3 +184,17 @@ def test_lost_frames_are_named(scan) -> None:
     )
     with pytest.raises(DataError, match="some images have 2 frames, others 4"):
         groups_along(dataclasses.replace(scan, images=names), "phase")
+
+
+def test_monai_takes_frames_as_slices_of_one_problem() -> None:
+    scan = simulated(())
+    scan = dataclasses.replace(scan, kspace=scan.kspace[:, 0], mask=scan.mask[:, 0])
+    options = {"joint": "slice", "layers": 5}
+    expected = reconstruct(scan, no_gap=True, **options).image
+    for certificate in (False, True):
+        transform = FIRENETReconstruct(output="complex", certificate=certificate, **options)
+        image = transform(scan).as_tensor()
+        found = image[0].permute(2, 1, 0)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UsageError, match="joint serves neither"):
+        FIRENETReconstruct(output="rss", **options)(scan)
