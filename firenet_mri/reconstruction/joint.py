@@ -28,7 +28,7 @@ from firenet_mri.scan import RawScan
 SLICE = "slice"
 
 #: What frames are sparse in, unless something else is asked for.
-SPARSIFIER = "undecimated-dct3+across-tv"
+SPARSIFIER = "undecimated-dct3+across-tv+across-fourier"
 
 _PRESETS = ("accurate", "sharp", "stable", "adaptive")
 _COUNTER = re.compile(r"([a-z]\w*) (\d+)")
