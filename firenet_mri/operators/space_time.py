@@ -65,12 +65,12 @@ class InPlane(Frame):
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, image by image."""
         image = torch.empty_like(planes)
-        by_frame = radius.movedim(-4, -3) if _has_axes(radius, 4) else radius
-        steps = steps.squeeze(-4) if _has_axes(steps, 4) else steps
+        # One step an item, which all of its images take.
+        steps = steps.squeeze(-4)
         for frame in range(self.domain_shape[0]):
-            radii = by_frame
-            if isinstance(by_frame, Tensor) and by_frame.ndim >= 4:
-                radii = by_frame.select(-4, min(frame, by_frame.shape[-4] - 1))
+            radii = radius
+            if isinstance(radius, Tensor) and radius.ndim >= 3:
+                radii = radius.select(-3, min(frame, radius.shape[-3] - 1))
             image[..., frame, :, :] = self.plane._step_in_slabs(
                 q.select(-3, frame), planes.select(-3, frame), steps, radii, relaxation
             )
@@ -177,7 +177,3 @@ def _real_fourier(size: int) -> Tensor:
         row = angle.cos() if 2 * k <= size else angle.sin()
         rows.append(row / torch.linalg.vector_norm(row))
     return torch.stack(rows)
-
-
-def _has_axes(value: Tensor | float, count: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim >= count

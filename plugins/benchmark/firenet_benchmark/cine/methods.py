@@ -22,7 +22,6 @@ from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.reconstruction.joint import SPARSIFIER, mean_of_frames
-from firenet_mri.scan import sampled_mask
 
 #: Sparsifiers of the joint problem that are compared.
 SPARSIFIERS = (
@@ -116,7 +115,7 @@ def _maps(problem: CineProblem) -> Tensor:
     """Return the maps from the mean of all frames, as FIRENET has them, (coil, y, x)."""
     kspace = problem.scan.kspace[:, 0].transpose(0, 1)
     mean = mean_of_frames(kspace, problem.scan.mask[:, 0].transpose(0, 1))
-    return sensitivity_maps(RawScan(mean, sampled_mask(mean, 2), 2))
+    return sensitivity_maps(RawScan(mean, (mean != 0).any(0, keepdim=True), 2))
 
 
 def _tuned(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from firenet_benchmark.cine.problem import CineProblem
@@ -26,21 +25,22 @@ def draw(problem: CineProblem, images: Sequence[tuple[str, Tensor]]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    truth = problem.reference
+    truth = problem.reference.numpy()
     frame, line = len(truth) // 3, _busiest_line(problem.moves)
-    top, rows = float(truth.max()), [("truth", truth), *images]
+    top, rows = float(truth.max()), [("truth", truth)]
+    rows += [(name, image.numpy()) for name, image in images]
     figure = Figure(figsize=(9, 2.1 * len(rows) + 2.4), layout="constrained")
     axes = figure.subplots(len(rows) + 1, 3, squeeze=False)
     for (name, image), (left, middle, right) in zip(rows, axes, strict=False):
         left.imshow(image[frame], cmap="gray", vmin=0, vmax=top)
         left.set_title(name, fontsize=8)
-        middle.imshow((image - truth)[frame].abs(), cmap="magma", vmin=0, vmax=0.15 * top)
+        middle.imshow(abs(image - truth)[frame], cmap="magma", vmin=0, vmax=0.15 * top)
         middle.set_title("error, 0 to 15 % of the maximum", fontsize=8)
         right.imshow(image[:, :, line].T, cmap="gray", vmin=0, vmax=top, aspect="auto")
         right.set_title(f"column {line} over time", fontsize=8)
         for one in (left, middle, right):
             one.set_axis_off()
-    y, x = _busiest_pixel(truth)
+    y, x = _busiest_pixel(problem.reference)
     for one in axes[-1]:
         one.set_axis_off()
     below = figure.add_subplot(axes[-1, 0].get_gridspec()[-1, :])
@@ -57,7 +57,4 @@ def _busiest_line(moves: Tensor) -> int:
 
 def _busiest_pixel(truth: Tensor) -> tuple[int, int]:
     change = truth.diff(dim=0).abs().sum(0)
-    place = int(change.argmax())
-    width = change.shape[1]
-    assert isinstance(change, torch.Tensor)
-    return place // width, place % width
+    return divmod(int(change.argmax()), change.shape[1])
