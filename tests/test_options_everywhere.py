@@ -84,7 +84,7 @@ def test_no_face_spells_the_options_out() -> None:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             counts[path.relative_to(package).as_posix()] = spelled(tree)
     counts["firenet/presets.py"] = spelled(ast.parse((package / "firenet/presets.py").read_text()))
-    assert counts.pop("reconstruction/options.py") == 12
+    assert counts.pop("reconstruction/options.py") == 13
     assert sum(counts.values()) <= 30, counts
     # A list of several is a second place to change.
     assert max(counts.values()) <= 4, counts

@@ -91,6 +91,7 @@ NAMES = {
         "DataWarning item_warnings scan_warnings warnings_of"
     ),
     "firenet_mri.reconstruction.given": "as_operator",
+    "firenet_mri.reconstruction.joint": "SPARSIFIER mean_of_frames",
     "firenet_mri.reconstruction.options": "ReconstructionOptions",
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",

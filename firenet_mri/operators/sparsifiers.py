@@ -10,6 +10,7 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.dual_tree import DualTreeWavelet
 from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.frame import Frame
+from firenet_mri.operators.space_time import ACROSS, InPlane, across_frames
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
@@ -23,6 +24,9 @@ _REDUNDANT = (
     "other block sizes), dual-tree, tv, or a sum of these such as tv+undecimated-haar"
 )
 
+#: What begins the name of a frame across images that belong together.
+_ACROSS = "across-"
+
 
 def make_sparsifier(
     name: str, spatial_shape: Shape, levels: int | None = None
@@ -34,9 +38,11 @@ def make_sparsifier(
     name
         Redundant: "undecimated-haar", "undecimated-db2", ..., "undecimated-dct" (blocks of 4
         pixels), "undecimated-dct6", ..., "dual-tree", "tv", or several joined by "+", all with the
-        same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ...
+        same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For images
+        that belong together "across-tv", "across-haar" or "across-fourier" joined to one of the
+        first by "+", which is of each image then, see :mod:`.space_time`; "across-fourier" alone.
     spatial_shape
-        Sizes of the 2 or 3 spatial axes.
+        Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
         Number of levels; None takes 1 undecimated or 4 decimated ones, fewer on small images.
         Cosines and total variation have none.
@@ -47,6 +53,8 @@ def make_sparsifier(
         If the name is unknown, or it has no levels, or the size does not allow so many.
     """
     names = name.split("+")
+    if any(part.startswith(_ACROSS) for part in names):
+        return _make_space_time(names, spatial_shape, levels)
     if levels is not None and all(_has_no_levels(part) for part in names):
         raise UsageError(f"{levels} levels asked for; {name} has none, leave them out")
     frames = [_make_frame(part, spatial_shape, levels) for part in names]
@@ -59,6 +67,30 @@ def make_sparsifier(
         return redundant[0]
     scale = len(redundant) ** -0.5
     return StackedFrame([(scale, frame) for frame in redundant])
+
+
+def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Frame:
+    """Return the sum of frames in the plane of each image and across images, (frame, y, x)."""
+    across = [part for part in names if part.startswith(_ACROSS)]
+    in_plane = [part for part in names if part not in across]
+    if len(shape) != 3:
+        raise UsageError(f"{'+'.join(across)} is across images that belong together; give joint")
+    frames: list[Frame] = []
+    if in_plane:
+        plane = make_sparsifier("+".join(in_plane), shape[1:], levels)
+        if not isinstance(plane, Frame):
+            raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
+        frames.append(InPlane(shape[0], plane))
+    elif across != [ACROSS[-1]]:
+        raise UsageError(
+            f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
+            f"image to it, such as undecimated-dct3+{across[0]}"
+        )
+    frames += [across_frames(part, shape) for part in across]
+    if len(frames) == 1:
+        return frames[0]
+    scale = len(frames) ** -0.5
+    return StackedFrame([(scale, frame) for frame in frames])
 
 
 def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:

@@ -157,7 +157,7 @@ def compare_lines(saved: SavedCertificate, prepared: Prepared) -> None:
 
     Files of earlier versions have none.
     """
-    places = places_of(prepared.scan, len(prepared.items))
+    places = places_of(prepared.scan, len(prepared.items), prepared.options.joint)
     lines = [warning.line(places) for warning in warnings_of(saved.certificate)]
     if saved.report.get("warnings", lines) != lines:
         raise DataError(f"{saved.path}: its warnings are not those of its certificate's entries")

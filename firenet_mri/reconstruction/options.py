@@ -39,6 +39,10 @@ def _not_negative(value: int) -> str | None:
     return None if value >= 0 else "use 0 or more"
 
 
+def _axis(value: str) -> str | None:
+    return None if value.isidentifier() else "it is not the name of an axis, such as repetition"
+
+
 def _at_least_1(value: int) -> str | None:
     return None if value >= 1 else "it must be at least 1"
 
@@ -80,6 +84,13 @@ class ReconstructionOptions(Options):
         False,
         "Take a volume apart into planes across its readout, which need less memory and can be "
         "resumed one by one.",
+    )
+    joint: str | None = option(
+        None,
+        "Reconstruct images that belong together as one: the axis that counts them, such as "
+        "repetition, phase, contrast or slice. Every image keeps its own samples; what neighbours "
+        "have in common counts once.",
+        check=_axis,
     )
     phase_constraint: float | None = option(
         None,
@@ -133,6 +144,8 @@ class ReconstructionOptions(Options):
         for name, what in refused.items():
             if given and what:
                 raise UsageError(f"Given maps are {what}; leave {name} out")
+        if self.joint is not None:
+            self._check_joint()
         if self.network.weights is not None:
             self._check_weights()
         if self.map_sets > 1 and self.network.preset == "paper":
@@ -152,6 +165,21 @@ class ReconstructionOptions(Options):
                 "A phase constraint serves one map set, and nothing is verified about recovery "
                 "with it; leave one out"
             )
+
+    def _check_joint(self) -> None:
+        """Refuse what is made for single images."""
+        refused = {
+            "map_sets": self.map_sets > 1,
+            "by_readout": self.by_readout,
+            "phase_constraint": self.phase_constraint is not None,
+            "jacobian": self.jacobian,
+            "recovery": self.recovery,
+        }
+        for name, is_given in refused.items():
+            if is_given:
+                raise UsageError(
+                    f"{name} and joint were asked for; {name} serves single images, leave one out"
+                )
 
     def _check_weights(self) -> None:
         """Refuse what needs a problem that is minimised, where the weights' network has none."""

@@ -44,6 +44,13 @@ from firenet_mri.reconstruction.given import (
     record_of,
     without_maps,
 )
+from firenet_mri.reconstruction.joint import (
+    encode_frames,
+    frames_of,
+    groups_along,
+    joint_network,
+    mean_of_frames,
+)
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, encode
 from firenet_mri.scan import RawScan, digest_of_scan, sampled_mask, split_readout
@@ -54,7 +61,9 @@ _PHASE_WIDTHS = (8, 24)
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A slice of an image, or a plane of a volume: what is reconstructed at once.
+    """A slice of an image, a plane of a volume, or frames: what is reconstructed at once.
+
+    Frames are an axis after that of the coils, in k-space and mask.
 
     Parameters
     ----------
@@ -107,6 +116,8 @@ class Prepared:
     operators
         The user's own encoding operator for each item, in the place of maps and Fourier transform;
         empty if none was given.
+    groups
+        Which slices of which images are the frames of each item; empty if an item is one of them.
     """
 
     scan: RawScan
@@ -118,6 +129,7 @@ class Prepared:
     fourier: NonuniformFourier | None
     warnings: tuple[DataWarning, ...] = ()
     operators: tuple[LinearOperator, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
 
     @property
     def record(self) -> dict[str, object]:
@@ -156,6 +168,10 @@ class Prepared:
             turn = reference_phase(source, maps, mask)
             # In place where nobody else has these maps: those of a volume are large.
             maps = maps.mul_(turn) if item.maps is None else maps * turn
+        if self.groups:
+            chain = Chain(self.planes.applied)
+            encoded = encode_frames(kspace, item.mask, maps, chain=chain, maps_from_data=from_data)
+            return replace(encoded, turn=turn), maps_digest
         encoded = encode(
             kspace,
             item.mask if self.fourier is None else self.fourier,
@@ -179,7 +195,8 @@ class Prepared:
         CalibrationError
             It names the slices and the cure.
         """
-        if self.operators:
+        # Frames have their maps from the mean of all.
+        if self.operators or self.groups:
             return
         if isinstance(self.options.maps, str) and any(item.maps is None for item in self.items):
             served = frozenset(item.index for item in self.items if item.reference is not None)
@@ -250,12 +267,17 @@ def prepare(
         if weights is None:
             weights = density_weights(scan.trajectory, scan.spatial_shape)
         fourier = NonuniformFourier(scan.trajectory, scan.spatial_shape, weights=weights)
+    groups = () if options.joint is None else groups_along(planes, options.joint)
     items = tuple(_items(planes, options, norms))
-    net = _network(planes, options)
+    if groups:
+        items = tuple(_joined(planes, items, groups))
+    net = _network(planes, options, len(groups[0]) if groups else None)
     warnings = scan_warnings(as_read, len(items))
     for operator, item in {id(o): (o, i) for o, i in zip(operators, items, strict=False)}.values():
         check_operator(operator, item.kspace)
-    return Prepared(scan, planes, options, net, digests, items, fourier, warnings, operators)
+    return Prepared(
+        scan, planes, options, net, digests, items, fourier, warnings, operators, groups
+    )
 
 
 def _check(scan: RawScan, options: ReconstructionOptions) -> None:
@@ -271,7 +293,10 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
             raise UsageError(f"{scan.name}: {name} needs a Cartesian scan; leave it out")
 
 
-def _network(planes: RawScan, options: ReconstructionOptions) -> Network:
+def _network(planes: RawScan, options: ReconstructionOptions, frames: int | None = None) -> Network:
+    if frames is not None:
+        shape = (frames, *planes.spatial_shape)
+        return network_of(planes.coils, shape, joint_network(options.network))
     if options.network.weights is not None and planes.spatial_ndim != 2:
         raise UsageError(
             f"{planes.name}: is a volume, and weights are those of a network for 2D images; give "
@@ -293,7 +318,9 @@ def _items(
     leading = planes.kspace.shape[: -planes.sample_ndim - 1]
     where = list(np.ndindex(leading))
     each: Sequence[Tensor | None] = [None] * len(where)
-    references, from_data = _references(planes, options.maps)
+    references, from_data = reference_of_items(planes), False
+    if options.joint is None:
+        references, from_data = _references(planes, options.maps)
     if not isinstance(options.maps, str):
         shape = (planes.coils, *planes.spatial_shape)
         maps = _given_maps(planes, options.maps)
@@ -310,6 +337,29 @@ def _items(
             norm,
             maps_from_data=from_data and reference is not None,
             reference=reference,
+        )
+
+
+def _joined(
+    planes: RawScan, items: Sequence[Item], groups: Sequence[tuple[int, ...]]
+) -> Iterator[Item]:
+    """Yield the items that frames make together."""
+    kspace = planes.kspace.reshape(-1, planes.coils, *planes.spatial_shape)
+    mask = planes.mask.reshape(-1, 1, *planes.spatial_shape)
+    for index, group in enumerate(groups):
+        members = [items[i] for i in group]
+        own = frames_of(kspace, group), frames_of(mask, group)
+        norms = [one.sample_norm for one in members]
+        maps = [one.maps for one in members if one.maps is not None]
+        reference = members[0].reference
+        is_apart = reference is not None or bool(maps)
+        yield Item(
+            index,
+            *own,
+            torch.stack(maps) if maps else None,
+            None if None in norms else math.hypot(*norms),  # type: ignore[arg-type]
+            maps_from_data=not is_apart,
+            reference=None if maps else mean_of_frames(*own) if reference is None else reference,
         )
 
 

@@ -318,7 +318,7 @@ class Reconstruction:
     @property
     def warning_lines(self) -> tuple[str, ...]:
         """The warnings about the data for people, with the slices that they are about."""
-        places = places_of(self.scan, self.certificate.items)
+        places = places_of(self.scan, self.certificate.items, self.options.joint)
         return tuple(warning.line(places) for warning in self.warnings)
 
     def _combined(self, image: Tensor) -> Tensor:
@@ -374,7 +374,7 @@ class Reconstruction:
             f"{self.scan.name} ({kind}, {self.scan.coils} coils, "
             f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
         )
-        places = places_of(self.scan, self.certificate.items)
+        places = places_of(self.scan, self.certificate.items, self.options.joint)
         return "\n".join([name, *(warning.title(places) for warning in self.warnings)])
 
     def report(self, accuracy: Accuracy | None) -> dict[str, object]:
@@ -517,6 +517,10 @@ def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
 def image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
     """Return the images of all items as one, ([set,] *batch, *spatial)."""
     planes, count = prepared.planes, prepared.options.map_sets
+    if prepared.groups:
+        order = [index for group in prepared.groups for index in group]
+        frames = torch.cat(list(images))[torch.tensor(order).argsort()]
+        return frames.reshape(*planes.batch_shape, *planes.spatial_shape)
     sets = () if count == 1 else (count,)
     image = torch.stack(list(images)).reshape(*planes.batch_shape, *sets, *planes.spatial_shape)
     if sets:

@@ -49,6 +49,7 @@ from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import joined
 from firenet_mri.reconstruction.given import Operators, without_maps
 from firenet_mri.reconstruction.prepare import Item, Prepared, prepare
+from firenet_mri.reconstruction.result import image_of
 from firenet_mri.reconstruction.run import check_given_scan, reconstruct_prepared
 from firenet_mri.reconstruction.solve import Encoded, solve
 from firenet_mri.scan import RawScan
@@ -312,8 +313,8 @@ class FIRENETReconstruct(Configured, Transform):
             # The map of one coil is 1, whatever the method.
             options = self.options if scan.coils > 1 else self.options.replace(maps="none")
             prepared = prepare(scan, options, weights=weights)
-            if scan.trajectory is not None:
-                # There is one way of estimating maps along a trajectory, and it is that of prepare.
+            if scan.trajectory is not None or options.joint is not None:
+                # There is one way of making maps along a trajectory, or of the mean of frames.
                 return prepared
             made, from_data = self._estimated(prepared.planes)
             assert isinstance(options.maps, str)
@@ -327,6 +328,8 @@ class FIRENETReconstruct(Configured, Transform):
             given = given_maps(sens_maps, items, "sens_maps", shape[1:]).expand(len(items), *shape)
             maps = given.reshape(*scan.batch_shape, *shape)
             prepared = prepare(scan, self.options.replace(maps=maps), weights=weights)
+            if self.options.joint is not None:
+                return prepared
             made, from_data = [Sensitivities(one) for one in given], _were_estimated(sens_maps)
         pairs = zip(prepared.items, made, strict=True)
         items_ = tuple(
@@ -442,6 +445,8 @@ def _images(
     They are complex but for the output "rss".
     """
     options, count = prepared.options, len(prepared.items)
+    if options.joint is not None and (output == "rss" or x0 is not None):
+        raise UsageError("joint serves neither the output rss nor a start x0; leave one out")
     starts: list[Tensor | None] = [None] * count
     if x0 is not None:
         if options.phase_constraint is not None:
@@ -462,8 +467,10 @@ def _images(
             images.append((_rss(image, encoded, item) if output == "rss" else image).cpu())
             about_data = item_warnings(solution.encoded, solution.state.x, net)
             warnings += [replace(one, items=(item.index,)) for one in about_data]
-    places = places_of(prepared.scan, count)
-    return torch.stack(images), [warning.line(places) for warning in joined(warnings)]
+    places = places_of(prepared.scan, count, options.joint)
+    image = image_of(prepared, images)
+    image = image.reshape(-1, *image.shape[-prepared.scan.spatial_ndim :])
+    return image, [warning.line(places) for warning in joined(warnings)]
 
 
 def _rss(image: Tensor, encoded: Encoded, item: Item) -> Tensor:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from firenet_mri.reconstruction.joint import counters_of, groups_along
 from firenet_mri.scan import RawScan
 
 
-def places_of(scan: RawScan, count: int | None = None) -> list[str]:
+def places_of(scan: RawScan, count: int | None = None, joint: str | None = None) -> list[str]:
     """Return the name of every item of a scan, such as "slice 3 of repetition 1".
 
     Slices count from 0, as ``--slices`` does, and are those of the file, even where some were left
@@ -21,7 +22,11 @@ def places_of(scan: RawScan, count: int | None = None) -> list[str]:
         The scan.
     count
         Number of items, where the scan was taken apart into planes; None is one a slice.
+    joint
+        The axis whose images are frames of one item; None if there is none.
     """
+    if joint is not None:
+        return _places_of_frames(scan, joint)
     shape = scan.batch_shape
     items = int(np.prod(shape, dtype=int))
     if count is not None and count != items:
@@ -34,6 +39,16 @@ def places_of(scan: RawScan, count: int | None = None) -> list[str]:
     if rest == 1 and scan.record.get("slices") is None:
         return list(scan.images)
     return [f"slice {number} of {image}" for image in scan.images for number in numbers]
+
+
+def _places_of_frames(scan: RawScan, axis: str) -> list[str]:
+    """Return the name of every item of frames, such as "slice 3, all of phase"."""
+    counters = counters_of(scan)
+    first = [counters[group[0]] for group in groups_along(scan, axis)]
+    others = [n for n in first[0] if n != axis and len({one.get(n) for one in first}) > 1]
+    return [
+        ", ".join([*(f"{name} {one[name]}" for name in others), f"all of {axis}"]) for one in first
+    ]
 
 
 def slices_of(scan: RawScan, count: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from firenet_benchmark.cli import (
     ablation,
     accuracy,
+    cine,
     layers,
     scans,
     schedules,
@@ -21,6 +22,7 @@ __all__ = ["benchmark_app", "paper_app"]
 
 benchmark_app.command(ablation.ablation)
 benchmark_app.command(accuracy.accuracy)
+benchmark_app.command(cine.cine)
 benchmark_app.command(layers.layers)
 benchmark_app.command(scans.scans)
 benchmark_app.command(schedules.schedules)

@@ -1,0 +1,1 @@
+"""Images over time: simulated hearts, and who reconstructs them best from few lines a frame."""
