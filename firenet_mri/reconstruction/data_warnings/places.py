@@ -10,7 +10,7 @@ from firenet_mri.reconstruction.joint import counters_of, groups_along
 from firenet_mri.scan import RawScan
 
 
-def places_of(scan: RawScan, count: int | None = None, joint: str | None = None) -> list[str]:
+def places_of(scan: RawScan, count: int | None = None, axis: str | None = None) -> list[str]:
     """Return the name of every item of a scan, such as "slice 3 of repetition 1".
 
     Slices count from 0, as ``--slices`` does, and are those of the file, even where some were left
@@ -22,11 +22,11 @@ def places_of(scan: RawScan, count: int | None = None, joint: str | None = None)
         The scan.
     count
         Number of items, where the scan was taken apart into planes; None is one a slice.
-    joint
+    axis
         The axis whose images are frames of one item; None if there is none.
     """
-    if joint is not None:
-        return _places_of_frames(scan, joint)
+    if axis is not None:
+        return _places_of_frames(scan, axis)
     shape = scan.batch_shape
     items = int(np.prod(shape, dtype=int))
     if count is not None and count != items:
