@@ -222,6 +222,7 @@ class Reconstruction:
             reference=None if reference is None else Panel("Reference", reference),
             geometry=self.scan.geometry,
             caption=self._caption(),
+            names=self._slice_names(),
         )
 
     def _write_jacobian_picture(self, path: Path) -> None:
@@ -367,6 +368,12 @@ class Reconstruction:
         return Accuracy(
             psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
         )
+
+    def _slice_names(self) -> list[str]:
+        """Return what the slices of the image are called, as ``--slices`` counts; else nothing."""
+        if self.scan.spatial_ndim == 3:
+            return []
+        return [name.removeprefix("slice ") for name in places_of(self.scan)]
 
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"
