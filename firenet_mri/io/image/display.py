@@ -68,7 +68,7 @@ class Display:
         return replace(self, slices=slices)
 
     def grid(self) -> tuple[int, int]:
-        """Return the rows and columns of a montage of all slices: nearly square, few places left."""
+        """Return the rows and columns of a nearly square montage with few places left."""
         count = len(self.slices)
         square = min(count, math.ceil(math.sqrt(count * self.height_over_width)))
         columns = min(square, count), min(square + 1, count)

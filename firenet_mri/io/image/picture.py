@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,12 +142,13 @@ class _Sheet:
             width = min(_MOST_INCHES, max(width, _TILE_INCHES * columns))
         return width, width / columns * rows * self.first.height_over_width
 
-    @property
-    def interpolation(self) -> str:
-        """Pixels as they are, unless there are more of them than the panel has."""
+    def montage(self, display: Display) -> NDArray[np.floating]:
+        """Return all slices, with no more pixels than the panel has."""
         _, columns = self.first.grid()
-        shrinks = columns * self.first.shape[1] > self.panel_inches[0] * _DPI
-        return "antialiased" if shrinks else "nearest"
+        factor = math.ceil(columns * self.first.shape[1] / (self.panel_inches[0] * _DPI))
+        # One slice keeps its pixels, however many there are.
+        whole = display if factor == 1 or columns == 1 else display.shrunk(factor)
+        return whole.montage()
 
 
 def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
@@ -165,7 +167,7 @@ def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(sheet.shown), squeeze=False)
     for axis, panel, display in zip(axes[0], sheet.shown, sheet.displays, strict=True):
-        _draw(axis, display.montage(), sheet, cmap="gray", white=sheet.white)
+        _draw(axis, display, sheet, cmap="gray", white=sheet.white)
         _title(axis, panel.title, panel.note)
         _letters(axis, display)
         _numbers(axis, sheet)
@@ -187,17 +189,19 @@ def _printable(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in whole)
 
 
-def _draw(
-    axis: Any, pixels: NDArray[np.floating], sheet: _Sheet, *, cmap: str, white: float
-) -> Any:
+def _draw(axis: Any, display: Display, sheet: _Sheet, *, cmap: str, white: float) -> Any:
     axis.set_axis_off()
+    rows, columns = sheet.first.grid()
+    height, width = sheet.first.shape
     return axis.imshow(
-        np.ma.masked_invalid(pixels),
+        np.ma.masked_invalid(sheet.montage(display)),
         cmap=cmap,
         vmin=0,
         vmax=white,
         aspect=sheet.first.pixel_aspect,
-        interpolation=sheet.interpolation,
+        interpolation="nearest",
+        # Pixels of the whole image, whether it was shrunk or not.
+        extent=(-0.5, columns * width - 0.5, rows * height - 0.5, -0.5),
     )
 
 
@@ -248,10 +252,10 @@ def _numbers(axis: Any, sheet: _Sheet) -> None:
 
 def _draw_errors(figure: Any, axes: Sequence[Any], sheet: _Sheet, scale: float) -> None:
     """Draw the error of every panel, and a colour bar where the reference has no error."""
-    truth = sheet.displays[-1].montage()
+    truth = sheet.displays[-1]
     top = sheet.white / scale
     for axis, display in zip(axes, sheet.displays[:-1], strict=False):
-        drawn = _draw(axis, np.abs(display.montage() - truth), sheet, cmap="inferno", white=top)
+        drawn = _draw(axis, display.error_of(truth), sheet, cmap="inferno", white=top)
         _title(axis, f"Error, {scale:g} times", "")
     axes[-1].set_axis_off()
     bar = figure.colorbar(drawn, cax=axes[-1].inset_axes((0.12, 0.1, 0.07, 0.8)))

@@ -86,6 +86,13 @@ def test_a_montage_holds_the_magnitude_of_all_slices_in_their_order(count, grid)
             assert np.isnan(tile).all()
 
 
+def test_shrinking_takes_means_also_at_the_edges() -> None:
+    image = torch.arange(35.0).reshape(5, 7)
+    small = displayed(image, None).shrunk(3).slices[0]
+    expected = [[image[i : i + 3, j : j + 3].mean() for j in (0, 3, 6)] for i in (0, 3)]
+    np.testing.assert_allclose(small, expected)
+
+
 def test_every_slice_is_in_the_picture_with_one_window(tmp_path: Path) -> None:
     """Four slices of rising brightness, the last one white: each a quarter of its panel."""
     image = torch.tensor([0.25, 0.5, 0.75, 1.0])[:, None, None].expand(4, 40, 40)
