@@ -52,6 +52,10 @@ class Display:
         """Return the magnitude that is shown white, of all slices together; positive."""
         return float(np.percentile(self.slices, WINDOW_PERCENTILE)) or 1.0
 
+    def of(self, indices: list[int]) -> Display:
+        """Return some of the slices."""
+        return replace(self, slices=self.slices[indices])
+
     def error_of(self, truth: Display) -> Display:
         """Return the absolute difference from another image of the same shape."""
         return replace(self, slices=np.abs(self.slices - truth.slices))
