@@ -27,7 +27,7 @@ FLOORS = (
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
-    ("training", "simulation", "reconstruction", "report", "conversion", ""),
+    ("training", "simulation", "reconstruction", "conversion", "", "report"),
     ("monai", "sigpy", "server", "batch"),
     ("cli", "__main__"),
 )

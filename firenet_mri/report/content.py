@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.geometry import Geometry
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.result import Reconstruction
-from firenet_mri.report.layers import Image, Images, Layers, layers_of
+from firenet_mri.report.layers import Images, Layers, layers_of
 from firenet_mri.report.sampling import SamplingPicture, sampling_of
 from firenet_mri.report.settings import Settings, settings_of
 
@@ -116,7 +117,7 @@ def content_of_saved(
     certificate: Certificate,
     images: Images,
     *,
-    geometry: Any = None,
+    geometry: Geometry | None = None,
     sampling: SamplingPicture | None = None,
 ) -> Content:
     """Return the report of an image that was written with a certificate.
@@ -138,9 +139,9 @@ def content_of_saved(
     return _content(report, certificate, layers, sampling, _STORED)
 
 
-def content_of_image(name: str, image: Image, geometry: Any = None) -> Content:
+def content_of_image(name: str, images: Images, geometry: Geometry | None = None) -> Content:
     """Return the report of an image of which nothing but its pixels is known."""
-    layers = layers_of(Images(image), geometry=geometry, method="Image", units="units of the file")
+    layers = layers_of(images, geometry=geometry, method="Image", units="units of the file")
     return Content(name, "An image without a certificate", None, (), layers)
 
 
