@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from firenet_mri.geometry import Geometry
     from firenet_mri.report.content import Content
-    from firenet_mri.report.saved import FromScan, SavedImage
+    from firenet_mri.report.saved import SavedImage, ZeroFilled
     from firenet_mri.report.serving import Served
 
 #: Entry points of this group show volumes: a function from a NIfTI file's bytes and a title to
@@ -136,10 +136,10 @@ def _of_image(
 
 def _from_scan(
     found: SavedImage, scan: Path, reading: ReadOptions, wanted: ReconstructionOptions
-) -> FromScan:
+) -> ZeroFilled:
     """Return what the scan adds, after checking that the image was made from it."""
     from firenet_mri.io.kspace.reading import read_with
-    from firenet_mri.report.saved import from_scan
+    from firenet_mri.report.saved import zero_filled_of
 
     if found.saved is None:
         raise UsageError(
@@ -151,7 +151,7 @@ def _from_scan(
     recorded, made_with = recorded_options(found.saved, reading, network)
     raw = read_with(scan, recorded)
     found.saved.check_scan(raw)
-    return from_scan(raw, made_with)
+    return zero_filled_of(raw, made_with)
 
 
 def _of_scan(

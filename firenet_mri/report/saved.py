@@ -52,10 +52,20 @@ class SavedImage:
 
 
 @dataclass(frozen=True, eq=False)
-class FromScan:
-    """What the scan of an image adds to its report."""
+class ZeroFilled:
+    """What a scan shows before any network is run.
 
-    zero_filled: Tensor
+    Parameters
+    ----------
+    image
+        (..., *spatial) float32 magnitude of A^H y.
+    sampling
+        Where k-space was sampled.
+    geometry
+        Where the image lies; None if that is not known.
+    """
+
+    image: Tensor
     sampling: SamplingPicture
     geometry: Geometry | None
 
@@ -112,7 +122,7 @@ def read_saved(path: Path) -> SavedImage:
 
 
 def content_of_file(
-    found: SavedImage, *, reference: Tensor | None = None, scan: FromScan | None = None
+    found: SavedImage, *, reference: Tensor | None = None, scan: ZeroFilled | None = None
 ) -> Content:
     """Return the report of an image in a file.
 
@@ -131,7 +141,7 @@ def content_of_file(
         If reference or scan have another size.
     """
     shape = found.image.shape
-    before = None if scan is None else _alike(scan.zero_filled, shape, "the scan's image")
+    before = None if scan is None else _alike(scan.image, shape, "the scan's image")
     truth = None if reference is None else _alike(reference, shape, "the reference")
     if found.saved is None:
         return content_of_image(found.path.name, Images(found.image, before, truth), found.geometry)
@@ -145,15 +155,21 @@ def content_of_file(
     )
 
 
-def from_scan(scan: RawScan, options: ReconstructionOptions) -> FromScan:
-    """Return what a scan adds to the report of its image: no network is run."""
+def zero_filled_of(scan: RawScan, options: ReconstructionOptions) -> ZeroFilled:
+    """Return the zero-filled image of a scan, and how it was sampled; no network is run.
+
+    Raises
+    ------
+    CalibrationError
+        If the maps cannot be estimated from this scan.
+    """
     prepared = prepare(scan, options)
     prepared.check_calibration()
     with torch.no_grad():
         images = [zero_filled(prepared.encoded(item)[0]) for item in prepared.items]
     image = image_of(prepared, images)
     magnitude = image.abs() if options.map_sets == 1 else torch.linalg.vector_norm(image, dim=0)
-    return FromScan(magnitude, sampling_of(prepared.scan), prepared.scan.geometry)
+    return ZeroFilled(magnitude, sampling_of(prepared.scan), prepared.scan.geometry)
 
 
 def _alike(image: Tensor, shape: torch.Size, what: str) -> Tensor:
