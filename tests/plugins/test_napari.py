@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -18,14 +19,10 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins/napari"
 SAMPLE = ROOT / "sample_data/brain_8coil.h5"
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("napari") is None or importlib.util.find_spec("qtpy") is None,
-        reason="napari is not installed",
-    ),
-    # npe2 is written for an older Pydantic.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("napari") is None or importlib.util.find_spec("qtpy") is None,
+    reason="napari is not installed",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,6 +30,11 @@ def application():
     """A Qt application that needs no screen."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     sys.path.insert(0, str(PLUGIN))
+    with warnings.catch_warnings():
+        # They say what will be deprecated in other packages.
+        warnings.simplefilter("ignore")
+        importlib.import_module("npe2")
+        importlib.import_module("napari.components")
     from qtpy.QtWidgets import QApplication
 
     return QApplication.instance() or QApplication([])
