@@ -178,7 +178,8 @@ def _pages(content: Content, image: Tensor, geometry: Geometry | None) -> Mappin
     from firenet_mri.report.serving import Served
 
     viewer = _viewer()
-    if viewer is None:
+    is_volume = image.ndim > 2 and image.shape[-3] > 1
+    if viewer is None or not is_volume:
         return {"/": Served.page(page_of(content))}
     pages = viewer(_nifti(image, geometry), content.title)
     link = _VOLUME if _VOLUME in pages else None

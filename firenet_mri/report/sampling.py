@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from firenet_mri.io.image.png import grey_levels, png_bytes
 from firenet_mri.scan import RawScan, readouts_are_whole
 
-_EDGE = 256
+# Squares along an edge of the picture of a trajectory, and how bright a single point is.
+_EDGE, _LEAST_EDGE, _FAINTEST = 256, 32, 0.3
 
 
 class SamplingPicture(NamedTuple):
@@ -54,11 +56,13 @@ def _points(scan: RawScan) -> SamplingPicture:
     assert scan.trajectory is not None
     points = scan.trajectory.numpy(force=True).reshape(-1, scan.spatial_ndim)
     extent = float(np.abs(points).max()) or 1.0
-    edges = np.linspace(-extent, extent, _EDGE + 1)
+    # Not many more squares than points, so that single points are seen.
+    squares = min(_EDGE, max(_LEAST_EDGE, math.ceil(2 * math.sqrt(len(points)))))
+    edges = np.linspace(-extent, extent, squares + 1)
     counts, _, _ = np.histogram2d(points[:, -2], points[:, -1], bins=(edges, edges))
-    levels = np.log1p(counts)
+    levels = np.where(counts > 0, _FAINTEST + np.log1p(counts) / np.log1p(counts.max()), 0)
     text = (
         f"{len(points)} points along a trajectory, {scan.sampled_fraction:.3g} for each pixel; "
         "bright is dense."
     )
-    return SamplingPicture(png_bytes(grey_levels(levels, float(levels.max()) or 1.0)), text)
+    return SamplingPicture(png_bytes(grey_levels(levels, float(levels.max()))), text)

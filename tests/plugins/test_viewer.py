@@ -100,15 +100,19 @@ def test_a_browser_shows_the_volume_and_its_policy_lets_it(pages, tmp_path) -> N
     volume = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
     flags = ("--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader")
-    flags += ("--enable-unsafe-swiftshader", "--enable-logging=stderr")
+    flags = (
+        *flags,
+        "--enable-unsafe-swiftshader",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=20000",
+    )
     with PageServer() as server:
         served = pages((tmp_path / "a.nii.gz").read_bytes(), "a")
         thread = threading.Thread(target=server.serve, args=(served,))
         thread.start()
         try:
             run = subprocess.run(
-                [chromium, *flags, "--virtual-time-budget=20000", "--dump-dom"]
-                + [f"{server.url}volume"],
+                [chromium, *flags, "--dump-dom", f"{server.url}volume"],
                 capture_output=True,
                 text=True,
                 timeout=120,
