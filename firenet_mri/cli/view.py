@@ -41,7 +41,7 @@ def view(
         Path,
         Parameter(
             help="Image (.nii.gz, .nii, .dcm, .h5, .mrd or .npy), whose certificate is shown if it "
-            "lies beside it; or a raw scan, which is reconstructed first."
+            "lies beside it, or that certificate; or a raw scan, which is reconstructed first."
         ),
     ],
     /,
@@ -85,6 +85,7 @@ def view(
     Example: firenet view image.nii.gz --scan scan.h5
     """
     with loading():
+        from firenet_mri.io import read_certificate
         from firenet_mri.report.saved import is_image
         from firenet_mri.report.serving import PageServer
 
@@ -93,6 +94,8 @@ def view(
     console = Console(highlight=False, soft_wrap=True)
     # The port first: what is taken is found before the work.
     with PageServer(port) as server:
+        if image_or_scan.suffix == ".json":
+            image_or_scan = read_certificate(image_or_scan).check_image()
         if is_image(image_or_scan):
             content, image, geometry = _of_image(image_or_scan, scan, reference, reading, wanted)
         elif scan is not None:

@@ -18,6 +18,8 @@ from firenet_mri.io.image.png import grey_levels, png_bytes
 #: How much brighter than the images errors are shown.
 ERROR_SCALE = 5.0
 
+_ZERO_FILLED, _REFERENCE = "Zero-filled", "Reference"
+
 # A page of more would be too large to open: slices, and pixels along an edge.
 _MOST_SLICES, _MOST_PIXELS = 48, 512
 
@@ -122,7 +124,7 @@ def layers_of(
     white = whole.white()
     chosen = _chosen(count)
     image = _fitting(whole.of(chosen))
-    shown = {"Zero-filled": images.zero_filled, method: images.image, "Reference": images.reference}
+    shown = {_ZERO_FILLED: images.zero_filled, method: images.image, _REFERENCE: images.reference}
     known = {
         name: _fitting(displayed(one, geometry).of(chosen))
         for name, one in shown.items()
@@ -183,16 +185,16 @@ def _grey(display: Display, white: float) -> tuple[bytes, ...]:
 
 def _errors(known: dict[str, Display], brightest: float, units: str) -> list[Layer]:
     """Return the errors of all images but the reference, the reconstruction's first."""
-    truth = known["Reference"]
+    truth = known[_REFERENCE]
     legend = f"Bright yellow is an error of {brightest:.3g} {units} or more."
     return [
         Layer(
-            f"Error of {name if name.isupper() else name.lower()}",
+            f"Error of {_ZERO_FILLED.lower() if name == _ZERO_FILLED else name}",
             legend,
             tuple(coloured(pixels, brightest) for pixels in one.error_of(truth).slices),
         )
         for name, one in reversed(known.items())
-        if name != "Reference"
+        if name != _REFERENCE
     ]
 
 

@@ -38,7 +38,7 @@ class SavedImage:
     path
         The file, or the folder of a DICOM series.
     image
-        (z, y, x) float32 magnitude.
+        ([image,] z, y, x) float32 magnitude.
     geometry
         Where it lies; None if that is not known.
     saved
@@ -117,7 +117,7 @@ def read_saved(path: Path) -> SavedImage:
     if path.suffix in (".h5", ".mrd"):
         image, geometry = read_mrd_images(path), None
     else:
-        image, geometry = read_image(path)
+        image, geometry = read_image(path, several=True)
     return SavedImage(path, image.abs().float(), geometry, saved)
 
 

@@ -84,7 +84,7 @@ class PageServer:
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._server.server_address[1])
+        return self._server.server_port
 
     @property
     def url(self) -> str:
@@ -117,7 +117,7 @@ def _handler_of(pages: Mapping[str, Served]) -> type[BaseHTTPRequestHandler]:
             self._answer(with_body=False)
 
         def _answer(self, *, with_body: bool) -> None:
-            port = int(self.server.server_address[1])
+            port = self.connection.getsockname()[1]
             hosts = self.headers.get_all("Host", [])
             if hosts not in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
                 self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "Ask for it by its own address")

@@ -10,6 +10,7 @@ import urllib.request
 import webbrowser
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import sigpy
@@ -60,7 +61,7 @@ def shown(monkeypatch, folder):
     return run
 
 
-@pytest.mark.parametrize("name", ["a.nii.gz", "b.h5"])
+@pytest.mark.parametrize("name", ["a.nii.gz", "b.h5", "a.json"])
 def test_an_image_is_shown_with_its_certificate(name, shown) -> None:
     result, page = shown(name)
     assert result.status == 0, result.err
@@ -86,6 +87,14 @@ def test_a_scan_is_reconstructed_and_nothing_is_written(shown, folder) -> None:
     assert "The certificate was made together with the image." in page
     assert "--layers 2" in page
     assert sorted(folder.iterdir()) == before
+
+
+def test_several_images_at_one_place_are_shown(shown, tmp_path) -> None:
+    images = np.random.default_rng(0).random((7, 6, 3, 2), dtype=np.float32)
+    nibabel.save(nibabel.Nifti1Image(images, np.eye(4)), tmp_path / "cine.nii.gz")
+    result, page = shown(tmp_path / "cine.nii.gz")
+    assert result.status == 0, result.err
+    assert page.count("data:image/png") == 1 + 3 * 2
 
 
 def test_an_image_without_a_certificate_says_so(shown) -> None:
