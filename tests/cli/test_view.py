@@ -31,6 +31,7 @@ def folder(tmp_path_factory) -> Path:
     kspace = sigpy.fft(maps * sigpy.shepp_logan((24, 32)), axes=(-2, -1)).astype(np.complex64)
     kspace[:, 1::3] *= np.abs(np.arange(24) - 12)[1::3, None] < 6
     np.save(folder / "scan.npy", kspace)
+    np.save(folder / "other.npy", 2 * kspace)
     np.save(folder / "plain.npy", np.abs(maps[0]))
     for name in ("a.nii.gz", "b.h5"):
         result = firenet("recon", "scan.npy", "-o", name, *SMALL, folder=folder)
@@ -112,6 +113,7 @@ def test_an_image_without_a_certificate_says_so(shown) -> None:
         (("a.nii.gz", "--fft-sign", 1), "give --scan too"),
         (("plain.npy", "--scan", "scan.npy"), "no certificate lies beside it"),
         (("a.nii.gz", "--reference", "scan.npy"), "shape"),
+        (("a.nii.gz", "--scan", "other.npy"), "is not the scan of a.json"),
         (("missing.nii",), "missing.nii"),
         (("a.nii.gz", "--port", 70000), "port 70000"),
     ],

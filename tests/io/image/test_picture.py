@@ -103,6 +103,24 @@ def test_every_slice_is_in_the_picture_with_one_window(tmp_path: Path) -> None:
     assert min(counts) > 0.9 * max(counts) > 10_000
 
 
+def test_slices_have_their_names_in_every_panel(tmp_path: Path, monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    written = []
+    draw = Axes.text
+
+    def record(self: Axes, x: float, y: float, text: str, **options: object) -> object:
+        written.append(text)
+        return draw(self, x, y, text, **options)
+
+    monkeypatch.setattr(Axes, "text", record)
+    panels = [Panel("a", torch.ones(2, 8, 9)), Panel("b", torch.ones(2, 8, 9))]
+    write_picture(tmp_path / "a.png", panels, names=["4", "7"])
+    write_picture(tmp_path / "b.png", panels)
+    write_picture(tmp_path / "c.png", [Panel("a", torch.ones(8, 9))], names=["4"])
+    assert written == ["4", "7", "4", "7", "0", "1", "0", "1"]
+
+
 def test_panels_share_the_window_of_the_last(tmp_path: Path) -> None:
     """Twice as bright is white, half as bright is grey; without frames the panels fill the rest."""
     base = torch.ones(40, 40)
