@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certificate import KEPT_FIXED
+from firenet_mri.report.rounding import above
 
 #: What the words mean that say how a statement is known.
 MEANINGS = {
@@ -63,6 +64,13 @@ def answers(certificate: Certificate, warnings: Sequence[str] = ()) -> Iterator[
     )
     if certificate.jacobian_statement:
         yield Answer("And at this scan?", f"{certificate.jacobian_statement} {_USUAL_JACOBIAN}")
+    elif certificate.lipschitz_bound_at_data is not None and not certificate.not_checkable:
+        at_data = above(max(certificate.lipschitz_bound_at_data))
+        yield Answer(
+            "And at this scan?",
+            f"Small changes of these data are amplified at most {at_data} times (proven, for what "
+            "is kept fixed). How much they really are was not measured; --jacobian does that.",
+        )
     for line in warnings:
         yield Answer("Do the data look wrong?", line)
     yield Answer("Is it true to the anatomy?", "The certificate does not say. " + certificate.scope)

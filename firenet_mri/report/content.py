@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +13,7 @@ from firenet_mri.geometry import Geometry
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.layers import Images, Layers, layers_of
+from firenet_mri.report.rounding import above, below
 from firenet_mri.report.sampling import SamplingPicture, sampling_of
 from firenet_mri.report.settings import Settings, settings_of
 
@@ -209,24 +209,6 @@ def _facts(report: Mapping[str, Any], certificate: Certificate) -> Iterator[Fact
     seconds = [v for v in _part(report, "timings").values() if isinstance(v, int | float)]
     if seconds:
         yield Fact(f"{sum(seconds):.1f} s", "maps, network and certificate")
-
-
-def above(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not smaller: a bound stays one."""
-    return _rounded(value, digits, ROUND_CEILING)
-
-
-def below(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not larger."""
-    return _rounded(value, digits, ROUND_FLOOR)
-
-
-def _rounded(value: float, digits: int, rounding: str) -> str:
-    exact = Decimal(value)
-    if exact == 0:
-        return "0"
-    place = Decimal(1).scaleb(exact.adjusted() - digits + 1)
-    return f"{float(exact.quantize(place, rounding=rounding)):.{digits}g}"
 
 
 def _units(report: Mapping[str, Any]) -> str:

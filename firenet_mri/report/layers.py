@@ -18,7 +18,9 @@ from firenet_mri.io.image.png import grey_levels, png_bytes
 #: How much brighter than the images errors are shown.
 ERROR_SCALE = 5.0
 
-_ZERO_FILLED, _REFERENCE = "Zero-filled", "Reference"
+#: What the layers are called that are not always there.
+REFERENCE, SENSITIVE = "Reference", "Where small changes matter most"
+_ZERO_FILLED = "Zero-filled"
 
 # A page of more would be too large to open: slices, and pixels along an edge.
 _MOST_SLICES, _MOST_PIXELS = 48, 512
@@ -124,7 +126,7 @@ def layers_of(
     white = whole.white()
     chosen = _chosen(count)
     image = _fitting(whole.of(chosen))
-    shown = {_ZERO_FILLED: images.zero_filled, method: images.image, _REFERENCE: images.reference}
+    shown = {_ZERO_FILLED: images.zero_filled, method: images.image, REFERENCE: images.reference}
     known = {
         name: _fitting(displayed(one, geometry).of(chosen))
         for name, one in shown.items()
@@ -185,7 +187,7 @@ def _grey(display: Display, white: float) -> tuple[bytes, ...]:
 
 def _errors(known: dict[str, Display], brightest: float, units: str) -> list[Layer]:
     """Return the errors of all images but the reference, the reconstruction's first."""
-    truth = known[_REFERENCE]
+    truth = known[REFERENCE]
     legend = f"Bright yellow is an error of {brightest:.3g} {units} or more."
     return [
         Layer(
@@ -194,7 +196,7 @@ def _errors(known: dict[str, Display], brightest: float, units: str) -> list[Lay
             tuple(coloured(pixels, brightest) for pixels in one.error_of(truth).slices),
         )
         for name, one in reversed(known.items())
-        if name != _REFERENCE
+        if name != REFERENCE
     ]
 
 
@@ -202,7 +204,7 @@ def _sensitive(whole: Display, chosen: list[int]) -> Layer:
     brightest = float(np.percentile(whole.slices, WINDOW_PERCENTILE)) or 1.0
     shown = _fitting(whole.of(chosen))
     return Layer(
-        "Where small changes matter most",
+        SENSITIVE,
         f"What the most amplified change of the data does to the image: bright yellow is "
         f"{brightest:.2g} for a change of size 1.",
         tuple(coloured(pixels, brightest) for pixels in shown.slices),

@@ -13,7 +13,7 @@ import firenet_mri
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.report.answers import MEANINGS, answers, kept_fixed, title
 from firenet_mri.report.content import Content
-from firenet_mri.report.layers import Layers, data_url
+from firenet_mri.report.layers import REFERENCE, SENSITIVE, data_url
 from firenet_mri.report.markup import Markup, data_block, element, join, source_hash
 from firenet_mri.report.settings import Settings
 
@@ -52,7 +52,7 @@ def page_of(content: Content, *, volume_link: str | None = None) -> str:
         element(
             "main",
             _warnings(content),
-            _images(content.layers, volume_link),
+            _images(content, volume_link),
             _certificate(content),
             _sampling(content),
             _settings(content.settings),
@@ -133,7 +133,8 @@ def _warnings(content: Content) -> Markup | None:
     return element("section", *rows, class_="warnings", aria_label="Warnings about the data")
 
 
-def _images(layers: Layers, volume_link: str | None) -> Markup:
+def _images(content: Content, volume_link: str | None) -> Markup:
+    layers = content.layers
     names = [layer.name for layer in layers.layers]
     left, right = 0, min(1, len(names) - 1)
     middle = len(layers.slices) // 2
@@ -155,13 +156,14 @@ def _images(layers: Layers, volume_link: str | None) -> Markup:
     return element(
         "section",
         element("h2", "Images"),
-        element("div", frame, _controls(layers, volume_link), class_="viewer"),
+        element("div", frame, _controls(content, volume_link), class_="viewer"),
         data_block("data", data),
         id="images",
     )
 
 
-def _controls(layers: Layers, volume_link: str | None) -> Markup:
+def _controls(content: Content, volume_link: str | None) -> Markup:
+    layers = content.layers
     names = [layer.name for layer in layers.layers]
     rows: list[Markup | None] = []
     if len(names) > 1:
@@ -175,6 +177,8 @@ def _controls(layers: Layers, volume_link: str | None) -> Markup:
     pixels = element("input", type="checkbox", id="pixels")
     rows.append(element("p", element("label", pixels, " Show pixels as squares")))
     rows.append(element("p", "", id="legend", class_="quiet"))
+    if content.certificate is not None:
+        rows += [element("p", line, class_="quiet") for line in _not_shown(names)]
     if layers.count > count:
         text = f"The page shows {count} of {layers.count} slices, evenly spaced."
         rows.append(element("p", text, class_="quiet"))
@@ -183,6 +187,14 @@ def _controls(layers: Layers, volume_link: str | None) -> Markup:
         rows.append(element("p", link))
     without = element("noscript", element("p", "The sliders need JavaScript, which is off."))
     return element("div", *rows, without, class_="controls")
+
+
+def _not_shown(names: Sequence[str]) -> Iterator[str]:
+    """Yield what could be shown besides, and by which option."""
+    if REFERENCE not in names:
+        yield "--reference shows errors."
+    if SENSITIVE not in names:
+        yield "--jacobian shows where small changes of the data matter most."
 
 
 def _slider(name: str, label: str, low: int, high: int, value: int) -> Markup:

@@ -22,9 +22,10 @@ from firenet_mri import RawScan, reconstruct
 from firenet_mri.errors import FileError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.report import remove_report, report_page, report_path, write_report
-from firenet_mri.report.content import above, below, content_of
+from firenet_mri.report.content import content_of
 from firenet_mri.report.layers import thumbnail
 from firenet_mri.report.page import page_of
+from firenet_mri.report.rounding import above, below
 from firenet_mri.report.sampling import sampling_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -139,9 +140,19 @@ def test_the_page_says_what_the_certificate_says(page, result) -> None:
         assert entry.statement in page.text
         assert entry.limits in page.text
     assert "It does not say that the image is true to the anatomy." in page.text
+    at_data = max(certificate.lipschitz_bound_at_data)
+    assert f"at most {above(at_data)} times (proven" in page.text
     assert "simulated" in page.text
     kept = next(x for x in page.all("div") if x.text.startswith("What was kept fixed?"))
     assert kept.text.endswith("sensitivity maps (made from these data)sampling mask")
+
+
+def test_what_is_not_shown_is_named_with_its_option(result, page) -> None:
+    text = report_page(result)
+    assert "--reference shows errors" in text
+    assert "--jacobian shows where small changes" in text
+    assert "--reference shows errors" not in page.text
+    assert "--jacobian shows where small changes" in page.text
 
 
 def test_warnings_stand_above_the_images(result) -> None:
