@@ -132,7 +132,7 @@ def layers_of(
         for name, one in shown.items()
         if one is not None
     }
-    legend = f"White is {white:.3g} {units} or more."
+    legend = f"White is {white:.4g} {units} or more."
     layers = [Layer(name, legend, _grey(one, white)) for name, one in known.items()]
     if images.reference is not None:
         layers += _errors(known, white / ERROR_SCALE, units)
@@ -188,7 +188,7 @@ def _grey(display: Display, white: float) -> tuple[bytes, ...]:
 def _errors(known: dict[str, Display], brightest: float, units: str) -> list[Layer]:
     """Return the errors of all images but the reference, the reconstruction's first."""
     truth = known[REFERENCE]
-    legend = f"Bright yellow is an error of {brightest:.3g} {units} or more."
+    legend = f"Bright yellow is an error of {brightest:.4g} {units} or more."
     return [
         Layer(
             f"Error of {_ZERO_FILLED.lower() if name == _ZERO_FILLED else name}",

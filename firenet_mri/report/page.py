@@ -192,9 +192,9 @@ def _controls(content: Content, volume_link: str | None) -> Markup:
 def _not_shown(names: Sequence[str]) -> Iterator[str]:
     """Yield what could be shown besides, and by which option."""
     if REFERENCE not in names:
-        yield "--reference shows errors."
+        yield "Give --reference to see errors."
     if SENSITIVE not in names:
-        yield "--jacobian shows where small changes of the data matter most."
+        yield "Give --jacobian to see where small changes of the data matter most."
 
 
 def _slider(name: str, label: str, low: int, high: int, value: int) -> Markup:

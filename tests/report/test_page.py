@@ -149,10 +149,10 @@ def test_the_page_says_what_the_certificate_says(page, result) -> None:
 
 def test_what_is_not_shown_is_named_with_its_option(result, page) -> None:
     text = report_page(result)
-    assert "--reference shows errors" in text
-    assert "--jacobian shows where small changes" in text
-    assert "--reference shows errors" not in page.text
-    assert "--jacobian shows where small changes" in page.text
+    assert "Give --reference to see errors" in text
+    assert "Give --jacobian to see where small changes" in text
+    assert "Give --reference to see errors" not in page.text
+    assert "Give --jacobian to see where small changes" in page.text
 
 
 def test_warnings_stand_above_the_images(result) -> None:
