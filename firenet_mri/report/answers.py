@@ -69,7 +69,8 @@ def answers(certificate: Certificate, warnings: Sequence[str] = ()) -> Iterator[
         yield Answer(
             "And at this scan?",
             f"Small changes of these data are amplified at most {at_data} times (proven, for what "
-            "is kept fixed). How much they really are was not measured; the option jacobian does it.",
+            "is kept fixed). How much they really are was not measured; the option jacobian does "
+            "that.",
         )
     for line in warnings:
         yield Answer("Do the data look wrong?", line)

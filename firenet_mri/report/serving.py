@@ -8,6 +8,8 @@ but those that were given.
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,14 +68,13 @@ class PageServer:
             raise UsageError(f"port {port}: there are ports 1 to {_LARGEST_PORT}; 0 is a free one")
         self._pages: dict[str, Served] = {}
         try:
-            self._server = ThreadingHTTPServer((HOST, port), _handler_of(self._pages))
+            self._server = _Listener((HOST, port), _handler_of(self._pages))
         except OSError as error:
             is_taken = error.errno == errno.EADDRINUSE
             reason = "is taken" if is_taken else f"cannot be used ({error.strerror})"
             raise UsageError(
                 f"port {port} {reason}; choose another with --port, or leave it out"
             ) from None
-        self._server.daemon_threads = True
 
     def __enter__(self) -> PageServer:
         return self
@@ -99,6 +100,20 @@ class PageServer:
     def stop(self) -> None:
         """Have :meth:`serve` return, from another thread."""
         self._server.shutdown()
+
+
+class _Listener(ThreadingHTTPServer):
+    """The server of the standard library, with a port of its own and without tracebacks."""
+
+    # On other systems than Unix another program could take the port over.
+    allow_reuse_address = os.name == "posix"
+    allow_reuse_port = False
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 def _handler_of(pages: Mapping[str, Served]) -> type[BaseHTTPRequestHandler]:

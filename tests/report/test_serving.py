@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import struct
 import threading
+import time
 
 import pytest
 
@@ -12,6 +14,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.report.serving import PageServer, Served
 
 PAGES = {"/": Served.page("<p>first</p>"), "/data": Served("application/gzip", b"\0\1", "sandbox")}
+PAGES["/large"] = Served("application/gzip", bytes(20_000_000))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,17 @@ def test_other_paths_do_not_exist(server, path) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
 def test_other_methods_do_not_exist(server, method) -> None:
     assert ask(server, method=method)[0].status == 501
+
+
+def test_a_browser_that_goes_away_leaves_no_word(server, capfd) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as browser:
+        # Closed with a reset, in the middle of the answer.
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.sendall(f"GET /large HTTP/1.0\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+        browser.recv(10)
+    time.sleep(0.1)
+    assert ask(server)[0].status == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_it_listens_on_the_loopback_interface_only(server) -> None:
