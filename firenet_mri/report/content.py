@@ -202,13 +202,14 @@ def _facts(report: Mapping[str, Any], certificate: Certificate) -> Iterator[Fact
     if lower and upper:
         value = f"{below(max(lower.values()))} to {above(max(upper.values()))} times"
         yield Fact(value, "amplification of small changes at this scan", "verified on this scan")
-    accuracy = _part(report, "accuracy_against_reference")
-    if accuracy:
+    accuracy = _numbers(_part(report, "accuracy_against_reference"))
+    if "psnr_db" in accuracy:
         yield Fact(f"{accuracy['psnr_db']:.1f} dB", "PSNR against the reference", "measured")
+    if "ssim" in accuracy:
         yield Fact(f"{accuracy['ssim']:.3f}", "SSIM against the reference", "measured")
-    seconds = [v for v in _part(report, "timings").values() if isinstance(v, int | float)]
+    seconds = _numbers(_part(report, "timings"))
     if seconds:
-        yield Fact(f"{sum(seconds):.1f} s", "maps, network and certificate")
+        yield Fact(f"{sum(seconds.values()):.1f} s", "maps, network and certificate")
 
 
 def _units(report: Mapping[str, Any]) -> str:
@@ -219,6 +220,11 @@ def _units(report: Mapping[str, Any]) -> str:
 def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = report.get(name)
     return part if isinstance(part, Mapping) else {}
+
+
+def _numbers(part: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a number; a file that was changed by hand may hold anything."""
+    return {name: value for name, value in part.items() if isinstance(value, int | float)}
 
 
 def _short(names: list[str]) -> list[str]:

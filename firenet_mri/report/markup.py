@@ -63,5 +63,5 @@ def _attribute(name: str, value: object) -> str:
 
 def _escaped(value: object) -> str:
     """Return text for HTML, without bytes that are not UTF-8 and what controls a terminal."""
-    whole = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    whole = str(value).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return html.escape("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in whole))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +25,8 @@ from firenet_mri import RawScan, reconstruct
 from firenet_mri.errors import FileError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.report import remove_report, report_page, report_path, write_report
-from firenet_mri.report.content import content_of
-from firenet_mri.report.layers import thumbnail
+from firenet_mri.report.content import content_of, content_of_saved
+from firenet_mri.report.layers import Images, layers_of, thumbnail
 from firenet_mri.report.page import page_of
 from firenet_mri.report.rounding import above, below
 from firenet_mri.report.sampling import sampling_of
@@ -108,6 +111,35 @@ def test_names_and_statements_cannot_become_markup(result) -> None:
     assert heading.text == NASTY
     # In heading, command, Python lines, statement, limits, and the name of a number.
     assert found.text.count("onerror=alert(1)") >= 5
+
+
+def places(data: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield where something stands in plain data."""
+    for key, value in data.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        NASTY + "\ud800",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ([1, NASTY], {NASTY: NASTY}, None, -5)),
+    ],
+)
+def test_a_forged_report_is_text_wherever_it_was_changed(result, reference, forged) -> None:
+    report = result.report(result.accuracy(reference))
+    images = Images(torch.ones(2, 3))
+    for path in places(report):
+        changed = copy.deepcopy(report)
+        inner: Any = changed
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = forged
+        page = Page(page_of(content_of_saved(changed, result.certificate, images)))
+        assert len(page.all("script")) == 2
+        assert [one for one in page.all("img") if "onerror" in one.attributes] == []
 
 
 def test_the_images_are_those_of_the_reconstruction(page, result, reference) -> None:
@@ -207,8 +239,6 @@ def test_sampling_is_shown_and_counted() -> None:
 def test_of_many_slices_evenly_spaced_ones_are_shown_and_that_is_said(result) -> None:
     many = result.image[:1].expand(100, -1, -1)
     content = content_of(result)
-    from firenet_mri.report.layers import Images, layers_of
-
     layers = layers_of(Images(many), geometry=None, method="FIRENET", units="units")
     assert len(layers.slices) == 48
     assert (layers.slices[0], layers.slices[-1]) == ("0", "99")
