@@ -60,12 +60,25 @@ def page_of(content: Content, *, volume_link: str | None = None) -> str:
         ),
         _footer(),
     )
-    return document(content.title, body, script=_source("report.js"))
+    ratio = content.layers.height_over_width
+    # The height is limited, and the width follows it.
+    shape = f"#frame {{ aspect-ratio: {1 / ratio:.5f}; max-width: calc(78vh / {ratio:.5f}); }}\n"
+    return document(content.title, body, style=shape, script=_source("report.js"))
 
 
-def document(heading: str, body: Markup, *, script: str = "") -> str:
-    """Return a whole HTML page in the report's style, in which nothing else is loaded or run."""
-    style = _source("report.css")
+def document(heading: str, body: Markup, *, style: str = "", script: str = "") -> str:
+    """Return a whole HTML page in the report's style, in which nothing else is loaded or run.
+
+    Parameters
+    ----------
+    heading
+        What the browser's tab is called.
+    body
+        The page.
+    style, script
+        Rules besides the report's own, and what is run.
+    """
+    style = _source("report.css") + style
     scripts = source_hash(script) if script else "'none'"
     policy = (
         f"default-src 'none'; img-src data:; style-src {source_hash(style)}; "
@@ -151,7 +164,6 @@ def _images(content: Content, volume_link: str | None) -> Markup:
     data = {
         "layers": [{"name": x.name, "legend": x.legend, "png": x.urls()} for x in layers.layers],
         "slices": list(layers.slices),
-        "ratio": layers.height_over_width,
     }
     return element(
         "section",

@@ -6,10 +6,6 @@
   const split = at("split"), slice = at("slice"), brightness = at("brightness");
   const choices = [at("left-choice"), at("right-choice")];
 
-  frame.style.aspectRatio = String(1 / data.ratio);
-  // The height is limited, and the width follows it.
-  frame.style.maxWidth = `calc(78vh / ${data.ratio})`;
-
   const say = (id, text) => { const place = at(id); if (place) place.textContent = text; };
 
   function show() {
