@@ -27,7 +27,7 @@ FLOORS = (
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),
     ("io",),
-    ("training", "simulation", "reconstruction", "conversion", ""),
+    ("training", "simulation", "reconstruction", "conversion", "", "report"),
     ("monai", "sigpy", "server", "batch"),
     ("cli", "__main__"),
 )
@@ -63,6 +63,7 @@ IN_FUNCTIONS = {
         "pydicom",
         "PIL",
     },
+    "report/layers.py": {"matplotlib"},
     "training/curve.py": {"matplotlib"},
     "monai": {"nibabel"},
     "server": {"ismrmrd"},

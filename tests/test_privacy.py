@@ -133,7 +133,7 @@ def everything(scan: Path, folder: Path, caplog) -> bytes:
 
     image = ("recon", scan, "--layers", 2, "--maps", "lowres", "--slices", 0)
     for name in ("image.nii.gz", "image.dcm", "image.h5"):
-        run(*image, "-o", folder / name, "--overwrite", "--json")
+        run(*image, "-o", folder / name, "--overwrite", "--json", "--report")
     run(*image, "-o", folder / "more.nii", "--dicom", folder / "series", "--bids", folder / "s_T1w")
     for suffix in ("h5", "cfl", "npy"):
         run("convert", scan, folder / f"converted.{suffix}")
@@ -142,6 +142,7 @@ def everything(scan: Path, folder: Path, caplog) -> bytes:
     run("info", scan, "--json")
     run("certify", folder / "more.json", "--scan", scan)
     assert (folder / "image.nii.gz").exists(), printed
+    assert (folder / "image.html").exists(), printed
     assert (folder / "converted.h5").exists(), printed
     return contents(folder) + "\n".join(printed).encode() + caplog.text.encode()
 

@@ -26,6 +26,7 @@ PACKAGES = (
     "firenet_mri.monai",
     "firenet_mri.operators",
     "firenet_mri.reconstruction",
+    "firenet_mri.report",
     "firenet_mri.sigpy",
 )
 
@@ -95,6 +96,7 @@ NAMES = {
     "firenet_mri.reconstruction.options": "ReconstructionOptions",
     "firenet_mri.reconstruction.prepare": "Item Prepared prepare",
     "firenet_mri.reconstruction.solve": "Encoded Solution encode solve zero_filled",
+    "firenet_mri.report.answers": "Answer answers kept_fixed",
     "firenet_mri.scan": "AcquisitionParameters Geometry ImageGrid RawScan select split_readout",
     "firenet_mri.server": "StreamOptions process",
     "firenet_mri.server.saving": "Saving",

@@ -8,6 +8,7 @@ it left, a finished one is not done twice, and an image that no batch has writte
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
@@ -30,10 +31,12 @@ from firenet_mri.io.kspace.folders import (
     with_files_beside,
 )
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import output_paths
 from firenet_mri.reconstruction.run import reconstruct_with
+from firenet_mri.report import remove_report, report_path, write_report
+from firenet_mri.report.layers import thumbnail
 
 State = Literal["done", "kept", "failed"]
 
@@ -54,6 +57,8 @@ class Job:
         Write what others need to check the certificate.
     key
         Private Ed25519 key, a PEM file, with which the certificate is signed.
+    report
+        Write a page beside the image that explains it, see :mod:`firenet_mri.report`.
     """
 
     scan: Path
@@ -62,6 +67,7 @@ class Job:
     overwrite: bool = False
     evidence: bool = True
     key: Path | None = None
+    report: bool = False
 
     @property
     def record(self) -> Path:
@@ -76,7 +82,7 @@ class Outcome:
     Parameters
     ----------
     scan, image
-        Their paths, relative to where the batch looked and wrote.
+        Names of their files.
     state
         "done", "kept" from a batch before, or "failed".
     seconds
@@ -89,6 +95,10 @@ class Outcome:
         What is odd about the data, and what was logged on the way.
     error
         One line, empty unless failed.
+    folder
+        Where the image lies, relative to where the batch wrote; empty if it is not known.
+    thumbnail
+        A small PNG of the middle slice; empty if there is none.
     """
 
     scan: str
@@ -99,6 +109,8 @@ class Outcome:
     lipschitz_bound: float | None = None
     warnings: tuple[str, ...] = ()
     error: str = ""
+    folder: str = ""
+    thumbnail: bytes = b""
 
 
 def find_jobs(
@@ -109,6 +121,7 @@ def find_jobs(
     overwrite: bool = False,
     evidence: bool = True,
     key: Path | None = None,
+    report: bool = False,
 ) -> list[Job]:
     """Return a job for every scan in a folder and those below it, in the order of their names.
 
@@ -121,7 +134,7 @@ def find_jobs(
         Where the scans are, and where the images go.
     options
         Of all jobs: one value, or the options of reading and reconstruction by name.
-    overwrite, evidence, key
+    overwrite, evidence, key, report
         See :class:`Job`.
 
     Raises
@@ -146,6 +159,7 @@ def find_jobs(
             overwrite,
             evidence,
             key,
+            report,
         )
         for scan, label in zip(scans, labels, strict=True)
     ]
@@ -174,7 +188,9 @@ def reconstruct_job(job: Job) -> Outcome:
         outcome = Outcome(job.scan.name, job.image.name, "failed", error=text)
     finally:
         logger.removeHandler(warnings)
-    return replace(outcome, warnings=(*outcome.warnings, *warnings.lines))
+    # The folder of the subject, and that of its images, as find_jobs() lays them out.
+    folder = "/".join(job.image.parent.parts[-2:])
+    return replace(outcome, warnings=(*outcome.warnings, *warnings.lines), folder=folder)
 
 
 def _done(job: Job, started: float) -> Outcome:
@@ -191,18 +207,27 @@ def _done(job: Job, started: float) -> Outcome:
                 relative_gap=record["relative_gap"],
                 lipschitz_bound=record["lipschitz_bound"],
                 warnings=tuple(record.get("warnings", ())),
+                thumbnail=base64.b64decode(record.get("thumbnail", "")),
             )
         is_ours = True
     else:
         is_ours = job.overwrite
     job.image.parent.mkdir(parents=True, exist_ok=True)
     wants_second = job.options.reconstruction.jacobian
+    page = report_path(job.image)
+    if job.report:
+        check_outputs([page], overwrite=is_ours)
     output_paths(job.image, overwrite=is_ours, evidence=job.evidence, sensitivity=wants_second)
     wanted = {"job": identity, "options": {**job.options.to_dict(), "read": read.to_dict()}}
     _write_record(job.record, wanted)
     scan = read_with(job.scan, read)
     result = reconstruct_with(scan, job.options.reconstruction)
     files = result.save(job.image, overwrite=is_ours, evidence=job.evidence, key=job.key)
+    if is_ours:
+        remove_report(job.image)
+    if job.report:
+        write_report(page, result, overwrite=is_ours)
+    small = thumbnail(result.magnitude, result.scan.geometry)
     gaps = result.certificate.relative_gap
     gap = None if gaps is None else max(gaps)
     bound = result.certificate.lipschitz_bound
@@ -213,6 +238,8 @@ def _done(job: Job, started: float) -> Outcome:
             "image": digest_of_file(files.image),
             "certificate": digest_of_file(files.certificate),
             "evidence": None if files.evidence is None else digest_of_file(files.evidence),
+            "report": digest_of_file(page) if job.report else None,
+            "thumbnail": base64.b64encode(small).decode("ascii"),
             "signed_with": None if job.key is None else public_digest(job.key),
             "relative_gap": gap,
             "lipschitz_bound": bound,
@@ -220,8 +247,16 @@ def _done(job: Job, started: float) -> Outcome:
         },
     )
     seconds = time.perf_counter() - started
-    odd = result.warning_lines
-    return Outcome(job.scan.name, job.image.name, "done", seconds, gap, bound, odd)
+    return Outcome(
+        job.scan.name,
+        job.image.name,
+        "done",
+        seconds,
+        gap,
+        bound,
+        result.warning_lines,
+        thumbnail=small,
+    )
 
 
 def _identity(job: Job) -> str:
@@ -238,6 +273,8 @@ def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     wanted = {"image": job.image, "certificate": certificate}
     if job.evidence:
         wanted["evidence"] = evidence_path(job.image, stem)
+    if job.report:
+        wanted["report"] = report_path(job.image)
     # Signed or not: who asks for a key wants it by this one.
     if job.key is not None and record.get("signed_with") != public_digest(job.key):
         return False

@@ -1,15 +1,19 @@
-"""The table of a batch, as CSV and as an HTML page."""
+"""The table of a batch, as CSV and as an HTML page with small images and links."""
 
 from __future__ import annotations
 
 import csv
-import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import quote
 
 from firenet_mri.batch.jobs import Outcome, State
+from firenet_mri.io.image.writing import image_stem
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.report.layers import data_url
+from firenet_mri.report.markup import Markup, element, join
+from firenet_mri.report.page import badge, document
 
 _HEADS = (
     "scan",
@@ -21,6 +25,8 @@ _HEADS = (
     "warnings",
     "error",
 )
+
+_STATE_CLASSES = {"done": "proven", "kept": "measured", "failed": "failed"}
 
 # What stands in the place of a number that a finished image does not have.
 _WHY_NOT = {"relative_gap": "not computed", "lipschitz_bound": "not proven"}
@@ -36,7 +42,7 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(_HEADS)
             writer.writerows(rows)
-        html_file.write_text(_page(outcomes, rows), encoding="utf-8")
+        html_file.write_text(_page(folder, outcomes, rows), encoding="utf-8")
     return table, page
 
 
@@ -59,20 +65,68 @@ def _number(state: State, value: float | None, why_not: str) -> str:
     return "" if state == "failed" else why_not
 
 
-def _page(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
+def _page(folder: Path, outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
+    """Return the page: a row for each scan, with a small image and links to its files."""
     counts = {
         state: sum(o.state == state for o in outcomes) for state in ("done", "kept", "failed")
     }
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in _HEADS)
-    body = "".join(
-        f"<tr class={row[2]}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
+    heads = ("image", "scan", *_HEADS[2:-2], "remarks")
+    head = element("tr", *(element("th", name.replace("_", " "), scope="col") for name in heads))
+    pairs = zip(outcomes, rows, strict=True)
+    body = [_shown(folder, outcome, row) for outcome, row in pairs]
+    table = element("table", element("thead", head), element("tbody", *body), class_="scans")
+    text = (
+        f"{counts['done']} reconstructed, {counts['kept']} kept from before, {counts['failed']} "
+        "failed."
     )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>firenet batch</title><style>"
-        "body{font:14px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:3px 10px;border-bottom:1px solid #ddd;text-align:left}"
-        ".failed td{background:#fff0ea}</style>"
-        f"<h1>firenet batch</h1><p>{counts['done']} reconstructed, {counts['kept']} kept from "
-        f"before, {counts['failed']} failed.</p><table><tr>{head}</tr>{body}</table></html>\n"
+    content = join(
+        element("header", element("p", "firenet batch", class_="kicker"), element("h1", text)),
+        element("main", element("div", table, class_="wide", tabindex=0)),
     )
+    return document("Batch", content)
+
+
+def _shown(folder: Path, outcome: Outcome, row: Sequence[str]) -> Markup:
+    """Return the row of a scan."""
+    picture = None
+    if outcome.thumbnail:
+        picture = element("img", src=data_url(outcome.thumbnail), alt=f"Image of {outcome.scan}")
+    state = element("td", badge(outcome.state, _STATE_CLASSES[outcome.state]))
+    files = element("p", *_links(folder, outcome))
+    cells = [
+        element("td", picture),
+        element("td", element("strong", outcome.scan), files),
+        state,
+        *(element("td", text) for text in row[3:-2]),
+        element("td", _warnings(outcome.warnings), outcome.error),
+    ]
+    return element("tr", *cells)
+
+
+def _warnings(lines: Sequence[str]) -> Markup | None:
+    """Return how many warnings there are, and when that is opened, which."""
+    if not lines:
+        return None
+    count = "1 warning" if len(lines) == 1 else f"{len(lines)} warnings"
+    return element(
+        "details",
+        element("summary", badge(count, "assumed")),
+        *(element("p", line) for line in lines),
+    )
+
+
+def _links(folder: Path, outcome: Outcome) -> Iterator[Markup]:
+    """Yield a link to each file of an image that is there, relative to the page."""
+    if not outcome.folder or outcome.state == "failed":
+        return
+    stem = image_stem(Path(outcome.image))
+    names = {
+        "report": f"{stem}.html",
+        "picture": f"{stem}.png",
+        "certificate": f"{stem}.json",
+        "image": outcome.image,
+    }
+    for word, name in names.items():
+        place = f"{outcome.folder}/{name}"
+        if (folder / place).is_file():
+            yield join(element("a", word, href=quote(place)), " ")

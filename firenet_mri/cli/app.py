@@ -17,6 +17,7 @@ _COMMANDS = (
     ("recon", "recon:recon", "Reconstruct a scan; write image, picture and certificate."),
     ("certify", "certify:certify", "Explain a certificate and check that it is the image's."),
     ("repeat", "repeat:repeat", "Make an image again from the record in its certificate."),
+    ("view", "view:view", "Show an image or a scan in the browser, with its certificate."),
     ("info", "info:info", "Show what is in raw scans."),
     ("convert", "convert:convert", "Write raw scans in another format."),
     ("simulate", "simulate:simulate", "Simulate a raw scan of an image."),

@@ -64,6 +64,15 @@ def batch(
             group=panel("Output"),
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        Parameter(
+            help="Write a page beside every image that explains it, as firenet recon --report.",
+            group=panel("Output"),
+            negative=(),
+            show_default=False,
+        ),
+    ] = False,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -77,7 +86,13 @@ def batch(
     if retries < 0 or (workers is not None and workers < 1):
         raise UsageError(f"{retries} retries, {workers} workers asked for; use 0 or more, and 1")
     jobs = find_jobs(
-        folder, output, options, overwrite=overwrite, evidence=not no_evidence, key=sign
+        folder,
+        output,
+        options,
+        overwrite=overwrite,
+        evidence=not no_evidence,
+        key=sign,
+        report=report,
     )
     console = Console(highlight=False, stderr=True)
     cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}

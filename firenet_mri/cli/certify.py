@@ -33,27 +33,9 @@ _COLOURS = {
     "assumed": "yellow",
     "not verified": "red",
 }
-_MEANINGS = {
-    "proven": "follows from a proof, for every scan",
-    "verified on this scan": "a theorem's conditions were checked numerically for these data",
-    "measured": "a number that was seen; the truth is at least as large",
-    "assumed": "taken as given",
-    "not verified": "nothing is claimed",
-}
 
 # Entries of which the sentence speaks.
 _IN_SENTENCE = ("duality_gap", "lipschitz_bound")
-
-
-_USUAL_GAP = "Usual are values below 0.1 % (accurate), 1 % (stable) and 20 % (paper)."
-_USUAL_BOUND = (
-    "It is the worst case over all conceivable data; usual are 18 (accurate), 4 (stable) and 6 "
-    "(paper) times. 1 would be an image that changes no more than its data."
-)
-_USUAL_JACOBIAN = (
-    "That is about vanishing changes of these data, such as a little more noise; usual are 2 to 5 "
-    "times."
-)
 
 
 @with_flags(ReadOptions, without=RECORDED)
@@ -210,17 +192,19 @@ def _not_recomputed(saved: SavedCertificate, checked: Checked | None) -> tuple[E
 
 def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[Entry, ...]) -> None:
     """Print every entry: how it is known, what it says, what it does not say, its numbers."""
+    from firenet_mri.report.answers import MEANINGS, title
+
     if any(entry.name in _IN_SENTENCE for entry in not_recomputed):
         console.print()
         console.print("[yellow]Stated, not recomputed:[/]")
     _in_short(console, certificate)
     for entry in certificate.entries:
         console.print()
-        title = escape(_printable(entry.name.replace("_", " ").capitalize()))
+        heading = escape(_printable(title(entry)))
         status = f"[{_COLOURS[entry.status]}]{entry.status}[/]"
         if entry in not_recomputed and entry.status not in ("assumed", "not verified"):
             status = f"[yellow]{entry.status}, it says; not recomputed[/]"
-        console.print(f"[bold]{title}[/bold]: {status}")
+        console.print(f"[bold]{heading}[/bold]: {status}")
         if len(entry.items) < certificate.items:
             slices = ", ".join(str(item + 1) for item in entry.items)
             _print_indented(console, f"Of slice {slices} only." if slices else "Of no slice.")
@@ -230,37 +214,20 @@ def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[E
             console.print(_numbers(entry))
     console.print()
     for status in dict.fromkeys(entry.status for entry in certificate.entries):
-        console.print(f"[{_COLOURS[status]}]{status}[/]: {_MEANINGS[status]}")
+        console.print(f"[{_COLOURS[status]}]{status}[/]: {MEANINGS[status]}")
 
 
 def _in_short(console: Console, certificate: Certificate) -> None:
     """Answer what a reader wants to know first, without a symbol."""
-    console.print()
-    for question, answer in _answers(certificate):
-        console.print(f"[bold]{question}[/bold]")
-        _print_indented(console, answer)
-
-
-def _answers(certificate: Certificate) -> Iterator[tuple[str, str]]:
     from firenet_mri.reconstruction.data_warnings.warning import warnings_of
+    from firenet_mri.report.answers import answers
 
-    yield (
-        "Is it the image that the method defines?",
-        f"{certificate.gap_statement} {_USUAL_GAP}"
-        if certificate.relative_gap is not None
-        else certificate.gap_statement,
-    )
-    stability = f"{certificate.lipschitz_statement} {certificate.percent_statement}"
-    yield (
-        "Can a small change of the data change the image a lot?",
-        f"{stability} {_USUAL_BOUND}" if certificate.lipschitz_bound is not None else stability,
-    )
-    if certificate.jacobian_statement:
-        yield "And at this scan?", f"{certificate.jacobian_statement} {_USUAL_JACOBIAN}"
-    for warning in warnings_of(certificate):
-        items = [f"slice {item + 1}" for item in range(certificate.items)]
-        yield "Do the data look wrong?", warning.line(items)
-    yield "Is it true to the anatomy?", "The certificate does not say. " + certificate.scope
+    places = [f"slice {item + 1}" for item in range(certificate.items)]
+    warnings = [warning.line(places) for warning in warnings_of(certificate)]
+    console.print()
+    for answer in answers(certificate, warnings):
+        console.print(f"[bold]{answer.question}[/bold]")
+        _print_indented(console, answer.text)
 
 
 def _print_indented(console: Console, text: str) -> None:

@@ -23,6 +23,8 @@ from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from firenet_mri.io.image.dicom import DicomReference
     from firenet_mri.reconstruction import Reconstruction, SavedFiles
     from firenet_mri.scan import RawScan
@@ -44,6 +46,11 @@ class OutputOptions(Options):
     )
     bids: Path | None = option(
         None, "Stem such as sub-01_T1w for magnitude and phase as BIDS has them."
+    )
+    report: bool = option(
+        False,
+        "Write a page besides, NAME.html, with all slices, the certificate in plain words and the "
+        "settings; it needs no network.",
     )
     scanner_matrix: bool = option(
         False, "Write on the scanner's own grid: cropped, padded and interpolated."
@@ -90,8 +97,10 @@ def reconstruct_file(
         from firenet_mri.io import read_reference
         from firenet_mri.io.image.dicom import read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
+        from firenet_mri.io.outputs import check_outputs
         from firenet_mri.io.signatures import read_private_key
         from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
+        from firenet_mri.report import remove_report, report_path
 
         # The layers and the picture need them later.
         importlib.import_module("numba")
@@ -104,6 +113,8 @@ def reconstruct_file(
         evidence=not written.no_evidence,
         sensitivity=options.jacobian,
     )
+    if written.report:
+        check_outputs([report_path(output)], overwrite=written.overwrite)
     # Before any work.
     if written.sign is not None:
         read_private_key(written.sign)
@@ -126,12 +137,15 @@ def reconstruct_file(
         evidence=not written.no_evidence,
         key=written.sign,
     )
+    if written.overwrite:
+        remove_report(output)
     others = _save_others(result, written, series)
+    page = _save_report(result, output, written, target)
     _remove_slices(output)
     if written.json:
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
     else:
-        _tell(result, files, others)
+        _tell(result, files, others, page)
     return result
 
 
@@ -209,6 +223,19 @@ def _save_others(result: Reconstruction, written: OutputOptions, series: Any) ->
     return others
 
 
+def _save_report(
+    result: Reconstruction, output: Path, written: OutputOptions, reference: Tensor | None
+) -> Path | None:
+    """Write the page if it was asked for, and return it."""
+    from firenet_mri.report import report_path, write_report
+
+    if not written.report:
+        return None
+    return write_report(
+        report_path(output), result, reference=reference, overwrite=written.overwrite
+    )
+
+
 def _slices_of(output: Path) -> Path:
     """Return where finished slices are kept until the image is written."""
     return output.with_name(f".{output.name}.slices")
@@ -234,13 +261,15 @@ def _told_what_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _tell(result: Reconstruction, files: SavedFiles, others: list[Path]) -> None:
+def _tell(result: Reconstruction, files: SavedFiles, others: list[Path], page: Path | None) -> None:
     """Say where the outputs are and what is proven."""
     console = Console(highlight=False, soft_wrap=True)
     if result.scan.simulated:
         console.print("The scan is simulated.")
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
+    if page is not None:
+        console.print(f"Report:      {page}", markup=False)
     if files.sensitivity is not None:
         console.print(f"Sensitivity: {files.sensitivity}", markup=False)
     console.print(f"Certificate: {files.certificate}", markup=False)

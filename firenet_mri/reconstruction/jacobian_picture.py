@@ -10,9 +10,8 @@ from torch import Tensor
 
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io import Panel, write_picture
+from firenet_mri.io.image.display import WINDOW_PERCENTILE
 from firenet_mri.scan import Geometry
-
-_BRIGHT_PERCENTILE = 99.8
 
 
 def write_jacobian_picture(
@@ -54,9 +53,8 @@ def write_jacobian_picture(
 
 
 def _brightness(image: Tensor) -> float:
-    """Return how bright the middle slice is, the one that is shown."""
-    stack = image.reshape(-1, *image.shape[-2:])
-    return float(np.percentile(stack[len(stack) // 2].numpy(force=True), _BRIGHT_PERCENTILE))
+    """Return how bright an image is, of all its slices together."""
+    return float(np.percentile(image.numpy(force=True), WINDOW_PERCENTILE))
 
 
 def _range(values: Collection[float]) -> str:

@@ -183,7 +183,7 @@ class Reconstruction:
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
-        accuracy = None if reference is None else self._accuracy(reference)
+        accuracy = None if reference is None else self.accuracy(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
         with atomic_writes(files.paths, overwrite=overwrite) as temporary:
             place = dict(zip(files.paths, temporary, strict=True))
@@ -213,7 +213,7 @@ class Reconstruction:
         self, path: Path, reference: Tensor | None, accuracy: Accuracy | None
     ) -> None:
         panels = [
-            Panel("Zero-filled", self._combined(self.zero_filled)),
+            Panel("Zero-filled", self.combined(self.zero_filled)),
             Panel(self.network.method, self.magnitude, _note(accuracy)),
         ]
         write_picture(
@@ -222,6 +222,7 @@ class Reconstruction:
             reference=None if reference is None else Panel("Reference", reference),
             geometry=self.scan.geometry,
             caption=self._caption(),
+            names=self._slice_names(),
         )
 
     def _write_jacobian_picture(self, path: Path) -> None:
@@ -229,7 +230,7 @@ class Reconstruction:
         write_jacobian_picture(
             path,
             self.magnitude,
-            self._combined(self.sensitive),
+            self.combined(self.sensitive),
             self.certificate,
             geometry=self.scan.geometry,
             name=self.scan.name,
@@ -308,7 +309,7 @@ class Reconstruction:
     @property
     def magnitude(self) -> Tensor:
         """(..., *spatial) float32, of several map sets the root-sum-of-squares."""
-        return self._combined(self.image)
+        return self.combined(self.image)
 
     @property
     def warnings(self) -> tuple[DataWarning, ...]:
@@ -321,7 +322,8 @@ class Reconstruction:
         places = places_of(self.scan, self.certificate.items, self.options.joint)
         return tuple(warning.line(places) for warning in self.warnings)
 
-    def _combined(self, image: Tensor) -> Tensor:
+    def combined(self, image: Tensor) -> Tensor:
+        """Return the magnitude of an image like this one's, of map sets the root-sum-of-squares."""
         if self.options.map_sets == 1:
             return image.abs()
         return torch.linalg.vector_norm(image, dim=0)
@@ -333,7 +335,7 @@ class Reconstruction:
         scan, image = self.scan, self.image
         if scanner_matrix:
             image, scan = on_scanner_grid(image, scan)
-        return (image if complex_image else self._combined(image)), scan
+        return (image if complex_image else self.combined(image)), scan
 
     def _description(self) -> str:
         weights = self.network.weights
@@ -362,11 +364,18 @@ class Reconstruction:
             )
         return digests
 
-    def _accuracy(self, reference: Tensor) -> Accuracy:
+    def accuracy(self, reference: Tensor) -> Accuracy:
+        """Return how far the magnitude is from a reference of the same shape."""
         magnitude = self.magnitude
         return Accuracy(
             psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
         )
+
+    def _slice_names(self) -> list[str]:
+        """Return what the slices of the image are called, as ``--slices`` counts; else nothing."""
+        if self.scan.spatial_ndim == 3:
+            return []
+        return [name.removeprefix("slice ") for name in places_of(self.scan)]
 
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"

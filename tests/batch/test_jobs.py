@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import pickle
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -274,10 +276,37 @@ def test_the_summary_names_everything(tmp_path) -> None:
     assert "low &lt;signal&gt;" in text
 
 
+def test_the_summary_shows_every_image_and_links_to_its_files(small_job, tmp_path) -> None:
+    job = replace(small_job, report=True)
+    for state in ("done", "kept"):
+        outcome = reconstruct_job(job)
+        assert outcome.state == state
+        _, page = write_summary(tmp_path / "out", [outcome])
+        text = page.read_text()
+        assert text.count('<img src="data:image/png;base64,') == 1
+        links = re.findall('href="([^"]*)"', text)
+        stem = "sub-scan/anat/sub-scan_rec-firenet_MRI"
+        assert links == [f"{stem}{suffix}" for suffix in (".html", ".png", ".json", ".nii.gz")]
+        assert all((page.parent / link).is_file() for link in links)
+        assert "script-src 'none'" in html.unescape(text)
+    # A report that is gone is made again, and one that is not asked for is not.
+    (tmp_path / "out" / links[0]).unlink()
+    assert reconstruct_job(job).state == "done"
+    assert reconstruct_job(replace(job, report=False)).state == "kept"
+
+
+def test_a_failed_scan_has_neither_image_nor_links(tmp_path) -> None:
+    outcome = Outcome("<b>.h5", "b.nii.gz", "failed", error="broken", folder="sub-b/anat")
+    text = write_summary(tmp_path, [outcome])[1].read_text()
+    assert "<img" not in text
+    assert "href" not in text
+    assert "&lt;b&gt;.h5" in text
+
+
 def test_records_hold_digests_and_no_names(job) -> None:
     reconstruct_job(job)
     record = json.loads(job.record.read_text())
-    files = {"image", "certificate", "evidence", "signed_with"}
+    files = {"image", "certificate", "evidence", "report", "thumbnail", "signed_with"}
     assert set(record) == {"job", "options", *files, "relative_gap", "lipschitz_bound", "warnings"}
     assert JobOptions.from_mapping(record["options"]) == job.options
     assert str(job.scan.parent) not in job.record.read_text()

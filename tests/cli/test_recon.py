@@ -366,3 +366,19 @@ def test_a_scan_whose_name_is_not_utf_8_becomes_an_image(tmp_path, kspace) -> No
     assert result.returncode == 0, result.stderr
     assert b"\\udce9 $x_{.npy.nii" in result.stdout
     assert os.path.exists(scan + b".nii")  # noqa: PTH110
+
+
+def test_a_report_is_asked_for_and_does_not_outlive_its_image(tmp_path, kspace) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    arguments = ("recon", "scan.npy", "-o", "a.nii", "--layers", 2, "--maps", "lowres")
+    result = firenet(*arguments, "--report", folder=tmp_path)
+    assert "Report:      a.html" in result.stdout
+    assert "<h1>scan.npy</h1>" in (tmp_path / "a.html").read_text()
+    for name in ("a.nii", "a.png", "a.json", "a.evidence.h5"):
+        (tmp_path / name).unlink()
+    refused = firenet(*arguments, "--report", folder=tmp_path)
+    assert refused.returncode == 1
+    assert "a.html: exists" in refused.stderr
+    assert not (tmp_path / "a.nii").exists()
+    assert firenet(*arguments, "--overwrite", folder=tmp_path).returncode == 0
+    assert not (tmp_path / "a.html").exists()

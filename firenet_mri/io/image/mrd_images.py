@@ -1,4 +1,4 @@
-"""Writes images as ISMRMRD / MRD 1.x: the group ``dataset/image_0`` of an HDF5 file."""
+"""Writes and reads images as ISMRMRD / MRD 1.x: the group ``dataset/image_0`` of an HDF5 file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from firenet_mri.errors import ShapeError
+from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.io.kspace.ismrmrd_writer import image_counters
 from firenet_mri.scan import Geometry
 
@@ -81,3 +83,26 @@ def write_images(path: Path, images: list[Any]) -> None:
 
     with ismrmrd.File(str(path), "w") as file:
         file["dataset/image_0"].images = images
+
+
+def read_mrd_images(path: Path) -> Tensor:
+    """Return the images of a file that :func:`write_images` wrote, (image, y, x), without a place.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or damaged, or holds no such images.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            data = np.asarray(file["dataset/image_0/data"])
+    except (OSError, KeyError, ValueError) as error:
+        raise FileError(
+            f"{path}: holds no MRD images ({type(error).__name__}); give an image that firenet "
+            "wrote"
+        ) from None
+    # Complex numbers of MRD are pairs of fields.
+    values = data["real"] + 1j * data["imag"] if data.dtype.names else data
+    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, *values.shape[-2:])))

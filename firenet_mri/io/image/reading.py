@@ -20,7 +20,7 @@ from firenet_mri.scan import Geometry
 
 
 def read_image(
-    path: Path, options: ImageReadOptions | None = None
+    path: Path, options: ImageReadOptions | None = None, *, several: bool = False
 ) -> tuple[Tensor, Geometry | None]:
     """Return slices (z, y, x) complex64 and where they lie.
 
@@ -31,6 +31,8 @@ def read_image(
         magnitude or complex; or .npy of (y, x) or (z, y, x), which lies nowhere.
     options
         Which series, echo and repetition of DICOM files; of other files there is nothing to choose.
+    several
+        Also take several images at one place, which are returned as (image, z, y, x).
 
     Raises
     ------
@@ -64,14 +66,15 @@ def read_image(
     if voxels.dtype.kind not in "biufc":
         raise DataError(f"{path}: the image is {voxels.dtype}; it must be numbers")
     voxels = voxels.reshape(voxels.shape[:3]) if voxels[..., :1].size == voxels.size else voxels
-    if voxels.ndim not in (2, 3):
+    if voxels.ndim not in ((2, 3, 4) if several else (2, 3)):
         raise ShapeError(
             f"{path}: the image has shape {voxels.shape}; give one image or one volume"
         )
     if not np.isfinite(voxels).all():
         raise DataError(f"{path}: the image has NaN or infinite values; export it again")
-    image = np.ascontiguousarray(voxels.reshape((*voxels.shape, 1)[:3]).T, np.complex64)
-    nz, ny, nx = image.shape
+    sizes = voxels.shape if voxels.ndim == 4 else (*voxels.shape, 1)[:3]
+    image = np.ascontiguousarray(voxels.reshape(sizes).T, np.complex64)
+    nz, ny, nx = image.shape[-3:]
     if affine is None:
         return torch.from_numpy(image), None
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

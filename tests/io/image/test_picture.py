@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from firenet_mri.errors import ShapeError
 from firenet_mri.io import Panel, write_picture
-from firenet_mri.io.image.picture import _view
+from firenet_mri.io.image.display import displayed
 from firenet_mri.scan import Geometry
 
 RIGHT, LEFT = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0)
@@ -51,30 +51,74 @@ def test_image_is_turned_as_radiologists_look_at_it(
 ) -> None:
     image = np.zeros((4, 6))
     image[0, 0] = 1
-    view = _view(image, geometry(read, phase, normal))
+    view = displayed(image, geometry(read, phase, normal))
     expected = {"RLSI": ("R", "L", "S", "I")}.get(letters, tuple(letters))
     assert view.letters == expected
-    assert view.pixels[corner] == 1
+    assert view.slices[0][corner] == 1
     across = np.array(LEFT if letters[:2] == "RL" else POSTERIOR)
     turned = abs(np.array(read) @ across) < 0.5
-    assert view.pixels.shape == ((6, 4) if turned else (4, 6))
+    assert view.shape == ((6, 4) if turned else (4, 6))
     assert view.pixel_aspect == pytest.approx(1 / 3 if turned else 3)
     assert view.height_over_width == pytest.approx(0.5 if turned else 2)
 
 
 def test_without_geometry_rows_go_down_as_stored() -> None:
     image = torch.arange(24.0).reshape(4, 6)
-    view = _view(image, None)
-    np.testing.assert_array_equal(view.pixels, image)
+    view = displayed(image, None)
+    np.testing.assert_array_equal(view.slices[0], image)
     assert view.letters is None
 
 
-def test_middle_slice_and_magnitude_are_shown() -> None:
-    image = torch.zeros(5, 4, 6, dtype=torch.complex64)
-    image[2] = 3 - 4j
-    view = _view(image, None)
-    assert (view.index, view.slices) == (2, 5)
-    assert (view.pixels == 5).all()
+@pytest.mark.parametrize(
+    ("count", "grid"),
+    [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (7, (2, 4)), (12, (3, 4)), (13, (3, 5))],
+)
+def test_a_montage_holds_the_magnitude_of_all_slices_in_their_order(count, grid) -> None:
+    image = torch.arange(1, count + 1)[:, None, None] * torch.full((count, 6, 6), 0.6 + 0.8j)
+    shown = displayed(image.reshape(1, count, 6, 6), None)
+    montage = shown.montage()
+    assert shown.grid() == grid
+    tiles = montage.reshape(grid[0], 6, grid[1], 6).swapaxes(1, 2).reshape(-1, 6, 6)
+    for number, tile in enumerate(tiles, start=1):
+        if number <= count:
+            np.testing.assert_allclose(tile, number, rtol=1e-6)
+        else:
+            assert np.isnan(tile).all()
+
+
+def test_shrinking_takes_means_also_at_the_edges() -> None:
+    image = torch.arange(35.0).reshape(5, 7)
+    small = displayed(image, None).shrunk(3).slices[0]
+    expected = [[image[i : i + 3, j : j + 3].mean() for j in (0, 3, 6)] for i in (0, 3)]
+    np.testing.assert_allclose(small, expected)
+
+
+def test_every_slice_is_in_the_picture_with_one_window(tmp_path: Path) -> None:
+    """Four slices of rising brightness, the last one white: each a quarter of its panel."""
+    image = torch.tensor([0.25, 0.5, 0.75, 1.0])[:, None, None].expand(4, 40, 40)
+    write_picture(tmp_path / "picture.png", [Panel("a", image)])
+    pixels = imread(tmp_path / "picture.png")[..., 0]
+    counts = [(abs(pixels - level) < 1 / 128).sum() for level in (0.25, 0.5, 0.75, 1.0)]
+    # A slice's number hides a little of it.
+    assert min(counts) > 0.9 * max(counts) > 10_000
+
+
+def test_slices_have_their_names_in_every_panel(tmp_path: Path, monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    written = []
+    draw = Axes.text
+
+    def record(self: Axes, x: float, y: float, text: str, **options: object) -> object:
+        written.append(text)
+        return draw(self, x, y, text, **options)
+
+    monkeypatch.setattr(Axes, "text", record)
+    panels = [Panel("a", torch.ones(2, 8, 9)), Panel("b", torch.ones(2, 8, 9))]
+    write_picture(tmp_path / "a.png", panels, names=["4", "7"])
+    write_picture(tmp_path / "b.png", panels)
+    write_picture(tmp_path / "c.png", [Panel("a", torch.ones(8, 9))], names=["4"])
+    assert written == ["4", "7", "4", "7", "0", "1", "0", "1"]
 
 
 def test_panels_share_the_window_of_the_last(tmp_path: Path) -> None:

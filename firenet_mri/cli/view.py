@@ -1,0 +1,207 @@
+"""``firenet view``: an image or a scan as a page in the browser, served to this machine alone."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from firenet_mri.cli.loading import loading
+from firenet_mri.cli.options import Debug, chosen, panel, with_flags
+from firenet_mri.cli.record import recorded_options
+from firenet_mri.errors import UsageError
+from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.reconstruction.options import ReconstructionOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firenet_mri.geometry import Geometry
+    from firenet_mri.report.content import Content
+    from firenet_mri.report.saved import SavedImage, ZeroFilled
+    from firenet_mri.report.serving import Served
+
+#: Entry points of this group show volumes: a function from a NIfTI file's bytes and a title to
+#: pages by path, of which "/volume" is the first.
+VIEWERS = "firenet_mri.viewers"
+
+_VOLUME = "/volume"
+
+
+@with_flags(ReadOptions, ReconstructionOptions)
+def view(
+    image_or_scan: Annotated[
+        Path,
+        Parameter(
+            help="Image (.nii.gz, .nii, .dcm, .h5, .mrd or .npy), whose certificate is shown if it "
+            "lies beside it, or that certificate; or a raw scan, which is reconstructed first."
+        ),
+    ],
+    /,
+    *,
+    scan: Annotated[
+        Path | None,
+        Parameter(
+            help="The scan that the image was made from, for the zero-filled image and the "
+            "sampling pattern.",
+            group=panel("Input"),
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        Parameter(
+            help="Reference magnitude image, .nii.gz or .npy, for an error map.",
+            group=panel("Input"),
+        ),
+    ] = None,
+    port: Annotated[
+        int, Parameter(help="Port to serve the page at; 0 is any free one.", group=panel("Running"))
+    ] = 0,
+    no_browser: Annotated[
+        bool,
+        Parameter(
+            help="Open no browser; print the address only.",
+            group=panel("Running"),
+            negative=(),
+            show_default=False,
+        ),
+    ] = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Show an image or a scan in the browser, until Control-C.
+
+    The page is that of firenet recon --report. It is served on the loopback interface, so that no
+    other machine can reach it, and loads nothing from elsewhere. Nothing is written. With the
+    package plugins/viewer it also shows the volume in three planes.
+
+    Example: firenet view image.nii.gz --scan scan.h5
+    """
+    with loading():
+        from firenet_mri.io import read_certificate
+        from firenet_mri.report.saved import is_image
+        from firenet_mri.report.serving import PageServer
+
+    reading = chosen(ReadOptions, options)
+    wanted = chosen(ReconstructionOptions, options)
+    console = Console(highlight=False, soft_wrap=True)
+    # The port first: what is taken is found before the work.
+    with PageServer(port) as server:
+        if image_or_scan.suffix == ".json":
+            image_or_scan = read_certificate(image_or_scan).check_image()
+        if is_image(image_or_scan):
+            content, image, geometry = _of_image(image_or_scan, scan, reference, reading, wanted)
+        elif scan is not None:
+            raise UsageError(f"{image_or_scan}: is a scan itself; leave --scan out")
+        else:
+            content, image, geometry = _of_scan(image_or_scan, reference, reading, wanted)
+        pages = _pages(content, image, geometry)
+        console.print(f"{content.title} is shown at {server.url} until Control-C.", markup=False)
+        sys.stdout.flush()
+        if not no_browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve(pages)
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+
+
+def _of_image(
+    path: Path,
+    scan: Path | None,
+    reference: Path | None,
+    reading: ReadOptions,
+    wanted: ReconstructionOptions,
+) -> tuple[Content, Tensor, Geometry | None]:
+    from firenet_mri.io import read_reference
+    from firenet_mri.report.saved import content_of_file, read_saved
+
+    weights = wanted.network.weights
+    if wanted != ReconstructionOptions(network=NetworkOptions(weights=weights)):
+        raise UsageError(
+            f"{path}: is an image, which was made already; leave the options of reconstruction out"
+        )
+    if scan is None and (reading != ReadOptions() or weights is not None):
+        raise UsageError(f"{path}: options of reading belong to a scan; give --scan too")
+    found = read_saved(path)
+    truth = None if reference is None else read_reference(reference)
+    added = None if scan is None else _from_scan(found, scan, reading, wanted)
+    content = content_of_file(found, reference=truth, scan=added)
+    return content, found.image, found.geometry
+
+
+def _from_scan(
+    found: SavedImage, scan: Path, reading: ReadOptions, wanted: ReconstructionOptions
+) -> ZeroFilled:
+    """Return what the scan adds, after checking that the image was made from it."""
+    from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.report.saved import zero_filled_of
+
+    if found.saved is None:
+        raise UsageError(
+            f"{found.path}: no certificate lies beside it that says how it was made of a scan; "
+            "leave --scan out"
+        )
+    weights = wanted.network.weights
+    network = None if weights is None else Path(weights)
+    recorded, made_with = recorded_options(found.saved, reading, network)
+    raw = read_with(scan, recorded)
+    found.saved.check_scan(raw)
+    return zero_filled_of(raw, made_with)
+
+
+def _of_scan(
+    path: Path, reference: Path | None, reading: ReadOptions, wanted: ReconstructionOptions
+) -> tuple[Content, Tensor, Geometry | None]:
+    from firenet_mri.cli.progress import progress
+    from firenet_mri.cli.recon import with_maps
+    from firenet_mri.io import read_reference
+    from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.reconstruction import reconstruct_with
+    from firenet_mri.report.content import content_of
+
+    raw = read_with(path, reading)
+    shape = (*raw.batch_shape, *raw.spatial_shape)
+    truth = None if reference is None else read_reference(reference, shape=shape)
+    with progress(f"Reconstructing {raw.name}", "layers") as on_layer:
+        result = reconstruct_with(raw, with_maps(reading, wanted), on_layer=on_layer)
+    return content_of(result, reference=truth), result.magnitude, result.scan.geometry
+
+
+def _pages(content: Content, image: Tensor, geometry: Geometry | None) -> Mapping[str, Served]:
+    """Return what is served: the report, and a viewer of the volume if one is installed."""
+    from firenet_mri.report.page import page_of
+    from firenet_mri.report.serving import Served
+
+    viewer = _viewer()
+    is_volume = image.ndim > 2 and image.shape[-3] > 1
+    if viewer is None or not is_volume:
+        return {"/": Served.page(page_of(content))}
+    pages = viewer(_nifti(image, geometry), content.title)
+    link = _VOLUME if _VOLUME in pages else None
+    return {**pages, "/": Served.page(page_of(content, volume_link=link))}
+
+
+def _viewer() -> Callable[[bytes, str], Mapping[str, Served]] | None:
+    """Return the first viewer of volumes that is installed."""
+    found = sorted(entry_points(group=VIEWERS), key=lambda entry: entry.name)
+    return found[0].load() if found else None
+
+
+def _nifti(image: Tensor, geometry: Geometry | None) -> bytes:
+    """Return the image as a NIfTI file, written anew: it holds what is shown and nothing else."""
+    import tempfile
+
+    from firenet_mri.io import write_nifti
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "volume.nii.gz"
+        write_nifti(path, image, geometry, description="firenet view")
+        return path.read_bytes()

@@ -1,0 +1,35 @@
+"""A reconstruction as one HTML page: images, certificate in plain words, settings to copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
+
+if TYPE_CHECKING:
+    from firenet_mri.report.saved import ZeroFilled, zero_filled_of
+    from firenet_mri.report.serving import Served
+    from firenet_mri.report.writing import remove_report, report_page, report_path, write_report
+
+__all__ = [
+    "Served",
+    "ZeroFilled",
+    "remove_report",
+    "report_page",
+    "report_path",
+    "write_report",
+    "zero_filled_of",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Served": "firenet_mri.report.serving",
+        "ZeroFilled": "firenet_mri.report.saved",
+        "remove_report": "firenet_mri.report.writing",
+        "report_page": "firenet_mri.report.writing",
+        "report_path": "firenet_mri.report.writing",
+        "write_report": "firenet_mri.report.writing",
+        "zero_filled_of": "firenet_mri.report.saved",
+    },
+)

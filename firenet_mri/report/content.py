@@ -1,0 +1,231 @@
+"""What stands in a report, as values: taken by name from a certificate's file, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from firenet_mri.firenet.certificate import Certificate
+from firenet_mri.geometry import Geometry
+from firenet_mri.reconstruction.data_warnings.places import places_of
+from firenet_mri.reconstruction.result import Reconstruction
+from firenet_mri.report.layers import Images, Layers, layers_of
+from firenet_mri.report.rounding import above, below
+from firenet_mri.report.sampling import SamplingPicture, sampling_of
+from firenet_mri.report.settings import Settings, settings_of
+
+_FRESH = "The certificate was made together with the image."
+_STORED = (
+    "The certificate is shown as it was written, and belongs to this image (SHA-256). Nothing in "
+    "it was computed again here."
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number that a reader looks for first.
+
+    Parameters
+    ----------
+    value
+        Such as "17.7 times".
+    name
+        What it is.
+    status
+        How it is known; empty for what is no statement about the image.
+    """
+
+    value: str
+    name: str
+    status: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """All that a report shows.
+
+    Parameters
+    ----------
+    title
+        The scan's name.
+    subtitle
+        What it is and what made the image.
+    simulated
+        Whether the scan was; None if that is not known.
+    facts
+        The numbers at the top.
+    layers
+        The images.
+    warnings
+        What is odd about the data, a line for each.
+    certificate
+        What is known about the image; None of an image without one.
+    checked
+        Whether anything in it was computed again.
+    sampling
+        Where k-space was sampled; None if that is not known.
+    settings
+        How the image is made again.
+    versions
+        Of what computed it, by name.
+    digests
+        SHA-256 of what the certificate belongs to, by name.
+    """
+
+    title: str
+    subtitle: str
+    simulated: bool | None
+    facts: tuple[Fact, ...]
+    layers: Layers
+    warnings: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    checked: str = ""
+    sampling: SamplingPicture | None = None
+    settings: Settings = field(default_factory=Settings)
+    versions: tuple[tuple[str, str], ...] = ()
+    digests: tuple[tuple[str, str], ...] = ()
+
+
+def content_of(result: Reconstruction, *, reference: Tensor | None = None) -> Content:
+    """Return the report of a reconstruction.
+
+    Parameters
+    ----------
+    result
+        What :func:`firenet_mri.reconstruct` returned.
+    reference
+        Magnitude image of the same shape, for an error map, PSNR and SSIM.
+    """
+    report = result.report(None if reference is None else result.accuracy(reference))
+    sensitive = None if result.sensitive is None else result.combined(result.sensitive)
+    zero_filled = result.combined(result.zero_filled)
+    layers = layers_of(
+        Images(result.magnitude, zero_filled, reference, sensitive),
+        geometry=result.scan.geometry,
+        method=result.network.method,
+        units=_units(report),
+        names=_short(places_of(result.scan)) if result.scan.spatial_ndim == 2 else (),
+    )
+    return _content(report, result.certificate, layers, sampling_of(result.scan), _FRESH)
+
+
+def content_of_saved(
+    report: Mapping[str, Any],
+    certificate: Certificate,
+    images: Images,
+    *,
+    geometry: Geometry | None = None,
+    sampling: SamplingPicture | None = None,
+) -> Content:
+    """Return the report of an image that was written with a certificate.
+
+    Parameters
+    ----------
+    report, certificate
+        The certificate's file, which was checked to belong to the image.
+    images
+        The image, and what it can be compared with.
+    geometry
+        Where it lies.
+    sampling
+        Where its scan was sampled, if the scan is at hand.
+    """
+    trained = _part(report, "network").get("weights") is not None
+    method = "FIRENET, trained network" if trained else "FIRENET"
+    layers = layers_of(images, geometry=geometry, method=method, units=_units(report))
+    return _content(report, certificate, layers, sampling, _STORED)
+
+
+def content_of_image(name: str, images: Images, geometry: Geometry | None = None) -> Content:
+    """Return the report of an image of which nothing but its pixels is known."""
+    layers = layers_of(images, geometry=geometry, method="Image", units="units of the file")
+    return Content(name, "An image without a certificate", None, (), layers)
+
+
+def _content(
+    report: Mapping[str, Any],
+    certificate: Certificate,
+    layers: Layers,
+    sampling: SamplingPicture | None,
+    checked: str,
+) -> Content:
+    scan, network = _part(report, "scan"), _part(report, "network")
+    simulated = scan.get("simulated")
+    digests = asdict(certificate.digests) if certificate.digests is not None else {}
+    warnings = report.get("warnings")
+    return Content(
+        title=str(scan.get("name", "Image")),
+        subtitle=_subtitle(scan, network, report),
+        simulated=simulated if isinstance(simulated, bool) else None,
+        facts=tuple(_facts(report, certificate)),
+        layers=layers,
+        warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        certificate=certificate,
+        checked=checked,
+        sampling=sampling,
+        settings=settings_of(report),
+        versions=tuple((str(k), str(v)) for k, v in _part(report, "versions").items()),
+        digests=tuple((name, value) for name, value in digests.items() if value is not None),
+    )
+
+
+def _subtitle(
+    scan: Mapping[str, Any], network: Mapping[str, Any], report: Mapping[str, Any]
+) -> str:
+    parts = []
+    if scan.get("coils") is not None:
+        parts.append(f"{scan['coils']} coils")
+    fraction = scan.get("sampled_fraction")
+    if isinstance(fraction, int | float):
+        parts.append(f"{100 * fraction:.3g} % sampled")
+    options = _part(_part(_part(report, "options"), "reconstruction"), "network")
+    if network.get("weights") is not None:
+        parts.append("trained network")
+    elif options.get("preset") is not None:
+        parts.append(f"preset {options['preset']}")
+    if network.get("layers") is not None:
+        parts.append(f"{network['layers']} layers")
+    return " · ".join(parts)
+
+
+def _facts(report: Mapping[str, Any], certificate: Certificate) -> Iterator[Fact]:
+    gap, bound = certificate.relative_gap, certificate.lipschitz_bound
+    if gap is not None:
+        yield Fact(f"≤ {above(100 * max(gap), 2)} %", "from the optimum", "proven")
+    if bound is not None and not certificate.not_checkable:
+        yield Fact(f"≤ {above(bound)} times", "amplification of any change of the data", "proven")
+    lower = certificate.lookup("jacobian_at_data", "lower")
+    upper = certificate.lookup("jacobian_at_data", "upper")
+    if lower and upper:
+        value = f"{below(max(lower.values()))} to {above(max(upper.values()))} times"
+        yield Fact(value, "amplification of small changes at this scan", "verified on this scan")
+    accuracy = _numbers(_part(report, "accuracy_against_reference"))
+    if "psnr_db" in accuracy:
+        yield Fact(f"{accuracy['psnr_db']:.1f} dB", "PSNR against the reference", "measured")
+    if "ssim" in accuracy:
+        yield Fact(f"{accuracy['ssim']:.3f}", "SSIM against the reference", "measured")
+    seconds = _numbers(_part(report, "timings"))
+    if seconds:
+        yield Fact(f"{sum(seconds.values()):.1f} s", "maps, network and certificate")
+
+
+def _units(report: Mapping[str, Any]) -> str:
+    units = str(report.get("image_units", "as the data"))
+    return "units of the data" if units == "as the data" else units
+
+
+def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = report.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _numbers(part: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a number; a file that was changed by hand may hold anything."""
+    return {name: value for name, value in part.items() if isinstance(value, int | float)}
+
+
+def _short(names: list[str]) -> list[str]:
+    return [name.removeprefix("slice ") for name in names]

@@ -1,0 +1,23 @@
+"""Rounds bounds to few digits so that they stay bounds."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+
+def above(value: float, digits: int = 3) -> str:
+    """Return a number of so many digits that is not smaller."""
+    return _rounded(value, digits, ROUND_CEILING)
+
+
+def below(value: float, digits: int = 3) -> str:
+    """Return a number of so many digits that is not larger."""
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
+    exact = Decimal(value)
+    if exact == 0:
+        return "0"
+    place = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    return f"{float(exact.quantize(place, rounding=rounding)):.{digits}g}"
