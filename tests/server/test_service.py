@@ -25,10 +25,10 @@ from firenet_mri import read, reconstruct
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.io.kspace.ismrmrd_writer import write_acquisitions
+from firenet_mri.io.mrd_messages import Kind, message_bytes, read_message
 from firenet_mri.reconstruction.run import reconstruct_with
 from firenet_mri.server import process
 from firenet_mri.server.client import ask_health, send_scan
-from firenet_mri.server.protocol import Kind, message_bytes, read_message
 from firenet_mri.server.service import Limits, Server
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"

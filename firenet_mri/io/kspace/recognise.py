@@ -16,8 +16,9 @@ _GZIP = b"\x1f\x8b"
 
 #: Every format that is read, for messages, help and documentation: the one list.
 READABLE = (
-    "ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), Philips (.list with .data), BART (.cfl "
-    "with .hdr) or NumPy (.npy, coils first) scan, or the folder of a Bruker experiment"
+    "ISMRMRD or fastMRI (.h5), MRD stream (.mrd, .ismrmrd), Siemens (.dat), GE (.7), Philips "
+    "(.list with .data), BART (.cfl with .hdr) or NumPy (.npy, coils first) scan, or the folder of "
+    "a Bruker experiment"
 )
 _READABLE = f"give an {READABLE}"
 _IMAGE = (

@@ -24,6 +24,7 @@ CALLED = {
     Format.NUMPY: ".npy",
     Format.PHILIPS: ".list",
     Format.SIEMENS: ".dat",
+    Format.STREAM: ".ismrmrd",
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ismrmrd.serialization import ConfigFile, ProtocolSerializer
 
-from firenet_mri.server.protocol import (
+from firenet_mri.io.mrd_messages import (
     ConnectionEnded,
     Kind,
     ProtocolError,
