@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from firenet_mri.batch.options import JobOptions
+from firenet_mri.batch.tree import Suffix, image_paths
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FirenetError
 from firenet_mri.io.evidence import evidence_path
@@ -109,11 +109,12 @@ def find_jobs(
     overwrite: bool = False,
     evidence: bool = True,
     key: Path | None = None,
+    suffix: Suffix | None = None,
 ) -> list[Job]:
     """Return a job for every scan in a folder and those below it, in the order of their names.
 
-    Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_MRI.nii.gz``, as BIDS lays out a
-    study; the label is made of letters and digits of the scan's path.
+    Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_SUFFIX.nii.gz``, as BIDS lays out a
+    study, see :func:`firenet_mri.batch.tree.image_paths`.
 
     Parameters
     ----------
@@ -123,6 +124,8 @@ def find_jobs(
         Of all jobs: one value, or the options of reading and reconstruction by name.
     overwrite, evidence, key
         See :class:`Job`.
+    suffix
+        BIDS's suffix of all images, such as "T1w"; None calls them ``MRI``, which BIDS has not.
 
     Raises
     ------
@@ -137,28 +140,11 @@ def find_jobs(
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     check_folder_for_outputs(output, folder)
     scans = find_scans(folder)
-    labels = _labels([scan.relative_to(folder) for scan in scans])
+    images = image_paths([scan.relative_to(folder) for scan in scans], suffix)
     return [
-        Job(
-            scan,
-            output / f"sub-{label}" / "anat" / f"sub-{label}_rec-firenet_MRI.nii.gz",
-            options,
-            overwrite,
-            evidence,
-            key,
-        )
-        for scan, label in zip(scans, labels, strict=True)
+        Job(scan, output / image, options, overwrite, evidence, key)
+        for scan, image in zip(scans, images, strict=True)
     ]
-
-
-def _labels(paths: Iterable[Path]) -> list[str]:
-    """Return labels of letters and digits that differ."""
-    labels: list[str] = []
-    for path in paths:
-        label = re.sub("[^0-9A-Za-z]", "", str(path.with_suffix(""))) or "scan"
-        same = [other for other in labels if re.fullmatch(f"{label}(x[0-9]+)?", other)]
-        labels.append(f"{label}x{len(same) + 1}" if same else label)
-    return labels
 
 
 def reconstruct_job(job: Job) -> Outcome:

@@ -163,7 +163,8 @@ def _check_written(
             written.dicom, max(len(raw.images), 1), count, overwrite=written.overwrite
         )
     if written.bids is not None:
-        check_outputs(bids_paths(written.bids), overwrite=written.overwrite)
+        files = bids_paths(written.bids, raw.images, raw.parameters)
+        check_outputs(files, overwrite=written.overwrite)
         if options.map_sets > 1:
             raise UsageError(
                 f"{written.bids}: several map sets have no one phase; write the magnitude"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.image.dicom_files import datasets_of, step_between
+from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
@@ -151,6 +153,7 @@ def write_dicom_series(
     simulated: bool = False,
     volume: bool = False,
     parameters: AcquisitionParameters | None = None,
+    names: Sequence[str] = (),
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -174,6 +177,9 @@ def write_dicom_series(
         Whether the encoding was 3D.
     parameters
         Field strength and times, as far as they are known.
+    names
+        What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
+        number and time, and number of the repetition of their series.
     reference
         Series whose study, and, without a geometry, whose place it takes over.
     overwrite
@@ -189,6 +195,7 @@ def write_dicom_series(
         If an output exists and may not be replaced, or the folder cannot be written.
     """
     pixels = _Pixels.of(image, str(folder))
+    labels = _labels(names, parameters, len(pixels.stored), str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
     files = _series_files(folder, len(pixels.stored), pixels.shape[0])
     check_series_folder(folder, len(pixels.stored), pixels.shape[0], overwrite=overwrite)
@@ -196,11 +203,12 @@ def write_dicom_series(
     shared = _shared(reference, description, simulated, parameters)
     with atomic_writes(files, overwrite=overwrite) as paths:
         remaining = iter(paths)
-        for series, stack in enumerate(pixels.stored):
+        for series, (stack, label) in enumerate(zip(pixels.stored, labels, strict=True)):
             series_uid = _uid()
             for index, plane in enumerate(stack):
                 dataset = _classic(shared, place, pixels, plane, index, volume)
                 dataset.SeriesInstanceUID, dataset.SeriesNumber = series_uid, series + 1
+                _tell(dataset, label, labels)
                 _save(dataset, next(remaining), _MR)
     return files
 
@@ -213,6 +221,7 @@ def write_enhanced_dicom(
     description: str = "",
     simulated: bool = False,
     parameters: AcquisitionParameters | None = None,
+    names: Sequence[str] = (),
     reference: DicomReference | None = None,
 ) -> None:
     """Write one enhanced multi-frame MR image, a frame a slice, of one image.
@@ -225,11 +234,46 @@ def write_enhanced_dicom(
             f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
             "a series"
         )
+    (label,) = _labels(names, parameters, 1, str(path))
     place = _place(geometry, reference, pixels.shape, str(path))
     shared = _shared(reference, description, simulated, parameters)
     dataset = _enhanced(shared, place, pixels)
+    if label.name:
+        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+    if label.echo_time_ms is not None:
+        groups = dataset.SharedFunctionalGroupsSequence[0]
+        groups.MREchoSequence = [_group(EffectiveEchoTime=label.echo_time_ms)]
     dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(), 1
     _save(dataset, path, _ENHANCED_MR)
+
+
+def _labels(
+    names: Sequence[str], parameters: AcquisitionParameters | None, count: int, name: str
+) -> list[ImageLabel]:
+    """Return what each of so many images is; without names they are numbered."""
+    if names and len(names) != count:
+        raise ShapeError(f"{name}: {len(names)} names for {count} images")
+    numbered = [f"image {i}" for i in range(count)] if count > 1 else []
+    return labels_of(names or numbered, parameters)
+
+
+def _tell(dataset: Any, label: ImageLabel, labels: Sequence[ImageLabel]) -> None:
+    """Write what one of several images is into the headers of its series."""
+    if label.name:
+        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+    if label.echo is not None:
+        dataset.EchoNumbers = label.echo
+    if label.echo_time_ms is not None:
+        dataset.EchoTime = _decimal(label.echo_time_ms)
+    if label.repetition is not None:
+        dataset.TemporalPositionIdentifier = label.repetition
+        dataset.NumberOfTemporalPositions = len({one.repetition for one in labels})
+
+
+def _described(series: str, label: ImageLabel) -> str:
+    """Return the description of an image's series, at most 64 characters."""
+    time = "" if label.echo is None or label.echo_time_ms is None else f" {label.echo_time_ms:g} ms"
+    return f"{series}, {label.name}{time}"[:64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,7 +430,7 @@ def _times(known: AcquisitionParameters) -> dict[str, float | None]:
     """Return the attributes of a classic MR image that the parameters give, in ms and degrees."""
     return {
         "RepetitionTime": known.repetition_time_ms,
-        # Images of several echoes have one each, which is not told here.
+        # Images of several echoes have one each.
         "EchoTime": known.echo_times_ms[0] if len(known.echo_times_ms) == 1 else None,
         # Of an inversion time the standard wants to know the sequence, too.
         "FlipAngle": known.flip_angle_deg,

@@ -17,10 +17,13 @@ _MAGNITUDE, _COMPLEX = 1, 5
 
 
 def write_mrd_images(
-    path: Path, image: NDArray[np.generic], geometry: Geometry | None = None
+    path: Path,
+    image: NDArray[np.generic],
+    geometry: Geometry | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Write an image, one MRD image a slice; parameters and errors as :func:`mrd_images`."""
-    write_images(path, mrd_images(image, geometry))
+    write_images(path, mrd_images(image, geometry, names))
 
 
 def mrd_images(
