@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,17 @@ from firenet_mri.scan import AcquisitionParameters, Geometry
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _LARGEST = 32_767
+
+#: What the pixels of an image are.
+Component = Literal["magnitude", "phase", "real", "imaginary"]
+
+# The third value of Image Type, of which the standard has no word for most.
+_IMAGE_TYPES: dict[Component, str] = {
+    "magnitude": "OTHER",
+    "phase": "PHASE MAP",
+    "real": "OTHER",
+    "imaginary": "OTHER",
+}
 # Who and which study; all else of a reference is left behind.
 _FROM_REFERENCE = (
     "PatientName",
@@ -154,6 +165,8 @@ def write_dicom_series(
     volume: bool = False,
     parameters: AcquisitionParameters | None = None,
     names: Sequence[str] = (),
+    component: Component = "magnitude",
+    title: str | None = None,
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -180,6 +193,12 @@ def write_dicom_series(
     names
         What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
         number and time, and number of the repetition of their series.
+    component
+        What the pixels are; those that are no magnitude may be negative, and are stored with an
+        intercept.
+    title
+        Description of the series of an image that was not reconstructed here; its derivation is
+        ``description`` alone then. None calls it FIRENET.
     reference
         Series whose study, and, without a geometry, whose place it takes over.
     overwrite
@@ -194,13 +213,13 @@ def write_dicom_series(
     FileError
         If an output exists and may not be replaced, or the folder cannot be written.
     """
-    pixels = _Pixels.of(image, str(folder))
+    pixels = _Pixels.of(image, str(folder), component)
     labels = _labels(names, parameters, len(pixels.stored), str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
     files = _series_files(folder, len(pixels.stored), pixels.shape[0])
     check_series_folder(folder, len(pixels.stored), pixels.shape[0], overwrite=overwrite)
     folder.mkdir(exist_ok=True)
-    shared = _shared(reference, description, simulated, parameters)
+    shared = _shared(reference, description, simulated, parameters, title)
     with atomic_writes(files, overwrite=overwrite) as paths:
         remaining = iter(paths)
         for series, (stack, label) in enumerate(zip(pixels.stored, labels, strict=True)):
@@ -222,13 +241,15 @@ def write_enhanced_dicom(
     simulated: bool = False,
     parameters: AcquisitionParameters | None = None,
     names: Sequence[str] = (),
+    component: Component = "magnitude",
+    title: str | None = None,
     reference: DicomReference | None = None,
 ) -> None:
     """Write one enhanced multi-frame MR image, a frame a slice, of one image.
 
     Parameters are those of :func:`write_dicom_series`, and so are the errors.
     """
-    pixels = _Pixels.of(image, str(path))
+    pixels = _Pixels.of(image, str(path), component)
     if len(pixels.stored) > 1:
         raise ShapeError(
             f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
@@ -236,7 +257,7 @@ def write_enhanced_dicom(
         )
     (label,) = _labels(names, parameters, 1, str(path))
     place = _place(geometry, reference, pixels.shape, str(path))
-    shared = _shared(reference, description, simulated, parameters)
+    shared = _shared(reference, description, simulated, parameters, title)
     dataset = _enhanced(shared, place, pixels)
     if label.name:
         dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
@@ -278,11 +299,13 @@ def _described(series: str, label: ImageLabel) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """Stored numbers (image, z, y, x) uint16 with their slope, and the window (centre, width)."""
+    """Stored numbers (image, z, y, x) uint16, slope and intercept, window (centre, width)."""
 
     stored: NDArray[np.uint16]
     slope: float
     window: tuple[float, float]
+    intercept: float = 0.0
+    component: Component = "magnitude"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -291,8 +314,8 @@ class _Pixels:
         return z, y, x
 
     @staticmethod
-    def of(image: NDArray[np.generic], name: str) -> _Pixels:
-        """Return the pixels of an image or its magnitude."""
+    def of(image: NDArray[np.generic], name: str, component: Component = "magnitude") -> _Pixels:
+        """Return the pixels of an image, of a complex one its magnitude."""
         if not 2 <= image.ndim <= 4:
             raise ShapeError(
                 f"{name}: the image has shape {image.shape}; DICOM needs (y, x), (z, y, x) or "
@@ -300,17 +323,29 @@ class _Pixels:
             )
         values = np.abs(image) if np.iscomplexobj(image) else np.asarray(image)
         values = values.astype(np.float64).reshape((1,) * (4 - image.ndim) + image.shape)
-        if not np.isfinite(values).all() or (values < 0).any():
+        is_signed = component != "magnitude"
+        if not np.isfinite(values).all() or ((values < 0).any() and not is_signed):
             raise DataError(
                 f"{name}: the image has negative, NaN or infinite pixels; DICOM images are written "
                 "of magnitudes"
             )
+        if is_signed:
+            return _Pixels._signed(values, component)
         largest = float(values.max())
         # A decimal string has 16 characters at most; the slope that is written is the one used.
         slope = float(_decimal(largest / _LARGEST)) if largest > 0 else 1.0
         stored = np.minimum(np.rint(values / slope), _LARGEST).astype(np.uint16)
         white = float(np.percentile(values, 99.8)) or largest or 1.0
         return _Pixels(stored, slope, (white / 2, white))
+
+    @staticmethod
+    def _signed(values: NDArray[np.float64], component: Component) -> _Pixels:
+        """Return pixels that may be negative, from the least value up."""
+        least, largest = float(_decimal(values.min())), float(values.max())
+        slope = float(_decimal((largest - least) / _LARGEST)) if largest > least else 1.0
+        stored = np.clip(np.rint((values - least) / slope), 0, _LARGEST).astype(np.uint16)
+        window = (largest + least) / 2, max(largest - least, slope)
+        return _Pixels(stored, slope, window, least, component)
 
 
 def check_place(geometry: Geometry | None, reference: DicomReference | None, name: str) -> Geometry:
@@ -388,6 +423,7 @@ def _shared(
     description: str,
     simulated: bool,
     parameters: AcquisitionParameters | None,
+    title: str | None,
 ) -> Any:
     """Return what all instances share: patient, study, equipment, how they were derived."""
     from pydicom.dataset import Dataset
@@ -403,7 +439,7 @@ def _shared(
         for name, value in reference.attributes.items():
             setattr(dataset, name, value)
     dataset.Modality = "MR"
-    dataset.SeriesDescription = "FIRENET (simulated scan)" if simulated else "FIRENET"
+    dataset.SeriesDescription = (title or "FIRENET") + (" (simulated scan)" if simulated else "")
     dataset.PatientPosition = dataset.get("PatientPosition", "")
     dataset.Manufacturer, dataset.ManufacturerModelName = "firenet_mri", "firenet_mri"
     dataset.DeviceSerialNumber, dataset.SoftwareVersions = "0", _version()
@@ -413,8 +449,9 @@ def _shared(
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
     dataset.PixelRepresentation = 0
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
-    told = f"Reconstructed from {'simulated ' if simulated else ''}k-space. {description}".strip()
-    dataset.DerivationDescription = told[:1024]
+    source = f"Reconstructed from {'simulated ' if simulated else ''}k-space. "
+    told = description if title is not None else f"{source}{description}"
+    dataset.DerivationDescription = told.strip()[:1024]
     dataset.ContributingEquipmentSequence = [_equipment(description)]
     known = parameters or AcquisitionParameters()
     if known.field_strength_t is not None:
@@ -481,7 +518,9 @@ def _classic(
     dataset = copy.deepcopy(shared)
     dataset.SOPInstanceUID = _uid()
     dataset.InstanceNumber = index + 1
-    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    dataset.ImageType = ["DERIVED", "PRIMARY", _IMAGE_TYPES[pixels.component]]
+    if pixels.component != "magnitude":
+        dataset.ComplexImageComponent = pixels.component.upper()
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
     dataset.ScanOptions = dataset.Laterality = ""
     dataset.MRAcquisitionType = "3D" if volume else "2D"
@@ -489,7 +528,7 @@ def _classic(
     measures, position, orientation = _plane_of(place, pixels.shape, index)
     dataset.PixelSpacing, dataset.SliceThickness, dataset.SpacingBetweenSlices = measures
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", pixels.slope, "US"
+    dataset.RescaleIntercept, dataset.RescaleType = _decimal(pixels.intercept), "US"
     dataset.WindowCenter, dataset.WindowWidth = map(_decimal, pixels.window)
     # The plain window must not be narrower than 1.
     dataset.VOILUTFunction = "LINEAR_EXACT"
@@ -508,7 +547,8 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
     frames, rows, columns = pixels.shape
     dataset.SOPInstanceUID, dataset.InstanceNumber = _uid(), 1
     dataset.ImageType = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
-    dataset.AcquisitionContrast, dataset.ComplexImageComponent = "UNKNOWN", "MAGNITUDE"
+    dataset.AcquisitionContrast = "UNKNOWN"
+    dataset.ComplexImageComponent = pixels.component.upper()
     dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
     dataset.VolumeBasedCalculationTechnique = "NONE"
     dataset.ContentQualification, dataset.PresentationLUTShape = "RESEARCH", "IDENTITY"
@@ -557,7 +597,11 @@ def _shared_groups(dataset: Any, place: Geometry, pixels: _Pixels) -> Any:
         ComplexImageComponent=dataset.ComplexImageComponent,
         AcquisitionContrast=dataset.AcquisitionContrast,
     )
-    rescale = _group(RescaleIntercept="0", RescaleSlope=_decimal(pixels.slope), RescaleType="US")
+    rescale = _group(
+        RescaleIntercept=_decimal(pixels.intercept),
+        RescaleSlope=_decimal(pixels.slope),
+        RescaleType="US",
+    )
     centre, width = map(_decimal, pixels.window)
     groups = Dataset()
     groups.PixelMeasuresSequence = [measures]

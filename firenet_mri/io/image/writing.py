@@ -85,4 +85,11 @@ def write_image(
             reference=reference,
         )
     else:
-        write_mrd_images(path, array, scan.geometry, scan.images)
+        write_mrd_images(
+            path,
+            array,
+            scan.geometry,
+            scan.images,
+            parameters=scan.parameters,
+            simulated=scan.simulated,
+        )
