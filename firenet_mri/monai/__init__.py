@@ -10,6 +10,7 @@ from firenet_mri.monai.readers import (
     CflReader,
     ComplexDicomReader,
     ComplexNiftiReader,
+    EnhancedDicomReader,
     FastMRIKspaceReader,
     MRDReader,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "CompressCoilsDict",
     "CompressCoilsd",
     "DicomSeriesWriter",
+    "EnhancedDicomReader",
     "EstimateSensitivity",
     "EstimateSensitivityD",
     "EstimateSensitivityDict",

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from firenet_mri.domain import DOMAIN, IMAGE
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.image.complex_dicom import read_complex_dicom
+from firenet_mri.io.image.complex_dicom import read_complex_dicom, read_dicom_part
 from firenet_mri.io.image.complex_image import ComplexImage
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.image.dicom import is_our_enhanced
 from firenet_mri.io.kspace.bart import find_pair
 from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
+from firenet_mri.io.kspace.ismrmrd_stream import is_stream
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE
+from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE, read_head
 from firenet_mri.monai.scans import WITHOUT_A_PLACE, metadata_of
 from firenet_mri.options import Options, takes_options
 
@@ -78,9 +80,11 @@ class MRDReader(KspaceReader):
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
-        """Return whether it is one HDF5 file and not a fastMRI file."""
+        """Return whether it is one HDF5 file and not a fastMRI file, or an MRD stream."""
         path = _only(filename)
-        return path is not None and _is_hdf5(path) and not is_fastmri(path)
+        if path is None:
+            return False
+        return not is_fastmri(path) if _is_hdf5(path) else _is_stream(path)
 
     def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         """Return k-space and metadata.
@@ -239,6 +243,35 @@ class ComplexDicomReader(ImageReader):
         return _image(read_complex_dicom(source, phase_scale=self.phase_scale))
 
 
+class EnhancedDicomReader(ImageReader):
+    """Reads the enhanced multi-frame DICOM images that this library writes, (x, y, z), RAS mm.
+
+    MONAI's ``PydicomReader`` finds no place in multi-frame files, nor their rescaling, and says so;
+    its ``ITKReader``, which needs the package itk, does.
+    """
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Return whether it is such a file."""
+        path = _only(filename)
+        return path is not None and path.suffix.lower() == ".dcm" and is_our_enhanced(path)
+
+    def read(self, data: Paths, **kwargs: Any) -> Path:
+        """Return the path; see the module for why."""
+        return _one(data)
+
+    def get_data(self, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the image and its metadata.
+
+        Raises
+        ------
+        FileError, DataError
+            As :func:`firenet_mri.io.image.complex_dicom.read_dicom_part`.
+        """
+        part = read_dicom_part(path)
+        values, meta = _image(part)
+        return np.ascontiguousarray(values.real), meta
+
+
 def _only(filename: Paths) -> Path | None:
     """Return the path if it is one."""
     paths = ensure_tuple(filename)
@@ -257,6 +290,13 @@ def _is_hdf5(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     except OSError:
+        return False
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        return is_stream(read_head(path))
+    except FileError:
         return False
 
 

@@ -10,6 +10,7 @@ import h5py
 import monai.transforms as mt
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from laws import assert_close
@@ -29,7 +30,8 @@ from monai.data import (
 from monai.transforms import Compose, EnsureTyped, LoadImage, LoadImaged, SaveImaged
 
 import firenet_mri.monai as fm
-from firenet_mri import read
+from firenet_mri import Geometry, read
+from firenet_mri.io.image.dicom import write_enhanced_dicom
 
 SAMPLE = "sample_data/brain_8coil.h5"
 
@@ -262,6 +264,8 @@ from monai.transforms.io.array import SUPPORTED_READERS
 assert "mrdreader" not in SUPPORTED_READERS, "on import"
 fm.register(); fm.register()
 import numpy as np, torch
+import firenet_mri
+from firenet_mri.io.image.dicom import write_enhanced_dicom
 from monai.data import MetaTensor, NibabelWriter
 from monai.data.image_writer import resolve_writer
 from monai.transforms import LoadImage, SaveImage
@@ -278,8 +282,41 @@ one = LoadImage(reader="MRDReader", dtype=np.complex64)("sample_data/brain_8coil
 two = LoadImage(dtype=np.complex64)("sample_data/brain_8coil.h5")
 assert torch.equal(one.as_tensor(), two.as_tensor())
 assert LoadImage(dtype=np.complex64)(fastmri).shape == (2, 3, 10, 8)
+path = __import__("pathlib").Path(folder) / "image.dcm"
+place = firenet_mri.Geometry((4.0, 8.0, 9.0), ((1.0, 2.0, 3.0), (1.0, 2.0, 8.0)))
+pixels = np.random.default_rng(0).random((2, 5, 6))
+write_enhanced_dicom(path, pixels, place)
+image = LoadImage()(str(path))
+np.testing.assert_allclose(image.numpy(), pixels.T, atol=2e-5)
+np.testing.assert_allclose(image.affine, place.affine_ras((2, 5, 6)), atol=1e-5)
 print(sorted(p.name for p in __import__("pathlib").Path(folder).glob("?_trans*")))
 """
     assert run(script, str(tmp_path), fastmri).split("\n")[-2] == str(
         ["a_trans.nii.gz", "b_trans.png"]
     )
+
+
+@pytest.mark.parametrize("component", ["magnitude", "phase"])
+def test_our_enhanced_dicom_is_loaded_where_it_lies(component, tmp_path) -> None:
+    place = Geometry(
+        (4.0, 90.0, 120.0),
+        ((10.0, -30.0, 30.0), (10.0, -25.0, 30.0), (10.0, -20.0, 30.0)),
+        (1.0, 0.0, 0.0),
+        (0.0, 0.0, -1.0),
+        (0.0, 1.0, 0.0),
+    )
+    image = np.random.default_rng(0).random((3, 18, 30)) - (component == "phase") * 0.5
+    path = tmp_path / "image.dcm"
+    write_enhanced_dicom(path, image, place, component=component)
+    reader = fm.EnhancedDicomReader()
+    assert reader.verify_suffix(str(path))
+    found = LoadImage(reader=reader)(str(path))
+    np.testing.assert_allclose(found.numpy(), image.T, atol=2e-5)
+    np.testing.assert_allclose(found.affine, place.affine_ras((3, 18, 30)), atol=1e-5)
+    # Others' files stay with MONAI's own readers.
+    dataset = pydicom.dcmread(path)
+    dataset.Manufacturer = "Another"
+    dataset.save_as(tmp_path / "other.dcm")
+    assert not reader.verify_suffix(str(tmp_path / "other.dcm"))
+    (tmp_path / "none.dcm").write_bytes(b"no DICOM")
+    assert not reader.verify_suffix(str(tmp_path / "none.dcm"))

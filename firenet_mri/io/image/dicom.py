@@ -297,6 +297,23 @@ def _described(series: str, label: ImageLabel) -> str:
     return f"{series}, {label.name}{time}"[:64]
 
 
+def is_our_enhanced(path: Path) -> bool:
+    """Return whether a file is an enhanced MR image that :func:`write_enhanced_dicom` has written.
+
+    False if it cannot be read.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Manufacturer"]
+        )
+    except (OSError, EOFError, ValueError, pydicom.errors.InvalidDicomError):
+        return False
+    is_enhanced = str(dataset.get("SOPClassUID", "")) == _ENHANCED_MR
+    return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
+
+
 @dataclass(frozen=True, eq=False)
 class _Pixels:
     """Stored numbers (image, z, y, x) uint16, slope and intercept, window (centre, width)."""
@@ -519,7 +536,8 @@ def _classic(
     dataset.SOPInstanceUID = _uid()
     dataset.InstanceNumber = index + 1
     dataset.ImageType = ["DERIVED", "PRIMARY", _IMAGE_TYPES[pixels.component]]
-    if pixels.component != "magnitude":
+    if pixels.component in ("real", "imaginary"):
+        # Image Type has no word for them.
         dataset.ComplexImageComponent = pixels.component.upper()
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
     dataset.ScanOptions = dataset.Laterality = ""
