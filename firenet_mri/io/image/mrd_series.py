@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.io.kspace import mrd2
 from firenet_mri.io.kspace.hdf5 import check_size
 from firenet_mri.io.kspace.ismrmrd import is_simulated, parameters_of, placed_images
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
@@ -170,20 +171,6 @@ def read_mrd_images(path: Path, series: str | None = None) -> ImageSeries:
     return _series(chosen + 1, names[chosen], found, header, path)
 
 
-def holds_images(path: Path) -> bool:
-    """Return whether a file holds MRD images; False if it cannot be read."""
-    try:
-        head = read_head(path)
-        if head.startswith(HDF5_SIGNATURE):
-            import h5py
-
-            with h5py.File(path, "r") as file:
-                return bool(_image_groups(file))
-        return is_stream(head) and any(one.kind is Kind.IMAGE for one in messages(path))
-    except (FileError, *_UNREADABLE):
-        return False
-
-
 def _images_of(path: Path) -> tuple[list[_Image], Any]:
     """Return all images of a file, and its header if it has one."""
     head = read_head(path)
@@ -191,11 +178,18 @@ def _images_of(path: Path) -> tuple[list[_Image], Any]:
         images, xml = _of_hdf5(path)
     elif is_stream(head):
         images, xml = _of_stream(path)
+    elif head.startswith(mrd2.SIGNATURE):
+        found, header = mrd2.read_images(path)
+        return _some([_of_version_2(one) for one in found], path), header
     else:
         raise FileError(f"{path}: holds no MRD images; it is {describe_foreign(head, path)}")
+    return _some(images, path), None if xml is None else parse_header(xml, str(path))
+
+
+def _some(images: list[_Image], path: Path) -> list[_Image]:
     if not images:
         raise FileError(f"{path}: holds no MRD images; a scan becomes an image with firenet recon")
-    return images, None if xml is None else parse_header(xml, str(path))
+    return images
 
 
 def _of_hdf5(path: Path) -> tuple[list[_Image], bytes | None]:
@@ -268,6 +262,29 @@ def _of_stream(path: Path) -> tuple[list[_Image], bytes | None]:
             name = f"image_{found.image_series_index}"
             images.append(_Image(name, _Head(found), dict(found.meta), found.data))
     return images, headers[0].encode() if len(headers) == 1 else None
+
+
+def _of_version_2(found: Any) -> _Image:
+    """Return an image of MRD 2, whose counters may be missing."""
+    head = found.head
+    numbers = {name: getattr(head, name, None) or 0 for name in (*_COUNTERS, "slice")}
+    series = head.image_series_index or 0
+    fields = {
+        **numbers,
+        "image_series_index": series,
+        "image_type": int(getattr(head.image_type, "value", head.image_type)),
+        "position": head.position,
+        "read_dir": head.col_dir,
+        "phase_dir": head.line_dir,
+        "slice_dir": head.slice_dir,
+        "field_of_view": head.field_of_view,
+    }
+    meta = {
+        name: words[0] if len(words) == 1 else words
+        for name, values in dict(found.meta).items()
+        if (words := [getattr(value, "value", value) for value in values])
+    }
+    return _Image(f"image_{series}", fields, meta, np.asarray(found.data))
 
 
 class _Head:

@@ -15,6 +15,7 @@ from firenet_mri.io.kspace import (
     ge,
     ismrmrd_file,
     ismrmrd_stream,
+    mrd2,
     philips,
     siemens,
 )
@@ -34,6 +35,7 @@ class Format(Enum):
     FASTMRI = "fastMRI file"
     GE = "GE P-file"
     ISMRMRD = "ISMRMRD file"
+    MRD2 = "MRD 2 stream"
     NUMPY = "NumPy file"
     PHILIPS = "Philips list/data export"
     SIEMENS = "Siemens raw file"
@@ -43,13 +45,14 @@ class Format(Enum):
 _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.NUMPY, lambda head: head.startswith(NPY_SIGNATURE)),
     (Format.ISMRMRD, lambda head: head.startswith(HDF5_SIGNATURE)),
+    (Format.MRD2, lambda head: head.startswith(mrd2.SIGNATURE)),
     (Format.STREAM, ismrmrd_stream.is_stream),
     (Format.SIEMENS, siemens.is_siemens),
     (Format.GE, ge.is_ge),
 )
 
 #: Formats that hold readouts with a header each.
-SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.SIEMENS)
+SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.MRD2, Format.SIEMENS)
 
 
 def read_readouts(path: Path, format_: Format, group: str | None = None) -> tuple[Any, list[Any]]:
@@ -66,6 +69,8 @@ def read_readouts(path: Path, format_: Format, group: str | None = None) -> tupl
         return ismrmrd_stream.read_acquisitions(path, group)
     if group is not None:
         raise UsageError(f"{path}: a {format_.value} has no groups to choose from; leave group out")
+    if format_ is Format.MRD2:
+        return mrd2.read_acquisitions(path)
     return siemens.read_acquisitions(path)
 
 
