@@ -9,6 +9,7 @@ was made; no more.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
 from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes
+
+_log = logging.getLogger(__name__)
 
 #: Which number of a complex image a file holds, as the entity ``part`` calls it.
 Part = Literal["mag", "phase", "real", "imag"]
@@ -174,7 +177,11 @@ def write_bids(
             sidecar.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     description = _study_of(stem)
     if description is not None:
-        write_description(description, simulated=simulated)
+        try:
+            write_description(description, simulated=simulated)
+        except FileError as error:
+            # The images are there; a study that cannot be written to is somebody else's.
+            _log.warning("%s", error)
     return targets
 
 
