@@ -82,12 +82,26 @@ def _letters(text: str) -> str:
 
 
 def write_study_files(output: Path) -> None:
-    """Write what makes the folder a study, unless it is there: description and ``.bidsignore``."""
+    """Write what makes the folder a study: description, unless there is one, and ``.bidsignore``.
+
+    What a user has written into the latter stays.
+    """
     from firenet_mri.io.image.bids import write_description
     from firenet_mri.io.outputs import atomic_writes
 
     write_description(output)
     ignored = output / ".bidsignore"
-    if not ignored.exists():
-        with atomic_writes([ignored]) as (file,):
-            file.write_text(_IGNORED, encoding="utf-8")
+    before = ignored.read_text(encoding="utf-8") if ignored.exists() else _IGNORED
+    lines = [line for line in _of_several_images(output) if line not in before.splitlines()]
+    text = "\n".join([before.rstrip("\n"), *lines]) + "\n"
+    if lines or not ignored.exists():
+        with atomic_writes([ignored], overwrite=True) as (file,):
+            file.write_text(text, encoding="utf-8")
+
+
+def _of_several_images(output: Path) -> list[str]:
+    """Return patterns of T1w images with a fourth axis, which the validator refuses."""
+    from firenet_mri.io.image.nifti import axes_of
+
+    found = sorted(output.glob("sub-*/**/*_T1w.nii.gz"))
+    return [path.name.removesuffix("nii.gz") + "*" for path in found if axes_of(path) > 3]

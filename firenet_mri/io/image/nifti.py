@@ -18,6 +18,15 @@ _UNKNOWN = 0
 _DESCRIPTION_BYTES = 79
 
 
+def axes_of(path: Path) -> int:
+    """Return how many axes a NIfTI image has; 0 if it is none."""
+    nibabel: Any = importlib.import_module("nibabel")
+    try:
+        return len(nibabel.load(path).shape)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
+        return 0
+
+
 def write_nifti(
     path: Path,
     image: Tensor | NDArray[np.generic],

@@ -145,5 +145,13 @@ def test_the_validator_accepts_what_is_written_into_a_tree(image, tmp_path) -> N
         stem = path.name.removesuffix(".nii.gz")
         for beside in (".json", ".done.json", ".png", ".evidence.h5", ".jacobian.png"):
             (tmp_path / "study" / path.with_name(stem + beside)).write_text("{}")
+    (several,) = image_paths([Path("times.h5")], "T1w")
+    (tmp_path / "study" / several.parent).mkdir(parents=True)
+    write_nifti(tmp_path / "study" / several, np.abs(stack), PLACE)
+    (tmp_path / "study" / several.with_name("sub-times_rec-firenet_T1w.json")).write_text("{}")
     write_summary(tmp_path / "study", [])
+    ignored = (tmp_path / "study/.bidsignore").read_text()
+    assert ignored.splitlines()[-1] == "sub-times_rec-firenet_T1w.*"
+    write_summary(tmp_path / "study", [])
+    assert (tmp_path / "study/.bidsignore").read_text() == ignored
     assert_valid_study(tmp_path / "study")
