@@ -157,8 +157,8 @@ def _check_written(
     if output.suffix == ".dcm" and len(raw.images) > 1:
         raise UsageError(
             f"{output}: the scan has {len(raw.images)} images ({raw.images[0]}, ...), and an "
-            "enhanced file holds one; write -o image.nii.gz with --dicom FOLDER, or choose one with "
-            "--repetitions"
+            "enhanced file holds one; write -o image.nii.gz with --dicom FOLDER, or choose one "
+            "with --repetitions"
         )
     if written.dicom is not None or output.suffix == ".dcm":
         place = check_place(raw.geometry, series, raw.name)
