@@ -155,7 +155,8 @@ def _image(stream: _Stream) -> Any:
     parts = iter((raw, length, attributes, pixels))
     try:
         return ismrmrd.Image.deserialize_from(lambda _: next(parts))
-    except (ValueError, TypeError, UnicodeDecodeError):
+    # The XML library's error is a SyntaxError, ismrmrd's one an AssertionError.
+    except (ValueError, TypeError, SyntaxError, AssertionError):
         raise ProtocolError("an image whose attributes are no XML") from None
 
 
