@@ -92,6 +92,7 @@ def test_bids_has_magnitude_and_phase_of_complex_images(image, source, tmp_path)
     assert "ReconMethodName" not in json.loads(done.files[1].read_text())
 
 
+@pytest.mark.slow
 @needs_bids_validator
 def test_a_tree_of_echoes_is_accepted_by_the_validator(tmp_path) -> None:
     magnitude = RNG.random((2, 3, 18, 30)).astype(np.float32)
