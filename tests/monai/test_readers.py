@@ -320,3 +320,17 @@ def test_our_enhanced_dicom_is_loaded_where_it_lies(component, tmp_path) -> None
     assert not reader.verify_suffix(str(tmp_path / "other.dcm"))
     (tmp_path / "none.dcm").write_bytes(b"no DICOM")
     assert not reader.verify_suffix(str(tmp_path / "none.dcm"))
+
+
+@pytest.mark.parametrize("component", ["magnitude", "phase"])
+def test_monais_own_reader_finds_the_place_of_one_enhanced_frame(component, tmp_path) -> None:
+    place = Geometry(
+        (4.0, 90.0, 120.0), ((10.0, -30.0, 30.0),), (1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0, 1.0, 0)
+    )
+    image = np.random.default_rng(0).random((1, 18, 30)) - (component == "phase") * 0.5
+    path = tmp_path / "image.dcm"
+    write_enhanced_dicom(path, image, place, component=component)
+    found = LoadImage(reader="PydicomReader")(str(path))
+    np.testing.assert_allclose(found.numpy(), image[0].T, atol=2e-5)
+    expected = place.affine_ras((1, 18, 30))[:, [0, 1, 3]]
+    np.testing.assert_allclose(found.affine.numpy()[:, [0, 1, 3]], expected, atol=1e-5)

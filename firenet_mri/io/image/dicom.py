@@ -592,9 +592,24 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
     dataset.PerFrameFunctionalGroupsSequence = [
         _frame_groups(place, pixels.shape, index) for index in range(frames)
     ]
+    if frames == 1:
+        _add_classic_place(dataset, place, pixels)
     dataset.PixelData = pixels.stored[0].astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
     return dataset
+
+
+def _add_classic_place(dataset: Any, place: Geometry, pixels: _Pixels) -> None:
+    """Say of a single frame where a classic image says it what its functional groups say.
+
+    Readers that know classic images alone, such as MONAI's PydicomReader, find the place there. Of
+    several frames they would take the first one's for the place of all.
+    """
+    (spacing, _, _), position, orientation = _plane_of(place, pixels.shape, 0)
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
+    dataset.PixelSpacing = spacing
+    dataset.RescaleIntercept, dataset.RescaleSlope = map(_decimal, (pixels.intercept, pixels.slope))
+    dataset.RescaleType = "US"
 
 
 def _shared_groups(dataset: Any, place: Geometry, pixels: _Pixels) -> Any:
