@@ -37,8 +37,8 @@ _PLACE = ("position", "read_dir", "phase_dir", "slice_dir", "field_of_view")
 _UNREADABLE = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError)
 
 
-def images_of(path: Path) -> tuple[list[MrdImage], Any]:
-    """Return all images of a file, and its header, without patient and study, if it has one.
+def images_of(path: Path) -> tuple[list[MrdImage], dict[str, Any]]:
+    """Return all images of a file, and its headers by the group above, without patient and study.
 
     Raises
     ------
@@ -47,15 +47,17 @@ def images_of(path: Path) -> tuple[list[MrdImage], Any]:
     """
     head = read_head(path)
     if head.startswith(HDF5_SIGNATURE):
-        images, xml = _of_hdf5(path)
+        images, texts = _of_hdf5(path)
     elif is_stream(head):
-        images, xml = _of_stream(path)
+        images, texts = _of_stream(path)
     elif head.startswith(mrd2.SIGNATURE):
         found, header = mrd2.read_images(path)
-        return _some([_of_version_2(one) for one in found], path), header
+        headers = {} if header is None else {"": header}
+        return _some([_of_version_2(one) for one in found], path), headers
     else:
         raise FileError(f"{path}: holds no MRD images; it is {describe_foreign(head, path)}")
-    return _some(images, path), None if xml is None else _header_of(xml, path)
+    headers = {group: _header_of(text, path) for group, text in texts.items()}
+    return _some(images, path), headers
 
 
 def _header_of(xml: bytes, path: Path) -> Any:
@@ -73,7 +75,7 @@ def _some(images: list[MrdImage], path: Path) -> list[MrdImage]:
     return images
 
 
-def _of_hdf5(path: Path) -> tuple[list[MrdImage], bytes | None]:
+def _of_hdf5(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
     import h5py
 
     try:
@@ -81,15 +83,14 @@ def _of_hdf5(path: Path) -> tuple[list[MrdImage], bytes | None]:
             groups = _image_groups(file)
             images = [image for name in groups for image in _of_group(file[name], name, path)]
             parents = {name.rpartition("/")[0] for name in groups}
-            xmls = [bytes(file[f"{one}/xml"][0]) for one in sorted(parents) if f"{one}/xml" in file]
+            texts = {one: bytes(file[f"{one}/xml"][0]) for one in parents if f"{one}/xml" in file}
     except DataError:
         raise
     except _UNREADABLE:
         raise FileError(
             f"{path}: the file of MRD images is truncated or damaged; copy or export it again"
         ) from None
-    # Headers of several scans may differ.
-    return images, xmls[0] if len(xmls) == 1 == len(parents) else None
+    return images, texts
 
 
 def _image_groups(file: Any) -> list[str]:
@@ -132,7 +133,7 @@ def _of_group(group: Any, name: str, path: Path) -> Iterator[MrdImage]:
         yield MrdImage(name, head, _attributes(text), values.reshape(axes[-4:]))
 
 
-def _of_stream(path: Path) -> tuple[list[MrdImage], bytes | None]:
+def _of_stream(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
     images: list[MrdImage] = []
     headers: list[str] = []
     for message in messages(path):
@@ -142,7 +143,8 @@ def _of_stream(path: Path) -> tuple[list[MrdImage], bytes | None]:
             found = message.value
             name = f"image_{found.image_series_index}"
             images.append(MrdImage(name, _Head(found), dict(found.meta), found.data))
-    return images, headers[0].encode() if len(headers) == 1 else None
+    # Which images belong to which of several is not said.
+    return images, {"": headers[0].encode()} if len(headers) == 1 else {}
 
 
 def _of_version_2(found: Any) -> MrdImage:

@@ -90,13 +90,14 @@ def read_mrd_images(path: Path, series: str | None = None) -> ImageSeries:
     DataError
         If slices of an image are missing, or its pixels are colours, NaN or infinite.
     """
-    images, header = images_of(path)
+    images, headers = images_of(path)
     groups: dict[tuple[object, ...], list[MrdImage]] = defaultdict(list)
     for image in images:
         groups[image.key].append(image)
     names = _names(list(groups))
     chosen = _chosen(path, names, list(groups.values()), series)
     found = list(groups.values())[chosen]
+    header = headers.get(found[0].group.rpartition("/")[0])
     return _series(chosen + 1, names[chosen], found, header, path)
 
 

@@ -190,6 +190,9 @@ def test_echo_times_come_from_the_header_or_the_images(tmp_path) -> None:
     assert found.parameters.echo_times_ms == (4.0, 8.0)
     assert found.parameters.repetition_time_ms == 30.0
     assert found.simulated
+    two = write(tmp_path / "two.h5", {"dataset/image_0": made, "other/image_0": slices()}, header)
+    assert read_mrd_images(two, "1").simulated
+    assert not read_mrd_images(two, "2").simulated
     for one, time in zip(made, (5, 5, 7, 7), strict=True):
         one.meta = {"GADGETRON_TE": str(time)}
     found = read_mrd_images(write(tmp_path / "b.h5", {"x/image_0": made}))
