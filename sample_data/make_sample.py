@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from firenet_mri import Geometry
 from firenet_mri.io import read, write_nifti, write_scan
-from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.io.image.bids import write_bids
 from firenet_mri.simulation import simulate
 
 SEED = 20
@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
     image = reference * np.exp(1j * phase)
     write_dicom_parts(folder / DICOM_FOLDER, image, geometry)
     (folder / BIDS_FOLDER).mkdir(parents=True, exist_ok=True)
-    write_bids_pair(
+    write_bids(
         folder / BIDS_FOLDER / BIDS_NAME,
         image.astype(np.complex64),
         geometry,

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
+from firenet_mri.errors import FileError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
 from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.image.nifti import write_nifti
@@ -183,24 +183,6 @@ def write_bids(
             # The images are there; a study that cannot be written to is somebody else's.
             _log.warning("%s", error)
     return targets
-
-
-def write_bids_pair(
-    stem: Path,
-    image: NDArray[np.complexfloating],
-    geometry: Geometry | None = None,
-    **options: Any,
-) -> list[Path]:
-    """Write magnitude and phase of a complex image; see :func:`write_bids`.
-
-    Raises
-    ------
-    DataError
-        If the image is real.
-    """
-    if not np.iscomplexobj(image):
-        raise DataError(f"{stem}: the image is {image.dtype}; a pair needs a complex one")
-    return write_bids(stem, image, geometry, **options)
 
 
 def write_description(study: Path, *, simulated: bool = False) -> None:

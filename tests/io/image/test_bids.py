@@ -12,8 +12,8 @@ from bids_tree import assert_valid_study, needs_bids_validator
 
 from firenet_mri.batch.summary import write_summary
 from firenet_mri.batch.tree import image_paths
-from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.image.bids import bids_paths, write_bids, write_bids_pair
+from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.io.image.bids import bids_paths, write_bids
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.scan import AcquisitionParameters, Geometry
@@ -28,7 +28,7 @@ def image() -> np.ndarray:
 
 
 def test_the_pair_is_read_as_the_image(image, tmp_path) -> None:
-    files = write_bids_pair(tmp_path / "sub-01_T1w", image, PLACE)
+    files = write_bids(tmp_path / "sub-01_T1w", image, PLACE)
     assert [path.name for path in files] == [
         "sub-01_part-mag_T1w.nii.gz",
         "sub-01_part-mag_T1w.json",
@@ -42,7 +42,7 @@ def test_the_pair_is_read_as_the_image(image, tmp_path) -> None:
 
 def test_sidecars_hold_what_is_known_in_seconds(image, tmp_path) -> None:
     known = AcquisitionParameters(3.0, 2000.0, (30.0,), None, 90.0)
-    _, mag, _, phase = write_bids_pair(
+    _, mag, _, phase = write_bids(
         tmp_path / "sub-01_bold", image, PLACE, parameters=known, simulated=True
     )
     fields = json.loads(mag.read_text())
@@ -65,14 +65,14 @@ def test_a_name_without_suffix_gets_one(tmp_path) -> None:
 
 def test_what_is_no_pair_is_refused(image, tmp_path) -> None:
     with pytest.raises(UsageError, match="without extension and part"):
-        write_bids_pair(tmp_path / "sub-01_T1w.nii.gz", image)
+        write_bids(tmp_path / "sub-01_T1w.nii.gz", image)
     with pytest.raises(UsageError, match="without extension and part"):
-        write_bids_pair(tmp_path / "sub-01_part-mag_T1w", image)
-    with pytest.raises(DataError, match="needs a complex one"):
-        write_bids_pair(tmp_path / "sub-01_T1w", np.abs(image))
-    write_bids_pair(tmp_path / "sub-01_T1w", image)
+        write_bids(tmp_path / "sub-01_part-mag_T1w", image)
+    with pytest.raises(ShapeError, match="3 names for 1 images"):
+        write_bids(tmp_path / "sub-01_T1w", image, names=["a 0", "a 1", "a 2"])
+    write_bids(tmp_path / "sub-01_T1w", image)
     with pytest.raises(FileError, match="exists; use --overwrite"):
-        write_bids_pair(tmp_path / "sub-01_T1w", image)
+        write_bids(tmp_path / "sub-01_T1w", image)
 
 
 def names_of(stem: str, names: list[str], times: tuple[float, ...] = ()) -> list[str]:
