@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from firenet_mri.domain import DOMAIN, IMAGE
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.image.complex_dicom import read_complex_dicom, read_dicom_part
+from firenet_mri.io.image.complex_dicom import read_complex_dicom
 from firenet_mri.io.image.complex_image import ComplexImage
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
-from firenet_mri.io.image.dicom import is_our_enhanced
 from firenet_mri.io.kspace.bart import find_pair
 from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
 from firenet_mri.io.kspace.ismrmrd_stream import is_stream
@@ -241,35 +240,6 @@ class ComplexDicomReader(ImageReader):
         """
         source = paths[0] if len(paths) == 1 else paths
         return _image(read_complex_dicom(source, phase_scale=self.phase_scale))
-
-
-class EnhancedDicomReader(ImageReader):
-    """Reads the enhanced multi-frame DICOM images that this library writes, (x, y, z), RAS mm.
-
-    MONAI's ``PydicomReader`` finds no place in multi-frame files, nor their rescaling, and says so;
-    its ``ITKReader``, which needs the package itk, does.
-    """
-
-    def verify_suffix(self, filename: Paths) -> bool:
-        """Return whether it is such a file."""
-        path = _only(filename)
-        return path is not None and path.suffix.lower() == ".dcm" and is_our_enhanced(path)
-
-    def read(self, data: Paths, **kwargs: Any) -> Path:
-        """Return the path; see the module for why."""
-        return _one(data)
-
-    def get_data(self, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Return the image and its metadata.
-
-        Raises
-        ------
-        FileError, DataError
-            As :func:`firenet_mri.io.image.complex_dicom.read_dicom_part`.
-        """
-        part = read_dicom_part(path)
-        values, meta = _image(part)
-        return np.ascontiguousarray(values.real), meta
 
 
 def _only(filename: Paths) -> Path | None:

@@ -7,11 +7,11 @@ from typing import Any
 from monai.data import image_writer
 from monai.transforms.io.array import SUPPORTED_READERS
 
+from firenet_mri.monai.enhanced_reader import EnhancedDicomReader
 from firenet_mri.monai.readers import (
     CflReader,
     ComplexDicomReader,
     ComplexNiftiReader,
-    EnhancedDicomReader,
     FastMRIKspaceReader,
     MRDReader,
 )

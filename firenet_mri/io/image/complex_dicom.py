@@ -131,24 +131,6 @@ def read_dicom_image(path: Path) -> ComplexImage:
     return ComplexImage(volume.values.astype(np.complex64), affine, str(path))
 
 
-def read_dicom_part(path: Path) -> ComplexImage:
-    """Return the one part that a DICOM file holds, as it is: its magnitude, or its phase, say.
-
-    Raises
-    ------
-    FileError
-        If it is no DICOM file, or a damaged one.
-    DataError
-        If it holds several parts, or a frame has no place.
-    """
-    volumes = _volumes(path, str(path))
-    if len(volumes) > 1:
-        raise DataError(f"{path}: holds {', '.join(volumes)}; give a file of one part")
-    (volume,) = volumes.values()
-    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine_lps
-    return ComplexImage(volume.values.astype(np.complex64), affine, str(path))
-
-
 def _volumes(path: Path | Sequence[Path], name: str) -> dict[Component, _Volume]:
     """Return the parts that the files hold."""
     frames: dict[Component, list[_Frame]] = defaultdict(list)

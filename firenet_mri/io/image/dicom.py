@@ -314,6 +314,47 @@ def is_our_enhanced(path: Path) -> bool:
     return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
 
 
+def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return pixels (x, y, z) and affine (RAS mm) of what :func:`write_enhanced_dicom` has written.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path)
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        rescale = shared.PixelValueTransformationSequence[0]
+        pixels = np.asarray(dataset.pixel_array, float).reshape(-1, dataset.Rows, dataset.Columns)
+        values = pixels * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
+        measures = shared.PixelMeasuresSequence[0]
+        plane = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+        row, column = plane.reshape(2, 3)
+        corners = np.array(
+            [
+                frame.PlanePositionSequence[0].ImagePositionPatient
+                for frame in dataset.PerFrameFunctionalGroupsSequence
+            ],
+            float,
+        )
+        rows_mm, columns_mm = map(float, measures.PixelSpacing)
+        step = np.cross(row, column) * float(measures.SliceThickness)
+    except (
+        *(OSError, EOFError, ValueError, AttributeError, TypeError, IndexError, KeyError),
+        pydicom.errors.InvalidDicomError,
+    ):
+        raise FileError(f"{path}: is damaged; write the image again") from None
+    if len(corners) > 1:
+        step = (corners[-1] - corners[0]) / (len(corners) - 1)
+    affine = np.eye(4)
+    affine[:3] = np.stack([row * columns_mm, column * rows_mm, step, corners[0]], axis=1)
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return np.ascontiguousarray(values.T, np.float32), to_ras @ affine
+
+
 @dataclass(frozen=True, eq=False)
 class _Pixels:
     """Stored numbers (image, z, y, x) uint16, slope and intercept, window (centre, width)."""
