@@ -16,7 +16,7 @@ Suffix = Literal["T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT
 _UNKNOWN = "MRI"
 _IGNORED = (
     "# What lies beside the images of firenet batch, and images whose contrast was not said.\n"
-    f"*.png\n*.evidence.h5\n*.done.json\n*_{_UNKNOWN}.*\n/summary.csv\n/summary.html\n"
+    f"*.png\n*.html\n*.evidence.h5\n*.done.json\n*_{_UNKNOWN}.*\n/summary.csv\n"
 )
 _SUBJECT = re.compile(r"(?:^|[/\\_])sub-([0-9A-Za-z]+)")
 _SESSION = re.compile(r"(?:^|[/\\_])ses-([0-9A-Za-z]+)")

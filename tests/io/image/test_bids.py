@@ -143,7 +143,7 @@ def test_the_validator_accepts_what_is_written_into_a_tree(image, tmp_path) -> N
         (tmp_path / "study" / path.parent).mkdir(parents=True)
         write_nifti(tmp_path / "study" / path, np.abs(image), PLACE)
         stem = path.name.removesuffix(".nii.gz")
-        for beside in (".json", ".done.json", ".png", ".evidence.h5", ".jacobian.png"):
+        for beside in (".json", ".done.json", ".png", ".html", ".evidence.h5", ".jacobian.png"):
             (tmp_path / "study" / path.with_name(stem + beside)).write_text("{}")
     (several,) = image_paths([Path("times.h5")], "T1w")
     (tmp_path / "study" / several.parent).mkdir(parents=True)
