@@ -55,6 +55,7 @@ _MOVED = {
     },
     "firenet_mri.subnormal": "firenet_mri.operators.denormals",
     "firenet_mri.ascent": "firenet_mri.training.attack",
+    "firenet_mri.server.protocol": "firenet_mri.io.mrd_messages",
     "firenet_mri.benchmark": "firenet_benchmark",
     "firenet_mri.paper": "firenet_benchmark.paper",
 }

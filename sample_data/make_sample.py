@@ -24,14 +24,14 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from firenet_mri import Geometry
 from firenet_mri.io import read, write_nifti, write_scan
-from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.io.image.bids import write_bids
 from firenet_mri.simulation import simulate
 
 SEED = 20
 SCAN_NAME = "brain_8coil.h5"
 REFERENCE_NAME = "brain_8coil_reference.nii.gz"
 DICOM_FOLDER = "brain_dicom"
-BIDS_FOLDER, BIDS_NAME = "brain_bids", "sub-mni152_T1w"
+BIDS_FOLDER, BIDS_NAME = "brain_bids/sub-mni152/anat", "sub-mni152_T1w"
 SMALL_NAME = "brain_3slices.h5"
 SMALL_REFERENCE_NAME = "brain_3slices_reference.nii.gz"
 
@@ -77,8 +77,8 @@ def main(folder: Path) -> None:
     )
     image = reference * np.exp(1j * phase)
     write_dicom_parts(folder / DICOM_FOLDER, image, geometry)
-    (folder / BIDS_FOLDER).mkdir(exist_ok=True)
-    write_bids_pair(
+    (folder / BIDS_FOLDER).mkdir(parents=True, exist_ok=True)
+    write_bids(
         folder / BIDS_FOLDER / BIDS_NAME,
         image.astype(np.complex64),
         geometry,

@@ -26,7 +26,7 @@ from firenet_mri.batch.run import run_jobs
 from firenet_mri.io import write_scan
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
-from firenet_mri.server.protocol import Kind, message_bytes, read_message
+from firenet_mri.io.mrd_messages import Kind, message_bytes, read_message
 from firenet_mri.simulation import simulate
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"

@@ -11,15 +11,15 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from firenet_mri.batch.options import JobOptions
+from firenet_mri.batch.tree import Suffix, image_paths
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FirenetError
 from firenet_mri.io.evidence import evidence_path
@@ -122,11 +122,12 @@ def find_jobs(
     evidence: bool = True,
     key: Path | None = None,
     report: bool = False,
+    suffix: Suffix | None = None,
 ) -> list[Job]:
     """Return a job for every scan in a folder and those below it, in the order of their names.
 
-    Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_MRI.nii.gz``, as BIDS lays out a
-    study; the label is made of letters and digits of the scan's path.
+    Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_SUFFIX.nii.gz``, as BIDS lays out a
+    study, see :func:`firenet_mri.batch.tree.image_paths`.
 
     Parameters
     ----------
@@ -136,6 +137,8 @@ def find_jobs(
         Of all jobs: one value, or the options of reading and reconstruction by name.
     overwrite, evidence, key, report
         See :class:`Job`.
+    suffix
+        BIDS's suffix of all images, such as "T1w"; None calls them ``MRI``, which BIDS has not.
 
     Raises
     ------
@@ -150,29 +153,11 @@ def find_jobs(
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     check_folder_for_outputs(output, folder)
     scans = find_scans(folder)
-    labels = _labels([scan.relative_to(folder) for scan in scans])
+    images = image_paths([scan.relative_to(folder) for scan in scans], suffix)
     return [
-        Job(
-            scan,
-            output / f"sub-{label}" / "anat" / f"sub-{label}_rec-firenet_MRI.nii.gz",
-            options,
-            overwrite,
-            evidence,
-            key,
-            report,
-        )
-        for scan, label in zip(scans, labels, strict=True)
+        Job(scan, output / image, options, overwrite, evidence, key, report)
+        for scan, image in zip(scans, images, strict=True)
     ]
-
-
-def _labels(paths: Iterable[Path]) -> list[str]:
-    """Return labels of letters and digits that differ."""
-    labels: list[str] = []
-    for path in paths:
-        label = re.sub("[^0-9A-Za-z]", "", str(path.with_suffix(""))) or "scan"
-        same = [other for other in labels if re.fullmatch(f"{label}(x[0-9]+)?", other)]
-        labels.append(f"{label}x{len(same) + 1}" if same else label)
-    return labels
 
 
 def reconstruct_job(job: Job) -> Outcome:

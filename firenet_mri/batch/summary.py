@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from firenet_mri.batch.jobs import Outcome, State
+from firenet_mri.batch.tree import write_study_files
 from firenet_mri.io.image.writing import image_stem
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.report.layers import data_url
@@ -33,9 +34,13 @@ _WHY_NOT = {"relative_gap": "not computed", "lipschitz_bound": "not proven"}
 
 
 def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
-    """Write ``summary.csv`` and ``summary.html``, in the place of those before; return them."""
+    """Write ``summary.csv`` and ``summary.html``, in the place of those before; return them.
+
+    What makes the folder a study of BIDS is written, too, unless it is there.
+    """
     table, page = folder / "summary.csv", folder / "summary.html"
     folder.mkdir(parents=True, exist_ok=True)
+    write_study_files(folder)
     rows = [_row(outcome) for outcome in outcomes]
     with atomic_writes((table, page), overwrite=True) as (csv_file, html_file):
         with csv_file.open("w", newline="", encoding="utf-8") as stream:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from firenet_mri.batch.options import JobOptions
+from firenet_mri.batch.tree import Suffix
 from firenet_mri.cli.options import Debug, output_flag, panel, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.errors import UsageError
@@ -43,6 +44,13 @@ def batch(
     retries: Annotated[
         int, Parameter(help="Number of further attempts at a scan.", group=_RUNNING)
     ] = 2,
+    suffix: Annotated[
+        Suffix | None,
+        Parameter(
+            help="Suffix that BIDS gives the images' contrast; without one they are called MRI.",
+            group=panel("Output"),
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         Parameter(help="Do again what is finished.", group=panel("Output"), show_default=False),
@@ -93,6 +101,7 @@ def batch(
         evidence=not no_evidence,
         key=sign,
         report=report,
+        suffix=suffix,
     )
     console = Console(highlight=False, stderr=True)
     cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}

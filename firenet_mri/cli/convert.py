@@ -14,20 +14,25 @@ from firenet_mri.cli.progress import progress
 from firenet_mri.conversion.options import ConversionOptions
 
 if TYPE_CHECKING:
-    from firenet_mri.conversion import Conversion
+    from firenet_mri.conversion import Conversion, Converted, ConvertedImages
 
 
 @with_flags(ConversionOptions, without=ConversionOptions.REFUSED)
 def convert(
     scan: Annotated[
-        Path, Parameter(help="Raw scan of any format that firenet reads, or a folder of them.")
+        Path,
+        Parameter(
+            help="Raw scan of any format that firenet reads, or a folder of them; or a file of MRD "
+            "images."
+        ),
     ],
     /,
     output: Annotated[
         Path,
         output_flag(
             "ISMRMRD (.h5, .mrd), fastMRI (.h5), BART (.cfl) or NumPy (.npy) file to write; of a "
-            "folder of scans a folder."
+            "folder of scans a folder. Of MRD images NIfTI (.nii.gz, .nii) or enhanced DICOM "
+            "(.dcm), a folder with --to dicom, a stem such as sub-01_T1w with --to bids."
         ),
     ],
     *,
@@ -35,20 +40,28 @@ def convert(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Write raw scans in another format, without anything about the patient.
+    """Write raw scans, or MRD images, in another format, without anything about the patient.
 
     Of a folder every scan is converted, also in folders below; one that fails does not stop the
     others, and the exit status is 1 then. Repeated, the command resumes: what is finished is kept.
     What became of each scan stands in a table beside the output folder, OUTPUT.csv.
     """
-    from firenet_mri.conversion import convert_scan
+    from firenet_mri.conversion import convert_images, convert_scan
     from firenet_mri.io.kspace.bruker import find_experiment
+    from firenet_mri.io.kspace.targets import image_target_of
 
     wanted = chosen(ConversionOptions, options)
+    if image_target_of(output, wanted.to) is not None and not scan.is_dir():
+        _tell(convert_images(scan, output, wanted, overwrite=overwrite))
+        return
     if scan.is_dir() and find_experiment(scan) is None:
         _convert_folder(scan, output, wanted, overwrite)
         return
-    made = convert_scan(scan, output, wanted, overwrite=overwrite)
+    _tell(convert_scan(scan, output, wanted, overwrite=overwrite))
+
+
+def _tell(made: Converted | ConvertedImages) -> None:
+    """Print what was written, and what of the source is not in it."""
     console = Console(highlight=False, soft_wrap=True)
     for path in made.files:
         console.print(f"Wrote {path}", markup=False)

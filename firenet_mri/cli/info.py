@@ -133,12 +133,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _entries(file: Path) -> list[tuple[Path, str | None]]:
-    """Return a file once, or once for each group of an HDF5 file that holds several scans."""
-    from firenet_mri.io.kspace.formats import Format, recognise
-    from firenet_mri.io.kspace.ismrmrd_file import groups_of
+    """Return a file once, or once for each group of one that holds several scans."""
+    from firenet_mri.io.kspace.formats import groups_of
 
     try:
-        groups = groups_of(file) if recognise(file) is Format.ISMRMRD else []
+        groups = groups_of(file)
     except FileError:
         groups = []
     return [(file, group) for group in groups] if len(groups) > 1 else [(file, None)]

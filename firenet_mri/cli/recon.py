@@ -168,6 +168,12 @@ def _check_written(
     if written.scanner_matrix:
         nz, rows, columns = scanner_grid_of(raw)[0].shape
         count = nz if raw.spatial_ndim == 3 else count
+    if output.suffix == ".dcm" and len(raw.images) > 1:
+        raise UsageError(
+            f"{output}: the scan has {len(raw.images)} images ({raw.images[0]}, ...), and an "
+            "enhanced file holds one; write -o image.nii.gz with --dicom FOLDER, or choose one "
+            "with --repetitions"
+        )
     if written.dicom is not None or output.suffix == ".dcm":
         place = check_place(raw.geometry, series, raw.name)
         if series is not None and place is series.geometry:
@@ -177,7 +183,8 @@ def _check_written(
             written.dicom, max(len(raw.images), 1), count, overwrite=written.overwrite
         )
     if written.bids is not None:
-        check_outputs(bids_paths(written.bids), overwrite=written.overwrite)
+        files = bids_paths(written.bids, raw.images, raw.parameters)
+        check_outputs(files, overwrite=written.overwrite)
         if options.map_sets > 1:
             raise UsageError(
                 f"{written.bids}: several map sets have no one phase; write the magnitude"

@@ -117,7 +117,9 @@ def _log_to_stderr(*, as_json: bool) -> None:
 
 
 def send(
-    scan: Annotated[Path, Parameter(help="ISMRMRD (.h5) or Siemens (.dat) scan.")],
+    scan: Annotated[
+        Path, Parameter(help="ISMRMRD (.h5), MRD stream (.mrd, .ismrmrd) or Siemens (.dat) scan.")
+    ],
     /,
     *,
     output: Annotated[Path, output_flag("MRD images to write: .h5.")],

@@ -8,6 +8,7 @@ from firenet_mri._lazy import lazy
 
 if TYPE_CHECKING:
     from firenet_mri.conversion.convert import Converted, convert_scan
+    from firenet_mri.conversion.images import ConvertedImages, convert_images
     from firenet_mri.conversion.options import ConversionOptions
     from firenet_mri.conversion.study import Conversion, convert_study, summary_path
     from firenet_mri.io.kspace.folders import find_scans
@@ -16,6 +17,8 @@ __all__ = [
     "Conversion",
     "ConversionOptions",
     "Converted",
+    "ConvertedImages",
+    "convert_images",
     "convert_scan",
     "convert_study",
     "find_scans",
@@ -28,6 +31,8 @@ __getattr__ = lazy(
         "Conversion": "firenet_mri.conversion.study",
         "ConversionOptions": "firenet_mri.conversion.options",
         "Converted": "firenet_mri.conversion.convert",
+        "ConvertedImages": "firenet_mri.conversion.images",
+        "convert_images": "firenet_mri.conversion.images",
         "convert_scan": "firenet_mri.conversion.convert",
         "convert_study": "firenet_mri.conversion.study",
         "find_scans": "firenet_mri.io.kspace.folders",

@@ -74,6 +74,8 @@ def convert_scan(
     """
     options = options or ConversionOptions()
     source, output = Path(source), Path(output)
+    if options.series is not None:
+        raise UsageError("A series is of MRD images; leave it out, or write NIfTI, DICOM or BIDS")
     if options.read.maps_file is not None:
         raise UsageError("Sensitivity maps mean nothing for a conversion; leave maps_file out")
     target = target_of(output, options.to)

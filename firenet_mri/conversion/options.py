@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from firenet_mri.calibration.methods import Compression
 from firenet_mri.io.kspace.options import ReadOptions
-from firenet_mri.io.kspace.targets import Target
+from firenet_mri.io.kspace.targets import AnyTarget
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
@@ -26,10 +26,15 @@ class ConversionOptions(Options):
     #: These mean nothing for k-space.
     REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
-    to: Target | None = option(
+    to: AnyTarget | None = option(
         None,
-        "Format to write: mrd (ISMRMRD), fastmri, bart or npy; by default what the output's suffix "
-        "says, where .h5 is mrd.",
+        "Format to write: mrd (ISMRMRD), fastmri, bart or npy, of MRD images nifti, dicom or bids; "
+        "by default what the output's suffix says, where .h5 is mrd.",
+    )
+    series: str | None = option(
+        None,
+        "Series of MRD images to write, by its name or its number from 1, where a file holds "
+        "several.",
     )
     whiten: bool = option(
         False,

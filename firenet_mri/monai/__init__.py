@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firenet_mri.monai.complex_data import check_keeps_complex
 from firenet_mri.monai.dicom_writer import DicomSeriesWriter
+from firenet_mri.monai.enhanced_reader import EnhancedDicomReader
 from firenet_mri.monai.inferer import ScanInferer
 from firenet_mri.monai.networks import FIRENETModel
 from firenet_mri.monai.readers import (
@@ -72,6 +73,7 @@ __all__ = [
     "CompressCoilsDict",
     "CompressCoilsd",
     "DicomSeriesWriter",
+    "EnhancedDicomReader",
     "EstimateSensitivity",
     "EstimateSensitivityD",
     "EstimateSensitivityDict",

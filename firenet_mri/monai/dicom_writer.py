@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class DicomSeriesWriter(ImageWriter):
         self.dicom_reference = dicom_reference
         self.image: NDArray[np.generic] = np.zeros((1, 1, 1, 1))
         self.geometry: Geometry | None = None
+        self.names: tuple[str, ...] = ()
         self.simulated = self.is_volume = False
 
     def set_data_array(
@@ -96,6 +98,8 @@ class DicomSeriesWriter(ImageWriter):
             )
         self.simulated = bool(meta["simulated"])
         self.is_volume = int(meta.get("spatial_ndim", 2)) == 3
+        names = json.loads(meta["images"]) if meta.get("images") else ()
+        self.names = tuple(names) if len(names) == len(self.image) else ()
         self.geometry = None
         if bool(meta.get("is_placed", False)):
             nz, ny, nx = self.image.shape[1:]
@@ -120,6 +124,7 @@ class DicomSeriesWriter(ImageWriter):
             description="Written from MONAI",
             simulated=self.simulated,
             volume=self.is_volume,
+            names=self.names,
             reference=self.dicom_reference,
             overwrite=True,
         )

@@ -26,9 +26,10 @@ from firenet_mri.io.image.complex_nifti import read_complex_nifti
 from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.io.kspace.bart import find_pair
 from firenet_mri.io.kspace.fastmri import is_fastmri, read_targets
+from firenet_mri.io.kspace.ismrmrd_stream import is_stream
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
-from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE
+from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE, read_head
 from firenet_mri.monai.scans import WITHOUT_A_PLACE, metadata_of
 from firenet_mri.options import Options, takes_options
 
@@ -79,9 +80,11 @@ class MRDReader(KspaceReader):
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
-        """Return whether it is one HDF5 file and not a fastMRI file."""
+        """Return whether it is one HDF5 file and not a fastMRI file, or an MRD stream."""
         path = _only(filename)
-        return path is not None and _is_hdf5(path) and not is_fastmri(path)
+        if path is None:
+            return False
+        return not is_fastmri(path) if _is_hdf5(path) else _is_stream(path)
 
     def get_data(self, path: Path) -> tuple[NDArray[np.complex64], dict[str, Any]]:
         """Return k-space and metadata.
@@ -280,6 +283,13 @@ def _is_hdf5(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     except OSError:
+        return False
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        return is_stream(read_head(path))
+    except FileError:
         return False
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from monai.data import image_writer
 from monai.transforms.io.array import SUPPORTED_READERS
 
+from firenet_mri.monai.enhanced_reader import EnhancedDicomReader
 from firenet_mri.monai.readers import (
     CflReader,
     ComplexDicomReader,
@@ -22,14 +23,16 @@ READERS: dict[str, Any] = {
     "cflreader": CflReader,
     "complexniftireader": ComplexNiftiReader,
     "complexdicomreader": ComplexDicomReader,
+    "enhanceddicomreader": EnhancedDicomReader,
 }
 
 
 def register() -> None:
     """Make ``LoadImage(reader="MRDReader")`` and the like work; may be called again.
 
-    Without a reader's name, ``LoadImage`` then opens ISMRMRD, fastMRI and BART files by themselves;
-    NIfTI and DICOM stay with MONAI's own readers. ``SaveImage`` finds ``ComplexNiftiWriter`` after
+    Without a reader's name, ``LoadImage`` then opens ISMRMRD, fastMRI and BART files by themselves,
+    and the enhanced DICOM files of this library with their place; NIfTI and other DICOM stay with
+    MONAI's own readers. ``SaveImage`` finds ``ComplexNiftiWriter`` after
     MONAI's own writers, where these fail.
     """
     # Readers are tried from the last to the first.

@@ -80,7 +80,6 @@ def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
         **place_of(scan),
         "geometry": "" if scan.geometry is None else json.dumps(asdict(scan.geometry)),
         "noise": text_of_tensor(scan.noise),
-        "images": json.dumps(scan.images) if scan.images else "",
         "image_shape": torch.tensor(scan.spatial_shape),
         "trajectory": none if trajectory is None else trajectory.double(),
         "density_weights": none if weights is None or trajectory is None else weights,
@@ -105,6 +104,7 @@ def place_of(scan: RawScan) -> dict[str, Any]:
         "simulated": scan.simulated,
         "spatial_ndim": scan.spatial_ndim,
         "is_placed": geometry is not None and geometry.is_placed,
+        "images": json.dumps(scan.images) if scan.images else "",
         "record": json.dumps(dict(scan.record)),
     }
 

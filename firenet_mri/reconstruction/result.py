@@ -27,8 +27,9 @@ from firenet_mri.io import (
     write_picture,
 )
 from firenet_mri.io.evidence import evidence_path, write_evidence
-from firenet_mri.io.image.bids import write_bids_pair
+from firenet_mri.io.image.bids import write_bids
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
+from firenet_mri.io.image.labels import labels_of
 from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.links import Chain
@@ -258,6 +259,7 @@ class Reconstruction:
             simulated=self.scan.simulated,
             volume=self.scan.spatial_ndim == 3,
             parameters=self.scan.parameters,
+            names=self.scan.images,
             reference=reference,
             overwrite=overwrite,
         )
@@ -267,16 +269,17 @@ class Reconstruction:
     ) -> list[Path]:
         """Write magnitude and phase with sidecars as BIDS has them; return the files.
 
-        See :func:`firenet_mri.io.image.bids.write_bids_pair` for the names and the errors.
+        See :func:`firenet_mri.io.image.bids.write_bids` for the names and the errors.
         """
         if self.options.map_sets > 1:
             raise UsageError(f"{stem}: several map sets have no one phase; write the magnitude")
         image, scan = self._shown(scanner_matrix, complex_image=True)
-        return write_bids_pair(
+        return write_bids(
             Path(stem),
             image.numpy(force=True),
             scan.geometry,
             parameters=self.scan.parameters,
+            names=self.scan.images,
             simulated=self.scan.simulated,
             method=self.network.method,
             weights=self.network.weights,
@@ -510,6 +513,7 @@ def assemble(
 def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
     """Return as plain data what follows from a scan, whitened and compressed, and its network."""
     is_whitened = Chain(scan.applied).is_whitened
+    labels = [label.to_dict() for label in labels_of(scan.images, scan.parameters)]
     return {
         "scan": {
             "name": scan.name,
@@ -517,6 +521,7 @@ def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
             "coils": scan.coils,
             "kspace_shape": list(scan.kspace.shape),
             "sampled_fraction": scan.sampled_fraction,
+            **({"images": labels} if scan.images else {}),
         },
         "image_units": "noise standard deviations" if is_whitened else "as the data",
         "network": network.to_dict(),

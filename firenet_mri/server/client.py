@@ -11,7 +11,7 @@ from typing import Any
 
 from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.reading import read_acquisitions
-from firenet_mri.server.protocol import (
+from firenet_mri.io.mrd_messages import (
     ConnectionEnded,
     Kind,
     ProtocolError,

@@ -157,13 +157,13 @@ def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | 
         wanted = wanted.replace(maps="none")
     result = reconstruct_with(scan, wanted)
     pixels, slope = _pixels(result, options)
-    images = mrd_images(pixels, scan.geometry, scan.images)
+    images = mrd_images(pixels, scan.geometry, scan.images, parameters=scan.parameters)
     meta = _attributes(result, pixels, slope)
     if name is not None:
         meta["FirenetFiles"] = name
     slices = {one.idx.slice for one in readouts if not one.is_flag_set(ACQ_IS_NOISE_MEASUREMENT)}
     for one in images:
-        one.meta = meta
+        one.meta = {**one.meta, **meta}
         if len(slices) == 1:
             (one.slice,) = slices
         if not scan.images:

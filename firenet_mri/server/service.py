@@ -17,14 +17,14 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from firenet_mri.errors import UsageError
-from firenet_mri.server.process import parse_parameters, process
-from firenet_mri.server.protocol import (
+from firenet_mri.io.mrd_messages import (
     ConnectionEnded,
     Kind,
     ProtocolError,
     message_bytes,
     read_message,
 )
+from firenet_mri.server.process import parse_parameters, process
 from firenet_mri.server.saving import Saving
 
 T = TypeVar("T")
@@ -309,6 +309,8 @@ class Session:
                 self.header = message.value
             elif message.kind is Kind.TEXT:
                 self.config = parse_parameters(message.value)
+            elif message.kind is Kind.ARRAY:
+                continue
             elif self.header is None:
                 raise ProtocolError("data came before the header; send it first")
             else:
@@ -342,7 +344,7 @@ class Session:
             message = read_message(self._receive, self._limits.message_bytes)
             if message.kind is Kind.CLOSE:
                 return
-            if message.kind is Kind.TEXT:
+            if message.kind in (Kind.TEXT, Kind.ARRAY):
                 continue
             yield message.value
 

@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 from firenet_mri import read, reconstruct
 from firenet_mri.batch import Job, Outcome, find_jobs, reconstruct_job, write_summary
 from firenet_mri.batch import jobs as jobs_module
-from firenet_mri.batch.jobs import _identity, _labels
+from firenet_mri.batch.jobs import _identity
 from firenet_mri.batch.options import JobOptions
+from firenet_mri.batch.tree import image_paths
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io import write_scan
 from firenet_mri.io.certificates import read_certificate
@@ -64,17 +65,34 @@ def test_images_lie_as_bids_lays_out_a_study(tmp_path) -> None:
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    found = find_jobs(tmp_path / "in", tmp_path / "out", {})
+    found = find_jobs(tmp_path / "in", tmp_path / "out", {}, suffix="T2w")
     assert [str(job.image.relative_to(tmp_path / "out")) for job in found] == [
-        f"sub-{label}/anat/sub-{label}_rec-firenet_MRI.nii.gz" for label in ("aone", "bone", "two")
+        f"sub-{label}/anat/sub-{label}_rec-firenet_T2w.nii.gz" for label in ("aone", "bone", "two")
     ]
+    with pytest.raises(UsageError, match="Unknown suffix 'MRI'; use one of T1w"):
+        find_jobs(tmp_path / "in", tmp_path / "out", {}, suffix="MRI")
+
+
+def test_a_path_that_names_subject_and_session_keeps_them() -> None:
+    paths = ["sub-01/ses-2/a.h5", "sub-01/ses-2/a.dat", "sub-01_T1w.h5", "sub-01.h5", "sub1/b.h5"]
+    assert [
+        path.name.removesuffix("_rec-firenet_MRI.nii.gz") for path in image_paths(map(Path, paths))
+    ] == [
+        "sub-01_ses-2_acq-a",
+        "sub-01_ses-2_acq-ax2",
+        "sub-01_acq-T1w",
+        "sub-01",
+        "sub-1b",
+    ]
+    assert image_paths([Path("sub-01/ses-2/a.h5")])[0].parent == Path("sub-01/ses-2/anat")
 
 
 @given(st.lists(st.text("aB1 /_-.x2", min_size=1, max_size=6), max_size=8))
-def test_labels_differ_and_are_letters_and_digits(names) -> None:
-    labels = _labels([Path("in", name + "s.h5") for name in names])
-    assert len(set(labels)) == len(labels)
-    assert all(label.isalnum() and label.isascii() for label in labels)
+def test_names_differ_and_are_those_of_bids(names) -> None:
+    found = image_paths([Path("in", name + "s.h5") for name in names], "T1w")
+    assert len({str(path).lower() for path in found}) == len(found)
+    pattern = r"sub-([0-9A-Za-z]+)/anat/sub-\1_rec-firenet_T1w\.nii\.gz"
+    assert all(re.fullmatch(pattern, str(path)) for path in found)
 
 
 def test_a_job_gives_the_image_of_recon_and_is_kept(job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 import sigpy
 import sigpy.mri
+import torch
 from firenet_command import firenet as run_here
+
+from firenet_mri.io import read, write_scan
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "sample_data" / "brain_8coil.h5"
@@ -382,3 +386,15 @@ def test_a_report_is_asked_for_and_does_not_outlive_its_image(tmp_path, kspace) 
     assert not (tmp_path / "a.nii").exists()
     assert firenet(*arguments, "--overwrite", folder=tmp_path).returncode == 0
     assert not (tmp_path / "a.html").exists()
+
+
+def test_several_images_are_no_enhanced_dicom_which_is_said_before_the_work(tmp_path) -> None:
+    scan = read(ROOT / "sample_data/brain_3slices.h5")
+    kspace, mask = (torch.stack([values, values]) for values in (scan.kspace, scan.mask))
+    names = ("repetition 0", "repetition 1")
+    several = dataclasses.replace(scan, kspace=kspace, mask=mask, images=names)
+    write_scan(tmp_path / "two.h5", several)
+    result = firenet("recon", "two.h5", "-o", "image.dcm", folder=tmp_path)
+    assert result.returncode == 2
+    assert "2 images (repetition 0, ...), and an enhanced file holds one" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["two.h5"]

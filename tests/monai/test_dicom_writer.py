@@ -64,6 +64,19 @@ def test_every_pixel_lies_where_monai_has_it(change, tmp_path) -> None:
         assert "simulated" in dataset.SeriesDescription
 
 
+def test_each_of_several_images_says_which_it_is(tmp_path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    kspace = torch.randn(2, 1, 2, 12, 10, dtype=torch.complex64, generator=draw)
+    place = Geometry((4.0, 24.0, 20.0), ((1.0, 2.0, 3.0),))
+    mask = torch.ones(1, 12, 10, dtype=torch.bool)
+    names = ("repetition 0", "repetition 4")
+    scan = RawScan(kspace, mask, 2, geometry=place, name="scan.h5", images=names)
+    image = fm.FIRENETReconstruct(maps="lowres", layers=1)(kspace_of(scan))
+    files = sorted(save(image, tmp_path).iterdir())
+    told = [pydicom.dcmread(path).SeriesDescription for path in files]
+    assert told == ["FIRENET, repetition 0", "FIRENET, repetition 4"]
+
+
 def test_monai_reads_the_series_as_the_image_that_was_written(tmp_path) -> None:
     image = make()
     loaded = LoadImage(reader="PydicomReader", image_only=True)(save(image, tmp_path))

@@ -279,6 +279,8 @@ from monai.transforms.io.array import SUPPORTED_READERS
 assert "mrdreader" not in SUPPORTED_READERS, "on import"
 fm.register(); fm.register()
 import numpy as np, torch
+import firenet_mri
+from firenet_mri.io.image.dicom import write_enhanced_dicom
 from monai.data import MetaTensor, NibabelWriter
 from monai.data.image_writer import resolve_writer
 from monai.transforms import LoadImage, SaveImage
@@ -295,6 +297,13 @@ one = LoadImage(reader="MRDReader", dtype=np.complex64)("sample_data/brain_8coil
 two = LoadImage(dtype=np.complex64)("sample_data/brain_8coil.h5")
 assert torch.equal(one.as_tensor(), two.as_tensor())
 assert LoadImage(dtype=np.complex64)(fastmri).shape == (2, 3, 10, 8)
+path = __import__("pathlib").Path(folder) / "image.dcm"
+place = firenet_mri.Geometry((4.0, 8.0, 9.0), ((1.0, 2.0, 3.0), (1.0, 2.0, 8.0)))
+pixels = np.random.default_rng(0).random((2, 5, 6))
+write_enhanced_dicom(path, pixels, place)
+image = LoadImage()(str(path))
+np.testing.assert_allclose(image.numpy(), pixels.T, atol=2e-5)
+np.testing.assert_allclose(image.affine, place.affine_ras((2, 5, 6)), atol=1e-5)
 print(sorted(p.name for p in __import__("pathlib").Path(folder).glob("?_trans*")))
 """
     assert run(script, str(tmp_path), fastmri).split("\n")[-2] == str(

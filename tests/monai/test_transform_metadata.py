@@ -73,7 +73,7 @@ def test_images_have_what_is_listed_and_nothing_bulky(scan) -> None:
         "spatial_shape",
         "original_channel_dim",
     }
-    listed |= {"affine", "filename_or_obj", "simulated", "warnings", "record", "domain"}
+    listed |= {"affine", "filename_or_obj", "simulated", "warnings", "record", "domain", "images"}
     assert set(image.meta) == listed
     assert tuple(image.meta["spatial_shape"]) == image.shape[1:]
     assert (image.meta["filename_or_obj"], image.meta["simulated"]) == ("a.h5", True)

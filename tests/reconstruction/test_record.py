@@ -14,6 +14,7 @@ from test_bounds import cartesian_scan, radial_scan
 from firenet_mri import RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.digests import digest_of_data
 from firenet_mri.errors import DataError
+from firenet_mri.geometry import AcquisitionParameters
 from firenet_mri.io import read_certificate
 from firenet_mri.reconstruction import reconstruct_with
 from firenet_mri.reconstruction.prepare import key_of, prepare
@@ -111,3 +112,20 @@ def test_a_certificate_of_version_1_is_read_and_called_not_checkable() -> None:
     assert "version 1" in saved.certificate.not_checkable
     with pytest.raises(DataError, match="is not checkable"):
         saved.check_scan(cartesian_scan())
+
+
+def test_the_certificate_lists_the_images_with_their_echo_times() -> None:
+    scan = cartesian_scan()
+    kspace, mask = (
+        torch.stack([values, values]).reshape(2, 1, -1, *scan.spatial_shape)
+        for values in (scan.kspace, scan.mask)
+    )
+    parameters = AcquisitionParameters(repetition_time_ms=30.0, echo_times_ms=(4.0, 9.0))
+    scan = RawScan(
+        kspace, mask, 2, name="scan", images=("contrast 0", "contrast 1"), parameters=parameters
+    )
+    report = reconstruct(scan, **QUICK).report(None)
+    assert report["scan"]["images"] == [
+        {"name": "contrast 0", "echo": 1, "echo_time_ms": 4.0},
+        {"name": "contrast 1", "echo": 2, "echo_time_ms": 9.0},
+    ]

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
 SCAN = FOLDER / "brain_8coil.h5"
 REFERENCE = FOLDER / "brain_8coil_reference.nii.gz"
 DICOM = FOLDER / "brain_dicom"
-BIDS = FOLDER / "brain_bids/sub-mni152_part-mag_T1w.nii.gz"
+BIDS = FOLDER / "brain_bids/sub-mni152/anat/sub-mni152_part-mag_T1w.nii.gz"
 SMALL = FOLDER / "brain_3slices.h5"
 SMALL_REFERENCE = FOLDER / "brain_3slices_reference.nii.gz"
 

@@ -19,16 +19,18 @@ from pathlib import Path
 import ismrmrd
 import numpy as np
 import pytest
+from ismrmrd.serialization import ProtocolSerializer
+from mrd_scans import make_header
 from real_scans import twix
 
 from firenet_mri import read, reconstruct
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.io.kspace.ismrmrd_writer import write_acquisitions
+from firenet_mri.io.mrd_messages import Kind, message_bytes, read_message
 from firenet_mri.reconstruction.run import reconstruct_with
-from firenet_mri.server import process
+from firenet_mri.server import process, service
 from firenet_mri.server.client import ask_health, send_scan
-from firenet_mri.server.protocol import Kind, message_bytes, read_message
 from firenet_mri.server.service import Limits, Server
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
@@ -123,6 +125,20 @@ def test_what_is_wrong_is_logged_and_the_connection_closed() -> None:
         assert "magic" in answer.log[0]
         answer = send_scan(SAMPLE, port=server.port, parameters={"layers": "many"})
         assert "layers is 'many'" in answer.log[0]
+
+
+def test_arrays_between_the_readouts_do_not_matter(monkeypatch) -> None:
+    found: list[object] = []
+    monkeypatch.setattr(service, "process", lambda session, *_, **__: found.extend(session))
+    readout = ismrmrd.Acquisition.from_array(np.ones((2, 4), np.complex64))
+    client, host = socket.socketpair()
+    with client, host:
+        with client.makefile("wb") as file, ProtocolSerializer(file) as serializer:
+            serializer.serialize(make_header((4, 4, 1)))
+            for item in (np.ones(3, np.float32), readout, np.ones((2, 2), np.complex64), readout):
+                serializer.serialize(item)
+        service.Session(host, Limits(), None, service._Held(1 << 20), service.Health()).run()
+    assert [type(one) for one in found] == [ismrmrd.Acquisition] * 2
 
 
 def connected(server: Server) -> socket.socket:

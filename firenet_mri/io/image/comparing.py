@@ -128,7 +128,8 @@ def _nifti(path: Path, count: int) -> _Found:
     if quaternion is not None:
         place["quaternion"] = quaternion
     if header["xyzt_units"]:
-        place["unit of the pixels"] = np.asarray(header["xyzt_units"])
+        # The other bits are the unit of time.
+        place["unit of the pixels"] = np.asarray(header["xyzt_units"] & 7)
     return _Found(np.asarray(image.dataobj), place)
 
 

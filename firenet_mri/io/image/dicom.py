@@ -12,22 +12,35 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.image.dicom_files import datasets_of, step_between
+from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _LARGEST = 32_767
+
+#: What the pixels of an image are.
+Component = Literal["magnitude", "phase", "real", "imaginary"]
+
+# The third value of Image Type, of which the standard has no word for most.
+_IMAGE_TYPES: dict[Component, str] = {
+    "magnitude": "OTHER",
+    "phase": "PHASE MAP",
+    "real": "OTHER",
+    "imaginary": "OTHER",
+}
 # Who and which study; all else of a reference is left behind.
 _FROM_REFERENCE = (
     "PatientName",
@@ -149,6 +162,9 @@ def write_dicom_series(
     simulated: bool = False,
     volume: bool = False,
     parameters: AcquisitionParameters | None = None,
+    names: Sequence[str] = (),
+    component: Component = "magnitude",
+    title: str | None = None,
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -172,6 +188,15 @@ def write_dicom_series(
         Whether the encoding was 3D.
     parameters
         Field strength and times, as far as they are known.
+    names
+        What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
+        number and time, and number of the repetition of their series.
+    component
+        What the pixels are; those that are no magnitude may be negative, and are stored with an
+        intercept.
+    title
+        Description of the series of an image that was not reconstructed here; its derivation is
+        ``description`` alone then. None calls it FIRENET.
     reference
         Series whose study, and, without a geometry, whose place it takes over.
     overwrite
@@ -186,19 +211,21 @@ def write_dicom_series(
     FileError
         If an output exists and may not be replaced, or the folder cannot be written.
     """
-    pixels = _Pixels.of(image, str(folder))
+    pixels = _Pixels.of(image, str(folder), component)
+    labels = _labels(names, parameters, len(pixels.stored), str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
     files = _series_files(folder, len(pixels.stored), pixels.shape[0])
     check_series_folder(folder, len(pixels.stored), pixels.shape[0], overwrite=overwrite)
     folder.mkdir(exist_ok=True)
-    shared = _shared(reference, description, simulated, parameters)
+    shared = _shared(reference, description, simulated, parameters, title)
     with atomic_writes(files, overwrite=overwrite) as paths:
         remaining = iter(paths)
-        for series, stack in enumerate(pixels.stored):
+        for series, (stack, label) in enumerate(zip(pixels.stored, labels, strict=True)):
             series_uid = _uid()
             for index, plane in enumerate(stack):
                 dataset = _classic(shared, place, pixels, plane, index, volume)
                 dataset.SeriesInstanceUID, dataset.SeriesNumber = series_uid, series + 1
+                _tell(dataset, label, labels)
                 _save(dataset, next(remaining), _MR)
     return files
 
@@ -211,32 +238,130 @@ def write_enhanced_dicom(
     description: str = "",
     simulated: bool = False,
     parameters: AcquisitionParameters | None = None,
+    names: Sequence[str] = (),
+    component: Component = "magnitude",
+    title: str | None = None,
     reference: DicomReference | None = None,
 ) -> None:
     """Write one enhanced multi-frame MR image, a frame a slice, of one image.
 
     Parameters are those of :func:`write_dicom_series`, and so are the errors.
     """
-    pixels = _Pixels.of(image, str(path))
+    pixels = _Pixels.of(image, str(path), component)
     if len(pixels.stored) > 1:
         raise ShapeError(
             f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
             "a series"
         )
+    (label,) = _labels(names, parameters, 1, str(path))
     place = _place(geometry, reference, pixels.shape, str(path))
-    shared = _shared(reference, description, simulated, parameters)
+    shared = _shared(reference, description, simulated, parameters, title)
     dataset = _enhanced(shared, place, pixels)
+    if label.name:
+        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+    if label.echo_time_ms is not None:
+        groups = dataset.SharedFunctionalGroupsSequence[0]
+        groups.MREchoSequence = [_group(EffectiveEchoTime=label.echo_time_ms)]
     dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(), 1
     _save(dataset, path, _ENHANCED_MR)
 
 
+def _labels(
+    names: Sequence[str], parameters: AcquisitionParameters | None, count: int, name: str
+) -> list[ImageLabel]:
+    """Return what each of so many images is; without names they are numbered."""
+    if names and len(names) != count:
+        raise ShapeError(f"{name}: {len(names)} names for {count} images")
+    numbered = [f"image {i}" for i in range(count)] if count > 1 else []
+    return labels_of(names or numbered, parameters)
+
+
+def _tell(dataset: Any, label: ImageLabel, labels: Sequence[ImageLabel]) -> None:
+    """Write what one of several images is into the headers of its series."""
+    if label.name:
+        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+    if label.echo is not None:
+        dataset.EchoNumbers = label.echo
+    if label.echo_time_ms is not None:
+        dataset.EchoTime = _decimal(label.echo_time_ms)
+    if label.repetition is not None:
+        dataset.TemporalPositionIdentifier = label.repetition
+        dataset.NumberOfTemporalPositions = len({one.repetition for one in labels})
+
+
+def _described(series: str, label: ImageLabel) -> str:
+    """Return the description of an image's series, at most 64 characters."""
+    time = "" if label.echo is None or label.echo_time_ms is None else f" {label.echo_time_ms:g} ms"
+    return f"{series}, {label.name}{time}"[:64]
+
+
+def is_our_enhanced(path: Path) -> bool:
+    """Return whether a file is an enhanced MR image that :func:`write_enhanced_dicom` has written.
+
+    False if it cannot be read.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Manufacturer"]
+        )
+    except (OSError, EOFError, ValueError, pydicom.errors.InvalidDicomError):
+        return False
+    is_enhanced = str(dataset.get("SOPClassUID", "")) == _ENHANCED_MR
+    return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
+
+
+def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return pixels (x, y, z) and affine (RAS mm) of what :func:`write_enhanced_dicom` has written.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path)
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        rescale = shared.PixelValueTransformationSequence[0]
+        pixels = np.asarray(dataset.pixel_array, float).reshape(-1, dataset.Rows, dataset.Columns)
+        values = pixels * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
+        measures = shared.PixelMeasuresSequence[0]
+        plane = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+        row, column = plane.reshape(2, 3)
+        corners = np.array(
+            [
+                frame.PlanePositionSequence[0].ImagePositionPatient
+                for frame in dataset.PerFrameFunctionalGroupsSequence
+            ],
+            float,
+        )
+        rows_mm, columns_mm = map(float, measures.PixelSpacing)
+        step = np.cross(row, column) * float(measures.SliceThickness)
+    except (
+        *(OSError, EOFError, ValueError, AttributeError, TypeError, IndexError, KeyError),
+        pydicom.errors.InvalidDicomError,
+    ):
+        raise FileError(f"{path}: is damaged; write the image again") from None
+    if len(corners) > 1:
+        step = (corners[-1] - corners[0]) / (len(corners) - 1)
+    affine = np.eye(4)
+    affine[:3] = np.stack([row * columns_mm, column * rows_mm, step, corners[0]], axis=1)
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return np.ascontiguousarray(values.T, np.float32), to_ras @ affine
+
+
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """Stored numbers (image, z, y, x) uint16 with their slope, and the window (centre, width)."""
+    """Stored numbers (image, z, y, x) uint16, slope and intercept, window (centre, width)."""
 
     stored: NDArray[np.uint16]
     slope: float
     window: tuple[float, float]
+    intercept: float = 0.0
+    component: Component = "magnitude"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -245,8 +370,8 @@ class _Pixels:
         return z, y, x
 
     @staticmethod
-    def of(image: NDArray[np.generic], name: str) -> _Pixels:
-        """Return the pixels of an image or its magnitude."""
+    def of(image: NDArray[np.generic], name: str, component: Component = "magnitude") -> _Pixels:
+        """Return the pixels of an image, of a complex one its magnitude."""
         if not 2 <= image.ndim <= 4:
             raise ShapeError(
                 f"{name}: the image has shape {image.shape}; DICOM needs (y, x), (z, y, x) or "
@@ -254,17 +379,29 @@ class _Pixels:
             )
         values = np.abs(image) if np.iscomplexobj(image) else np.asarray(image)
         values = values.astype(np.float64).reshape((1,) * (4 - image.ndim) + image.shape)
-        if not np.isfinite(values).all() or (values < 0).any():
+        is_signed = component != "magnitude"
+        if not np.isfinite(values).all() or ((values < 0).any() and not is_signed):
             raise DataError(
                 f"{name}: the image has negative, NaN or infinite pixels; DICOM images are written "
                 "of magnitudes"
             )
+        if is_signed:
+            return _Pixels._signed(values, component)
         largest = float(values.max())
         # A decimal string has 16 characters at most; the slope that is written is the one used.
         slope = float(_decimal(largest / _LARGEST)) if largest > 0 else 1.0
         stored = np.minimum(np.rint(values / slope), _LARGEST).astype(np.uint16)
         white = float(np.percentile(values, 99.8)) or largest or 1.0
         return _Pixels(stored, slope, (white / 2, white))
+
+    @staticmethod
+    def _signed(values: NDArray[np.float64], component: Component) -> _Pixels:
+        """Return pixels that may be negative, from the least value up."""
+        least, largest = float(_decimal(values.min())), float(values.max())
+        slope = float(_decimal((largest - least) / _LARGEST)) if largest > least else 1.0
+        stored = np.clip(np.rint((values - least) / slope), 0, _LARGEST).astype(np.uint16)
+        window = (largest + least) / 2, max(largest - least, slope)
+        return _Pixels(stored, slope, window, least, component)
 
 
 def check_place(geometry: Geometry | None, reference: DicomReference | None, name: str) -> Geometry:
@@ -342,6 +479,7 @@ def _shared(
     description: str,
     simulated: bool,
     parameters: AcquisitionParameters | None,
+    title: str | None,
 ) -> Any:
     """Return what all instances share: patient, study, equipment, how they were derived."""
     from pydicom.dataset import Dataset
@@ -357,7 +495,7 @@ def _shared(
         for name, value in reference.attributes.items():
             setattr(dataset, name, value)
     dataset.Modality = "MR"
-    dataset.SeriesDescription = "FIRENET (simulated scan)" if simulated else "FIRENET"
+    dataset.SeriesDescription = (title or "FIRENET") + (" (simulated scan)" if simulated else "")
     dataset.PatientPosition = dataset.get("PatientPosition", "")
     dataset.Manufacturer, dataset.ManufacturerModelName = "firenet_mri", "firenet_mri"
     dataset.DeviceSerialNumber, dataset.SoftwareVersions = "0", _version()
@@ -367,8 +505,9 @@ def _shared(
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
     dataset.PixelRepresentation = 0
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
-    told = f"Reconstructed from {'simulated ' if simulated else ''}k-space. {description}".strip()
-    dataset.DerivationDescription = told[:1024]
+    source = f"Reconstructed from {'simulated ' if simulated else ''}k-space. "
+    told = description if title is not None else f"{source}{description}"
+    dataset.DerivationDescription = told.strip()[:1024]
     dataset.ContributingEquipmentSequence = [_equipment(description)]
     known = parameters or AcquisitionParameters()
     if known.field_strength_t is not None:
@@ -384,7 +523,7 @@ def _times(known: AcquisitionParameters) -> dict[str, float | None]:
     """Return the attributes of a classic MR image that the parameters give, in ms and degrees."""
     return {
         "RepetitionTime": known.repetition_time_ms,
-        # Images of several echoes have one each, which is not told here.
+        # Images of several echoes have one each.
         "EchoTime": known.echo_times_ms[0] if len(known.echo_times_ms) == 1 else None,
         # Of an inversion time the standard wants to know the sequence, too.
         "FlipAngle": known.flip_angle_deg,
@@ -435,7 +574,10 @@ def _classic(
     dataset = copy.deepcopy(shared)
     dataset.SOPInstanceUID = _uid()
     dataset.InstanceNumber = index + 1
-    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    dataset.ImageType = ["DERIVED", "PRIMARY", _IMAGE_TYPES[pixels.component]]
+    if pixels.component in ("real", "imaginary"):
+        # Image Type has no word for them.
+        dataset.ComplexImageComponent = pixels.component.upper()
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
     dataset.ScanOptions = dataset.Laterality = ""
     dataset.MRAcquisitionType = "3D" if volume else "2D"
@@ -443,7 +585,7 @@ def _classic(
     measures, position, orientation = _plane_of(place, pixels.shape, index)
     dataset.PixelSpacing, dataset.SliceThickness, dataset.SpacingBetweenSlices = measures
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", pixels.slope, "US"
+    dataset.RescaleIntercept, dataset.RescaleType = _decimal(pixels.intercept), "US"
     dataset.WindowCenter, dataset.WindowWidth = map(_decimal, pixels.window)
     # The plain window must not be narrower than 1.
     dataset.VOILUTFunction = "LINEAR_EXACT"
@@ -462,7 +604,8 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
     frames, rows, columns = pixels.shape
     dataset.SOPInstanceUID, dataset.InstanceNumber = _uid(), 1
     dataset.ImageType = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
-    dataset.AcquisitionContrast, dataset.ComplexImageComponent = "UNKNOWN", "MAGNITUDE"
+    dataset.AcquisitionContrast = "UNKNOWN"
+    dataset.ComplexImageComponent = pixels.component.upper()
     dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
     dataset.VolumeBasedCalculationTechnique = "NONE"
     dataset.ContentQualification, dataset.PresentationLUTShape = "RESEARCH", "IDENTITY"
@@ -488,9 +631,24 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
     dataset.PerFrameFunctionalGroupsSequence = [
         _frame_groups(place, pixels.shape, index) for index in range(frames)
     ]
+    if frames == 1:
+        _add_classic_place(dataset, place, pixels)
     dataset.PixelData = pixels.stored[0].astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
     return dataset
+
+
+def _add_classic_place(dataset: Any, place: Geometry, pixels: _Pixels) -> None:
+    """Say of a single frame where a classic image says it what its functional groups say.
+
+    Readers that know classic images alone, such as MONAI's PydicomReader, find the place there. Of
+    several frames they would take the first one's for the place of all.
+    """
+    (spacing, _, _), position, orientation = _plane_of(place, pixels.shape, 0)
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
+    dataset.PixelSpacing = spacing
+    dataset.RescaleIntercept, dataset.RescaleSlope = map(_decimal, (pixels.intercept, pixels.slope))
+    dataset.RescaleType = "US"
 
 
 def _shared_groups(dataset: Any, place: Geometry, pixels: _Pixels) -> Any:
@@ -511,7 +669,11 @@ def _shared_groups(dataset: Any, place: Geometry, pixels: _Pixels) -> Any:
         ComplexImageComponent=dataset.ComplexImageComponent,
         AcquisitionContrast=dataset.AcquisitionContrast,
     )
-    rescale = _group(RescaleIntercept="0", RescaleSlope=_decimal(pixels.slope), RescaleType="US")
+    rescale = _group(
+        RescaleIntercept=_decimal(pixels.intercept),
+        RescaleSlope=_decimal(pixels.slope),
+        RescaleType="US",
+    )
     centre, width = map(_decimal, pixels.window)
     groups = Dataset()
     groups.PixelMeasuresSequence = [measures]

@@ -12,21 +12,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import FileError, ShapeError
+from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.io.image.labels import labels_of
 from firenet_mri.io.kspace.ismrmrd_writer import image_counters
-from firenet_mri.scan import Geometry
 
 _MAGNITUDE, _COMPLEX = 1, 5
 
 
 def write_mrd_images(
-    path: Path, image: NDArray[np.generic], geometry: Geometry | None = None
+    path: Path,
+    image: NDArray[np.generic],
+    geometry: Geometry | None = None,
+    names: Sequence[str] = (),
+    *,
+    parameters: AcquisitionParameters | None = None,
+    simulated: bool = False,
 ) -> None:
     """Write an image, one MRD image a slice; parameters and errors as :func:`mrd_images`."""
-    write_images(path, mrd_images(image, geometry))
+    made = mrd_images(image, geometry, names, parameters=parameters, simulated=simulated)
+    write_images(path, made)
 
 
 def mrd_images(
-    image: NDArray[np.generic], geometry: Geometry | None = None, names: Sequence[str] = ()
+    image: NDArray[np.generic],
+    geometry: Geometry | None = None,
+    names: Sequence[str] = (),
+    *,
+    parameters: AcquisitionParameters | None = None,
+    simulated: bool = False,
 ) -> list[Any]:
     """Return ``ismrmrd.Image`` objects, (1, 1, y, x), one a slice.
 
@@ -39,6 +52,10 @@ def mrd_images(
     names
         What the images along the first axis are, see :class:`firenet_mri.scan.RawScan`; without
         them they are numbered as repetitions.
+    parameters
+        Times for the attributes, in ms.
+    simulated
+        Whether the scan was; the attributes say it.
 
     Raises
     ------
@@ -56,12 +73,14 @@ def mrd_images(
         stack = stack.astype(np.complex64 if np.iscomplexobj(stack) else np.float32)
     count, slices, rows, columns = stack.shape
     affine = None if geometry is None else geometry.affine_lps((slices, rows, columns))
+    attributes = _attributes(count, names, parameters or AcquisitionParameters(), simulated)
     made: list[Any] = []
     for index, slice_ in np.ndindex(count, slices):
         one = ismrmrd.Image.from_array(np.ascontiguousarray(stack[index, slice_]), transpose=False)
         one.image_type = _COMPLEX if np.iscomplexobj(stack) else _MAGNITUDE
         one.image_index, one.image_series_index = len(made) + 1, 0
         one.slice = slice_
+        one.meta = attributes[index]
         for counter, value in image_counters(names[index] if names else "", index).items():
             setattr(one, counter, value)
         if geometry is not None and affine is not None:
@@ -75,6 +94,20 @@ def mrd_images(
                 one.slice_dir[:] = geometry.slice_direction
         made.append(one)
     return made
+
+
+def _attributes(
+    count: int, names: Sequence[str], known: AcquisitionParameters, simulated: bool
+) -> list[dict[str, Any]]:
+    """Return the attributes of each of so many images, as far as something is known."""
+    labels = labels_of(names, known) if len(names) == count or count == 1 else [None] * count
+    fixed: dict[str, Any] = {"ImageProcessingHistory": "simulated"} if simulated else {}
+    if known.repetition_time_ms is not None:
+        fixed["RepetitionTime"] = known.repetition_time_ms
+    return [
+        fixed | ({"EchoTime": label.echo_time_ms} if label and label.echo_time_ms else {})
+        for label in labels
+    ]
 
 
 def write_images(path: Path, images: list[Any]) -> None:

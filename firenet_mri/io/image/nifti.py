@@ -18,12 +18,22 @@ _UNKNOWN = 0
 _DESCRIPTION_BYTES = 79
 
 
+def axes_of(path: Path) -> int:
+    """Return how many axes a NIfTI image has; 0 if it is none."""
+    nibabel: Any = importlib.import_module("nibabel")
+    try:
+        return len(nibabel.load(path).shape)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
+        return 0
+
+
 def write_nifti(
     path: Path,
     image: Tensor | NDArray[np.generic],
     geometry: Geometry | None = None,
     *,
     description: str = "",
+    repetition_time_ms: float | None = None,
 ) -> None:
     """Write an image to ``path``, .nii or .nii.gz.
 
@@ -37,6 +47,9 @@ def write_nifti(
         the codes say that the position is unknown (0); so do they if it is not placed.
     description
         Free text in ASCII, up to 79 characters; never anything about a patient.
+    repetition_time_ms
+        Where the images are repetitions, the time between them, as the header has it (pixdim[4],
+        in seconds); None if the fourth axis is none of time.
 
     Raises
     ------
@@ -72,5 +85,8 @@ def write_nifti(
     if not np.allclose(nifti.get_qform(), affine, atol=1e-2):
         nifti.set_qform(None, _UNKNOWN)
     nifti.header.set_xyzt_units("mm")
+    if repetition_time_ms is not None and volume.ndim == 4:
+        nifti.header.set_xyzt_units("mm", "sec")
+        nifti.header["pixdim"][4] = repetition_time_ms / 1000
     nifti.header["descrip"] = description.encode()
     nibabel.save(nifti, path)

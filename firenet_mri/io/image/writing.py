@@ -9,6 +9,7 @@ from torch import Tensor
 
 from firenet_mri.errors import UsageError
 from firenet_mri.io.image.dicom import DicomReference, write_enhanced_dicom
+from firenet_mri.io.image.labels import time_between
 from firenet_mri.io.image.mrd_images import write_mrd_images
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.scan import RawScan
@@ -63,7 +64,13 @@ def write_image(
         As the writers of the formats.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        write_nifti(path, image, scan.geometry, description=description)
+        write_nifti(
+            path,
+            image,
+            scan.geometry,
+            description=description,
+            repetition_time_ms=time_between(scan.images, scan.parameters),
+        )
         return
     array: np.ndarray = image.detach().cpu().numpy()
     if path.suffix == ".dcm":
@@ -74,7 +81,15 @@ def write_image(
             description=description,
             simulated=scan.simulated,
             parameters=scan.parameters,
+            names=scan.images,
             reference=reference,
         )
     else:
-        write_mrd_images(path, array, scan.geometry)
+        write_mrd_images(
+            path,
+            array,
+            scan.geometry,
+            scan.images,
+            parameters=scan.parameters,
+            simulated=scan.simulated,
+        )

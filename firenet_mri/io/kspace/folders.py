@@ -17,7 +17,7 @@ from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.kspace.targets import beside
 
 # What a scan's file may be called; what it is is told by its content.
-_SUFFIXES = (".h5", ".hdf5", ".mrd", ".dat", ".7", ".list", ".npy", ".cfl")
+_SUFFIXES = (".h5", ".hdf5", ".mrd", ".ismrmrd", ".dat", ".7", ".list", ".npy", ".cfl")
 # What conversions write beside a scan.
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.kspace import bart, bruker, fastmri, ge, ismrmrd_file, philips, siemens
+from firenet_mri.io.kspace import (
+    bart,
+    bruker,
+    fastmri,
+    ge,
+    ismrmrd_file,
+    ismrmrd_stream,
+    mrd2,
+    philips,
+    siemens,
+)
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
     NPY_SIGNATURE,
@@ -25,20 +35,24 @@ class Format(Enum):
     FASTMRI = "fastMRI file"
     GE = "GE P-file"
     ISMRMRD = "ISMRMRD file"
+    MRD2 = "MRD 2 stream"
     NUMPY = "NumPy file"
     PHILIPS = "Philips list/data export"
     SIEMENS = "Siemens raw file"
+    STREAM = "MRD stream"
 
 
 _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.NUMPY, lambda head: head.startswith(NPY_SIGNATURE)),
     (Format.ISMRMRD, lambda head: head.startswith(HDF5_SIGNATURE)),
+    (Format.MRD2, lambda head: head.startswith(mrd2.SIGNATURE)),
+    (Format.STREAM, ismrmrd_stream.is_stream),
     (Format.SIEMENS, siemens.is_siemens),
     (Format.GE, ge.is_ge),
 )
 
 #: Formats that hold readouts with a header each.
-SCANNERS = (Format.ISMRMRD, Format.SIEMENS)
+SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.MRD2, Format.SIEMENS)
 
 
 def read_readouts(path: Path, format_: Format, group: str | None = None) -> tuple[Any, list[Any]]:
@@ -51,9 +65,21 @@ def read_readouts(path: Path, format_: Format, group: str | None = None) -> tupl
     """
     if format_ is Format.ISMRMRD:
         return ismrmrd_file.read_acquisitions(path, group)
+    if format_ is Format.STREAM:
+        return ismrmrd_stream.read_acquisitions(path, group)
     if group is not None:
         raise UsageError(f"{path}: a {format_.value} has no groups to choose from; leave group out")
+    if format_ is Format.MRD2:
+        return mrd2.read_acquisitions(path)
     return siemens.read_acquisitions(path)
+
+
+def groups_of(path: Path) -> list[str]:
+    """Return what ``group`` may choose from: HDF5 groups with scans, measurements of a stream."""
+    format_ = recognise(path)
+    if format_ is Format.STREAM:
+        return ismrmrd_stream.measurements_of(path)
+    return ismrmrd_file.groups_of(path) if format_ is Format.ISMRMRD else []
 
 
 def recognise(path: Path) -> Format:

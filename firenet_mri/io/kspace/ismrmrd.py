@@ -192,6 +192,34 @@ def geometry_of_slices(
     return _geometry(layout.grid.cut_to(columns), [layout.slices[i] for i in slices], name)
 
 
+def placed_images(
+    images: Sequence[Any], field_of_view_mm: tuple[float, float, float], name: str
+) -> tuple[list[Any], Geometry | None]:
+    """Return the slices of an image in the order of their positions, and where they lie.
+
+    Parameters
+    ----------
+    images
+        What has the position and directions of an ISMRMRD header, one a slice or one volume.
+    field_of_view_mm
+        (z, y, x) of each; z is a slice's thickness.
+    name
+        What messages call the file.
+    """
+    slices = _in_order_of_height(list(images))
+    return slices, _geometry(_Grid(1, 1, 1, 0, 0, field_of_view_mm), slices, name)
+
+
+def parameters_of(header: Any) -> AcquisitionParameters:
+    """Return field strength and times of a header, as far as it says them."""
+    return _parameters(header)
+
+
+def is_simulated(header: Any) -> bool:
+    """Return whether a header says that the scan was simulated."""
+    return _vendor(header).startswith("simulated")
+
+
 class _Layout(NamedTuple):
     """Where readouts go."""
 

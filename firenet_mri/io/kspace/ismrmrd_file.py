@@ -88,6 +88,11 @@ def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
     vendors = describe_hdf5(path, file)
     if vendors:
         raise FileError(f"{path}: is {vendors}")
+    if any(_holds_images(group) for group in file.values()):
+        raise FileError(
+            f"{path}: holds MRD images, not k-space; firenet convert writes them as NIfTI, DICOM "
+            "or BIDS"
+        )
     members = sorted(file["dataset"]) if hasattr(file.get("dataset"), "keys") else []
     if members:
         found = f"/dataset holds only {', '.join(members)}"
@@ -100,6 +105,14 @@ def _holds_scan(group: Any) -> bool:
     """Return whether a group has header and readouts; images have a header for each of theirs."""
     members = set(group) if hasattr(group, "keys") else set()
     return {"xml", "data"} <= members and "header" not in members
+
+
+def _holds_images(group: Any) -> bool:
+    """Return whether a group is one of images, or one of its members is."""
+    members = set(group) if hasattr(group, "keys") else set()
+    return {"header", "data"} <= members or any(
+        hasattr(group[name], "keys") and {"header", "data"} <= set(group[name]) for name in members
+    )
 
 
 def _listed(names: list[str]) -> str:

@@ -69,7 +69,8 @@ class ReadOptions(Options):
     )
     group: str | None = option(
         None,
-        "Group of an ISMRMRD file to read, where several hold scans; the only one by default.",
+        "Group of an ISMRMRD file to read, or measurement of an MRD stream, counted from 1, where "
+        "several hold scans; the only one by default.",
     )
     noise_file: Path | Tensor | None = option(
         None, "Noise measurement to whiten with, a .npy or .cfl file or an array, coils first."

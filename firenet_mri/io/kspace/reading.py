@@ -73,10 +73,10 @@ def read(path: PathLike, **options: Any) -> RawScan:
     Parameters
     ----------
     path
-        ISMRMRD / MRD 1.x (HDF5), Siemens twix (VB to XA), GE P-file, Philips export (.list with
-        .data), Bruker experiment (folder, or its fid), fastMRI (HDF5), BART (.cfl with .hdr, with
-        or without the suffix), or NumPy (.npy, complex, (coil, y, x) or (coil, z, y, x)). The
-        content decides, not the name.
+        ISMRMRD / MRD 1.x (HDF5, or a stream), Siemens twix (VB to XA), GE P-file, Philips export
+        (.list with .data), Bruker experiment (folder, or its fid), fastMRI (HDF5), BART (.cfl with
+        .hdr, with or without the suffix), or NumPy (.npy, complex, (coil, y, x) or (coil, z, y,
+        x)). The content decides, not the name.
     **options
         The fields of :class:`ReadOptions`. A mask is an array of the k-space's spatial sizes, or a
         .npy or .cfl file of one; samples outside of it are dropped. Scanners' files and fastMRI's

@@ -16,8 +16,9 @@ _GZIP = b"\x1f\x8b"
 
 #: Every format that is read, for messages, help and documentation: the one list.
 READABLE = (
-    "ISMRMRD or fastMRI (.h5), Siemens (.dat), GE (.7), Philips (.list with .data), BART (.cfl "
-    "with .hdr) or NumPy (.npy, coils first) scan, or the folder of a Bruker experiment"
+    "ISMRMRD or fastMRI (.h5), MRD or MRD 2 stream (.mrd, .ismrmrd), Siemens (.dat), GE (.7), "
+    "Philips (.list with .data), BART (.cfl with .hdr) or NumPy (.npy, coils first) scan, or the "
+    "folder of a Bruker experiment"
 )
 _READABLE = f"give an {READABLE}"
 _IMAGE = (
@@ -37,11 +38,6 @@ _AGILENT = (
     "(agilent_to_ismrmrd), or save its k-space as .npy"
 )
 _FOREIGN_SIGNATURES = (
-    (
-        b"yardl",
-        "an MRD 2 stream; convert it to ISMRMRD / MRD 1 (mrd_to_ismrmrd of the MRD tools) and give "
-        "that",
-    ),
     (b"NRRD", f"an NRRD file: {_IMAGE}"),
     (b"PK\x03\x04", "a zip or .npz archive; save the k-space array alone as .npy, coils first"),
     (b"\x89PNG", f"a PNG picture, {_IMAGE}"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from firenet_mri.errors import UsageError
 
 #: ISMRMRD / MRD 1.x, fastMRI's HDF5, BART's pair of files, and a NumPy array.
 Target = Literal["mrd", "fastmri", "bart", "npy"]
+#: Formats of images.
+ImageTarget = Literal["nifti", "dicom", "bids"]
+AnyTarget = Literal["mrd", "fastmri", "bart", "npy", "nifti", "dicom", "bids"]
 
 _SUFFIXES: dict[Target, tuple[str, ...]] = {
     "mrd": (".h5", ".mrd"),
@@ -20,7 +23,27 @@ _SUFFIXES: dict[Target, tuple[str, ...]] = {
 _BY_SUFFIX: dict[str, Target] = {".h5": "mrd", ".mrd": "mrd", ".cfl": "bart", ".npy": "npy"}
 
 
-def target_of(output: Path, to: Target | None = None) -> Target:
+def image_target_of(output: Path, to: AnyTarget | None = None) -> ImageTarget | None:
+    """Return the format of images that was asked for, or else that a name says; None of scans'.
+
+    Raises
+    ------
+    UsageError
+        If the name does not end as files of that format do.
+    """
+    is_nifti = output.name.endswith((".nii", ".nii.gz"))
+    if to is None:
+        if is_nifti:
+            return "nifti"
+        return "dicom" if output.suffix == ".dcm" else None
+    if to not in get_args(ImageTarget):
+        return None
+    if to == "nifti" and not is_nifti:
+        raise UsageError(f"{output}: nifti images are written as .nii.gz or .nii; end the name so")
+    return cast(ImageTarget, to)
+
+
+def target_of(output: Path, to: AnyTarget | None = None) -> Target:
     """Return the format that a file is written in, by what was asked for or else by its name.
 
     Raises
@@ -34,6 +57,10 @@ def target_of(output: Path, to: Target | None = None) -> Target:
                 f"{output}: scans are written as {', '.join(_BY_SUFFIX)}; end the name so"
             )
         return _BY_SUFFIX[output.suffix]
+    if to in get_args(ImageTarget):
+        raise UsageError(
+            f"{to}: is a format of images, not of scans; firenet recon makes an image of a scan"
+        )
     if to not in _SUFFIXES:
         raise UsageError(f"Unknown format {to!r}; use one of {', '.join(get_args(Target))}")
     if output.suffix not in _SUFFIXES[to]:
@@ -42,8 +69,19 @@ def target_of(output: Path, to: Target | None = None) -> Target:
     return to
 
 
-def suffix_of(target: Target) -> str:
-    """Return the suffix of a format's files, such as ".h5"."""
+def suffix_of(target: AnyTarget) -> str:
+    """Return the suffix of the files of a format of scans, such as ".h5".
+
+    Raises
+    ------
+    UsageError
+        If the format is one of images.
+    """
+    if target not in _SUFFIXES:
+        raise UsageError(
+            f"{target}: is a format of images; MRD images are converted file by file, not as a "
+            "folder"
+        )
     return _SUFFIXES[target][0]
 
 

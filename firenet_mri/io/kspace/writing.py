@@ -12,7 +12,7 @@ from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.kspace.bart import find_pair, write_cfl
 from firenet_mri.io.kspace.fastmri_writer import PhaseAxis, write_fastmri
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
-from firenet_mri.io.kspace.targets import Target, beside, files_of, target_of
+from firenet_mri.io.kspace.targets import AnyTarget, Target, beside, files_of, target_of
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import RawScan
 
@@ -20,7 +20,7 @@ _Array = NDArray[np.generic]
 
 
 def check_conversion(
-    source: Path, output: Path, *, to: Target | None = None, overwrite: bool = False
+    source: Path, output: Path, *, to: AnyTarget | None = None, overwrite: bool = False
 ) -> None:
     """Refuse an output that cannot be written, or is the source itself.
 

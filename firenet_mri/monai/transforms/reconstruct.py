@@ -498,5 +498,5 @@ def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor | None) -> 
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine
     same = ("affine", "space", "original_channel_dim", "filename_or_obj", "spatial_ndim")
-    kept = (*same, "simulated", "is_placed", "record")
+    kept = (*same, "simulated", "is_placed", "images", "record")
     return {name: meta[name] for name in kept} | {DOMAIN: IMAGE}

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from bids_tree import assert_valid_study, needs_bids_validator
 
-from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.io.image.bids import bids_paths, write_bids_pair
+from firenet_mri.batch.summary import write_summary
+from firenet_mri.batch.tree import image_paths
+from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.io.image.bids import bids_paths, write_bids
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
 PLACE = Geometry((4.0, 90.0, 120.0), ((1.0, 2.0, 3.0), (1.0, 2.0, 8.0)))
@@ -22,7 +28,7 @@ def image() -> np.ndarray:
 
 
 def test_the_pair_is_read_as_the_image(image, tmp_path) -> None:
-    files = write_bids_pair(tmp_path / "sub-01_T1w", image, PLACE)
+    files = write_bids(tmp_path / "sub-01_T1w", image, PLACE)
     assert [path.name for path in files] == [
         "sub-01_part-mag_T1w.nii.gz",
         "sub-01_part-mag_T1w.json",
@@ -36,7 +42,7 @@ def test_the_pair_is_read_as_the_image(image, tmp_path) -> None:
 
 def test_sidecars_hold_what_is_known_in_seconds(image, tmp_path) -> None:
     known = AcquisitionParameters(3.0, 2000.0, (30.0,), None, 90.0)
-    _, mag, _, phase = write_bids_pair(
+    _, mag, _, phase = write_bids(
         tmp_path / "sub-01_bold", image, PLACE, parameters=known, simulated=True
     )
     fields = json.loads(mag.read_text())
@@ -59,11 +65,93 @@ def test_a_name_without_suffix_gets_one(tmp_path) -> None:
 
 def test_what_is_no_pair_is_refused(image, tmp_path) -> None:
     with pytest.raises(UsageError, match="without extension and part"):
-        write_bids_pair(tmp_path / "sub-01_T1w.nii.gz", image)
+        write_bids(tmp_path / "sub-01_T1w.nii.gz", image)
     with pytest.raises(UsageError, match="without extension and part"):
-        write_bids_pair(tmp_path / "sub-01_part-mag_T1w", image)
-    with pytest.raises(DataError, match="needs a complex one"):
-        write_bids_pair(tmp_path / "sub-01_T1w", np.abs(image))
-    write_bids_pair(tmp_path / "sub-01_T1w", image)
+        write_bids(tmp_path / "sub-01_part-mag_T1w", image)
+    with pytest.raises(ShapeError, match="3 names for 1 images"):
+        write_bids(tmp_path / "sub-01_T1w", image, names=["a 0", "a 1", "a 2"])
+    write_bids(tmp_path / "sub-01_T1w", image)
     with pytest.raises(FileError, match="exists; use --overwrite"):
-        write_bids_pair(tmp_path / "sub-01_T1w", image)
+        write_bids(tmp_path / "sub-01_T1w", image)
+
+
+def names_of(stem: str, names: list[str], times: tuple[float, ...] = ()) -> list[str]:
+    known = AcquisitionParameters(echo_times_ms=times)
+    return [path.name for path in bids_paths(Path(stem), names, known, [None])[::2]]
+
+
+def test_echoes_and_runs_are_files_of_their_own() -> None:
+    names = [f"repetition {r}, contrast {c}" for r in range(2) for c in range(2)]
+    assert names_of("sub-01_acq-x_MEGRE", names, (4.0, 8.0)) == [
+        "sub-01_acq-x_run-1_echo-1_MEGRE.nii.gz",
+        "sub-01_acq-x_run-1_echo-2_MEGRE.nii.gz",
+        "sub-01_acq-x_run-2_echo-1_MEGRE.nii.gz",
+        "sub-01_acq-x_run-2_echo-2_MEGRE.nii.gz",
+    ]
+    assert names_of("sub-01_task-rest_bold", names, (4.0, 8.0)) == [
+        "sub-01_task-rest_echo-1_bold.nii.gz",
+        "sub-01_task-rest_echo-2_bold.nii.gz",
+    ]
+    assert names_of("sub-01_T1w", ["phase 0", "phase 1"]) == [
+        "sub-01_run-1_T1w.nii.gz",
+        "sub-01_run-2_T1w.nii.gz",
+    ]
+    with pytest.raises(UsageError, match="told apart by run-; leave it out"):
+        names_of("sub-01_run-3_T1w", ["phase 0", "phase 1"])
+    with pytest.raises(UsageError, match="told apart by echo-; leave it out"):
+        names_of("sub-01_echo-1_T1w", ["contrast 0", "contrast 1"], (4.0, 8.0))
+
+
+def test_a_subjects_image_has_a_suffix_of_bids() -> None:
+    for stem in ("sub-01", "sub-01_MRI", "sub-01_rec-firenet"):
+        with pytest.raises(UsageError, match="no suffix of BIDS; end the name"):
+            bids_paths(Path(stem))
+
+
+def test_a_time_series_keeps_its_axis_and_every_echo_has_its_image(tmp_path) -> None:
+    image = np.random.default_rng(0).random((4, 2, 9, 12))
+    names = [f"repetition {r}, contrast {c}" for r in range(2) for c in range(2)]
+    known = AcquisitionParameters(3.0, 2000.0, (4.0, 8.0))
+    files = write_bids(
+        tmp_path / "sub-01_task-rest_bold", image, PLACE, parameters=known, names=names
+    )
+    second = nibabel.load(files[2])
+    np.testing.assert_allclose(np.asarray(second.dataobj), image[1::2].T, rtol=1e-6)
+    assert second.header.get_zooms()[3] == 2.0
+    fields = json.loads(files[3].read_text())
+    assert (fields["EchoTime"], fields["EchoNumber"], fields["TaskName"]) == (0.008, 2, "rest")
+
+
+@needs_bids_validator
+def test_the_validator_accepts_what_is_written_into_a_tree(image, tmp_path) -> None:
+    known = AcquisitionParameters(3.0, 2000.0, (4.0, 8.0), None, 15.0)
+    names = [f"repetition {r}, contrast {c}" for r in range(2) for c in range(2)]
+    stack = np.stack([image] * 4)
+    for folder, stem in (("anat", "sub-01_MEGRE"), ("func", "sub-01_task-rest_bold")):
+        place = tmp_path / "study/sub-01" / folder
+        place.mkdir(parents=True)
+        write_bids(place / stem, stack, PLACE, parameters=known, names=names)
+    for session in ("ses-1", "ses-2"):
+        place = tmp_path / f"study/sub-02/{session}/anat"
+        place.mkdir(parents=True)
+        write_bids(place / f"sub-02_{session}_T1w", image, PLACE)
+        write_bids(place / f"sub-02_{session}_T2w", stack, PLACE)
+    # What a batch writes beside the images.
+    (batch,) = image_paths([Path("scan.h5")], "T2w")
+    (unknown,) = image_paths([Path("other.h5")])
+    for path in (batch, unknown):
+        (tmp_path / "study" / path.parent).mkdir(parents=True)
+        write_nifti(tmp_path / "study" / path, np.abs(image), PLACE)
+        stem = path.name.removesuffix(".nii.gz")
+        for beside in (".json", ".done.json", ".png", ".html", ".evidence.h5", ".jacobian.png"):
+            (tmp_path / "study" / path.with_name(stem + beside)).write_text("{}")
+    (several,) = image_paths([Path("times.h5")], "T1w")
+    (tmp_path / "study" / several.parent).mkdir(parents=True)
+    write_nifti(tmp_path / "study" / several, np.abs(stack), PLACE)
+    (tmp_path / "study" / several.with_name("sub-times_rec-firenet_T1w.json")).write_text("{}")
+    write_summary(tmp_path / "study", [])
+    ignored = (tmp_path / "study/.bidsignore").read_text()
+    assert ignored.splitlines()[-1] == "sub-times_rec-firenet_T1w.*"
+    write_summary(tmp_path / "study", [])
+    assert (tmp_path / "study/.bidsignore").read_text() == ignored
+    assert_valid_study(tmp_path / "study")

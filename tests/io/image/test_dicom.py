@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from dcm2niix_images import assert_same_in_space, converted, needs_dcm2niix
+from dcm2niix_images import DCM2NIIX, assert_same_in_space, converted, needs_dcm2niix
 from dicom_series import SPACING, STEP, classic
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,13 +85,16 @@ def test_dcm2niix_makes_our_nifti_of_one_slice_and_of_a_volume(slices, is_volume
 
 
 @needs_dicom3tools
+@pytest.mark.parametrize("component", ["magnitude", "phase"])
 @pytest.mark.parametrize("simulated", [False, True])
-def test_dicom3tools_find_no_error(simulated, tmp_path) -> None:
+def test_dicom3tools_find_no_error(simulated, component, tmp_path) -> None:
     image = RNG.random((3, 18, 30))
     options = {
         "simulated": simulated,
         "description": "firenet_mri",
         "parameters": AcquisitionParameters(3.0, 10.0, (4.0,), 900.0, 15.0),
+        "names": ["repetition 1"],
+        "component": component,
     }
     files = write_dicom_series(tmp_path / "series", image, geometry("oblique", 3), **options)
     write_enhanced_dicom(tmp_path / "image.dcm", image, geometry("oblique", 3), **options)
@@ -119,6 +123,56 @@ def test_pixels_are_kept_to_half_a_step(scale, seed, tmp_path_factory) -> None:
     step = float(groups.RescaleSlope)
     assert step == pytest.approx(image.max() / 32_767, rel=1e-6)
     assert np.abs(dataset.pixel_array * step - image).max() <= 0.51 * step
+
+
+def test_series_say_which_echo_and_repetition_they_are(tmp_path) -> None:
+    names = [f"repetition {r}, contrast {c}" for r in range(2) for c in range(2)]
+    files = write_dicom_series(
+        tmp_path / "series",
+        RNG.random((4, 1, 5, 6)),
+        geometry("axial", 1),
+        parameters=AcquisitionParameters(3.0, 40.0, (5.0, 12.5)),
+        names=names,
+    )
+    found = [pydicom.dcmread(path) for path in files]
+    assert [(item.EchoNumbers, item.EchoTime) for item in found] == [(1, 5), (2, 12.5)] * 2
+    assert [item.TemporalPositionIdentifier for item in found] == [1, 1, 2, 2]
+    assert {item.NumberOfTemporalPositions for item in found} == {2}
+    assert [item.SeriesNumber for item in found] == [1, 2, 3, 4]
+    assert found[3].SeriesDescription == "FIRENET, repetition 1, contrast 1 12.5 ms"
+    assert {item.RepetitionTime for item in found} == {40}
+    with pytest.raises(ShapeError, match="3 names for 4 images"):
+        write_dicom_series(
+            tmp_path / "other", RNG.random((4, 1, 5, 6)), geometry("axial", 1), names=names[:3]
+        )
+
+
+def test_an_enhanced_image_says_its_echo_time(tmp_path) -> None:
+    known = AcquisitionParameters(3.0, 40.0, (5.0,))
+    write_enhanced_dicom(
+        tmp_path / "a.dcm", RNG.random((2, 5, 6)), geometry("axial", 2), parameters=known
+    )
+    groups = pydicom.dcmread(tmp_path / "a.dcm").SharedFunctionalGroupsSequence[0]
+    assert groups.MREchoSequence[0].EffectiveEchoTime == 5.0
+
+
+@needs_dcm2niix
+def test_dcm2niix_finds_the_echoes(tmp_path) -> None:
+    write_dicom_series(
+        tmp_path / "series",
+        RNG.random((2, 2, 18, 30)),
+        geometry("axial", 2),
+        parameters=AcquisitionParameters(3.0, 40.0, (5.0, 12.5)),
+        names=["contrast 0", "contrast 1"],
+    )
+    (tmp_path / "out").mkdir()
+    command = [str(DCM2NIIX), "-b", "o", "-o", str(tmp_path / "out"), str(tmp_path / "series")]
+    subprocess.run(command, check=True, capture_output=True)
+    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").iterdir())]
+    assert sorted((one.get("EchoNumber", 1), one["EchoTime"]) for one in found) == [
+        (1, 0.005),
+        (2, 0.0125),
+    ]
 
 
 def test_headers_say_how_and_by_whom_and_nothing_of_a_patient(tmp_path) -> None:

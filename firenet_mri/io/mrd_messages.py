@@ -1,4 +1,4 @@
-"""The messages of the MRD streaming protocol, read and written within limits.
+"""The messages of the MRD streaming protocol, of sockets and files, read and written within limits.
 
 Little endian: two bytes that say the kind, then a text with its length, or a header of fixed size
 and samples whose number it tells. A header's word is not taken for memory: what a message may have
@@ -8,14 +8,19 @@ is checked before anything is read. Layout: ISMRMRD documentation, "MRD session 
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from firenet_mri.errors import DataError
 
 _CONFIG_BYTES = 1024
+# The standard's number of integers of 32 bits, which ismrmrd 1.15 takes for ones of 64.
+_INT = 4
 
 
 class Kind(IntEnum):
@@ -29,10 +34,14 @@ class Kind(IntEnum):
     ACQUISITION = 1008
     IMAGE = 1022
     WAVEFORM = 1026
+    ARRAY = 1030
 
 
 class Message(NamedTuple):
-    """A message: text for configurations, headers and texts; None for a close; else an object."""
+    """A message: text for configurations, headers and texts; else an object.
+
+    A close has no value, nor has an array: converters keep intermediate results in these.
+    """
 
     kind: Kind
     value: Any
@@ -137,12 +146,31 @@ def _image(stream: _Stream) -> Any:
     except (KeyError, ValueError, TypeError):
         raise ProtocolError(f"an image of the unknown data type {head.data_type}") from None
     x, y, z = head.matrix_size
-    pixels = stream.read(int(x) * int(y) * int(z) * head.channels * dtype.itemsize)
+    is_int = head.data_type == _INT
+    itemsize = 4 if is_int else dtype.itemsize
+    pixels = stream.read(int(x) * int(y) * int(z) * head.channels * itemsize)
+    if is_int:
+        head.data_type = ismrmrd.constants.DATATYPE_DOUBLE
+        raw, pixels = bytes(head), np.frombuffer(pixels, "<i4").astype("<f8").tobytes()
     parts = iter((raw, length, attributes, pixels))
     try:
         return ismrmrd.Image.deserialize_from(lambda _: next(parts))
-    except (ValueError, TypeError, UnicodeDecodeError):
+    # The XML library's error is a SyntaxError, ismrmrd's one an AssertionError.
+    except (ValueError, TypeError, SyntaxError, AssertionError):
         raise ProtocolError("an image whose attributes are no XML") from None
+
+
+def _array(stream: _Stream) -> None:
+    """Read past an array of any type."""
+    from ismrmrd.image import get_dtype_from_data_type
+
+    number, _, ndim = struct.unpack("<HHH", stream.read(6))
+    sizes = struct.unpack(f"<{ndim}Q", stream.read(8 * ndim))
+    try:
+        itemsize = get_dtype_from_data_type(number).itemsize
+    except TypeError:
+        raise ProtocolError(f"an array of the unknown data type {number}") from None
+    stream.read(math.prod(sizes) * (4 if number == _INT else itemsize))
 
 
 def _waveform(stream: _Stream) -> Any:
@@ -163,6 +191,7 @@ _READERS: dict[Kind, Callable[[_Stream], Any]] = {
     Kind.ACQUISITION: _acquisition,
     Kind.IMAGE: _image,
     Kind.WAVEFORM: _waveform,
+    Kind.ARRAY: _array,
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ismrmrd.serialization import ConfigFile, ProtocolSerializer
 
-from firenet_mri.server.protocol import (
+from firenet_mri.io.mrd_messages import (
     ConnectionEnded,
     Kind,
     ProtocolError,
@@ -133,3 +133,26 @@ def test_what_is_no_message_is_named(data, error, words) -> None:
 def test_a_configurations_name_has_its_limit() -> None:
     with pytest.raises(ProtocolError, match="1024 bytes; at most 1023"):
         message_bytes(Kind.CONFIG_FILE, "x" * 1024)
+
+
+@pytest.mark.parametrize("text", [b"<a", b"<a></b>", b"<other/>", b"\xff", b"no XML"])
+def test_attributes_that_are_no_xml_are_refused(text) -> None:
+    head = image().getHead()
+    data = struct.pack("<H", Kind.IMAGE) + bytes(head) + struct.pack("<Q", len(text)) + text
+    data += bytes(4 * 12)
+    with pytest.raises(ProtocolError, match="attributes are no XML"):
+        read_message(io.BytesIO(data).read, LIMIT)
+
+
+def test_an_array_is_read_past() -> None:
+    stream = io.BytesIO()
+    serializer = ProtocolSerializer(stream)
+    serializer.serialize(np.ones((3, 2), np.complex64))
+    serializer.serialize("next")
+    stream.seek(0)
+    assert read_message(stream.read, LIMIT) == (Kind.ARRAY, None)
+    assert read_message(stream.read, LIMIT) == (Kind.TEXT, "next")
+    with pytest.raises(ProtocolError, match="array of the unknown data type 9"):
+        read_message(io.BytesIO(struct.pack("<HHHHQ", Kind.ARRAY, 9, 0, 1, 1)).read, LIMIT)
+    with pytest.raises(ProtocolError, match="are allowed"):
+        read_message(io.BytesIO(struct.pack("<HHHHQ", Kind.ARRAY, 5, 0, 1, 1 << 40)).read, LIMIT)

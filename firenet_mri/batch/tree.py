@@ -1,0 +1,107 @@
+"""Where a batch's images lie: a study as BIDS lays it out, which its validator accepts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+from firenet_mri.errors import UsageError
+
+#: BIDS's suffixes of images of one contrast, which need nothing else in their names.
+Suffix = Literal["T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio"]
+
+# What an image is called whose contrast nobody has said: BIDS has no suffix for it.
+_UNKNOWN = "MRI"
+_IGNORED = (
+    "# What lies beside the images of firenet batch, and images whose contrast was not said.\n"
+    f"*.png\n*.html\n*.evidence.h5\n*.done.json\n*_{_UNKNOWN}.*\n/summary.csv\n"
+)
+_SUBJECT = re.compile(r"(?:^|[/\\_])sub-([0-9A-Za-z]+)")
+_SESSION = re.compile(r"(?:^|[/\\_])ses-([0-9A-Za-z]+)")
+
+
+def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Path]:
+    """Return where the image of each scan goes, relative to the output folder.
+
+    A path that names subject and session (``sub-01/ses-2/scan.h5``) keeps them, and what else it
+    says becomes ``acq``; of others the subject's label is made of all letters and digits.
+
+    Parameters
+    ----------
+    scans
+        Paths of the scans, relative to the folder in which they lie.
+    suffix
+        Suffix of the images; None calls them ``MRI``.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is another.
+    """
+    if suffix is not None and suffix not in get_args(Suffix):
+        raise UsageError(f"Unknown suffix {suffix!r}; use one of {', '.join(get_args(Suffix))}")
+    found: list[Path] = []
+    taken: set[str] = set()
+    for scan in scans:
+        subject, session, rest = _parsed(scan)
+        number, name, folder = 1, "", Path()
+        while not name or name.lower() in taken:
+            # The last of the labels tells scans apart that have the same letters.
+            again = "" if number == 1 else f"x{number}"
+            label = subject if rest is not None else subject + again
+            acquisition = None if rest is None else rest + again
+            words = [f"sub-{label}", f"ses-{session}" if session else ""]
+            folder = Path(*(word for word in words if word))
+            name = "_".join(word for word in [*words, _acq(acquisition)] if word)
+            number += 1
+        taken.add(name.lower())
+        found.append(folder / "anat" / f"{name}_rec-firenet_{suffix or _UNKNOWN}.nii.gz")
+    return found
+
+
+def _acq(label: str | None) -> str:
+    return f"acq-{label}" if label else ""
+
+
+def _parsed(scan: Path) -> tuple[str, str, str | None]:
+    """Return subject and session of a path, and what else it says; None if it names no subject."""
+    text = str(scan.with_suffix(""))
+    subject, session = _SUBJECT.search(text), _SESSION.search(text)
+    if subject is None:
+        label = _letters(text) or "scan"
+        # "sub1" is subject 1.
+        return re.sub(r"^sub(?=[0-9])", "", label), "", None
+    rest = _SESSION.sub("", _SUBJECT.sub("", text))
+    return subject[1], session[1] if session else "", _letters(rest)
+
+
+def _letters(text: str) -> str:
+    return re.sub("[^0-9A-Za-z]", "", text)
+
+
+def write_study_files(output: Path) -> None:
+    """Write what makes the folder a study: description, unless there is one, and ``.bidsignore``.
+
+    What a user has written into the latter stays.
+    """
+    from firenet_mri.io.image.bids import write_description
+    from firenet_mri.io.outputs import atomic_writes
+
+    write_description(output)
+    ignored = output / ".bidsignore"
+    before = ignored.read_text(encoding="utf-8") if ignored.exists() else _IGNORED
+    lines = [line for line in _of_several_images(output) if line not in before.splitlines()]
+    text = "\n".join([before.rstrip("\n"), *lines]) + "\n"
+    if lines or not ignored.exists():
+        with atomic_writes([ignored], overwrite=True) as (file,):
+            file.write_text(text, encoding="utf-8")
+
+
+def _of_several_images(output: Path) -> list[str]:
+    """Return patterns of T1w images with a fourth axis, which the validator refuses."""
+    from firenet_mri.io.image.nifti import axes_of
+
+    found = sorted(output.glob("sub-*/**/*_T1w.nii.gz"))
+    return [path.name.removesuffix("nii.gz") + "*" for path in found if axes_of(path) > 3]

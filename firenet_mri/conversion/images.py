@@ -1,0 +1,167 @@
+"""MRD images as NIfTI, DICOM or BIDS, with their place and without anything about the patient."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firenet_mri.conversion.options import ConversionOptions
+from firenet_mri.errors import FileError, UsageError
+from firenet_mri.io.image.bids import Part, write_bids
+from firenet_mri.io.image.dicom import Component, write_dicom_series, write_enhanced_dicom
+from firenet_mri.io.image.labels import time_between
+from firenet_mri.io.image.mrd_series import ImageSeries, read_mrd_images
+from firenet_mri.io.image.nifti import write_nifti
+from firenet_mri.io.kspace.targets import image_target_of
+from firenet_mri.io.outputs import atomic_writes, check_outputs
+
+PathLike = str | os.PathLike[str]
+
+_PARTS: dict[str, Part | None] = {
+    "magnitude": None,
+    "phase": "phase",
+    "real": "real",
+    "imaginary": "imag",
+    "complex": None,
+}
+_DESCRIPTION = "Converted from MRD images by firenet_mri"
+
+
+@dataclass(frozen=True, eq=False)
+class ConvertedImages:
+    """What a conversion of images has written.
+
+    Parameters
+    ----------
+    files
+        All files.
+    series
+        The series that is in them.
+    notes
+        What of it is not in them, or is not known, one sentence each.
+    """
+
+    files: tuple[Path, ...]
+    series: ImageSeries
+    notes: tuple[str, ...]
+
+
+def convert_images(
+    source: PathLike,
+    output: PathLike,
+    options: ConversionOptions | None = None,
+    *,
+    overwrite: bool = False,
+) -> ConvertedImages:
+    """Write a series of MRD images as NIfTI, DICOM or BIDS.
+
+    Parameters
+    ----------
+    source
+        HDF5 file with groups of images, as Gadgetron, FIRE and ``firenet serve`` write them, or a
+        stream of image messages.
+    output
+        .nii or .nii.gz; .dcm (enhanced, one image), or a folder with ``to="dicom"`` (a series per
+        image); a stem such as sub-01_T1w with ``to="bids"``.
+    options
+        ``to`` and ``series``; the others mean nothing for images.
+    overwrite
+        Replace files that exist.
+
+    Raises
+    ------
+    FirenetError
+        If the images cannot be read, or the format cannot hold them; nothing is written then.
+    """
+    options = options or ConversionOptions()
+    source, output = Path(source), Path(output)
+    target = image_target_of(output, options.to)
+    if target is None:
+        raise UsageError(
+            f"{output}: images are written as .nii.gz, .nii, .dcm, or with --to dicom or bids"
+        )
+    _check_options(options)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise FileError(f"{output}: is the file of images itself; give another name")
+    series = read_mrd_images(source, options.series)
+    if target == "nifti":
+        files = _write_nifti(output, series, overwrite)
+    elif target == "dicom":
+        files = _write_dicom(output, series, overwrite)
+    else:
+        files = write_bids(
+            output,
+            series.image,
+            series.geometry,
+            parameters=series.parameters,
+            names=series.names,
+            part=_PARTS[series.component],
+            simulated=series.simulated,
+            method=None,
+            overwrite=overwrite,
+        )
+    return ConvertedImages(tuple(files), series, _notes(series, target))
+
+
+def _check_options(options: ConversionOptions) -> None:
+    """Refuse options that mean something for k-space alone."""
+    plain = ConversionOptions(to=options.to, series=options.series)
+    given = [
+        name
+        for name, value in options.flat().items()
+        if name not in ("to", "series") and value != plain.flat()[name]
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: means nothing for images, which are written as they are; leave "
+            "it out"
+        )
+
+
+def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Path]:
+    with atomic_writes([output], overwrite=overwrite) as (path,):
+        write_nifti(
+            path,
+            series.image,
+            series.geometry,
+            description=_DESCRIPTION + (", simulated" if series.simulated else ""),
+            repetition_time_ms=time_between(series.names, series.parameters),
+        )
+    return [output]
+
+
+def _write_dicom(output: Path, series: ImageSeries, overwrite: bool) -> list[Path]:
+    """Write an enhanced file, or a folder of classic ones; of complex images the magnitude."""
+    component: Component = "magnitude" if series.component == "complex" else series.component
+    shared: dict[str, Any] = {
+        "description": _DESCRIPTION,
+        "simulated": series.simulated,
+        "parameters": series.parameters,
+        "names": series.names,
+        "component": component,
+        # Nothing that somebody called the series by.
+        "title": f"MRD images, series {series.number}",
+    }
+    if output.suffix != ".dcm":
+        return write_dicom_series(
+            output, series.image, series.geometry, overwrite=overwrite, **shared
+        )
+    check_outputs([output], overwrite=overwrite)
+    with atomic_writes([output], overwrite=overwrite) as (path,):
+        write_enhanced_dicom(path, series.image, series.geometry, **shared)
+    return [output]
+
+
+def _notes(series: ImageSeries, target: str) -> tuple[str, ...]:
+    found = []
+    if series.geometry is None or not series.geometry.is_placed:
+        found.append("Where the images lie is not known.")
+    if target == "dicom" and series.component == "complex":
+        found.append("The phase is left out; the DICOM images are the magnitude.")
+    if series.component == "phase" and float(np.abs(series.image).max(initial=0)) > np.pi + 0.01:
+        found.append("The unit of the phase is not known; the numbers are those of the file.")
+    return tuple(found)

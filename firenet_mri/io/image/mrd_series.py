@@ -1,0 +1,283 @@
+"""Reads MRD images: HDF5 files with groups of images, as Gadgetron, FIRE and our server write them.
+
+Streams of image messages are read, too. Images of one group, series number, type, size and
+orientation are one series: slices in the order of their positions, and counters that vary tell
+several images apart. Of the attributes an allow-list is looked at: directions of rows and columns,
+rescaling, times of echo and repetition, and whether the scan was simulated. Nothing else leaves
+this module.
+
+The place is the header's: the pixel N//2 of rows and columns lies at ``position``, as in raw data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.io.image.mrd_image_files import (
+    COUNTERS,
+    Component,
+    MrdImage,
+    images_of,
+    positive,
+)
+from firenet_mri.io.kspace.ismrmrd import is_simulated, parameters_of, placed_images
+
+_log = logging.getLogger(__name__)
+
+_RGB = 6
+_SAME_PLACE_MM = 0.05
+_ECHO_TIMES = ("GADGETRON_TE", "TE", "EchoTime")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSeries:
+    """Images that belong together.
+
+    Parameters
+    ----------
+    number, name
+        What it is called in its file: number from 1, and name.
+    image
+        (z, y, x), or (image, z, y, x) where there are several; complex64 or float32.
+    component
+        What its numbers are.
+    geometry
+        Where it lies; None if the file does not say it, or no one place fits all slices.
+    names
+        What tells several images apart, see :class:`firenet_mri.scan.RawScan`.
+    parameters
+        Field strength and times, as far as the file has a header.
+    simulated
+        Whether the file says that the scan was.
+    """
+
+    number: int
+    name: str
+    image: NDArray[Any]
+    component: Component
+    geometry: Geometry | None
+    names: tuple[str, ...] = ()
+    parameters: AcquisitionParameters = AcquisitionParameters()
+    simulated: bool = False
+
+
+def read_mrd_images(path: Path, series: str | None = None) -> ImageSeries:
+    """Return one series of the images in a file.
+
+    Parameters
+    ----------
+    path
+        HDF5 file or stream.
+    series
+        Its name, or its number from 1; None takes the only one.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, truncated, or holds no MRD images.
+    UsageError
+        If there are several series and none was chosen, or none of that name.
+    DataError
+        If slices of an image are missing, or its pixels are colours, NaN or infinite.
+    """
+    images, headers = images_of(path)
+    groups: dict[tuple[object, ...], list[MrdImage]] = defaultdict(list)
+    for image in images:
+        groups[image.key].append(image)
+    names = _names(list(groups))
+    chosen = _chosen(path, names, list(groups.values()), series)
+    found = list(groups.values())[chosen]
+    header = headers.get(found[0].group.rpartition("/")[0])
+    return _series(chosen + 1, names[chosen], found, header, path)
+
+
+def _names(keys: Sequence[tuple[object, ...]]) -> list[str]:
+    """Return a name for each series: the group's, and what tells it from others of the group."""
+    groups = [str(key[0]) for key in keys]
+    parents = {group.rpartition("/")[0] for group in groups}
+    plain = [group.rpartition("/")[2] if len(parents) == 1 else group for group in groups]
+    names: list[str] = []
+    for key, name in zip(keys, plain, strict=True):
+        same = [other for other in keys if other[0] == key[0]]
+        words = [name]
+        if len({other[1] for other in same}) > 1:
+            words.append(f"series {key[1]}")
+        if len({other[2] for other in same}) > 1:
+            words.append(str(key[2]))
+        alike = [other for other in same if other[1:3] == key[1:3]]
+        if len(alike) > 1:
+            words.append(f"stack {alike.index(key) + 1}")
+        names.append(" ".join(words))
+    return names
+
+
+def _chosen(
+    path: Path, names: Sequence[str], groups: Sequence[Sequence[MrdImage]], wanted: str | None
+) -> int:
+    """Return the index of the series that is read."""
+    listed = "; ".join(
+        f"{number + 1}: {name} ({group[0].component}, {len(group)} images)"
+        for number, (name, group) in enumerate(zip(names, groups, strict=True))
+    )
+    if wanted is None:
+        if len(names) > 1:
+            raise UsageError(
+                f"{path}: holds {len(names)} series of images ({listed}); choose one with "
+                "--series (series= in Python)"
+            )
+        return 0
+    if wanted in names:
+        return list(names).index(wanted)
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+        return int(wanted) - 1
+    raise UsageError(f"{path}: series {wanted!r} asked for; there are {listed}")
+
+
+def _series(
+    number: int, name: str, images: Sequence[MrdImage], header: Any, path: Path
+) -> ImageSeries:
+    """Return the series that images make."""
+    if any(int(image.head["image_type"]) == _RGB for image in images):
+        raise DataError(f"{path}: {name} holds coloured pictures, which are no MR images")
+    keys, slices, labels = _layout(images, path, name)
+    first = images[0]
+    channels, depth = first.pixels.shape[:2]
+    if depth > 1 and len(slices) > 1:
+        raise DataError(f"{path}: {name} holds {len(slices)} slabs of volumes; split the file")
+    try:
+        ordered, geometry = placed_images(
+            list(slices.values()), _extent(first, slices.values()), path.name
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {name}: {error}") from None
+    if any(
+        not np.allclose(one[key].position, image.position, atol=_SAME_PLACE_MM)
+        for one in keys
+        for key, image in slices.items()
+    ):
+        _log.warning("%s: the images lie at several places; that of the first is told", path.name)
+    order = [next(key for key, one in slices.items() if one is image) for image in ordered]
+    stack = np.stack([np.concatenate([one[key].rescaled() for key in order], 1) for one in keys])
+    if not np.isfinite(stack).all():
+        raise DataError(f"{path}: {name} has NaN or infinite pixels; export it again")
+    # (image, channel, z, y, x): images of coils are images of their own.
+    values = stack.reshape(-1, *stack.shape[2:])
+    labels = _with_channels(labels, channels)
+    known = AcquisitionParameters() if header is None else parameters_of(header)
+    return ImageSeries(
+        number,
+        name,
+        values if len(values) > 1 else values[0],
+        first.component,
+        geometry,
+        tuple(labels) if len(values) > 1 else (),
+        _with_own_times(known, images),
+        _is_simulated(images, header),
+    )
+
+
+def _with_channels(labels: Sequence[str], channels: int) -> list[str]:
+    """Return the names of the images of all channels."""
+    if channels == 1:
+        return list(labels)
+    return [
+        ", ".join(word for word in (label, f"channel {i}") if word)
+        for label in labels
+        for i in range(channels)
+    ]
+
+
+_Slices = dict[tuple[object, ...], MrdImage]
+
+
+def _layout(
+    images: Sequence[MrdImage], path: Path, name: str
+) -> tuple[list[_Slices], _Slices, list[str]]:
+    """Return the slices of every image, those of the first, and what tells the images apart."""
+    for key_of in (_by_number, _by_place):
+        found = _grouped(images, key_of, depth=False)
+        if found is not None:
+            break
+    else:
+        found = _grouped(images, _by_number, depth=True)
+        assert found is not None
+    counters = [*COUNTERS, "measurement"]
+    keys = sorted(found)
+    slices = found[keys[0]]
+    for key in keys:
+        if set(found[key]) != set(slices):
+            raise DataError(
+                f"{path}: {name}: its images have {len(slices)} and {len(found[key])} slices; some "
+                "are missing, or come twice with the same counters"
+            )
+    varying = [i for i in range(len(counters)) if len({key[i] for key in keys}) > 1]
+    labels = [", ".join(f"{counters[i]} {key[i]}" for i in varying) for key in keys]
+    return [found[key] for key in keys], slices, labels
+
+
+def _by_number(image: MrdImage) -> tuple[object, ...]:
+    return (int(image.head["slice"]),)
+
+
+def _by_place(image: MrdImage) -> tuple[object, ...]:
+    """Return what tells slices apart that are not counted."""
+    return (int(image.head["slice"]), *np.round(image.position, 2).tolist())
+
+
+def _grouped(
+    images: Sequence[MrdImage], key_of: Any, *, depth: bool
+) -> dict[tuple[int, ...], _Slices] | None:
+    """Return slices by image; None if one comes twice, unless these are images of their own."""
+    found: dict[tuple[int, ...], _Slices] = defaultdict(dict)
+    for image in images:
+        number, key = 0, key_of(image)
+        while key in found[(*image.counters, number)]:
+            if not depth:
+                return None
+            number += 1
+        found[(*image.counters, number)][key] = image
+    return dict(found)
+
+
+def _extent(first: MrdImage, slices: Iterable[MrdImage]) -> tuple[float, float, float]:
+    """Return the extent (z, y, x) in mm; slices without a thickness have that of their distance."""
+    x, y, z = first.field_of_view
+    positions = np.array([one.position for one in slices])
+    if z <= 0 and len(positions) > 1:
+        heights = np.sort(positions @ first.slice_dir)
+        z = float(np.median(np.diff(heights)))
+    return float(z), float(y), float(x)
+
+
+def _with_own_times(
+    known: AcquisitionParameters, images: Sequence[MrdImage]
+) -> AcquisitionParameters:
+    """Return the parameters with the images' own times: of repetition, and an echo a contrast."""
+    repetition = {positive(image.attributes, "RepetitionTime") for image in images}
+    if known.repetition_time_ms is None and len(repetition) == 1:
+        known = replace(known, repetition_time_ms=repetition.pop())
+    times: dict[int, set[float]] = defaultdict(set)
+    for image in images:
+        value = next(filter(None, (positive(image.attributes, key) for key in _ECHO_TIMES)), None)
+        if value is None:
+            return known
+        times[int(image.head["contrast"])].add(value)
+    if any(len(values) > 1 for values in times.values()) or sorted(times) != [*range(len(times))]:
+        return known
+    return replace(known, echo_times_ms=tuple(min(times[i]) for i in range(len(times))))
+
+
+def _is_simulated(images: Sequence[MrdImage], header: Any) -> bool:
+    told = (image.attributes.get("ImageProcessingHistory") or () for image in images)
+    words = {word for one in told for word in ([one] if isinstance(one, str) else one)}
+    return "simulated" in words or (header is not None and is_simulated(header))
