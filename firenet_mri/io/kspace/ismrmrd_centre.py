@@ -26,6 +26,8 @@ STEPS = {"kspace_encode_step_1": 5, "kspace_encode_step_2": 6}
 _CLEAR = 8.0
 # The strongest step may lie off the centre by the phase of the image: so many steps, or this share.
 _STEPS, _SHARE = 2, 8
+# The same where nothing but the middle of the steps is there to compare with.
+_NARROW = 32
 # More than this share of the readouts must have the same centre.
 _MOST = 0.5
 
@@ -90,6 +92,30 @@ def own_centre(lines: Sequence[Any], step: str) -> int | None:
     highest = max(int(getattr(line.idx, step)) for line in lines)
     # Other vendors keep other things there.
     return value if count > _MOST * len(lines) and value <= 2 * highest + 1 else None
+
+
+def centre_of_readouts(lines: Sequence[Any], step: str) -> int:
+    """Return the centre of steps where no header says it.
+
+    It is what the readouts themselves state, or the middle of their steps, where the samples are
+    strongest; else the strongest step, as after partial Fourier.
+
+    Parameters
+    ----------
+    lines, step
+        See :func:`centre_step`.
+    """
+    steps = [int(getattr(line.idx, step)) for line in lines]
+    first, size = min(steps), max(steps) - min(steps) + 1
+    # A counter that nobody set is 0.
+    own = own_centre(lines, step) or None
+    strongest = _strongest(lines, step)
+    near = max(_STEPS, size // _NARROW)
+    for one in (own, first + size // 2):
+        if one is not None and (strongest is None or abs(one - strongest) <= near):
+            return one
+    assert strongest is not None
+    return strongest
 
 
 def _agreed(stated: int | None, own: int | None, strongest: int | None, size: int) -> int | None:
