@@ -57,6 +57,7 @@ IN_FUNCTIONS = {
         "cryptography",
         "h5py",
         "ismrmrd",
+        "pypulseq",
         "twixtools",
         "matplotlib",
         "nibabel",

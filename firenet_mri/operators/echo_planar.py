@@ -1,4 +1,4 @@
-"""Echo trains on a Cartesian grid: gridding along the readout and phase correction, as one operator.
+"""Echo trains on a Cartesian grid: gridding along the readout and phase correction in one.
 
     y = F exp(+-i phi / 2) Z s,
 
@@ -120,17 +120,17 @@ class KspaceReversal(LinearOperator):
 
     def __init__(self, shape: Shape, ndim: int) -> None:
         super().__init__(shape, shape, 1.0)
-        self._ndim = ndim
+        self.ndim = ndim
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x reversed."""
         self.check_domain(x)
-        return reversed_about_centre(x, self._ndim)
+        return reversed_about_centre(x, self.ndim)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return y reversed."""
         self.check_codomain(y)
-        return reversed_about_centre(y, self._ndim)
+        return reversed_about_centre(y, self.ndim)
 
 
 def reversed_about_centre(x: Tensor, ndim: int) -> Tensor:

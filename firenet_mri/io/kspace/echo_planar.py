@@ -13,12 +13,16 @@ against each other. It is fitted, for each coil, to the product of neighbouring 
 D = n_forward conj(n_backward). From one readout to the next the phase also drifts, one way for
 (forward, backward), the other way for (backward, forward), so that the mean of both kinds of pairs
 is free of it.
+
+Where samples are uneven, such a delay is no mere shift: at the slope b the readouts are late by
+delta = -b N / (4 pi v) samples, v cycles each in the middle, and are gridded at k(j + delta).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +49,12 @@ _SAME_PATH = 0.05
 _WEAK = 1e-3
 # Share of the navigators' products that the straight phase explains; noise has about 0.1.
 _CLEAR = 0.5
+
+# How far a mirrored readout must look more like its neighbour; less if readouts follow each other
+# within this many times their length, which leaves no room for an excitation.
+_MIRRORED, _TRAIN = 0.02, 2.5
+# Siemens' time stamps count 2.5 ms.
+_STAMP_US = 2500.0
 
 NAVIGATORS, SCAN_WITHOUT_PHASE_ENCODING = "navigator lines", "a scan without phase encoding"
 
@@ -98,6 +108,29 @@ class EchoTrains:
                 100 * explained,
             )
         return phases
+
+
+def looks_mirrored(lines: Sequence[Any]) -> bool:
+    """Return whether readouts, one after another, look more alike if every other is mirrored.
+
+    The images along the readout are compared, which do not move with the echo's place.
+    """
+    sizes = {line.data.shape for line in lines}
+    if len(sizes) > 1 or len(lines) < 4:
+        return False
+    samples = np.stack([line.data for line in lines])
+    profiles = np.abs(np.fft.fft(samples, axis=-1))
+    mirrored = np.roll(profiles[..., ::-1], 1, axis=-1)
+    energies = np.sqrt((profiles**2).sum((1, 2)))
+    weight = float((energies[1:] * energies[:-1]).sum())
+    straight, turned = (
+        float((profiles[1:] * other[:-1]).sum()) / max(weight, 1e-300)
+        for other in (profiles, mirrored)
+    )
+    span = lines[-1].acquisition_time_stamp - lines[0].acquisition_time_stamp
+    length = lines[0].number_of_samples * lines[0].sample_time_us
+    is_train = 0 < span * _STAMP_US < _TRAIN * length * (len(lines) - 1)
+    return turned > straight + (-_MIRRORED if is_train else _MIRRORED)
 
 
 def is_echo_planar(trajectory: str, lines: Sequence[Any], phase_correction: Sequence[Any]) -> bool:
@@ -156,9 +189,10 @@ def echo_trains(
         )
     if len(directions) > 1 and len({is_backward(line) for line in navigators}) < 2:
         raise DataError(
-            f"{name}: the navigator lines of echo trains all run in one direction, from which their "
-            "difference is not found; export all of them"
+            f"{name}: the navigator lines of echo trains all run in one direction, from which no "
+            "difference is found; export all of them"
         )
+    _check_marks(imaging, encoding, name)
     lines = [*imaging, *navigators] if len(directions) > 1 else imaging
     shapes = {(line.active_channels, line.number_of_samples) for line in lines}
     if len(shapes) > 1:
@@ -166,46 +200,113 @@ def echo_trains(
             f"{name}: readouts of echo trains have {sorted(shapes)} channels and samples; all, "
             "the navigators' too, must have the same"
         )
-    size = encoding.encodedSpace.matrixSize.x
-    readout = [
-        _readout_matrix(encoding, [one for one in lines if is_backward(one) == way], columns, name)
-        for way in (False, True)
-    ]
-    filled = [one for one in readout if one is not None]
-    if not filled:
-        raise DataError(f"{name}: echo trains without samples; export the scan again")
-    matrices = np.stack([filled[0] if one is None else one for one in readout])
-    _log.info("%s: echo trains of %d samples on %d columns", name, matrices.shape[2], size)
     kept = tuple(navigators) if len(directions) > 1 else ()
+    paths = {way: _path(encoding, lines, way, name) for way in directions}
+    matrices = _matrices(paths, encoding, columns)
+    delay = _delay(paths, kept, matrices, encoding)
+    if delay:
+        _log.info("%s: by %s readouts are gridded %.2f samples late", name, source, delay)
+        late = {way: path.delayed(delay) for way, path in paths.items()}
+        matrices = _matrices(late, encoding, columns)
     return EchoTrains(matrices, kept, source, name)
 
 
-def _readout_matrix(
-    encoding: Any, lines: Sequence[Any], columns: int, name: str
-) -> NDArray[np.complex128] | None:
-    """Return (columns, samples) of readouts in one direction; None if there are none."""
-    if not lines:
-        return None
-    size = encoding.encodedSpace.matrixSize.x
-    places, keys = {}, [_path_key(line) for line in lines]
-    for key, line in zip(keys, lines, strict=True):
-        if key not in places:
-            places[key] = _places(encoding, line, name)
-    first = places[keys[0]]
-    if any(np.abs(one - first).max() > _SAME_PATH for one in places.values()):
+def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
+    """Refuse readouts whose directions were lost; say what is assumed where the file is silent."""
+    if not any(line.trajectory_dimensions or is_backward(line) for line in imaging):
+        if looks_mirrored(imaging):
+            raise DataError(
+                f"{name}: an echo-planar scan of which no readout is marked as running backward, "
+                "though every other one seems to; export it with these flags"
+            )
+        _log.warning(
+            "%s: no readout of the echo-planar scan is marked as running backward; it is read as "
+            "one whose readouts all run forward",
+            name,
+        )
+    if _trapezoid(encoding) is None and not any(line.trajectory_dimensions for line in imaging):
+        _log.warning(
+            "%s: the header does not say whether the echo-planar readouts were sampled on ramps; "
+            "their samples are taken as evenly spaced",
+            name,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Points of a readout's samples in cycles per encoded field of view, and which are kept."""
+
+    places: NDArray[np.float64]
+    kept: slice
+
+    @property
+    def step(self) -> float:
+        """Cycles per field of view from one sample to the next in the middle."""
+        middle = len(self.places) // 2
+        return float(abs(self.places[middle] - self.places[middle - 1]))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all samples are equally far from each other."""
+        steps = np.diff(self.places[self.kept])
+        return bool(np.abs(steps - steps.mean()).sum() < _SAME_PATH)
+
+    def delayed(self, delay: float) -> _Path:
+        """Return the path at its samples' numbers plus ``delay``, straight beyond its ends."""
+        count = len(self.places)
+        ends = 2 * self.places[[0, -1]] - self.places[[1, -2]]
+        known = np.concatenate([ends[:1], self.places, ends[1:]])
+        places = np.interp(np.arange(count) + delay, np.arange(-1, count + 1), known)
+        return _Path(places, self.kept)
+
+
+def _path(encoding: Any, lines: Sequence[Any], is_turned: bool, name: str) -> _Path:
+    """Return the path of all readouts of one direction."""
+    lines = [line for line in lines if is_backward(line) == is_turned]
+    paths: dict[tuple[Any, ...], NDArray[np.float64]] = {}
+    for line in lines:
+        key = _path_key(line)
+        if key not in paths:
+            paths[key] = _places(encoding, line, name)
+    first = next(iter(paths.values()))
+    if any(np.abs(one - first).max() > _SAME_PATH for one in paths.values()):
         raise DataError(
             f"{name}: readouts of one direction run along different paths; split the scan"
         )
-    line = lines[0]
-    kept = slice(line.discard_pre, line.number_of_samples - line.discard_post)
-    if np.abs(first[kept]).max() > size / 2 + 1:
+    start, stop = lines[0].discard_pre, lines[0].number_of_samples - lines[0].discard_post
+    size = encoding.encodedSpace.matrixSize.x
+    if stop - start < 2 or np.abs(first[start:stop]).max() > size / 2 + 1:
         raise DataError(
-            f"{name}: a readout reaches {np.abs(first[kept]).max():.1f} cycles per field of view, "
-            f"outside of the encoded matrix of {size} columns; correct the header's matrix"
+            f"{name}: a readout of {stop - start} samples reaches "
+            f"{np.abs(first).max():.1f} cycles per field of view, outside of the encoded matrix of "
+            f"{size} columns; correct the header's matrix"
         )
-    matrix = np.zeros((columns, line.number_of_samples), np.complex128)
-    matrix[:, kept] = readout_matrix(first[kept], size, columns)
-    return matrix
+    return _Path(first, slice(start, stop))
+
+
+def _matrices(paths: Mapping[bool, _Path], encoding: Any, columns: int) -> NDArray[np.complex128]:
+    """Return the matrices of forward and backward readouts, (2, columns, samples)."""
+    size = encoding.encodedSpace.matrixSize.x
+    found = {}
+    for way, path in paths.items():
+        found[way] = np.zeros((columns, len(path.places)), np.complex128)
+        found[way][:, path.kept] = readout_matrix(path.places[path.kept], size, columns)
+    # A direction that no readout has takes the other's place.
+    return np.stack([found.get(way, found[min(found)]) for way in (False, True)])
+
+
+def _delay(
+    paths: Mapping[bool, _Path],
+    navigators: Sequence[Any],
+    matrices: NDArray[np.complex128],
+    encoding: Any,
+) -> float:
+    """Return by how many samples uneven readouts are to be taken later; 0 for even ones."""
+    if not navigators or all(path.is_even for path in paths.values()):
+        return 0.0
+    _, slope = _straight_phase(_products(navigators, matrices).sum(0))
+    size = encoding.encodedSpace.matrixSize.x
+    return -slope * size / (4 * math.pi) / paths[False].step
 
 
 def _path_key(line: Any) -> tuple[Any, ...]:
@@ -213,9 +314,7 @@ def _path_key(line: Any) -> tuple[Any, ...]:
     return (line.center_sample, line.discard_pre, line.discard_post, points)
 
 
-def readout_matrix(
-    places: NDArray[np.float64], size: int, columns: int
-) -> NDArray[np.complex128]:
+def readout_matrix(places: NDArray[np.float64], size: int, columns: int) -> NDArray[np.complex128]:
     """Return the matrix from samples to the image along the readout, (columns, samples).
 
     Parameters
@@ -343,9 +442,7 @@ def phase_difference(
     return found, explained / max(float(strength.sum()), 1e-300)
 
 
-def _products(
-    navigators: Sequence[Any], readout: NDArray[np.complex128]
-) -> NDArray[np.complex128]:
+def _products(navigators: Sequence[Any], readout: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Return D of all coils, (coil, columns), from neighbours in opposite directions."""
     images = [line.data @ readout[int(is_backward(line))].T for line in navigators]
     kinds: dict[bool, list[NDArray[np.complex128]]] = {False: [], True: []}

@@ -70,9 +70,7 @@ def read_readouts(
     return with_sequence(header, acquisitions, read_sequence(pulseq), path.name)
 
 
-def read_phase_correction(
-    path: Path, format_: Format, pulseq: Path | None = None
-) -> list[Any]:
+def read_phase_correction(path: Path, format_: Format, pulseq: Path | None = None) -> list[Any]:
     """Return the readouts of a scan without phase encoding, marked as phase correction.
 
     Parameters

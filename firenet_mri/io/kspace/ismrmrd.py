@@ -121,8 +121,9 @@ def assemble(
     ------
     DataError
         If the readouts are not those of one scan: several encodings, echo trains that nothing
-        corrects, several slices excited at once, images without some of the slices, several images along a trajectory, a trajectory that the readouts do not hold,
-        or samples outside of the matrix.
+        corrects, several slices excited at once, images without some of the slices, several images
+        along a trajectory, a trajectory that the readouts do not hold, or samples outside of the
+        matrix.
     ShapeError
         If readouts have different numbers of channels.
     UsageError
@@ -139,11 +140,15 @@ def assemble(
     layout = _laid_out(header, readouts, name)
     scan = _turned(_assemble(header, readouts, layout, name), sign)
     if wanted:
-        return with_reference(scan, _reference(header, wanted, sign, name, readouts.phase_correction))
+        return with_reference(
+            scan, _reference(header, wanted, sign, name, readouts.phase_correction)
+        )
     if not layout.apart:
         return scan
     try:
-        return with_reference(scan, _reference(header, layout.apart, sign, name, readouts.phase_correction))
+        return with_reference(
+            scan, _reference(header, layout.apart, sign, name, readouts.phase_correction)
+        )
     except FirenetError as error:
         _log.warning("%s; these lines are not used", error)
         return scan
@@ -480,9 +485,7 @@ def _sort(acquisitions: Iterable[Any]) -> _Readouts:
             readouts.noise.append(acquisition)
         elif _has(acquisition, _PHASE_CORRECTION):
             readouts.phase_correction.append(acquisition)
-        elif any(_has(acquisition, flag) for flag in _NO_IMAGE_DATA):
-            continue
-        elif not acquisition.data.any():
+        elif any(_has(acquisition, flag) for flag in _NO_IMAGE_DATA) or not acquisition.data.any():
             continue
         elif _has(acquisition, _CALIBRATION) and not _has(acquisition, _CALIBRATION_AND_IMAGING):
             readouts.calibration.append(acquisition)
@@ -523,9 +526,7 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
     return encoding
 
 
-def _echo_trains(
-    encoding: Any, grid: _Grid, readouts: _Readouts, name: str
-) -> EchoTrains | None:
+def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> EchoTrains | None:
     """Return how echo trains are gridded; None if the scan has none."""
     reference = readouts.imaging[0].encoding_space_ref
     own = [one for one in readouts.phase_correction if one.encoding_space_ref == reference]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
 from firenet_mri.geometry import ImageGrid
+from firenet_mri.io.kspace.echo_planar import looks_mirrored
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.pulseq_sequence import PulseqSequence
 
@@ -51,11 +52,6 @@ _SAME, _MOVES = 0.1, 0.5
 _EVEN = 0.05
 # Readouts with gaps below this many cycles per field of view keep a field of view twice as wide.
 _OVERSAMPLED = 0.7
-# How far a mirrored readout must look more like its neighbour; less if readouts follow each other
-# within this many times their length, which leaves no room for an excitation.
-_MIRRORED, _TRAIN = 0.02, 2.5
-# Siemens' time stamps count 2.5 ms.
-_STAMP_US = 2500.0
 
 
 def smallest_size(first: int, last: int) -> int:
@@ -104,29 +100,6 @@ def check_readouts_alone(encoding: Any, lines: Sequence[Any], name: str) -> None
         partitions,
         centre,
     )
-
-
-def looks_mirrored(lines: Sequence[Any]) -> bool:
-    """Return whether readouts, one after another, look more alike if every other is mirrored.
-
-    The images along the readout are compared, which do not move with the echo's place.
-    """
-    sizes = {line.data.shape for line in lines}
-    if len(sizes) > 1 or len(lines) < 4:
-        return False
-    samples = np.stack([line.data for line in lines])
-    profiles = np.abs(np.fft.fft(samples, axis=-1))
-    mirrored = np.roll(profiles[..., ::-1], 1, axis=-1)
-    energies = np.sqrt((profiles**2).sum((1, 2)))
-    weight = float((energies[1:] * energies[:-1]).sum())
-    straight, turned = (
-        float((profiles[1:] * other[:-1]).sum()) / max(weight, 1e-300)
-        for other in (profiles, mirrored)
-    )
-    span = lines[-1].acquisition_time_stamp - lines[0].acquisition_time_stamp
-    length = lines[0].number_of_samples * lines[0].sample_time_us
-    is_train = 0 < span * _STAMP_US < _TRAIN * length * (len(lines) - 1)
-    return turned > straight + (-_MIRRORED if is_train else _MIRRORED)
 
 
 def with_sequence(
@@ -208,7 +181,7 @@ def marked(acquisitions: Sequence[Any], sequence: PulseqSequence, name: str) -> 
 
 
 class _Readouts(NamedTuple):
-    """Readouts, their points in cycles per field of view, its extent in mm, and which are imaging."""
+    """Readouts, their points in cycles per field of view, its extent, and which are imaging."""
 
     lines: list[Any]
     points: list[NDArray[np.float64]]
@@ -288,7 +261,11 @@ def _in_cycles(
         )
     # A sequence of one slice may define none along z.
     scale = np.array(extent) if extent[2] > 0 else np.array([*extent[:2], 0.0])
-    return [one * scale for one in sequence.points], tuple(1e3 * np.array(extent))
+    return [one * scale for one in sequence.points], (
+        1e3 * extent[0],
+        1e3 * extent[1],
+        1e3 * extent[2],
+    )
 
 
 def _moving_axes(readouts: _Readouts) -> list[int]:
@@ -310,7 +287,9 @@ def _straight(readouts: _Readouts) -> _Grid | None:
     steps = np.round(means - offset)
     is_near = np.abs(means - offset - steps).max(1) < _SAME
     along = [one[:, axis] for one in readouts.points]
-    is_monotonic = all(len(one) > 1 and abs(np.sign(np.diff(one)).sum()) == len(one) - 1 for one in along)
+    is_monotonic = all(
+        len(one) > 1 and abs(np.sign(np.diff(one)).sum()) == len(one) - 1 for one in along
+    )
     is_on_grid = bool((is_near & (spread < _SAME))[readouts.is_image].all())
     if not (is_monotonic and is_on_grid) or len({len(one) for one in along}) > 1:
         return None
@@ -390,7 +369,10 @@ def _along_readout(readouts: _Readouts, grid: _Grid) -> tuple[float, int, bool]:
     if is_even and is_inside and not _has_both_directions(readouts, backward):
         for line, centre in zip(readouts.lines, centres, strict=True):
             line.center_sample = int(centre)
-        ends = [(-c, size - 1 - c) if not b else (c - size + 1, c) for c, b in zip(centres, backward, strict=True)]
+        ends = [
+            (-c, size - 1 - c) if not b else (c - size + 1, c)
+            for c, b in zip(centres, backward, strict=True)
+        ]
         columns = max(smallest_size(int(low), int(high)) for low, high in ends)
         return 1 / gap, columns, False
     factor = 2.0 if gaps.max() < _OVERSAMPLED else 1.0

@@ -1,4 +1,4 @@
-"""Reads Pulseq sequences (.seq) with pypulseq: the points of k-space and labels of every readout."""
+"""Reads Pulseq sequences (.seq) with pypulseq: points of k-space and labels of every readout."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ def encoding_of(acquisitions: Sequence[Any]) -> Any:
     from ismrmrd import xsd
 
     lines = [one for one in acquisitions if not any(one.flags >> (f - 1) & 1 for f in _NO_IMAGE)]
-    columns = max(smallest_size(-one.center_sample, one.number_of_samples - 1 - one.center_sample) for one in lines)
+    columns = max(
+        smallest_size(-one.center_sample, one.number_of_samples - 1 - one.center_sample)
+        for one in lines
+    )
     (rows, row), (partitions, partition) = (
         _size_and_centre(lines, step) for step in ("kspace_encode_step_1", "kspace_encode_step_2")
     )
@@ -65,7 +68,9 @@ def encoding_of(acquisitions: Sequence[Any]) -> Any:
         reconSpace=space,
         encodingLimits=xsd.encodingLimitsType(
             kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=rows - 1, center=row),
-            kspace_encoding_step_2=xsd.limitType(minimum=0, maximum=partitions - 1, center=partition),
+            kspace_encoding_step_2=xsd.limitType(
+                minimum=0, maximum=partitions - 1, center=partition
+            ),
         ),
         trajectory=xsd.trajectoryType("cartesian"),
         trajectoryDescription=xsd.trajectoryDescriptionType(identifier=PULSEQ),

@@ -1,0 +1,356 @@
+"""Echo trains become the k-space that they were made from, and real ones lose their ghosts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ismrmrd
+import numpy as np
+import pytest
+import torch
+from mrd_scans import centred_fft, centred_ifft, make_header, make_readout
+from real_scans import twix
+
+from firenet_mri import read
+from firenet_mri.errors import DataError, UsageError
+from firenet_mri.io.kspace.echo_planar import readout_matrix, trapezoid_places
+from firenet_mri.io.kspace.ismrmrd import assemble
+
+COILS, NY, NX = 3, 20, 24
+TRAPEZOID = {"rampUpTime": 100, "flatTopTime": 120, "rampDownTime": 100, "acqDelayTime": 30}
+SAMPLES, DWELL = 40, 6.5
+X = np.arange(NX) - NX // 2
+EVEN = X.astype(float)
+RAMP = trapezoid_places(100, 120, 100, 30, SAMPLES * DWELL, SAMPLES, NX)
+NAVIGATION = (True, False, True)
+
+
+def phantom(seed: int = 0, coils: int = COILS) -> np.ndarray:
+    """Return coil images that leave the borders free, (coil, y, x)."""
+    generator = np.random.default_rng(seed)
+    image = np.zeros((coils, NY, NX), complex)
+    inner = generator.standard_normal((coils, NY - 6, NX - 8, 2)) @ [0.3, 0.3j]
+    image[:, 3:-3, 4:-4] = 1 + inner
+    return image
+
+
+def phase(coils: int = COILS, slope: float = 0.15) -> np.ndarray:
+    """Return phi, another line for every coil, (coil, x)."""
+    coil = np.arange(coils)[:, None]
+    return 0.4 + 0.3 * coil + (slope + 0.05 * coil) * X
+
+
+def sampled(line: np.ndarray, places: np.ndarray, phi: np.ndarray, backward: bool) -> np.ndarray:
+    """Return the samples (coil, n), in the order of time, of the image (coil, x) along a readout."""
+    image = line * np.exp((-0.5j if backward else 0.5j) * phi)
+    if backward:
+        # On even samples the last one is not the first one's opposite.
+        places = places[::-1] if len(places) == NX else -places
+    return image @ np.exp(-2j * np.pi * np.outer(X, places) / NX) / np.sqrt(NX)
+
+
+def trains(
+    image: np.ndarray, phi: np.ndarray, places: np.ndarray = EVEN, *, drift: float = 0.3, **idx: int
+) -> list[Any]:
+    """Return three navigator lines, the phase of which drifts, and the lines of an echo train."""
+
+    def readout(samples: np.ndarray, row: int, backward: bool, *flags: int) -> Any:
+        flags = (*flags, ismrmrd.ACQ_IS_REVERSE) if backward else flags
+        # Where k is 0, counted in the order of time.
+        centre = NX // 2 - backward if len(places) == NX else len(places) // 2
+        return make_readout(samples, row=row, flags=flags, center_sample=centre, counters=idx)
+
+    line = image.sum(1) / np.sqrt(NY)
+    found = [
+        readout(
+            sampled(line, places, phi, way) * np.exp(1j * drift * i),
+            NY // 2,
+            way,
+            ismrmrd.ACQ_IS_PHASECORR_DATA,
+        )
+        for i, way in enumerate(NAVIGATION)
+    ]
+    rows = centred_fft(image, (1,))
+    for row in range(NY):
+        way = row % 2 == 1
+        found.append(readout(sampled(rows[:, row], places, phi, way), row, way))
+    return found
+
+
+def epi_header(**options: Any) -> Any:
+    return make_header((NX, NY, 1), trajectory="epi", **options)
+
+
+def with_times(header: Any) -> Any:
+    xsd = ismrmrd.xsd
+    header.encoding[0].trajectoryDescription = xsd.trajectoryDescriptionType(
+        identifier="ConventionalEPI",
+        userParameterLong=[
+            xsd.userParameterLongType(name=name, value=value)
+            for name, value in (*TRAPEZOID.items(), ("numSamples", SAMPLES))
+        ],
+        userParameterDouble=[xsd.userParameterDoubleType(name="dwellTime", value=DWELL)],
+    )
+    return header
+
+
+def distance(scan: Any, image: np.ndarray) -> float:
+    """Return the relative distance of a scan's k-space from that of an image."""
+    wanted = centred_fft(image, (-2, -1))
+    found = scan.kspace.numpy().reshape(wanted.shape)
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def test_an_echo_train_becomes_the_k_space_it_was_made_from() -> None:
+    image = phantom()
+    scan = assemble(epi_header(), trains(image, phase()))
+    assert distance(scan, image) < 1e-4
+    assert scan.mask.all()
+    gridding = scan.applied[0]
+    assert gridding.norm_bound == pytest.approx(1.0)
+    assert [part.name for part in gridding.made_from] == [
+        "phase correction of echo trains (made from navigator lines)"
+    ]
+    assert not gridding.made_from[0].from_data
+
+
+def test_the_drift_from_line_to_line_is_no_phase_of_the_directions() -> None:
+    image = phantom()
+    still, moving = (assemble(epi_header(), trains(image, phase(), drift=d)) for d in (0.0, 0.9))
+    assert distance(moving, image) < 1e-4
+    torch.testing.assert_close(still.kspace, moving.kspace, atol=1e-3, rtol=1e-3)
+
+
+def test_samples_on_ramps_are_gridded() -> None:
+    image = phantom()
+    scan = assemble(with_times(epi_header()), trains(image, phase(slope=0.0), RAMP))
+    assert scan.kspace.shape == (1, COILS, NY, NX)
+    assert distance(scan, image) < 0.02
+    assert scan.applied[0].domain_shape == (1, COILS, NY, SAMPLES)
+
+
+def test_ramps_that_begin_late_are_gridded_where_the_navigators_say() -> None:
+    image, delay = phantom(), 0.6
+    late = np.interp(np.arange(SAMPLES) - delay, np.arange(-1, SAMPLES + 1), np.concatenate(
+        [[2 * RAMP[0] - RAMP[1]], RAMP, [2 * RAMP[-1] - RAMP[-2]]]
+    ))
+    scan = assemble(with_times(epi_header()), trains(image, np.zeros((COILS, NX)), late))
+    assert distance(scan, image) < 0.03
+    assert np.ptp(scan.applied[0].phase.numpy()) < 0.1
+
+
+def test_points_that_the_readouts_carry_go_before_the_header() -> None:
+    image = phantom()
+    lines = trains(image, phase(slope=0.0), RAMP)
+    for line in lines:
+        line.resize(SAMPLES, COILS, 1)
+        line.traj[:, 0] = -RAMP if line.is_flag_set(ismrmrd.ACQ_IS_REVERSE) else RAMP
+    assert distance(assemble(epi_header(), lines), image) < 0.02
+
+
+def test_every_slice_and_repetition_has_the_phase_of_its_own_navigators() -> None:
+    images = [[phantom(2 * r + s) for s in range(2)] for r in range(2)]
+    lines = []
+    for r, s in np.ndindex(2, 2):
+        lines += trains(
+            images[r][s], phase() * (1 - r) * (1 - 2 * s), repetition=r, slice=s
+        )
+    scan = assemble(epi_header(), lines)
+    assert scan.kspace.shape == (2, 2, COILS, NY, NX)
+    for r, s in np.ndindex(2, 2):
+        wanted = centred_fft(images[r][s], (-2, -1))
+        assert np.linalg.norm(scan.kspace[r, s].numpy() - wanted) < 1e-4 * np.linalg.norm(wanted)
+    first = assemble(epi_header(), lines, repetitions=[1])
+    torch.testing.assert_close(first.kspace, scan.kspace[1])
+
+
+def test_a_scan_without_phase_encoding_serves_in_the_place_of_navigators() -> None:
+    image = phantom()
+    lines = trains(image, phase())[3:]
+    plain = centred_fft(image, (1,))[:, NY // 2]
+    others = [copy.deepcopy(line) for line in lines]
+    for row, line in enumerate(others):
+        way = row % 2 == 1
+        line.data[:] = sampled(plain, EVEN, phase(), way) * np.exp(0.1j * row - 0.05 * row)
+    scan = assemble(epi_header(), lines, phase_correction=others)
+    assert distance(scan, image) < 1e-3
+    (part,) = scan.applied[0].made_from
+    assert part.name.endswith("(made from a scan without phase encoding)")
+
+
+def test_reversed_lines_with_navigators_are_an_echo_train_whatever_the_header_says() -> None:
+    image = phantom()
+    scan = assemble(make_header((NX, NY, 1)), trains(image, phase()))
+    assert distance(scan, image) < 1e-4
+
+
+def test_navigators_are_not_needed_where_all_readouts_run_forward() -> None:
+    image = phantom()
+    lines = [one for one in trains(image, 0 * phase()) if one.idx.kspace_encode_step_1 % 2 == 0]
+    scan = assemble(epi_header(), lines[3:])
+    assert scan.applied[0].made_from == ()
+    wanted = centred_fft(image, (-2, -1))
+    rows = scan.mask[0, 0].any(-1).numpy()
+    np.testing.assert_allclose(scan.kspace[0].numpy()[:, rows], wanted[:, rows], atol=1e-4)
+
+
+def test_the_norms_of_the_samples_as_read_are_known() -> None:
+    lines = trains(phantom(), phase(), RAMP)
+    scan = assemble(with_times(epi_header()), lines)
+    energy = sum(np.sum(np.abs(line.data) ** 2) for line in lines[3:])
+    assert float(scan.norms_as_read[0]) == pytest.approx(np.sqrt(energy), rel=1e-6)
+
+
+def test_noise_is_scaled_as_gridding_scales_it() -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.standard_normal((COILS, 4000, 2)) @ [1, 1j]
+    lines = trains(phantom(), phase(), RAMP)
+    measured = make_readout(noise, flags=[ismrmrd.ACQ_IS_NOISE_MEASUREMENT])
+    scan = assemble(with_times(epi_header()), [measured, *lines])
+    for line in lines[3:]:
+        line.data[:] = generator.standard_normal((COILS, SAMPLES, 2)) @ [1, 1j]
+    white = assemble(with_times(epi_header()), lines)
+    assert float(white.kspace.abs().std()) == pytest.approx(
+        float(scan.noise.abs().std()), rel=0.06
+    )
+
+
+def without_navigators(lines: list[Any]) -> list[Any]:
+    return lines[3:]
+
+
+def with_one_direction(lines: list[Any]) -> list[Any]:
+    return [lines[0], *lines[2:]]
+
+
+def with_both_ways_of_a_line(lines: list[Any]) -> list[Any]:
+    other = copy.deepcopy(lines[-1])
+    other.clear_flag(ismrmrd.ACQ_IS_REVERSE)
+    other.center_sample = NX // 2
+    other.idx.average = 1
+    return [*lines, other]
+
+
+def with_shorter_navigators(lines: list[Any]) -> list[Any]:
+    short = make_readout(lines[0].data[:, 1:], flags=[ismrmrd.ACQ_IS_PHASECORR_DATA])
+    return [short, *lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without_navigators, "--phase-correction"),
+        (with_one_direction, "one direction"),
+        (with_both_ways_of_a_line, "forward and backward"),
+        (with_shorter_navigators, "channels and samples"),
+    ],
+)
+def test_what_cannot_be_corrected_is_refused_by_name(
+    change: Callable[[list[Any]], list[Any]], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        assemble(epi_header(), change(trains(phantom(), phase())), name="epi.h5")
+
+
+def test_slices_excited_at_once_are_refused_by_name() -> None:
+    xsd = ismrmrd.xsd
+    header = epi_header(calibration_mode="embedded")
+    header.encoding[0].parallelImaging.multiband = xsd.multibandType(
+        spacing=[xsd.multibandSpacingType(dZ=[10.0])],
+        multiband_factor=2,
+        deltaKz=1.0,
+        calibration=xsd.multibandCalibrationType("other"),
+        calibration_encoding=0,
+    )
+    with pytest.raises(DataError, match="2 slices are excited at once"):
+        assemble(header, trains(phantom(), phase()))
+
+
+def test_echo_trains_whose_directions_were_lost_are_refused() -> None:
+    lines = trains(phantom(), phase())
+    for line in lines:
+        line.clear_flag(ismrmrd.ACQ_IS_REVERSE)
+    with pytest.raises(DataError, match="no readout is marked"):
+        assemble(epi_header(), lines)
+
+
+def test_a_phase_correction_of_a_scan_without_echo_trains_is_refused() -> None:
+    lines = [one for one in trains(phantom(), phase()) if one.idx.kspace_encode_step_1 % 2 == 0]
+    with pytest.raises(UsageError, match="no echo-planar scan"):
+        assemble(make_header((NX, NY, 1)), lines[3:], phase_correction=lines)
+
+
+def test_navigators_of_noise_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    lines = trains(phantom(), phase())
+    generator = np.random.default_rng(0)
+    for line in lines[:3]:
+        line.data[:] = generator.standard_normal((COILS, NX, 2)) @ [1, 1j]
+    with caplog.at_level(logging.WARNING):
+        assemble(epi_header(), lines)
+    assert "ghosts at half a field of view may remain" in caplog.text
+
+
+def test_gridding_is_what_least_squares_finds_inside_the_field_of_view() -> None:
+    size, columns = 2 * NX, NX
+    places = trapezoid_places(100, 120, 100, 30, 260, 60, size)
+    x = np.arange(size) - size // 2
+    transform = np.exp(-2j * np.pi * np.outer(places, x) / size) / np.sqrt(size)
+    inside = np.abs(x + 0.5) < NX / 2
+    image = np.random.default_rng(0).standard_normal(columns)
+    samples = transform[:, inside] @ image
+    wanted = np.linalg.lstsq(transform[:, inside], samples, rcond=None)[0]
+    found = readout_matrix(places, size, columns) @ samples
+    assert np.linalg.norm(found - wanted) < 2e-3 * np.linalg.norm(wanted)
+
+
+def test_points_under_a_trapezoid_are_those_of_twixtools() -> None:
+    from twixtools.recon_helpers import calc_regrid_traj
+
+    names = ("Rampup", "Flattop", "Rampdown", "DelaySamples")
+    times = {f"alRegrid{name}Time": [time] for name, time in zip(names, (160, 240, 160, 32))}
+    meas = {"alRegridMode": [2], "alRegridDestSamples": [160], "aflRegridADCDuration": [496.0]}
+    slices = {"asSlice": [{"dReadoutFOV": 1.0}]}
+    yaps = {"sKSpace": {"lBaseResolution": 160}, "sSliceArray": slices}
+    wanted = calc_regrid_traj({"Meas": {**meas, **times}, "MeasYaps": yaps})
+    found = trapezoid_places(160, 240, 160, 32, 496.0, 160, 160)
+    assert np.abs(found - wanted).max() < 0.02
+
+
+def ghost_level(image: np.ndarray, inside: np.ndarray) -> float:
+    """Return the mean energy half a field of view from the object, over that of the object."""
+    wide = np.zeros_like(inside)
+    for dy, dx in np.ndindex(5, 5):
+        wide |= np.roll(inside, (dy - 2, dx - 2), (0, 1))
+    ghost = np.roll(inside, len(image) // 2, 0) & ~wide
+    return float(np.mean(image[ghost] ** 2) / np.mean(image[inside] ** 2))
+
+
+def root_sum_of_squares(kspace: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(np.abs(centred_ifft(kspace, (-2, -1)))).sum(0))
+
+
+def test_a_real_echo_planar_scan_loses_its_ghost() -> None:
+    """A phantom, Siemens; before: flipped readouts of even samples, as nothing else was done."""
+    path = twix("epi.dat")
+    scan = read(path)
+    after = root_sum_of_squares(scan.kspace[0].numpy())
+    inside = after > 0.15 * np.percentile(after, 99)
+    assert scan.kspace.shape == (1, 2, 80, 80)
+    before = root_sum_of_squares(naive(path))
+    edges = [ghost_level(one, inside) for one in (before, after)]
+    assert edges[0] > 5 * edges[1]
+
+
+def naive(path: Any) -> np.ndarray:
+    """Return k-space (coil, y, x) of the readouts, flipped and without oversampling, turned."""
+    import twixtools
+
+    blocks = twixtools.read_twix(str(path), verbose=False)[-1]["mdb"]
+    lines = [block for block in blocks if block.is_image_scan()]
+    stored = np.stack([b.data[:, :: -1 if b.is_flag_set("REFLECT") else 1] for b in lines], 1)
+    image = centred_ifft(stored, (-1,))[..., 40:120]
+    turned = centred_fft(image, (-1,))
+    return np.roll(turned[:, ::-1, ::-1], (1, 1), (1, 2))
