@@ -297,9 +297,9 @@ def _straight(readouts: _Readouts) -> _Grid | None:
 
 
 def _common_offset(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what (points, ...) have beyond whole numbers, in [-1/2, 1/2]."""
+    """Return what (points, ...) have beyond whole numbers, from -1/4 to 3/4: 1/2 is above 0."""
     rest = points - points[0]
-    found: NDArray[np.float64] = points[0] - np.round(points[0])
+    found: NDArray[np.float64] = points[0] - np.floor(points[0] + 0.25)
     return found + np.median(rest - np.round(rest), axis=0)
 
 
@@ -309,7 +309,14 @@ def _on_grid(readouts: _Readouts, grid: _Grid) -> Any:
 
     steps = grid.steps[readouts.is_image]
     firsts, lasts = steps.min(0), steps.max(0)
-    sizes = [smallest_size(int(a), int(b)) for a, b in zip(firsts, lasts, strict=True)]
+    is_flat = firsts == lasts
+    # Counters begin at 0, which is no later than the centre.
+    firsts = np.where(is_flat, firsts, np.minimum(firsts, 0))
+    sizes = [
+        1 if flat else smallest_size(int(a), int(b))
+        for a, b, flat in zip(firsts, lasts, is_flat, strict=True)
+    ]
+    centres = np.where(is_flat, 0, -firsts)
     # One axis alone is that of lines, whichever it is.
     order = [1, 0] if sizes[0] == 1 and sizes[1] > 1 else [0, 1]
     for line, step in zip(readouts.lines, np.clip(grid.steps, firsts, lasts) - firsts, strict=True):
@@ -317,7 +324,7 @@ def _on_grid(readouts: _Readouts, grid: _Grid) -> Any:
     factor, columns, is_epi = _along_readout(readouts, grid)
     extent = readouts.extent_mm
     (line_axis, slice_axis) = (grid.others[i] for i in order)
-    (rows, row), (partitions, partition) = ((sizes[i], -int(firsts[i])) for i in order)
+    (rows, row), (partitions, partition) = ((sizes[i], int(centres[i])) for i in order)
     thickness = extent[slice_axis] / (1 if partitions > 1 else _slices(readouts))
     shown = (thickness, extent[line_axis], extent[grid.axis])
     encoded = (thickness, extent[line_axis], extent[grid.axis] * factor)

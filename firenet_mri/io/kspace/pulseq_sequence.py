@@ -73,6 +73,8 @@ def read_sequence(path: Path) -> PulseqSequence:
         ) from None
     if not path.is_file():
         raise FileError(f"{path}: there is no such file; give the .seq file that was played")
+    if not _has_blocks(path):
+        raise FileError(f"{path}: is no Pulseq sequence; give the .seq file that was played")
     try:
         # It prints to the terminal, and warns of versions.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -96,6 +98,12 @@ def read_sequence(path: Path) -> PulseqSequence:
         if np.size(value) == len(sizes)
     }
     return PulseqSequence(path.name, tuple(parts), values, _field_of_view(sequence))
+
+
+def _has_blocks(path: Path) -> bool:
+    """Return whether a file has a sequence's sections; pypulseq leaves others open."""
+    text = path.read_bytes()
+    return b"[VERSION]" in text and b"[BLOCKS]" in text
 
 
 def _sizes(sequence: Any) -> list[int]:
