@@ -224,7 +224,8 @@ def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
             "one whose readouts all run forward",
             name,
         )
-    if _trapezoid(encoding) is None and not any(line.trajectory_dimensions for line in imaging):
+    is_described = encoding.trajectoryDescription is not None
+    if not is_described and not any(line.trajectory_dimensions for line in imaging):
         _log.warning(
             "%s: the header does not say whether the echo-planar readouts were sampled on ramps; "
             "their samples are taken as evenly spaced",

@@ -362,7 +362,7 @@ def _along_trains(
     phase = phase.squeeze(1) if layout.grid.nz > 1 else phase
     if not names:
         backward, phase = backward[0], phase[0]
-    part = Part(f"phase correction of echo trains (made from {trains.source})")
+    part = Part(f"gridding and phase of echo trains (made from {trains.source})")
     gridding = EchoTrainGridding(
         torch.from_numpy(trains.readout), backward, phase, part if trains.navigators else None
     )

@@ -428,7 +428,9 @@ def _encoding(protocol: _Protocol, path: Path) -> Any:
 
 
 def _ramps(protocol: _Protocol, path: Path) -> Any:
-    """Return the times of the readout's gradient as ISMRMRD has them; None if it has no ramps.
+    """Return the times of the readout's gradient as ISMRMRD has them, none for even samples.
+
+    None is returned where the protocol does not say.
 
     Raises
     ------
@@ -438,8 +440,10 @@ def _ramps(protocol: _Protocol, path: Path) -> Any:
     from ismrmrd import xsd
 
     times = {_REGRIDDING[name]: value for name, value in protocol.regridding.items()}
-    mode = times.get("regridMode", _NO_REGRIDDING)
-    if mode <= _NO_REGRIDDING or not set(_REGRIDDING.values()) <= set(times):
+    mode = times.get("regridMode")
+    if mode is not None and mode <= _NO_REGRIDDING:
+        return xsd.trajectoryDescriptionType(identifier="ConventionalEPI")
+    if mode is None or not set(_REGRIDDING.values()) <= set(times):
         return None
     if mode != _TRAPEZOID:
         raise DataError(

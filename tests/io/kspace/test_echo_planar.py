@@ -5,12 +5,29 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ismrmrd
 import numpy as np
 import pytest
 import torch
+from echo_trains import (
+    COILS,
+    EVEN,
+    NX,
+    NY,
+    RAMP,
+    SAMPLES,
+    epi_header,
+    ghost_level,
+    phantom,
+    phase,
+    sampled,
+    trains,
+    with_times,
+)
+from firenet_command import firenet
 from mrd_scans import centred_fft, centred_ifft, make_header, make_readout
 from real_scans import twix
 
@@ -19,83 +36,6 @@ from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.echo_planar import readout_matrix, trapezoid_places
 from firenet_mri.io.kspace.ismrmrd import assemble
 from firenet_mri.operators.echo_planar import EchoTrainGridding
-
-COILS, NY, NX = 3, 20, 24
-TRAPEZOID = {"rampUpTime": 100, "flatTopTime": 120, "rampDownTime": 100, "acqDelayTime": 30}
-SAMPLES, DWELL = 40, 6.5
-X = np.arange(NX) - NX // 2
-EVEN = X.astype(float)
-RAMP = trapezoid_places(100, 120, 100, 30, SAMPLES * DWELL, SAMPLES, NX)
-NAVIGATION = (True, False, True)
-
-
-def phantom(seed: int = 0, coils: int = COILS) -> np.ndarray:
-    """Return coil images that leave the borders free, (coil, y, x)."""
-    generator = np.random.default_rng(seed)
-    image = np.zeros((coils, NY, NX), complex)
-    inner = generator.standard_normal((coils, NY - 6, NX - 8, 2)) @ [0.3, 0.3j]
-    image[:, 3:-3, 4:-4] = 1 + inner
-    return image
-
-
-def phase(coils: int = COILS, slope: float = 0.15) -> np.ndarray:
-    """Return phi, another line for every coil, (coil, x)."""
-    coil = np.arange(coils)[:, None]
-    return 0.4 + 0.3 * coil + (slope + 0.05 * coil) * X
-
-
-def sampled(line: np.ndarray, places: np.ndarray, phi: np.ndarray, backward: bool) -> np.ndarray:
-    """Return samples (coil, n), in the order of time, of the image (coil, x) along a readout."""
-    image = line * np.exp((-0.5j if backward else 0.5j) * phi)
-    if backward:
-        # On even samples the last one is not the first one's opposite.
-        places = places[::-1] if len(places) == NX else -places
-    return image @ np.exp(-2j * np.pi * np.outer(X, places) / NX) / np.sqrt(NX)
-
-
-def trains(
-    image: np.ndarray, phi: np.ndarray, places: np.ndarray = EVEN, *, drift: float = 0.3, **idx: int
-) -> list[Any]:
-    """Return three navigator lines, the phase of which drifts, and the lines of an echo train."""
-
-    def readout(samples: np.ndarray, row: int, backward: bool, *flags: int) -> Any:
-        flags = (*flags, ismrmrd.ACQ_IS_REVERSE) if backward else flags
-        # Where k is 0, counted in the order of time.
-        centre = NX // 2 - backward if len(places) == NX else len(places) // 2
-        return make_readout(samples, row=row, flags=flags, center_sample=centre, counters=idx)
-
-    line = image.sum(1) / np.sqrt(NY)
-    found = [
-        readout(
-            sampled(line, places, phi, way) * np.exp(1j * drift * i),
-            NY // 2,
-            way,
-            ismrmrd.ACQ_IS_PHASECORR_DATA,
-        )
-        for i, way in enumerate(NAVIGATION)
-    ]
-    rows = centred_fft(image, (1,))
-    for row in range(NY):
-        way = row % 2 == 1
-        found.append(readout(sampled(rows[:, row], places, phi, way), row, way))
-    return found
-
-
-def epi_header(**options: Any) -> Any:
-    return make_header((NX, NY, 1), trajectory="epi", **options)
-
-
-def with_times(header: Any) -> Any:
-    xsd = ismrmrd.xsd
-    header.encoding[0].trajectoryDescription = xsd.trajectoryDescriptionType(
-        identifier="ConventionalEPI",
-        userParameterLong=[
-            xsd.userParameterLongType(name=name, value=value)
-            for name, value in (*TRAPEZOID.items(), ("numSamples", SAMPLES))
-        ],
-        userParameterDouble=[xsd.userParameterDoubleType(name="dwellTime", value=DWELL)],
-    )
-    return header
 
 
 def distance(scan: Any, image: np.ndarray) -> float:
@@ -113,7 +53,7 @@ def test_an_echo_train_becomes_the_k_space_it_was_made_from() -> None:
     gridding = scan.applied[0]
     assert gridding.norm_bound == pytest.approx(1.0)
     assert [part.name for part in gridding.made_from] == [
-        "phase correction of echo trains (made from navigator lines)"
+        "gridding and phase of echo trains (made from navigator lines)"
     ]
     assert not gridding.made_from[0].from_data
 
@@ -320,15 +260,6 @@ def test_points_under_a_trapezoid_are_those_of_twixtools() -> None:
     assert np.abs(found - wanted).max() < 0.02
 
 
-def ghost_level(image: np.ndarray, inside: np.ndarray) -> float:
-    """Return the mean energy half a field of view from the object, over that of the object."""
-    wide = np.zeros_like(inside)
-    for dy, dx in np.ndindex(5, 5):
-        wide |= np.roll(inside, (dy - 2, dx - 2), (0, 1))
-    ghost = np.roll(inside, len(image) // 2, 0) & ~wide
-    return float(np.mean(image[ghost] ** 2) / np.mean(image[inside] ** 2))
-
-
 def root_sum_of_squares(kspace: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(np.abs(centred_ifft(kspace, (-2, -1)))).sum(0))
 
@@ -357,3 +288,38 @@ def stored(path: Any) -> np.ndarray:
     blocks = pytest.importorskip("twixtools").read_twix(str(path), verbose=False)[-1]["mdb"]
     lines = sorted((block for block in blocks if block.is_image_scan()), key=lambda one: one.cLin)
     return np.stack([line.data for line in lines], 1)
+
+
+def written(path: Path, header: Any, readouts: list[Any]) -> Path:
+    with ismrmrd.File(path, "w") as file:
+        file["dataset"].header = header
+        file["dataset"].acquisitions = readouts
+    return path
+
+
+def test_ramps_of_an_ismrmrd_file_are_those_of_its_header(tmp_path: Path) -> None:
+    image = phantom()
+    lines = trains(image, phase(slope=0.0), RAMP)
+    path = written(tmp_path / "epi.h5", with_times(epi_header()), lines)
+    assert distance(read(path), image) < 0.02
+
+
+def test_an_image_by_a_scan_without_phase_encoding_is_made_and_checked_again(tmp_path) -> None:
+    image = phantom()
+    navigators, lines = (trains(image, phase())[part] for part in (slice(3), slice(3, None)))
+    for line in navigators:
+        line.clear_flag(ismrmrd.ACQ_IS_PHASECORR_DATA)
+    scan = written(tmp_path / "epi.h5", epi_header(), lines)
+    other = written(tmp_path / "pe0.h5", epi_header(), navigators)
+    refused = firenet("recon", scan, "-o", tmp_path / "a.nii")
+    assert refused.status == 1
+    assert "--phase-correction FILE" in refused.err
+    given = ["--phase-correction", other]
+    options = ["--layers", 2, "--sparsifier", "haar", "--maps", "lowres"]
+    made = firenet("recon", scan, "-o", tmp_path / "a.nii", *given, *options)
+    assert made.status == 0, made.err
+    assert "made from a scan without phase encoding" in " ".join(made.out.split())
+    refused = firenet("certify", tmp_path / "a.json", "--scan", scan)
+    assert "give it by --phase-correction" in refused.err
+    checked = firenet("certify", tmp_path / "a.json", "--scan", scan, *given)
+    assert checked.status == 0, checked.err

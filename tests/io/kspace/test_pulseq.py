@@ -13,10 +13,10 @@ import ismrmrd
 import numpy as np
 import pytest
 import torch
+from echo_trains import ghost_level
 from mrd_scans import centred_fft, centred_ifft, make_header, make_readout, make_readouts
 from real_scans import DATA
 from real_scans import pulseq as decoded
-from test_echo_planar import ghost_level
 from twix_files import Line, protocol, twix_vb, twix_vd
 
 from firenet_mri import RawScan, read
