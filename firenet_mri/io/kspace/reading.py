@@ -96,7 +96,8 @@ def read(path: PathLike, **options: Any) -> RawScan:
     FileError
         If the file is missing, empty, truncated or of another format.
     DataError
-        If its content cannot be reconstructed: EPI, no samples, NaN, an image, ...
+        If its content cannot be reconstructed: echo trains that nothing corrects, no samples, NaN,
+        an image, ...
     UsageError
         If an option is unknown, out of its range, or means nothing for this format.
     """
@@ -276,4 +277,5 @@ def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
     """Return the scan with the samples outside of the mask set to zero."""
     if not mask.any():
         raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
-    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    # The norms of what is left of the samples as they were read are not known.
+    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask, norms_as_read=None)
