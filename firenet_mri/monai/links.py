@@ -71,8 +71,9 @@ def _link(plain: dict[str, Any]) -> LinearOperator:
         return KspaceReversal(tuple(plain["shape"]), plain["reversal"])
     part = None if plain["part"] is None else Part(plain["part"], plain["from_data"])
     if "readout" in plain:
-        arrays = (tensor_of_plain(plain[name]) for name in ("readout", "backward", "phase"))
-        return EchoTrainGridding(*arrays, part)
+        names = ("readout", "backward", "phase")
+        readout, backward, phase = (tensor_of_plain(plain[name]) for name in names)
+        return EchoTrainGridding(readout, backward, phase, part)
     assert part is not None
     return CoilMixing(
         tensor_of_plain(plain["matrix"]),

@@ -80,8 +80,8 @@ class EchoTrainGridding(LinearOperator):
         """Return k-space (..., coil, *lines, columns) of samples (..., coil, *lines, samples)."""
         self.check_domain(x)
         matrices = self.readout.to(x.device, x.dtype)
-        images = (x @ matrix.mT for matrix in matrices)
-        image = torch.where(self._backward(x), *reversed(list(images)))
+        forward, backward = (x @ matrix.mT for matrix in matrices)
+        image = torch.where(self._backward(x), backward, forward)
         return centred_fft(image * self._turn(x), [-1])
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -89,8 +89,8 @@ class EchoTrainGridding(LinearOperator):
         self.check_codomain(y)
         matrices = self.readout.to(y.device, y.dtype)
         image = centred_ifft(y, [-1]) * self._turn(y).conj()
-        samples = (image @ matrix.conj() for matrix in matrices)
-        return torch.where(self._backward(y), *reversed(list(samples)))
+        forward, backward = (image @ matrix.conj() for matrix in matrices)
+        return torch.where(self._backward(y), backward, forward)
 
     def _backward(self, x: Tensor) -> Tensor:
         """Return the directions as (*batch, 1, *lines, 1)."""

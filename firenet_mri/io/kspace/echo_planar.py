@@ -50,9 +50,11 @@ _WEAK = 1e-3
 # Share of the navigators' products that the straight phase explains; noise has about 0.1.
 _CLEAR = 0.5
 
-# How far a mirrored readout must look more like its neighbour; less if readouts follow each other
-# within this many times their length, which leaves no room for an excitation.
+# By how much a mirrored readout must look more like its neighbour; by nothing if readouts follow
+# each other within this many times their length, which hardly leaves time for an excitation.
 _MIRRORED, _TRAIN = 0.02, 2.5
+# Fewer readouts tell nothing.
+_FEW = 4
 # Siemens' time stamps count 2.5 ms.
 _STAMP_US = 2500.0
 
@@ -87,6 +89,10 @@ class EchoTrains:
         """Samples of a readout as it was stored."""
         return self.readout.shape[2]
 
+    def takes(self, lines: Sequence[Any]) -> bool:
+        """Return whether other readouts are of the same number of samples, and so gridded alike."""
+        return all(line.number_of_samples == self.samples for line in lines)
+
     @property
     def noise_factor(self) -> float:
         """Standard deviation of a gridded sample's noise, that of a stored one being 1."""
@@ -115,22 +121,20 @@ def looks_mirrored(lines: Sequence[Any]) -> bool:
 
     The images along the readout are compared, which do not move with the echo's place.
     """
-    sizes = {line.data.shape for line in lines}
-    if len(sizes) > 1 or len(lines) < 4:
+    if len({line.data.shape for line in lines}) > 1 or len(lines) < _FEW:
         return False
-    samples = np.stack([line.data for line in lines])
-    profiles = np.abs(np.fft.fft(samples, axis=-1))
-    mirrored = np.roll(profiles[..., ::-1], 1, axis=-1)
-    energies = np.sqrt((profiles**2).sum((1, 2)))
-    weight = float((energies[1:] * energies[:-1]).sum())
-    straight, turned = (
-        float((profiles[1:] * other[:-1]).sum()) / max(weight, 1e-300)
-        for other in (profiles, mirrored)
-    )
+    straight = turned = weight = 0.0
+    before = np.abs(np.fft.fft(lines[0].data))
+    for line in lines[1:]:
+        profile = np.abs(np.fft.fft(line.data))
+        straight += float(np.vdot(profile, before))
+        turned += float(np.vdot(profile, np.roll(before[:, ::-1], 1, axis=1)))
+        weight += float(np.linalg.norm(profile) * np.linalg.norm(before))
+        before = profile
     span = lines[-1].acquisition_time_stamp - lines[0].acquisition_time_stamp
     length = lines[0].number_of_samples * lines[0].sample_time_us
     is_train = 0 < span * _STAMP_US < _TRAIN * length * (len(lines) - 1)
-    return turned > straight + (-_MIRRORED if is_train else _MIRRORED)
+    return turned - straight > (0.0 if is_train else _MIRRORED) * weight
 
 
 def is_echo_planar(trajectory: str, lines: Sequence[Any], phase_correction: Sequence[Any]) -> bool:
@@ -348,21 +352,24 @@ def _places(encoding: Any, line: Any, name: str) -> NDArray[np.float64]:
     if line.trajectory_dimensions:
         return in_cycles_per_fov(line.traj[:, :1], (size,), name)[:, 0]
     sign = -1.0 if is_backward(line) else 1.0
-    times = _trapezoid(encoding)
+    times = _trapezoid(encoding, line.number_of_samples)
     if times is not None:
         return sign * trapezoid_places(*times, line.number_of_samples, size)
     return sign * (np.arange(line.number_of_samples) - float(line.center_sample))
 
 
-def _trapezoid(encoding: Any) -> tuple[float, float, float, float, float] | None:
-    """Return the times of the gradient of a readout and of its samples; None if none is given."""
+def _trapezoid(encoding: Any, samples: int) -> tuple[float, float, float, float, float] | None:
+    """Return the times of the gradient of a readout and of its samples.
+
+    None if none is given, or for readouts with another number of samples, such as reference lines.
+    """
     description = encoding.trajectoryDescription
     if description is None:
         return None
     listed = [*(description.userParameterLong or []), *(description.userParameterDouble or [])]
     values = {one.name: float(one.value) for one in listed}
     names = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime")
-    if not {*names, "dwellTime", "numSamples"} <= set(values):
+    if not {*names, "dwellTime"} <= set(values) or values.get("numSamples") != samples:
         return None
     up, flat, down, delay = (values[name] for name in names)
     return up, flat, down, delay, values["dwellTime"] * values["numSamples"]

@@ -197,12 +197,13 @@ def geometry_of_slices(
     columns: int,
     name: str = "scan",
     encoding: int | None = None,
+    phase_correction: Sequence[Any] = (),
 ) -> Geometry | None:
     """Return where some slices of a scan lie that has several stacks; None if in several of them.
 
     Parameters
     ----------
-    header, acquisitions, name, encoding
+    header, acquisitions, name, encoding, phase_correction
         See :func:`assemble`.
     slices
         Numbers of the slices, in the order in which the scan has them.
@@ -210,6 +211,7 @@ def geometry_of_slices(
         Columns that the scan has, perhaps without oversampling.
     """
     readouts = _chosen(_sort(acquisitions), encoding, None, name)
+    readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
     layout = _laid_out(header, readouts, name)
     return _geometry(layout.grid.cut_to(columns), [layout.slices[i] for i in slices], name)
 
@@ -266,6 +268,8 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
         _check_inside(imaging, grid, name, trains)
     told = images_of(imaging, calibration, header, encoding, name) if is_cartesian else Images()
     in_place, apart = sorted_references(calibration, imaging, told, encoding, name)
+    if trains is not None and not trains.takes(in_place):
+        in_place, apart = [], in_place
     if is_cartesian:
         _check_inside(in_place, grid, name, trains)
     lines = imaging + in_place
@@ -530,6 +534,10 @@ def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> 
     """Return how echo trains are gridded; None if the scan has none."""
     reference = readouts.imaging[0].encoding_space_ref
     own = [one for one in readouts.phase_correction if one.encoding_space_ref == reference]
+    # Reference lines may have navigators of their own.
+    of_references = [one for one in own if _has(one, _CALIBRATION)]
+    of_image = [one for one in own if not _has(one, _CALIBRATION)]
+    own = (of_references if readouts.is_reference else of_image) or own
     found = readouts.correction_scan
     if not is_echo_planar(_trajectory(encoding), readouts.imaging, found or own):
         if found:

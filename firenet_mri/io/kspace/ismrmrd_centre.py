@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 #: Steps by name, with the index of their own centre among the user's counters.
 STEPS = {"kspace_encode_step_1": 5, "kspace_encode_step_2": 6}
 
-# The strongest step must have so many times the median's energy to say anything; noise has 1.5.
-_CLEAR = 8.0
+#: The strongest step must have so many times the median's energy to say anything; noise has 1.5.
+CLEAR = 8.0
 # The strongest step may lie off the centre by the phase of the image: so many steps, or this share.
 _STEPS, _SHARE = 2, 8
 # The same where nothing but the middle of the steps is there to compare with.
@@ -141,8 +141,8 @@ def _is_near(strongest: int, centre: int, size: int) -> bool:
     return abs(strongest - centre) <= max(_STEPS, size // _SHARE)
 
 
-def _strongest(lines: Sequence[Any], step: str) -> int | None:
-    """Return the step of most energy; None where none stands out, as in noise."""
+def energies_of_steps(lines: Sequence[Any], step: str) -> dict[int, float]:
+    """Return the mean energy of the readouts of every step."""
     energies: dict[int, float] = defaultdict(float)
     counts: Counter[int] = Counter()
     for line in lines:
@@ -151,14 +151,15 @@ def _strongest(lines: Sequence[Any], step: str) -> int | None:
         number = int(getattr(line.idx, step))
         energies[number] += float(np.vdot(part, part))
         counts[number] += 1
-    means = {number: energy / counts[number] for number, energy in energies.items()}
+    return {number: energy / counts[number] for number, energy in energies.items()}
+
+
+def _strongest(lines: Sequence[Any], step: str) -> int | None:
+    """Return the step of most energy; None where none stands out, as in noise."""
+    means = energies_of_steps(lines, step)
     values = np.array(list(means.values()))
     # Samples that are not finite are refused elsewhere.
-    if (
-        len(values) < 3
-        or not np.isfinite(values).all()
-        or values.max() < _CLEAR * np.median(values)
-    ):
+    if len(values) < 3 or not np.isfinite(values).all() or values.max() < CLEAR * np.median(values):
         return None
     return max(means, key=means.__getitem__)
 

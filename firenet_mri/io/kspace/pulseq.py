@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError
 from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.echo_planar import looks_mirrored
+from firenet_mri.io.kspace.ismrmrd_centre import CLEAR, energies_of_steps
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.pulseq_sequence import PulseqSequence
 
@@ -46,8 +47,13 @@ _COUNTERS = {
     "PAR": "kspace_encode_step_2",
 }
 _FLAGS = ("REF", "IMA", "NAV", "NOISE")
+# Lines with this share of the strongest one's energy lie within this share of all lines; of fewer
+# lines nothing is said.
+_STRONG, _APART, _FEW_LINES = 0.3, 0.25, 8
 # In cycles per field of view: what counts as one point, and as a motion.
 _SAME, _MOVES = 0.1, 0.5
+# Cosine of the angle between readouts of echo trains; radii are further apart.
+_PARALLEL = 0.98
 # In samples: what counts as even spacing.
 _EVEN = 0.05
 # Readouts with gaps below this many cycles per field of view keep a field of view twice as wide.
@@ -79,7 +85,8 @@ def check_readouts_alone(encoding: Any, lines: Sequence[Any], name: str) -> None
     Raises
     ------
     DataError
-        If every other readout looks as if it ran backward.
+        If every other readout looks as if it ran backward, no line is stronger than others, as
+        along radii, or strong ones lie far apart, as those of several images.
     """
     if any(line.flags >> (_REVERSE - 1) & 1 for line in lines) or looks_mirrored(lines):
         raise DataError(
@@ -87,6 +94,7 @@ def check_readouts_alone(encoding: Any, lines: Sequence[Any], name: str) -> None
             "backward, as in echo trains, which would ghost; give the sequence with --pulseq SEQ "
             "(pulseq_file= in Python)"
         )
+    _check_strong_lines(lines, name)
     size, limits = encoding.encodedSpace.matrixSize, encoding.encodingLimits
     centre = limits.kspace_encoding_step_1.center
     partitions = f" x {size.z}" if size.z > 1 else ""
@@ -100,6 +108,27 @@ def check_readouts_alone(encoding: Any, lines: Sequence[Any], name: str) -> None
         partitions,
         centre,
     )
+
+
+def _check_strong_lines(lines: Sequence[Any], name: str) -> None:
+    """Refuse readouts whose energies are not those of the lines of one image."""
+    energies = energies_of_steps(lines, "kspace_encode_step_1")
+    if len(energies) < _FEW_LINES:
+        return
+    values = np.array(list(energies.values()))
+    if values.max() < CLEAR * np.median(values):
+        raise DataError(
+            f"{name}: was written by a Pulseq sequence, and none of its {len(energies)} lines is "
+            "much stronger than the others, as the centre of Cartesian k-space is; give the "
+            "sequence with --pulseq SEQ (pulseq_file= in Python)"
+        )
+    strong = [step for step, energy in energies.items() if energy > _STRONG * values.max()]
+    if max(strong) - min(strong) > _APART * len(energies):
+        raise DataError(
+            f"{name}: was written by a Pulseq sequence that sets no counter for its images; lines "
+            f"from {min(strong)} to {max(strong)} are centres of k-space; give the sequence with "
+            "--pulseq SEQ (pulseq_file= in Python)"
+        )
 
 
 def with_sequence(
@@ -140,6 +169,7 @@ def with_sequence(
         )
     grid = _straight(readouts)
     if grid is None:
+        _check_is_no_train(readouts, f"{name}: {sequence.name}")
         encoding = _along_trajectory(readouts, axes)
     elif len(grid.points) and axes == [grid.axis]:
         raise DataError(
@@ -403,22 +433,35 @@ def _has_both_directions(readouts: _Readouts, backward: NDArray[np.bool_]) -> bo
     return any(len(directions) > 1 for directions in found.values())
 
 
+def _check_is_no_train(readouts: _Readouts, name: str) -> None:
+    """Refuse echo trains that are turned, or whose lines lie between those of the grid."""
+    ways = np.array([one[-1] - one[0] for one in readouts.imaging])
+    lengths = np.linalg.norm(ways, axis=1)
+    cosines = (ways @ ways[0]) / np.maximum(lengths * lengths[0], 1e-300)
+    if len(ways) > 1 and (np.abs(cosines) > _PARALLEL).all() and (cosines < 0).any():
+        raise DataError(
+            f"{name} has echo trains that lie on no grid of its field of view, which cannot be "
+            "corrected; measure them along the gradients' axes, on multiples of 1 / FOV"
+        )
+
+
 def _along_trajectory(readouts: _Readouts, axes: list[int]) -> Any:
     """Return the encoding of readouts that carry their points."""
     from ismrmrd import xsd
 
     # Two axes at least make an image; that of slices is left out of two.
-    axes = axes if len(axes) > 1 else sorted({*axes, 0 if axes != [0] else 1})
+    axes = axes if len(axes) > 1 else sorted({*axes, 1 if axes == [0] else 0})
     every = np.concatenate(readouts.imaging)[:, axes]
-    sizes = [2 * int(np.ceil(reach - _SAME)) for reach in np.abs(every).max(0)]
+    sizes = [2 * max(1, int(np.ceil(reach - _SAME))) for reach in np.abs(every).max(0)]
     extents = [readouts.extent_mm[axis] for axis in axes]
     if len(axes) == 2:
-        rest = next(axis for axis in range(3) if axis not in axes)
+        (rest,) = {0, 1, 2} - set(axes)
         sizes, extents = [*sizes, 1], [*extents, readouts.extent_mm[rest] / _slices(readouts)]
+    (nx, ny, nz), (x, y, z) = sizes, extents
     for line, points in zip(readouts.lines, readouts.points, strict=True):
         line.resize(line.number_of_samples, line.active_channels, len(axes))
         line.traj[:] = points[:, axes]
-    space = encoding_space(ImageGrid(tuple(sizes[::-1]), tuple(extents[::-1])))
+    space = encoding_space(ImageGrid((nz, ny, nx), (z, y, x)))
     return xsd.encodingType(
         encodedSpace=space,
         reconSpace=space,

@@ -130,6 +130,7 @@ def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometr
         columns=scan.spatial_shape[-1],
         name=path.name,
         encoding=options.encoding,
+        phase_correction=_phase_correction(options),
     )
 
 

@@ -32,7 +32,8 @@ def is_pulseq(parameters: Any) -> bool:
         The sequence's part of the protocol, a nested mapping.
     """
     names = str(parameters.get("tSequenceFileName", "")).replace("/", "\\").lower()
-    texts = (getattr(parameters.get(block), "get", {}.get)("tFree") for block in _WIP_BLOCKS)
+    blocks = (parameters.get(block) for block in _WIP_BLOCKS)
+    texts = [block.get("tFree") for block in blocks if hasattr(block, "get")]
     return "pulseq" in names.rpartition("\\")[2] or any(
         str(text).strip().lower().endswith(".seq") for text in texts
     )

@@ -222,6 +222,39 @@ def test_a_phase_correction_of_a_scan_without_echo_trains_is_refused() -> None:
         assemble(make_header((NX, NY, 1)), lines[3:], phase_correction=lines)
 
 
+def as_reference(lines: list[Any]) -> list[Any]:
+    for line in lines:
+        line.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+    return lines
+
+
+def test_reference_lines_have_navigators_of_their_own() -> None:
+    image, other = phantom(), phantom(5)
+    header = epi_header(calibration_mode="separate")
+    references = as_reference(trains(other, -phase()))
+    scan = assemble(header, [*references, *trains(image, phase())])
+    assert distance(scan, image) < 1e-4
+    wanted = centred_fft(other, (-2, -1))
+    found = scan.reference.numpy().reshape(wanted.shape)
+    assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
+def test_reference_lines_without_ramps_serve_the_maps_of_a_scan_with_them() -> None:
+    image = phantom()
+    rows = centred_fft(image, (-2, -1))
+    references = as_reference([make_readout(rows[:, row], row=row) for row in range(4, 16)])
+    header = with_times(epi_header(calibration_mode="embedded"))
+    lines = trains(image, phase(slope=0.0), RAMP)
+    # Every second pair of lines is left out, and what is measured in place of them is no part of
+    # the image, since its samples are others.
+    lines = [*lines[:3], *(one for one in lines[3:] if one.idx.kspace_encode_step_1 % 4 < 2)]
+    scan = assemble(header, [*references, *lines])
+    rows[:, [row for row in range(NY) if row % 4 < 2]] = 0
+    assert scan.mask[0, 0].any(-1).tolist() == [row % 4 < 2 for row in range(NY)]
+    found = scan.reference.numpy().reshape(rows.shape)
+    np.testing.assert_allclose(found[:, 4:16], rows[:, 4:16], atol=1e-4)
+
+
 def test_navigators_of_noise_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     lines = trains(phantom(), phase())
     generator = np.random.default_rng(0)

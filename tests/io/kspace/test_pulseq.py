@@ -127,6 +127,21 @@ def test_echo_trains_without_a_sequence_are_refused(tmp_path: Path, size: int) -
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("kspace", "words"),
+    [
+        (random(COILS, 24, NX), "none of its 24 lines"),
+        (np.concatenate([peaked(NY, NX, NY // 2)] * 3, 1), "sets no counter for its images"),
+    ],
+    ids=["radii", "images one after another"],
+)
+def test_readouts_that_are_no_lines_of_one_image_are_refused(kspace, words, tmp_path) -> None:
+    path = tmp_path / "scan.dat"
+    path.write_bytes(twix_vd([(protocol(64, 32, extra=BY_NAME), twix_lines(kspace))]))
+    with pytest.raises(DataError, match=words):
+        read(path)
+
+
 def test_lines_lie_where_the_sequence_has_them_whatever_the_counters_say() -> None:
     kspace = random(COILS, NY, NX)
     order = np.random.default_rng(1).permutation(NY)
@@ -249,6 +264,17 @@ def test_readouts_that_are_not_straight_are_a_trajectory() -> None:
     np.testing.assert_allclose(scan.trajectory.numpy(), wanted, atol=1e-5)
     assert scan.spatial_shape == (NX, NX)
     np.testing.assert_array_equal(scan.kspace.numpy(), data)
+
+
+def test_turned_echo_trains_are_refused_by_name() -> None:
+    ways = [EVEN[::-1] if row % 2 else EVEN for row in range(NY)]
+    points = tuple(
+        np.stack([0.8 * way - 0.6 * y, 0.6 * way + 0.8 * y, 0 * way], 1) / 0.2
+        for way, (y, _) in zip(ways, ROWS, strict=True)
+    )
+    sequence = PulseqSequence("oblique.seq", points, {}, (0.2, 0.2, 0.005))
+    with pytest.raises(DataError, match=r"oblique\.seq has echo trains"):
+        scan_of(sequence, make_readouts(random(COILS, NY, NX)))
 
 
 @pytest.mark.parametrize(
