@@ -47,8 +47,9 @@ _UNITARY = 1e-4
 _SAME_PATH = 0.05
 # A coil with less than this share of the strongest one's navigators has the phase of all together.
 _WEAK = 1e-3
-# Share of the navigators' products that the straight phase explains; noise has about 0.1.
-_CLEAR = 0.5
+# Share of the navigators' products that the straight phase explains; lines with phase encoding have
+# about 0.65.
+_CLEAR = 0.85
 
 # By how much a mirrored readout must look more like its neighbour; by nothing if readouts follow
 # each other within this many times their length, which hardly leaves time for an excitation.
@@ -107,8 +108,8 @@ class EchoTrains:
         phases, explained = phase_difference(_of_image(self.navigators, line), self.readout)
         if explained < _CLEAR:
             _log.warning(
-                "%s: the phases of its %s lie on no straight line (%.0f %% explained); ghosts at "
-                "half a field of view may remain",
+                "%s: the phases of %s lie on no straight line (%.0f %% explained), as those of "
+                "noise or of lines with phase encoding; ghosts at half a field of view may remain",
                 self.name,
                 self.source,
                 100 * explained,
@@ -309,7 +310,7 @@ def _delay(
     """Return by how many samples uneven readouts are to be taken later; 0 for even ones."""
     if not navigators or all(path.is_even for path in paths.values()):
         return 0.0
-    _, slope = _straight_phase(_products(navigators, matrices).sum(0))
+    _, slope = _straight_phase(_products(navigators, matrices)[0].sum((0, 1)))
     size = encoding.encodedSpace.matrixSize.x
     return -slope * size / (4 * math.pi) / paths[False].step
 
@@ -437,7 +438,8 @@ def phase_difference(
     """
     columns = readout.shape[1]
     x = np.arange(columns) - columns // 2
-    products = _products(navigators, readout)
+    kinds, strengths = _products(navigators, readout)
+    products = kinds.sum(0)
     strength = np.abs(products).sum(1)
     together = _straight_phase(products.sum(0))
     found = np.empty((len(products), columns))
@@ -446,12 +448,19 @@ def phase_difference(
         is_weak = strength[coil] <= _WEAK * strength.max()
         a, b = together if is_weak else _straight_phase(product)
         found[coil] = a + b * x
-        explained += float(np.abs(np.sum(product * np.exp(-1j * found[coil]))))
-    return found, explained / max(float(strength.sum()), 1e-300)
+        # The drift turns each kind of pairs by an angle of its own.
+        straight = kinds[:, coil] * np.exp(-1j * found[coil])
+        explained += float(np.abs(straight.sum(1)).sum())
+    return found, explained / max(strengths, 1e-300)
 
 
-def _products(navigators: Sequence[Any], readout: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Return D of all coils, (coil, columns), from neighbours in opposite directions."""
+def _products(
+    navigators: Sequence[Any], readout: NDArray[np.complex128]
+) -> tuple[NDArray[np.complex128], float]:
+    """Return D of neighbours in opposite directions, (kind, coil, columns): which comes first.
+
+    The other number is what the sum of |D| would be if all pairs had the same phase.
+    """
     images = [line.data @ readout[int(is_backward(line))].T for line in navigators]
     kinds: dict[bool, list[NDArray[np.complex128]]] = {False: [], True: []}
     for i in range(len(images) - 1):
@@ -459,9 +468,9 @@ def _products(navigators: Sequence[Any], readout: NDArray[np.complex128]) -> NDA
         if first != is_backward(navigators[i + 1]):
             forward, backward = images[i + first], images[i + 1 - first]
             kinds[first].append(forward * backward.conj())
-    means = [np.mean(some, axis=0) for some in kinds.values() if some]
-    total: NDArray[np.complex128] = np.sum(means, axis=0)
-    return total
+    found = [np.array(some) for some in kinds.values() if some]
+    means = np.array([some.mean(0) for some in found])
+    return means, float(sum(np.abs(some).mean(0).sum() for some in found))
 
 
 def _straight_phase(product: NDArray[np.complex128]) -> tuple[float, float]:
