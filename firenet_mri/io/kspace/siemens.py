@@ -122,7 +122,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         if not is_foreign:
             _check_sequence(protocol, path)
         dwell_us = _dwell_us(protocol, path)
-        acquisitions = [_acquisition(line, dwell_us, is_placed=not is_foreign) for line in lines]
+        acquisitions = [_acquisition(line, dwell_us) for line in lines]
         channels = _channels(lines)
         noise: list[Any] = []
         for measurement in adjustments:
@@ -325,10 +325,8 @@ def _check_sequence(protocol: _Protocol, path: Path) -> None:
         )
 
 
-def _acquisition(
-    line: _Line, dwell_us: float, *, is_adjustment: bool = False, is_placed: bool = True
-) -> Any:
-    """Return the ISMRMRD readout, without position and directions if these are not known."""
+def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -> Any:
+    """Return the ISMRMRD readout."""
     import ismrmrd
 
     mdh = line.mdh
@@ -343,12 +341,11 @@ def _acquisition(
     acquisition.acquisition_time_stamp = int(mdh.TimeStamp)
     acquisition.discard_pre = min(int(mdh.CutOff.Pre), columns)
     acquisition.discard_post = min(int(mdh.CutOff.Post), columns - acquisition.discard_pre)
-    if is_placed:
-        position = mdh.SliceData.SlicePos
-        acquisition.position[:] = position.Sag, position.Cor, position.Tra
-        phase, read, slice_ = _directions(mdh.SliceData.Quaternion)
-        acquisition.phase_dir[:], acquisition.read_dir[:] = phase, read
-        acquisition.slice_dir[:] = slice_
+    position = mdh.SliceData.SlicePos
+    acquisition.position[:] = position.Sag, position.Cor, position.Tra
+    phase, read, slice_ = _directions(mdh.SliceData.Quaternion)
+    acquisition.phase_dir[:], acquisition.read_dir[:] = phase, read
+    acquisition.slice_dir[:] = slice_
     for counter, name in _COUNTERS.items():
         setattr(acquisition.idx, counter, getattr(mdh.Counter, name))
     for index, name in enumerate(_USER_COUNTERS):

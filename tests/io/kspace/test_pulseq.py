@@ -296,6 +296,13 @@ def test_a_sequence_that_contradicts_the_data_is_refused_by_name(
         scan_of(sequence, make_readouts(random(COILS, NY, NX)))
 
 
+def test_the_sequence_says_which_readouts_run_backward_whatever_their_flags_say() -> None:
+    kspace = random(COILS, NY, NX)
+    flagged = make_readouts(kspace, flags=[ismrmrd.ACQ_IS_REVERSE])
+    scan = scan_of(cartesian(ROWS, EVEN), flagged)
+    np.testing.assert_array_equal(scan.kspace[0].numpy(), kspace)
+
+
 def test_readouts_of_the_file_are_not_changed() -> None:
     readouts = make_readouts(random(COILS, NY, NX))
     before = [(line.flags, line.idx.kspace_encode_step_1, line.read_dir[:]) for line in readouts]
