@@ -29,6 +29,7 @@ from echo_trains import (
 from firenet_command import firenet
 from mrd_scans import centred_fft, centred_ifft, make_header, make_readout
 from real_scans import twix
+from twix_files import Line, protocol, twix_vd
 
 from firenet_mri import read
 from firenet_mri.errors import DataError, UsageError
@@ -314,6 +315,52 @@ def test_points_under_a_trapezoid_are_those_of_twixtools() -> None:
     wanted = calc_regrid_traj({"Meas": {**meas, **times}, "MeasYaps": yaps})
     found = trapezoid_places(160, 240, 160, 32, 496.0, 160, 160)
     assert np.abs(found - wanted).max() < 0.02
+
+
+REGRIDDING = """
+<ParamLong."alRegridRampupTime">  { 100 0 }
+<ParamLong."alRegridRampdownTime">  { 100 0 }
+<ParamLong."alRegridFlattopTime">  { 120 0 }
+<ParamLong."alRegridDelaySamplesTime">  { 30 0 }
+<ParamDouble."aflRegridADCDuration">  { <Precision> 6  260.000000 0.000000 }
+<ParamLong."alRegridDestSamples">  { 40 0 }
+<ParamLong."alRegridMode">  { 2 1 }
+"""
+
+
+def twix_epi(image: np.ndarray, meas: str, samples: np.ndarray) -> bytes:
+    """Return a Siemens file of an echo train, whose columns are oversampled twice."""
+    names = {ismrmrd.ACQ_IS_REVERSE: "REFLECT", ismrmrd.ACQ_IS_PHASECORR_DATA: "PHASCOR"}
+    lines = [
+        Line(
+            line.data,
+            {"Lin": line.idx.kspace_encode_step_1},
+            flags=[name for flag, name in names.items() if line.is_flag_set(flag)],
+            centre=(line.center_sample, NY // 2, 0),
+        )
+        for line in trains(image, phase(slope=0.0), samples)
+    ]
+    return twix_vd([(protocol(NX // 2, NY, epi_factor=NY, meas=meas), lines)])
+
+
+def test_ramps_of_a_siemens_protocol_are_gridded_and_oversampling_is_cut(tmp_path: Path) -> None:
+    image = phantom()
+    image[:, :, : NX // 4] = image[:, :, -NX // 4 :] = 0
+    inside = image[:, :, NX // 4 : -NX // 4]
+    path = tmp_path / "epi.dat"
+    path.write_bytes(twix_epi(image, REGRIDDING, RAMP))
+    scan = read(path, fft_sign=1)
+    assert scan.spatial_shape == (NY, NX // 2)
+    assert distance(scan, inside) < 0.01
+    path.write_bytes(twix_epi(image, REGRIDDING.replace("{ 2 1 }", "{ 1 1 }"), EVEN))
+    assert distance(read(path, fft_sign=1), inside) < 1e-4
+
+
+def test_a_gradient_that_is_no_trapezoid_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "epi.dat"
+    path.write_bytes(twix_epi(phantom(), REGRIDDING.replace("{ 2 1 }", "{ 4 1 }"), RAMP))
+    with pytest.raises(DataError, match="no trapezoid"):
+        read(path)
 
 
 def root_sum_of_squares(kspace: np.ndarray) -> np.ndarray:
