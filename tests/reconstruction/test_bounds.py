@@ -20,7 +20,7 @@ from firenet_mri.firenet import verification
 from firenet_mri.firenet.certificate import KEPT_FIXED, certify
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
-from firenet_mri.io.kspace.echo_planar import readout_matrix
+from firenet_mri.io.kspace.readout_gridding import readout_matrix
 from firenet_mri.operators import (
     LinearOperator,
     MatrixOperator,

@@ -1,21 +1,11 @@
-"""Echo trains: the matrices that grid their readouts, and the phases of their navigator lines.
+"""Echo trains: how their readouts become lines of k-space, by gridding and navigator lines.
 
-The image along the readout of samples s at the points k, in cycles per encoded field of view of N
-pixels x = -N//2, ..., is found from s = A z, A = exp(-2 pi i k x / N) / sqrt(N), as
+The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase
+a + b x by which readouts forward and backward differ by :mod:`firenet_mri.io.kspace.navigators`.
 
-    z = W A^H (A W A^H + mu)^-1 s,
-
-the most likely one for pixels of variance W, 1 inside the field of view that is kept and less
-outside of it. Where A A^H = 1, as for even spacing, that is A^H s; the adjoint is the inverse then.
-
-Readouts that run forward and backward differ by a phase phi(x) = a + b x: they are shifted in time
-against each other. It is fitted, for each coil, to the product of neighbouring navigator readouts,
-D = n_forward conj(n_backward). From one readout to the next the phase also drifts, one way for
-(forward, backward), the other way for (backward, forward), so that the mean of both kinds of pairs
-is free of it.
-
-Where samples are uneven, such a delay is no mere shift: at the slope b the readouts are late by
-delta = -b N / (4 pi v) samples, v cycles each in the middle, and are gridded at k(j + delta).
+Such a difference comes of a delay, which is no mere shift where samples are uneven: at the slope b
+the readouts are late by delta = -b N / (4 pi v) samples, v cycles each in the middle, and are
+gridded at k(j + delta).
 """
 
 from __future__ import annotations
@@ -30,34 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
+from firenet_mri.io.kspace.navigators import (
+    is_backward,
+    looks_mirrored,
+    navigators_of,
+    phase_difference,
+    products_of,
+    straight_phase,
+)
+from firenet_mri.io.kspace.readout_gridding import readout_matrix, trapezoid_places
 from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
 
 _log = logging.getLogger(__name__)
 
-_REVERSE = 22
 # Noise, calibration, navigators and phase correction of its own, dummies and the like.
 _OTHERS = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
-# Standard deviation of a pixel outside of the field of view, relative to one inside.
-_OUTSIDE = 0.3
-# Of the mean eigenvalue of A W A^H.
-_MU = 1e-3
-# A A^H that is nearer to 1 than this is 1.
-_UNITARY = 1e-4
 # In cycles per field of view: paths of readouts that differ by more are different.
 _SAME_PATH = 0.05
-# A coil with less than this share of the strongest one's navigators has the phase of all together.
-_WEAK = 1e-3
 # Share of the navigators' products that the straight phase explains; lines with phase encoding have
 # about 0.65.
 _CLEAR = 0.85
-
-# By how much a mirrored readout must look more like its neighbour; by nothing if readouts follow
-# each other within this many times their length, which hardly leaves time for an excitation.
-_MIRRORED, _TRAIN = 0.02, 2.5
-# Fewer readouts tell nothing.
-_FEW = 4
-# Siemens' time stamps count 2.5 ms.
-_STAMP_US = 2500.0
 
 NAVIGATORS, SCAN_WITHOUT_PHASE_ENCODING = "navigator lines", "a scan without phase encoding"
 
@@ -105,7 +87,7 @@ class EchoTrains:
         coils, columns = line.active_channels, self.readout.shape[1]
         if not self.navigators:
             return np.zeros((coils, columns))
-        phases, explained = phase_difference(_of_image(self.navigators, line), self.readout)
+        phases, explained = phase_difference(navigators_of(self.navigators, line), self.readout)
         if explained < _CLEAR:
             _log.warning(
                 "%s: the phases of %s lie on no straight line (%.0f %% explained), as those of "
@@ -117,38 +99,12 @@ class EchoTrains:
         return phases
 
 
-def looks_mirrored(lines: Sequence[Any]) -> bool:
-    """Return whether readouts, one after another, look more alike if every other is mirrored.
-
-    The images along the readout are compared, which do not move with the echo's place.
-    """
-    if len({line.data.shape for line in lines}) > 1 or len(lines) < _FEW:
-        return False
-    straight = turned = weight = 0.0
-    before = np.abs(np.fft.fft(lines[0].data))
-    for line in lines[1:]:
-        profile = np.abs(np.fft.fft(line.data))
-        straight += float(np.vdot(profile, before))
-        turned += float(np.vdot(profile, np.roll(before[:, ::-1], 1, axis=1)))
-        weight += float(np.linalg.norm(profile) * np.linalg.norm(before))
-        before = profile
-    span = lines[-1].acquisition_time_stamp - lines[0].acquisition_time_stamp
-    length = lines[0].number_of_samples * lines[0].sample_time_us
-    is_train = 0 < span * _STAMP_US < _TRAIN * length * (len(lines) - 1)
-    return turned - straight > (0.0 if is_train else _MIRRORED) * weight
-
-
 def is_echo_planar(trajectory: str, lines: Sequence[Any], phase_correction: Sequence[Any]) -> bool:
     """Return whether readouts are of echo trains: the header says so, or both directions do."""
     if trajectory == "epi":
         return True
     has_backward = any(is_backward(line) for line in lines)
     return trajectory == "cartesian" and bool(phase_correction) and has_backward
-
-
-def is_backward(line: Any) -> bool:
-    """Return whether a readout runs backward."""
-    return bool(line.flags >> (_REVERSE - 1) & 1)
 
 
 def without_phase_encoding(acquisitions: Iterable[Any]) -> list[Any]:
@@ -310,7 +266,7 @@ def _delay(
     """Return by how many samples uneven readouts are to be taken later; 0 for even ones."""
     if not navigators or all(path.is_even for path in paths.values()):
         return 0.0
-    _, slope = _straight_phase(_products(navigators, matrices)[0].sum((0, 1)))
+    _, slope = straight_phase(products_of(navigators, matrices)[0].sum((0, 1)))
     size = encoding.encodedSpace.matrixSize.x
     return -slope * size / (4 * math.pi) / paths[False].step
 
@@ -318,33 +274,6 @@ def _delay(
 def _path_key(line: Any) -> tuple[Any, ...]:
     points = line.traj[:, 0].tobytes() if line.trajectory_dimensions else b""
     return (line.center_sample, line.discard_pre, line.discard_post, points)
-
-
-def readout_matrix(places: NDArray[np.float64], size: int, columns: int) -> NDArray[np.complex128]:
-    """Return the matrix from samples to the image along the readout, (columns, samples).
-
-    Parameters
-    ----------
-    places
-        Points of the samples, (samples,), in cycles per field of view of ``size`` pixels.
-    size
-        Pixels of the encoded field of view.
-    columns
-        Pixels of its middle that are kept.
-    """
-    x = np.arange(size) - size // 2
-    start = size // 2 - columns // 2
-    kept = slice(start, start + columns)
-    transform = np.exp(-2j * np.pi * np.outer(places, x) / size) / np.sqrt(size)
-    gram = transform @ transform.conj().T
-    if np.abs(gram - np.eye(len(places))).max() < _UNITARY:
-        return np.ascontiguousarray(transform.conj().T[kept])
-    weights = np.full(size, _OUTSIDE**2)
-    weights[kept] = 1.0
-    gram = (transform * weights) @ transform.conj().T
-    gram += _MU * np.trace(gram).real / len(places) * np.eye(len(places))
-    found = np.linalg.solve(gram, transform * weights).conj().T
-    return np.ascontiguousarray(found[kept])
 
 
 def _places(encoding: Any, line: Any, name: str) -> NDArray[np.float64]:
@@ -374,116 +303,3 @@ def _trapezoid(encoding: Any, samples: int) -> tuple[float, float, float, float,
         return None
     up, flat, down, delay = (values[name] for name in names)
     return up, flat, down, delay, values["dwellTime"] * values["numSamples"]
-
-
-def trapezoid_places(
-    up: float, flat: float, down: float, delay: float, duration: float, samples: int, size: int
-) -> NDArray[np.float64]:
-    """Return the points of samples that are taken at even times under a trapezoidal gradient.
-
-    Parameters
-    ----------
-    up, flat, down
-        Times of the ramps and of the flat top.
-    delay, duration
-        Time from the ramp's begin to the first sample's, and of all samples.
-    samples
-        Their number.
-    size
-        Cycles per field of view that they cover.
-    """
-
-    def area(t: NDArray[np.float64]) -> NDArray[np.float64]:
-        rising, rest = np.clip(t, 0, up), np.clip(t - up - flat, 0, down)
-        on_ramp = rising**2 / (2 * up) if up > 0 else 0.0 * t
-        falling = rest - rest**2 / (2 * down) if down > 0 else 0.0 * t
-        return on_ramp + np.clip(t - up, 0, flat) + falling
-
-    ends = area(np.array([delay, delay + duration]))
-    found = area(delay + (np.arange(samples) + 0.5) * duration / samples)
-    return (found - ends.mean()) / (ends[1] - ends[0]) * size
-
-
-def _of_image(navigators: Sequence[Any], line: Any) -> list[Any]:
-    """Return the navigators of a readout's slice and image, or of what is nearest to these."""
-
-    def counters(one: Any) -> tuple[int, ...]:
-        idx = one.idx
-        return idx.repetition, idx.contrast, idx.set, idx.phase
-
-    of_slice = [one for one in navigators if one.idx.slice == line.idx.slice]
-    of_image = [one for one in of_slice if counters(one) == counters(line)]
-    # A train of one direction alone says nothing.
-    return next(
-        some
-        for some in (of_image, of_slice, list(navigators))
-        if len({is_backward(one) for one in some}) > 1
-    )
-
-
-def phase_difference(
-    navigators: Sequence[Any], readout: NDArray[np.complex128]
-) -> tuple[NDArray[np.float64], float]:
-    """Return the phase of forward less that of backward readouts, and how straight it is.
-
-    The phase is (coil, columns) in radians; the other number is the share of the products that it
-    explains, 1 if it is straight.
-
-    Parameters
-    ----------
-    navigators
-        Readouts without phase encoding, in the order of measurement.
-    readout
-        See :class:`EchoTrains`.
-    """
-    columns = readout.shape[1]
-    x = np.arange(columns) - columns // 2
-    kinds, strengths = _products(navigators, readout)
-    products = kinds.sum(0)
-    strength = np.abs(products).sum(1)
-    together = _straight_phase(products.sum(0))
-    found = np.empty((len(products), columns))
-    explained = 0.0
-    for coil, product in enumerate(products):
-        is_weak = strength[coil] <= _WEAK * strength.max()
-        a, b = together if is_weak else _straight_phase(product)
-        found[coil] = a + b * x
-        # The drift turns each kind of pairs by an angle of its own.
-        straight = kinds[:, coil] * np.exp(-1j * found[coil])
-        explained += float(np.abs(straight.sum(1)).sum())
-    return found, explained / max(strengths, 1e-300)
-
-
-def _products(
-    navigators: Sequence[Any], readout: NDArray[np.complex128]
-) -> tuple[NDArray[np.complex128], float]:
-    """Return D of neighbours in opposite directions, (kind, coil, columns): which comes first.
-
-    The other number is what the sum of |D| would be if all pairs had the same phase.
-    """
-    images = [line.data @ readout[int(is_backward(line))].T for line in navigators]
-    kinds: dict[bool, list[NDArray[np.complex128]]] = {False: [], True: []}
-    for i in range(len(images) - 1):
-        first = is_backward(navigators[i])
-        if first != is_backward(navigators[i + 1]):
-            forward, backward = images[i + first], images[i + 1 - first]
-            kinds[first].append(forward * backward.conj())
-    found = [np.array(some) for some in kinds.values() if some]
-    means = np.array([some.mean(0) for some in found])
-    return means, float(sum(np.abs(some).mean(0).sum() for some in found))
-
-
-def _straight_phase(product: NDArray[np.complex128]) -> tuple[float, float]:
-    """Return a and b of the phase a + b x of (columns,), x = 0 at index N//2."""
-    x = np.arange(len(product)) - len(product) // 2
-    b = float(np.angle(np.sum(product[1:] * product[:-1].conj())))
-    a = float(np.angle(np.sum(product * np.exp(-1j * b * x))))
-    weights = np.abs(product)
-    moments = np.array([[(weights * x**i * x**j).sum() for i in (0, 1)] for j in (0, 1)])
-    if np.linalg.det(moments) <= 0:
-        return a, b
-    for _ in range(3):
-        rest = np.angle(product * np.exp(-1j * (a + b * x)))
-        step = np.linalg.solve(moments, [(weights * rest).sum(), (weights * rest * x).sum()])
-        a, b = a + float(step[0]), b + float(step[1])
-    return a, b

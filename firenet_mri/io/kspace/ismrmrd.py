@@ -32,7 +32,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +46,6 @@ from firenet_mri.io.kspace.echo_planar import (
     SCAN_WITHOUT_PHASE_ENCODING,
     EchoTrains,
     echo_trains,
-    is_backward,
     is_echo_planar,
 )
 from firenet_mri.io.kspace.ismrmrd_centre import centre_step
@@ -54,7 +53,7 @@ from firenet_mri.io.kspace.ismrmrd_images import ImageKey, Images, images_of
 from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_references
 from firenet_mri.io.kspace.outline import Outline, check_samples
-from firenet_mri.io.kspace.pulseq import check_readouts_alone, describes_nothing
+from firenet_mri.io.kspace.pulseq_readouts import check_readouts_alone, describes_nothing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -247,6 +246,13 @@ class _Layout(NamedTuple):
         """Return the samples (coil, n) of a readout and the column of the first."""
         return _samples(line, self.grid.nx) if self.trains is None else (line.data, 0)
 
+    def places(self) -> Iterator[tuple[Any, tuple[int, int], tuple[int, int]]]:
+        """Yield every readout with its (image, slice) and its (partition, row)."""
+        which = {image: i for i, image in enumerate(self.images)}
+        rank = {line.idx.slice: i for i, line in enumerate(self.slices)}
+        for line in self.lines:
+            yield line, (which[self.told.of(line)], rank[line.idx.slice]), self.grid.steps_of(line)
+
     @property
     def empty_axis(self) -> int:
         """Of (image, slice, coil, z, y, x): slice or z has the size 1."""
@@ -311,6 +317,7 @@ def _turned(scan: RawScan, fft_sign: int) -> RawScan:
 def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> RawScan:
     import torch
 
+    from firenet_mri.io.kspace.ismrmrd_trains import gridding_of, norms_of_items, whole_readouts
     from firenet_mri.scan import RawScan
 
     grid, slices = layout.grid, layout.slices
@@ -323,14 +330,21 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
     if noise is not None:
         # The mean of n samples has 1/n of the variance; where n varies this is its average.
         noise = noise * float((1 / counts[mask]).mean().sqrt())
-    if layout.trains is not None:
-        return _along_trains(header, layout, layout.trains, kspace, mask, noise, name)
-    kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
-    names = layout.names
-    kspace, mask = kspace.squeeze(layout.empty_axis), mask.squeeze(layout.empty_axis)
+    names, axis = layout.names, layout.empty_axis
+    kspace, mask = (x.squeeze(axis) if names else x.squeeze(axis)[0] for x in (kspace, mask))
+    prepared: dict[str, Any] = {}
+    if layout.trains is None:
+        kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
+    else:
+        ndim = 2 if grid.nz > 1 else 1
+        gridding = gridding_of(layout.trains, layout.places(), kspace.shape, ndim, name)
+        prepared = {"applied": (gridding,), "norms_as_read": norms_of_items(kspace, ndim)}
+        kspace, mask = gridding(kspace), whole_readouts(mask, gridding)
+        grid = grid.cut_to(kspace.shape[-1])
+        noise = None if noise is None else noise * layout.trains.noise_factor
     return RawScan(
-        kspace if names else kspace[0],
-        mask if names else mask[0],
+        kspace,
+        mask,
         spatial_ndim=3 if grid.nz > 1 else 2,
         noise=noise,
         geometry=_geometry(grid, slices, name),
@@ -339,79 +353,8 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         images=names,
         scanner_grid=_scanner_grid(layout.encoding),
         parameters=_parameters(header),
+        **prepared,
     )
-
-
-def _along_trains(
-    header: Any,
-    layout: _Layout,
-    trains: EchoTrains,
-    samples: Tensor,
-    mask: Tensor,
-    noise: Tensor | None,
-    name: str,
-) -> RawScan:
-    """Return the scan of samples (image, slice, coil, z, y, sample) of echo trains as stored."""
-    import torch
-
-    from firenet_mri.operators.base import Part
-    from firenet_mri.operators.echo_planar import EchoTrainGridding
-    from firenet_mri.scan import RawScan
-
-    names, axis = layout.names, layout.empty_axis
-    samples, mask = (x.squeeze(axis) if names else x.squeeze(axis)[0] for x in (samples, mask))
-    backward, phase = (torch.from_numpy(x) for x in _directions_and_phases(layout, trains, name))
-    # Slice and partition are one axis here, whichever there is.
-    backward = backward.squeeze(1 if layout.grid.nz > 1 else 2)
-    phase = phase.squeeze(1) if layout.grid.nz > 1 else phase
-    if not names:
-        backward, phase = backward[0], phase[0]
-    part = Part(f"gridding and phase of echo trains (made from {trains.source})")
-    gridding = EchoTrainGridding(
-        torch.from_numpy(trains.readout), backward, phase, part if trains.navigators else None
-    )
-    columns = trains.readout.shape[1]
-    grid = layout.grid.cut_to(columns)
-    is_volume = grid.nz > 1
-    axes = tuple(range(-4 if is_volume else -3, 0))
-    return RawScan(
-        gridding(samples),
-        mask.any(-1, keepdim=True).expand(*mask.shape[:-1], columns).contiguous(),
-        spatial_ndim=3 if is_volume else 2,
-        noise=None if noise is None else noise * trains.noise_factor,
-        geometry=_geometry(grid, layout.slices, name),
-        name=name,
-        simulated=_vendor(header).startswith("simulated"),
-        images=names,
-        scanner_grid=_scanner_grid(layout.encoding),
-        parameters=_parameters(header),
-        applied=(gridding,),
-        norms_as_read=torch.linalg.vector_norm(samples.to(torch.complex128), dim=axes),
-    )
-
-
-def _directions_and_phases(
-    layout: _Layout, trains: EchoTrains, name: str
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return (image, slice, z, y), True where backward, and phi (image, slice, coil, columns)."""
-    which = {image: i for i, image in enumerate(layout.images)}
-    rank = {line.idx.slice: i for i, line in enumerate(layout.slices)}
-    leading = len(which), len(rank)
-    ways = np.zeros((2, *leading, layout.grid.nz, layout.grid.ny), np.bool_)
-    phases = np.zeros((*leading, layout.coils, trains.readout.shape[1]))
-    first: dict[tuple[int, int], Any] = {}
-    for line in layout.lines:
-        at = which[layout.told.of(line)], rank[line.idx.slice]
-        ways[(int(is_backward(line)), *at, *layout.grid.steps_of(line))] = True
-        first.setdefault(at, line)
-    if ways.all(0).any():
-        raise DataError(
-            f"{name}: lines of echo trains were measured forward and backward, and then averaged; "
-            "choose one of them (--repetitions) or export them as images of their own"
-        )
-    for at, line in first.items():
-        phases[at] = trains.phases(line)
-    return ways[1], phases
 
 
 @dataclass
@@ -693,8 +636,6 @@ def _in_order_of_height(slices: list[Any]) -> list[Any]:
 def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
     coils, grid, lines, slices, images = layout[1:6]
-    which = {image: i for i, image in enumerate(images)}
-    rank = {line.idx.slice: i for i, line in enumerate(slices)}
     leading = (len(images), len(slices))
     columns = layout.columns
     size = math.prod((*leading, coils, grid.nz, grid.ny, columns))
@@ -706,9 +647,8 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
         )
     kspace = np.zeros((*leading, coils, grid.nz, grid.ny, columns), np.complex64)
     counts = np.zeros((*leading, 1, grid.nz, grid.ny, columns), np.float32)
-    for line in lines:
-        i = which[layout.told.of(line)], rank[line.idx.slice]
-        (z, y), (samples, start) = grid.steps_of(line), layout.samples(line)
+    for line, i, (z, y) in layout.places():
+        samples, start = layout.samples(line)
         stop = start + samples.shape[1]
         kspace[i][:, z, y, start:stop] += samples
         counts[i][:, z, y, start:stop] += 1

@@ -14,7 +14,7 @@ from typing import Any
 from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_centre import centre_of_readouts
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
-from firenet_mri.io.kspace.pulseq import PULSEQ, smallest_size
+from firenet_mri.io.kspace.pulseq_readouts import PULSEQ, smallest_size
 
 _WIP_BLOCKS = ("sWipMemBlock", "sWiPMemBlock")
 # Noise, calibration, navigators, phase correction, dummies and the like.

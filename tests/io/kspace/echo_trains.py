@@ -8,7 +8,7 @@ import ismrmrd
 import numpy as np
 from mrd_scans import centred_fft, make_header, make_readout
 
-from firenet_mri.io.kspace.echo_planar import trapezoid_places
+from firenet_mri.io.kspace.readout_gridding import trapezoid_places
 
 COILS, NY, NX = 3, 20, 24
 TRAPEZOID = {"rampUpTime": 100, "flatTopTime": 120, "rampDownTime": 100, "acqDelayTime": 30}

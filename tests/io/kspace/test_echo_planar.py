@@ -33,8 +33,8 @@ from twix_files import Line, protocol, twix_vd
 
 from firenet_mri import read
 from firenet_mri.errors import DataError, UsageError
-from firenet_mri.io.kspace.echo_planar import readout_matrix, trapezoid_places
 from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.readout_gridding import readout_matrix, trapezoid_places
 from firenet_mri.operators.echo_planar import EchoTrainGridding
 from firenet_mri.scan import select
 
@@ -109,6 +109,21 @@ def test_every_slice_and_repetition_has_the_phase_of_its_own_navigators() -> Non
     assert chosen.norms_as_read.tolist() == [[float(scan.norms_as_read[1, 0])]]
     first = assemble(epi_header(), lines, repetitions=[1])
     torch.testing.assert_close(first.kspace, scan.kspace[1])
+
+
+def test_a_volume_of_echo_trains_has_its_partitions() -> None:
+    images = [phantom(seed) for seed in range(2)]
+    lines = [
+        one
+        for i, image in enumerate(images)
+        for one in trains(image, phase(), kspace_encode_step_2=i)
+    ]
+    scan = assemble(make_header((NX, NY, 2), trajectory="epi"), lines)
+    assert scan.kspace.shape == (COILS, 2, NY, NX)
+    for found, image in zip(scan.kspace.numpy().swapaxes(0, 1), images, strict=True):
+        wanted = centred_fft(image, (-2, -1))
+        assert np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
+    assert scan.norms_as_read.shape == ()
 
 
 def test_a_scan_without_phase_encoding_serves_in_the_place_of_navigators() -> None:
