@@ -47,6 +47,7 @@ _FLAGS = ("REF", "IMA", "NAV", "NOISE")
 _SAME, _MOVES = 0.1, 0.5
 # Cosine of the angle between readouts of echo trains; radii are further apart.
 _PARALLEL = 0.98
+_DECIMALS = 5
 # In samples: what counts as even spacing.
 _EVEN = 0.05
 # Readouts with gaps below this many cycles per field of view keep a field of view twice as wide.
@@ -311,7 +312,8 @@ def _along_readout(readouts: _Readouts, grid: _Grid) -> tuple[float, int, bool]:
     chosen = zip(grid.points, readouts.is_image, strict=True)
     steps = np.concatenate([np.diff(points) for points, is_image in chosen if is_image])
     gaps = np.abs(steps)
-    gap = float(np.median(gaps))
+    # What rounding of the gradients leaves is no other field of view.
+    gap = round(float(np.median(gaps)), _DECIMALS)
     starts = np.array([points[0] for points in grid.points]) / gap
     offset = float(_common_offset(starts[readouts.is_image]))
     first = np.round(starts - offset)

@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 #: What the header's trajectoryDescription is called where the readouts alone describe the scan.
 PULSEQ = "Pulseq"
 
-# Lines with this share of the strongest one's energy lie within this share of all lines; of fewer
-# lines nothing is said.
-_STRONG, _APART, _FEW_LINES = 0.3, 0.25, 8
+# Lines with this share of the strongest one's energy lie within this share of all lines, or so
+# many; those of real scans within half of that. Of fewer lines than the last nothing is said.
+_STRONG, _APART, _APART_LINES, _FEW_LINES = 0.05, 0.25, 16, 8
 
 
 def smallest_size(first: int, last: int) -> int:
@@ -54,13 +54,13 @@ def check_readouts_alone(encoding: Any, lines: Sequence[Any], name: str) -> None
         If every other readout looks as if it ran backward, no line is stronger than others, as
         along radii, or strong ones lie far apart, as those of several images.
     """
+    _check_strong_lines(lines, name)
     if any(map(is_backward, lines)) or looks_mirrored(lines):
         raise DataError(
             f"{name}: was written by a Pulseq sequence, and every other readout seems to run "
             "backward, as in echo trains, which would ghost; give the sequence with --pulseq SEQ "
             "(pulseq_file= in Python)"
         )
-    _check_strong_lines(lines, name)
     size, limits = encoding.encodedSpace.matrixSize, encoding.encodingLimits
     centre = limits.kspace_encoding_step_1.center
     partitions = f" x {size.z}" if size.z > 1 else ""
@@ -89,9 +89,10 @@ def _check_strong_lines(lines: Sequence[Any], name: str) -> None:
             "sequence with --pulseq SEQ (pulseq_file= in Python)"
         )
     strong = [step for step, energy in energies.items() if energy > _STRONG * values.max()]
-    if max(strong) - min(strong) > _APART * len(energies):
+    if max(strong) - min(strong) > max(_APART * len(energies), _APART_LINES):
         raise DataError(
-            f"{name}: was written by a Pulseq sequence that sets no counter for its images; lines "
-            f"from {min(strong)} to {max(strong)} are centres of k-space; give the sequence with "
-            "--pulseq SEQ (pulseq_file= in Python)"
+            f"{name}: was written by a Pulseq sequence that does not count the lines of one image; "
+            f"strong ones lie from {min(strong)} to {max(strong)}, as centres of several images or "
+            "lines in another order do; give the sequence with --pulseq SEQ (pulseq_file= in "
+            "Python)"
         )

@@ -131,9 +131,10 @@ def test_echo_trains_without_a_sequence_are_refused(tmp_path: Path, size: int) -
     ("kspace", "words"),
     [
         (random(COILS, 24, NX), "none of its 24 lines"),
-        (np.concatenate([peaked(NY, NX, NY // 2)] * 3, 1), "sets no counter for its images"),
+        (np.concatenate([peaked(NY, NX, NY // 2)] * 3, 1), "does not count the lines of one image"),
+        (peaked(40, NX, 20)[:, ::-1][:, np.argsort(np.arange(40) * 27 % 40)], "another order"),
     ],
-    ids=["radii", "images one after another"],
+    ids=["radii", "images one after another", "lines in another order"],
 )
 def test_readouts_that_are_no_lines_of_one_image_are_refused(kspace, words, tmp_path) -> None:
     path = tmp_path / "scan.dat"
