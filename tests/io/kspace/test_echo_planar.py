@@ -111,6 +111,22 @@ def test_every_slice_and_repetition_has_the_phase_of_its_own_navigators() -> Non
     torch.testing.assert_close(first.kspace, scan.kspace[1])
 
 
+def test_an_image_with_navigators_of_one_direction_takes_those_of_its_slice() -> None:
+    images = [phantom(0), phantom(1)]
+    lines = [trains(image, phase(), repetition=r) for r, image in enumerate(images)]
+    scan = assemble(epi_header(), [*lines[0], lines[1][0], *lines[1][3:]])
+    for found, image in zip(scan.kspace[:, 0].numpy(), images, strict=True):
+        wanted = centred_fft(image, (-2, -1))
+        assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
+def test_a_mask_leaves_samples_whose_norm_as_read_is_not_known(tmp_path: Path) -> None:
+    path = written(tmp_path / "epi.h5", epi_header(), trains(phantom(), phase()))
+    mask = np.arange(NY)[:, None] % 2 * np.ones(NX)
+    assert read(path).norms_as_read is not None
+    assert read(path, mask=mask).norms_as_read is None
+
+
 def test_a_volume_of_echo_trains_has_its_partitions() -> None:
     images = [phantom(seed) for seed in range(2)]
     lines = [

@@ -233,12 +233,47 @@ def test_navigators_and_calibration_lines_are_known_by_their_labels() -> None:
     assert "navigator lines" in scan.applied[0].made_from[0].name
     reference = labelled(sequence, NAV=0, REF=np.arange(NY + 3) < 3, IMA=0)
     _, marked = with_sequence(make_header((7, 5, 1)), readouts, reference, "scan.dat")
+    both = labelled(sequence, NAV=0, REF=1, IMA=1)
+    _, of_both = with_sequence(make_header((7, 5, 1)), readouts, both, "scan.dat")
+    assert of_both[0].is_flag_set(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
     assert [line.is_flag_set(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION) for line in marked[:4]] == [
         True,
         True,
         True,
         False,
     ]
+
+
+def test_oversampled_echo_trains_do_not_fold_what_lies_beside_the_field_of_view() -> None:
+    image = random(COILS, NY, 2 * NX)
+    rows = centred_fft(image, (1, 2))
+    ways = np.arange(NY + 3) % 2 == 1
+    wide = np.arange(2 * NX) - NX
+    line = centred_fft(image.sum(1) / np.sqrt(NY), (1,))
+    # At even spacing the last point has no opposite; half a sample off it has.
+    half = np.exp(-0.5j * np.pi * wide / NX)
+    stored = [centred_fft(centred_ifft(one, (1,)) * half, (1,)) for one in [line] * 3]
+    stored += [centred_fft(centred_ifft(rows[:, row], (1,)) * half, (1,)) for row in range(NY)]
+    steps, places = [(0, 0)] * 3 + ROWS, (wide + 0.5) / 2
+    points = tuple(
+        cartesian([at], -places if way else places).points[0]
+        for at, way in zip(steps, ways, strict=True)
+    )
+    sequence = labelled(PulseqSequence("epi.seq", points, {}, FOV_M), NAV=np.arange(NY + 3) < 3)
+    readouts = [
+        make_readout(one[:, ::-1] if way else one) for one, way in zip(stored, ways, strict=True)
+    ]
+    scan = scan_of(sequence, readouts)
+    wanted = centred_fft(image[:, :, NX // 2 : -NX // 2], (1, 2))
+    error = np.linalg.norm(scan.kspace[0].numpy() - wanted)
+    assert error < 0.01 * np.linalg.norm(wanted)
+
+
+def test_partitions_alone_are_the_lines_of_an_image() -> None:
+    kspace = random(COILS, NY, NX)
+    scan = scan_of(cartesian([(0, y) for y, _ in ROWS], EVEN), make_readouts(kspace))
+    np.testing.assert_array_equal(scan.kspace[0].numpy(), kspace)
+    assert scan.geometry.field_of_view_mm == pytest.approx((210.0, 5.0, 200.0))
 
 
 def test_noise_of_the_sequence_is_no_line_of_the_image() -> None:
