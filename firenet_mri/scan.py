@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid, Vector, as_vector
 from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.centred import centred_ifft
+from firenet_mri.operators.echo_planar import KspaceReversal, reversed_about_centre
 from firenet_mri.operators.nonuniform import check_trajectory
 
 __all__ = [
@@ -88,6 +89,9 @@ class RawScan:
         (..., coil, *spatial) complex64 on the grid of the image's k-space, zero where not measured:
         what was measured apart for the sensitivity maps, and is no part of the image. Leading axes
         broadcast to those of k-space; None if there is none.
+    norms_as_read
+        (*batch) real: norms of the samples of every item before ``applied``, where reading itself
+        applied something; None is unknown, or nothing was applied.
     record
         How it was read, as plain data for the certificate: options by name, files and arrays by
         their SHA-256.
@@ -107,6 +111,7 @@ class RawScan:
     parameters: AcquisitionParameters = AcquisitionParameters()
     applied: tuple[LinearOperator, ...] = ()
     reference: Tensor | None = None
+    norms_as_read: Tensor | None = None
     record: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -254,15 +259,21 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
     Its inverse Fourier transform is the forward transform of the scan as it was: the image turned
     about pixel N//2. Scanners differ in which of the two shows the image along their directions.
     """
-    axes = range(-scan.spatial_ndim, 0)
-    reference = None if scan.reference is None else _reversed(scan.reference, axes)
+    ndim = scan.spatial_ndim
+    reference = scan.reference
+    if reference is not None:
+        reference = reversed_about_centre(reference, ndim)
     if scan.trajectory is not None:
         return dataclasses.replace(scan, trajectory=-scan.trajectory, reference=reference)
+    applied = scan.applied
+    if applied:
+        applied = (*applied, KspaceReversal(applied[-1].codomain_shape, scan.spatial_ndim))
     return dataclasses.replace(
         scan,
-        kspace=_reversed(scan.kspace, axes),
-        mask=_reversed(scan.mask, axes),
+        kspace=reversed_about_centre(scan.kspace, ndim),
+        mask=reversed_about_centre(scan.mask, ndim),
         reference=reference,
+        applied=applied,
     )
 
 
@@ -302,15 +313,6 @@ def split_readout(scan: RawScan) -> RawScan:
     )
 
 
-def _reversed(x: Tensor, axes: Iterable[int]) -> Tensor:
-    """Return x with index n of each axis at (2 (N//2) - n) mod N."""
-    for axis in axes:
-        size = x.shape[axis]
-        # For even N the first sample, -N/2, is its own opposite.
-        x = x.flip(axis).roll(1 - size % 2, axis)
-    return x.contiguous()
-
-
 def select(
     scan: RawScan, *, images: Sequence[int] | None = None, slices: Sequence[int] | None = None
 ) -> RawScan:
@@ -332,18 +334,20 @@ def select(
         If there is no such axis or index, or slices are not evenly spaced.
     """
     kspace, mask, geometry, names = scan.kspace, scan.mask, scan.geometry, scan.images
-    reference = scan.reference
+    reference, norms = scan.reference, scan.norms_as_read
     if images is not None:
         chosen = _indices(images, len(names), f"{scan.name}: image")
         kspace, mask = kspace[chosen], mask[chosen]
         if reference is not None and reference.ndim == kspace.ndim:
             reference = reference[chosen] if len(reference) > 1 else reference
         names = tuple(names[i] for i in chosen)
+        norms = None if norms is None else norms[chosen]
     if slices is not None:
         axis = 1 if scan.images else 0
         count = scan.batch_shape[axis] if len(scan.batch_shape) == axis + 1 else 0
         chosen = _indices(slices, count, f"{scan.name}: slice")
         kspace, mask = (x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask))
+        norms = None if norms is None else norms.index_select(axis, torch.tensor(chosen))
         if reference is not None:
             reference = _slices_of(reference, chosen, scan.spatial_ndim)
         try:
@@ -351,7 +355,13 @@ def select(
         except UsageError as error:
             raise UsageError(f"{scan.name}: {error}") from None
     return dataclasses.replace(
-        scan, kspace=kspace, mask=mask, geometry=geometry, images=names, reference=reference
+        scan,
+        kspace=kspace,
+        mask=mask,
+        geometry=geometry,
+        images=names,
+        reference=reference,
+        norms_as_read=norms,
     )
 
 

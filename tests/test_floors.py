@@ -58,6 +58,7 @@ IN_FUNCTIONS = {
         "h5py",
         "ismrmrd",
         "mrd",
+        "pypulseq",
         "twixtools",
         "matplotlib",
         "nibabel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cyclopts import Parameter
 
@@ -35,7 +35,8 @@ WEIGHTS = Parameter(
     group=panel("Input"),
 )
 
-_FILES = ("mask", "trajectory", "noise_file", "maps_file", "calibration_file")
+# All of them, so that none that is added is forgotten.
+_FILES = tuple(field.name for field in ReadOptions.fields() if Path in get_args(field.annotation))
 
 
 def recorded_options(

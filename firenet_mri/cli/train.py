@@ -36,6 +36,8 @@ _OF_ONE_SCAN = (
     "maps_file",
     "calibration_file",
     "calibration_encoding",
+    "pulseq_file",
+    "phase_correction_file",
 )
 
 

@@ -250,7 +250,7 @@ def prepare(
         options = without_maps(options)
     _check(scan, options)
     digests = digest_of_scan(scan)
-    norms = None if scan.applied else _sample_norms(scan, options.by_readout)
+    norms = _norms_as_read(scan, options.by_readout)
     as_read = scan
     # A given operator is for the samples as they are.
     if scan.noise is not None and encoding is None:
@@ -389,6 +389,15 @@ def _masks(planes: RawScan) -> Iterator[Tensor]:
     for at in np.ndindex(planes.batch_shape):
         mask = planes.mask[at][0]
         yield mask if planes.trajectory is None else torch.ones(planes.spatial_shape).bool()
+
+
+def _norms_as_read(scan: RawScan, by_readout: bool) -> list[float] | None:
+    """Return the norms of the samples of every item as they were read; None if not known."""
+    if not scan.applied:
+        return _sample_norms(scan, by_readout)
+    if scan.norms_as_read is None or by_readout:
+        return None
+    return [float(norm) for norm in scan.norms_as_read.reshape(-1)]
 
 
 def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:

@@ -20,6 +20,7 @@ from firenet_mri.firenet import verification
 from firenet_mri.firenet.certificate import KEPT_FIXED, certify
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
+from firenet_mri.io.kspace.readout_gridding import readout_matrix
 from firenet_mri.operators import (
     LinearOperator,
     MatrixOperator,
@@ -28,6 +29,7 @@ from firenet_mri.operators import (
 )
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.density import pipe_menon
+from firenet_mri.operators.echo_planar import EchoTrainGridding
 from firenet_mri.operators.links import CoilMixing, SampleWeighting
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared, prepare
@@ -150,6 +152,47 @@ def test_whitening_is_in_the_bound_with_the_norm_that_numpy_finds() -> None:
     ratio = certificate.lipschitz_bound_of_samples / certificate.lipschitz_bound
     assert ratio == pytest.approx(np.linalg.norm(inverse, 2), rel=1e-6)
     assert ratio > 1000  # A small change of the samples is a large one in noise units.
+
+
+def echo_train_scan() -> tuple[RawScan, Tensor]:
+    """Return a scan of echo trains, as assembled of its readouts, and the samples as stored.
+
+    The samples lie so unevenly that gridding makes some changes of them much larger.
+    """
+    scan = cartesian_scan()
+    rows, columns = SHAPE
+    places = torch.linspace(-1, 1, columns).sign() * torch.linspace(-1, 1, columns).abs() ** 1.6
+    matrix = torch.from_numpy(readout_matrix(14 * places.numpy(), columns, columns))
+    backward = torch.arange(rows) % 2 == 1
+    phase = 0.3 + 0.1 * torch.arange(columns).expand(COILS, -1).double()
+    gridding = EchoTrainGridding(
+        torch.stack([matrix, matrix.flip(-1)]), backward, phase, Part("navigators")
+    )
+    samples = gridding.adjoint(scan.kspace) * scan.mask
+    norm = torch.linalg.vector_norm(samples).double()
+    kspace = gridding(samples)
+    return (
+        dataclasses.replace(scan, kspace=kspace, applied=(gridding,), norms_as_read=norm),
+        samples,
+    )
+
+
+def test_no_change_of_stored_echo_trains_changes_the_image_more_than_is_proven() -> None:
+    scan, samples = echo_train_scan()
+    chosen = {"layers": 8, "sparsifier": "undecimated-haar", "maps": "lowres"}
+    certificate = reconstruct(scan, **chosen).certificate
+    prepared = prepare(scan, ReconstructionOptions.from_mapping(chosen))
+    found = largest_change(map_of(prepared), samples)
+    bound = certificate.lipschitz_bound_of_samples
+    gridding = scan.applied[0].norm_bound
+    # Without the preparation's norm the bound would be broken.
+    assert gridding > 5
+    assert bound / gridding < found <= bound
+    size = float(torch.linalg.vector_norm(samples))
+    relative = found * size / float(torch.linalg.vector_norm(map_of(prepared)(samples)))
+    assert relative <= certificate.percent_per_percent[0]
+    assert "navigators" in certificate.sentence()[certificate.sentence().index(KEPT_FIXED) :]
+    assert "navigators (made from these data)" not in certificate.sentence()
 
 
 def test_density_weights_are_in_the_bound() -> None:

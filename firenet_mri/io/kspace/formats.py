@@ -19,6 +19,9 @@ from firenet_mri.io.kspace import (
     philips,
     siemens,
 )
+from firenet_mri.io.kspace.echo_planar import without_phase_encoding
+from firenet_mri.io.kspace.pulseq import marked, with_sequence
+from firenet_mri.io.kspace.pulseq_sequence import read_sequence
 from firenet_mri.io.kspace.recognise import (
     HDF5_SIGNATURE,
     NPY_SIGNATURE,
@@ -55,14 +58,49 @@ _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
 SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.MRD2, Format.SIEMENS)
 
 
-def read_readouts(path: Path, format_: Format, group: str | None = None) -> tuple[Any, list[Any]]:
+def read_readouts(
+    path: Path, format_: Format, group: str | None = None, pulseq: Path | None = None
+) -> tuple[Any, list[Any]]:
     """Return header and readouts of a file of :data:`SCANNERS` as ISMRMRD has them.
+
+    Parameters
+    ----------
+    path, format_, group
+        The file, its format, and which scan of it.
+    pulseq
+        The Pulseq sequence that was played, by which header and readouts are completed.
 
     Raises
     ------
     UsageError
-        If a group is named, and the file has none of that name or none at all.
+        If a group is named, and the file has none of that name or none at all; if pypulseq is not
+        installed.
+    DataError
+        If another sequence was played.
     """
+    header, acquisitions = _readouts(path, format_, group)
+    if pulseq is None:
+        return header, acquisitions
+    return with_sequence(header, acquisitions, read_sequence(pulseq), path.name)
+
+
+def read_phase_correction(path: Path, format_: Format, pulseq: Path | None = None) -> list[Any]:
+    """Return the readouts of a scan without phase encoding, marked as phase correction.
+
+    Parameters
+    ----------
+    path, format_
+        The file, and its format, one of :data:`SCANNERS`.
+    pulseq
+        The Pulseq sequence of the scan that is corrected.
+    """
+    _, acquisitions = _readouts(path, format_, None)
+    if pulseq is None:
+        return without_phase_encoding(acquisitions)
+    return marked(acquisitions, read_sequence(pulseq), path.name)
+
+
+def _readouts(path: Path, format_: Format, group: str | None) -> tuple[Any, list[Any]]:
     if format_ is Format.ISMRMRD:
         return ismrmrd_file.read_acquisitions(path, group)
     if format_ is Format.STREAM:

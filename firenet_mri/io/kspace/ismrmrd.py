@@ -3,8 +3,11 @@
 Each sample has its place by the header: row = kspace_encode_step_1 + N/2 - centre (the same for
 step 2), column = N/2 - center_sample + sample. What differs between scanners:
 
-- Readouts that are no image data (navigators, phase correction, dummies, ...) are left out;
-  noise readouts become ``RawScan.noise``.
+- Readouts that are no image data (navigators, dummies, ...) are left out; noise readouts become
+  ``RawScan.noise``.
+- Echo trains, whose readouts run forward and backward, perhaps with samples on the gradient's
+  ramps, are gridded and corrected by their navigator lines as one linear map, the first of
+  ``RawScan.applied`` (:mod:`firenet_mri.io.kspace.echo_planar`).
 - Calibration-only lines fill rows that no imaging line has; those that were measured apart serve
   the maps alone, as ``RawScan.reference`` (:mod:`firenet_mri.io.kspace.ismrmrd_references`).
 - A k-space point that was measured several times (averages) gets the mean; one that comes again
@@ -29,7 +32,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,11 +41,19 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FirenetError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, ImageGrid
+from firenet_mri.io.kspace.echo_planar import (
+    NAVIGATORS,
+    SCAN_WITHOUT_PHASE_ENCODING,
+    EchoTrains,
+    echo_trains,
+    is_echo_planar,
+)
 from firenet_mri.io.kspace.ismrmrd_centre import centre_step
 from firenet_mri.io.kspace.ismrmrd_images import ImageKey, Images, images_of
 from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_references
 from firenet_mri.io.kspace.outline import Outline, check_samples
+from firenet_mri.io.kspace.pulseq_readouts import check_readouts_alone, describes_nothing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +84,7 @@ def assemble(
     repetitions: Collection[int] | None = None,
     fft_sign: int | None = None,
     calibration_encoding: int | None = None,
+    phase_correction: Sequence[Any] = (),
 ) -> RawScan:
     """Return the scan that a header and its readouts make.
 
@@ -93,6 +105,9 @@ def assemble(
         forward one. None takes the vendor's.
     calibration_encoding
         Number of the encoding whose readouts serve the sensitivity maps alone.
+    phase_correction
+        Readouts of a scan without phase encoding, by which echo trains are corrected in the place
+        of their own navigator lines.
 
     Returns
     -------
@@ -104,9 +119,10 @@ def assemble(
     Raises
     ------
     DataError
-        If the readouts are not those of one scan: several encodings, EPI, images without some of
-        the slices, several images along a trajectory, a trajectory that the readouts do not hold,
-        or samples outside of the matrix.
+        If the readouts are not those of one scan: several encodings, echo trains that nothing
+        corrects, several slices excited at once, images without some of the slices, several images
+        along a trajectory, a trajectory that the readouts do not hold, or samples outside of the
+        matrix.
     ShapeError
         If readouts have different numbers of channels.
     UsageError
@@ -119,14 +135,19 @@ def assemble(
     sign = fft_sign or _vendors_sign(header)
     every, wanted = _without_encoding(_sort(acquisitions), calibration_encoding, name)
     readouts = _chosen(every, encoding, repetitions, name)
+    readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
     layout = _laid_out(header, readouts, name)
     scan = _turned(_assemble(header, readouts, layout, name), sign)
     if wanted:
-        return with_reference(scan, _reference(header, wanted, sign, name))
+        return with_reference(
+            scan, _reference(header, wanted, sign, name, readouts.phase_correction)
+        )
     if not layout.apart:
         return scan
     try:
-        return with_reference(scan, _reference(header, layout.apart, sign, name))
+        return with_reference(
+            scan, _reference(header, layout.apart, sign, name, readouts.phase_correction)
+        )
     except FirenetError as error:
         _log.warning("%s; these lines are not used", error)
         return scan
@@ -135,11 +156,11 @@ def assemble(
 def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> Outline | None:
     """Return the outline of the scan that :func:`assemble` makes, without loading torch.
 
-    None along a trajectory; errors are those of :func:`assemble`.
+    None along a trajectory and of echo trains; errors are those of :func:`assemble`.
     """
     readouts = _sort(acquisitions)
     layout = _laid_out(header, readouts, name)
-    if layout.has_trajectory:
+    if layout.has_trajectory or layout.trains is not None:
         return None
     kspace, counts = _place(layout, name)
     check_samples(kspace, name)
@@ -175,12 +196,13 @@ def geometry_of_slices(
     columns: int,
     name: str = "scan",
     encoding: int | None = None,
+    phase_correction: Sequence[Any] = (),
 ) -> Geometry | None:
     """Return where some slices of a scan lie that has several stacks; None if in several of them.
 
     Parameters
     ----------
-    header, acquisitions, name, encoding
+    header, acquisitions, name, encoding, phase_correction
         See :func:`assemble`.
     slices
         Numbers of the slices, in the order in which the scan has them.
@@ -188,6 +210,7 @@ def geometry_of_slices(
         Columns that the scan has, perhaps without oversampling.
     """
     readouts = _chosen(_sort(acquisitions), encoding, None, name)
+    readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
     layout = _laid_out(header, readouts, name)
     return _geometry(layout.grid.cut_to(columns), [layout.slices[i] for i in slices], name)
 
@@ -231,6 +254,7 @@ class _Layout(NamedTuple):
     images: list[ImageKey]
     told: Images
     apart: list[Any]
+    trains: EchoTrains | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -239,7 +263,23 @@ class _Layout(NamedTuple):
 
     @property
     def has_trajectory(self) -> bool:
-        return _trajectory(self.encoding) != "cartesian"
+        return not _is_on_grid(self.encoding)
+
+    @property
+    def columns(self) -> int:
+        """Samples of a readout as they are placed: those of echo trains as they were stored."""
+        return self.grid.nx if self.trains is None else self.trains.samples
+
+    def samples(self, line: Any) -> tuple[NDArray[np.complex64], int]:
+        """Return the samples (coil, n) of a readout and the column of the first."""
+        return _samples(line, self.grid.nx) if self.trains is None else (line.data, 0)
+
+    def places(self) -> Iterator[tuple[Any, tuple[int, int], tuple[int, int]]]:
+        """Yield every readout with its (image, slice) and its (partition, row)."""
+        which = {image: i for i, image in enumerate(self.images)}
+        rank = {line.idx.slice: i for i, line in enumerate(self.slices)}
+        for line in self.lines:
+            yield line, (which[self.told.of(line)], rank[line.idx.slice]), self.grid.steps_of(line)
 
     @property
     def empty_axis(self) -> int:
@@ -252,22 +292,27 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     encoding = _common_encoding(header, readouts, name)
     encoding = without_empty_partitions(encoding, readouts.imaging, name)
     coils = _common_channels(readouts.imaging, name)
-    is_cartesian = _trajectory(encoding) == "cartesian"
+    is_cartesian = _is_on_grid(encoding)
+    if describes_nothing(encoding):
+        check_readouts_alone(encoding, readouts.imaging, name)
     imaging, calibration = readouts.imaging, readouts.calibration
     grid = _Grid.of(encoding, imaging if is_cartesian else [], name, readouts.is_reference)
+    trains = _echo_trains(encoding, grid, readouts, name)
     if is_cartesian:
-        _check_inside(imaging, grid, name)
+        _check_inside(imaging, grid, name, trains)
     told = images_of(imaging, calibration, header, encoding, name) if is_cartesian else Images()
     in_place, apart = sorted_references(calibration, imaging, told, encoding, name)
+    if trains is not None and not trains.takes(in_place):
+        in_place, apart = [], in_place
     if is_cartesian:
-        _check_inside(in_place, grid, name)
+        _check_inside(in_place, grid, name, trains)
     lines = imaging + in_place
     _common_channels(lines, name)
     slices = _ordered_slices(lines)
     images = sorted({told.of(line) for line in imaging})
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
-    layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart)
+    layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart, trains)
     if is_cartesian:
         _check_complete(imaging, layout, name)
     elif len(images) > 1:
@@ -278,9 +323,13 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     return layout
 
 
-def _reference(header: Any, lines: Sequence[Any], fft_sign: int, name: str) -> RawScan:
+def _reference(
+    header: Any, lines: Sequence[Any], fft_sign: int, name: str, corrections: list[Any]
+) -> RawScan:
     """Return the scan that reference lines make by themselves."""
-    readouts = _Readouts(imaging=one_of_each(lines), is_reference=True)
+    readouts = _Readouts(
+        imaging=one_of_each(lines), phase_correction=corrections, is_reference=True
+    )
     label = f"{name} (reference lines)"
     layout = _laid_out(header, readouts, label)
     return _turned(_assemble(header, readouts, layout, label), fft_sign)
@@ -296,6 +345,7 @@ def _turned(scan: RawScan, fft_sign: int) -> RawScan:
 def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> RawScan:
     import torch
 
+    from firenet_mri.io.kspace.ismrmrd_trains import gridding_of, norms_of_items, whole_readouts
     from firenet_mri.scan import RawScan
 
     grid, slices = layout.grid, layout.slices
@@ -308,12 +358,21 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
     if noise is not None:
         # The mean of n samples has 1/n of the variance; where n varies this is its average.
         noise = noise * float((1 / counts[mask]).mean().sqrt())
-    kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
-    names = layout.names
-    kspace, mask = kspace.squeeze(layout.empty_axis), mask.squeeze(layout.empty_axis)
+    names, axis = layout.names, layout.empty_axis
+    kspace, mask = (x.squeeze(axis) if names else x.squeeze(axis)[0] for x in (kspace, mask))
+    prepared: dict[str, Any] = {}
+    if layout.trains is None:
+        kspace, mask, grid = _remove_oversampling(kspace, mask, grid, layout.encoding)
+    else:
+        ndim = 2 if grid.nz > 1 else 1
+        gridding = gridding_of(layout.trains, layout.places(), kspace.shape, ndim, name)
+        prepared = {"applied": (gridding,), "norms_as_read": norms_of_items(kspace, ndim)}
+        kspace, mask = gridding(kspace), whole_readouts(mask, gridding)
+        grid = grid.cut_to(kspace.shape[-1])
+        noise = None if noise is None else noise * layout.trains.noise_factor
     return RawScan(
-        kspace if names else kspace[0],
-        mask if names else mask[0],
+        kspace,
+        mask,
         spatial_ndim=3 if grid.nz > 1 else 2,
         noise=noise,
         geometry=_geometry(grid, slices, name),
@@ -322,6 +381,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         images=names,
         scanner_grid=_scanner_grid(layout.encoding),
         parameters=_parameters(header),
+        **prepared,
     )
 
 
@@ -332,7 +392,8 @@ class _Readouts:
     imaging: list[Any] = field(default_factory=list)
     calibration: list[Any] = field(default_factory=list)
     noise: list[Any] = field(default_factory=list)
-    phase_correction: int = 0
+    phase_correction: list[Any] = field(default_factory=list)
+    correction_scan: list[Any] = field(default_factory=list)
     is_reference: bool = False
 
 
@@ -397,9 +458,9 @@ def _sort(acquisitions: Iterable[Any]) -> _Readouts:
     for acquisition in acquisitions:
         if _has(acquisition, _NOISE):
             readouts.noise.append(acquisition)
-        elif any(_has(acquisition, flag) for flag in _NO_IMAGE_DATA):
-            readouts.phase_correction += _has(acquisition, _PHASE_CORRECTION)
-        elif not acquisition.data.any():
+        elif _has(acquisition, _PHASE_CORRECTION):
+            readouts.phase_correction.append(acquisition)
+        elif any(_has(acquisition, flag) for flag in _NO_IMAGE_DATA) or not acquisition.data.any():
             continue
         elif _has(acquisition, _CALIBRATION) and not _has(acquisition, _CALIBRATION_AND_IMAGING):
             readouts.calibration.append(acquisition)
@@ -431,16 +492,39 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
             f"{len(header.encoding)}; export the scan again"
         )
     encoding = header.encoding[references[0]]
-    if _trajectory(encoding) == "epi":
+    bands = getattr(getattr(encoding.parallelImaging, "multiband", None), "multiband_factor", 1)
+    if bands and bands > 1:
         raise DataError(
-            f"{name}: epi trajectory, which would ghost; correct and regrid the scan first"
-        )
-    if readouts.phase_correction and any(_has(line, _REVERSE) for line in readouts.imaging):
-        raise DataError(
-            f"{name}: an EPI scan (reversed lines with phase correction), which would ghost; "
-            "correct and regrid it first, only Cartesian scans can be read"
+            f"{name}: {bands} slices are excited at once (SMS); their slices must be taken apart "
+            "first"
         )
     return encoding
+
+
+def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> EchoTrains | None:
+    """Return how echo trains are gridded; None if the scan has none."""
+    reference = readouts.imaging[0].encoding_space_ref
+    own = [one for one in readouts.phase_correction if one.encoding_space_ref == reference]
+    # Reference lines may have navigators of their own.
+    of_references = [one for one in own if _has(one, _CALIBRATION)]
+    of_image = [one for one in own if not _has(one, _CALIBRATION)]
+    own = (of_references if readouts.is_reference else of_image) or own
+    found = readouts.correction_scan
+    if not is_echo_planar(_trajectory(encoding), readouts.imaging, found or own):
+        if found:
+            raise UsageError(
+                f"{name}: is no echo-planar scan, which alone is corrected; leave "
+                "phase_correction_file out"
+            )
+        return None
+    source = SCAN_WITHOUT_PHASE_ENCODING if found else NAVIGATORS
+    columns = _columns_kept(grid, encoding)
+    return echo_trains(encoding, readouts.imaging, found or own, source, columns, name)
+
+
+def _is_on_grid(encoding: Any) -> bool:
+    """Return whether readouts are lines of a Cartesian grid, those of echo trains too."""
+    return _trajectory(encoding) in ("cartesian", "epi")
 
 
 def _trajectory(encoding: Any) -> str:
@@ -580,21 +664,19 @@ def _in_order_of_height(slices: list[Any]) -> list[Any]:
 def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
     coils, grid, lines, slices, images = layout[1:6]
-    which = {image: i for i, image in enumerate(images)}
-    rank = {line.idx.slice: i for i, line in enumerate(slices)}
     leading = (len(images), len(slices))
-    size = math.prod((*leading, coils, grid.nz, grid.ny, grid.nx))
+    columns = layout.columns
+    size = math.prod((*leading, coils, grid.nz, grid.ny, columns))
     measured = sum(line.number_of_samples * line.active_channels for line in lines)
     if size > max(_ALWAYS_FINE, _MOST_TIMES * measured):
         raise DataError(
-            f"{name}: a matrix of {grid.nx} x {grid.ny} x {grid.nz} has {size / measured:.0f} "
+            f"{name}: a matrix of {columns} x {grid.ny} x {grid.nz} has {size / measured:.0f} "
             "points for each sample that was measured; correct the header's matrix"
         )
-    kspace = np.zeros((*leading, coils, grid.nz, grid.ny, grid.nx), np.complex64)
-    counts = np.zeros((*leading, 1, grid.nz, grid.ny, grid.nx), np.float32)
-    for line in lines:
-        i = which[layout.told.of(line)], rank[line.idx.slice]
-        (z, y), (samples, start) = grid.steps_of(line), _samples(line, grid.nx)
+    kspace = np.zeros((*leading, coils, grid.nz, grid.ny, columns), np.complex64)
+    counts = np.zeros((*leading, 1, grid.nz, grid.ny, columns), np.float32)
+    for line, i, (z, y) in layout.places():
+        samples, start = layout.samples(line)
         stop = start + samples.shape[1]
         kspace[i][:, z, y, start:stop] += samples
         counts[i][:, z, y, start:stop] += 1
@@ -602,11 +684,15 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
     return kspace, counts
 
 
-def _check_inside(lines: Sequence[Any], grid: _Grid, name: str) -> None:
-    """Refuse a scan with a readout outside of the matrix."""
+def _check_inside(
+    lines: Sequence[Any], grid: _Grid, name: str, trains: EchoTrains | None = None
+) -> None:
+    """Refuse a scan with a readout outside of the matrix; echo trains are gridded along it."""
     for line in lines:
         (z, y), (samples, start) = grid.steps_of(line), _samples(line, grid.nx)
         stop = start + samples.shape[1]
+        if trains is not None:
+            start, stop = 0, grid.nx
         if not (0 <= z < grid.nz and 0 <= y < grid.ny and start >= 0 and stop <= grid.nx):
             raise DataError(
                 f"{name}: a readout (step 1 {line.idx.kspace_encode_step_1}, step 2 "

@@ -22,10 +22,12 @@ _log = logging.getLogger(__name__)
 #: Steps by name, with the index of their own centre among the user's counters.
 STEPS = {"kspace_encode_step_1": 5, "kspace_encode_step_2": 6}
 
-# The strongest step must have so many times the median's energy to say anything; noise has 1.5.
-_CLEAR = 8.0
+#: The strongest step must have so many times the median's energy to say anything; noise has 1.5.
+CLEAR = 8.0
 # The strongest step may lie off the centre by the phase of the image: so many steps, or this share.
 _STEPS, _SHARE = 2, 8
+# The same where nothing but the middle of the steps is there to compare with.
+_NARROW = 32
 # More than this share of the readouts must have the same centre.
 _MOST = 0.5
 
@@ -92,6 +94,30 @@ def own_centre(lines: Sequence[Any], step: str) -> int | None:
     return value if count > _MOST * len(lines) and value <= 2 * highest + 1 else None
 
 
+def centre_of_readouts(lines: Sequence[Any], step: str) -> int:
+    """Return the centre of steps where no header says it.
+
+    It is what the readouts themselves state, or the middle of their steps, where the samples are
+    strongest; else the strongest step, as after partial Fourier.
+
+    Parameters
+    ----------
+    lines, step
+        See :func:`centre_step`.
+    """
+    steps = [int(getattr(line.idx, step)) for line in lines]
+    first, size = min(steps), max(steps) - min(steps) + 1
+    # A counter that nobody set is 0.
+    own = own_centre(lines, step) or None
+    strongest = _strongest(lines, step)
+    near = max(_STEPS, size // _NARROW)
+    for one in (own, first + size // 2):
+        if one is not None and (strongest is None or abs(one - strongest) <= near):
+            return one
+    assert strongest is not None
+    return strongest
+
+
 def _agreed(stated: int | None, own: int | None, strongest: int | None, size: int) -> int | None:
     """Return the centre on which two agree, or that nothing contradicts; None if there is none."""
     middle = size // 2
@@ -115,8 +141,8 @@ def _is_near(strongest: int, centre: int, size: int) -> bool:
     return abs(strongest - centre) <= max(_STEPS, size // _SHARE)
 
 
-def _strongest(lines: Sequence[Any], step: str) -> int | None:
-    """Return the step of most energy; None where none stands out, as in noise."""
+def energies_of_steps(lines: Sequence[Any], step: str) -> dict[int, float]:
+    """Return the mean energy of the readouts of every step."""
     energies: dict[int, float] = defaultdict(float)
     counts: Counter[int] = Counter()
     for line in lines:
@@ -125,14 +151,15 @@ def _strongest(lines: Sequence[Any], step: str) -> int | None:
         number = int(getattr(line.idx, step))
         energies[number] += float(np.vdot(part, part))
         counts[number] += 1
-    means = {number: energy / counts[number] for number, energy in energies.items()}
+    return {number: energy / counts[number] for number, energy in energies.items()}
+
+
+def _strongest(lines: Sequence[Any], step: str) -> int | None:
+    """Return the step of most energy; None where none stands out, as in noise."""
+    means = energies_of_steps(lines, step)
     values = np.array(list(means.values()))
     # Samples that are not finite are refused elsewhere.
-    if (
-        len(values) < 3
-        or not np.isfinite(values).all()
-        or values.max() < _CLEAR * np.median(values)
-    ):
+    if len(values) < 3 or not np.isfinite(values).all() or values.max() < CLEAR * np.median(values):
         return None
     return max(means, key=means.__getitem__)
 

@@ -90,6 +90,18 @@ class ReadOptions(Options):
         "scan itself.",
         check=_not_negative,
     )
+    pulseq_file: Path | None = option(
+        None,
+        "Pulseq sequence (.seq) that was played, which gives points of k-space, labels and field "
+        "of view; needs pypulseq.",
+        flag="pulseq",
+    )
+    phase_correction_file: Path | None = option(
+        None,
+        "Scan of the same echo-planar sequence without phase encoding, to correct the phase of "
+        "readouts forward and backward with; the scan's own navigator lines by default.",
+        flag="phase-correction",
+    )
     fft_sign: int | None = option(
         None,
         "Sign of the exponent from k-space to the image: 1 for the inverse Fourier transform, -1 "
@@ -106,6 +118,7 @@ OF_ONE_SCAN = (
     "noise_file",
     "maps_file",
     "calibration_file",
+    "phase_correction_file",
 )
 
 

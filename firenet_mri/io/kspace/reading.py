@@ -27,7 +27,13 @@ from firenet_mri.io.kspace import (
     npy,
     philips,
 )
-from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
+from firenet_mri.io.kspace.formats import (
+    SCANNERS,
+    Format,
+    read_phase_correction,
+    read_readouts,
+    recognise,
+)
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
 from firenet_mri.io.kspace.ismrmrd_references import as_imaging
 from firenet_mri.io.kspace.maps import read_noise
@@ -90,7 +96,8 @@ def read(path: PathLike, **options: Any) -> RawScan:
     FileError
         If the file is missing, empty, truncated or of another format.
     DataError
-        If its content cannot be reconstructed: EPI, no samples, NaN, an image, ...
+        If its content cannot be reconstructed: echo trains that nothing corrects, no samples, NaN,
+        an image, ...
     UsageError
         If an option is unknown, out of its range, or means nothing for this format.
     """
@@ -118,11 +125,12 @@ def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometr
     if format_ not in SCANNERS or options.slices is None:
         return None
     return geometry_of_slices(
-        *read_readouts(path, format_, options.group),
+        *read_readouts(path, format_, options.group, options.pulseq_file),
         slices=sorted(set(options.slices)),
         columns=scan.spatial_shape[-1],
         name=path.name,
         encoding=options.encoding,
+        phase_correction=_phase_correction(options),
     )
 
 
@@ -150,7 +158,7 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
 def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
     if format_ in SCANNERS:
         return assemble(
-            *read_readouts(path, format_, options.group),
+            *read_readouts(path, format_, options.group, options.pulseq_file),
             name=path.name,
             encoding=options.encoding,
             repetitions=options.repetitions,
@@ -159,6 +167,12 @@ def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
             calibration_encoding=(
                 options.calibration_encoding if options.calibration_file is None else None
             ),
+            phase_correction=_phase_correction(options),
+        )
+    if options.pulseq_file is not None or options.phase_correction_file is not None:
+        raise UsageError(
+            f"{path}: a {format_.value} has no readouts that a Pulseq sequence or a scan without "
+            "phase encoding goes with; leave pulseq_file and phase_correction_file out"
         )
     if options.calibration_encoding is not None and options.calibration_file is None:
         raise UsageError(f"{path}: a {format_.value} has no encodings; leave calibration_encoding")
@@ -168,6 +182,17 @@ def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
         )
     scan = _READERS[format_](path)
     return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
+
+
+def _phase_correction(options: ReadOptions) -> list[Any]:
+    """Return the readouts of the scan without phase encoding; none if there is no such scan."""
+    path = options.phase_correction_file
+    if path is None:
+        return []
+    format_ = recognise(path)
+    if format_ not in SCANNERS:
+        raise FileError(f"{path}: is a {format_.value}; give readouts, ISMRMRD or Siemens raw data")
+    return read_phase_correction(path, format_, options.pulseq_file)
 
 
 def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> RawScan:
@@ -253,4 +278,5 @@ def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
     """Return the scan with the samples outside of the mask set to zero."""
     if not mask.any():
         raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
-    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    # The norms of what is left of the samples as they were read are not known.
+    return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask, norms_as_read=None)

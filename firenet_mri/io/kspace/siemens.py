@@ -24,7 +24,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +33,7 @@ import numpy as np
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
+from firenet_mri.io.kspace.siemens_pulseq import encoding_of, is_pulseq
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,17 @@ _REFERENCE_MODES = {
     128: "embedded",
 }
 _TRAJECTORIES = {2: "radial", 4: "spiral", 8: "BLADE (PROPELLER)"}
+# What the scanner regrids readouts by, and the names that ISMRMRD's converter gives to it, in us.
+_REGRIDDING = {
+    "alRegridRampupTime": "rampUpTime",
+    "alRegridFlattopTime": "flatTopTime",
+    "alRegridRampdownTime": "rampDownTime",
+    "alRegridDelaySamplesTime": "acqDelayTime",
+    "alRegridDestSamples": "numSamples",
+    "alRegridMode": "regridMode",
+    "aflRegridADCDuration": "adcDuration",
+}
+_NO_REGRIDDING, _TRAPEZOID = 1, 2
 _NOISE_HZ_PER_PIXEL = 130.0
 _NOISE_BANDWIDTH = 0.793
 _LARGEST_HEADER = 1 << 26
@@ -106,7 +118,9 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         *adjustments, scan = _measurements(path, file, size)
         protocol = _protocol(path, file, scan)
         lines = list(_lines(path, file, scan, size))
-        _check_sequence(protocol, path)
+        is_foreign = is_pulseq(protocol.yaps)
+        if not is_foreign:
+            _check_sequence(protocol, path)
         dwell_us = _dwell_us(protocol, path)
         acquisitions = [_acquisition(line, dwell_us) for line in lines]
         channels = _channels(lines)
@@ -122,7 +136,10 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
             elif found:
                 dwell = _dwell_us(_protocol(path, file, measurement), path)
                 noise += [_acquisition(line, dwell, is_adjustment=True) for line in found]
-    return _header(protocol, lines, path), noise + acquisitions
+    _check_has_image(lines, path)
+    encoding = encoding_of(acquisitions) if is_foreign else _encoding(protocol, path)
+    header = _header(protocol, encoding, len(lines[-1].channels))
+    return header if is_foreign else _with_times(header, protocol), noise + acquisitions
 
 
 @dataclass(frozen=True)
@@ -136,10 +153,11 @@ class _Measurement:
 
 @dataclass(frozen=True)
 class _Protocol:
-    """The sequence's parameters, and those that the scanner writes into DICOM files."""
+    """The sequence's parameters, those that the scanner writes into DICOM files, and regridding."""
 
     yaps: dict[str, Any]
     dicom: dict[str, Any]
+    regridding: dict[str, float] = field(default_factory=dict)
 
     def number(self, *names: str, default: float = 0.0) -> float:
         """Return a number of the sequence's parameters; the default if it is not there."""
@@ -204,17 +222,29 @@ def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protoco
             break
         name = text[position:end].decode("latin1")
         (size,) = struct.unpack_from("<I", text, end + 1)
-        if name in ("MeasYaps", "Dicom"):
+        if name in ("Meas", "MeasYaps", "Dicom"):
             parts[name] = text[end + 5 : end + 5 + size].decode("latin1")
         position = end + 5 + size
     # An index of that size stands for an array that no protocol has.
-    if set(parts) != {"MeasYaps", "Dicom"} or re.search(r"\[\d{5}", parts["MeasYaps"]):
+    if not {"MeasYaps", "Dicom"} <= set(parts) or re.search(r"\[\d{5}", parts["MeasYaps"]):
         raise _unreadable(path)
     try:
-        return _Protocol(parse_buffer(parts["MeasYaps"]), parse_buffer(parts["Dicom"]))
+        yaps, dicom = parse_buffer(parts["MeasYaps"]), parse_buffer(parts["Dicom"])
+        return _Protocol(yaps, dicom, _regridding(parts.get("Meas", "")))
     # The parser's own messages may quote what stands in the header.
     except Exception:
         raise _unreadable(path) from None
+
+
+def _regridding(text: str) -> dict[str, float]:
+    """Return the first numbers of what the scanner's own regridding goes by, by their names."""
+    found = {}
+    for name in _REGRIDDING:
+        match = re.search(rf'"{name}">\s*\{{([^{{}}]*)\}}', text)
+        numbers = re.sub(r"<\w+>\s*\S+", " ", match[1]).split() if match else []
+        if numbers:
+            found[name] = float(numbers[0])
+    return found
 
 
 def _unreadable(path: Path) -> FileError:
@@ -308,10 +338,11 @@ def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -
         center_sample=int(mdh.CenterCol),
         sample_time_us=dwell_us,
     )
-    position = mdh.SliceData.SlicePos
-    acquisition.position[:] = position.Sag, position.Cor, position.Tra
+    acquisition.acquisition_time_stamp = int(mdh.TimeStamp)
     acquisition.discard_pre = min(int(mdh.CutOff.Pre), columns)
     acquisition.discard_post = min(int(mdh.CutOff.Post), columns - acquisition.discard_pre)
+    position = mdh.SliceData.SlicePos
+    acquisition.position[:] = position.Sag, position.Cor, position.Tra
     phase, read, slice_ = _directions(mdh.SliceData.Quaternion)
     acquisition.phase_dir[:], acquisition.read_dir[:] = phase, read
     acquisition.slice_dir[:] = slice_
@@ -339,41 +370,91 @@ def _channels(lines: list[_Line]) -> set[tuple[int, ...]]:
     return {line.channels for line in lines if not line.flags & {"PATREFSCAN"}}
 
 
-def _header(protocol: _Protocol, lines: list[_Line], path: Path) -> Any:
-    """Return the ISMRMRD header: matrix, fields of view, limits, vendor and field; no more."""
-    from ismrmrd import xsd
-
+def _check_has_image(lines: list[_Line], path: Path) -> None:
     others = {"REFLECT", "PATREFSCAN", "PATREFANDIMASCAN"}
     if not any(not line.flags - others for line in lines):
         raise DataError(f"{path}: no imaging readouts; the last measurement is not a scan")
-    encoded, shown = _grids(protocol, path)
-    is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
-    contrasts = int(protocol.number("lContrasts", default=1))
+
+
+def _header(protocol: _Protocol, encoding: Any, channels: int) -> Any:
+    """Return the ISMRMRD header: encoding, vendor and field; no more."""
+    from ismrmrd import xsd
+
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
             systemVendor="SIEMENS",
             systemFieldStrength_T=protocol.number("sProtConsistencyInfo", "flNominalB0") or None,
             relativeReceiverNoiseBandwidth=_NOISE_BANDWIDTH,
-            receiverChannels=len(lines[-1].channels),
+            receiverChannels=channels,
         ),
         experimentalConditions=xsd.experimentalConditionsType(
             H1resonanceFrequency_Hz=round(_as_number(protocol.dicom.get("lFrequency")))
         ),
-        encoding=[
-            xsd.encodingType(
-                encodedSpace=encoding_space(encoded),
-                reconSpace=encoding_space(shown),
-                # The protocol does not say where the centre is; the readouts themselves do.
-                encodingLimits=xsd.encodingLimitsType(),
-                trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
-                parallelImaging=_parallel_imaging(protocol),
-            )
+        encoding=[encoding],
+    )
+
+
+def _with_times(header: Any, protocol: _Protocol) -> Any:
+    """Return the header with the times and the flip angle of the protocol."""
+    from ismrmrd import xsd
+
+    contrasts = int(protocol.number("lContrasts", default=1))
+    header.sequenceParameters = xsd.sequenceParametersType(
+        TR=[time / 1000 for time in protocol.numbers("alTR")[:1]],
+        TE=[time / 1000 for time in protocol.numbers("alTE")[:contrasts]],
+        flipAngle_deg=protocol.numbers("adFlipAngleDegree"),
+    )
+    return header
+
+
+def _encoding(protocol: _Protocol, path: Path) -> Any:
+    """Return the ISMRMRD encoding that the protocol describes."""
+    from ismrmrd import xsd
+
+    encoded, shown = _grids(protocol, path)
+    is_epi = protocol.number("sFastImaging", "lEPIFactor") > 1
+    return xsd.encodingType(
+        encodedSpace=encoding_space(encoded),
+        reconSpace=encoding_space(shown),
+        # The protocol does not say where the centre is; the readouts themselves do.
+        encodingLimits=xsd.encodingLimitsType(),
+        trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
+        trajectoryDescription=_ramps(protocol, path) if is_epi else None,
+        parallelImaging=_parallel_imaging(protocol),
+    )
+
+
+def _ramps(protocol: _Protocol, path: Path) -> Any:
+    """Return the times of the readout's gradient as ISMRMRD has them, none for even samples.
+
+    None is returned where the protocol does not say.
+
+    Raises
+    ------
+    DataError
+        If the gradient is no trapezoid.
+    """
+    from ismrmrd import xsd
+
+    times = {_REGRIDDING[name]: value for name, value in protocol.regridding.items()}
+    mode = times.get("regridMode")
+    if mode is not None and mode <= _NO_REGRIDDING:
+        return xsd.trajectoryDescriptionType(identifier="ConventionalEPI")
+    if mode is None or not set(_REGRIDDING.values()) <= set(times):
+        return None
+    if mode != _TRAPEZOID:
+        raise DataError(
+            f"{path}: echo-planar readouts under a gradient that is no trapezoid; convert the scan "
+            "to ISMRMRD with the points of its readouts"
+        )
+    whole = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "numSamples")
+    dwell = times["adcDuration"] / max(times["numSamples"], 1.0)
+    return xsd.trajectoryDescriptionType(
+        identifier="ConventionalEPI",
+        userParameterLong=[
+            xsd.userParameterLongType(name=name, value=round(times[name])) for name in whole
         ],
-        sequenceParameters=xsd.sequenceParametersType(
-            TR=[time / 1000 for time in protocol.numbers("alTR")[:1]],
-            TE=[time / 1000 for time in protocol.numbers("alTE")[:contrasts]],
-            flipAngle_deg=protocol.numbers("adFlipAngleDegree"),
-        ),
+        userParameterDouble=[xsd.userParameterDoubleType(name="dwellTime", value=dwell)],
     )
 
 

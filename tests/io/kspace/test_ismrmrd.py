@@ -548,18 +548,6 @@ def test_readouts_without_their_points_are_refused(kspace: np.ndarray, trajector
         assemble(make_header((NX, NY, 1), trajectory=trajectory), make_readouts(kspace))
 
 
-def test_epi_is_refused_by_name(kspace: np.ndarray) -> None:
-    with pytest.raises(DataError, match="epi trajectory"):
-        assemble(make_header((NX, NY, 1), trajectory="epi"), make_readouts(kspace))
-
-
-def test_epi_in_cartesian_clothes_is_refused(kspace: np.ndarray) -> None:
-    correction = make_readout(kspace[:, 0], flags=[ismrmrd.ACQ_IS_PHASECORR_DATA])
-    readouts = make_readouts(kspace, flags=[ismrmrd.ACQ_IS_REVERSE], center_sample=NX // 2 - 1)
-    with pytest.raises(DataError, match="EPI"):
-        assemble(make_header((NX, NY, 1)), [correction, *readouts])
-
-
 def test_scan_without_imaging_readouts_is_refused(kspace: np.ndarray) -> None:
     noise = make_readout(kspace[:, 0], flags=[ismrmrd.ACQ_IS_NOISE_MEASUREMENT])
     with pytest.raises(DataError, match="no imaging readouts"):

@@ -106,11 +106,6 @@ def test_the_air_in_the_phantom_is_up() -> None:
     assert widths[inside[0] + 3] > 1.5 * widths[inside[-1] - 3]
 
 
-def test_epi_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match=r"epi\.dat: epi trajectory"):
-        read(twix("epi.dat"))
-
-
 @pytest.mark.parametrize("version", ["VB", "VD"])
 def test_counters_centre_and_reflection_place_the_samples(version, write) -> None:
     kspace = random(COILS, ROWS, 2 * COLUMNS)
@@ -250,7 +245,6 @@ def test_noise_of_other_coils_is_not_used(write, caplog) -> None:
         ({"trajectory": 2}, "radial"),
         ({"trajectory": 4}, "spiral"),
         ({"trajectory": 8}, "BLADE"),
-        ({"epi_factor": 64}, "epi"),
         ({"bands": 3}, "3 slices are excited at once"),
     ],
 )

@@ -48,6 +48,7 @@ def protocol(
     epi_factor: int = 1,
     bands: int = 1,
     extra: str = "",
+    meas: str = "",
 ) -> bytes:
     """Return a measurement's header: the sequence's parameters and a made-up patient."""
     yaps = (
@@ -74,14 +75,16 @@ def protocol(
         '<ParamDouble."flReadoutOSFactor">  { <Precision> 16  2.0 }\n'
         '<ParamLong."lFrequency">  { 123263034 }\n'
     )
+    named = [("Config", "none " * 2000), ("Dicom", dicom), ("MeasYaps", yaps)]
+    named += [("Meas", meas)] * bool(meas)
     parts = b"".join(
         name.encode() + b"\0" + struct.pack("<I", len(text)) + text.encode()
         # No real protocol is shorter than 10,000 bytes, by which the versions are told apart.
-        for name, text in (("Config", "none " * 2000), ("Dicom", dicom), ("MeasYaps", yaps))
+        for name, text in named
     )
     length = 8 + len(parts)
     padding = -length % 32
-    return struct.pack("<II", length + padding, 3) + parts + bytes(padding)
+    return struct.pack("<II", length + padding, len(named)) + parts + bytes(padding)
 
 
 def twix_vd(measurements: Iterable[tuple[bytes, Sequence[Line]]]) -> bytes:
