@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.hdf5 import open_hdf5
 from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.scan import RawScan
 
@@ -163,9 +164,7 @@ def _dicom_pixels(path: Path, count: int) -> NDArray[Any]:
 
 
 def _mrd(path: Path, count: int) -> _Found:
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         groups = [*file], [*file["dataset"]]
         if groups != (["dataset"], ["image_0"]):
             raise DataError(f"{path}: holds other images besides")
