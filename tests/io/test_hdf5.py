@@ -22,7 +22,9 @@ SHAPE = (1, 2, 8, 8)
 
 def _external_storage(file: h5py.File, other: Path) -> None:
     other.write_bytes(np.ones(SHAPE, np.complex64).tobytes())
-    file.create_dataset("kspace", SHAPE, np.complex64, external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+    file.create_dataset(
+        "kspace", SHAPE, np.complex64, external=[(str(other), 0, h5py.h5f.UNLIMITED)]
+    )
 
 
 def _external_link(file: h5py.File, other: Path) -> None:

@@ -19,9 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError
+from firenet_mri.errors import DataError
 from firenet_mri.io.image.complex_image import ComplexImage, Component, from_parts
-from firenet_mri.io.image.dicom_files import POSITION_SLACK_MM, datasets_of, step_between
+from firenet_mri.io.image.dicom_files import (
+    POSITION_SLACK_MM,
+    datasets_of,
+    pixels_of,
+    quietly,
+    step_between,
+)
 
 _COMPONENTS: dict[str, Component] = {
     "MAGNITUDE": "magnitude",
@@ -135,8 +141,9 @@ def _volumes(path: Path | Sequence[Path], name: str) -> dict[Component, _Volume]
     """Return the parts that the files hold."""
     frames: dict[Component, list[_Frame]] = defaultdict(list)
     for dataset in datasets_of(path, name):
-        for frame in _frames(dataset, name):
-            frames[frame.component].append(frame)
+        with quietly():
+            for frame in _frames(dataset, name):
+                frames[frame.component].append(frame)
     return {part: _Volume.of(found, name) for part, found in frames.items()}
 
 
@@ -225,13 +232,7 @@ def component_of(dataset: Any, frame_type: Any = None) -> Component:
 
 def _frames(dataset: Any, name: str) -> Iterator[_Frame]:
     """Yield the slices of a data set."""
-    try:
-        pixels = np.asarray(dataset.pixel_array, dtype=np.float64)
-    except Exception as error:
-        raise FileError(
-            f"{name}: the pixels cannot be decoded ({type(error).__name__}); the file is "
-            "truncated, or compressed: export it uncompressed"
-        ) from None
+    pixels = pixels_of(dataset, name).astype(np.float64)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     try:
         if per_frame is None:
@@ -257,7 +258,8 @@ def _frames(dataset: Any, name: str) -> Iterator[_Frame]:
             yield _frame(dataset, component, place, measures, rescale, values)
     except DataError as error:
         raise type(error)(f"{name}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    except Exception:
         raise DataError(
             f"{name}: a frame has no position, orientation or pixel spacing; it cannot be placed"
         ) from None

@@ -11,6 +11,7 @@ Standard: DICOM PS3.3, A.4 (MR Image), A.36.2 (Enhanced MR Image), C.7.6.2 (Imag
 from __future__ import annotations
 
 import datetime
+import logging
 import math
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -20,10 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError, ShapeError
-from firenet_mri.io.image.dicom_files import datasets_of, step_between
+from firenet_mri.errors import DataError, FileError, FirenetError, ShapeError
+from firenet_mri.io.image.dicom_files import datasets_of, quietly, step_between
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import AcquisitionParameters, Geometry
+
+_log = logging.getLogger(__name__)
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -96,13 +99,29 @@ def read_dicom_reference(path: Path) -> DicomReference:
     DataError
         If the images are not slices of one volume of one series.
     """
-    datasets = [
-        dataset
-        for dataset in datasets_of(path, str(path), with_pixels=False)
-        if "ImagePositionPatient" in dataset
-    ]
+    try:
+        with quietly():
+            return _reference(path)
+    except FirenetError:
+        raise
+    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    except Exception:
+        raise FileError(f"{path}: a DICOM file is damaged; copy or export it again") from None
+
+
+def _reference(path: Path) -> DicomReference:
+    """Return what :func:`read_dicom_reference` returns; damaged values fail in many ways."""
+    every = list(datasets_of(path, str(path), with_pixels=False))
+    datasets = [dataset for dataset in every if "ImagePositionPatient" in dataset]
     if not datasets:
         raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")
+    if len(datasets) < len(every):
+        _log.warning(
+            "%s: %d of %d DICOM files have no position and are left out",
+            path,
+            len(every) - len(datasets),
+            len(every),
+        )
     series = {str(dataset.get("SeriesInstanceUID")) for dataset in datasets}
     planes = {
         (dataset.get("Rows"), dataset.get("Columns"), *_plane(dataset, path))

@@ -1,8 +1,15 @@
-"""What readers of DICOM series share: the data sets of files, and how slices lie."""
+"""The door through which DICOM files are read: the data sets of files, their pixels, their places.
+
+What is packed, a deflated data set or compressed pixels, is first compared with the size of its
+file. Warnings of pydicom quote what stands in the file and are not shown.
+"""
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.sizes import ALWAYS_FINE, MOST_TIMES, check_unpacked
 
 POSITION_SLACK_MM = 0.05
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_PIECE = 1 << 16
 
 
 def datasets_of(
@@ -24,28 +36,121 @@ def datasets_of(
     FileError
         If there is none, or a file is damaged, or, given by itself, no DICOM.
     """
-    import pydicom
-
     is_folder = isinstance(path, Path) and path.is_dir()
     files: Iterable[Path] = (path,) if isinstance(path, Path) else path
     if is_folder and isinstance(path, Path):
         files = sorted(file for file in path.iterdir() if file.is_file())
-    count = 0
+    others: list[Path] = []
+    suffixes: set[str] = set()
     for file in files:
-        try:
-            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels)
-        except FileNotFoundError:
-            raise FileError(f"{file}: no such file; check the path") from None
-        except pydicom.errors.InvalidDicomError:
-            if is_folder:
-                continue
-            raise FileError(f"{file}: is no DICOM file") from None
-        except (OSError, EOFError, ValueError):
-            raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
-        count += 1
-        yield dataset
-    if not count:
+        dataset = read_dataset(file, with_pixels=with_pixels)
+        if dataset is None and not is_folder:
+            raise FileError(f"{file}: is no DICOM file")
+        if dataset is None:
+            others.append(file)
+        elif not is_folder or dataset.file_meta.get("MediaStorageSOPClassUID") != _DIRECTORY:
+            suffixes.add(file.suffix)
+            yield dataset
+    if not suffixes:
         raise FileError(f"{name}: holds no DICOM file")
+    _check_others(others, suffixes)
+
+
+def _check_others(others: Sequence[Path], suffixes: set[str]) -> None:
+    """Refuse a folder in which a file is called as the DICOM files are and is none.
+
+    It may have been a slice: one at the edge would be missed by nobody.
+    """
+    alike = [file.name for file in others if file.suffix in suffixes]
+    if alike:
+        raise FileError(
+            f"{others[0].parent}: {alike[0]} is called as the DICOM files there are and is none; "
+            "it is a damaged slice or does not belong there: copy it again or take it away"
+        )
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Show no warnings: pydicom's quote the values that it finds odd, when they are asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_dataset(file: Path, *, with_pixels: bool = True) -> Any:
+    """Return the pydicom data set of a file; None if it is no DICOM file.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged, or unpacks to far more bytes than it has.
+    """
+    import pydicom
+
+    try:
+        with quietly():
+            _check_deflated(file)
+            return pydicom.dcmread(file, stop_before_pixels=not with_pixels)
+    except FileNotFoundError:
+        raise FileError(f"{file}: no such file; check the path") from None
+    except pydicom.errors.InvalidDicomError:
+        return None
+    except FileError:
+        raise
+    # Damaged files fail in many ways.
+    except Exception:
+        raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
+
+
+def pixels_of(dataset: Any, name: str) -> NDArray[Any]:
+    """Return the pixels of a data set, after checking that their size fits the file.
+
+    Raises
+    ------
+    FileError
+        If it does not, or they cannot be decoded.
+    """
+    try:
+        stored = Path(dataset.filename).stat().st_size
+        frames, samples = (
+            int(dataset.get(key) or 1) for key in ("NumberOfFrames", "SamplesPerPixel")
+        )
+        plane = int(dataset.Rows) * int(dataset.Columns) * -(-int(dataset.BitsAllocated) // 8)
+        check_unpacked(frames * samples * plane, stored, f"{name}: the pixels")
+        with quietly():
+            return np.asarray(dataset.pixel_array)
+    except FileError:
+        raise
+    except Exception as error:
+        raise FileError(
+            f"{name}: the pixels cannot be decoded ({type(error).__name__}); the file is "
+            "truncated, or compressed: export it uncompressed"
+        ) from None
+
+
+def _check_deflated(file: Path) -> None:
+    """Refuse a deflated data set that unpacks to far more bytes than its file has."""
+    from pydicom.filereader import read_dataset as read_elements
+    from pydicom.filereader import read_preamble
+
+    with file.open("rb") as stream:
+        read_preamble(stream, False)
+        meta = read_elements(
+            stream,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, vr, length: tag >> 16 != 2,
+        )
+        if meta.get("TransferSyntaxUID") != _DEFLATED:
+            return
+        stored, size = file.stat().st_size, 0
+        unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        while piece := stream.read(_PIECE):
+            while piece:
+                size += len(unpacker.decompress(piece, 1 << 20))
+                piece = unpacker.unconsumed_tail
+                if size > max(ALWAYS_FINE, MOST_TIMES * stored):
+                    check_unpacked(size, stored, f"{file}: the data set")
 
 
 def step_between(
