@@ -128,7 +128,7 @@ def test_readouts_that_share_their_bytes_are_counted_one_by_one(
                 next(records)
         else:
             assert len(next(records)["data"]) == samples
-    with pytest.raises(FileError, match="scan.h5"):
+    with pytest.raises(FileError, match=r"scan\.h5"):
         read(path)
 
 

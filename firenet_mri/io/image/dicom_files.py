@@ -150,7 +150,7 @@ def _check_deflated(file: Path) -> None:
                 size += len(unpacker.decompress(piece, 1 << 20))
                 piece = unpacker.unconsumed_tail
                 if size > max(ALWAYS_FINE, MOST_TIMES * stored):
-                    check_unpacked(size, stored, f"{file}: the data set")
+                    check_unpacked(size, stored, f"{file}: the data set", always_fine=ALWAYS_FINE)
 
 
 def step_between(

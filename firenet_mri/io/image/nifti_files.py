@@ -1,4 +1,4 @@
-"""The door through which NIfTI files are read: sizes first, checksums too, one error for all damage.
+"""The door through which NIfTI files are read: sizes and checksums first, one error for all.
 
 A compressed file is unpacked once in pieces before anything is allocated: it must hold what its
 header says, and its CRC must be right, which a reader that stops after the last voxel never sees.
@@ -105,7 +105,7 @@ def _header(head: bytes) -> Any:
 
 
 def _check_sizes(path: Path, header: Any) -> None:
-    """Refuse a file that unpacks to too much, to less than its header says, or to something else."""
+    """Refuse a file that unpacks to too much, or to less than its header says."""
     offset = int(header["vox_offset"])
     shape = [int(n) for n in header.get_data_shape()]
     if not 0 <= offset <= _LARGEST_OFFSET or min(shape, default=0) < 0:

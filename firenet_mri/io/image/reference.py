@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 from firenet_mri.io.kspace import npy
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
