@@ -27,7 +27,9 @@ from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
     digests_of_scan,
     find_scans,
+    shown_names,
     with_files_beside,
+    without_name,
 )
 from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.outputs import atomic_writes
@@ -54,6 +56,8 @@ class Job:
         Write what others need to check the certificate.
     key
         Private Ed25519 key, a PEM file, with which the certificate is signed.
+    label
+        What it is called instead of its file's name; nothing calls it by that.
     """
 
     scan: Path
@@ -62,6 +66,12 @@ class Job:
     overwrite: bool = False
     evidence: bool = True
     key: Path | None = None
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What summaries and messages call it."""
+        return self.label or self.scan.name
 
     @property
     def record(self) -> Path:
@@ -137,7 +147,10 @@ def find_jobs(
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     check_folder_for_outputs(output, folder)
     scans = find_scans(folder)
-    labels = _labels([scan.relative_to(folder) for scan in scans])
+    shown = shown_names(scans, options.read)
+    labels = _labels(
+        [Path(name or scan.relative_to(folder)) for scan, name in zip(scans, shown, strict=True)]
+    )
     return [
         Job(
             scan,
@@ -146,8 +159,9 @@ def find_jobs(
             overwrite,
             evidence,
             key,
+            name,
         )
-        for scan, label in zip(scans, labels, strict=True)
+        for scan, label, name in zip(scans, labels, shown, strict=True)
     ]
 
 
@@ -171,10 +185,19 @@ def reconstruct_job(job: Job) -> Outcome:
         outcome = _done(job, started)
     except (FirenetError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        outcome = Outcome(job.scan.name, job.image.name, "failed", error=text)
+        outcome = Outcome(job.shown, job.image.name, "failed", error=text)
     finally:
         logger.removeHandler(warnings)
-    return replace(outcome, warnings=(*outcome.warnings, *warnings.lines))
+    outcome = replace(outcome, warnings=(*outcome.warnings, *warnings.lines))
+    return _called(outcome, job) if job.label else outcome
+
+
+def _called(outcome: Outcome, job: Job) -> Outcome:
+    """Return the outcome in which messages call the scan by its label."""
+    error, *lines = (
+        without_name(text, job.scan, job.label) for text in (outcome.error, *outcome.warnings)
+    )
+    return replace(outcome, error=error, warnings=tuple(lines))
 
 
 def _done(job: Job, started: float) -> Outcome:
@@ -185,7 +208,7 @@ def _done(job: Job, started: float) -> Outcome:
     if record is not None and record["job"] == identity and not job.overwrite:
         if _is_whole(job, record):
             return Outcome(
-                job.scan.name,
+                job.shown,
                 job.image.name,
                 "kept",
                 relative_gap=record["relative_gap"],
@@ -221,7 +244,7 @@ def _done(job: Job, started: float) -> Outcome:
     )
     seconds = time.perf_counter() - started
     odd = result.warning_lines
-    return Outcome(job.scan.name, job.image.name, "done", seconds, gap, bound, odd)
+    return Outcome(job.shown, job.image.name, "done", seconds, gap, bound, odd)
 
 
 def _identity(job: Job) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from firenet_mri.batch.jobs import Outcome, State
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io.tables import cell
 
 _HEADS = (
     "scan",
@@ -35,7 +36,7 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
         with csv_file.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(_HEADS)
-            writer.writerows(rows)
+            writer.writerows([cell(text) for text in row] for row in rows)
         html_file.write_text(_page(outcomes, rows), encoding="utf-8")
     return table, page
 

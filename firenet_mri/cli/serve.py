@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from firenet_mri.cli.options import Debug, Overwrite, output_flag
-from firenet_mri.errors import DataError, UsageError
+from firenet_mri.errors import DataError, UsageError, shortened
 
 
 def serve(
@@ -93,6 +94,15 @@ def serve(
     logging.info("stopped; all clients were served")
 
 
+class _Shortened(logging.Formatter):
+    """A log line that is not as long as what a client sent."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        record.message = shortened(record.message)
+        return super().formatMessage(record)
+
+
 class _JsonLines(logging.Formatter):
     """A log line as a JSON object: time (UTC), level, where it comes from, message."""
 
@@ -104,16 +114,24 @@ class _JsonLines(logging.Formatter):
                 "time": time.isoformat(timespec="milliseconds"),
                 "level": record.levelname,
                 "logger": record.name,
-                "message": record.getMessage(),
+                "message": shortened(record.getMessage()),
             }
         )
 
 
 def _log_to_stderr(*, as_json: bool) -> None:
     handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    plain = _Shortened("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if as_json else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str, category: type[Warning], filename: str, *_: object
+) -> None:
+    """Log that a library warned, without its words: they may quote what a client sent."""
+    logging.warning("%s in %s", category.__name__, Path(filename).stem)
 
 
 def send(
@@ -128,6 +146,14 @@ def send(
         str | None,
         Parameter(help='Options as JSON, such as {"preset": "stable", "dtype": "int16"}.'),
     ] = None,
+    whole_header: Annotated[
+        bool,
+        Parameter(
+            help="Send institution, station, serial number, names of coils and times, too; by "
+            "default what a reconstruction needs is sent and nothing else.",
+            show_default=False,
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -145,7 +171,13 @@ def send(
             chosen = None
         if not isinstance(chosen, dict):
             raise UsageError(f'{parameters!r} is no JSON object; give one such as {{"layers": 15}}')
-    answer = send_scan(scan, host=host, port=port, config=config, parameters=chosen)
+    if whole_header:
+        sys.stderr.write(
+            "firenet: the header is sent whole: institution, station, serial number, coils, times\n"
+        )
+    answer = send_scan(
+        scan, host=host, port=port, config=config, parameters=chosen, whole_header=whole_header
+    )
     for line in answer.log:
         sys.stderr.write(line + "\n")
     if not answer.images:

@@ -27,6 +27,7 @@ from firenet_mri.io.kspace import (
     npy,
     philips,
 )
+from firenet_mri.io.kspace.folders import name_by_digest
 from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
 from firenet_mri.io.kspace.ismrmrd_references import as_imaging
@@ -100,7 +101,9 @@ def read(path: PathLike, **options: Any) -> RawScan:
 def read_with(path: PathLike, options: ReadOptions) -> RawScan:
     """Return what :func:`read` returns, for options as one value."""
     path = Path(path)
-    scan = _read_file(path, options)
+    name = name_by_digest(path) if options.name_by_digest else path.name
+    scan = _read_file(path, options, name)
+    scan = replace(scan, name=name) if options.name_by_digest else scan
     if options.noise_file is not None:
         scan = replace(scan, noise=_noise(options.noise_file))
     if options.calibration_file is not None:
@@ -121,12 +124,12 @@ def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometr
         *read_readouts(path, format_, options.group),
         slices=sorted(set(options.slices)),
         columns=scan.spatial_shape[-1],
-        name=path.name,
+        name=scan.name,
         encoding=options.encoding,
     )
 
 
-def _read_file(path: Path, options: ReadOptions) -> RawScan:
+def _read_file(path: Path, options: ReadOptions, name: str) -> RawScan:
     """Return the scan with its mask, as the file holds it."""
     if options.trajectory is not None:
         if options.mask is not None:
@@ -136,7 +139,7 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
     if options.matrix_size is not None:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     format_ = recognise(path)
-    scan = _read_format(path, format_, options)
+    scan = _read_format(path, format_, options, name)
     if format_ in _WITHOUT_HEADER:
         check_is_kspace(scan.kspace, scan.spatial_ndim, name=str(path))
     if options.mask is None:
@@ -147,11 +150,11 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
     return _apply_mask(scan, given & scan.mask if known else given)
 
 
-def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
+def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -> RawScan:
     if format_ in SCANNERS:
         return assemble(
             *read_readouts(path, format_, options.group),
-            name=path.name,
+            name=name,
             encoding=options.encoding,
             repetitions=options.repetitions,
             fft_sign=options.fft_sign,
@@ -179,7 +182,7 @@ def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> Ra
         return RawScan(kspace, sampled_mask(kspace, ndim), ndim, name="The calibration array")
     format_ = recognise(source)
     if format_ not in SCANNERS:
-        return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign))
+        return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign), source.name)
     header, acquisitions = read_readouts(source, format_)
     found = assemble(
         header,
