@@ -29,7 +29,9 @@ from firenet_mri.io.kspace import (
 )
 from firenet_mri.io.kspace.folders import name_by_digest
 from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
+from firenet_mri.io.kspace.gaps import check_gaps
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
+from firenet_mri.io.kspace.ismrmrd_contradictions import say_uncounted
 from firenet_mri.io.kspace.ismrmrd_references import as_imaging
 from firenet_mri.io.kspace.maps import read_noise
 from firenet_mri.io.kspace.options import ReadOptions
@@ -112,6 +114,9 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
         scan = select(scan, slices=options.slices)
         if scan.geometry is None:
             scan = replace(scan, geometry=_place_of_slices(path, scan, options))
+    known = options.mask is not None or options.trajectory is not None
+    if not known and recognise(path) not in SCANNERS and scan.trajectory is None:
+        check_gaps(scan.mask.numpy(force=True), scan.spatial_ndim, scan.name)
     return replace(scan, record=options.to_dict())
 
 
@@ -152,8 +157,12 @@ def _read_file(path: Path, options: ReadOptions, name: str) -> RawScan:
 
 def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -> RawScan:
     if format_ in SCANNERS:
+        header, acquisitions = read_readouts(path, format_, options.group)
+        if options.encoding is None and options.repetitions is None:
+            say_uncounted(header, acquisitions, name)
         return assemble(
-            *read_readouts(path, format_, options.group),
+            header,
+            acquisitions,
             name=name,
             encoding=options.encoding,
             repetitions=options.repetitions,
