@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError
+from firenet_mri.io.hdf5_heaps import has_damaged_heap
 from firenet_mri.io.sizes import ALWAYS_FINE, check_unpacked
 
 # No scan has as many parts.
@@ -44,6 +45,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     import h5py
 
     with h5py.File(path, "r") as file:
+        if has_damaged_heap(path):
+            raise _damaged(path)
         _check_contained(file, path)
         yield file
 
@@ -122,14 +125,16 @@ def _check_contained(file: Any, path: Path) -> None:
         refused = next((why for why in _elsewhere(file) if why), "")
     # Damaged files fail in many ways, some of them in the library's own locks.
     except Exception:
-        raise FileError(
-            f"{path}: the HDF5 file is truncated or damaged; copy or export it again"
-        ) from None
+        raise _damaged(path) from None
     if refused:
         raise FileError(
             f"{path}: {refused}, and only what lies in the file itself is read; write it again as "
             "one file (h5repack, or h5py)"
         )
+
+
+def _damaged(path: Path) -> FileError:
+    return FileError(f"{path}: the HDF5 file is truncated or damaged; copy or export it again")
 
 
 def _elsewhere(file: Any) -> Iterator[str]:

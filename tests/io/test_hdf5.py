@@ -154,3 +154,20 @@ def test_a_list_of_texts_is_no_mask(tmp_path: Path) -> None:
         file["mask"] = ["a"] * 8
     with pytest.raises(FileError, match="/mask holds 8 elements of varying length"):
         read(path)
+
+
+def test_a_heap_that_the_library_would_read_for_ever_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["kspace"] = np.ones(SHAPE, np.complex64)
+        file["ismrmrd_header"] = "<x/>"
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL")
+    # Behind the one text is the free space: its size is what the library steps by.
+    free = start + 16 + 16 + 8
+    assert content[free : free + 8] == bytes(8)
+    assert content[free + 8 : free + 16] != bytes(8)
+    content[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="truncated or damaged"):
+        read(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +21,26 @@ NAMES = [
 Readout = tuple[str, dict[str, int], np.ndarray]
 
 
+def write_export(folder: Path, readouts: Iterable[Readout], general: Iterable[str] = ()) -> Path:
+    """Write readouts (type, columns that are not 0, samples) and lines of information."""
+    lines = ["# === DATA DESCRIPTION FILE ===", "#", "# Scan name : Made-up"]
+    lines += [f".    {line}" for line in general]
+    data = b""
+    for kind, columns, samples in readouts:
+        raw = samples.astype("<c8").tobytes()
+        values = dict.fromkeys(NAMES, 0)
+        values |= {"sign": 1, **columns, "size": len(raw), "offset": len(data)}
+        lines.append(f"  {kind} " + " ".join(f"{value:5d}" for value in values.values()))
+        data += raw
+    path = folder / "raw_001.list"
+    path.write_text("\n".join(lines) + "\n", encoding="latin1")
+    path.with_suffix(".data").write_bytes(data)
+    return path
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    def write_export(readouts: Iterable[Readout], general: Iterable[str] = ()) -> Path:
-        """Write readouts (type, columns that are not 0, samples) and lines of information."""
-        lines = ["# === DATA DESCRIPTION FILE ===", "#", "# Scan name : Made-up"]
-        lines += [f".    {line}" for line in general]
-        data = b""
-        for kind, columns, samples in readouts:
-            raw = samples.astype("<c8").tobytes()
-            values = dict.fromkeys(NAMES, 0)
-            values |= {"sign": 1, **columns, "size": len(raw), "offset": len(data)}
-            lines.append(f"  {kind} " + " ".join(f"{value:5d}" for value in values.values()))
-            data += raw
-        path = tmp_path / "raw_001.list"
-        path.write_text("\n".join(lines) + "\n", encoding="latin1")
-        path.with_suffix(".data").write_bytes(data)
-        return path
-
-    return write_export
+    return partial(write_export, tmp_path)
 
 
 GENERAL = (
