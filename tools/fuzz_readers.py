@@ -94,7 +94,8 @@ def _mutant(subject: Subject, path: Path, what: str, intact: Found, said: set[st
     )
     if is_same:
         return Mutant(what, "same")
-    return Mutant(what, "warning" if lines - said else "silent", "; ".join(lines - said)[:200])
+    new = (lines | set(found.warnings())) - said - set(intact.warnings())
+    return Mutant(what, "warning" if new else "silent", "; ".join(new)[:200])
 
 
 def _read(subject: Subject, path: Path) -> tuple[Found, set[str]]:
@@ -107,7 +108,7 @@ def _read(subject: Subject, path: Path) -> tuple[Found, set[str]]:
             found = subject.read(path)
     finally:
         logger.removeHandler(handler)
-    return found, {*handler.lines, *found.warnings}
+    return found, set(handler.lines)
 
 
 def _header_bytes(file: Path, folder: Path, other: Path) -> np.ndarray:

@@ -23,8 +23,9 @@ from firenet_mri.io.sizes import ALWAYS_FINE, check_unpacked
 
 # No scan has as many parts.
 _MOST_LINKS = 100_000
-# Where an element of varying length begins on disk: its length, then where its bytes are.
-_LENGTH = np.dtype("<u4")
+# An element of varying length on disk: its length, then the heap and the object of its bytes.
+_PLACE = np.dtype("V12")
+_PART = np.dtype([("length", "<u4"), ("place", _PLACE)])
 
 
 @contextmanager
@@ -185,33 +186,43 @@ def _behind(group: Any, name: str) -> tuple[Any, str]:
 def _records_at_once(dataset: Any, path: Path) -> int:
     """Return how many records can be read together, after counting the bytes of all."""
     stored = path.stat().st_size
-    lengths = _lengths(dataset)
-    if lengths is not None:
-        check_unpacked(int(lengths.sum()), stored, f"{path}: {dataset.name}")
-        return max(1, len(dataset))
-    # Two parts of a record at most are of varying length, and none is longer than the file.
-    return max(1, ALWAYS_FINE // max(1, 2 * stored))
+    parts = _parts_as_stored(dataset)
+    if parts is None:
+        # Two parts of a record are of varying length, and none is longer than the file.
+        return max(1, ALWAYS_FINE // max(1, 2 * stored))
+    sizes, places = parts
+    check_unpacked(int(sizes.sum()), stored, f"{path}: {dataset.name}")
+    places = places[sizes > 0]
+    shared = len(places) - len(np.unique(places))
+    if shared:
+        raise FileError(
+            f"{path}: {shared} readouts of {dataset.name} have the samples of another one; the "
+            "file is damaged, copy or export it again"
+        )
+    return max(1, len(dataset))
 
 
-def _lengths(dataset: Any) -> NDArray[np.int64] | None:
-    """Return the bytes of each record's parts of varying length; None if that cannot be told.
+def _parts_as_stored(dataset: Any) -> tuple[NDArray[np.int64], NDArray[np.void]] | None:
+    """Return the bytes of the records' parts of varying length, and where these lie.
 
-    They stand in the records as stored, which can be looked at where no filter packs them.
+    They stand in the records as stored, which can be looked at where no filter packs them; else
+    None.
     """
     if dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
         return None
     stored = dataset.id.get_type()
-    size, found = stored.get_size(), [np.zeros(0, np.int64)]
-    parts = _varying_parts(dataset.dtype)
+    record = stored.get_size()
+    sizes, places = [np.zeros(0, np.int64)], [np.zeros(0, _PLACE)]
     for index in range(dataset.id.get_num_chunks()):
         start = dataset.id.get_chunk_info(index).chunk_offset
         raw = np.frombuffer(dataset.id.read_direct_chunk(start)[1], np.uint8)
-        rows = raw.reshape(-1, size)[: len(dataset) - start[0]]
-        for name, item in parts.items():
+        rows = raw.reshape(-1, record)[: len(dataset) - start[0]]
+        for name, item in _varying_parts(dataset.dtype).items():
             offset = stored.get_member_offset(stored.get_member_index(name.encode()))
-            counts = rows[:, offset : offset + _LENGTH.itemsize].copy().view(_LENGTH)
-            found.append(counts[:, 0] * np.int64(item))
-    return np.concatenate(found)
+            part = rows[:, offset : offset + _PART.itemsize].copy().view(_PART)[:, 0]
+            sizes.append(part["length"].astype(np.int64) * item)
+            places.append(part["place"])
+    return np.concatenate(sizes), np.concatenate(places)
 
 
 def _check_records(dataset: Any, path: Path) -> None:

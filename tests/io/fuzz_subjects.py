@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE), str(HERE / "kspace")]
 sys.path.append(str(HERE / "image"))
 
+import dicom_series
 from dicom_series import classic, enhanced
 from mrd_scans import make_header, make_readout, make_readouts
 from twix_files import Line, protocol, twix_vb, twix_vd
@@ -37,7 +39,7 @@ class Found:
     """What came of a file: its samples, and what is odd about them, which a user is told."""
 
     samples: Samples
-    warnings: tuple[str, ...] = ()
+    warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _scan(path: Path) -> Found:
     scan = read(path)
     arrays = (scan.kspace * scan.mask, scan.mask, scan.noise)
     samples = tuple(array.numpy() for array in arrays if array is not None)
-    return Found(samples, tuple(warning.sentence for warning in warnings_before(scan)))
+    return Found(samples, lambda: tuple(warning.sentence for warning in warnings_before(scan)))
 
 
 def _image(path: Path) -> Found:
@@ -161,7 +163,14 @@ def _nifti(folder: Path, seed: int, name: str) -> Path:
     return path
 
 
+def _with_the_same_identifiers() -> None:
+    """Make identifiers of one length that come again, lest all bytes differ from file to file."""
+    numbers = itertools.count(10**9)
+    dicom_series.generate_uid = lambda: f"1.2.826.0.1.3680043.8.498.{next(numbers)}"
+
+
 def _dicom(folder: Path, seed: int) -> Path:
+    _with_the_same_identifiers()
     series = folder / "series"
     series.mkdir()
     stored = (1000 * np.abs(_voxels(seed))).astype(np.int64)[..., :4]
@@ -170,6 +179,7 @@ def _dicom(folder: Path, seed: int) -> Path:
 
 
 def _enhanced(folder: Path, seed: int) -> Path:
+    _with_the_same_identifiers()
     stored = (1000 * np.abs(_voxels(seed))).astype(np.int64)
     enhanced(folder / "image.dcm", {"MAGNITUDE": stored}, np.eye(3)[:2], 0.5)
     return folder / "image.dcm"

@@ -132,6 +132,24 @@ def test_readouts_that_share_their_bytes_are_counted_one_by_one(
         read(path)
 
 
+def test_readouts_that_share_samples_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    rng = np.random.default_rng(0)
+    with ismrmrd.File(path, "w") as file:
+        file["dataset"].header = make_header((8, 8, 1))
+        file["dataset"].acquisitions = make_readouts(rng.normal(size=(2, 8, 8)) + 1j)
+    assert read(path).coils == 2
+    with h5py.File(path, "a") as file:
+        data = file["dataset/data"]
+        raw = bytearray(data.id.read_direct_chunk((0,))[1])
+        size = len(raw) // data.chunks[0]
+        # The last part of a record is where its samples are.
+        raw[4 * size - 16 : 4 * size] = raw[3 * size - 16 : 3 * size]
+        data.id.write_direct_chunk((0,), bytes(raw))
+    with pytest.raises(FileError, match="1 readouts of /dataset/data have the samples of another"):
+        read(path)
+
+
 def test_parts_that_were_never_written_are_no_zeros(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:

@@ -9,8 +9,9 @@ DICOM PS3.3 C.7.6.2.1.1, then LPS to RAS.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from firenet_mri.io.image.dicom_files import (
     quietly,
     step_between,
 )
+
+_log = logging.getLogger(__name__)
 
 _COMPONENTS: dict[str, Component] = {
     "MAGNITUDE": "magnitude",
@@ -77,6 +80,8 @@ class _Frame:
         Between rows, and between columns, mm.
     thickness
         From a slice to the next, or of the slice, mm.
+    scaling
+        Slope and intercept as the file states them; None if it states none.
     """
 
     component: Component
@@ -87,6 +92,7 @@ class _Frame:
     thickness: float
     reference: str
     manufacturer: str
+    scaling: tuple[float, float] | None
 
 
 def read_complex_dicom(
@@ -171,6 +177,7 @@ class _Volume:
                     f"{name}: slices of the {first.component} differ in size, direction or frame "
                     "of reference; give the files of one image"
                 )
+        _check_scaling(frames, name)
         normal = np.cross(*first.orientation)
         ordered = sorted(frames, key=lambda frame: float(normal @ frame.position))
         positions = [frame.position for frame in ordered]
@@ -191,6 +198,28 @@ class _Volume:
         )
         values = np.stack([frame.values.T for frame in ordered], axis=-1)
         return cls(values, affine, first.reference, first.manufacturer)
+
+
+def _check_scaling(frames: list[_Frame], name: str) -> None:
+    """Refuse slices of which some are rescaled and others not; say if few are so in another way."""
+    first = frames[0]
+    found = Counter(frame.scaling for frame in frames)
+    if None in found and len(found) > 1:
+        raise DataError(
+            f"{name}: {found[None]} of {len(frames)} slices of the {first.component} have no "
+            "rescale slope, the others have one; export the series again"
+        )
+    usual, count = found.most_common(1)[0]
+    if len(frames) > 2 and 0 < len(frames) - count <= max(1, len(frames) // 10):
+        _log.warning(
+            "%s: %d of %d slices of the %s have another rescale slope or intercept than the "
+            "others, %s; it may be wrong",
+            name,
+            len(frames) - count,
+            len(frames),
+            first.component,
+            usual,
+        )
 
 
 def component_of(dataset: Any, frame_type: Any = None) -> Component:
@@ -280,6 +309,8 @@ def _frame(
     manufacturer = str(dataset.get("Manufacturer", ""))
     is_siemens_phase = component == "phase" and manufacturer.upper().startswith("SIEMENS")
     slope, intercept = (2.0, -4096.0) if is_siemens_phase else (1.0, 0.0)
+    if "RescaleSlope" not in rescale and "RescaleIntercept" in rescale:
+        raise DataError("a frame has a rescale intercept and no slope; export the series again")
     if "RescaleSlope" in rescale:
         slope = float(rescale.get("RescaleSlope"))
         intercept = float(rescale.get("RescaleIntercept", 0))
@@ -292,6 +323,7 @@ def _frame(
         float(thickness),
         str(dataset.get("FrameOfReferenceUID", "")),
         manufacturer,
+        (slope, intercept) if "RescaleSlope" in rescale else None,
     )
 
 

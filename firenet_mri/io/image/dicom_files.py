@@ -6,6 +6,7 @@ file. Warnings of pydicom quote what stands in the file and are not shown.
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,10 @@ POSITION_SLACK_MM = 0.05
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_PIXELS, _PADDING = 0x7FE00010, 0xFFFCFFFC
 _PIECE = 1 << 16
+
+_log = logging.getLogger(__name__)
 
 
 def datasets_of(
@@ -48,12 +52,22 @@ def datasets_of(
             raise FileError(f"{file}: is no DICOM file")
         if dataset is None:
             others.append(file)
-        elif not is_folder or dataset.file_meta.get("MediaStorageSOPClassUID") != _DIRECTORY:
+        elif not is_folder or not _is_directory(dataset):
             suffixes.add(file.suffix)
             yield dataset
     if not suffixes:
         raise FileError(f"{name}: holds no DICOM file")
     _check_others(others, suffixes)
+
+
+def _is_directory(dataset: Any) -> bool:
+    """Return whether a data set is the table of contents of a medium, which has no pixels."""
+    try:
+        with quietly():
+            return bool(dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY)
+    # A damaged value fails when it is asked for.
+    except Exception:
+        return False
 
 
 def _check_others(others: Sequence[Path], suffixes: set[str]) -> None:
@@ -90,7 +104,9 @@ def read_dataset(file: Path, *, with_pixels: bool = True) -> Any:
     try:
         with quietly():
             _check_deflated(file)
-            return pydicom.dcmread(file, stop_before_pixels=not with_pixels)
+            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels)
+            _say_disorder(dataset, file)
+            return dataset
     except FileNotFoundError:
         raise FileError(f"{file}: no such file; check the path") from None
     except pydicom.errors.InvalidDicomError:
@@ -100,6 +116,25 @@ def read_dataset(file: Path, *, with_pixels: bool = True) -> Any:
     # Damaged files fail in many ways.
     except Exception:
         raise FileError(f"{file}: is truncated or damaged; copy or export it again") from None
+
+
+def _say_disorder(dataset: Any, file: Path) -> None:
+    """Say if elements are out of order, or stand where none can: something came in between."""
+    tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 - iterating sorts them
+    pixels = dataset.get_item(_PIXELS) if _PIXELS in tags else None
+    behind = [tag for tag in tags if tag > _PIXELS]
+    # Private groups are odd, and padding comes last.
+    strange = [tag for tag in behind if tag != _PADDING and not tag >> 16 & 1]
+    rest = 0
+    if pixels is not None and not behind and getattr(pixels, "value_tell", None):
+        is_plain = pixels.length != 0xFFFFFFFF
+        rest = file.stat().st_size - pixels.value_tell - pixels.length if is_plain else 0
+    if tags != sorted(tags) or strange or rest > 0:
+        _log.warning(
+            "%s: its elements are out of order, or more follows its pixels; bytes may have been "
+            "lost or doubled",
+            file.name,
+        )
 
 
 def pixels_of(dataset: Any, name: str) -> NDArray[Any]:

@@ -47,6 +47,7 @@ def load_nifti(path: Path) -> Any:
     try:
         header = _header(_first_bytes(_file_of_header(path)))
         _check_sizes(path, header)
+        _say_scaling(path, header)
         return nibabel.load(path)
     except FileError:
         raise
@@ -102,6 +103,20 @@ def _header(head: bytes) -> Any:
             kind = Nifti1Header if size == 348 else Nifti2Header
             return kind(head[:size])
     raise ValueError("no magic string of NIfTI")
+
+
+def _say_scaling(path: Path, header: Any) -> None:
+    """Say if voxels are scaled that need no scaling: floating-point numbers have their own unit."""
+    slope, offset = header.get_slope_inter()
+    is_scaled = slope not in (None, 1.0) or offset not in (None, 0.0)
+    if is_scaled and header.get_data_dtype().kind in "fc":
+        _log.warning(
+            "%s: the voxels are floating-point numbers, and the header scales them all the same "
+            "(slope %g, intercept %g); it may be wrong",
+            path.name,
+            slope,
+            offset,
+        )
 
 
 def _check_sizes(path: Path, header: Any) -> None:

@@ -360,6 +360,7 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
         _log.warning(
             "%s: the protocol has %d slices, the readouts are of %d", path.name, stated, found
         )
+    _say_short_readouts(protocol, image, path)
     steps = np.diff([int(line.mdh.ScanCounter) for line in lines])
     odd = steps != 1
     # Where the counter counts at all, it counts every readout.
@@ -373,6 +374,23 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
             int(steps[where]),
             where + 1,
         )
+
+
+def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> None:
+    """Say if whole echoes have fewer samples than the protocol has columns."""
+    base = protocol.number("sKSpace", "lBaseResolution")
+    columns = round(base * _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0))
+    shapes = {(line.data.shape[1], int(line.mdh.CenterCol)) for line in image}
+    if len(shapes) == 1:
+        ((samples, centre),) = shapes
+        if samples < columns and centre == samples // 2:
+            _log.warning(
+                "%s: the readouts have %d samples, the protocol speaks of %d columns; the image "
+                "may have another field of view",
+                path.name,
+                samples,
+                columns,
+            )
 
 
 def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -> Any:
