@@ -66,16 +66,20 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
+    from firenet_mri.server.address import check_limit, check_port
     from firenet_mri.server.client import ask_health
     from firenet_mri.server.saving import Saving
     from firenet_mri.server.service import LOOPBACK, Limits, Server
 
+    check_port(port)
     if health:
         sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
         return
     if sign is not None and save is None:
         raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
-    _log_to_stderr(as_json=log_json)
+    # As they are called here, and before a number that is none becomes whole.
+    for name, value in (("--scan-gib", scan_gib), ("--memory-gib", memory_gib)):
+        check_limit(name, value)
     limits = Limits(
         scan_bytes=int(scan_gib * 2**30),
         held_bytes=int(memory_gib * 2**30),
@@ -83,6 +87,7 @@ def serve(
         idle_s=idle,
         scan_s=scan_hours * 3600,
     )
+    _log_to_stderr(as_json=log_json)
     saving = None if save is None else Saving(save, sign)
     server = Server(host, port, limits=limits, allow_remote=allow_remote, saving=saving)
     if host not in LOOPBACK:
@@ -160,8 +165,10 @@ def send(
     """Send a scan to a reconstruction server, and write the images that come back."""
     from firenet_mri.io import atomic_writes, check_outputs
     from firenet_mri.io.image.mrd_images import write_images
+    from firenet_mri.server.address import check_port
     from firenet_mri.server.client import send_scan
 
+    check_port(port, lowest=1)
     check_outputs([output], overwrite=overwrite)
     chosen = None
     if parameters is not None:
