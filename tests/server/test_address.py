@@ -93,7 +93,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_client_hears_why_its_header_is_refused(kind) -> None:
-    readout = ismrmrd.Acquisition.from_array(np.ones((8, 216), np.complex64))
+    readout = ismrmrd.Acquisition.from_array(np.ones((8, 400), np.complex64))
     connection = FakeConnection([readout])
     process(connection, "firenet", SPOILT[kind])
     assert connection.closes == 1
