@@ -24,7 +24,7 @@ POSITION_SLACK_MM = 0.05
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
-_PIXELS, _PADDING = 0x7FE00010, 0xFFFCFFFC
+_PIXELS, _PADDING, _BEHIND = 0x7FE00010, 0xFFFCFFFC, 0x7FE1
 _PIECE = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ def _say_disorder(dataset: Any, file: Path) -> None:
     tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 - iterating sorts them
     pixels = dataset.get_item(_PIXELS) if _PIXELS in tags else None
     behind = [tag for tag in tags if tag > _PIXELS]
-    # Private groups are odd, and padding comes last.
-    strange = [tag for tag in behind if tag != _PADDING and not tag >> 16 & 1]
+    # A private group of GE's is the only one that scanners put there, and padding comes last.
+    strange = [tag for tag in behind if tag != _PADDING and tag >> 16 != _BEHIND]
     rest = 0
     if pixels is not None and not behind and getattr(pixels, "value_tell", None):
         is_plain = pixels.length != 0xFFFFFFFF
@@ -151,7 +151,17 @@ def pixels_of(dataset: Any, name: str) -> NDArray[Any]:
             int(dataset.get(key) or 1) for key in ("NumberOfFrames", "SamplesPerPixel")
         )
         plane = int(dataset.Rows) * int(dataset.Columns) * -(-int(dataset.BitsAllocated) // 8)
-        check_unpacked(frames * samples * plane, stored, f"{name}: the pixels")
+        wanted = frames * samples * plane
+        check_unpacked(wanted, stored, f"{name}: the pixels")
+        found = len(dataset.get("PixelData", b""))
+        # A value of odd length has one byte more.
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed and found > wanted + wanted % 2:
+            _log.warning(
+                "%s: holds %d bytes of pixels, its sizes ask for %d; bytes may have been doubled",
+                name,
+                found,
+                wanted,
+            )
         with quietly():
             return np.asarray(dataset.pixel_array)
     except FileError:

@@ -25,6 +25,8 @@ _LISTED = 6
 _EDGES = 2
 # A line of which less was measured belongs to a pattern of points.
 _WHOLE = 0.5
+# Of partial Fourier at a low resolution more is measured than this share of the matrix.
+_LEAST = 0.35
 
 
 def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
@@ -57,7 +59,26 @@ def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
             _say_gaps(lines, what, name)
     # Of a volume whole planes may be missing, too.
     if spatial_ndim == 3:
-        _say_gaps(slices.any(axis=(-1, -2)), "partitions", name)
+        _say_gaps(np.asarray(slices.any(axis=(-1, -2))), "partitions", name)
+    _say_emptiness(slices.any(axis=0), name)
+
+
+def _say_emptiness(mask: NDArray[np.bool_], name: str) -> None:
+    """Log if the measured part of k-space is far smaller than its matrix: (*spatial) bool."""
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        extent, size = int(places[-1] - places[0]) + 1, mask.shape[axis]
+        if extent < _LEAST * size:
+            _log.warning(
+                "%s: along axis %d of %s what was measured covers %d of %d; the matrix in the "
+                "header may be wrong",
+                name,
+                axis,
+                "(z, y, x)" if mask.ndim == 3 else "(y, x)",
+                extent,
+                size,
+            )
 
 
 def _lines(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_] | None:

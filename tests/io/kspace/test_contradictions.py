@@ -148,6 +148,12 @@ def test_points_by_chance_and_an_ellipse_are_no_gaps(caplog) -> None:
     assert caplog.text == ""
 
 
+def test_a_matrix_far_larger_than_what_was_measured_is_named(readouts, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        assemble(make_header((COLUMNS, 4 * ROWS, 1), centre=(ROWS // 2, 0)), readouts)
+    assert "along axis 0 of (y, x) what was measured covers 24 of 96" in caplog.text
+
+
 def test_a_partition_that_is_missing_is_named(caplog) -> None:
     mask = np.ones((1, 16, 32, 24), bool)
     mask[:, 5] = False
