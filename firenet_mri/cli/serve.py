@@ -9,7 +9,7 @@ import sys
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -78,8 +78,8 @@ def serve(
     if sign is not None and save is None:
         raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
     # As they are called here, and before a number that is none becomes whole.
-    for name, value in (("--scan-gib", scan_gib), ("--memory-gib", memory_gib)):
-        check_limit(name, value)
+    for flag, gib in (("--scan-gib", scan_gib), ("--memory-gib", memory_gib)):
+        check_limit(flag, gib)
     limits = Limits(
         scan_bytes=int(scan_gib * 2**30),
         held_bytes=int(memory_gib * 2**30),
@@ -133,7 +133,12 @@ def _log_to_stderr(*, as_json: bool) -> None:
 
 
 def _log_warning(
-    message: Warning | str, category: type[Warning], filename: str, *_: object
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """Log that a library warned, without its words: they may quote what a client sent."""
     logging.warning("%s in %s", category.__name__, Path(filename).stem)

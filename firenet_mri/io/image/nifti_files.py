@@ -100,7 +100,7 @@ def _header(head: bytes) -> Any:
 
     for magic, (at, size) in _HEADERS.items():
         if head[at : at + 4] == magic:
-            kind = Nifti1Header if size == 348 else Nifti2Header
+            kind: Any = Nifti1Header if size == 348 else Nifti2Header
             return kind(head[:size])
     raise ValueError("no magic string of NIfTI")
 

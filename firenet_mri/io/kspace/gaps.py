@@ -60,7 +60,7 @@ def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
     # Of a volume whole planes may be missing, too.
     if spatial_ndim == 3:
         _say_gaps(np.asarray(slices.any(axis=(-1, -2))), "partitions", name)
-    _say_emptiness(slices.any(axis=0), name)
+    _say_emptiness(np.asarray(slices.any(axis=0)), name)
 
 
 def _say_emptiness(mask: NDArray[np.bool_], name: str) -> None:
