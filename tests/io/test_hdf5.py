@@ -16,6 +16,7 @@ from firenet_mri.errors import FileError
 from firenet_mri.io import read
 from firenet_mri.io.evidence import read_evidence
 from firenet_mri.io.hdf5 import open_hdf5, read_records, read_whole
+from firenet_mri.io.hdf5_heaps import has_damaged_heap
 
 SHAPE = (1, 2, 8, 8)
 
@@ -186,6 +187,9 @@ def test_a_heap_that_the_library_would_read_for_ever_is_refused(tmp_path: Path) 
     assert content[free : free + 8] == bytes(8)
     assert content[free + 8 : free + 16] != bytes(8)
     content[free + 8 : free + 16] = bytes(8)
+    assert not has_damaged_heap(path)
     path.write_bytes(content)
+    # Asked by itself first: the library would not come back.
+    assert has_damaged_heap(path)
     with pytest.raises(FileError, match="truncated or damaged"):
         read(path)

@@ -190,8 +190,9 @@ def _check_deflated(file: Path) -> None:
             return
         stored, size = file.stat().st_size, 0
         unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        while piece := stream.read(_PIECE):
-            while piece:
+        # Behind the stream there may be a byte that makes its length even.
+        while not unpacker.eof and (piece := stream.read(_PIECE)):
+            while piece and not unpacker.eof:
                 size += len(unpacker.decompress(piece, 1 << 20))
                 piece = unpacker.unconsumed_tail
                 if size > max(ALWAYS_FINE, MOST_TIMES * stored):

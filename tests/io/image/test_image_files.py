@@ -14,7 +14,7 @@ from dicom_series import classic
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from firenet_mri.errors import FileError
+from firenet_mri.errors import DataError, FileError
 from firenet_mri.io import read_reference
 from firenet_mri.io.image.complex_dicom import read_complex_dicom, read_dicom_image
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
@@ -98,8 +98,16 @@ def test_a_deflated_data_set_that_unpacks_without_end_is_refused(tmp_path, monke
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(file)
     np.testing.assert_array_equal(read_dicom_image(file).image[..., 0].real, before.T)
+    # A stream of several pieces, with a byte behind it, comes to its end, too.
     dataset.add_new((0x0009, 0x0010), "LO", "SOMEBODY")
-    dataset.add_new((0x0009, 0x1001), "OB", bytes(2 << 20))
+    dataset.add_new((0x0009, 0x1001), "OB", bytes(3 << 19))
+    with monkeypatch.context() as patch:
+        patch.setattr("firenet_mri.io.image.dicom_files.ALWAYS_FINE", 1 << 22)
+        for behind in (b"", b"\0"):
+            dataset.save_as(file)
+            file.write_bytes(file.read_bytes() + behind)
+            assert read_dicom_image(file).image.shape == (6, 5, 1)
+    dataset[0x0009, 0x1001].value = bytes(2 << 20)
     dataset.save_as(file)
     assert file.stat().st_size < 1 << 20
     for reader in (read_dicom_image, read_complex_dicom, read_dicom_reference):
@@ -136,3 +144,49 @@ def test_values_that_pydicom_finds_odd_are_not_shown(tmp_path, recwarn) -> None:
     file.write_bytes(content.replace(b"1.2.3\0", b"1.x.3\0").replace(b"Doe^Jane", b"\xffoe^Jane"))
     read_dicom_image(file)
     assert not [one for one in recwarn if "pydicom" in str(one.filename)]
+
+
+def test_floating_point_voxels_that_are_scaled_are_named(tmp_path, caplog) -> None:
+    path = tmp_path / "image.nii"
+    content = nifti(path)
+    struct.pack_into("<f", content, 112, 2.0)
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        read_reference(path)
+    assert "the header scales them all the same (slope 2, intercept 0)" in caplog.text
+
+
+def test_slices_of_which_some_are_scaled_and_others_not_are_refused(tmp_path) -> None:
+    files = magnitude(tmp_path / "series")
+    dataset = dcmread(files[1])
+    del dataset.RescaleSlope
+    dataset.save_as(files[1])
+    with pytest.raises(DataError, match="a rescale intercept and no slope"):
+        read_dicom_image(tmp_path / "series")
+    del dataset.RescaleIntercept
+    dataset.save_as(files[1])
+    with pytest.raises(DataError, match="1 of 3 slices of the magnitude have no rescale slope"):
+        read_dicom_image(tmp_path / "series")
+
+
+def test_a_slice_that_is_scaled_otherwise_is_named(tmp_path, caplog) -> None:
+    files = magnitude(tmp_path / "series")
+    dataset = dcmread(files[1])
+    dataset.RescaleSlope = 3
+    dataset.save_as(files[1])
+    with caplog.at_level(logging.WARNING):
+        read_dicom_image(tmp_path / "series")
+    assert "1 of 3 slices of the magnitude have another rescale slope" in caplog.text
+
+
+def test_bytes_that_came_in_between_are_named(tmp_path, caplog) -> None:
+    (file,) = magnitude(tmp_path / "series", 1)
+    content = file.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        read_dicom_image(file)
+    assert caplog.text == ""
+    # Doubled samples: 6 x 5 of two bytes each are the last of the file.
+    file.write_bytes(content[:-60] + content[-60:-48] + content[-60:])
+    with caplog.at_level(logging.WARNING):
+        read_dicom_image(file)
+    assert "more follows its pixels" in caplog.text

@@ -241,3 +241,26 @@ def test_nothing_of_the_comments_is_told(write, kspace) -> None:
     path = write(lines_of(kspace), GENERAL)
     assert "Made-up" in path.read_text()
     assert "Made-up" not in repr(read(path))
+
+
+def test_readouts_of_the_same_counters_or_samples_are_refused(write, kspace) -> None:
+    readouts = lines_of(kspace)
+    path = write([*readouts, readouts[3]], GENERAL)
+    with pytest.raises(DataError, match="1 readouts come again with the same counters"):
+        read(path)
+    path = write(readouts, GENERAL)
+    lines = path.read_text("latin1").splitlines()
+    lines[-1] = lines[-1][:-5] + lines[-2][-5:]
+    path.write_text("\n".join(lines), encoding="latin1")
+    with pytest.raises(FileError, match="1 readouts of the index share samples"):
+        read(path)
+
+
+def test_samples_that_no_line_names_are_said(write, kspace, caplog) -> None:
+    path = write(lines_of(kspace), GENERAL)
+    lines = path.read_text("latin1").splitlines()
+    # Both coils of the last row.
+    path.write_text("\n".join(lines[:-2]), encoding="latin1")
+    with caplog.at_level("WARNING"):
+        read(path)
+    assert f"names no readout for {2 * 8 * NX} of its" in caplog.text
