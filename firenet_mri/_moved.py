@@ -15,7 +15,6 @@ _KSPACE = [
     "bruker",
     "fastmri",
     "ge",
-    "hdf5",
     "ismrmrd",
     "ismrmrd_file",
     "ismrmrd_trajectory",

@@ -7,16 +7,37 @@
         ├── ShapeError          axes or sizes do not fit together (also a ValueError)
         └── CalibrationError    sensitivity maps cannot be estimated from this scan
 
-Every message is one sentence: what came, what is needed, what to do.
+Every message is one sentence: what came, what is needed, what to do. It may quote what came, which
+may be any number of bytes: here is the one place that shortens it.
 """
 
 from __future__ import annotations
+
+#: Characters of a message or a line of a log.
+LONGEST_MESSAGE = 2000
+# What says how much was left out takes less.
+_NOTE = 60
+
+
+def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a text of at most so many characters, with its middle left out if it has more.
+
+    The end is kept, too: it says what to do.
+    """
+    if len(text) <= longest:
+        return text
+    half = (longest - _NOTE) // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
 
 
 class FirenetError(Exception):
     """Base of all errors raised on purpose. ``exit_status`` is what the command line returns."""
 
     exit_status = 1
+
+    def __init__(self, *arguments: object) -> None:
+        kept = (shortened(one) if isinstance(one, str) else one for one in arguments)
+        super().__init__(*kept)
 
 
 class UsageError(FirenetError, ValueError):

@@ -28,7 +28,9 @@ from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
     digests_of_scan,
     find_scans,
+    shown_names,
     with_files_beside,
+    without_name,
 )
 from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.outputs import atomic_writes, check_outputs
@@ -59,6 +61,8 @@ class Job:
         Private Ed25519 key, a PEM file, with which the certificate is signed.
     report
         Write a page beside the image that explains it, see :mod:`firenet_mri.report`.
+    label
+        What it is called instead of its file's name; nothing calls it by that.
     """
 
     scan: Path
@@ -68,6 +72,12 @@ class Job:
     evidence: bool = True
     key: Path | None = None
     report: bool = False
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What summaries and messages call it."""
+        return self.label or self.scan.name
 
     @property
     def record(self) -> Path:
@@ -153,10 +163,14 @@ def find_jobs(
         options = JobOptions.from_mapping(options, without=JobOptions.REFUSED)
     check_folder_for_outputs(output, folder)
     scans = find_scans(folder)
-    images = image_paths([scan.relative_to(folder) for scan in scans], suffix)
+    shown = shown_names(scans, options.read)
+    images = image_paths(
+        [Path(name or scan.relative_to(folder)) for scan, name in zip(scans, shown, strict=True)],
+        suffix,
+    )
     return [
-        Job(scan, output / image, options, overwrite, evidence, key, report)
-        for scan, image in zip(scans, images, strict=True)
+        Job(scan, output / image, options, overwrite, evidence, key, report, name)
+        for scan, image, name in zip(scans, images, shown, strict=True)
     ]
 
 
@@ -170,12 +184,21 @@ def reconstruct_job(job: Job) -> Outcome:
         outcome = _done(job, started)
     except (FirenetError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        outcome = Outcome(job.scan.name, job.image.name, "failed", error=text)
+        outcome = Outcome(job.shown, job.image.name, "failed", error=text)
     finally:
         logger.removeHandler(warnings)
     # The folder of the subject, and that of its images, as find_jobs() lays them out.
     folder = "/".join(job.image.parent.parts[-2:])
-    return replace(outcome, warnings=(*outcome.warnings, *warnings.lines), folder=folder)
+    outcome = replace(outcome, warnings=(*outcome.warnings, *warnings.lines), folder=folder)
+    return _called(outcome, job) if job.label else outcome
+
+
+def _called(outcome: Outcome, job: Job) -> Outcome:
+    """Return the outcome in which messages call the scan by its label."""
+    error, *lines = (
+        without_name(text, job.scan, job.label) for text in (outcome.error, *outcome.warnings)
+    )
+    return replace(outcome, error=error, warnings=tuple(lines))
 
 
 def _done(job: Job, started: float) -> Outcome:
@@ -186,7 +209,7 @@ def _done(job: Job, started: float) -> Outcome:
     if record is not None and record["job"] == identity and not job.overwrite:
         if _is_whole(job, record):
             return Outcome(
-                job.scan.name,
+                job.shown,
                 job.image.name,
                 "kept",
                 relative_gap=record["relative_gap"],
@@ -233,7 +256,7 @@ def _done(job: Job, started: float) -> Outcome:
     )
     seconds = time.perf_counter() - started
     return Outcome(
-        job.scan.name,
+        job.shown,
         job.image.name,
         "done",
         seconds,

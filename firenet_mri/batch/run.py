@@ -68,7 +68,7 @@ def run_jobs(
         if on_cluster is not None:
             on_cluster(str(client.dashboard_link))
         futures = {
-            client.submit(_task, job, key=f"firenet-{i}-{job.scan.name}", retries=retries): i
+            client.submit(_task, job, key=f"firenet-{i}-{job.shown}", retries=retries): i
             for i, job in enumerate(jobs)
         }
         for future in as_completed(futures):
@@ -97,7 +97,7 @@ def _outcome_of(future: Any, job: Job) -> Outcome:
     # A task fails with whatever its worker failed with.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        failed = Outcome(job.scan.name, job.image.name, "failed")
+        failed = Outcome(job.shown, job.image.name, "failed")
         return replace(failed, error=f"{type(error).__name__}: {text}")
     return outcome
 

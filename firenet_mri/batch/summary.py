@@ -12,6 +12,7 @@ from firenet_mri.batch.jobs import Outcome, State
 from firenet_mri.batch.tree import write_study_files
 from firenet_mri.io.image.writing import image_stem
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io.tables import cell
 from firenet_mri.report.layers import data_url
 from firenet_mri.report.markup import Markup, element, join
 from firenet_mri.report.page import badge, document
@@ -46,7 +47,7 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
         with csv_file.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(_HEADS)
-            writer.writerows(rows)
+            writer.writerows([cell(text) for text in row] for row in rows)
         html_file.write_text(_page(folder, outcomes, rows), encoding="utf-8")
     return table, page
 

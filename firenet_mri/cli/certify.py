@@ -92,7 +92,8 @@ def certify(
     from firenet_mri.io import read_certificate
 
     reading = ReadOptions.from_mapping(options)
-    given = [name for name, value in reading.flat().items() if value is not None]
+    defaults = ReadOptions().flat()
+    given = [name for name, value in reading.flat().items() if value is not defaults[name]]
     flags = {field.name: field.flag for field in ReadOptions.fields()}
     own = {"evidence": evidence, "network": network, "again": again}
     for name in (*given, *(name for name, value in own.items() if value)):

@@ -27,6 +27,7 @@ RECORDED = (
     "calibration_encoding",
     "group",
     "fft_sign",
+    "name_by_digest",
 )
 
 #: The flag of the commands that take an image's record for its options.

@@ -6,15 +6,16 @@ import json
 import logging
 import signal
 import sys
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from firenet_mri.cli.options import Debug, Overwrite, output_flag
-from firenet_mri.errors import DataError, UsageError
+from firenet_mri.errors import DataError, UsageError, shortened
 
 
 def serve(
@@ -65,16 +66,20 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
+    from firenet_mri.server.address import check_limit, check_port
     from firenet_mri.server.client import ask_health
     from firenet_mri.server.saving import Saving
     from firenet_mri.server.service import LOOPBACK, Limits, Server
 
+    check_port(port)
     if health:
         sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
         return
     if sign is not None and save is None:
         raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
-    _log_to_stderr(as_json=log_json)
+    # As they are called here, and before a number that is none becomes whole.
+    for flag, gib in (("--scan-gib", scan_gib), ("--memory-gib", memory_gib)):
+        check_limit(flag, gib)
     limits = Limits(
         scan_bytes=int(scan_gib * 2**30),
         held_bytes=int(memory_gib * 2**30),
@@ -82,6 +87,7 @@ def serve(
         idle_s=idle,
         scan_s=scan_hours * 3600,
     )
+    _log_to_stderr(as_json=log_json)
     saving = None if save is None else Saving(save, sign)
     server = Server(host, port, limits=limits, allow_remote=allow_remote, saving=saving)
     if host not in LOOPBACK:
@@ -91,6 +97,15 @@ def serve(
     logging.info("listening at %s:%d", host, server.port)
     server.serve()
     logging.info("stopped; all clients were served")
+
+
+class _Shortened(logging.Formatter):
+    """A log line that is not as long as what a client sent."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        record.message = shortened(record.message)
+        return super().formatMessage(record)
 
 
 class _JsonLines(logging.Formatter):
@@ -104,16 +119,29 @@ class _JsonLines(logging.Formatter):
                 "time": time.isoformat(timespec="milliseconds"),
                 "level": record.levelname,
                 "logger": record.name,
-                "message": record.getMessage(),
+                "message": shortened(record.getMessage()),
             }
         )
 
 
 def _log_to_stderr(*, as_json: bool) -> None:
     handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    plain = _Shortened("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if as_json else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log that a library warned, without its words: they may quote what a client sent."""
+    logging.warning("%s in %s", category.__name__, Path(filename).stem)
 
 
 def send(
@@ -130,14 +158,24 @@ def send(
         str | None,
         Parameter(help='Options as JSON, such as {"preset": "stable", "dtype": "int16"}.'),
     ] = None,
+    whole_header: Annotated[
+        bool,
+        Parameter(
+            help="Send institution, station, serial number, names of coils and times, too; by "
+            "default what a reconstruction needs is sent and nothing else.",
+            show_default=False,
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Send a scan to a reconstruction server, and write the images that come back."""
     from firenet_mri.io import atomic_writes, check_outputs
     from firenet_mri.io.image.mrd_images import write_images
+    from firenet_mri.server.address import check_port
     from firenet_mri.server.client import send_scan
 
+    check_port(port, lowest=1)
     check_outputs([output], overwrite=overwrite)
     chosen = None
     if parameters is not None:
@@ -147,7 +185,13 @@ def send(
             chosen = None
         if not isinstance(chosen, dict):
             raise UsageError(f'{parameters!r} is no JSON object; give one such as {{"layers": 15}}')
-    answer = send_scan(scan, host=host, port=port, config=config, parameters=chosen)
+    if whole_header:
+        sys.stderr.write(
+            "firenet: the header is sent whole: institution, station, serial number, coils, times\n"
+        )
+    answer = send_scan(
+        scan, host=host, port=port, config=config, parameters=chosen, whole_header=whole_header
+    )
     for line in answer.log:
         sys.stderr.write(line + "\n")
     if not answer.images:

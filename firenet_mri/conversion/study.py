@@ -23,12 +23,15 @@ from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
     digests_of_scan,
     find_scans,
+    shown_names,
     with_files_beside,
+    without_name,
 )
 from firenet_mri.io.kspace.options import check_serves_many
 from firenet_mri.io.kspace.targets import suffix_of
 from firenet_mri.io.kspace.writing import check_conversion
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.io.tables import cell, text_of_cell
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,11 @@ def convert_study(
     _check(folder, output, options)
     sources = find_scans(folder)
     suffix = suffix_of(options.to or "mrd")
-    names = [f"{name}{suffix}" for name in _names([path.relative_to(folder) for path in sources])]
+    shown = [
+        Path(name or source.relative_to(folder))
+        for source, name in zip(sources, shown_names(sources, options.read), strict=True)
+    ]
+    names = [f"{name}{suffix}" for name in _names(shown)]
     _make_folder(output)
     rows = {row.output: row for row in _read_summary(summary_path(output))}
 
@@ -120,9 +127,12 @@ def convert_study(
 
     study = _Study(output, options, overwrite, record)
     outcomes = []
-    for source, name in zip(sources, names, strict=True):
-        start = Conversion(str(source.relative_to(folder)), name, "failed")
+    for source, called, name in zip(sources, shown, names, strict=True):
+        start = Conversion(str(called), name, "failed")
         outcome = study.convert(source, start, rows.get(name))
+        if options.read.name_by_digest:
+            error = without_name(outcome.error, source, str(called))
+            outcome = replace(outcome, error=error)
         outcomes.append(outcome)
         record(outcome)
         if on_outcome is not None:
@@ -275,8 +285,9 @@ def _read_summary(path: Path) -> list[Conversion]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return [Conversion(**row) for row in csv.DictReader(stream)]
-    except (OSError, ValueError, TypeError):
+            rows = csv.DictReader(stream)
+            return [Conversion(**{k: text_of_cell(v) for k, v in row.items()}) for row in rows]
+    except (OSError, ValueError, TypeError, AttributeError):
         raise FileError(
             f"{path}: is not the summary of a conversion; move it, or write to another folder"
         ) from None
@@ -290,4 +301,4 @@ def _write_summary(path: Path, rows: Iterable[Conversion]) -> None:
         heads = [field.name for field in fields(Conversion)]
         writer = csv.DictWriter(stream, heads, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        writer.writerows({k: cell(v) for k, v in asdict(row).items()} for row in rows)

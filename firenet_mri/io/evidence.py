@@ -16,6 +16,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.firenet.certificate.evidence import Evidence
+from firenet_mri.io.hdf5 import open_hdf5
 
 SUFFIX = ".evidence.h5"
 
@@ -50,15 +51,13 @@ def read_evidence(path: Path) -> Evidence:
     DataError
         If it has another version, or its arrays do not fit each other.
     """
-    import h5py
-
     if not path.is_file():
         raise FileError(
             f"{path}: no such file; without it nobody can check the certificate, reconstruct again "
             "without --no-evidence"
         )
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             if file.attrs.get("format") != _FORMAT:
                 raise FileError(f"{path}: is not the evidence of a certificate")
             version = file.attrs.get("version")

@@ -18,6 +18,7 @@ from firenet_mri.io.mrd_messages import (
     message_bytes,
     read_message,
 )
+from firenet_mri.server.outgoing import allowed_header, allowed_readout
 from firenet_mri.server.service import HEALTH
 
 _LARGEST = 1 << 30
@@ -38,6 +39,7 @@ def send_scan(
     port: int = 9002,
     config: str = "firenet",
     parameters: Mapping[str, Any] | None = None,
+    whole_header: bool = False,
     timeout_s: float = 600.0,
 ) -> Answer:
     """Send a scan and return what comes back.
@@ -45,13 +47,17 @@ def send_scan(
     Parameters
     ----------
     path
-        An ISMRMRD or Siemens file; patient and study in its header are left out.
+        An ISMRMRD or Siemens file, of which what a reconstruction needs is sent
+        (:mod:`firenet_mri.server.outgoing`).
     host, port
         Where the server listens.
     config
         Name of the configuration.
     parameters
         See :class:`firenet_mri.server.process.Options`.
+    whole_header
+        Send institution, station, device, serial number, names of coils and the times of readouts,
+        too; patient and study never.
     timeout_s
         Seconds to wait for an answer.
 
@@ -63,6 +69,8 @@ def send_scan(
         If the server cannot be reached, or goes away before it has closed.
     """
     header, acquisitions = read_acquisitions(path)
+    if not whole_header:
+        header, acquisitions = allowed_header(header), list(map(allowed_readout, acquisitions))
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.sendall(message_bytes(Kind.CONFIG_FILE, config))

@@ -93,6 +93,12 @@ def process(
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))
+    # Words of other libraries may quote what came: of what nobody foresaw the kind is told.
+    except Exception as error:
+        connection.send_logging(
+            "ERROR", f"The scan could not be reconstructed ({type(error).__name__}); see the header"
+        )
+        raise
     finally:
         connection.send_close()
 

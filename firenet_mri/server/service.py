@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import queue
@@ -24,6 +25,7 @@ from firenet_mri.io.mrd_messages import (
     message_bytes,
     read_message,
 )
+from firenet_mri.server.address import check_limit, check_port, family_of
 from firenet_mri.server.process import parse_parameters, process
 from firenet_mri.server.saving import Saving
 
@@ -58,6 +60,11 @@ class Limits:
         Seconds without a byte after which a client is left.
     scan_s
         Seconds that a client may take to send its scan, however slowly the bytes come.
+
+    Raises
+    ------
+    UsageError
+        If one is not positive, or beyond what can be counted.
     """
 
     message_bytes: int = 1 << 28
@@ -66,6 +73,10 @@ class Limits:
     clients: int = 32
     idle_s: float = 60.0
     scan_s: float = 6 * 3600.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_limit(field.name, getattr(self, field.name))
 
 
 class Server:
@@ -106,8 +117,9 @@ class Server:
             )
         self.limits = limits or Limits()
         self._saving = saving
+        check_port(port)
         try:
-            self._socket = socket.create_server((host, port))
+            self._socket = socket.create_server((host, port), family=family_of(host))
         except OSError as error:
             raise UsageError(f"{host}:{port} cannot be listened at ({error.strerror})") from None
         self._calls = _Calls()

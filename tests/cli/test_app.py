@@ -72,7 +72,7 @@ def test_every_option_is_a_flag_with_its_help(command) -> None:
     result = firenet(command, "-h")
     assert result.status == 0
     refused = set() if command == "recon" else {"mask", "trajectory", "matrix_size"}
-    refused |= set() if command == "recon" else {"noise_file", "maps_file"}
+    refused |= set() if command == "recon" else {"noise_file", "maps_file", "phase_correction_file"}
     for field in (*ReadOptions.fields(), *ReconstructionOptions.fields()):
         assert (field.flag in result.out) is (field.name not in refused), field.name
     flat = " ".join(result.out.replace("│", " ").split())

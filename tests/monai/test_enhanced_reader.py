@@ -57,5 +57,5 @@ def test_a_damaged_file_is_named(tmp_path) -> None:
     path = tmp_path / "image.dcm"
     write_enhanced_dicom(path, np.ones((2, 5, 6)), Geometry((4.0, 9.0, 9.0), ((1.0, 2.0, 3.0),)))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(FileError, match=r"image\.dcm: is damaged"):
+    with pytest.raises(FileError, match=r"image\.dcm: the pixels cannot be decoded"):
         fm.EnhancedDicomReader().get_data(path)

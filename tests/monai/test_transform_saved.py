@@ -157,7 +157,7 @@ def test_an_image_or_a_file_that_was_changed_gets_no_certificate(path) -> None:
     with pytest.raises(DataError, match="does not hold the image"):
         fm.SaveCertificate()(again)
     (folder / "scan.nii.gz").write_bytes(b"no image")
-    with pytest.raises(FileError, match="cannot be read"):
+    with pytest.raises(FileError, match="is no NIfTI image"):
         fm.SaveCertificate()(made)
     assert [one.name for one in folder.iterdir()] == ["scan.nii.gz"]
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.hdf5 import open_hdf5
+from firenet_mri.io.image.dicom_door import read_dataset, stored_pixels
+from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 from firenet_mri.io.image.writing import image_stem, write_image
 from firenet_mri.scan import RawScan
 
@@ -101,22 +104,18 @@ def _expected(path: Path, image: Tensor, scan: RawScan) -> _Found:
 
 def _read(path: Path, count: int) -> _Found:
     """Return what an image's file holds; one of more than so many pixels is not read."""
-    from nibabel.filebasedimages import ImageFileError
-
     try:
         if path.suffix == ".dcm":
             return _Found(_dicom_pixels(path, count), {})
         if path.suffix in (".h5", ".mrd"):
             return _mrd(path, count)
         return _nifti(path, count)
-    except (*_UNREADABLE, ImageFileError) as error:
+    except _UNREADABLE as error:
         raise FileError(f"{path}: cannot be read as an image ({type(error).__name__})") from None
 
 
 def _nifti(path: Path, count: int) -> _Found:
-    import nibabel
-
-    image: Any = nibabel.load(path)
+    image = load_nifti(path)
     _check_shape(path, image.shape, count)
     header = image.header
     quaternion, _ = header.get_qform(coded=True)
@@ -130,7 +129,7 @@ def _nifti(path: Path, count: int) -> _Found:
     if header["xyzt_units"]:
         # The other bits are the unit of time.
         place["unit of the pixels"] = np.asarray(header["xyzt_units"] & 7)
-    return _Found(np.asarray(image.dataobj), place)
+    return _Found(voxels_of(image, path), place)
 
 
 def _is_plain(affine: NDArray[Any]) -> bool:
@@ -139,16 +138,14 @@ def _is_plain(affine: NDArray[Any]) -> bool:
 
 
 def _dicom_pixels(path: Path, count: int) -> NDArray[Any]:
-    import pydicom
-
-    data = pydicom.dcmread(path)
+    data = read_dataset(path, with_pixels=True)
     _check_shape(path, (data.get("NumberOfFrames", 1), data.Rows, data.Columns), count)
     if data.PhotometricInterpretation != "MONOCHROME2" or data.get("PixelPaddingValue") is not None:
         raise DataError(f"{path}: is not shown as firenet writes images")
     shared = data.SharedFunctionalGroupsSequence[0]
     groups = data.PerFrameFunctionalGroupsSequence
     per_frame = [one for one in groups if "PixelValueTransformationSequence" in one]
-    pixels = data.pixel_array.astype(np.float64).reshape(-1, data.Rows, data.Columns)
+    pixels = stored_pixels(data, str(path)).astype(np.float64).reshape(-1, data.Rows, data.Columns)
     rescales = [
         (one if per_frame else shared).PixelValueTransformationSequence[0]
         for one in (per_frame or [shared])
@@ -164,9 +161,7 @@ def _dicom_pixels(path: Path, count: int) -> NDArray[Any]:
 
 
 def _mrd(path: Path, count: int) -> _Found:
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         groups = [*file], [*file["dataset"]]
         if groups != (["dataset"], ["image_0"]):
             raise DataError(f"{path}: holds other images besides")

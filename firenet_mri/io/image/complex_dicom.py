@@ -7,7 +7,7 @@ DICOM PS3.3 C.7.6.2.1.1, then LPS to RAS.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,7 @@ class _Volume:
                 f"{name}: slices of the {what} differ in size, direction or frame of reference; "
                 "give the files of one image"
             )
+        _check_rescale(frames, name)
         normal = np.cross(*first.orientation)
         ordered = sorted(frames, key=lambda frame: float(normal @ frame.position))
         positions = [frame.position for frame in ordered]
@@ -118,6 +119,28 @@ class _Volume:
         )
         values = np.stack([pixels.T for pixels in pixels_of(ordered)], axis=-1)
         return cls(values, affine, first)
+
+
+def _check_rescale(frames: list[Frame], name: str) -> None:
+    """Refuse slices of which some are rescaled and others not; say if few are so in another way."""
+    what = frames[0].part or "image"
+    unsaid = sum(not frame.says_rescale for frame in frames)
+    if 0 < unsaid < len(frames):
+        raise DataError(
+            f"{name}: {unsaid} of {len(frames)} slices of the {what} have no rescale slope, the "
+            "others have one; export the series again"
+        )
+    usual, count = Counter(frame.rescale for frame in frames).most_common(1)[0]
+    if len(frames) > 2 and 0 < len(frames) - count <= max(1, len(frames) // 10):
+        _log.warning(
+            "%s: %d of %d slices of the %s have another rescale slope or intercept than the "
+            "others, %s; it may be wrong",
+            name,
+            len(frames) - count,
+            len(frames),
+            what,
+            usual,
+        )
 
 
 def _volumes(

@@ -6,7 +6,6 @@ unit of a phase stands in the JSON file beside it, "rad" or "arbitrary".
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.image.complex_image import PARTNERS, ComplexImage, Component, from_parts
-from firenet_mri.io.kspace.recognise import read_head
+from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 
 _ENTITIES: dict[str, Component] = {
     "mag": "magnitude",
@@ -76,16 +75,9 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the array, scaled but not cast, and the affine."""
-    nibabel: Any = importlib.import_module("nibabel")
-    read_head(path)
-    try:
-        nifti = nibabel.load(path)
-        # get_fdata would drop the imaginary part.
-        return np.asanyarray(nifti.dataobj), np.asarray(nifti.affine, dtype=np.float64)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
-        raise FileError(
-            f"{path}: is no NIfTI image, or truncated; copy or export it again"
-        ) from None
+    nifti = load_nifti(path)
+    # get_fdata would drop the imaginary part.
+    return voxels_of(nifti, path), np.asarray(nifti.affine, dtype=np.float64)
 
 
 def _radians(path: Path, phase_scale: float | None) -> float:

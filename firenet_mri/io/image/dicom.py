@@ -11,6 +11,7 @@ Standard: DICOM PS3.3, A.4 (MR Image), A.36.2 (Enhanced MR Image), C.7.6.2 (Imag
 from __future__ import annotations
 
 import datetime
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.errors import DataError, FileError, FirenetError, ShapeError
+from firenet_mri.io.image.dicom_door import quiet, read_dataset, stored_pixels
 from firenet_mri.io.image.dicom_files import datasets_of, step_between
 from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import AcquisitionParameters, Geometry
+
+_log = logging.getLogger(__name__)
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -109,11 +113,29 @@ def read_dicom_reference(path: Path) -> DicomReference:
     DataError
         If the images are not slices of one volume of one series.
     """
-    datasets = [
-        dataset for dataset in datasets_of(path, str(path)) if "ImagePositionPatient" in dataset
-    ]
+    try:
+        with quiet():
+            return _reference(path)
+    except FirenetError:
+        raise
+    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    except Exception:
+        raise FileError(f"{path}: a DICOM file is damaged; copy or export it again") from None
+
+
+def _reference(path: Path) -> DicomReference:
+    """Return what :func:`read_dicom_reference` returns; damaged values fail in many ways."""
+    every = list(datasets_of(path, str(path)))
+    datasets = [dataset for dataset in every if "ImagePositionPatient" in dataset]
     if not datasets:
         raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")
+    if len(datasets) < len(every):
+        _log.warning(
+            "%s: %d of %d DICOM files have no position and are left out",
+            path,
+            len(every) - len(datasets),
+            len(every),
+        )
     series = {str(dataset.get("SeriesInstanceUID")) for dataset in datasets}
     planes = {
         (dataset.get("Rows"), dataset.get("Columns"), *_plane(dataset, path))
@@ -300,16 +322,14 @@ def is_our_enhanced(path: Path) -> bool:
 
     False if it cannot be read.
     """
-    import pydicom
-
     try:
-        dataset = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Manufacturer"]
-        )
-    except (OSError, EOFError, ValueError, pydicom.errors.InvalidDicomError):
+        with quiet():
+            dataset = read_dataset(path, with_pixels=False)
+            is_enhanced = str(dataset.get("SOPClassUID", "")) == _ENHANCED_MR
+            return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
+    # A damaged value fails in many ways when it is asked for.
+    except Exception:
         return False
-    is_enhanced = str(dataset.get("SOPClassUID", "")) == _ENHANCED_MR
-    return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
 
 
 def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -320,13 +340,12 @@ def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float
     FileError
         If the file is damaged.
     """
-    import pydicom
-
+    dataset = read_dataset(path, with_pixels=True)
+    stored = stored_pixels(dataset, str(path)).astype(np.float64)
     try:
-        dataset = pydicom.dcmread(path)
         shared = dataset.SharedFunctionalGroupsSequence[0]
         rescale = shared.PixelValueTransformationSequence[0]
-        pixels = np.asarray(dataset.pixel_array, float).reshape(-1, dataset.Rows, dataset.Columns)
+        pixels = stored.reshape(-1, dataset.Rows, dataset.Columns)
         values = pixels * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
         measures = shared.PixelMeasuresSequence[0]
         plane = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
@@ -340,10 +359,8 @@ def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float
         )
         rows_mm, columns_mm = map(float, measures.PixelSpacing)
         step = np.cross(row, column) * float(measures.SliceThickness)
-    except (
-        *(OSError, EOFError, ValueError, AttributeError, TypeError, IndexError, KeyError),
-        pydicom.errors.InvalidDicomError,
-    ):
+    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    except Exception:
         raise FileError(f"{path}: is damaged; write the image again") from None
     if len(corners) > 1:
         step = (corners[-1] - corners[0]) / (len(corners) - 1)

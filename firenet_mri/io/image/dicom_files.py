@@ -1,18 +1,16 @@
 """What readers of DICOM series share: the images among files, and how slices lie.
 
 Folders are taken as they come: what is left out (text files, presentation states, copies) is said
-by name, a file without preamble (DICOM PS3.10, 7.1) is read, and what a DICOMDIR names must be
-there. Headers are read first; pixels only of what was chosen.
+by name, but what is called as the slices are must be one, and what a DICOMDIR names must be there.
+Headers are read first; pixels only of what was chosen.
 """
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import logging
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.io.kspace.recognise import HEAD_BYTES, is_dicom
+from firenet_mri.io.image.dicom_door import (
+    DAMAGED,
+    is_dicom_file,
+    quiet,
+    read_dataset,
+    say_disorder,
+)
 
 POSITION_SLACK_MM = 0.05
 
@@ -33,7 +37,6 @@ _MR_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.4.4",
 )
 _FOREIGN = "not DICOM"
-DAMAGED = "is truncated or damaged; copy or export it again"
 # Names that a message lists before it goes on to count.
 _LISTED = 3
 
@@ -52,20 +55,22 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
     Raises
     ------
     FileError
-        If there is no MR image, a file is damaged, or, given by itself, no DICOM, or one that the
-        DICOMDIR names is missing.
+        If there is no MR image, a file is damaged, or, given by itself, called as the images of its
+        folder, or named by the DICOMDIR, no DICOM, or one that the DICOMDIR names is missing.
     """
     files, is_searched = _files(path)
     left_out: dict[str, list[str]] = defaultdict(list)
     images: list[tuple[Path, Any]] = []
     known: dict[str, Path] = {}
+    foreign: list[Path] = []
+    listed: set[str] = set()
     for file in files:
-        if is_searched and not _is_dicom_file(file):
-            left_out[_FOREIGN].append(file.name)
+        if is_searched and not is_dicom_file(file):
+            foreign.append(file)
             continue
         header = read_dataset(file, with_pixels=False)
         if _is_directory(header):
-            _check_directory(header, file)
+            listed |= _files_of_directory(header, file)
             continue
         instance, reason = _instance_and_reason(header, file)
         # Of bad anonymisers' files all have one identifier; they are no copies.
@@ -77,6 +82,9 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
         if instance:
             known[instance] = file
         images.append((file, header))
+    _check_foreign(foreign, listed, {file.suffix for file, _ in images})
+    if foreign:
+        left_out[_FOREIGN] = [file.name for file in foreign]
     said = "; ".join(f"{_listed(found)} ({reason})" for reason, found in left_out.items())
     if set(left_out) <= {_FOREIGN} and not images:
         raise FileError(f"{name}: holds no DICOM file; give a series of MR images")
@@ -101,6 +109,7 @@ def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
         try:
             # Elements are decoded when they are looked at, and damaged ones fail in many ways.
             with quiet():
+                say_disorder(header, file)
                 _check_whole(header)
         except Exception:
             raise FileError(f"{file}: {DAMAGED}") from None
@@ -112,46 +121,6 @@ def _check_whole(header: Any) -> None:
     _ = [header.SOPClassUID, header.SOPInstanceUID, *(element.value for element in header)]
     numbers = [*(header.get("ImagePositionPatient") or []), header.get("SliceThickness")]
     _ = [float(value) for value in numbers if value is not None]
-
-
-def read_dataset(file: Path, *, with_pixels: bool) -> Any:
-    """Return the data set of a DICOM file, also of one without preamble.
-
-    Raises
-    ------
-    FileError
-        If it is missing, damaged or no DICOM.
-    """
-    import pydicom
-
-    has_data = _is_dicom_file(file)
-    try:
-        # Without preamble pydicom reads only if it is forced to, whatever the file is.
-        with quiet():
-            dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
-            _ = [element.value for element in dataset.file_meta]
-    except pydicom.errors.InvalidDicomError:
-        raise FileError(f"{file}: is no DICOM file") from None
-    # Damaged files fail in many ways.
-    except Exception:
-        raise FileError(f"{file}: {DAMAGED}") from None
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
-    return dataset
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what pydicom warns of: values of the file, of which some are a patient's."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def step_between(
@@ -222,7 +191,7 @@ def _files(path: Path | Sequence[Path]) -> tuple[list[Path], bool]:
         return [path], False
     own = _files_among(path.iterdir())
     has_directory = any(file.name.upper() == "DICOMDIR" for file in own)
-    if has_directory or not any(_is_dicom_file(file) for file in own):
+    if has_directory or not any(is_dicom_file(file) for file in own):
         own = _files_among(path.rglob("*"))
     return own, True
 
@@ -236,32 +205,30 @@ def _files_among(paths: Iterable[Path]) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def _is_dicom_file(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return is_dicom(opened.read(HEAD_BYTES))
-    except FileNotFoundError:
-        raise FileError(f"{file}: no such file; check the path") from None
-    except OSError as error:
-        raise FileError(f"{file}: cannot be read ({error.strerror}); check the path") from None
+def _check_foreign(
+    foreign: Sequence[Path], listed: Collection[str], suffixes: Collection[str]
+) -> None:
+    """Refuse files that should be images and are no DICOM.
 
-
-def _transfer_syntax(dataset: Any) -> Any:
-    """Return how a file that does not say it was found to be written."""
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    is_implicit, is_little = dataset.original_encoding
-    if is_implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+    Each may have been a slice: one at the edge would be missed by nobody. On a disc its directory
+    says which files it has, elsewhere their names; hidden files are those of systems.
+    """
+    for file in foreign:
+        if file.as_posix().upper() in listed:
+            raise FileError(f"{file}: is no DICOM file, and the DICOMDIR names it; copy it again")
+        if not listed and file.suffix in suffixes and not file.name.startswith("."):
+            raise FileError(
+                f"{file.parent}: {file.name} is called as the DICOM files there are and is none; "
+                "it is a damaged slice or does not belong there: copy it again or take it away"
+            )
 
 
 def _is_directory(header: Any) -> bool:
     return str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
 
 
-def _check_directory(directory: Any, path: Path) -> None:
-    """Raise FileError if files that a DICOMDIR names are missing."""
+def _files_of_directory(directory: Any, path: Path) -> set[str]:
+    """Return the paths that a DICOMDIR names, in capitals; FileError if some are missing."""
     there = {
         file.relative_to(path.parent).as_posix().upper()
         for file in path.parent.rglob("*")
@@ -281,6 +248,7 @@ def _check_directory(directory: Any, path: Path) -> None:
             f"{path}: names files that are missing: {_listed(missing)}; copy the whole disc, or "
             "give the folder of one series"
         )
+    return {f"{path.parent.as_posix().upper()}/{name}" for name in names}
 
 
 def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:

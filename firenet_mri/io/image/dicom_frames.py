@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.image.complex_image import Component
-from firenet_mri.io.image.dicom_files import DAMAGED, quiet, read_dataset
+from firenet_mri.io.image.dicom_door import DAMAGED, quiet, read_dataset, stored_pixels
 from firenet_mri.io.image.dicom_parts import component_of, image_type, is_map
 
 
@@ -47,6 +47,8 @@ class Frame:
         From a slice to the next, or of the slice, mm.
     rescale
         Slope and intercept of the stored values.
+    says_rescale
+        Whether the file states them.
     rescale_type
         Their unit, "" if the file does not say.
     echo
@@ -68,6 +70,7 @@ class Frame:
     spacing: tuple[float, float]
     thickness: float
     rescale: tuple[float, float]
+    says_rescale: bool
     rescale_type: str
     echo: float
     order: tuple[float, ...]
@@ -96,7 +99,7 @@ def frames_of(dataset: Any, file: Path) -> list[Frame]:
     Raises
     ------
     DataError
-        If a frame cannot be placed, or holds several slices.
+        If a frame cannot be placed, holds several slices, or is scaled by an intercept alone.
     """
     try:
         with quiet():
@@ -188,6 +191,7 @@ def _frame(dataset: Any, file: Path, index: int, groups: _Classic | _Enhanced) -
         or _number(measures, "SliceThickness")
         or 1.0,
         rescale=_rescale(values, part, manufacturer),
+        says_rescale="RescaleSlope" in values,
         rescale_type=str(values.get("RescaleType", "")),
         echo=_number(groups.get("MREchoSequence"), "EffectiveEchoTime", "EchoTime"),
         order=(*_order(dataset, groups), index),
@@ -209,6 +213,8 @@ def _order(dataset: Any, groups: _Classic | _Enhanced) -> tuple[float, ...]:
 def _rescale(item: Any, part: Component | None, manufacturer: str) -> tuple[float, float]:
     if "RescaleSlope" in item:
         return float(item.get("RescaleSlope")), float(item.get("RescaleIntercept") or 0)
+    if "RescaleIntercept" in item:
+        raise DataError("a frame has a rescale intercept and no slope; export the series again")
     is_siemens_phase = part == "phase" and manufacturer.upper().startswith("SIEMENS")
     return (2.0, -4096.0) if is_siemens_phase else (1.0, 0.0)
 
@@ -242,12 +248,5 @@ def _floats(item: Any, keyword: str) -> list[float]:
 def _decoded(file: Path) -> NDArray[np.float64]:
     """Return the stored values (frame, row, column) of a file."""
     dataset = read_dataset(file, with_pixels=True)
-    try:
-        with quiet():
-            pixels = np.asarray(dataset.pixel_array, dtype=np.float64)
-    except Exception as error:
-        raise FileError(
-            f"{file}: the pixels cannot be decoded ({type(error).__name__}); the file is "
-            "truncated, or compressed: export it uncompressed"
-        ) from None
+    pixels = stored_pixels(dataset, str(file)).astype(np.float64)
     return pixels.reshape(-1, *pixels.shape[-2:])

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.io.hdf5 import open_hdf5, read_texts, read_whole
 from firenet_mri.io.kspace import mrd2
-from firenet_mri.io.kspace.hdf5 import check_size
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.kspace.ismrmrd_stream import is_stream, messages
 from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE, describe_foreign, read_head
@@ -34,7 +34,6 @@ _COMPONENTS: dict[int, Component] = {
     5: "complex",
 }
 _PLACE = ("position", "read_dir", "phase_dir", "slice_dir", "field_of_view")
-_UNREADABLE = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError)
 
 
 def images_of(path: Path) -> tuple[list[MrdImage], dict[str, Any]]:
@@ -76,17 +75,16 @@ def _some(images: list[MrdImage], path: Path) -> list[MrdImage]:
 
 
 def _of_hdf5(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             groups = _image_groups(file)
             images = [image for name in groups for image in _of_group(file[name], name, path)]
             parents = {name.rpartition("/")[0] for name in groups}
             texts = {one: bytes(file[f"{one}/xml"][0]) for one in parents if f"{one}/xml" in file}
-    except DataError:
+    except (DataError, FileError):
         raise
-    except _UNREADABLE:
+    # Damaged files fail in many ways.
+    except Exception:
         raise FileError(
             f"{path}: the file of MRD images is truncated or damaged; copy or export it again"
         ) from None
@@ -114,15 +112,13 @@ def _natural(name: str) -> tuple[str, int, str]:
 
 
 def _of_group(group: Any, name: str, path: Path) -> Iterator[MrdImage]:
-    for part in ("header", "data"):
-        check_size(group[part], path)
-    heads = np.asarray(group["header"]).ravel()
-    pixels = np.asarray(group["data"])
+    heads = read_whole(group["header"], path).ravel()
+    pixels = read_whole(group["data"], path)
     if pixels.dtype.names == ("real", "imag"):
         pixels = pixels["real"] + 1j * pixels["imag"]
     texts: Sequence[Any] = [b""] * len(heads)
     if "attributes" in group:
-        texts = np.asarray(group["attributes"]).ravel().tolist()
+        texts = read_texts(group["attributes"], path)
     if not len(heads) == len(pixels) == len(texts):
         raise FileError(
             f"{path}: /{name} has {len(heads)} headers, {len(pixels)} images and {len(texts)} "

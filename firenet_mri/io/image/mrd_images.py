@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.io.hdf5 import open_hdf5, read_whole
 from firenet_mri.io.image.labels import labels_of
 from firenet_mri.io.kspace.ismrmrd_writer import image_counters
 
@@ -126,12 +127,13 @@ def read_mrd_images(path: Path) -> Tensor:
     FileError
         If the file is missing or damaged, or holds no such images.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            data = np.asarray(file["dataset/image_0/data"])
-    except (OSError, KeyError, ValueError) as error:
+        with open_hdf5(path) as file:
+            data = read_whole(file["dataset/image_0/data"], path)
+    except FileError:
+        raise
+    # Damaged files fail in many ways.
+    except Exception as error:
         raise FileError(
             f"{path}: holds no MRD images ({type(error).__name__}); give an image that firenet "
             "wrote"

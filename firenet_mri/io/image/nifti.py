@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.io.image.nifti_files import shape_of_nifti
 from firenet_mri.scan import Geometry
 
 _SCANNER = 1
@@ -20,10 +21,9 @@ _DESCRIPTION_BYTES = 79
 
 def axes_of(path: Path) -> int:
     """Return how many axes a NIfTI image has; 0 if it is none."""
-    nibabel: Any = importlib.import_module("nibabel")
     try:
-        return len(nibabel.load(path).shape)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
+        return len(shape_of_nifti(path))
+    except FileError:
         return 0
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError, FileError, ShapeError, UsageError
 from firenet_mri.io.image.complex_dicom import read_dicom_image
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
+from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 from firenet_mri.io.image.options import ImageReadOptions
 from firenet_mri.io.kspace import npy
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, is_dicom, read_head
@@ -86,15 +87,9 @@ def read_image(
 
 def _nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
     """Return voxels (x, y, z), affine and whether its codes say that it is one."""
-    import nibabel
-
-    read_head(path)
-    try:
-        image: Any = nibabel.load(path)
-        voxels = np.asanyarray(image.dataobj)
-        codes = int(image.header["sform_code"]), int(image.header["qform_code"])
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError):
-        raise FileError(f"{path}: no readable NIfTI image; copy or export it again") from None
+    image = load_nifti(path)
+    voxels = voxels_of(image, path)
+    codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     if "_part-" in path.name and not np.iscomplexobj(voxels):
         pair = read_complex_nifti(path)
         return np.asarray(pair.image), pair.affine_ras, max(codes) > 0

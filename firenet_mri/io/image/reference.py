@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 from firenet_mri.io.kspace import npy
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, read_head
 
@@ -50,20 +51,10 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:
     """Return a NIfTI's voxels, (z, y, x)."""
-    import nibabel
-
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise FileError(f"{path}: a reference must be NIfTI or .npy")
-        # A fourth axis of one entry is common and says nothing.
-        voxels = np.asanyarray(image.dataobj)
-        voxels = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
-        return voxels.T
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
-        raise FileError(
-            f"{path}: no readable NIfTI or .npy image; give a reference of one of these formats"
-        ) from None
+    voxels = voxels_of(load_nifti(path), path)
+    # A fourth axis of one entry is common and says nothing.
+    voxels = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
+    return voxels.T
 
 
 def _fit(image: Tensor, shape: tuple[int, ...], path: Path) -> Tensor:

@@ -89,14 +89,7 @@ def read_array(cfl: Path) -> NDArray[np.complex64]:
             )
     sizes = (*sizes, *[1] * (14 - len(sizes)))
     shape = (sizes[13], *sizes[3::-1])
-    count = math.prod(shape)
-    read_head(cfl)
-    available = cfl.stat().st_size // 8
-    if available < count:
-        raise FileError(
-            f"{cfl}: the file is truncated: {available} of {count} samples are there; copy it again"
-        )
-    return np.fromfile(cfl, np.dtype("<c8"), count).reshape(shape).astype(np.complex64, copy=False)
+    return _samples(cfl, shape).astype(np.complex64, copy=False)
 
 
 def read_plain(cfl: Path) -> NDArray[np.complex64]:
@@ -110,13 +103,24 @@ def read_plain(cfl: Path) -> NDArray[np.complex64]:
     sizes = list(_read_header(cfl))
     while len(sizes) > 1 and sizes[-1] == 1:
         sizes.pop()
+    return _samples(cfl, tuple(sizes[::-1]))
+
+
+def _samples(cfl: Path, shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    """Return the samples in the shape that the header speaks of: all of them, no more, no less."""
     read_head(cfl)
-    count, available = math.prod(sizes), cfl.stat().st_size // 8
-    if available < count:
+    count, stored = math.prod(shape), cfl.stat().st_size
+    if stored < 8 * count:
         raise FileError(
-            f"{cfl}: the file is truncated: {available} of {count} samples are there; copy it again"
+            f"{cfl}: the file is truncated: {stored // 8} of {count} samples are there; copy it "
+            "again"
         )
-    return np.fromfile(cfl, np.dtype("<c8"), count).reshape(sizes[::-1])
+    if stored > 8 * count:
+        raise FileError(
+            f"{cfl}: the file has {stored} bytes, the sizes in its header ask for {8 * count}; a "
+            "part of the scan would be left out, so export both again"
+        )
+    return np.fromfile(cfl, np.dtype("<c8")).reshape(shape)
 
 
 def write_cfl(path: Path, array: NDArray[np.complexfloating]) -> None:

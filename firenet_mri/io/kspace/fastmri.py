@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import Geometry
-from firenet_mri.io.kspace.hdf5 import check_size
+from firenet_mri.io.hdf5 import open_hdf5, read_whole
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def is_fastmri(path: Path) -> bool:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return isinstance(file.get("kspace"), h5py.Dataset)
-    except OSError:
+    except (OSError, RuntimeError, KeyError):
         return False
 
 
@@ -53,18 +53,21 @@ def read(path: Path) -> RawScan:
     DataError
         If k-space is zero everywhere or has NaN.
     """
-    import h5py
     import torch
 
     from firenet_mri.scan import RawScan, sampled_mask
 
     try:
-        with h5py.File(path, "r") as file:
-            check_size(file["kspace"], path)
-            raw: NDArray[np.generic] = file["kspace"][()]
-            mask = file["mask"][()] if "mask" in file else None
-            xml = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
-    except (OSError, RuntimeError, KeyError, ValueError):
+        with open_hdf5(path) as file:
+            raw: NDArray[np.generic] = read_whole(file["kspace"], path)
+            mask, xml = (
+                read_whole(file[name], path) if name in file else None
+                for name in ("mask", "ismrmrd_header")
+            )
+    except FileError:
+        raise
+    # Damaged files fail in many ways.
+    except Exception:
         raise FileError(
             f"{path}: the fastMRI file is truncated or damaged; copy it again"
         ) from None
@@ -136,14 +139,11 @@ def read_targets(path: Path) -> dict[str, Any]:
 
     Of the attributes "acquisition", "max" and "norm" only; none is about the patient.
     """
-    import h5py
-
     found: dict[str, Any] = {}
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         for name in ("reconstruction_rss", "reconstruction_esc"):
             if name in file:
-                check_size(file[name], path)
-                found[name] = file[name][()].astype(np.float32)
+                found[name] = read_whole(file[name], path).astype(np.float32)
         if "acquisition" in file.attrs:
             found["acquisition"] = str(file.attrs["acquisition"])
         for name in ("max", "norm"):

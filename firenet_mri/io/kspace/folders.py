@@ -7,11 +7,12 @@ kept from before are its own.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from firenet_mri.digests import digest_of_file
+from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.kspace import bart, bruker
+from firenet_mri.io.kspace import bart, bruker, philips
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.kspace.targets import beside
@@ -90,6 +91,39 @@ def digests_of_scan(scan: Path) -> list[str]:
         return [digest_of_file(path) for path in files]
     except OSError as error:
         raise FileError(f"{scan}: cannot be read ({error.strerror})") from None
+
+
+def name_by_digest(scan: Path) -> str:
+    """Return a name for a scan that its bytes give, and nothing else.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be read.
+    """
+    found = bart.find_pair(scan) or philips.find_pair(scan) or scan
+    return f"scan-{digest_of_data(digests_of_scan(found))[:16]}"
+
+
+def shown_names(scans: Sequence[Path], options: ReadOptions) -> list[str]:
+    """Return what messages call the scans of a folder, "" for their own names.
+
+    One that cannot be read is called "scan-unreadable".
+    """
+    names = []
+    for scan in scans:
+        try:
+            names.append(name_by_digest(scan) if options.name_by_digest else "")
+        except FileError:
+            names.append("scan-unreadable")
+    return names
+
+
+def without_name(text: str, scan: Path, name: str) -> str:
+    """Return a message about a scan that calls it by another name, wherever it names its file."""
+    for known in (str(scan), str(scan.with_suffix("")), scan.name, scan.stem):
+        text = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", name, text)
+    return text
 
 
 def _lies_beside_a_scan(path: Path) -> bool:

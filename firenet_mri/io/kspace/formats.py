@@ -59,7 +59,12 @@ SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.MRD2, Format.SIEMENS)
 
 
 def read_readouts(
-    path: Path, format_: Format, group: str | None = None, pulseq: Path | None = None
+    path: Path,
+    format_: Format,
+    group: str | None = None,
+    pulseq: Path | None = None,
+    *,
+    name: str | None = None,
 ) -> tuple[Any, list[Any]]:
     """Return header and readouts of a file of :data:`SCANNERS` as ISMRMRD has them.
 
@@ -69,6 +74,8 @@ def read_readouts(
         The file, its format, and which scan of it.
     pulseq
         The Pulseq sequence that was played, by which header and readouts are completed.
+    name
+        What messages call the scan; None is the name of its file.
 
     Raises
     ------
@@ -81,10 +88,12 @@ def read_readouts(
     header, acquisitions = _readouts(path, format_, group)
     if pulseq is None:
         return header, acquisitions
-    return with_sequence(header, acquisitions, read_sequence(pulseq), path.name)
+    return with_sequence(header, acquisitions, read_sequence(pulseq), name or path.name)
 
 
-def read_phase_correction(path: Path, format_: Format, pulseq: Path | None = None) -> list[Any]:
+def read_phase_correction(
+    path: Path, format_: Format, pulseq: Path | None = None, *, name: str | None = None
+) -> list[Any]:
     """Return the readouts of a scan without phase encoding, marked as phase correction.
 
     Parameters
@@ -93,11 +102,13 @@ def read_phase_correction(path: Path, format_: Format, pulseq: Path | None = Non
         The file, and its format, one of :data:`SCANNERS`.
     pulseq
         The Pulseq sequence of the scan that is corrected.
+    name
+        What messages call it; None is the name of its file.
     """
     _, acquisitions = _readouts(path, format_, None)
     if pulseq is None:
         return without_phase_encoding(acquisitions)
-    return marked(acquisitions, read_sequence(pulseq), path.name)
+    return marked(acquisitions, read_sequence(pulseq), name or path.name)
 
 
 def _readouts(path: Path, format_: Format, group: str | None) -> tuple[Any, list[Any]]:

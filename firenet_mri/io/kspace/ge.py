@@ -17,6 +17,7 @@ the patient's name, are never looked at.
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from firenet_mri.geometry import AcquisitionParameters, Geometry, as_vector
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
+
+_log = logging.getLogger(__name__)
 
 # Bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
@@ -78,6 +81,7 @@ def read(path: Path) -> RawScan:
     if not header.collect_type & _NO_CHOPPING:
         kspace = kspace * (-1.0) ** np.arange(kspace.shape[2])[:, None]
     kspace = np.ascontiguousarray(kspace, np.complex64)
+    _check_chopping(kspace, header, path)
     _check_centred(kspace, path)
     mask = torch.ones((1, 1, *kspace.shape[2:]), dtype=torch.bool)
     geometry = _geometry(raw, header, table, path)
@@ -174,6 +178,12 @@ def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
             f"{path}: the P-file is truncated: {max(found, 0)} of {count} numbers are there; copy "
             "it again"
         )
+    if found > count:
+        raise FileError(
+            f"{path}: the P-file holds {found} numbers, its header speaks of {count} "
+            f"({header.coils} coils, {header.slices} slices, {header.views} views of "
+            f"{header.samples} samples); copy it again"
+        )
     dtype = f"<i{header.point_bytes}"
     numbers = np.frombuffer(raw, dtype, count, header.data).astype(np.float32)
     return numbers.view(np.complex64).reshape(shape)
@@ -200,6 +210,23 @@ def _slice_table(raw: bytes, header: _Header, path: Path) -> list[_Slice]:
             f"{path}: the P-file's table of {header.slices} slices is damaged; copy it again"
         )
     return table
+
+
+def _check_chopping(kspace: NDArray[np.complex64], header: _Header, path: Path) -> None:
+    """Say if the image's centre of mass lies nearer to the edge than to the middle.
+
+    From view to view the samples turn by 2 pi times its distance from the middle, in fields of
+    view, so that they are against each other where it is more than a quarter.
+    """
+    product = np.vdot(kspace[:, :, :-1], kspace[:, :, 1:])
+    if product.real < 0:
+        said = "not alternate" if header.collect_type & _NO_CHOPPING else "alternate"
+        _log.warning(
+            "%s: the header says that the sign of the pulse does %s; the image lies at the edge of "
+            "the field of view then, and would be in the middle otherwise: the header may be wrong",
+            path.name,
+            said,
+        )
 
 
 def _check_centred(kspace: NDArray[np.complex64], path: Path) -> None:

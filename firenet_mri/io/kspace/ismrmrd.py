@@ -48,7 +48,9 @@ from firenet_mri.io.kspace.echo_planar import (
     echo_trains,
     is_echo_planar,
 )
+from firenet_mri.io.kspace.gaps import check_gaps
 from firenet_mri.io.kspace.ismrmrd_centre import centre_step
+from firenet_mri.io.kspace.ismrmrd_contradictions import check_discarded, say_exceptions
 from firenet_mri.io.kspace.ismrmrd_images import ImageKey, Images, images_of
 from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_references
@@ -138,6 +140,8 @@ def assemble(
     readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
     layout = _laid_out(header, readouts, name)
     scan = _turned(_assemble(header, readouts, layout, name), sign)
+    if scan.trajectory is None:
+        check_gaps(scan.mask.numpy(), scan.spatial_ndim, name)
     if wanted:
         return with_reference(
             scan, _reference(header, wanted, sign, name, readouts.phase_correction)
@@ -296,6 +300,7 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     if describes_nothing(encoding):
         check_readouts_alone(encoding, readouts.imaging, name)
     imaging, calibration = readouts.imaging, readouts.calibration
+    check_discarded([*imaging, *calibration, *readouts.phase_correction], name)
     grid = _Grid.of(encoding, imaging if is_cartesian else [], name, readouts.is_reference)
     trains = _echo_trains(encoding, grid, readouts, name)
     if is_cartesian:
@@ -315,6 +320,7 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart, trains)
     if is_cartesian:
         _check_complete(imaging, layout, name)
+        say_exceptions(imaging, name)
     elif len(images) > 1:
         raise DataError(
             f"{name}: {len(images)} images ({', '.join(layout.names)}) along a trajectory; "
@@ -734,9 +740,8 @@ def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.com
     for readout in measured:
         dwell = readout.sample_time_us
         ratio = image_dwell / dwell if image_dwell > 0 and dwell > 0 else 1.0
-        samples = readout.data[
-            :, readout.discard_pre : readout.number_of_samples - readout.discard_post
-        ]
+        stop = max(readout.discard_pre, readout.number_of_samples - readout.discard_post)
+        samples = readout.data[:, readout.discard_pre : stop]
         scaled.append(samples / np.float32(np.sqrt(ratio * bandwidth)))
     noise = np.concatenate(scaled, axis=1)
     if not np.isfinite(noise).all():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firenet_mri.errors import FileError, UsageError
-from firenet_mri.io.kspace.hdf5 import check_size
+from firenet_mri.io.hdf5 import check_size, open_hdf5, read_records
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.kspace.recognise import describe_hdf5
 
@@ -32,35 +32,31 @@ def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[A
     UsageError
         If several groups hold scans and none was chosen, or there is none of that name.
     """
-    import h5py
-    import ismrmrd
+    from ismrmrd.file import Acquisitions
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             name = _chosen_group(path, file, group)
-            for part in (f"{name}/xml", f"{name}/data"):
-                check_size(file[part], path)
-            xml = bytes(file[f"{name}/xml"][0])
-        header = parse_header(xml, str(path))
-        with ismrmrd.File(path, "r") as file:
-            acquisitions = file[name].acquisitions[:]
-    except UsageError:
+            check_size(file[f"{name}/xml"], path)
+            header = parse_header(bytes(file[f"{name}/xml"][0]), str(path))
+            records = read_records(file[f"{name}/data"], path)
+            acquisitions = [Acquisitions.from_numpy(record) for record in records]
+    except (UsageError, FileError):
         raise
-    except (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, EOFError):
+    # Damaged files fail in many ways.
+    except Exception:
         raise FileError(
             f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
         ) from None
-    return header, list(acquisitions)
+    return header, acquisitions
 
 
 def groups_of(path: Path) -> list[str]:
     """Return the groups of an HDF5 file that hold scans; none if it cannot be opened."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return _groups(file)
-    except (OSError, RuntimeError, KeyError):
+    except (FileError, OSError, RuntimeError, KeyError):
         return []
 
 

@@ -17,15 +17,20 @@ import dataclasses
 import logging
 import math
 import re
+import threading
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from enum import Enum
 from typing import Any, get_args, get_type_hints
 
-from firenet_mri.errors import FileError
+from firenet_mri.errors import FileError, shortened
 
 _log = logging.getLogger(__name__)
 
+_MOST_NOTES, _LONGEST_NOTE = 20, 200
+# Filters of warnings belong to the whole process: one thread at a time may change them.
+_QUIET = threading.Lock()
 _NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 _KEPT = (
     "version",
@@ -76,7 +81,10 @@ def parse_header(xml: bytes, name: str) -> Any:
         notes: list[str] = []
         _Mender(notes).mend(root, xsd.ismrmrdHeader)
         _complete(root, notes)
-        header = xsd.CreateFromDocument(ElementTree.tostring(root))
+        # Its warnings quote what stands in the header.
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = xsd.CreateFromDocument(ElementTree.tostring(root))
     except _MissingError as missing:
         raise FileError(
             f"{name}: its ISMRMRD header has no {missing}; export the scan again"
@@ -86,9 +94,16 @@ def parse_header(xml: bytes, name: str) -> Any:
         raise FileError(
             f"{name}: its ISMRMRD header is not valid XML of that standard; export the scan again"
         ) from None
-    for note in dict.fromkeys(notes):
-        _log.warning("%s: header: %s", name.rpartition("/")[2], note)
+    _say(list(dict.fromkeys(notes)), name.rpartition("/")[2])
     return header
+
+
+def _say(notes: list[str], name: str) -> None:
+    """Log what was mended, as much as anybody reads."""
+    for note in notes[:_MOST_NOTES]:
+        _log.warning("%s: header: %s", name, shortened(note, _LONGEST_NOTE))
+    if len(notes) > _MOST_NOTES:
+        _log.warning("%s: header: %d further faults were mended", name, len(notes) - _MOST_NOTES)
 
 
 class _MissingError(Exception):

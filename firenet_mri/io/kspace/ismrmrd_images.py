@@ -120,7 +120,7 @@ def _point(line: Any) -> tuple[Hashable, ...]:
     return (*_counters(line), int(idx.average), int(idx.slice), *map(int, steps))
 
 
-def _span(line: Any) -> Span:
+def span_of(line: Any) -> Span:
     """Return the columns that a readout covers, relative to the centre."""
     start = line.discard_pre - line.center_sample
     stop = line.number_of_samples - line.discard_post - line.center_sample
@@ -132,7 +132,7 @@ def _depths(lines: Iterable[Any], value: Callable[[Any], Any] = lambda line: 0) 
     layers: dict[Hashable, list[list[Span]]] = defaultdict(list)
     found = {}
     for line in lines:
-        mine, (start, stop) = layers[_point(line), value(line)], _span(line)
+        mine, (start, stop) = layers[_point(line), value(line)], span_of(line)
         # A readout may come in pieces, which are no repetition of each other.
         free = (i for i, spans in enumerate(mine) if all(stop <= a or start >= b for a, b in spans))
         depth = next(free, len(mine))

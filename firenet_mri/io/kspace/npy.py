@@ -61,7 +61,15 @@ def read_array(path: Path) -> NDArray[np.generic]:
     try:
         # Mapping compares the header with the size of the file before any memory is taken.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        found, wanted = path.stat().st_size, array.offset + array.nbytes
+        if found != wanted:
+            raise FileError(
+                f"{path}: the .npy file has {found} bytes, its header asks for {wanted}; a part of "
+                "the array would be left out, so save it again with numpy.save"
+            )
         return np.array(array)
+    except FileError:
+        raise
     # Its header is parsed as Python, and damaged ones fail in many ways.
     except Exception:
         raise FileError(

@@ -108,6 +108,12 @@ class ReadOptions(Options):
         "for the forward one, which turns the image about its centre. The vendor's by default.",
         check=_sign,
     )
+    name_by_digest: bool = option(
+        False,
+        "Call the scan by a digest of its bytes, not by its file's name, which may tell who was "
+        "measured, in certificates, captions, labels and summaries.",
+        changes_image=False,
+    )
 
 
 #: Options of reading of which one file cannot serve many scans.

@@ -148,7 +148,28 @@ def _samples(data: Path, index: Index) -> NDArray[np.complex64]:
         )
     if (index.column("offset") % 8).any():
         raise FileError(f"{data}: readouts begin between samples; export the scan again")
+    _check_used_once(data, index, stored)
     return np.fromfile(data, np.dtype("<c8"))
+
+
+def _check_used_once(data: Path, index: Index, stored: int) -> None:
+    """Refuse readouts that share samples; say if the index names less than there is."""
+    order = np.argsort(index.column("offset"), kind="stable")
+    starts, sizes = (index.column(name)[order] for name in ("offset", "size"))
+    overlaps = int((starts[1:] < (starts + sizes)[:-1]).sum())
+    if overlaps:
+        raise FileError(
+            f"{data}: {overlaps} readouts of the index share samples with another one; the index "
+            "is damaged, export the scan again"
+        )
+    unused = stored - int(sizes.sum())
+    if unused:
+        _log.warning(
+            "%s: the index names no readout for %d of its %d bytes; lines of it may be missing",
+            data.name,
+            unused,
+            stored,
+        )
 
 
 def _check_sequence(image: Index, index_file: Path) -> None:
@@ -302,6 +323,7 @@ def _placed(
     along = {
         pair: (_kx_of(image, *pair, index_file) + grid.nx // 2) % grid.nx for pair in _pairs(image)
     }
+    _check_counters(image, index_file)
     columns = ("mix", "echo", "loca", "chan", "ky", "kz", "size", "offset")
     table = zip(_image_keys(image), *(image.column(name).tolist() for name in columns), strict=True)
     for key, mix, echo, loca, chan, ky, kz, size, offset in table:
@@ -310,13 +332,25 @@ def _placed(
         part = along[mix, echo]
         kspace[where][part] += samples[offset // 8 : (offset + size) // 8]
         counts[where][part] += 1
-    if len(set(counts.sum(axis=(0, 1, 3, 4, 5)).tolist())) > 1:
+    if (counts != counts[:, :, :1]).any():
         raise ShapeError(
             f"{index_file}: the coils {list(grid.coils)} have different numbers of samples; export "
             "the scan again"
         )
     kspace /= np.maximum(counts, 1)
     return kspace, counts[:, :, :1]
+
+
+def _check_counters(image: Index, index_file: Path) -> None:
+    """Refuse readouts that have all counters in common: a point is averaged over averages only."""
+    names = ("mix", "dyn", "card", "echo", "loca", "chan", "extr1", "extr2", "ky", "kz", "aver")
+    counters = np.stack([image.column(name) for name in names], axis=1)
+    doubled = len(counters) - len(np.unique(counters, axis=0))
+    if doubled:
+        raise DataError(
+            f"{index_file}: {doubled} readouts come again with the same counters, and with the "
+            "same average; the index is damaged, export the scan again"
+        )
 
 
 def _noise(

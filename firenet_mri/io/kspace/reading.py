@@ -27,6 +27,7 @@ from firenet_mri.io.kspace import (
     npy,
     philips,
 )
+from firenet_mri.io.kspace.folders import name_by_digest
 from firenet_mri.io.kspace.formats import (
     SCANNERS,
     Format,
@@ -34,7 +35,9 @@ from firenet_mri.io.kspace.formats import (
     read_readouts,
     recognise,
 )
+from firenet_mri.io.kspace.gaps import check_gaps
 from firenet_mri.io.kspace.ismrmrd import assemble, geometry_of_slices
+from firenet_mri.io.kspace.ismrmrd_contradictions import say_uncounted
 from firenet_mri.io.kspace.ismrmrd_references import as_imaging
 from firenet_mri.io.kspace.maps import read_noise
 from firenet_mri.io.kspace.options import ReadOptions
@@ -107,7 +110,9 @@ def read(path: PathLike, **options: Any) -> RawScan:
 def read_with(path: PathLike, options: ReadOptions) -> RawScan:
     """Return what :func:`read` returns, for options as one value."""
     path = Path(path)
-    scan = _read_file(path, options)
+    name = name_by_digest(path) if options.name_by_digest else path.name
+    scan = _read_file(path, options, name)
+    scan = replace(scan, name=name) if options.name_by_digest else scan
     if options.noise_file is not None:
         scan = replace(scan, noise=_noise(options.noise_file))
     if options.calibration_file is not None:
@@ -116,6 +121,9 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
         scan = select(scan, slices=options.slices)
         if scan.geometry is None:
             scan = replace(scan, geometry=_place_of_slices(path, scan, options))
+    known = options.mask is not None or options.trajectory is not None
+    if not known and recognise(path) not in SCANNERS and scan.trajectory is None:
+        check_gaps(scan.mask.numpy(force=True), scan.spatial_ndim, scan.name)
     return replace(scan, record=options.to_dict())
 
 
@@ -125,16 +133,16 @@ def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometr
     if format_ not in SCANNERS or options.slices is None:
         return None
     return geometry_of_slices(
-        *read_readouts(path, format_, options.group, options.pulseq_file),
+        *read_readouts(path, format_, options.group, options.pulseq_file, name=scan.name),
         slices=sorted(set(options.slices)),
         columns=scan.spatial_shape[-1],
-        name=path.name,
+        name=scan.name,
         encoding=options.encoding,
         phase_correction=_phase_correction(options),
     )
 
 
-def _read_file(path: Path, options: ReadOptions) -> RawScan:
+def _read_file(path: Path, options: ReadOptions, name: str) -> RawScan:
     """Return the scan with its mask, as the file holds it."""
     if options.trajectory is not None:
         if options.mask is not None:
@@ -144,7 +152,7 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
     if options.matrix_size is not None:
         raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
     format_ = recognise(path)
-    scan = _read_format(path, format_, options)
+    scan = _read_format(path, format_, options, name)
     if format_ in _WITHOUT_HEADER:
         check_is_kspace(scan.kspace, scan.spatial_ndim, name=str(path))
     if options.mask is None:
@@ -155,11 +163,17 @@ def _read_file(path: Path, options: ReadOptions) -> RawScan:
     return _apply_mask(scan, given & scan.mask if known else given)
 
 
-def _read_format(path: Path, format_: Format, options: ReadOptions) -> RawScan:
+def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -> RawScan:
     if format_ in SCANNERS:
+        header, acquisitions = read_readouts(
+            path, format_, options.group, options.pulseq_file, name=name
+        )
+        if options.encoding is None and options.repetitions is None:
+            say_uncounted(header, acquisitions, name)
         return assemble(
-            *read_readouts(path, format_, options.group, options.pulseq_file),
-            name=path.name,
+            header,
+            acquisitions,
+            name=name,
             encoding=options.encoding,
             repetitions=options.repetitions,
             fft_sign=options.fft_sign,
@@ -192,7 +206,8 @@ def _phase_correction(options: ReadOptions) -> list[Any]:
     format_ = recognise(path)
     if format_ not in SCANNERS:
         raise FileError(f"{path}: is a {format_.value}; give readouts, ISMRMRD or Siemens raw data")
-    return read_phase_correction(path, format_, options.pulseq_file)
+    name = name_by_digest(path) if options.name_by_digest else path.name
+    return read_phase_correction(path, format_, options.pulseq_file, name=name)
 
 
 def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> RawScan:
@@ -204,7 +219,7 @@ def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> Ra
         return RawScan(kspace, sampled_mask(kspace, ndim), ndim, name="The calibration array")
     format_ = recognise(source)
     if format_ not in SCANNERS:
-        return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign))
+        return _read_format(source, format_, ReadOptions(fft_sign=options.fft_sign), source.name)
     header, acquisitions = read_readouts(source, format_)
     found = assemble(
         header,

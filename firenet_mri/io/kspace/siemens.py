@@ -90,6 +90,10 @@ _NOISE_BANDWIDTH = 0.793
 _LARGEST_HEADER = 1 << 26
 _MOST_MEASUREMENTS = 64
 _MOST_PARTS = 64
+# A jump of the counter at more of the readouts than this share is a way of counting.
+_RARE = 0.1
+# Readouts that are neither image lines nor reference lines that fill them.
+_NO_LINES = frozenset(_FLAGS) - {"REFLECT", "PATREFANDIMASCAN"}
 
 
 def is_siemens(head: bytes) -> bool:
@@ -121,6 +125,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         is_foreign = is_pulseq(protocol.yaps)
         if not is_foreign:
             _check_sequence(protocol, path)
+            _check_counts(protocol, lines, path)
         dwell_us = _dwell_us(protocol, path)
         acquisitions = [_acquisition(line, dwell_us) for line in lines]
         channels = _channels(lines)
@@ -276,6 +281,7 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
         mdh = header.from_buffer_copy(file.read(header_size))
         flags = frozenset(name for name in (*_FLAGS, *_MARKS) if mdh_def.is_flag_set(mdh, name))
         if "ACQEND" in flags:
+            _check_is_end(path, file, measurement, position, count)
             return
         count += 1
         if "SYNCDATA" in flags:
@@ -288,6 +294,13 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
                 raise _damaged(path, count, position, size)
         if length < header_size or position + length > measurement.stop:
             raise _damaged(path, count, position, size)
+        # VB counts one channel's block, and newer versions all.
+        if measurement.is_vd and length != int(mdh_def.get_dma_len(mdh)):
+            raise FileError(
+                f"{path}: readout {count} of the Siemens raw file is {coils} channels of {samples} "
+                f"samples, {length} bytes, and says it has {int(mdh_def.get_dma_len(mdh))}; copy "
+                "the file again"
+            )
         if "SYNCDATA" not in flags:
             file.seek(position + (header_size if measurement.is_vd else 0))
             dtype = np.dtype([("header", f"V{channel_size}"), ("data", "<c8", samples)])
@@ -296,6 +309,37 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
             yield _Line(mdh, flags, tuple(ids), blocks["data"])
         position += length
     raise _damaged(path, count, position, size)
+
+
+def _check_is_end(
+    path: Path, file: BinaryIO, measurement: _Measurement, position: int, count: int
+) -> None:
+    """Refuse an end mark that is followed by further readouts, or by another one."""
+    from twixtools import mdh_def
+
+    header = mdh_def.Scan_header if measurement.is_vd else mdh_def.VB17_header
+    channel = mdh_def.Channel_header if measurement.is_vd else mdh_def.VB17_header
+    mark = _mdh_at(file, header, position, measurement)
+    block = int(mark.UsedChannels) * (ctypes.sizeof(channel) + 8 * int(mark.SamplesInScan))
+    own = block + ctypes.sizeof(header) if measurement.is_vd else max(block, ctypes.sizeof(header))
+    after = _mdh_at(file, header, position + own, measurement)
+    if after is None or int(after.SamplesInScan) == 0 or int(after.UsedChannels) == 0:
+        return
+    following = int(after.UsedChannels) * (ctypes.sizeof(channel) + 8 * int(after.SamplesInScan))
+    if position + own + following <= measurement.stop:
+        raise FileError(
+            f"{path}: the mark of the end stands behind {count} readouts of the Siemens raw file, "
+            "and further ones follow; the file is damaged, copy it again"
+        )
+
+
+def _mdh_at(file: BinaryIO, header: Any, position: int, measurement: _Measurement) -> Any:
+    """Return the header of a block; None where the measurement ends before it does."""
+    size = ctypes.sizeof(header)
+    if position + size > measurement.stop:
+        return None
+    file.seek(position)
+    return header.from_buffer_copy(file.read(size))
 
 
 # No readouts: the end of the measurement, and blocks of other data.
@@ -325,6 +369,60 @@ def _check_sequence(protocol: _Protocol, path: Path) -> None:
         )
 
 
+def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
+    """Say where the readouts contradict the protocol, or each other.
+
+    Raises
+    ------
+    DataError
+        If they are of different channels.
+    """
+    image = [line for line in lines if not line.flags & _NO_LINES]
+    channels = {line.channels for line in image}
+    if len(channels) > 1:
+        raise DataError(
+            f"{path}: the readouts are of {len(channels)} different sets of channels; the file is "
+            "damaged, copy it again"
+        )
+    stated = round(protocol.number("sSliceArray", "lSize"))
+    found = len({int(line.mdh.Counter.Sli) for line in image})
+    if image and stated not in (0, found):
+        _log.warning(
+            "%s: the protocol has %d slices, the readouts are of %d", path.name, stated, found
+        )
+    _say_short_readouts(protocol, image, path)
+    steps = np.diff([int(line.mdh.ScanCounter) for line in lines])
+    odd = steps != 1
+    # Where the counter counts at all, it counts every readout.
+    if odd.any() and odd.mean() < _RARE:
+        where = int(np.flatnonzero(odd)[0])
+        _log.warning(
+            "%s: the scanner's counter jumps at %d places, first by %d after readout %d; readouts "
+            "are missing, doubled or out of order",
+            path.name,
+            int(odd.sum()),
+            int(steps[where]),
+            where + 1,
+        )
+
+
+def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> None:
+    """Say if whole echoes have fewer samples than the protocol has columns."""
+    base = protocol.number("sKSpace", "lBaseResolution")
+    columns = round(base * _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0))
+    shapes = {(line.data.shape[1], int(line.mdh.CenterCol)) for line in image}
+    if len(shapes) == 1:
+        ((samples, centre),) = shapes
+        if samples < columns and centre == samples // 2:
+            _log.warning(
+                "%s: the readouts have %d samples, the protocol speaks of %d columns; the image "
+                "may have another field of view",
+                path.name,
+                samples,
+                columns,
+            )
+
+
 def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -> Any:
     """Return the ISMRMRD readout."""
     import ismrmrd
@@ -339,8 +437,8 @@ def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -
         sample_time_us=dwell_us,
     )
     acquisition.acquisition_time_stamp = int(mdh.TimeStamp)
-    acquisition.discard_pre = min(int(mdh.CutOff.Pre), columns)
-    acquisition.discard_post = min(int(mdh.CutOff.Post), columns - acquisition.discard_pre)
+    acquisition.scan_counter = int(mdh.ScanCounter)
+    acquisition.discard_pre, acquisition.discard_post = int(mdh.CutOff.Pre), int(mdh.CutOff.Post)
     position = mdh.SliceData.SlicePos
     acquisition.position[:] = position.Sag, position.Cor, position.Tra
     phase, read, slice_ = _directions(mdh.SliceData.Quaternion)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
@@ -14,10 +12,11 @@ from monai.transforms import Transform
 from monai.utils import MetaKeys, TransformBackends
 
 from firenet_mri.digests import digest_of_file, digest_of_tensor
-from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io import atomic_writes, write_certificate
 from firenet_mri.io.evidence import evidence_path
+from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
 from firenet_mri.io.image.writing import image_stem
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.transforms.configuration import Configured
@@ -99,12 +98,7 @@ def _check_file(path: Path, image: np.ndarray) -> None:
     """Raise DataError if a file does not hold the image, (1, x, y, z)."""
     if not path.name.endswith((".nii", ".nii.gz")):
         raise UsageError(f"{path}: certificates stand beside NIfTI; use output_ext='.nii.gz'")
-    nibabel: Any = importlib.import_module("nibabel")
-    damaged = OSError, ValueError, nibabel.filebasedimages.ImageFileError
-    try:
-        found = np.asarray(nibabel.load(path).dataobj).squeeze()
-    except damaged as error:
-        raise FileError(f"{path}: cannot be read ({type(error).__name__})") from None
+    found = voxels_of(load_nifti(path), path).squeeze()
     expected = image.squeeze()
     is_same = found.shape == expected.shape and bool(
         np.abs(found - expected).max() <= _SAME * np.abs(expected).max()

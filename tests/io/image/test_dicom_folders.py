@@ -192,6 +192,21 @@ def test_a_disc_with_a_directory_is_read(disc) -> None:
         read(disc, series="4")
 
 
+def test_what_no_slice_can_be_may_be_called_as_slices_are(disc, folder) -> None:
+    """A disc says which files it has; elsewhere hidden files are those of systems."""
+    (disc / "LOCKFILE").write_text("no DICOM")
+    np.testing.assert_array_equal(read(disc, series="3"), VOLUME)
+    first = min(one for one in disc.rglob("*") if one.is_file() and one.parent != disc)
+    first.write_bytes(b"no DICOM")
+    with pytest.raises(FileError, match="is no DICOM file, and the DICOMDIR names it"):
+        read(disc, series="3")
+    (folder / "._other.dcm").write_bytes(b"no DICOM")
+    np.testing.assert_array_equal(read(folder, series="3"), VOLUME)
+    (folder / "other.dcm").write_bytes(b"no DICOM")
+    with pytest.raises(FileError, match="is called as the DICOM files there are and is none"):
+        read(folder, series="3")
+
+
 def test_a_directory_is_no_image_to_train_on(disc) -> None:
     assert all((path / "IM000000").is_file() for path in images_to_train_on([disc]))
 

@@ -73,5 +73,5 @@ def test_other_and_truncated_files_are_refused(tmp_path: Path, name: str, kept: 
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[:kept])
         assert kept < len(whole)
-    with pytest.raises(FileError, match="no readable NIfTI"):
+    with pytest.raises(FileError, match=r"no NIfTI image|truncated"):
         read_reference(tmp_path / name)

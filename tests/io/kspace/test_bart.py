@@ -107,12 +107,14 @@ def test_truncated_data_are_refused(tmp_path_factory: pytest.TempPathFactory, ke
         read(path)
 
 
-def test_trailing_bytes_are_allowed(tmp_path: Path, noisy: NOISE) -> None:
-    array = noisy(4, 1, 5, 6).astype(np.complex64)
+def test_a_header_of_fewer_slices_than_there_are_is_refused(tmp_path: Path, noisy: NOISE) -> None:
     path = tmp_path / "scan.cfl"
-    write_cfl(path, array)
-    path.write_bytes(path.read_bytes() + bytes(100))
-    np.testing.assert_array_equal(read(path).kspace, array[:, 0])
+    write_cfl(path, noisy(3, 4, 1, 5, 6).astype(np.complex64))
+    header = path.with_suffix(".hdr")
+    write_cfl(tmp_path / "other.cfl", noisy(2, 4, 1, 5, 6).astype(np.complex64))
+    header.write_bytes((tmp_path / "other.hdr").read_bytes())
+    with pytest.raises(FileError, match=r"the file has 2880 bytes, the sizes .* ask for 1920"):
+        read(path)
 
 
 @pytest.mark.parametrize(

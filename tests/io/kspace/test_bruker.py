@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,69 +36,71 @@ def counts(*shape: int) -> np.ndarray:
     return generator.integers(-999, 999, shape) + 1j * generator.integers(-999, 999, shape)
 
 
+def write_experiment(
+    parent: Path,
+    kspace: np.ndarray,
+    steps: list[int],
+    *,
+    rows: int,
+    order: tuple[int, ...] = (0,),
+    byte_order: str = "little",
+    sequence: str = "<FLASH.ppg>",
+    steps2: list[int] | None = None,
+    **extra: object,
+) -> Path:
+    """Write (repetition, slice or z, line, coil, sample) as it is measured, line by line."""
+    repetitions, third, lines, coils, columns = kspace.shape
+    is_3d = steps2 is not None
+    folder = parent / "5"
+    folder.mkdir(exist_ok=True)
+    method: dict[str, object] = {
+        "Method": "<Bruker:FLASH>",
+        "PVM_EncMatrix": [columns, lines, *([third] if is_3d else [])],
+        "PVM_Matrix": [columns, rows, *([third] if is_3d else [])],
+        "PVM_AntiAlias": [1, 1, *([1] if is_3d else [])],
+        "PVM_EncNReceivers": coils,
+        "PVM_EncSteps1": steps,
+        "PVM_EncPft": [1, 1, *([1] if is_3d else [])],
+        "PVM_Fov": [32, 30, *([24] if is_3d else [])],
+        "PVM_SliceThick": 1.5,
+        "PVM_SPackArrNSlices": [1 if is_3d else third],
+        "PVM_SPackArrSliceDistance": [2.0],
+        "PVM_NEchoImages": 1,
+        "PVM_RepetitionTime": 100,
+        "PVM_EchoTime": 4,
+        "PVM_DigNp": columns,
+    }
+    if is_3d:
+        method["PVM_EncSteps2"] = steps2
+    acqp: dict[str, object] = {
+        "ACQ_sw_version": "<PV 6.0>",
+        "PULPROG": sequence,
+        "GO_raw_data_format": "GO_32BIT_SGN_INT",
+        "BYTORDA": byte_order,
+        "GO_block_size": "continuous",
+        "ACQ_dim": 3 if is_3d else 2,
+        "ACQ_size": [2 * columns, lines, *([third] if is_3d else [])],
+        "ACQ_phase_factor": 1,
+        "ACQ_obj_order": list(order),
+        "NI": 1 if is_3d else third,
+        "NR": repetitions,
+        "NSLICES": 1 if is_3d else third,
+    }
+    method.update({key: value for key, value in extra.items() if key.startswith("PVM")})
+    acqp.update({key: value for key, value in extra.items() if not key.startswith("PVM")})
+    (folder / "method").write_text(jcamp(method))
+    (folder / "acqp").write_text(jcamp(acqp))
+    # In 2D the slices take turns, one line each.
+    measured = kspace if is_3d else kspace[:, list(order)].swapaxes(1, 2)
+    pairs = np.stack([measured.real, measured.imag], axis=-1)
+    dtype = ">i4" if byte_order == "big" else "<i4"
+    (folder / "fid").write_bytes(np.ascontiguousarray(pairs).astype(dtype).tobytes())
+    return folder
+
+
 @pytest.fixture
 def write(tmp_path) -> Callable[..., Path]:
-    def write_experiment(
-        kspace: np.ndarray,
-        steps: list[int],
-        *,
-        rows: int,
-        order: tuple[int, ...] = (0,),
-        byte_order: str = "little",
-        sequence: str = "<FLASH.ppg>",
-        steps2: list[int] | None = None,
-        **extra: object,
-    ) -> Path:
-        """Write (repetition, slice or z, line, coil, sample) as it is measured, line by line."""
-        repetitions, third, lines, coils, columns = kspace.shape
-        is_3d = steps2 is not None
-        folder = tmp_path / "5"
-        folder.mkdir(exist_ok=True)
-        method: dict[str, object] = {
-            "Method": "<Bruker:FLASH>",
-            "PVM_EncMatrix": [columns, lines, *([third] if is_3d else [])],
-            "PVM_Matrix": [columns, rows, *([third] if is_3d else [])],
-            "PVM_AntiAlias": [1, 1, *([1] if is_3d else [])],
-            "PVM_EncNReceivers": coils,
-            "PVM_EncSteps1": steps,
-            "PVM_EncPft": [1, 1, *([1] if is_3d else [])],
-            "PVM_Fov": [32, 30, *([24] if is_3d else [])],
-            "PVM_SliceThick": 1.5,
-            "PVM_SPackArrNSlices": [1 if is_3d else third],
-            "PVM_SPackArrSliceDistance": [2.0],
-            "PVM_NEchoImages": 1,
-            "PVM_RepetitionTime": 100,
-            "PVM_EchoTime": 4,
-            "PVM_DigNp": columns,
-        }
-        if is_3d:
-            method["PVM_EncSteps2"] = steps2
-        acqp: dict[str, object] = {
-            "ACQ_sw_version": "<PV 6.0>",
-            "PULPROG": sequence,
-            "GO_raw_data_format": "GO_32BIT_SGN_INT",
-            "BYTORDA": byte_order,
-            "GO_block_size": "continuous",
-            "ACQ_dim": 3 if is_3d else 2,
-            "ACQ_size": [2 * columns, lines, *([third] if is_3d else [])],
-            "ACQ_phase_factor": 1,
-            "ACQ_obj_order": list(order),
-            "NI": 1 if is_3d else third,
-            "NR": repetitions,
-            "NSLICES": 1 if is_3d else third,
-        }
-        method.update({key: value for key, value in extra.items() if key.startswith("PVM")})
-        acqp.update({key: value for key, value in extra.items() if not key.startswith("PVM")})
-        (folder / "method").write_text(jcamp(method))
-        (folder / "acqp").write_text(jcamp(acqp))
-        # In 2D the slices take turns, one line each.
-        measured = kspace if is_3d else kspace[:, list(order)].swapaxes(1, 2)
-        pairs = np.stack([measured.real, measured.imag], axis=-1)
-        dtype = ">i4" if byte_order == "big" else "<i4"
-        (folder / "fid").write_bytes(np.ascontiguousarray(pairs).astype(dtype).tobytes())
-        return folder
-
-    return write_experiment
+    return partial(write_experiment, tmp_path)
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +21,26 @@ NAMES = [
 Readout = tuple[str, dict[str, int], np.ndarray]
 
 
+def write_export(folder: Path, readouts: Iterable[Readout], general: Iterable[str] = ()) -> Path:
+    """Write readouts (type, columns that are not 0, samples) and lines of information."""
+    lines = ["# === DATA DESCRIPTION FILE ===", "#", "# Scan name : Made-up"]
+    lines += [f".    {line}" for line in general]
+    data = b""
+    for kind, columns, samples in readouts:
+        raw = samples.astype("<c8").tobytes()
+        values = dict.fromkeys(NAMES, 0)
+        values |= {"sign": 1, **columns, "size": len(raw), "offset": len(data)}
+        lines.append(f"  {kind} " + " ".join(f"{value:5d}" for value in values.values()))
+        data += raw
+    path = folder / "raw_001.list"
+    path.write_text("\n".join(lines) + "\n", encoding="latin1")
+    path.with_suffix(".data").write_bytes(data)
+    return path
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    def write_export(readouts: Iterable[Readout], general: Iterable[str] = ()) -> Path:
-        """Write readouts (type, columns that are not 0, samples) and lines of information."""
-        lines = ["# === DATA DESCRIPTION FILE ===", "#", "# Scan name : Made-up"]
-        lines += [f".    {line}" for line in general]
-        data = b""
-        for kind, columns, samples in readouts:
-            raw = samples.astype("<c8").tobytes()
-            values = dict.fromkeys(NAMES, 0)
-            values |= {"sign": 1, **columns, "size": len(raw), "offset": len(data)}
-            lines.append(f"  {kind} " + " ".join(f"{value:5d}" for value in values.values()))
-            data += raw
-        path = tmp_path / "raw_001.list"
-        path.write_text("\n".join(lines) + "\n", encoding="latin1")
-        path.with_suffix(".data").write_bytes(data)
-        return path
-
-    return write_export
+    return partial(write_export, tmp_path)
 
 
 GENERAL = (
@@ -239,3 +241,26 @@ def test_nothing_of_the_comments_is_told(write, kspace) -> None:
     path = write(lines_of(kspace), GENERAL)
     assert "Made-up" in path.read_text()
     assert "Made-up" not in repr(read(path))
+
+
+def test_readouts_of_the_same_counters_or_samples_are_refused(write, kspace) -> None:
+    readouts = lines_of(kspace)
+    path = write([*readouts, readouts[3]], GENERAL)
+    with pytest.raises(DataError, match="1 readouts come again with the same counters"):
+        read(path)
+    path = write(readouts, GENERAL)
+    lines = path.read_text("latin1").splitlines()
+    lines[-1] = lines[-1][:-5] + lines[-2][-5:]
+    path.write_text("\n".join(lines), encoding="latin1")
+    with pytest.raises(FileError, match="1 readouts of the index share samples"):
+        read(path)
+
+
+def test_samples_that_no_line_names_are_said(write, kspace, caplog) -> None:
+    path = write(lines_of(kspace), GENERAL)
+    lines = path.read_text("latin1").splitlines()
+    # Both coils of the last row.
+    path.write_text("\n".join(lines[:-2]), encoding="latin1")
+    with caplog.at_level("WARNING"):
+        read(path)
+    assert f"names no readout for {2 * 8 * NX} of its" in caplog.text

@@ -1,0 +1,188 @@
+"""The door through which NIfTI files are read: sizes and checksums first, one error for all.
+
+A compressed file is unpacked once in pieces before anything is allocated: it must hold what its
+header says, and its CRC must be right, which a reader that stops after the last voxel never sees.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import math
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firenet_mri.errors import FileError
+from firenet_mri.io.kspace.recognise import read_head
+from firenet_mri.io.sizes import check_unpacked
+
+_log = logging.getLogger(__name__)
+
+_GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
+# Images pack better than k-space, masks and phantoms most of all.
+_MOST_TIMES, _ALWAYS_FINE = 100, 1 << 29
+_LARGEST_OFFSET = 1 << 26
+_HEADERS = {b"n+1\0": (344, 348), b"ni1\0": (344, 348), b"n+2\0": (4, 540), b"ni2\0": (4, 540)}
+_PAIRS = (".hdr", ".img")
+
+
+def load_nifti(path: Path) -> Any:
+    """Return the nibabel image of a file whose size, and checksum if it has one, fit its header.
+
+    Raises
+    ------
+    FileError
+        If it is missing, no NIfTI, truncated or damaged, or asks for far more memory than it has
+        bytes.
+    """
+    import nibabel
+
+    read_head(path)
+    try:
+        header = _header(_first_bytes(_file_of_header(path)))
+        _check_sizes(path, header)
+        _say_scaling(path, header)
+        return nibabel.load(path)
+    except FileError:
+        raise
+    # Fields of a damaged header are interpreted in many places, and fail in many ways.
+    except Exception:
+        raise _damaged(path) from None
+
+
+def shape_of_nifti(path: Path) -> tuple[int, ...]:
+    """Return the sizes of a NIfTI image (x, y, z, ...), of which the header alone is read.
+
+    Raises
+    ------
+    FileError
+        If it is missing, no NIfTI, or its header is damaged.
+    """
+    read_head(path)
+    try:
+        header = _header(_first_bytes(_file_of_header(path)))
+        return tuple(int(n) for n in header.get_data_shape())
+    except Exception:
+        raise _damaged(path) from None
+
+
+def voxels_of(image: Any, path: Path) -> NDArray[Any]:
+    """Return the voxels of what :func:`load_nifti` returned, scaled but not cast.
+
+    Raises
+    ------
+    FileError
+        If they cannot be read.
+    """
+    try:
+        return np.asanyarray(image.dataobj)
+    except Exception:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> FileError:
+    return FileError(f"{path}: is no NIfTI image, or truncated or damaged; copy or export it again")
+
+
+def _file_of_header(path: Path) -> Path:
+    return path.with_suffix(".hdr") if path.suffix in _PAIRS else path
+
+
+def _file_of_voxels(path: Path) -> Path:
+    return path.with_suffix(".img") if path.suffix in _PAIRS else path
+
+
+def _first_bytes(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(540)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to read what it holds, unpacked if it is packed."""
+    with path.open("rb") as file:
+        is_packed = file.read(2) == _GZIP
+    return gzip.open(path) if is_packed else path.open("rb")  # type: ignore[return-value]
+
+
+def _header(head: bytes) -> Any:
+    """Return the nibabel header that a file begins with; ValueError if it does not."""
+    from nibabel import Nifti1Header, Nifti2Header
+
+    for magic, (at, size) in _HEADERS.items():
+        if head[at : at + 4] == magic:
+            kind: Any = Nifti1Header if size == 348 else Nifti2Header
+            return kind(head[:size])
+    raise ValueError("no magic string of NIfTI")
+
+
+def _say_scaling(path: Path, header: Any) -> None:
+    """Say if voxels are scaled that need no scaling: floating-point numbers have their own unit."""
+    slope, offset = header.get_slope_inter()
+    is_scaled = slope not in (None, 1.0) or offset not in (None, 0.0)
+    if is_scaled and header.get_data_dtype().kind in "fc":
+        _log.warning(
+            "%s: the voxels are floating-point numbers, and the header scales them all the same "
+            "(slope %g, intercept %g); it may be wrong",
+            path.name,
+            slope,
+            offset,
+        )
+
+
+def _check_sizes(path: Path, header: Any) -> None:
+    """Refuse a file that unpacks to too much, or to less than its header says."""
+    offset = int(header["vox_offset"])
+    shape = [int(n) for n in header.get_data_shape()]
+    if not 0 <= offset <= _LARGEST_OFFSET or min(shape, default=0) < 0:
+        raise _damaged(path)
+    count = offset + math.prod(shape) * header.get_data_dtype().itemsize
+    voxels = _file_of_voxels(path)
+    check_unpacked(
+        count,
+        voxels.stat().st_size,
+        f"{path}: the image",
+        most_times=_MOST_TIMES,
+        always_fine=_ALWAYS_FINE,
+    )
+    found = _unpacked(path, voxels, count)
+    if found < count:
+        raise FileError(
+            f"{path}: the image is truncated: {found} of {count} bytes are there; copy it again"
+        )
+    if found > count:
+        _log.warning(
+            "%s: the file holds more than the %d bytes that its header speaks of; its sizes or its "
+            "type may be wrong",
+            path.name,
+            count,
+        )
+
+
+def _unpacked(path: Path, voxels: Path, count: int) -> int:
+    """Return how many bytes a file holds, unpacked; far more than are wanted are an error."""
+    total = 0
+    try:
+        with _opened(voxels) as file:
+            if isinstance(file, io.BufferedReader):
+                return voxels.stat().st_size
+            # To its end, where the checksum is.
+            while piece := file.read(_PIECE):
+                total += len(piece)
+                if total > count + _PIECE:
+                    raise FileError(
+                        f"{path}: the image unpacks to far more than the {count} bytes that its "
+                        "header speaks of; the file is damaged, copy or export it again"
+                    )
+    except (gzip.BadGzipFile, zlib.error):
+        raise FileError(
+            f"{path}: its bytes do not fit its checksum: the file is damaged; copy it again"
+        ) from None
+    except EOFError:
+        raise FileError(f"{path}: the compressed file is truncated; copy it again") from None
+    return total
