@@ -192,6 +192,16 @@ def geometry_of_slices(
     return _geometry(layout.grid.cut_to(columns), [layout.slices[i] for i in slices], name)
 
 
+def centre_of(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> tuple[int, int]:
+    """Return where :func:`assemble` takes the centre of k-space to be, as steps 1 and 2 count."""
+    readouts = _sort(acquisitions)
+    encoding = _common_encoding(header, readouts, name)
+    encoding = without_empty_partitions(encoding, readouts.imaging, name)
+    lines = readouts.imaging if _trajectory(encoding) == "cartesian" else []
+    grid = _Grid.of(encoding, lines, name, is_reference=False)
+    return grid.centre_y, grid.centre_z
+
+
 class _Layout(NamedTuple):
     """Where readouts go."""
 
