@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from firenet_mri.batch.jobs import Outcome, State
+from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 
 _HEADS = (
@@ -43,13 +44,14 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
 def _row(outcome: Outcome) -> list[str]:
     values = asdict(outcome)
     return [
-        outcome.scan,
-        outcome.image,
+        printable(outcome.scan),
+        printable(outcome.image),
         outcome.state,
         f"{outcome.seconds:.1f}",
         *(_number(outcome.state, values[name], why) for name, why in _WHY_NOT.items()),
-        "; ".join(outcome.warnings),
-        outcome.error,
+        # They may quote file names that are not UTF-8.
+        printable("; ".join(outcome.warnings)),
+        printable(outcome.error),
     ]
 
 

@@ -98,13 +98,14 @@ def reconstruct_file(
         importlib.import_module("matplotlib.figure")
         importlib.import_module("matplotlib.backends.backend_agg")
 
-    output_paths(
+    # Before any work.
+    files = output_paths(
         output,
         overwrite=written.overwrite,
         evidence=not written.no_evidence,
         sensitivity=options.jacobian,
     )
-    # Before any work.
+    _check_apart(files, written)
     if written.sign is not None:
         read_private_key(written.sign)
     if options.network.weights is not None:
@@ -133,6 +134,26 @@ def reconstruct_file(
     else:
         _tell(result, files, others)
     return result
+
+
+def _check_apart(files: SavedFiles, written: OutputOptions) -> None:
+    """Refuse outputs of which one would lie in the place of another, before anything is read."""
+    from firenet_mri.io.image.bids import bids_paths
+    from firenet_mri.io.outputs import check_outputs
+
+    paths = list(files.paths)
+    if written.bids is not None:
+        paths += bids_paths(written.bids)
+    check_outputs(paths, overwrite=written.overwrite)
+    if written.dicom is None:
+        return
+    folder = written.dicom.resolve()
+    for path in (*paths, written.dicom_reference):
+        if path is not None and folder in (path.resolve(), *path.resolve().parents):
+            raise UsageError(
+                f"{written.dicom}: is for a DICOM series alone, and {path} would lie there too; "
+                "give a folder of its own"
+            )
 
 
 def _check_written(
