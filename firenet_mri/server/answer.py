@@ -66,9 +66,9 @@ def check_answer(
     """
     errors = [line for line in answer.log if line.startswith("ERROR")]
     if errors:
-        said = errors[0].removeprefix("ERROR").strip()
+        why = errors[0].removeprefix("ERROR").strip()
         raise IncompleteAnswerError(
-            f"{name} reports an error after {len(answer.images)} images: {said}", answer
+            f"{name} reports an error after {len(answer.images)} images: {why}", answer
         )
     said = [int(found[1]) for found in map(_SAID.match, answer.log) if found]
     if said and sum(said) != len(answer.images):
@@ -89,8 +89,9 @@ def check_answer(
 
 def _check_planes(answer: Answer, header: Any, acquisitions: Sequence[Any], name: str) -> None:
     """Compare the planes that came with those of the scan; one that came twice counts once."""
-    keys = {_key(line.idx) for line in acquisitions if is_image_data(line)}
-    depth = _partitions(header)
+    # A readout that is zero throughout is padding.
+    lines = [line for line in acquisitions if is_image_data(line) and line.data.any()]
+    keys, depth = {_key(line.idx) for line in lines}, _partitions(header, lines)
     found: dict[_Key, int] = defaultdict(int)
     for image in answer.images:
         found[_key(image)] = max(found[_key(image)], int(image.data.shape[-3]))
@@ -105,8 +106,10 @@ def _check_planes(answer: Answer, header: Any, acquisitions: Sequence[Any], name
     )
 
 
-def _partitions(header: Any) -> int:
-    """Return how many planes a 3D scan has at least; 1 of 2D ones."""
+def _partitions(header: Any, lines: Sequence[Any]) -> int:
+    """Return how many planes a 3D scan has at least; 1 of 2D ones, whatever their header says."""
+    if len({line.idx.kspace_encode_step_2 for line in lines}) < 2:
+        return 1
     encoding = header.encoding[0]
     sizes = [space.matrixSize.z or 1 for space in (encoding.encodedSpace, encoding.reconSpace)]
     return max(1, min(sizes))

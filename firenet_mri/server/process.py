@@ -163,7 +163,7 @@ class _Stream:
     def _in_turn(self, function: Callable[[], T]) -> T:
         # Our own connections take turns; a host that has one client has no others to wait for.
         take = getattr(self._connection, "in_turn", None)
-        return function() if take is None else take(function)  # type: ignore[no-any-return]
+        return function() if take is None else take(function)
 
     def _check_centre(self, readouts: list[Any]) -> None:
         """Refuse readouts of which the centre of k-space seems to lie elsewhere than before."""

@@ -108,15 +108,23 @@ class Server:
                 _log.warning("a connection could not be taken: %s", error.strerror)
                 time.sleep(_PAUSE_S)
                 continue
-            if not self._clients.acquire(blocking=False):
-                self._turn_away(client, f"{self.limits.clients} are connected")
-                continue
             try:
-                self._begin(client)
-            # No thread, or no memory for one: this client is lost, the next one need not be.
-            except (RuntimeError, MemoryError) as error:
-                self._clients.release()
-                self._turn_away(client, str(error) or type(error).__name__)
+                self._admit(client)
+            # Whatever it is, it costs this client and not the service.
+            except Exception as error:
+                _log.warning("a client was left: %s", type(error).__name__)
+
+    def _admit(self, client: socket.socket) -> None:
+        """Serve a client, or turn it away."""
+        if not self._clients.acquire(blocking=False):
+            self._turn_away(client, f"{self.limits.clients} are connected")
+            return
+        try:
+            self._begin(client)
+        # No thread, or no memory for one.
+        except (RuntimeError, MemoryError) as error:
+            self._clients.release()
+            self._turn_away(client, str(error) or type(error).__name__)
 
     def _turn_away(self, client: socket.socket, why: str) -> None:
         self.health.count("turned_away")

@@ -279,7 +279,8 @@ def test_partitions_of_a_volume_are_counted_in_one_image_or_in_several(tmp_path)
     for space in (head.encoding[0].encodedSpace, head.encoding[0].reconSpace):
         space.matrixSize.z = 3
     path = tmp_path / "volume.h5"
-    write_acquisitions(path, head, readouts(kspace()))
+    lines = [line for z in range(3) for line in readouts(kspace(), kspace_encode_step_2=z)]
+    write_acquisitions(path, head, lines)
 
     def whole(connection: socket.socket) -> None:
         read_to_the_close(connection)
@@ -290,6 +291,16 @@ def test_partitions_of_a_volume_are_counted_in_one_image_or_in_several(tmp_path)
             assert send_scan(path, port=port).images
     with answering(images_of(range(2))) as port, pytest.raises(DataError, match="2 of 3 images"):
         send_scan(path, port=port)
+
+
+def test_padding_and_partitions_that_only_the_header_has_are_not_waited_for(tmp_path) -> None:
+    head = header()
+    for space in (head.encoding[0].encodedSpace, head.encoding[0].reconSpace):
+        space.matrixSize.z = 2
+    path = tmp_path / "scan.h5"
+    write_acquisitions(path, head, readouts(kspace()) + readouts(0 * kspace(), slice=1))
+    with answering(images_of([0])) as port:
+        assert len(send_scan(path, port=port).images) == 1
 
 
 def test_a_server_that_refuses_early_is_quoted(scan) -> None:
