@@ -139,3 +139,5 @@ class Wire:
                 self._connection.settimeout(left)
                 if not self._connection.recv(_AT_ONCE):
                     break
+        # Whoever holds this for longer need not hold what was read ahead.
+        self._rest = memoryview(b"")
