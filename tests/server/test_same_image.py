@@ -135,9 +135,13 @@ def test_reference_lines_serve_all_repetitions(tmp_path) -> None:
 
 
 def test_coils_are_compressed_for_all_slices_alike(tmp_path) -> None:
-    head, lines = header(counted=COUNTED), two_slices()
+    weights = np.array([0.1, 1, 3], np.float32)[:, None, None]
+    first, second = readouts(kspace(0)), readouts(weights * kspace(1), slice=1)
+    head, lines = header(counted=COUNTED), first + second
     expected = of_the_file(tmp_path, head, lines, coils=2)
     assert_same(served(head, lines, coils=2), expected)
+    alone = of_the_file(tmp_path, head, first, coils=2)[0]
+    assert np.abs(alone - expected[0]).max() > 5e-4 * expected.max()
 
 
 def test_another_encoding_or_centre_and_slices_that_are_missing_are_refused() -> None:
