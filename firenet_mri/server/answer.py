@@ -110,7 +110,8 @@ def _partitions(header: Any, lines: Sequence[Any]) -> int:
     """Return how many planes a 3D scan has at least; 1 of 2D ones, whatever their header says."""
     if len({line.idx.kspace_encode_step_2 for line in lines}) < 2:
         return 1
-    encoding = header.encoding[0]
+    number = min(line.encoding_space_ref for line in lines)
+    encoding = header.encoding[min(number, len(header.encoding) - 1)]
     sizes = [space.matrixSize.z or 1 for space in (encoding.encodedSpace, encoding.reconSpace)]
     return max(1, min(sizes))
 

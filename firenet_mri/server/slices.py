@@ -39,16 +39,15 @@ def sends_slices(header: Any) -> bool:
     Where a slice has several of these, its flag may come with each; so it may where the header does
     not say how many there are.
     """
-    encoding = header.encoding[0]
-    if (encoding.encodedSpace.matrixSize.z or 1) > 1:
+    if any((encoding.encodedSpace.matrixSize.z or 1) > 1 for encoding in header.encoding):
         return False
-    return all(_has_one(encoding, counter) for counter in _WITHIN_A_SLICE)
+    return all(_has_one(header, counter) for counter in _WITHIN_A_SLICE)
 
 
-def _has_one(encoding: Any, counter: str) -> bool:
-    """Return whether the header says that a counter has one value."""
-    limit = getattr(encoding.encodingLimits, counter, None)
-    return limit is not None and not limit.maximum
+def _has_one(header: Any, counter: str) -> bool:
+    """Return whether a header says of all its encodings that a counter has one value."""
+    limits = [getattr(encoding.encodingLimits, counter, None) for encoding in header.encoding]
+    return all(limit is not None and not limit.maximum for limit in limits)
 
 
 class Groups:
@@ -65,7 +64,7 @@ class Groups:
     def __init__(self, header: Any, *, as_a_whole: bool = False) -> None:
         self._by_slice = not as_a_whole and sends_slices(header)
         self._as_a_whole = as_a_whole
-        self._has_one_repetition = _has_one(header.encoding[0], "repetition")
+        self._has_one_repetition = _has_one(header, "repetition")
         self._noise: list[Any] = []
         self._lines: dict[int, list[Any]] = {}
         #: The slices of every image that was given.

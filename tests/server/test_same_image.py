@@ -90,6 +90,18 @@ def test_averages_that_the_header_denies_are_refused() -> None:
     assert error.startswith("Readouts of slice 0, repetition 0 (average 1, segment 0) came after")
 
 
+def test_averages_of_which_one_encoding_is_silent_make_one_image(tmp_path) -> None:
+    """That of the reference lines comes first, and has one average."""
+    head = header(counted=COUNTED)
+    head.encoding += header().encoding
+    lines = readouts(kspace(0), average=0) + readouts(1.3 * kspace(0), average=1)
+    for line in lines:
+        line.encoding_space_ref = 1
+    connection = served(head, lines)
+    assert len(connection.sent) == 1
+    assert_same(connection, of_the_file(tmp_path, head, lines))
+
+
 def test_noise_after_the_data_is_used_or_refused(tmp_path) -> None:
     lines = [*two_slices(), noise_readout()]
     assert_same(served(header(), lines), of_the_file(tmp_path, header(), lines))
