@@ -363,6 +363,10 @@ def test_a_changed_scan_is_done_again_and_another_scan_is_not_taken_for_it(
     np.save(tmp_path / "other.npy", np.load(small_job.scan) + 1)
     outcome = reconstruct_job(replace(small_job, scan=tmp_path / "other.npy"))
     assert "is the image of another scan" in outcome.error
+    image = small_job.image.read_bytes()
+    small_job.image.unlink()
+    assert "--overwrite" in reconstruct_job(replace(small_job, scan=tmp_path / "other.npy")).error
+    small_job.image.write_bytes(image)
     # A scan that has changed does not excuse other options.
     np.save(small_job.scan, 2 * np.load(small_job.scan))
     other = replace(small_job, options=small_job.options.replace(layers=3))

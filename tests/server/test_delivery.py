@@ -114,6 +114,42 @@ def test_a_client_that_takes_nothing_gets_no_close_and_its_images_are_not_counte
     assert "1 of 1 images could not be sent: the client took nothing more" in caplog.text
 
 
+def test_a_client_that_takes_an_image_slowly_is_not_idle(instead_of_process) -> None:
+    instead_of_process(large_images)
+    lines = readouts(kspace())
+    data = b"".join(message_bytes(Kind.ACQUISITION, line) for line in lines)
+    received = 0
+    with (
+        serving(buffer_bytes=SMALL, idle_s=0.3) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.sendall(START + data + message_bytes(Kind.CLOSE))
+        while part := client.recv(30_000):
+            received += len(part)
+            time.sleep(0.1)
+    # An image, a line for the log, and the close.
+    assert received > 4 * 60_000
+
+
+def test_a_client_that_reads_only_when_all_is_sent_is_not_idle_while_it_sends(
+    instead_of_process,
+) -> None:
+    instead_of_process(large_images)
+    first, second = (readouts(kspace(i), slice=i) for i in range(2))
+    with (
+        serving(buffer_bytes=SMALL, idle_s=0.3) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.sendall(START)
+        for line in (*first, *second):
+            client.sendall(message_bytes(Kind.ACQUISITION, line))
+            time.sleep(0 if line in first else 0.05)
+        client.sendall(message_bytes(Kind.CLOSE))
+        read_to_the_close(client)
+
+
 def waits(begun: threading.Event, done: threading.Event, taken: list):
     """Return work that takes one readout, works until it may go on, and takes the others."""
 
@@ -202,7 +238,7 @@ def test_a_thread_that_cannot_start_costs_one_client_and_not_the_service(
     instead_of_process, monkeypatch, caplog
 ) -> None:
     instead_of_process(large_images)
-    start, refused = threading.Thread.start, ["_handle", "_read_all"]
+    start, refused = threading.Thread.start, [*3 * ["_handle"], "_read_all"]
 
     def failing(thread) -> None:
         name = getattr(getattr(thread, "_target", None), "__name__", "")
@@ -213,17 +249,18 @@ def test_a_thread_that_cannot_start_costs_one_client_and_not_the_service(
 
     line = message_bytes(Kind.ACQUISITION, readouts(kspace())[0])
     kinds = []
-    with serving() as server:
+    # Three that got no thread must not be counted as connected.
+    with serving(clients=3) as server:
         monkeypatch.setattr(threading.Thread, "start", failing)
-        for _ in range(3):
+        for _ in range(5):
             with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
                 client.sendall(START + line + message_bytes(Kind.CLOSE))
                 with client.makefile("rb") as file:
                     kinds.append([])
                     while not kinds[-1] or kinds[-1][-1] is not Kind.CLOSE:
                         kinds[-1].append(read_message(file.read, 1 << 20).kind)
-        assert ask_health(port=server.port)["turned_away"] == 2
-    assert kinds == [[Kind.CLOSE], [Kind.TEXT, Kind.CLOSE], [Kind.CLOSE]]
+        assert ask_health(port=server.port)["turned_away"] == 4
+    assert kinds == [*3 * [[Kind.CLOSE]], [Kind.TEXT, Kind.CLOSE], [Kind.CLOSE]]
     assert "turned away: can't start new thread" in caplog.text
 
 
