@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 import torch
@@ -25,7 +26,9 @@ def on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)
     )
     try:
-        return list(pool.map(work, items))
+        # What is logged there belongs to the job that the caller works on.
+        contexts = [copy_context() for _ in items]
+        return list(pool.map(lambda context, item: context.run(work, item), contexts, items))
     finally:
         pool.shutdown(cancel_futures=True)
         # Threads that start later take over what was set last.

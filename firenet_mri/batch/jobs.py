@@ -1,9 +1,10 @@
 """What a batch is made of: one job per scan, which knows its outputs when it sees them again.
 
-Beside every image lies ``NAME.done.json`` with the options, the digest of these and of the scan's
-bytes, and those of the image, its certificate and the evidence. It is written before the work,
-without the files' digests, and again after it: a job whose worker was killed begins anew over what
-it left, a finished one is not done twice, and an image that no batch has written is not replaced.
+Beside every image lies ``NAME.done.json`` with the options, digests of these, of the scan's path
+and of its bytes, and those of all files that were written. It is written before the work, without
+the files' digests, and again after it: a job whose worker was killed begins anew over what it left,
+a finished one is not done twice, one whose scan has changed is done again, and an image that no
+batch has written, or that is of another scan, is not replaced.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.batch.tree import Suffix, image_paths
 from firenet_mri.digests import digest_of_data, digest_of_file
-from firenet_mri.errors import FirenetError
-from firenet_mri.io.evidence import evidence_path
-from firenet_mri.io.image.writing import image_stem
+from firenet_mri.errors import FileError, FirenetError
 from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
     digests_of_scan,
@@ -33,16 +34,19 @@ from firenet_mri.io.kspace.folders import (
     without_name,
 )
 from firenet_mri.io.kspace.reading import read_with
+from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import output_paths
+from firenet_mri.reconstruction.result import files_of
 from firenet_mri.reconstruction.run import reconstruct_with
-from firenet_mri.report import remove_report, report_path, write_report
+from firenet_mri.report import report_path, reports_beside, write_report
 from firenet_mri.report.layers import thumbnail
 
 State = Literal["done", "kept", "failed"]
 
 _RECORD = ".done.json"
+_FILES = ("image", "picture", "certificate", "evidence", "sensitivity")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Job:
     @property
     def shown(self) -> str:
         """What summaries and messages call it."""
-        return self.label or self.scan.name
+        return self.label or printable(self.scan.name)
 
     @property
     def record(self) -> Path:
@@ -179,13 +183,15 @@ def reconstruct_job(job: Job) -> Outcome:
     warnings = _Warnings()
     logger = logging.getLogger("firenet_mri")
     logger.addHandler(warnings)
+    before = _collects.set(warnings)
     started = time.perf_counter()
     try:
         outcome = _done(job, started)
     except (FirenetError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        outcome = Outcome(job.shown, job.image.name, "failed", error=text)
+        outcome = failed(job, text)
     finally:
+        _collects.reset(before)
         logger.removeHandler(warnings)
     # The folder of the subject, and that of its images, as find_jobs() lays them out.
     folder = "/".join(job.image.parent.parts[-2:])
@@ -204,89 +210,125 @@ def _called(outcome: Outcome, job: Job) -> Outcome:
 def _done(job: Job, started: float) -> Outcome:
     """Return the outcome of a job."""
     read = with_files_beside(job.scan, job.options.read)
-    identity = _identity(job)
+    asked = _Asked.of(job)
     record = _read_record(job.record)
-    if record is not None and record["job"] == identity and not job.overwrite:
-        if _is_whole(job, record):
-            return Outcome(
-                job.shown,
-                job.image.name,
-                "kept",
-                relative_gap=record["relative_gap"],
-                lipschitz_bound=record["lipschitz_bound"],
-                warnings=tuple(record.get("warnings", ())),
-                thumbnail=base64.b64decode(record.get("thumbnail", "")),
-            )
-        is_ours = True
-    else:
-        is_ours = job.overwrite
+    is_same = record is not None and record["job"] == asked.job
+    if record is not None and is_same and not job.overwrite and _is_whole(job, record):
+        return _outcome(job, "kept", record)
+    may_replace = job.overwrite or is_same or asked.may_replace(record, job)
     job.image.parent.mkdir(parents=True, exist_ok=True)
-    wants_second = job.options.reconstruction.jacobian
-    page = report_path(job.image)
+    wants_second, page = job.options.reconstruction.jacobian, report_path(job.image)
+    output_paths(job.image, overwrite=may_replace, evidence=job.evidence, sensitivity=wants_second)
     if job.report:
-        check_outputs([page], overwrite=is_ours)
-    output_paths(job.image, overwrite=is_ours, evidence=job.evidence, sensitivity=wants_second)
-    wanted = {"job": identity, "options": {**job.options.to_dict(), "read": read.to_dict()}}
-    _write_record(job.record, wanted)
-    scan = read_with(job.scan, read)
-    result = reconstruct_with(scan, job.options.reconstruction)
-    files = result.save(job.image, overwrite=is_ours, evidence=job.evidence, key=job.key)
-    if is_ours:
-        remove_report(job.image)
+        check_outputs([page], overwrite=may_replace)
+    begun = {**asked._asdict(), "options": {**job.options.to_dict(), "read": read.to_dict()}}
+    _write_record(job.record, begun)
+    result = reconstruct_with(read_with(job.scan, read), job.options.reconstruction)
+    stale = reports_beside(job.image) if may_replace else []
+    files = result.save(
+        job.image, overwrite=may_replace, removing=stale, evidence=job.evidence, key=job.key
+    )
     if job.report:
-        write_report(page, result, overwrite=is_ours)
+        write_report(page, result, overwrite=may_replace)
     small = thumbnail(result.magnitude, result.scan.geometry)
     gaps = result.certificate.relative_gap
-    gap = None if gaps is None else max(gaps)
-    bound = result.certificate.lipschitz_bound
-    _write_record(
-        job.record,
-        {
-            **wanted,
-            "image": digest_of_file(files.image),
-            "certificate": digest_of_file(files.certificate),
-            "evidence": None if files.evidence is None else digest_of_file(files.evidence),
-            "report": digest_of_file(page) if job.report else None,
-            "thumbnail": base64.b64encode(small).decode("ascii"),
-            "signed_with": None if job.key is None else public_digest(job.key),
-            "relative_gap": gap,
-            "lipschitz_bound": bound,
-            "warnings": list(result.warning_lines),
-        },
-    )
-    seconds = time.perf_counter() - started
+    finished = {
+        **begun,
+        **{name: _digest(getattr(files, name)) for name in _FILES},
+        "report": _digest(page if job.report else None),
+        "thumbnail": base64.b64encode(small).decode("ascii"),
+        "signed_with": None if job.key is None else public_digest(job.key),
+        "relative_gap": None if gaps is None else max(gaps),
+        "lipschitz_bound": result.certificate.lipschitz_bound,
+        "warnings": list(result.warning_lines),
+    }
+    _write_record(job.record, finished)
+    return _outcome(job, "done", finished, seconds=time.perf_counter() - started)
+
+
+def _outcome(job: Job, state: State, record: Mapping[str, Any], *, seconds: float = 0.0) -> Outcome:
+    """Return the outcome that a record of a finished job tells."""
     return Outcome(
         job.shown,
         job.image.name,
-        "done",
+        state,
         seconds,
-        gap,
-        bound,
-        result.warning_lines,
-        thumbnail=small,
+        record["relative_gap"],
+        record["lipschitz_bound"],
+        tuple(record.get("warnings", ())),
+        thumbnail=base64.b64decode(record.get("thumbnail", "")),
     )
+
+
+def failed(job: Job, error: str) -> Outcome:
+    """Return the outcome of a job that failed, with the reason in one line."""
+    text = without_name(error, job.scan, job.label) if job.label else error
+    return Outcome(job.shown, job.image.name, "failed", error=printable(text))
+
+
+class _Asked(NamedTuple):
+    """What a job is, as digests.
+
+    Parameters
+    ----------
+    job
+        Of the scan's bytes, the options that change its image, and the version.
+    wish
+        Of the options alone.
+    source
+        Of the scan's path; of its label if nothing may call it by its name.
+    """
+
+    job: str
+    wish: str
+    source: str
+
+    @staticmethod
+    def of(job: Job) -> _Asked:
+        read = with_files_beside(job.scan, job.options.read)
+        key = {**job.options.key(), "read": read.key()}
+        identity = digest_of_data([*digests_of_scan(job.scan), key, version("firenet_mri")])
+        # A path can be guessed from its digest.
+        source = job.label or os.fsencode(job.scan.absolute()).hex()
+        return _Asked(identity, digest_of_data(job.options.key()), digest_of_data(source))
+
+    def may_replace(self, record: Mapping[str, Any] | None, job: Job) -> bool:
+        """Return whether what lies there is of the same scan, before it changed, and wish.
+
+        Raises
+        ------
+        FileError
+            If it is of another scan.
+        """
+        if record is None or "source" not in record:
+            return False
+        if record["source"] != self.source and job.image.exists():
+            raise FileError(
+                f"{job.image}: is the image of another scan of an earlier batch; use --overwrite "
+                "to replace it, or another folder"
+            )
+        return bool(record["source"] == self.source and record.get("wish") == self.wish)
 
 
 def _identity(job: Job) -> str:
     """Return a digest of the scan's bytes, the options that change its image, and the version."""
-    read = with_files_beside(job.scan, job.options.read)
-    key = {**job.options.key(), "read": read.key()}
-    return digest_of_data([*digests_of_scan(job.scan), key, version("firenet_mri")])
+    return _Asked.of(job).job
 
 
 def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     """Return whether everything that is wanted is there as it was written."""
-    stem = image_stem(job.image)
-    certificate = job.image.with_name(f"{stem}.json")
-    wanted = {"image": job.image, "certificate": certificate}
-    if job.evidence:
-        wanted["evidence"] = evidence_path(job.image, stem)
-    if job.report:
-        wanted["report"] = report_path(job.image)
+    wants_second = job.options.reconstruction.jacobian
+    wanted = files_of(job.image, evidence=job.evidence, sensitivity=wants_second)
     # Signed or not: who asks for a key wants it by this one.
     if job.key is not None and record.get("signed_with") != public_digest(job.key):
         return False
-    return all(_is_same(path, record.get(name)) for name, path in wanted.items())
+    paths = {name: getattr(wanted, name) for name in _FILES}
+    paths["report"] = report_path(job.image) if job.report else None
+    return all(_is_same(path, record.get(name)) for name, path in paths.items() if path is not None)
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else digest_of_file(path)
 
 
 def _is_same(path: Path, digest: str | None) -> bool:
@@ -308,12 +350,18 @@ def _write_record(path: Path, content: Mapping[str, object]) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Collects the warnings of a job."""
+    """Collects the warnings of the job that its thread, and those that work for it, are at."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+        """Keep a line, unless it is of another job of this worker."""
+        if _collects.get() is not self:
+            return
         self.lines.append(" ".join(record.getMessage().split()))
+
+
+# What collects the warnings of the job at hand.
+_collects: ContextVar[_Warnings | None] = ContextVar("_collects", default=None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-from firenet_mri.batch.jobs import Job, Outcome, reconstruct_job
+from firenet_mri.batch.jobs import Job, Outcome, failed, reconstruct_job
 from firenet_mri.errors import UsageError
 from firenet_mri.threads import passive_waiting
 
@@ -67,8 +67,10 @@ def run_jobs(
     with _client(scheduler, workers, memory) as client:
         if on_cluster is not None:
             on_cluster(str(client.dashboard_link))
+        # Dask takes tasks of one key for one task, whosever they are.
+        batch = secrets.token_hex(8)
         futures = {
-            client.submit(_task, job, key=f"firenet-{i}-{job.shown}", retries=retries): i
+            client.submit(_task, job, key=f"firenet-{batch}-{i}", retries=retries): i
             for i, job in enumerate(jobs)
         }
         for future in as_completed(futures):
@@ -97,8 +99,7 @@ def _outcome_of(future: Any, job: Job) -> Outcome:
     # A task fails with whatever its worker failed with.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        failed = Outcome(job.shown, job.image.name, "failed")
-        return replace(failed, error=f"{type(error).__name__}: {text}")
+        return failed(job, f"{type(error).__name__}: {text}")
     return outcome
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from firenet_mri.batch.jobs import Outcome, State
 from firenet_mri.batch.tree import write_study_files
 from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.tables import cell
 from firenet_mri.report.layers import data_url
@@ -42,6 +43,7 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
     table, page = folder / "summary.csv", folder / "summary.html"
     folder.mkdir(parents=True, exist_ok=True)
     write_study_files(folder)
+    outcomes = [_printable(outcome) for outcome in outcomes]
     rows = [_row(outcome) for outcome in outcomes]
     with atomic_writes((table, page), overwrite=True) as (csv_file, html_file):
         with csv_file.open("w", newline="", encoding="utf-8") as stream:
@@ -50,6 +52,16 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
             writer.writerows([cell(text) for text in row] for row in rows)
         html_file.write_text(_page(folder, outcomes, rows), encoding="utf-8")
     return table, page
+
+
+def _printable(outcome: Outcome) -> Outcome:
+    """Return an outcome whose words can be written: they may quote names that are not UTF-8."""
+    return replace(
+        outcome,
+        scan=printable(outcome.scan),
+        error=printable(outcome.error),
+        warnings=tuple(map(printable, outcome.warnings)),
+    )
 
 
 def _row(outcome: Outcome) -> list[str]:

@@ -26,7 +26,9 @@ def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Pat
     """Return where the image of each scan goes, relative to the output folder.
 
     A path that names subject and session (``sub-01/ses-2/scan.h5``) keeps them, and what else it
-    says becomes ``acq``; of others the subject's label is made of all letters and digits.
+    says becomes ``acq``; of others the subject's label is made of all letters and digits. Names
+    differ in more than case: the first of those that would be alike keeps its own, and others are
+    numbered with what no path has.
 
     Parameters
     ----------
@@ -42,27 +44,27 @@ def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Pat
     """
     if suffix is not None and suffix not in get_args(Suffix):
         raise UsageError(f"Unknown suffix {suffix!r}; use one of {', '.join(get_args(Suffix))}")
+    parsed = [_parsed(scan) for scan in scans]
+    reserved = {_named(*labels)[1].lower() for labels in parsed}
     found: list[Path] = []
     taken: set[str] = set()
-    for scan in scans:
-        subject, session, rest = _parsed(scan)
-        number, name, folder = 1, "", Path()
-        while not name or name.lower() in taken:
-            # The last of the labels tells scans apart that have the same letters.
-            again = "" if number == 1 else f"x{number}"
-            label = subject if rest is not None else subject + again
-            acquisition = None if rest is None else rest + again
-            words = [f"sub-{label}", f"ses-{session}" if session else ""]
-            folder = Path(*(word for word in words if word))
-            name = "_".join(word for word in [*words, _acq(acquisition)] if word)
+    for labels in parsed:
+        number, (folder, name) = 1, _named(*labels)
+        while name.lower() in taken or (number > 1 and name.lower() in reserved):
             number += 1
+            folder, name = _named(*labels, again=f"x{number}")
         taken.add(name.lower())
         found.append(folder / "anat" / f"{name}_rec-firenet_{suffix or _UNKNOWN}.nii.gz")
     return found
 
 
-def _acq(label: str | None) -> str:
-    return f"acq-{label}" if label else ""
+def _named(subject: str, session: str, rest: str | None, again: str = "") -> tuple[Path, str]:
+    """Return folder and name of an image, numbered where the last of its labels ends."""
+    label = subject if rest is not None else subject + again
+    acquisition = "" if rest is None else rest + again
+    words = [f"sub-{label}", f"ses-{session}" if session else ""]
+    acq = f"acq-{acquisition}" if acquisition else ""
+    return Path(*filter(None, words)), "_".join(filter(None, [*words, acq]))
 
 
 def _parsed(scan: Path) -> tuple[str, str, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,25 +97,24 @@ def reconstruct_file(
         from firenet_mri.io import read_reference
         from firenet_mri.io.image.dicom import read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
-        from firenet_mri.io.outputs import check_outputs
         from firenet_mri.io.signatures import read_private_key
         from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
-        from firenet_mri.report import remove_report, report_path
+        from firenet_mri.report import report_path, reports_beside
 
         # The layers and the picture need them later.
         importlib.import_module("numba")
         importlib.import_module("matplotlib.figure")
         importlib.import_module("matplotlib.backends.backend_agg")
 
-    output_paths(
+    # Before any work.
+    files = output_paths(
         output,
         overwrite=written.overwrite,
         evidence=not written.no_evidence,
         sensitivity=options.jacobian,
     )
-    if written.report:
-        check_outputs([report_path(output)], overwrite=written.overwrite)
-    # Before any work.
+    reports = [report_path(output)] if written.report else []
+    _check_apart([*files.paths, *reports], written)
     if written.sign is not None:
         read_private_key(written.sign)
     if options.network.weights is not None:
@@ -136,9 +135,8 @@ def reconstruct_file(
         scanner_matrix=written.scanner_matrix,
         evidence=not written.no_evidence,
         key=written.sign,
+        removing=reports_beside(output) if written.overwrite else [],
     )
-    if written.overwrite:
-        remove_report(output)
     others = _save_others(result, written, series)
     page = _save_report(result, output, written, target)
     _remove_slices(output)
@@ -147,6 +145,26 @@ def reconstruct_file(
     else:
         _tell(result, files, others, page)
     return result
+
+
+def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
+    """Refuse outputs of which one would lie in the place of another, before anything is read."""
+    from firenet_mri.io.image.bids import bids_paths
+    from firenet_mri.io.outputs import check_outputs
+
+    paths = list(files)
+    if written.bids is not None:
+        paths += bids_paths(written.bids)
+    check_outputs(paths, overwrite=written.overwrite)
+    if written.dicom is None:
+        return
+    folder = written.dicom.resolve()
+    for path in (*paths, written.dicom_reference):
+        if path is not None and folder in (path.resolve(), *path.resolve().parents):
+            raise UsageError(
+                f"{written.dicom}: is for a DICOM series alone, and {path} would lie there too; "
+                "give a folder of its own"
+            )
 
 
 def _check_written(

@@ -9,13 +9,16 @@ import sys
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import DataError, UsageError, shortened
+
+if TYPE_CHECKING:
+    from firenet_mri.server.answer import Answer
 
 
 def serve(
@@ -166,16 +169,29 @@ def send(
             show_default=False,
         ),
     ] = False,
+    expect: Annotated[
+        int | None,
+        Parameter(
+            help="Number of images that must come back; by default one for each slice and image "
+            "of the scan, 0 for any."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Send a scan to a reconstruction server, and write the images that come back."""
+    """Send a scan to a reconstruction server, and write the images that come back.
+
+    Nothing is written, and the exit status is not 0, unless all of them came.
+    """
     from firenet_mri.io import atomic_writes, check_outputs
     from firenet_mri.io.image.mrd_images import write_images
     from firenet_mri.server.address import check_port
+    from firenet_mri.server.answer import IncompleteAnswerError
     from firenet_mri.server.client import send_scan
 
     check_port(port, lowest=1)
+    if expect is not None and expect < 0:
+        raise UsageError(f"--expect is {expect}; give a number of images, or 0 for any")
     check_outputs([output], overwrite=overwrite)
     chosen = None
     if parameters is not None:
@@ -189,14 +205,28 @@ def send(
         sys.stderr.write(
             "firenet: the header is sent whole: institution, station, serial number, coils, times\n"
         )
-    answer = send_scan(
-        scan, host=host, port=port, config=config, parameters=chosen, whole_header=whole_header
-    )
-    for line in answer.log:
-        sys.stderr.write(line + "\n")
+    try:
+        answer = send_scan(
+            scan,
+            host=host,
+            port=port,
+            config=config,
+            parameters=chosen,
+            whole_header=whole_header,
+            expected=expect,
+        )
+    except IncompleteAnswerError as error:
+        _tell(error.answer)
+        raise
+    _tell(answer)
     if not answer.images:
         raise DataError(f"{host}:{port} sent no image; its log says why")
     with atomic_writes([output], overwrite=overwrite) as (path,):
         write_images(path, answer.images)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Wrote {len(answer.images)} images to {output}", markup=False)
+
+
+def _tell(answer: Answer) -> None:
+    for line in answer.log:
+        sys.stderr.write(line + "\n")

@@ -30,6 +30,7 @@ from firenet_mri.io.kspace.folders import (
 from firenet_mri.io.kspace.options import check_serves_many
 from firenet_mri.io.kspace.targets import suffix_of
 from firenet_mri.io.kspace.writing import check_conversion
+from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.tables import cell, text_of_cell
 
@@ -128,7 +129,7 @@ def convert_study(
     study = _Study(output, options, overwrite, record)
     outcomes = []
     for source, called, name in zip(sources, shown, names, strict=True):
-        start = Conversion(str(called), name, "failed")
+        start = Conversion(printable(str(called)), name, "failed")
         outcome = study.convert(source, start, rows.get(name))
         if options.read.name_by_digest:
             error = without_name(outcome.error, source, str(called))
@@ -156,7 +157,7 @@ def _make_folder(output: Path) -> None:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Return names without suffix, one for each path, that differ in more than case."""
-    plain = ["_".join(path.with_suffix("").parts) for path in paths]
+    plain = [printable("_".join(path.with_suffix("").parts)) for path in paths]
     counts: dict[str, int] = {}
     for name in plain:
         counts[name.lower()] = counts.get(name.lower(), 0) + 1
@@ -221,7 +222,7 @@ class _Study:
             made = convert_scan(source, target, options, overwrite=may_replace)
             return replace(start, state="done", job=job, **_described(made))
         except (FirenetError, OSError, MemoryError) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = printable(" ".join(str(error).split())) or type(error).__name__
             # What an earlier conversion has written is still there, and still known.
             return replace(before or start, state="failed", error=text)
 
@@ -241,7 +242,7 @@ def _described(made: Converted) -> dict[str, str]:
         "images": str(made.images),
         "sampled": f"{100 * made.sampled_fraction:.1f} %",
         "simulated": "yes" if made.simulated else "",
-        "notes": " ".join(made.notes),
+        "notes": printable(" ".join(made.notes)),
         "sha256": json.dumps(digests),
     }
 

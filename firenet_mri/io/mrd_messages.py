@@ -51,6 +51,10 @@ class ConnectionEnded(DataError):
     """The other side went away, between messages or in the middle of one."""
 
 
+class NotDelivered(DataError):
+    """What was made could not be sent; the connection has ended."""
+
+
 class ProtocolError(DataError):
     """Bytes that are no message, or one larger than allowed."""
 

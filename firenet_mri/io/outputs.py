@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from firenet_mri.errors import FileError
+from firenet_mri.temporary import forget, new_token, remove_abandoned, set_aside, temporary_beside
 
 
 def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
@@ -40,11 +41,24 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
 
 
 @contextmanager
-def atomic_writes(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[list[Path]]:
+def atomic_writes(
+    paths: Sequence[Path], *, overwrite: bool = False, removing: Sequence[Path] = ()
+) -> Iterator[list[Path]]:
     """Give a temporary path for each output; all are moved into place when the block ends well.
 
     The temporary files lie in the folder of their output and keep its whole suffix, since writers
-    choose compression by it. If the block raises, they are removed and no output is touched.
+    choose compression by it. If the block raises, or one of them cannot be moved, they are removed
+    and no output is touched: what was there before is there again. Temporary files of runs that
+    were killed are removed from the folders first.
+
+    Parameters
+    ----------
+    paths
+        The outputs.
+    overwrite
+        Replace those that exist.
+    removing
+        Files that go with those that are replaced; not every one needs to be there.
 
     Raises
     ------
@@ -53,18 +67,56 @@ def atomic_writes(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator
         and if the block raises an OSError, such as a full disk, or leaves an output unwritten.
     """
     check_outputs(paths, overwrite=overwrite)
-    token = secrets.token_hex(4)
-    temporary = [path.with_name(f".{token}-{path.name}") for path in paths]
+    for folder in {path.parent for path in paths}:
+        remove_abandoned(folder)
+    token = new_token()
+    temporary = [temporary_beside(path, token) for path in paths]
     try:
         yield temporary
         check_outputs(paths, overwrite=overwrite)
         for source in temporary:
             source.stat()
-        for source, target in zip(temporary, paths, strict=True):
-            source.replace(target)
+        _move_all(temporary, paths, removing)
     except OSError as error:
         names = ", ".join(str(path) for path in paths)
         raise FileError(f"{names}: cannot be written ({error.strerror or error})") from error
     finally:
         for source in temporary:
             source.unlink(missing_ok=True)
+        forget(token)
+
+
+def _move_all(sources: Sequence[Path], targets: Sequence[Path], removing: Sequence[Path]) -> None:
+    """Move all files into place, or none.
+
+    What is replaced is put aside first, all of it: if the process is killed in the middle, files
+    are missing, but no new image lies beside an old certificate.
+    """
+    replaced = [path for path in (*targets, *removing) if path.exists()]
+    if len(targets) == 1 and not removing:
+        # One file is replaced at one stroke, and is there at every moment.
+        sources[0].replace(targets[0])
+        return
+    token = new_token()
+    aside: list[tuple[Path, Path]] = []
+    moved: list[Path] = []
+    try:
+        for path in replaced:
+            backup = set_aside(path, token)
+            path.replace(backup)
+            aside.append((backup, path))
+        for source, target in zip(sources, targets, strict=True):
+            source.replace(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            target.unlink(missing_ok=True)
+        for backup, path in aside:
+            backup.replace(path)
+        raise
+    finally:
+        forget(token)
+    for backup, _ in aside:
+        # What is left is removed by the next run.
+        with contextlib.suppress(OSError):
+            backup.unlink()

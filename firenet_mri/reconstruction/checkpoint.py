@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.firenet.certificate.evidence import Evidence
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.temporary import remove_abandoned
 
 _EVIDENCE = tuple(field.name for field in fields(Evidence))
 
@@ -70,6 +72,7 @@ class Checkpoint:
             "certificate": result.certificate.to_dict(),
             "maps_digest": result.maps_digest,
             "seconds": [result.calibration_s, result.network_s, result.certificate_s],
+            "digest": _digest_of(result),
         }
         try:
             self.folder.mkdir(exist_ok=True)
@@ -90,7 +93,11 @@ class Checkpoint:
             )
 
     def finished(self, count: int) -> dict[int, FinishedSlice]:
-        """Return the slices of this run among the first ``count``; damaged ones do not count."""
+        """Return the slices of this run among the first ``count``.
+
+        Damaged ones do not count, nor those that were changed or hold NaN or infinite values: they
+        are made again.
+        """
         found = {index: self._read(index) for index in range(count)}
         return {index: result for index, result in found.items() if result is not None}
 
@@ -99,7 +106,7 @@ class Checkpoint:
             with np.load(self._path(index), allow_pickle=False) as arrays:
                 rest = json.loads(arrays["rest"].tobytes())
                 calibration_s, network_s, certificate_s = rest["seconds"]
-                return FinishedSlice(
+                found = FinishedSlice(
                     torch.from_numpy(arrays["image"]),
                     torch.from_numpy(arrays["zero_filled"]),
                     Certificate.from_dict(rest["certificate"]),
@@ -110,8 +117,25 @@ class Checkpoint:
                     certificate_s,
                     torch.from_numpy(arrays["sensitive"]) if arrays["sensitive"].size else None,
                 )
+                is_whole = rest["digest"] == _digest_of(found) and _is_finite(found)
+                return found if is_whole else None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
             return None
+
+
+def _tensors(result: FinishedSlice) -> list[Tensor]:
+    evidence = [getattr(result.evidence, name) for name in _EVIDENCE]
+    sensitive = [] if result.sensitive is None else [result.sensitive]
+    return [result.image, result.zero_filled, *evidence, *sensitive]
+
+
+def _digest_of(result: FinishedSlice) -> str:
+    """Return the digest of a slice's arrays: zeros in the place of an image are none."""
+    return digest_of_data([digest_of_tensor(one) for one in _tensors(result)])
+
+
+def _is_finite(result: FinishedSlice) -> bool:
+    return all(bool(torch.isfinite(one).all()) for one in _tensors(result))
 
 
 def remove_checkpoint(folder: Path) -> None:
@@ -121,5 +145,6 @@ def remove_checkpoint(folder: Path) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"[0-9a-f]{16}_\d{5}\.npz", path.name):
             path.unlink(missing_ok=True)
+    remove_abandoned(folder)
     with contextlib.suppress(OSError):
         folder.rmdir()

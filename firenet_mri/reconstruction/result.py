@@ -140,6 +140,7 @@ class Reconstruction:
         scanner_matrix: bool = False,
         evidence: bool = True,
         key: Path | None = None,
+        removing: Sequence[Path] = (),
     ) -> SavedFiles:
         """Write image, picture, certificate and its evidence; return where they are.
 
@@ -165,6 +166,8 @@ class Reconstruction:
             Write what somebody else needs to check the certificate, see docs/certificates.md.
         key
             Private Ed25519 key, a PEM file, with which the certificate is signed.
+        removing
+            Further files that go with those that are replaced, such as a report on them.
 
         Raises
         ------
@@ -186,7 +189,10 @@ class Reconstruction:
         digests = self._own_digests()
         accuracy = None if reference is None else self.accuracy(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
-        with atomic_writes(files.paths, overwrite=overwrite) as temporary:
+        # What the replaced image had beside it would be taken for this one's.
+        every = files_of(path, sensitivity=True).paths if overwrite else ()
+        stale = [*(one for one in every if one not in files.paths), *removing]
+        with atomic_writes(files.paths, overwrite=overwrite, removing=stale) as temporary:
             place = dict(zip(files.paths, temporary, strict=True))
             written, picture, certificate = (place[path] for path in files.paths[:3])
             write_image(
@@ -203,11 +209,6 @@ class Reconstruction:
             if files.sensitivity is not None:
                 self._write_jacobian_picture(place[files.sensitivity])
             write_certificate(certificate, signed, report, key=key)
-        if overwrite:
-            # What the replaced image had beside it would be taken for this one's.
-            for stale in output_paths(path, overwrite=True, sensitivity=True).paths:
-                if stale not in files.paths:
-                    stale.unlink(missing_ok=True)
         return files
 
     def _write_picture(
@@ -447,17 +448,22 @@ def output_paths(
     FileError
         If one exists and may not be replaced, or the folder is missing or not writable.
     """
+    files = files_of(path, evidence=evidence, sensitivity=sensitivity)
+    check_outputs(files.paths, overwrite=overwrite)
+    return files
+
+
+def files_of(path: str | Path, *, evidence: bool = True, sensitivity: bool = False) -> SavedFiles:
+    """Return where the files of an image go, or raise UsageError if its name is not one's."""
     image = Path(path)
     stem = image_stem(image)
-    files = SavedFiles(
+    return SavedFiles(
         image,
         image.with_name(f"{stem}.png"),
         image.with_name(f"{stem}.json"),
         evidence_path(image, stem) if evidence else None,
         image.with_name(f"{stem}.jacobian.png") if sensitivity else None,
     )
-    check_outputs(files.paths, overwrite=overwrite)
-    return files
 
 
 def assemble(

@@ -23,12 +23,13 @@ def report_path(image: str | Path) -> Path:
     return path.with_name(f"{image_stem(path)}.html")
 
 
-def remove_report(image: Path) -> None:
-    """Remove the report that an image had before it was replaced, if it is one of ours."""
+def reports_beside(image: Path) -> list[Path]:
+    """Return the report that lies beside an image, if there is one and it is one of ours."""
     path = report_path(image)
     with contextlib.suppress(OSError), path.open("rb") as file:
         if GENERATOR.encode() in file.read(_HEAD_BYTES):
-            path.unlink()
+            return [path]
+    return []
 
 
 def report_page(result: Reconstruction, *, reference: Tensor | None = None) -> str:

@@ -1,10 +1,15 @@
-"""Sends a scan to a reconstruction server, ours or another that speaks the protocol."""
+"""Sends a scan to a reconstruction server, ours or another that speaks the protocol.
+
+It reads while it sends, since a server may send images before it has all data. What came back is
+counted against what was sent: an answer that lacks images is an error.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +23,12 @@ from firenet_mri.io.mrd_messages import (
     message_bytes,
     read_message,
 )
+from firenet_mri.server.answer import Answer, check_answer
+from firenet_mri.server.health import HEALTH
 from firenet_mri.server.outgoing import allowed_header, allowed_readout
-from firenet_mri.server.service import HEALTH
+from firenet_mri.server.wire import Wire
 
 _LARGEST = 1 << 30
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server sent: ``ismrmrd.Image`` objects, and its log."""
-
-    images: list[Any]
-    log: list[str]
 
 
 def send_scan(
@@ -41,6 +40,7 @@ def send_scan(
     parameters: Mapping[str, Any] | None = None,
     whole_header: bool = False,
     timeout_s: float = 600.0,
+    expected: int | None = None,
 ) -> Answer:
     """Send a scan and return what comes back.
 
@@ -59,42 +59,50 @@ def send_scan(
         Send institution, station, device, serial number, names of coils and the times of readouts,
         too; patient and study never.
     timeout_s
-        Seconds to wait for an answer.
+        Seconds to wait while no byte moves.
+    expected
+        Images that must come back; None is one for each slice, partition, repetition, contrast,
+        phase and set of the scan, 0 takes what comes.
 
     Raises
     ------
     FileError
         If the file is none of these or damaged.
+    IncompleteAnswerError
+        If the server reports an error, or sends fewer images than it should or says; what came is
+        its ``answer``.
     DataError
         If the server cannot be reached, or goes away before it has closed.
     """
     header, acquisitions = read_acquisitions(path)
     if not whole_header:
         header, acquisitions = allowed_header(header), list(map(allowed_readout, acquisitions))
+    first = [message_bytes(Kind.CONFIG_FILE, config), message_bytes(Kind.HEADER, header.toXML())]
+    if parameters:
+        text = json.dumps({"parameters": dict(parameters)})
+        first.append(message_bytes(Kind.TEXT, text))
+    messages = _Messages(first, acquisitions)
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(message_bytes(Kind.CONFIG_FILE, config))
-            connection.sendall(message_bytes(Kind.HEADER, header.toXML()))
-            if parameters:
-                text = json.dumps({"parameters": dict(parameters)})
-                connection.sendall(message_bytes(Kind.TEXT, text))
-            for acquisition in acquisitions:
-                connection.sendall(message_bytes(Kind.ACQUISITION, acquisition))
-            connection.sendall(message_bytes(Kind.CLOSE))
-            return _answer(connection)
+            answer = _exchange(connection, messages, timeout_s)
     except ConnectionEnded:
-        raise DataError(f"{host}:{port} went away before it was done; look at its log") from None
+        raise DataError(
+            f"{host}:{port} went away before it was done, {messages.sent} of {len(acquisitions)} "
+            "readouts were sent; look at its log"
+        ) from None
     except OSError as error:
         raise DataError(
             f"{host}:{port} cannot be reached or does not answer ({error.strerror or error}); "
             "start it with firenet serve"
         ) from None
+    check_answer(answer, header, acquisitions, name=f"{host}:{port}", expected=expected)
+    return answer
 
 
 def ask_health(
     *, host: str = "127.0.0.1", port: int = 9002, timeout_s: float = 5.0
 ) -> dict[str, Any]:
-    """Return what a server says of itself, see :meth:`firenet_mri.server.service.Health.report`.
+    """Return what a server says of itself, see :meth:`firenet_mri.server.health.Health.report`.
 
     Raises
     ------
@@ -103,9 +111,7 @@ def ask_health(
     """
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(message_bytes(Kind.CONFIG_FILE, HEALTH))
-            connection.sendall(message_bytes(Kind.CLOSE))
-            found = json.loads(_answer(connection).log[0])
+            found = json.loads(_exchange(connection, _Messages.of_health(), timeout_s).log[0])
     except (ConnectionEnded, ProtocolError, OSError, ValueError, IndexError) as error:
         raise DataError(
             f"{host}:{port} gives no health answer ({type(error).__name__}); look at its log"
@@ -113,14 +119,56 @@ def ask_health(
     return dict(found)
 
 
-def _answer(connection: socket.socket) -> Answer:
-    answer = Answer([], [])
-    with connection.makefile("rb") as file:
+@dataclass
+class _Messages:
+    """What is sent: first messages, readouts, of which it counts those sent, and a close."""
+
+    first: Sequence[bytes]
+    acquisitions: Sequence[Any]
+    sent: int = 0
+
+    @staticmethod
+    def of_health() -> _Messages:
+        return _Messages([message_bytes(Kind.CONFIG_FILE, HEALTH)], [])
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.first
+        for acquisition in self.acquisitions:
+            yield message_bytes(Kind.ACQUISITION, acquisition)
+            self.sent += 1
+        yield message_bytes(Kind.CLOSE)
+
+
+def _exchange(connection: socket.socket, messages: _Messages, silence_s: float) -> Answer:
+    """Send in one thread, and return what this one receives up to the close."""
+    wire = Wire(connection, silence_s)
+    failures: list[Exception] = []
+
+    def send() -> None:
+        try:
+            for message in messages:
+                wire.send(message)
+        except OSError:
+            # The server may have closed early, and said why; whoever receives will see.
+            return
+        except Exception as error:
+            failures.append(error)
+            wire.end()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        answer = Answer([], [])
         while True:
-            message = read_message(file.read, _LARGEST)
+            message = read_message(wire.receive, _LARGEST)
             if message.kind is Kind.CLOSE:
                 return answer
             if message.kind is Kind.IMAGE:
                 answer.images.append(message.value)
             elif message.kind is Kind.TEXT:
                 answer.log.append(message.value)
+    finally:
+        wire.end()
+        sender.join()
+        if failures:
+            raise failures[0]

@@ -3,6 +3,7 @@
 ``process(connection, config, header)`` is the entry point that a python-ismrmrd-server calls, too,
 when it is given ``firenet_mri.server`` as configuration. A connection yields acquisitions, images
 and waveforms until ``None`` or its end, and has ``send_image``, ``send_logging``, ``send_close``.
+The images are those of the whole scan; where they would differ, an error says in what.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.image.mrd_images import mrd_images
-from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.ismrmrd import assemble, centre_of
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
+from firenet_mri.io.kspace.ismrmrd_writer import image_counters
+from firenet_mri.io.mrd_messages import NotDelivered
 from firenet_mri.reconstruction import Reconstruction
 from firenet_mri.reconstruction.run import reconstruct_with
 from firenet_mri.scan import RawScan
 from firenet_mri.server.options import StreamOptions
 from firenet_mri.server.saving import Saving, as_if_read
+from firenet_mri.server.slices import Groups, is_image_data
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _LARGEST_INT16 = 4095
+_COUNTERS = ("slice", "repetition", "contrast", "phase", "set")
 
 
 class Connection(Protocol):
@@ -72,24 +79,21 @@ def process(
     saving
         Where image, certificate, evidence and scan are written besides; None keeps nothing. They
         are written when the images have been sent, and an error is a line in the logs.
+
+    Raises
+    ------
+    NotDelivered
+        If one of our own connections took an image no more.
     """
     try:
         options = StreamOptions.of(config)
         parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
-        # Our own connections take turns; a host that has one client has no others to wait for.
-        in_turn = getattr(connection, "in_turn", lambda function: function())
-        for readouts in _complete(connection, by_slice=_sends_slices(parsed)):
-            name = None if saving is None else saving.new_name()
-            made = in_turn(functools.partial(_made, parsed, readouts, options, name))
-            connection.send_image(made.images)
-            connection.send_logging("INFO", f"{len(made.images)} images sent")
-            if saving is not None and name is not None:
-                # In turn, too: pictures are not drawn in several threads at once.
-                done = in_turn(functools.partial(saving.save, name, made.result, made.scan))
-                connection.send_logging(*done)
-            for line in made.result.warning_lines:
-                _log.warning("%s", line)
-                connection.send_logging("WARNING", line)
+        stream = _Stream(connection, parsed, options, saving)
+        for readouts in Groups(parsed, as_a_whole=_are_coupled(options)).of(connection):
+            stream.deliver(readouts)
+    except NotDelivered:
+        # Nobody is there to be told.
+        raise
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))
@@ -103,63 +107,89 @@ def process(
         connection.send_close()
 
 
-def _sends_slices(header: Any) -> bool:
-    """Return whether the end of a slice is the end of its data: 2D, and no averages or contrasts.
+def _are_coupled(options: StreamOptions) -> bool:
+    """Return whether an image depends on others: compressed for all alike, or one problem."""
+    wanted = options.reconstruction
+    return wanted.coils is not None or wanted.joint is not None
 
-    Where a slice has several of these, its flag may come with each.
+
+class _Stream:
+    """What the images of one connection have in common.
+
+    Parameters
+    ----------
+    connection, header, options, saving
+        See :func:`process`.
     """
-    encoding = header.encoding[0]
-    if (encoding.encodedSpace.matrixSize.z or 1) > 1:
-        return False
-    limits = encoding.encodingLimits
-    several = [getattr(limits, name, None) for name in ("average", "contrast", "phase", "set")]
-    return all(one is None or not one.maximum for one in several)
 
+    def __init__(
+        self, connection: Connection, header: Any, options: StreamOptions, saving: Saving | None
+    ) -> None:
+        self._connection = connection
+        self._header = header
+        self._options = options
+        self._saving = saving
+        self._sent = 0
+        self._centre: tuple[int, int] | None = None
 
-def _complete(connection: Iterable[Any], *, by_slice: bool) -> Iterator[list[Any]]:
-    """Yield readouts as soon as what they show is complete, with the noise readouts before them.
+    def deliver(self, readouts: list[Any]) -> None:
+        """Reconstruct readouts that are complete, send the images, and keep them.
 
-    A slice is complete with its flag LAST_IN_SLICE (if ``by_slice``), everything that came with
-    LAST_IN_REPETITION or LAST_IN_MEASUREMENT, and what is left with the end.
-    """
-    import ismrmrd
+        Raises
+        ------
+        FirenetError
+            If they cannot be reconstructed, or not as the whole scan would be.
+        NotDelivered
+            If the images could not be sent; they are kept all the same.
+        """
+        self._check_centre(readouts)
+        name = None if self._saving is None else self._saving.new_name()
+        made = self._in_turn(functools.partial(_made, self._header, readouts, self._options, name))
+        for number, image in enumerate(made.images, start=self._sent + 1):
+            image.image_index = number
+        try:
+            self._connection.send_image(made.images)
+        except NotDelivered:
+            self._save(name, made)
+            raise
+        self._sent += len(made.images)
+        self._connection.send_logging("INFO", f"{len(made.images)} images sent")
+        saved = self._save(name, made)
+        if saved is not None:
+            self._connection.send_logging(*saved)
+        for line in made.result.warning_lines:
+            _log.warning("%s", line)
+            self._connection.send_logging("WARNING", line)
 
-    noise: list[Any] = []
-    lines: dict[int, list[Any]] = {}
-    count = 0
-    last = (ismrmrd.ACQ_LAST_IN_REPETITION, ismrmrd.ACQ_LAST_IN_MEASUREMENT)
-    for item in connection:
-        if item is None:
-            break
-        if not isinstance(item, ismrmrd.Acquisition):
-            continue
-        if item.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT):
-            noise.append(item)
-            continue
-        lines.setdefault(item.idx.slice, []).append(item)
-        found: list[Any] = []
-        if any(map(item.is_flag_set, last)):
-            found = [one for each in lines.values() for one in each]
-            lines = {}
-        elif by_slice and item.is_flag_set(ismrmrd.ACQ_LAST_IN_SLICE):
-            found = lines.pop(item.idx.slice)
-        if found:
-            count += 1
-            yield noise + found
-    if lines:
-        count += 1
-        yield noise + [one for each in lines.values() for one in each]
-    if not count:
-        raise DataError("No readouts arrived; nothing was reconstructed")
+    def _save(self, name: str | None, made: _Made) -> tuple[str, str] | None:
+        if self._saving is None or name is None:
+            return None
+        # In turn, too: pictures are not drawn in several threads at once.
+        return self._in_turn(functools.partial(self._saving.save, name, made.result, made.scan))
+
+    def _in_turn(self, function: Callable[[], T]) -> T:
+        # Our own connections take turns; a host that has one client has no others to wait for.
+        take = getattr(self._connection, "in_turn", None)
+        return function() if take is None else take(function)
+
+    def _check_centre(self, readouts: list[Any]) -> None:
+        """Refuse readouts of which the centre of k-space seems to lie elsewhere than before."""
+        centre = centre_of(self._header, readouts, name="stream")
+        if self._centre is not None and centre != self._centre:
+            raise DataError(
+                f"The centre of k-space was taken at {self._centre} (steps 1 and 2) for the first "
+                f"images, and would be at {centre} for the next; correct the header's "
+                "encodingLimits"
+            )
+        self._centre = centre
 
 
 def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | None) -> _Made:
     """Return the MRD images of readouts that are complete; a name is that of their files."""
-    from ismrmrd import ACQ_IS_NOISE_MEASUREMENT
-
     scan = as_if_read(assemble(header, readouts, name="stream"))
     wanted = options.reconstruction
     if scan.coils == 1 and isinstance(wanted.maps, str):
+        _log.info("a single coil has no maps; reconstructed as with maps none")
         wanted = wanted.replace(maps="none")
     result = reconstruct_with(scan, wanted)
     pixels, slope = _pixels(result, options)
@@ -167,15 +197,25 @@ def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | 
     meta = _attributes(result, pixels, slope)
     if name is not None:
         meta["FirenetFiles"] = name
-    slices = {one.idx.slice for one in readouts if not one.is_flag_set(ACQ_IS_NOISE_MEASUREMENT)}
+    known = _counters_of_all(readouts, scan)
     for one in images:
         one.meta = {**one.meta, **meta}
-        if len(slices) == 1:
-            (one.slice,) = slices
-        if not scan.images:
-            # Noise readouts come first, and belong to none.
-            one.repetition = readouts[-1].idx.repetition
+        for counter, value in known.items():
+            setattr(one, counter, value)
     return _Made(images, result, scan)
+
+
+def _counters_of_all(readouts: list[Any], scan: RawScan) -> dict[str, int]:
+    """Return the counters that have one value in all readouts, and that tell no images apart."""
+    told = {counter for name in scan.images for counter in image_counters(name, 0)}
+    if scan.spatial_ndim == 3:
+        # An image's slice is its partition.
+        told.add("slice")
+    lines = [line for line in readouts if is_image_data(line)]
+    values = {name: {int(getattr(line.idx, name)) for line in lines} for name in _COUNTERS}
+    return {
+        name: found.pop() for name, found in values.items() if len(found) == 1 and name not in told
+    }
 
 
 def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import logging
+import os
 import pickle
 import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +34,7 @@ from firenet_mri.batch import jobs as jobs_module
 from firenet_mri.batch.jobs import _identity
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.batch.tree import image_paths
+from firenet_mri.cores import on_all_cores
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io import write_scan
 from firenet_mri.io.certificates import read_certificate
@@ -95,6 +100,13 @@ def test_names_differ_and_are_those_of_bids(names) -> None:
     assert all(re.fullmatch(pattern, str(path)) for path in found)
 
 
+def test_labels_that_look_like_numbered_ones_are_their_own_scans() -> None:
+    names = ["brain-3", "brain-3x3", "brain_3", "Brain3", "brain-3x2"]
+    found = image_paths([Path(f"{name}.h5") for name in names])
+    labels = [path.name.split("_")[0].removeprefix("sub-") for path in found]
+    assert labels == ["brain3", "brain3x3", "brain3x4", "Brain3x5", "brain3x2"]
+
+
 def test_a_job_gives_the_image_of_recon_and_is_kept(job) -> None:
     outcome = reconstruct_job(job)
     assert (outcome.state, outcome.error) == ("done", "")
@@ -110,21 +122,21 @@ def test_a_job_gives_the_image_of_recon_and_is_kept(job) -> None:
     assert job.image.stat().st_mtime_ns == before
 
 
-def test_other_options_or_a_changed_scan_or_image_are_not_kept(job) -> None:
-    reconstruct_job(job)
-    content = job.image.read_bytes()
-    job.image.write_bytes(content[:-1])
-    assert reconstruct_job(job).state == "done"
-    assert job.image.read_bytes() == content
+def test_other_options_or_a_changed_scan_or_image_are_not_kept(small_job) -> None:
+    reconstruct_job(small_job)
+    content = small_job.image.read_bytes()
+    small_job.image.write_bytes(content[:-1])
+    assert reconstruct_job(small_job).state == "done"
+    assert small_job.image.read_bytes() == content
     # Another wish for the same place needs to be told so.
-    other = replace(job, options=job.options.replace(layers=3))
+    other = replace(small_job, options=small_job.options.replace(layers=3))
     refused = reconstruct_job(other)
     assert refused.state == "failed"
     assert "overwrite" in refused.error
     assert reconstruct_job(replace(other, overwrite=True)).state == "done"
 
 
-def test_a_job_that_was_killed_begins_anew_over_what_it_left(job, monkeypatch) -> None:
+def test_a_job_that_was_killed_begins_anew_over_what_it_left(small_job, monkeypatch) -> None:
     class KilledError(BaseException):
         pass
 
@@ -137,11 +149,11 @@ def test_a_job_that_was_killed_begins_anew_over_what_it_left(job, monkeypatch) -
 
     monkeypatch.setattr(jobs_module, "_write_record", die_at_the_end)
     with pytest.raises(KilledError):
-        reconstruct_job(job)
-    assert job.image.exists()
+        reconstruct_job(small_job)
+    assert small_job.image.exists()
     monkeypatch.setattr(jobs_module, "_write_record", real)
-    assert reconstruct_job(job).state == "done"
-    assert reconstruct_job(job).state == "kept"
+    assert reconstruct_job(small_job).state == "done"
+    assert reconstruct_job(small_job).state == "kept"
 
 
 def beside(job: Job, suffix: str) -> Path:
@@ -171,7 +183,10 @@ def test_what_a_job_writes_is_recomputed_from_the_scan(small_job) -> None:
 def test_what_was_removed_or_changed_beside_the_image_is_made_again(small_job) -> None:
     reconstruct_job(small_job)
     evidence, certificate = beside(small_job, ".evidence.h5"), beside(small_job, ".json")
+    picture = beside(small_job, ".png")
     for spoil in (
+        picture.unlink,
+        lambda: picture.write_bytes(b"x"),
         evidence.unlink,
         lambda: evidence.write_bytes(b"x"),
         certificate.unlink,
@@ -217,12 +232,12 @@ def test_a_job_without_a_gap_says_so(small_job, tmp_path) -> None:
         assert "<td>not computed</td>" in page.read_text()
 
 
-def test_an_image_that_no_batch_wrote_stays(job) -> None:
-    job.image.parent.mkdir(parents=True)
-    job.image.write_bytes(b"somebody's")
-    outcome = reconstruct_job(job)
+def test_an_image_that_no_batch_wrote_stays(small_job) -> None:
+    small_job.image.parent.mkdir(parents=True)
+    small_job.image.write_bytes(b"somebody's")
+    outcome = reconstruct_job(small_job)
     assert outcome.state == "failed"
-    assert job.image.read_bytes() == b"somebody's"
+    assert small_job.image.read_bytes() == b"somebody's"
 
 
 def test_what_is_wrong_is_an_outcome_of_one_line(job) -> None:
@@ -235,9 +250,9 @@ def test_what_is_wrong_is_an_outcome_of_one_line(job) -> None:
     assert "cannot be read" in reconstruct_job(job).error
 
 
-def test_a_folder_that_cannot_be_written_is_an_outcome(job, tmp_path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_outcome(small_job, tmp_path) -> None:
     (tmp_path / "out").write_text("a file in the way")
-    assert reconstruct_job(job).state == "failed"
+    assert reconstruct_job(small_job).state == "failed"
 
 
 def test_what_lies_beside_a_scan_is_read_with_it_and_is_no_scan(small_job) -> None:
@@ -321,13 +336,14 @@ def test_a_failed_scan_has_neither_image_nor_links(tmp_path) -> None:
     assert "&lt;b&gt;.h5" in text
 
 
-def test_records_hold_digests_and_no_names(job) -> None:
-    reconstruct_job(job)
-    record = json.loads(job.record.read_text())
-    files = {"image", "certificate", "evidence", "report", "thumbnail", "signed_with"}
-    assert set(record) == {"job", "options", *files, "relative_gap", "lipschitz_bound", "warnings"}
-    assert JobOptions.from_mapping(record["options"]) == job.options
-    assert str(job.scan.parent) not in job.record.read_text()
+def test_records_hold_digests_and_no_names(small_job) -> None:
+    reconstruct_job(small_job)
+    record = json.loads(small_job.record.read_text())
+    asked = {"job", "wish", "source", "options", "signed_with"}
+    files = {"image", "picture", "certificate", "evidence", "sensitivity", "report", "thumbnail"}
+    assert set(record) == {*asked, *files, "relative_gap", "lipschitz_bound", "warnings"}
+    assert JobOptions.from_mapping(record["options"]) == small_job.options
+    assert str(small_job.scan.parent) not in small_job.record.read_text()
 
 
 @pytest.mark.parametrize(
@@ -381,3 +397,87 @@ def test_what_is_odd_about_the_data_is_in_the_summary_and_is_remembered(small_jo
     assert [outcome.state for outcome in outcomes] == ["done", "kept"]
     for outcome in outcomes:
         assert outcome.warnings[0].startswith("Warning: The samples look like an image")
+
+
+def test_a_changed_scan_is_done_again_and_another_scan_is_not_taken_for_it(
+    small_job, tmp_path
+) -> None:
+    assert reconstruct_job(small_job).state == "done"
+    before = nibabel.load(small_job.image).get_fdata()
+    np.save(small_job.scan, 2 * np.load(small_job.scan))
+    assert [reconstruct_job(small_job).state for _ in range(2)] == ["done", "kept"]
+    found = nibabel.load(small_job.image).get_fdata()
+    np.testing.assert_allclose(found, 2 * before, rtol=1e-3, atol=1e-3 * found.max())
+    np.save(tmp_path / "other.npy", np.load(small_job.scan) + 1)
+    outcome = reconstruct_job(replace(small_job, scan=tmp_path / "other.npy"))
+    assert "is the image of another scan" in outcome.error
+    image = small_job.image.read_bytes()
+    small_job.image.unlink()
+    assert "--overwrite" in reconstruct_job(replace(small_job, scan=tmp_path / "other.npy")).error
+    small_job.image.write_bytes(image)
+    # A scan that has changed does not excuse other options.
+    np.save(small_job.scan, 2 * np.load(small_job.scan))
+    other = replace(small_job, options=small_job.options.replace(layers=3))
+    assert "--overwrite" in reconstruct_job(other).error
+
+
+def test_warnings_stay_with_their_scan_where_a_worker_has_several_threads(
+    small_job, tmp_path, monkeypatch
+) -> None:
+    """Each job logs its name from threads of its own while the others are at work."""
+    jobs = []
+    for i in range(3):
+        np.save(tmp_path / "in" / f"scan{i}.npy", np.load(small_job.scan))
+        jobs.append(replace(small_job, scan=tmp_path / "in" / f"scan{i}.npy"))
+    together = threading.Barrier(3)
+    log = logging.getLogger("firenet_mri.test")
+
+    def logging_job(job, started):
+        together.wait(10)
+        on_all_cores(lambda i: log.warning("%s slice %d", job.scan.name, i), range(2))
+        together.wait(10)
+        return Outcome(job.scan.name, "", "done")
+
+    monkeypatch.setattr(jobs_module, "_done", logging_job)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(reconstruct_job, jobs))
+    for outcome in outcomes:
+        assert sorted(outcome.warnings) == [f"{outcome.scan} slice {i}" for i in range(2)]
+
+
+@pytest.fixture
+def odd_folder(small_job) -> Path:
+    """A folder with a scan whose name is not UTF-8, and one that lies somewhere else."""
+    folder = small_job.scan.parent
+    odd = folder / os.fsdecode(b"caf\xe9.npy")
+    try:
+        small_job.scan.rename(odd)
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+    (folder / "away.h5").symlink_to("../annex/objects/xyz")
+    return folder
+
+
+def test_names_that_are_not_utf_8_and_dangling_links_fail_no_batch(odd_folder, tmp_path) -> None:
+    jobs = find_jobs(odd_folder, tmp_path / "out", FAST)
+    outcomes = [reconstruct_job(pickle.loads(pickle.dumps(job))) for job in jobs]
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert "is a link to a file that is not there; fetch the file (git annex" in outcomes[0].error
+    assert outcomes[1].scan == "caf%E9.npy"
+    odd = replace(outcomes[1], error=os.fsdecode(b"caf\xe9"), warnings=(os.fsdecode(b"\xff"),))
+    table, page = write_summary(tmp_path / "out", [*outcomes, odd])
+    assert "caf%E9.npy" in table.read_text(encoding="utf-8")
+    assert "%FF" in page.read_text(encoding="utf-8")
+
+
+def test_a_noise_measurement_that_is_a_dangling_link_is_not_left_out(small_job) -> None:
+    small_job.scan.with_name("scan_noise.npy").symlink_to("nowhere")
+    outcome = reconstruct_job(small_job)
+    assert "scan_noise.npy: is a link to a file that is not there" in outcome.error
+    # Nor is what lies beside a scan that is away taken for one.
+    small_job.scan.with_name("scan_noise.npy").unlink()
+    small_job.scan.rename(small_job.scan.with_name("away_noise.npy"))
+    small_job.scan.with_name("away.npy").symlink_to("nowhere")
+    found = find_jobs(small_job.scan.parent, small_job.image.parents[2], FAST)
+    assert [job.scan.name for job in found] == ["away.npy"]

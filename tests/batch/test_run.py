@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -91,7 +92,7 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(folder, tmp_pat
     assert len(seen) == 4
     assert all(job.image.is_file() for job in jobs)
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert len(left) == 4 * 4
+    assert len(left) == 4 * 5
 
 
 @pytest.fixture
@@ -181,3 +182,34 @@ def test_a_cluster_by_its_address(folder, tmp_path) -> None:
     assert outcome.state == "done"
     with pytest.raises(UsageError, match="no Dask cluster answers"):
         run_jobs(jobs, scheduler="tcp://127.0.0.1:1")
+
+
+def test_two_batches_on_one_cluster_are_two(tmp_path) -> None:
+    """The second starts while tasks of the first, of scans of the same names, wait."""
+    from distributed import LocalCluster
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        parts = rng.standard_normal((2, 3, 24, 20)).astype(np.float32)
+        np.save(tmp_path / "in" / f"scan{i}.npy", parts[0] + 1j * parts[1])
+    first = find_jobs(tmp_path / "in", tmp_path / "first", FAST)
+    second = find_jobs(tmp_path / "in", tmp_path / "second", {**FAST, "layers": 1})
+    outcomes = []
+
+    def start_the_other(_: object) -> None:
+        if not outcomes:
+            outcomes.extend(run_jobs(second, scheduler=address))
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        outcomes += run_jobs(first, scheduler=address, on_outcome=start_the_other)
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
+    assert all(job.image.is_file() for job in (*first, *second))
+    layers = []
+    for job in (*first, *second):
+        report = job.image.with_name(job.image.name.replace(".nii.gz", ".json"))
+        layers.append(json.loads(report.read_text())["network"]["layers"])
+    assert layers == [2, 2, 1, 1]

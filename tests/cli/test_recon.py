@@ -335,6 +335,14 @@ def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path)
         (("--bids", "there_T1w"), "exists"),
         (("--dicom", "full"), "holds 1 other files"),
         (("--dicom", "there_part-mag_T1w.json"), "is not a folder"),
+        (("--dicom", "a.nii"), "a.nii would lie there too"),
+        (("--dicom", "."), "a.nii would lie there too"),
+        (("--dicom", "new", "--bids", "new/a_T1w"), "new does not exist"),
+        (("--dicom", "empty", "--bids", "empty/a_T1w"), "a_part-mag_T1w.nii.gz would lie there"),
+        (("--dicom", "empty", "--dicom-reference", "empty"), "empty would lie there too"),
+        (("--dicom", "nowhere/series"), "nowhere does not exist"),
+        (("--bids", "nowhere/a_T1w"), "nowhere does not exist"),
+        (("--bids", "a_T1w", "-o", "a_part-mag_T1w.nii.gz"), "is named for two outputs"),
     ],
 )
 def test_what_could_only_fail_after_the_work_fails_before_it(
@@ -342,6 +350,7 @@ def test_what_could_only_fail_after_the_work_fails_before_it(
 ) -> None:
     (tmp_path / "there_part-mag_T1w.json").write_text("x")
     (tmp_path / "full").mkdir()
+    (tmp_path / "empty").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("x")
 
     def works(*_: object, **__: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -193,3 +194,20 @@ def test_the_command_prints_one_summary_and_names_what_failed(folder, tmp_path) 
     assert "2 of 2 scans are converted, 2 of them before." in again.out
     shutil.rmtree(output)
     assert firenet("convert", folder, output).status == 2
+
+
+def test_names_that_are_not_utf_8_and_what_killed_runs_left_stop_nothing(tmp_path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    write_scan(folder / "a.npy", RawScan(scan_of(0).kspace[0], torch.ones(1, 8, 6).bool(), 2))
+    try:
+        (folder / "a.npy").rename(folder / os.fsdecode(b"caf\xe9.npy"))
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+    (folder / ".fn-0123ab-1-0123abcd-half.npy").write_bytes(b"half")
+    (folder / "away.h5").symlink_to("nowhere")
+    for state in ("done", "kept"):
+        outcomes = convert_study(folder, output, ConversionOptions(to="mrd"))
+        assert states(outcomes) == {"away.h5": "failed", "caf%E9.npy": state}
+        assert "is a link to a file that is not there" in outcomes[0].error
+    assert [path.name for path in output.iterdir()] == ["caf%E9.h5"]

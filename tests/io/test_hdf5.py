@@ -15,7 +15,7 @@ from mrd_scans import make_header, make_readouts
 from firenet_mri.errors import FileError
 from firenet_mri.io import read
 from firenet_mri.io.evidence import read_evidence
-from firenet_mri.io.hdf5 import open_hdf5, read_records, read_whole
+from firenet_mri.io.hdf5 import open_hdf5, read_records, read_texts, read_whole
 from firenet_mri.io.hdf5_heaps import has_damaged_heap
 
 SHAPE = (1, 2, 8, 8)
@@ -131,6 +131,20 @@ def test_readouts_that_share_their_bytes_are_counted_one_by_one(
             assert len(next(records)["data"]) == samples
     with pytest.raises(FileError, match=r"scan\.h5"):
         read(path)
+
+
+def test_texts_that_share_their_bytes_are_counted_one_by_one(tmp_path: Path) -> None:
+    path, count = tmp_path / "images.h5", 80
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("texts", (count,), h5py.string_dtype(), chunks=(count,))
+        made[0], made[1] = "one", "x" * (1 << 20)
+        made.id.flush()
+        assert read_texts(made, path)[:2] == [b"one", b"x" * (1 << 20)]
+        raw = made.id.read_direct_chunk((0,))[1]
+        size = len(raw) // count
+        made.id.write_direct_chunk((0,), raw[size : 2 * size] * count)
+    with open_hdf5(path) as file, pytest.raises(FileError, match=r"/texts would take 0\.1 GiB"):
+        read_texts(file["texts"], path)
 
 
 def test_readouts_that_share_samples_are_refused(tmp_path: Path) -> None:

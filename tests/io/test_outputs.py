@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 
 import nibabel
@@ -10,6 +16,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io import atomic_writes, check_outputs, write_nifti
+from firenet_mri.temporary import is_temporary
 
 
 def test_all_outputs_appear_at_the_end(tmp_path: Path) -> None:
@@ -94,3 +101,109 @@ def test_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(FileError, match="is not writable; choose another"):
         check_outputs([tmp_path / "out.txt"])
+
+
+@pytest.mark.parametrize("fails_at", range(1, 8))
+def test_if_one_file_cannot_be_moved_all_are_as_they_were(tmp_path, monkeypatch, fails_at) -> None:
+    """Two files are replaced, one is new, one goes: six moves, of which any may fail."""
+    paths = [tmp_path / name for name in ("picture", "image", "certificate")]
+    stale = tmp_path / "evidence"
+    for path in (*paths[1:], stale):
+        path.write_text("before")
+    replace, count = Path.replace, 0
+
+    def failing(source, target):
+        nonlocal count
+        count += 1
+        if count == fails_at:
+            raise OSError(5, "Input/output error")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    gone = [stale, tmp_path / "none"]
+    with (
+        contextlib.suppress(FileError),
+        atomic_writes(paths, overwrite=True, removing=gone) as files,
+    ):
+        for file in files:
+            file.write_text("after")
+    monkeypatch.setattr(Path, "replace", replace)
+    content = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    if fails_at <= 6:
+        assert content == {"image": "before", "certificate": "before", "evidence": "before"}
+    else:
+        assert content == {"image": "after", "certificate": "after", "picture": "after"}
+
+
+def killed(folder: Path, work: str) -> None:
+    """Run work in a process that is killed in the middle."""
+    code = (
+        "import os; from pathlib import Path; import firenet_mri.io.outputs as outputs\n"
+        f"paths = [Path({str(folder / 'image.nii')!r}), Path({str(folder / 'image.json')!r})]\n"
+        + textwrap.dedent(work)
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr
+
+
+def test_what_a_killed_run_left_goes_at_the_next_and_what_others_write_stays(tmp_path) -> None:
+    killed(
+        tmp_path,
+        """
+        with outputs.atomic_writes(paths) as files:
+            files[0].write_text("half")
+            os.kill(os.getpid(), 9)
+        """,
+    )
+    (left,) = tmp_path.iterdir()
+    assert is_temporary(left)
+    other = tmp_path / ".fn-123456-1-0123abcd-image.nii"
+    other.write_text("another machine's")
+    with atomic_writes([tmp_path / "image.nii"]) as (mine,):
+        mine.write_text("mine")
+        with atomic_writes([tmp_path / "second.nii"]) as (second,):
+            second.write_text("mine")
+        assert mine.exists()
+        assert other.exists()
+        assert not left.exists()
+    old = time.time() - 2 * 24 * 3600
+    os.utime(other, (old, old))
+    with atomic_writes([tmp_path / "third.nii"]) as (third,):
+        third.write_text("mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "image.nii",
+        "second.nii",
+        "third.nii",
+    ]
+
+
+def test_a_run_that_is_killed_while_it_moves_files_leaves_no_mixture(tmp_path) -> None:
+    for name in ("image.nii", "image.json"):
+        (tmp_path / name).write_text("before")
+    killed(
+        tmp_path,
+        """
+        replace, count = Path.replace, 0
+        def dying(source, target):
+            global count
+            count += 1
+            if count == 4:
+                os.kill(os.getpid(), 9)
+            return replace(source, target)
+        Path.replace = dying
+        with outputs.atomic_writes(paths, overwrite=True) as files:
+            for file in files:
+                file.write_text("after")
+        """,
+    )
+    assert (tmp_path / "image.nii").read_text() == "after"
+    assert not (tmp_path / "image.json").exists()
+    with atomic_writes([tmp_path / "x"]) as (file,):
+        file.write_text("x")
+    # The only copy of the old certificate is kept, the old image has been replaced.
+    assert [p.read_text() for p in tmp_path.iterdir() if is_temporary(p)] == ["before"]
+    with atomic_writes([tmp_path / "image.json"]) as (file,):
+        file.write_text("after")
+    with atomic_writes([tmp_path / "image.json"], overwrite=True) as (file,):
+        file.write_text("after")
+    assert not any(map(is_temporary, tmp_path.iterdir()))

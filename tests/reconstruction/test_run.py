@@ -20,7 +20,10 @@ from firenet_mri.firenet.presets import make_network
 from firenet_mri.io import read_certificate
 from firenet_mri.metrics import nmse
 from firenet_mri.operators import encoding_operator
-from firenet_mri.reconstruction.checkpoint import remove_checkpoint
+from firenet_mri.reconstruction import ReconstructionOptions
+from firenet_mri.reconstruction.checkpoint import Checkpoint, remove_checkpoint
+from firenet_mri.reconstruction.prepare import prepare
+from firenet_mri.reconstruction.run import reconstruct_item
 from firenet_mri.scan import Geometry, split_readout
 
 
@@ -181,6 +184,46 @@ def test_an_interrupted_reconstruction_goes_on_where_it_stopped(tmp_path) -> Non
     assert layers[-1] == (16, 16)
     remove_checkpoint(folder)
     assert not folder.exists()
+
+
+def spoilt(path, name: str, value: float) -> None:
+    """Write a finished slice anew, sound to look at, with a value in all of an array or in one."""
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    where = slice(None) if value == 0 else 700
+    content[name] = content[name].copy()
+    content[name].reshape(-1)[where] = value
+    np.savez(path, **content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("image", 0), ("image", np.nan), ("zero_filled", 0), ("x", 1e-3)]
+)
+def test_a_kept_slice_that_was_changed_is_made_again(name, value, tmp_path) -> None:
+    scan = phantom_scan((40, 36), slices=2)
+    options = {"layers": 2, "sparsifier": "haar", "maps": "lowres", "no_gap": True, "lam": 1e-3}
+    expected = reconstruct(scan, **options, checkpoint=tmp_path)
+    assert expected.image[1].any()
+    spoilt(sorted(tmp_path.iterdir())[1], name, value)
+    counts: list[tuple[int, int]] = []
+    found = reconstruct(
+        scan, **options, checkpoint=tmp_path, on_layer=lambda *count: counts.append(count)
+    )
+    assert torch.equal(found.image, expected.image)
+    assert counts[-1] == (2, 2)
+
+
+def test_a_kept_slice_of_nan_is_made_again(tmp_path) -> None:
+    """NaN that a fault of the device has left, written as they were."""
+    scan = phantom_scan((40, 36))
+    options = {"layers": 1, "sparsifier": "haar", "maps": "lowres", "no_gap": True}
+    prepared = prepare(scan, ReconstructionOptions.from_mapping(options))
+    (item,) = prepared.items
+    made = reconstruct_item(prepared, item, prepared.net, torch.device("cpu"))
+    kept = Checkpoint(tmp_path, "0" * 64)
+    kept.keep(0, made)
+    kept.keep(1, dataclasses.replace(made, zero_filled=made.zero_filled / 0))
+    assert list(kept.finished(2)) == [0]
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

@@ -24,7 +24,7 @@ from PIL import Image
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.errors import FileError
 from firenet_mri.firenet.certificate import Entry
-from firenet_mri.report import remove_report, report_page, report_path, write_report
+from firenet_mri.report import report_page, report_path, reports_beside, write_report
 from firenet_mri.report.content import content_of, content_of_saved
 from firenet_mri.report.layers import Images, layers_of, thumbnail
 from firenet_mri.report.page import page_of
@@ -246,17 +246,19 @@ def test_of_many_slices_evenly_spaced_ones_are_shown_and_that_is_said(result) ->
     assert "The page shows 48 of 100 slices" in text
 
 
-def test_a_report_is_written_once_and_removed_only_if_it_is_ours(result, tmp_path) -> None:
+def test_a_report_is_written_once_and_goes_with_its_image_only_if_it_is_ours(
+    result, tmp_path
+) -> None:
     image = tmp_path / "brain.nii.gz"
     path = write_report(report_path(image), result)
     assert path == tmp_path / "brain.html"
     with pytest.raises(FileError, match="exists"):
         write_report(path, result)
-    remove_report(image)
+    result.save(image)
+    result.save(image, overwrite=True, removing=reports_beside(image))
     assert not path.exists()
     path.write_text("<p>somebody's page</p>")
-    remove_report(image)
-    assert path.exists()
+    assert reports_beside(image) == []
 
 
 def test_a_thumbnail_is_small_and_shows_the_middle_slice() -> None:

@@ -65,7 +65,7 @@ EXAMPLES = {
     "read": [
         {},
         {"slices": (0, 2, 3), "repetitions": (1,), "encoding": 1, "group": "data set"},
-        {"matrix_size": (64, 48), "calibration_encoding": 2, "fft_sign": 1},
+        {"matrix_size": (64, 48), "calibration_encoding": 2, "fft_sign": 1, "name_by_digest": True},
     ],
     "reconstruction": [
         {},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,7 @@ from torch import Tensor
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.learned.formats import MAKE, check_file, weights_path
+from firenet_mri.temporary import forget, new_token, remove_abandoned, temporary_beside
 
 _DIGEST = "digest"
 _LENGTH = 8
@@ -48,7 +48,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save
 
     whole = save({name: value.contiguous() for name, value in tensors.items()}, dict(metadata))
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    remove_abandoned(path.parent)
+    token = new_token()
+    temporary = temporary_beside(path, token)
     try:
         temporary.write_bytes(_with_sorted_header(whole))
         temporary.replace(path)
@@ -56,6 +58,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+        forget(token)
 
 
 def read_tensors(path: Path) -> Content:

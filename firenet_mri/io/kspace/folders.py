@@ -16,6 +16,8 @@ from firenet_mri.io.kspace import bart, bruker, philips
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.kspace.targets import beside
+from firenet_mri.io.names import is_dangling, why_missing
+from firenet_mri.temporary import is_temporary
 
 # What a scan's file may be called; what it is is told by its content.
 _SUFFIXES = (".h5", ".hdf5", ".mrd", ".ismrmrd", ".dat", ".7", ".list", ".npy", ".cfl")
@@ -38,6 +40,8 @@ def find_scans(folder: Path) -> list[Path]:
         raise UsageError(f"{folder}: is not a folder; give the one that holds the scans")
     found = []
     for path in sorted(folder.rglob("*")):
+        if is_temporary(path):
+            continue
         if path.is_dir():
             if bruker.find_experiment(path) is not None:
                 found.append(path)
@@ -64,10 +68,19 @@ def check_folder_for_outputs(output: Path, scans: Path) -> None:
 
 
 def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:
-    """Return the options with the noise measurement and trajectory that lie beside an array."""
+    """Return the options with the noise measurement and trajectory that lie beside an array.
+
+    Raises
+    ------
+    FileError
+        If one of them is a link to nothing: without it the image would be another.
+    """
     if bart.find_pair(scan) is None and scan.suffix != ".npy":
         return options
     found = {"noise_file": beside(scan, "noise"), "trajectory": beside(scan, "trajectory")}
+    for path in found.values():
+        if is_dangling(path):
+            raise FileError(f"{path}: {why_missing(path)}")
     return options.replace(**{name: path for name, path in found.items() if path.is_file()})
 
 
@@ -86,7 +99,10 @@ def digests_of_scan(scan: Path) -> list[str]:
         files.append(scan.with_suffix(".hdr"))
     elif scan.suffix.lower() == ".list":
         others = (scan.with_suffix(suffix) for suffix in (".data", ".DATA"))
-        files += [other for other in others if other.is_file()]
+        files += [other for other in others if other.is_file() or is_dangling(other)]
+    for path in files:
+        if is_dangling(path):
+            raise FileError(f"{path}: {why_missing(path)}")
     try:
         return [digest_of_file(path) for path in files]
     except OSError as error:
@@ -129,4 +145,7 @@ def without_name(text: str, scan: Path, name: str) -> str:
 def _lies_beside_a_scan(path: Path) -> bool:
     """Return whether a file is the noise measurement or the trajectory of a scan that is there."""
     match = _BESIDE.fullmatch(path.stem)
-    return match is not None and path.with_name(f"{match[1]}{path.suffix}").is_file()
+    if match is None:
+        return False
+    scan = path.with_name(f"{match[1]}{path.suffix}")
+    return scan.is_file() or is_dangling(scan)

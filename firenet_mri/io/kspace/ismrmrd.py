@@ -247,6 +247,16 @@ def is_simulated(header: Any) -> bool:
     return _vendor(header).startswith("simulated")
 
 
+def centre_of(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> tuple[int, int]:
+    """Return where :func:`assemble` takes the centre of k-space to be, as steps 1 and 2 count."""
+    readouts = _sort(acquisitions)
+    encoding = _common_encoding(header, readouts, name)
+    encoding = without_empty_partitions(encoding, readouts.imaging, name)
+    lines = readouts.imaging if _is_on_grid(encoding) else []
+    grid = _Grid.of(encoding, lines, name, readouts.is_reference)
+    return grid.centre_y, grid.centre_z
+
+
 class _Layout(NamedTuple):
     """Where readouts go."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from firenet_mri.errors import FileError
+from firenet_mri.io.names import why_missing
 
 HEAD_BYTES = 4096
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -43,6 +44,14 @@ _FOREIGN_SIGNATURES = (
     (b"\x89PNG", f"a PNG picture, {_IMAGE}"),
     (b"\xff\xd8\xff", f"a JPEG picture, {_IMAGE}"),
     (b"MATLAB", "a MATLAB file; save the k-space array as .npy, coils first"),
+    (
+        b"/annex/objects/",
+        "a pointer of git-annex to a file that is not there; fetch it with git annex get",
+    ),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS to a file that is not there; fetch it with git lfs pull",
+    ),
     (b"%PDF", f"a PDF document; {_READABLE}"),
     (b"\x80\x02", "a Python pickle, which is never loaded; save the array as .npy"),
     (b"\x80\x04", "a Python pickle, which is never loaded; save the array as .npy"),
@@ -65,7 +74,7 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise FileError(f"{path}: no such file; check the path") from None
+        raise FileError(f"{path}: {why_missing(path)}") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if not head:

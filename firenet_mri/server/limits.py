@@ -1,0 +1,48 @@
+"""What clients may take of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from firenet_mri.server.address import check_limit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may take.
+
+    Parameters
+    ----------
+    message_bytes
+        Of one part of a message.
+    scan_bytes
+        Of all that a client sends.
+    held_bytes
+        Of all that the connected clients have sent; whoever sends more is refused.
+    ahead_bytes
+        Of what a client has sent while its earlier data are reconstructed; it has to wait then.
+    clients
+        Connected at once; further ones are told to come back, and closed.
+    idle_s
+        Seconds without a byte, in either direction, after which a client is left.
+    scan_s
+        Seconds that a client may take to send its scan, or to take an image, however slowly the
+        bytes come or go.
+
+    Raises
+    ------
+    UsageError
+        If one is not positive, or beyond what can be counted.
+    """
+
+    message_bytes: int = 1 << 28
+    scan_bytes: int = 1 << 33
+    held_bytes: int = 1 << 34
+    ahead_bytes: int = 1 << 28
+    clients: int = 32
+    idle_s: float = 60.0
+    scan_s: float = 6 * 3600.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_limit(field.name, getattr(self, field.name))

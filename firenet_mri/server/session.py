@@ -1,0 +1,255 @@
+"""One client's connection: its messages come in while others are worked on, and answers go out.
+
+What cannot be sent ends the connection: a client never sees a close behind an image that it did not
+get.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from firenet_mri.errors import UsageError
+from firenet_mri.io.mrd_messages import (
+    ConnectionEnded,
+    Kind,
+    Message,
+    NotDelivered,
+    ProtocolError,
+    message_bytes,
+    read_message,
+)
+from firenet_mri.server.health import HEALTH, Health
+from firenet_mri.server.incoming import Incoming
+from firenet_mri.server.limits import Limits
+from firenet_mri.server.process import parse_parameters, process
+from firenet_mri.server.saving import Saving
+from firenet_mri.server.wire import Wire
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+# How long a client that was told why it is left may take to read it.
+_LINGER_S = 5.0
+
+
+class Calls(Protocol):
+    """Whoever does the work of all clients, one piece after the other."""
+
+    def make(self, function: Callable[[], T]) -> T:
+        """Return what the function returns, once its turn has come."""
+
+
+class Held:
+    """Bytes that all connected clients have sent."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Add to them, or raise ProtocolError if that is more than the limit."""
+        with self._lock:
+            if count > 0 and self._bytes + count > self._limit:
+                raise ProtocolError("the server holds too much of other scans; send this one later")
+            self._bytes += count
+
+
+class Session:
+    """One client's connection, as :func:`firenet_mri.server.process` takes it.
+
+    Parameters
+    ----------
+    client
+        The connected socket.
+    limits
+        What the client may take.
+    calls
+        Where its reconstructions wait for their turn.
+    held
+        Where its bytes are counted with those of the others.
+    health
+        Where it is counted.
+    """
+
+    def __init__(
+        self, client: socket.socket, limits: Limits, calls: Calls, held: Held, health: Health
+    ) -> None:
+        self._limits = limits
+        self._calls = calls
+        self._held = held
+        self._health = health
+        self._incoming = Incoming(self._message, limits.ahead_bytes)
+        self._wire = Wire(
+            client, limits.idle_s, longest_s=limits.scan_s, excuse=self._owes_the_client
+        )
+        self._deadline = time.monotonic() + limits.scan_s
+        #: Bytes.
+        self.received = 0
+        self._is_closed = False
+        self._is_broken = False
+        self._has_begun = False
+        self._pending: Any = None
+        self.config: Any = "firenet"
+        self.header: str | None = None
+
+    def _owes_the_client(self) -> bool:
+        """Return whether the next answer is this side's: a client may wait for it in silence."""
+        return self._has_begun and not self._incoming.is_wanted
+
+    def run(self, saving: Saving | None = None) -> None:
+        """Read configuration and header, then have what follows processed."""
+        try:
+            first = self._begin()
+        except (ConnectionEnded, OSError):
+            _log.warning("a client went away before its data came")
+            return
+        except (ProtocolError, UsageError) as error:
+            self._health.count("refused")
+            _log.warning("a client was refused: %s", error)
+            self._say_last(Kind.TEXT, _line("ERROR", str(error)))
+            return
+        if self.config == HEALTH:
+            self._say_last(Kind.TEXT, json.dumps(self._health.report()))
+            return
+        self._pending = first
+        try:
+            self._incoming.start()
+        except RuntimeError:
+            self._health.count("turned_away")
+            _log.warning("a client was turned away: the system has no thread left")
+            self._say_last(Kind.TEXT, _line("ERROR", "the server is busy; send this scan later"))
+            return
+        self._has_begun = True
+        try:
+            process(self, self.config, self.header, saving=saving)
+        except NotDelivered as error:
+            _log.warning("%s", error)
+
+    def _begin(self) -> Any:
+        """Return the first item of data, once the header has come; None if there is none."""
+        while True:
+            message, _ = self._message()
+            if message.kind in (Kind.CONFIG_FILE, Kind.CONFIG_TEXT):
+                self.config = message.value
+                if self.config == HEALTH:
+                    return None
+            elif message.kind is Kind.HEADER:
+                self.header = message.value
+            elif message.kind is Kind.TEXT:
+                self.config = parse_parameters(message.value)
+            elif message.kind is Kind.ARRAY:
+                continue
+            elif self.header is None:
+                raise ProtocolError("data came before the header; send it first")
+            else:
+                return message.value
+
+    def _message(self) -> tuple[Message, int]:
+        """Return the next message and its bytes."""
+        before = self.received
+        message = read_message(self._receive, self._limits.message_bytes)
+        return message, self.received - before
+
+    def _receive(self, count: int) -> bytes:
+        if self.received + count > self._limits.scan_bytes:
+            raise ProtocolError(
+                f"more than {self._limits.scan_bytes} bytes; raise the limit or send less"
+            )
+        self._held.add(count)
+        self.received += count
+        try:
+            return self._wire.receive(count, deadline=self._deadline)
+        except TimeoutError as error:
+            if time.monotonic() > self._deadline:
+                raise ProtocolError(
+                    f"more than {self._limits.scan_s:g} s; raise the limit"
+                ) from None
+            if not self._has_begun:
+                raise
+            raise ProtocolError(f"{error}, and the scan is not complete") from None
+        except OSError as error:
+            raise ConnectionEnded(f"the connection broke ({error.strerror or error})") from None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the items of data until the client closes."""
+        if self._pending is None:
+            return
+        first, self._pending = self._pending, None
+        yield first
+        for message in self._incoming:
+            if message.kind not in (Kind.TEXT, Kind.ARRAY):
+                yield message.value
+
+    def in_turn(self, function: Callable[[], T]) -> T:
+        """Return what the function returns when its turn has come: one at a time has the cores."""
+        return self._calls.make(function)
+
+    def send_image(self, images: Any) -> None:
+        """Send images; each is counted when all of it has been handed over.
+
+        Raises
+        ------
+        NotDelivered
+            If one of them could not be sent; the connection has ended then.
+        """
+        found = images if isinstance(images, list) else [images]
+        for number, image in enumerate(found):
+            try:
+                self._send(message_bytes(Kind.IMAGE, image))
+            except NotDelivered as error:
+                self._health.count("undelivered", len(found) - number)
+                raise NotDelivered(
+                    f"{len(found) - number} of {len(found)} images could not be sent: {error}"
+                ) from None
+            self._health.count("images")
+
+    def send_logging(self, level: str, text: str) -> None:
+        """Send a line for the host's log; errors are those of :meth:`send_image`."""
+        self._send(message_bytes(Kind.TEXT, _line(level, text)))
+
+    def send_close(self) -> None:
+        """Say that nothing more comes, once, and not behind what could not be sent."""
+        if not self._is_closed and not self._is_broken:
+            self._is_closed = True
+            self._send(message_bytes(Kind.CLOSE))
+
+    def _say_last(self, kind: Kind, text: str) -> None:
+        try:
+            self._send(message_bytes(kind, text))
+            self.send_close()
+        except NotDelivered as error:
+            _log.warning("%s", error)
+
+    def release(self) -> None:
+        """End for good: nothing of it runs when this returns."""
+        self._incoming.stop()
+        if self._is_broken:
+            self._wire.end()
+        # What the thread reads, it throws away.
+        self._wire.finish(min(self._limits.idle_s, _LINGER_S))
+        self._wire.end()
+        self._incoming.join()
+
+    def _send(self, data: bytes) -> None:
+        if self._is_broken:
+            raise NotDelivered("the connection has ended")
+        try:
+            self._wire.send(data)
+        except OSError as error:
+            self._is_broken = True
+            # A close behind what was lost would look as if all had been sent.
+            self._wire.end()
+            raise NotDelivered(
+                f"the client took nothing more ({error.strerror or error})"
+            ) from None
+
+
+def _line(level: str, text: str) -> str:
+    return f"{level:<8} {text}"

@@ -1,0 +1,143 @@
+"""A connection that one thread reads while another writes, each with a limit on silence.
+
+Both wait in short turns, so that a wait ends when the connection is ended by somebody else, and so
+that bytes that move in one direction are no silence in the other: who sends a long scan need not
+read the first images before it is through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import time
+from collections.abc import Callable
+
+_TURN_S = 0.25
+_READ_AHEAD = 1 << 16
+_AT_ONCE = 1 << 20
+
+
+class Wire:
+    """A connected socket with limits on silence.
+
+    Parameters
+    ----------
+    connection
+        The socket; whoever made it closes it.
+    silence_s
+        Seconds without a byte in either direction after which a wait fails.
+    longest_s
+        Seconds that sending one message may take, however slowly it is taken.
+    excuse
+        Returns True while the other side need not send anything.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        silence_s: float,
+        *,
+        longest_s: float = math.inf,
+        excuse: Callable[[], bool] = lambda: False,
+    ) -> None:
+        connection.settimeout(min(_TURN_S, max(silence_s, 1e-3)))
+        self._connection = connection
+        self._silence_s, self._longest_s = silence_s, longest_s
+        self._excuse = excuse
+        self._moved = time.monotonic()
+        self._rest = memoryview(b"")
+        self._is_ended = False
+
+    def receive(self, count: int, *, deadline: float = math.inf) -> bytes:
+        """Return so many bytes; fewer if the other side has ended.
+
+        Parameters
+        ----------
+        count
+            How many.
+        deadline
+            When they must be there, in seconds of ``time.monotonic``.
+
+        Raises
+        ------
+        TimeoutError
+            If the other side is silent for too long, or the deadline has passed.
+        OSError
+            If the connection is broken.
+        """
+        parts = [self._rest[:count]]
+        self._rest = self._rest[count:]
+        missing = count - len(parts[0])
+        while missing:
+            found = memoryview(self._some(min(max(missing, _READ_AHEAD), _AT_ONCE), deadline))
+            if not found:
+                break
+            parts.append(found[:missing])
+            self._rest = found[missing:]
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def _some(self, most: int, deadline: float) -> bytes:
+        since = time.monotonic()
+        while not self._is_ended:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the time for it is over")
+            try:
+                found = self._connection.recv(most)
+            except TimeoutError:
+                if self._excuse():
+                    since = time.monotonic()
+                self._check_silence(since)
+                continue
+            self._moved = time.monotonic()
+            return found
+        return b""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it.
+
+        Raises
+        ------
+        TimeoutError
+            If the other side takes nothing for too long, or takes too long for all.
+        OSError
+            If the connection is broken.
+        """
+        left, since = memoryview(data), time.monotonic()
+        while left:
+            if time.monotonic() > since + self._longest_s:
+                raise TimeoutError(f"it was not taken within {self._longest_s:g} s")
+            try:
+                count = self._connection.send(left[:_AT_ONCE])
+            except TimeoutError:
+                self._check_silence(since)
+                continue
+            self._moved = time.monotonic()
+            left = left[count:]
+
+    def _check_silence(self, since: float) -> None:
+        if time.monotonic() > max(since, self._moved) + self._silence_s:
+            raise TimeoutError(f"no byte moved for {self._silence_s:g} s")
+
+    def end(self) -> None:
+        """End the connection; whoever waits for it, waits no longer."""
+        self._is_ended = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def finish(self, within_s: float) -> None:
+        """Send nothing more, and throw away for a moment what still comes.
+
+        A socket that is closed with unread data resets the connection, and the other side would
+        lose what it was told last.
+        """
+        end = time.monotonic() + within_s
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+            while (left := end - time.monotonic()) > 0 and not self._is_ended:
+                self._connection.settimeout(left)
+                if not self._connection.recv(_AT_ONCE):
+                    break
+        # Whoever holds this for longer need not hold what was read ahead.
+        self._rest = memoryview(b"")
