@@ -22,10 +22,10 @@ print(result.certificate.sentence())
 
 # %%
 # Under-sampling shows as ghosts in the zero-filled image, which the reconstruction removes.
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(6, 3.9), layout="constrained")
 pictures = {"zero-filled": result.zero_filled, "FIRENET": result.image}
 for axis, (title, image) in zip(axes, pictures.items(), strict=True):
-    axis.imshow(image[0].abs().numpy(), cmap="gray")
+    axis.imshow(image[0].abs().T.numpy(), cmap="gray")
     axis.set_title(title)
     axis.axis("off")
 plt.show()

@@ -44,10 +44,10 @@ print(f"no change of the data can be amplified more than {bound:.1f} times")
 
 # %%
 # The samples' noise has standard deviation 1, so the map is in that unit.
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-axes[0].imshow(clean.image[0].abs().numpy(), cmap="gray")
+figure, axes = plt.subplots(1, 2, figsize=(6.6, 3.8), layout="constrained")
+axes[0].imshow(clean.image[0].abs().T.numpy(), cmap="gray")
 axes[0].set_title("stable")
-shown = axes[1].imshow(spread.numpy(), cmap="magma")
+shown = axes[1].imshow(spread.T.numpy(), cmap="magma")
 axes[1].set_title("standard deviation of the image")
 figure.colorbar(shown, ax=axes[1])
 for axis in axes:

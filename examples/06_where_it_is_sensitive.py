@@ -17,10 +17,10 @@ print(f"Over all data the proven bound is {result.certificate.lipschitz_bound:.1
 
 # %%
 # The picture on the right is what that one change does to the image.
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(6, 3.9), layout="constrained")
 pictures = {"image": (result.image, "gray"), "most amplified change": (result.sensitive, "magma")}
 for axis, (title, (image, colours)) in zip(axes, pictures.items(), strict=True):
-    axis.imshow(image[0].abs().numpy(), cmap=colours)
+    axis.imshow(image[0].abs().T.numpy(), cmap=colours)
     axis.set_title(title)
     axis.axis("off")
 plt.show()

@@ -40,7 +40,7 @@ patterns = {
 
 # %%
 # Every pattern measures the same image with the same coils and noise.
-figure, axes = plt.subplots(2, 3, figsize=(9, 5.6), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(7, 6), layout="constrained")
 for (name, mask), (above, below) in zip(patterns.items(), axes.T, strict=True):
     scan = simulate(truth[None], mask=mask, coils=8, snr=40)
     result = firenet_mri.reconstruct(scan)
@@ -48,9 +48,9 @@ for (name, mask), (above, below) in zip(patterns.items(), axes.T, strict=True):
     image = image * float((image * truth).sum() / image.square().sum())
     quality = psnr(truth[None], image[None])
     print(f"{name:17} {100 * float(mask.float().mean()):.0f} % sampled, {quality:.1f} dB")
-    above.imshow(mask.numpy(), cmap="gray")
+    above.imshow(mask.T.numpy(), cmap="gray")
     above.set_title(name)
-    below.imshow(image.numpy(), cmap="gray")
+    below.imshow(image.T.numpy(), cmap="gray")
     below.set_title(f"{quality:.1f} dB")
 for axis in axes.flat:
     axis.axis("off")

@@ -22,10 +22,10 @@ print("image (z, y, x):", tuple(image.shape), image.dtype)
 scan = simulate(image, geometry, coils=6, acceleration=4, snr=40, seed=1)
 result = firenet_mri.reconstruct(scan)
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(8, 3.6), layout="constrained")
 pictures = {"DICOM": image, "zero-filled": result.zero_filled, "FIRENET": result.image}
 for axis, (title, shown) in zip(axes, pictures.items(), strict=True):
-    axis.imshow(shown[0].abs().numpy(), cmap="gray")
+    axis.imshow(shown[0].abs().T.numpy(), cmap="gray")
     axis.set_title(title)
     axis.axis("off")
 plt.show()

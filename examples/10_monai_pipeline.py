@@ -43,6 +43,6 @@ print("batch:", tuple(batch["scan"].shape))
 
 figure, axes = plt.subplots(1, 2, figsize=(7.5, 4), layout="constrained")
 for axis, image in zip(axes, batch["scan"], strict=True):
-    axis.imshow(image[0, :, :, 0].T.numpy(), cmap="gray")
+    axis.imshow(image[0, :, :, 0].numpy(), cmap="gray")
     axis.axis("off")
 plt.show()

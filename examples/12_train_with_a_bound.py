@@ -47,8 +47,8 @@ print(certificate.jacobian_statement)
 
 # %%
 # The network was trained on this slice, so the picture is no test of quality.
-figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
-axes[0].imshow(result.image[0].abs().numpy(), cmap="gray")
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
+axes[0].imshow(result.image[0].abs().T.numpy(), cmap="gray")
 axes[0].set_title("after ten seconds of training")
 axes[0].axis("off")
 seconds = [60 * look["minutes"] for look in looks]

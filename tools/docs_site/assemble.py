@@ -38,7 +38,8 @@ def main() -> None:
     shown = [path for path in own if path.suffix == ".md"]
     shown += [links.ROOT / name for name in OUTSIDE]
     for source in {*own, *shown, *links.reachable(shown)}:
-        add(source)
+        if not links.is_made(source):
+            add(source)
     examples = add_gallery(gallery.examples())
     pages = add_reference()
     settings = SETTINGS.read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def add(source: Path) -> None:
     path = links.site_path(source)
     if source.suffix == ".md":
         text = links.rewritten(source.read_text(encoding="utf-8"), source, path)
-        write(path, links.with_room_for_lists(text))
+        write(path, links.with_room(text))
     elif source.suffix == ".py":
         code = source.read_text(encoding="utf-8")
         name = source.relative_to(links.ROOT).as_posix()

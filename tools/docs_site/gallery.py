@@ -199,9 +199,7 @@ def page(example: Example, outcome: Outcome) -> str:
     """Return the page of an example, with what it printed and drew."""
     # No table of contents, so that pictures have its room.
     parts = ["---\nhide: [toc]\n---", f"# {example.title}"]
-    for cell, printed, figures in zip(
-        example.cells, outcome.printed, outcome.figures, strict=True
-    ):
+    for cell, printed, figures in zip(example.cells, outcome.printed, outcome.figures, strict=True):
         parts += [cell.text] if cell.text else []
         parts += [f"```python\n{cell.code}\n```"] if cell.code else []
         parts += [f'```{{.text .output title="Output"}}\n{printed}\n```'] if printed else []
@@ -225,19 +223,22 @@ def overview(shown: list[tuple[Example, Outcome]]) -> str:
             f"    [**{example.title}**]({example.name}.md)"
         )
     text = (
-        "---\nhide: [toc]\n---\n\n# Gallery\n\nEach example is a script of a page or two that runs in seconds on one core, "
-        "with the simulated samples of the repository and without a network. What it prints and "
-        "draws here was made by running it."
+        "---\nhide: [toc]\n---\n\n# Gallery\n\n"
+        "Each example is a script of a page or two that runs in seconds on one core, with the "
+        "simulated samples of the repository and without a network. What it prints and draws here "
+        "was made by running it."
     )
-    return f'{text}\n\n<div class="grid cards gallery" markdown>\n\n' + "\n\n".join(cards) + "\n\n</div>\n"
+    return (
+        f'{text}\n\n<div class="grid cards gallery" markdown>\n\n'
+        + "\n\n".join(cards)
+        + "\n\n</div>\n"
+    )
 
 
 def notebook(example: Example, outcome: Outcome, folder: Path) -> str:
     """Return the example as a Jupyter notebook with its outputs, format 4.5."""
     cells: list[dict[str, Any]] = [_notebook_cell(0, "markdown", f"# {example.title}")]
-    for cell, printed, figures in zip(
-        example.cells, outcome.printed, outcome.figures, strict=True
-    ):
+    for cell, printed, figures in zip(example.cells, outcome.printed, outcome.figures, strict=True):
         if cell.text:
             cells.append(_notebook_cell(len(cells), "markdown", cell.text))
         if cell.code:

@@ -15,8 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
-# Where the site has what lies outside docs/, sources of Python wherever they lie, and the README.
-OUTSIDE, SOURCE, START = "repository", "source", "start.md"
+# Where the site has what lies outside docs/, and sources of Python wherever they lie.
+OUTSIDE, SOURCE = "repository", "source"
+
+# What the site has in the place of a file.
+_MADE = {
+    "README.md": "start.md",
+    "examples/README.md": "gallery/index.md",
+    "tests/test_public_api.py": "reference/index.md",
+}
+_EXAMPLE = re.compile(r"examples/\d+_(\w+)\.py")
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _LINK = re.compile(r"(!?\[(?:[^][]|\[[^][]*\])*\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
@@ -31,13 +39,25 @@ class BrokenLink(Exception):
 
 def site_path(target: Path) -> str:
     """Return where the site has a file of the repository, by its path inside docs/."""
-    if target == ROOT / "README.md":
-        return START
-    inside = target.is_relative_to(DOCS)
-    path = target.relative_to(DOCS if inside else ROOT).as_posix()
+    name = target.relative_to(ROOT).as_posix()
+    if name in _MADE:
+        return _MADE[name]
+    if example := _EXAMPLE.fullmatch(name):
+        return f"gallery/{example[1]}.md"
     if target.suffix == ".py":
-        return f"{SOURCE}/{target.relative_to(ROOT).with_suffix('.md').as_posix()}"
-    return path if inside else f"{OUTSIDE}/{path}"
+        return f"{SOURCE}/{name.removesuffix('.py')}.md"
+    return target.relative_to(DOCS).as_posix() if is_inside(target) else f"{OUTSIDE}/{name}"
+
+
+def is_inside(target: Path) -> bool:
+    """Return whether a file lies in docs/."""
+    return target.is_relative_to(DOCS)
+
+
+def is_made(target: Path) -> bool:
+    """Return whether the site has a page that is made in the place of a file."""
+    name = target.relative_to(ROOT).as_posix()
+    return name != "README.md" and (name in _MADE or bool(_EXAMPLE.fullmatch(name)))
 
 
 def resolved(link: str, page: Path) -> Path | None:
@@ -111,20 +131,25 @@ def reachable(pages: Iterable[Path]) -> set[Path]:
     return found
 
 
-def with_room_for_lists(text: str) -> str:
-    """Return text in which a list that follows a paragraph has an empty line before it.
+def with_room(text: str) -> str:
+    """Return text in which lists that follow a paragraph, and fences, stand between empty lines.
 
-    Repositories show such a list as one; Python-Markdown takes it for more of the paragraph.
+    Where a repository is browsed they need none; Python-Markdown takes such a list for more of the
+    paragraph, and what follows a fence for no paragraph at all.
     """
-    lines, is_code = [], False
+    lines: list[str] = []
+    is_code = has_item = after_fence = False
     for line in text.split("\n"):
-        if _FENCE.match(line):
-            is_code = not is_code
-        before = lines[-1] if lines else ""
-        begins = not is_code and _ITEM.match(line)
-        if begins and before.strip() and not _ITEM.match(before) and not before.startswith(" "):
+        is_fence = line.startswith(("```", "~~~"))
+        is_item = not is_code and bool(_ITEM.match(line))
+        opens = (is_fence and not is_code) or (is_item and not has_item)
+        if line.strip() and (after_fence or (opens and lines and lines[-1].strip())):
             lines.append("")
+            has_item = False
         lines.append(line)
+        after_fence = is_fence and is_code
+        is_code ^= is_fence
+        has_item = bool(line.strip()) and (has_item or is_item)
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC_API = ROOT / "tests/test_public_api.py"
 
 _PACKAGE = "firenet_mri"
-# Modules with more names than this have a table of them.
+# Modules with more names than this have a list of them.
 _FEW = 5
 _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 
@@ -70,8 +70,18 @@ def places() -> dict[str, str]:
     for module, names in public_names().items():
         for name in names:
             if _is_described(getattr(importlib.import_module(module), name)):
-                found.setdefault(name, f"{module}.{name}")
+                found.setdefault(name, identifier(f"{module}.{name}"))
     return found
+
+
+def identifier(path: str) -> str:
+    """Return the path by which Griffe knows a public name.
+
+    It takes a function for the module that it comes from where both have one name.
+    """
+    module, _, name = path.rpartition(".")
+    home = getattr(getattr(importlib.import_module(module), name), "__module__", "")
+    return f"{home}.{name}" if home.rpartition(".")[2] == name else path
 
 
 def page_text(page: Page, described: dict[int, str]) -> str:
@@ -92,7 +102,7 @@ def page_text(page: Page, described: dict[int, str]) -> str:
         if module != page.title:
             parts += [f"## {module}", _first_line(module)]
         if len(own) > _FEW:
-            parts.append(_contents(module, own))
+            parts.append(_contents(module, own, described))
         parts += [_described(f"{module}.{name}", thing, described) for name, thing in own.items()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,17 +114,19 @@ def _described(path: str, thing: Any, described: dict[int, str]) -> str:
         return f"### {name} {{ #{path} }}\n\n```python\n{str(thing).replace('typing.', '')}\n```"
     earlier = described.setdefault(id(thing), path)
     if earlier != path:
-        return f"### {name} {{ #{path} }}\n\nThe same as [`{earlier}`][{earlier}]."
-    return f"::: {path}"
+        return f"### {name} {{ #{path} }}\n\nThe same as [`{earlier}`][{identifier(earlier)}]."
+    return f"::: {identifier(path)}"
 
 
-def _contents(module: str, names: dict[str, Any]) -> str:
-    """Return a table of the names of a module, functions first, with what their docstrings say."""
-    rows = [
-        f"| [`{name}`](#{module}.{name}) | {_summary(thing)} |"
-        for name, thing in sorted(names.items(), key=lambda item: isinstance(item[1], type))
-    ]
-    return "| name | |\n|---|---|\n" + "\n".join(rows)
+def _contents(module: str, names: dict[str, Any], described: dict[int, str]) -> str:
+    """Return a list of the names of a module, functions first, with what their docstrings say."""
+    lines = []
+    for name, thing in sorted(names.items(), key=lambda item: isinstance(item[1], type)):
+        path = f"{module}.{name}"
+        is_here = described.get(id(thing), path) == path and _is_described(thing)
+        anchor = identifier(path) if is_here else path
+        lines.append(f"- [`{name}`](#{anchor}): {_summary(thing)}".rstrip(": "))
+    return "\n".join(lines)
 
 
 def _summary(thing: Any) -> str:

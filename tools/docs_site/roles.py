@@ -1,7 +1,7 @@
 """Makes links of what docstrings name with a role, such as :func:`firenet_mri.read`.
 
 Griffe loads this when it reads the package for the reference. A name that is not public is shown as
-code. Stars of shapes, such as (*batch, y, x), are no emphasis.
+code. Stars of shapes, such as (*batch, y, x), are no emphasis, and products <y, v> no tags.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import reference
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc|obj):`~?([^`]+)`")
 _STAR = re.compile(r"(?<![\w*`\\])\*(?=[a-z_])")
+_TAG = re.compile(r"<(?=[a-zA-Z/!])")
 _CODE = re.compile(r"(``?[^`]+``?)")
 
 
@@ -37,7 +38,7 @@ class Roles(griffe.Extension):
 
 
 def as_markdown(text: str, places: dict[str, str]) -> str:
-    """Return a docstring with links in the place of roles, and stars that are no emphasis.
+    """Return a docstring with links in the place of roles, and stars and angles as they stand.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def as_markdown(text: str, places: dict[str, str]) -> str:
         Where a public name is described, by its last part.
     """
     parts = _CODE.split(_ROLE.sub(lambda match: _link(match[1], places), text))
-    parts[::2] = [_STAR.sub(r"\*", prose) for prose in parts[::2]]
+    parts[::2] = [_TAG.sub("&lt;", _STAR.sub(r"\*", prose)) for prose in parts[::2]]
     return "".join(parts)
 
 
