@@ -1,4 +1,4 @@
-"""Trains a MONAI segmentation network on FIRENET's images; simulated, two minutes for each seed.
+"""Trains a MONAI segmentation network on FIRENET's images; simulated, minutes on one core.
 
     python docs/examples/train_segmentation.py --seeds 5
 

@@ -123,3 +123,12 @@ def test_every_page_of_docs_is_in_the_navigation() -> None:
     own = {path.relative_to(links.DOCS).as_posix() for path in links.DOCS.rglob("*.md")}
     assert own <= listed
     assert listed - own == {links.site_path(links.ROOT / name) for name in assemble.OUTSIDE}
+
+
+def test_the_list_of_plugins_has_every_plugin() -> None:
+    plugins = links.ROOT / "plugins"
+    page = plugins / "README.md"
+    listed = {links.resolved(target, page) for target in hrefs(page.read_text(encoding="utf-8"))}
+    folders = [path for path in plugins.iterdir() if any(path.glob("*.*"))]
+    assert len(folders) >= 5
+    assert {folder / "README.md" for folder in folders if folder.is_dir()} <= listed
