@@ -44,6 +44,12 @@ def test_what_two_packages_export_is_described_at_the_first(texts) -> None:
     assert "The same as [`firenet_mri.reconstruct`][firenet_mri.reconstruct]." in again
 
 
+def test_of_two_names_of_one_class_it_is_described_under_its_own(texts) -> None:
+    text = texts["firenet_mri.monai"]
+    assert "::: firenet_mri.monai.CompressCoilsd\n" in text
+    assert "### CompressCoilsD { #firenet_mri.monai.CompressCoilsD }\n\nThe same as" in text
+
+
 def test_a_function_is_not_taken_for_the_module_of_its_name(texts) -> None:
     path = "firenet_mri.firenet.certificate.certify.certify"
     assert reference.identifier("firenet_mri.certify") == path

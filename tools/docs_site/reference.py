@@ -99,6 +99,7 @@ def page_text(page: Page, described: dict[int, str]) -> str:
         parts.append(_first_line(page.title))
     for module, names in page.modules.items():
         own = {name: getattr(importlib.import_module(module), name) for name in names}
+        _note(module, own, described)
         if module != page.title:
             parts += [f"## {module}", _first_line(module)]
         if len(own) > _FEW:
@@ -107,12 +108,23 @@ def page_text(page: Page, described: dict[int, str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _note(module: str, names: dict[str, Any], described: dict[int, str]) -> None:
+    """Note where the objects of a module are described, unless they are elsewhere already.
+
+    Of several names of one object it is under its own.
+    """
+    for name, thing in names.items():
+        own = getattr(thing, "__name__", name)
+        chosen = own if names.get(own) is thing else name
+        described.setdefault(id(thing), f"{module}.{chosen}")
+
+
 def _described(path: str, thing: Any, described: dict[int, str]) -> str:
     """Return the part of a page about one name."""
     name = path.rpartition(".")[2]
     if not _is_described(thing):
         return f"### {name} {{ #{path} }}\n\n```python\n{str(thing).replace('typing.', '')}\n```"
-    earlier = described.setdefault(id(thing), path)
+    earlier = described[id(thing)]
     if earlier != path:
         return f"### {name} {{ #{path} }}\n\nThe same as [`{earlier}`][{identifier(earlier)}]."
     return f"::: {identifier(path)}"
@@ -123,7 +135,7 @@ def _contents(module: str, names: dict[str, Any], described: dict[int, str]) -> 
     lines = []
     for name, thing in sorted(names.items(), key=lambda item: isinstance(item[1], type)):
         path = f"{module}.{name}"
-        is_here = described.get(id(thing), path) == path and _is_described(thing)
+        is_here = described[id(thing)] == path and _is_described(thing)
         anchor = identifier(path) if is_here else path
         lines.append(f"- [`{name}`](#{anchor}): {_summary(thing)}".rstrip(": "))
     return "\n".join(lines)
