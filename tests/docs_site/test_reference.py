@@ -91,3 +91,5 @@ def test_the_commands_are_shown_with_their_options() -> None:
     assert text.count("\n## firenet ") >= 12
     assert "\n## firenet recon\n" in text
     assert "`--phase-constraint" in text
+    assert "```console\nfirenet recon " in text
+    assert "Table of Contents" not in text

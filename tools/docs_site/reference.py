@@ -19,6 +19,8 @@ PUBLIC_API = ROOT / "tests/test_public_api.py"
 _PACKAGE = "firenet_mri"
 # Modules with more names than this have a list of them.
 _FEW = 5
+# The list of a command's own commands, which the page has at its side.
+_CONTENTS = re.compile(r"^#+ Table of Contents\n.*?(?=^#)", re.MULTILINE | re.DOTALL)
 _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 
 
@@ -196,5 +198,6 @@ def command_line() -> str:
         if not command.show:
             continue
         text = command.generate_docs(output_format="markdown", heading_level=2)
-        parts.append(text.replace(f"## {name}", f"## firenet {name}", 1))
+        text = _CONTENTS.sub("", text).replace(f"## {name}", f"## firenet {name}", 1)
+        parts.append(text.replace("```console\n", "```console\nfirenet "))
     return "\n\n".join(parts) + "\n"
