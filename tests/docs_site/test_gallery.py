@@ -115,6 +115,14 @@ def test_page_and_notebook_have_what_the_script_printed_and_drew(script, tmp_pat
     assert "a_script/figure_1.png" in gallery.overview([(example, outcome)])
 
 
+def test_figures_of_all_cells_are_kept_in_their_order(script, tmp_path) -> None:
+    script.write_text(SCRIPT + "plt.plot([2, 1])\nplt.figure()\nplt.plot(1)\n", encoding="utf-8")
+    outcome = gallery.run(gallery.parsed(script), tmp_path)
+    assert outcome.figures[2:] == (("figure_1.png",), ("figure_2.png", "figure_3.png"))
+    pictures = {(tmp_path / f"figure_{number}.png").read_bytes() for number in (1, 2, 3)}
+    assert len(pictures) == 3
+
+
 def test_notebooks_are_valid(script, tmp_path) -> None:
     nbformat = pytest.importorskip("nbformat")
     example = gallery.parsed(script)
