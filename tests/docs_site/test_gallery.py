@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 print("one")
 
 # %%
+
 plt.plot([1, 2])
 plt.show()
 
