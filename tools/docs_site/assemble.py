@@ -38,8 +38,8 @@ def main() -> None:
     shown = [path for path in own if path.suffix == ".md"]
     shown += [links.ROOT / name for name in OUTSIDE]
     for source in {*own, *shown, *links.reachable(shown)}:
-        if not links.is_made(source):
-            add(source)
+        add(source)
+    # What is made takes the place of the files that stand for it where the repository is browsed.
     examples = add_gallery(gallery.examples())
     pages = add_reference()
     settings = SETTINGS.read_text(encoding="utf-8")

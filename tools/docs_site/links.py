@@ -46,18 +46,9 @@ def site_path(target: Path) -> str:
         return f"gallery/{example[1]}.md"
     if target.suffix == ".py":
         return f"{SOURCE}/{name.removesuffix('.py')}.md"
-    return target.relative_to(DOCS).as_posix() if is_inside(target) else f"{OUTSIDE}/{name}"
-
-
-def is_inside(target: Path) -> bool:
-    """Return whether a file lies in docs/."""
-    return target.is_relative_to(DOCS)
-
-
-def is_made(target: Path) -> bool:
-    """Return whether the site has a page that is made in the place of a file."""
-    name = target.relative_to(ROOT).as_posix()
-    return name != "README.md" and (name in _MADE or bool(_EXAMPLE.fullmatch(name)))
+    return (
+        target.relative_to(DOCS).as_posix() if target.is_relative_to(DOCS) else f"{OUTSIDE}/{name}"
+    )
 
 
 def resolved(link: str, page: Path) -> Path | None:
