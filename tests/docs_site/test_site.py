@@ -53,7 +53,8 @@ def assembled(tmp_path_factory):
     settings = place / "mkdocs.yml"
     roles = links.ROOT / "tools/docs_site/roles.py"
     text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace("../tools/docs_site/roles.py", str(roles)), encoding="utf-8")
+    text = text.replace("../tools/docs_site/roles.py", str(roles))
+    settings.write_text(text.replace("paths: [..]", f"paths: [{links.ROOT}]"), encoding="utf-8")
     return place
 
 

@@ -284,7 +284,9 @@ def main(words: list[str]) -> int:
     if words[:1] == ["--here"]:
         _run_here(Path(words[1]))
         return 0
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    # The package of this folder, whatever is installed.
+    places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONPATH": places}
     chosen = [
         example
         for example in examples()

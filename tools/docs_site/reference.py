@@ -9,11 +9,15 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+# The package of this folder, whatever is installed.
+sys.path.insert(0, str(ROOT))
+
 PUBLIC_API = ROOT / "tests/test_public_api.py"
 
 _PACKAGE = "firenet_mri"
