@@ -1,4 +1,5 @@
 # make demo: reconstruct the sample scan.      make test: all checks and the default tests.
+# make docs: build the site into build/site, after running the examples of its gallery.
 # Both make the environment .venv first, if it is missing or a pyproject.toml or constraints.txt changed.
 # Another Python: make demo PYTHON=/path/to/python3.12
 
@@ -10,7 +11,7 @@ TWIX = (cd .venv && bin/python -m pip download --quiet --disable-pip-version-che
     --no-binary twixtools -d . twixtools==0.24 \
     && mkdir -p twixtools && tar -xzf twixtools-0.24.tar.gz -C twixtools --strip-components=1)
 
-.PHONY: demo test clean constraints
+.PHONY: demo test docs clean constraints
 
 demo: .venv/ready
 	@mkdir -p demo
@@ -24,8 +25,16 @@ test: .venv/ready-for-tests
 	.venv/bin/python -m mypy
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
+# Strict: a link or an anchor that leads nowhere fails. EXAMPLES=name runs one example only; the
+# others must have been run before.
+docs: .venv/ready-for-docs
+	.venv/bin/python tools/docs_site/gallery.py $(EXAMPLES)
+	.venv/bin/python tools/docs_site/assemble.py
+	.venv/bin/zensical build --strict --config-file build/mkdocs.yml
+	@echo "The site is in build/site; look at it with: python3 -m http.server -d build/site"
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo build/docs build/gallery build/site
 
 # Renew the pins: the newest versions that pyproject.toml allows, but for torch, which stays.
 constraints:
@@ -59,4 +68,9 @@ endif
 	@echo "Installing what the tests need in .venv."
 	@$(INSTALL) --no-build-isolation -e ".[dev]" -e "./plugins/benchmark[speed]"
 	@$(TWIX) || echo "The twix scans of twixtools' source package are not here; their tests skip."
+	@touch $@
+
+.venv/ready-for-docs: .venv/ready constraints-docs.txt
+	@echo "Installing what the site needs in .venv."
+	@$(INSTALL) -c constraints-docs.txt --no-build-isolation -e ".[docs]"
 	@touch $@

@@ -325,6 +325,25 @@ class FIRENETModel(nn.Module):
             image = image.unsqueeze(1)
         return with_metadata(image.contiguous(), masked_kspace)
 
+    def extra_repr(self) -> str:
+        """Return the options, for printing: the main ones, and all that are not the default."""
+        maps: Any = self.map_method
+        if self._given_maps is not None:
+            maps = f"tensor {tuple(self._given_maps.shape)}"
+        elif self.map_module is not None:
+            maps = type(self.map_module).__name__
+        place = {"maps": maps} if self.encoding is None else {"encoding": self.encoding}
+        shown = {"spatial_dims": self.spatial_dims, **place, "output": self.output}
+        if self.options.weights is None:
+            shown["preset"] = self.options.preset
+        usual: dict[str, Any] = {"background": "crop", "channel_dim": False, "image_axes": "kspace"}
+        asked = {name: getattr(self, name) for name in usual}
+        for field in NetworkOptions.fields():
+            usual[field.name], asked[field.name] = field.default, getattr(self.options, field.name)
+        shown |= {name: value for name, value in asked.items() if value != usual[name]}
+        shown |= {"trainable": True} if self.steps is not None else {}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
     def lipschitz_bound(self) -> float | None:
         """Return a proven Lipschitz constant of Cartesian k-space -> image; None if none is proven.
 
