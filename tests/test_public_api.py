@@ -134,6 +134,7 @@ PROMISED = [
     "certify",
     "read",
     "reconstruct",
+    "sample",
     "sampling_pattern",
 ]
 

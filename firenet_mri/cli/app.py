@@ -14,6 +14,7 @@ from firenet_mri.errors import UsageError
 
 # Name, place, and one line for the list of commands.
 _COMMANDS = (
+    ("demo", "demo:demo", "Make a first image, from a simulated scan that needs no file."),
     ("recon", "recon:recon", "Reconstruct a scan; write image, picture and certificate."),
     ("certify", "certify:certify", "Explain a certificate and check that it is the image's."),
     ("repeat", "repeat:repeat", "Make an image again from the record in its certificate."),

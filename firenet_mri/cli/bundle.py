@@ -11,10 +11,13 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import firenet_mri
+from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug
 from firenet_mri.errors import FileError
 
 _BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
+# The scan to try it on is made here: in the package it would be half of its size.
+_SCAN = "brain_3slices.h5"
 # What a run in the package's own folder may have left there.
 _LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
 
@@ -45,12 +48,17 @@ def write_bundle(folder: Path) -> None:
     FileError
         If there is anything of that name, or the folder above it is missing or not writable.
     """
+    with loading():
+        from firenet_mri.io import write_scan
+        from firenet_mri.simulation.sample import sample
+
     if folder.exists() or folder.is_symlink():
         raise FileError(f"{folder}: exists; give the name of a folder to make")
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
             made = Path(temporary) / "bundle"
             shutil.copytree(_BUNDLE, made, ignore=_LEFT_OUT)
+            write_scan(made / "data" / _SCAN, sample())
             made.rename(folder)
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None

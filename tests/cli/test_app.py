@@ -30,7 +30,8 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COMMANDS = (
-    "recon", "certify", "repeat", "info", "convert", "simulate", "design", "batch", "serve", "send"
+    "demo", "recon", "certify", "repeat", "info", "convert", "simulate", "design", "train", "batch",
+    "bundle", "serve", "send"
 )  # fmt: skip
 
 
