@@ -72,7 +72,7 @@ def test_files_that_are_there_are_kept_unless_told_otherwise(shown, tmp_path) ->
     folder, _ = shown
     result = firenet("demo", "-o", folder)
     assert result.status == 1
-    assert "image.h5: exists; use --overwrite to replace it" in result.err
+    assert "scan.h5: exists; use --overwrite to replace it" in result.err
     (tmp_path / "file").write_text("mine")
     assert "cannot be made" in firenet("demo", tmp_path / "file").err
     (tmp_path / "image.png").write_text("mine")
