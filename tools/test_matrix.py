@@ -109,7 +109,7 @@ def _run(
 
 def _install(source: Path, wheel: Path, place: Path, python: str, kind: str, backend: str) -> None:
     """Make an environment with one set of dependencies, the wheel and what the tests need."""
-    pins = place.with_suffix(".txt")
+    pins = place.parent / f"{place.name}.txt"
     extras = ("--extra", "all") if kind == "newest" else ()
     index = ("--torch-backend", backend) if backend else ()
     _call(source, "uv", "venv", "--quiet", "--python", python, place)

@@ -7,12 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 
 import firenet_mri
 from firenet_mri.cli.loading import loading
-from firenet_mri.cli.options import Debug
+from firenet_mri.cli.options import Debug, output_flag
 from firenet_mri.errors import FileError
 
 _BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
@@ -23,8 +22,7 @@ _LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
 
 
 def bundle(
-    folder: Annotated[Path, Parameter(help="Folder to make, such as firenet_reconstruction.")],
-    /,
+    output: Annotated[Path, output_flag("Folder to make, such as firenet_reconstruction.")],
     *,
     debug: Debug = False,
 ) -> None:
@@ -32,9 +30,9 @@ def bundle(
 
     It needs no other file than those in it: copy it, or run it with python -m monai.bundle.
     """
-    write_bundle(folder)
+    write_bundle(output)
     Console(highlight=False, soft_wrap=True).print(
-        f"Wrote {folder}. Try it there: python -m monai.bundle run --config_file "
+        f"Wrote {output}. Try it there: python -m monai.bundle run --config_file "
         "configs/inference.json",
         markup=False,
     )

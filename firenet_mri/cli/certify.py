@@ -18,6 +18,7 @@ from rich.text import Text
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
 from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 
@@ -227,7 +228,7 @@ def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[E
         for line in _lines(entry):
             _print_indented(console, line)
         if entry.values:
-            console.print(_numbers(entry))
+            print_table(console, _numbers(entry))
     console.print()
     for status in dict.fromkeys(entry.status for entry in certificate.entries):
         console.print(f"[{_COLOURS[status]}]{status}[/]: {_MEANINGS[status]}")

@@ -17,7 +17,6 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 
 def demo(
     output: Annotated[Path, output_flag("Folder for the files.")] = Path("firenet_demo"),
-    /,
     *,
     overwrite: Overwrite = False,
     debug: Debug = False,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.stability.choices import PUBLISHED
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import FileError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def scans(
             tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
             scores = f"{row.psnr_db:.2f}", f"{row.ssim:.3f}", f"{row.haarpsi:.3f}"
             table.add_row(row.method, *scores, f"{row.seconds:.2f}", tuned)
-        console.print(table)
+        print_table(console, table)
         results.append({"problem": problem.name, "rows": [asdict(row) for row in rows]})
     _print_summary(console, results, lam)
     if output is not None:
@@ -169,4 +170,4 @@ def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -
     for name, rows in found.items():
         means = [f"{np.mean([row[key] for row in rows]):.{n}f}" for key, n in digits.items()]
         table.add_row(name, *means, str(len(rows)))
-    console.print(table)
+    print_table(console, table)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from firenet_benchmark.cli.stability_options import Chosen, CustomNetworks, Sampling
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.stability.evaluation_data import EvaluationData
@@ -153,7 +154,7 @@ def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) ->
         )
     console = Console(highlight=False)
     if table.row_count:
-        console.print(table)
+        print_table(console, table)
     heads, rows = overview(found)
     methods = _table(*heads)
     for row in rows:
