@@ -58,7 +58,7 @@ COMMANDS = (
         "simulate",
         "simulate:simulate",
         "Simulate a raw scan of an image.",
-        "firenet simulate image.nii.gz -o simulated.h5 --acceleration 4",
+        "firenet simulate image.nii.gz -o simulated.h5 --acceleration 3",
     ),
     Command(
         "design",
