@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from firenet_mri.scan import Geometry, RawScan
     from firenet_mri.simulation.sample import sample
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "FIRENET",
