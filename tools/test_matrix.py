@@ -1,14 +1,15 @@
-"""Test firenet_mri on several Pythons, each with its lowest and its newest set of dependencies.
+"""Test firenet_mri on several Pythons, each with its lowest and its newest dependencies.
 
     python tools/test_matrix.py                                     # all of it: hours, tens of GB
     python tools/test_matrix.py --python 3.10 --set lowest --tests smoke
     python tools/test_matrix.py --python 3.12 --set newest --tests tests/operators
 
-The lowest set has the lowest version of every direct dependency in pyproject.toml that has a wheel
-for that Python, and the newest of what these need in turn; the newest set has all extras. Each is
+Of each Python there are three sets. "core" has no extras and the lowest version of every direct
+dependency in pyproject.toml that has a wheel for that Python, with the newest of what these need in
+turn; "lowest" is the same with all extras; "newest" has all extras at their newest. Each is
 installed in an environment of its own with the wheel, as a user would have it, and removed
-afterwards. ``firenet demo`` runs first, then the tests of the unpacked source distribution. Needs
-uv, which also finds the Pythons.
+afterwards. ``firenet demo`` runs first, then the tests of the unpacked source distribution; "core"
+runs the smoke tests only, unless others are named. Needs uv, which also finds the Pythons.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-# Every library that is not ours is called in these.
+RESOLUTIONS = {"core": "lowest-direct", "lowest": "lowest-direct", "newest": "highest"}
+# Every library that is not ours is called in these, and those of the extras in the others.
 SMOKE = (
     "tests/cli/test_app.py",
     "tests/cli/test_demo.py",
@@ -40,6 +41,14 @@ SMOKE = (
     "tests/monai/test_transforms.py",
     "tests/sigpy_adapter/test_adapter.py",
 )
+EXTRAS_SMOKE = (
+    "tests/io/test_signatures.py",
+    "tests/io/kspace/test_bruker.py",
+    "tests/io/kspace/test_siemens.py",
+    "tests/batch/test_jobs.py",
+    "tests/batch/test_run.py",
+    "tests/plugins/test_monai_bundle.py",
+)
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "scikit-image", "cvxpy")
 # What other libraries say of each other, in combinations that nobody chose, is no failure of ours.
 FOREIGN_WARNINGS = ("-W", "default::DeprecationWarning", "-W", "default::FutureWarning")
@@ -50,11 +59,16 @@ def main() -> None:
     asked = _arguments()
     if shutil.which("uv") is None:
         raise SystemExit("uv is not installed; install it with: pip install uv")
-    selected = SMOKE if asked.tests == ["smoke"] else tuple(asked.tests)
     with tempfile.TemporaryDirectory(prefix="firenet-matrix-", dir=asked.folder) as name:
         source, wheel = _build(Path(name))
         rows = [
-            (python, kind, _run(source, wheel, python, kind, asked.torch_backend, selected))
+            (
+                python,
+                kind,
+                _run(
+                    source, wheel, python, kind, asked.torch_backend, _selected(asked.tests, kind)
+                ),
+            )
             for python in asked.python
             for kind in asked.set
         ]
@@ -69,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--python", nargs="+", choices=PYTHONS, default=PYTHONS)
     parser.add_argument("--set", nargs="+", choices=list(RESOLUTIONS), default=list(RESOLUTIONS))
     parser.add_argument(
-        "--tests", nargs="+", default=["tests"], help="smoke, or paths of tests; all by default"
+        "--tests", nargs="+", default=[], help="smoke, or paths of tests; all by default"
     )
     parser.add_argument(
         "--torch-backend",
@@ -78,6 +92,15 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--folder", help="where the environments are made, several GB each")
     return parser.parse_args()
+
+
+def _selected(asked: Sequence[str], kind: str) -> Sequence[str]:
+    """Return the paths of the tests that a set runs."""
+    if asked and list(asked) != ["smoke"]:
+        return asked
+    if kind == "core":
+        return SMOKE
+    return (*SMOKE, *EXTRAS_SMOKE) if asked else ["tests"]
 
 
 def _build(folder: Path) -> tuple[Path, Path]:
@@ -110,7 +133,7 @@ def _run(
 def _install(source: Path, wheel: Path, place: Path, python: str, kind: str, backend: str) -> None:
     """Make an environment with one set of dependencies, the wheel and what the tests need."""
     pins = place.parent / f"{place.name}.txt"
-    extras = ("--extra", "all") if kind == "newest" else ()
+    extras = () if kind == "core" else ("--extra", "all")
     index = ("--torch-backend", backend) if backend else ()
     _call(source, "uv", "venv", "--quiet", "--python", python, place)
     # Of twixtools there is no wheel.
