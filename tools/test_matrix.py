@@ -15,6 +15,7 @@ runs the smoke tests only, unless others are named. Needs uv, which also finds t
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -59,19 +60,13 @@ def main() -> None:
     asked = _arguments()
     if shutil.which("uv") is None:
         raise SystemExit("uv is not installed; install it with: pip install uv")
+    rows = []
     with tempfile.TemporaryDirectory(prefix="firenet-matrix-", dir=asked.folder) as name:
         source, wheel = _build(Path(name))
-        rows = [
-            (
-                python,
-                kind,
-                _run(
-                    source, wheel, python, kind, asked.torch_backend, _selected(asked.tests, kind)
-                ),
-            )
-            for python in asked.python
-            for kind in asked.set
-        ]
+        for python, kind in itertools.product(asked.python, asked.set):
+            tests = _selected(asked.tests, kind)
+            said = _run(source, wheel, python, kind, asked.torch_backend, tests)
+            rows.append((python, kind, said))
     print(f"\n{'Python':8}{'set':8}result")
     for python, kind, said in rows:
         print(f"{python:8}{kind:8}{said}")
