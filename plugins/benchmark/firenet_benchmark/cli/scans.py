@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,7 @@ def scans(
     opponent: list[str] | None = None,
     no_peers: bool = False,
     seed: int = 0,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -29,7 +30,7 @@ def stability(
     networks: CustomNetworks = CustomNetworks(),
     sampling: Sampling = Sampling(),
     chosen: Chosen = Chosen(),
-    report: Path = Path("stability"),
+    report: Annotated[Path, Parameter(name=("--report", "--output", "-o"))] = Path("stability"),
     smoke: bool = False,
     seed: int = 0,
     json: bool = False,
