@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from firenet_benchmark.cli import (
     ablation,
     accuracy,
@@ -19,7 +21,7 @@ from firenet_benchmark.cli.paper import stability as paper_stability
 
 __all__ = ["benchmark_app", "paper_app"]
 
-_BENCHMARKS = (
+_BENCHMARKS: tuple[tuple[Callable[..., None], str], ...] = (
     (ablation.ablation, "ablation --images heads --minutes 25 -o ablation"),
     (accuracy.accuracy, "accuracy scan.npy --reference truth.npy"),
     (layers.layers, "layers A scan.h5 -o layers"),
@@ -30,7 +32,7 @@ _BENCHMARKS = (
     (step_sizes.steps, "steps scan.h5 -o steps"),
     (training.train, "train --minutes 5 -o weights"),
 )
-_EXPERIMENTS = (
+_EXPERIMENTS: tuple[tuple[Callable[..., None], str], ...] = (
     (barrier.barrier, "barrier -o paper"),
     (convergence.convergence, "convergence -o paper"),
     (paper_stability.stability, "stability -o paper"),
