@@ -23,7 +23,7 @@ from firenet_mri.batch.tree import Suffix, image_paths
 from firenet_mri.digests import digest_of_data, digest_of_file
 from firenet_mri.errors import FirenetError
 from firenet_mri.io.evidence import evidence_path
-from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.kspace.folders import (
     check_folder_for_outputs,
     digests_of_scan,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.io.image.writing import image_stem, write_image
+from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.image.writing import write_image
 from firenet_mri.scan import RawScan
 
 # Of the largest value: what whole numbers of DICOM leave, and single precision elsewhere.
