@@ -262,7 +262,8 @@ class FIRENETModel(nn.Module):
                 "spatial axes"
             )
         with torch.autocast(kspace.device.type, enabled=False):
-            image = self._on_grid(kspace, masked_kspace, mask, sens_maps, x0)
+            where = None if mask is None else plain(mask, "mask")
+            image = self._on_grid(kspace, masked_kspace, where, sens_maps, x0)
         return self._shown(image, masked_kspace)
 
     def _check_recordable(self) -> None:
@@ -299,12 +300,11 @@ class FIRENETModel(nn.Module):
         self,
         kspace: Tensor,
         masked_kspace: Tensor,
-        mask: Tensor | None,
+        where: Tensor | None,
         sens_maps: Tensor | None,
         x0: Tensor | None,
     ) -> Tensor:
-        """Return the image of Cartesian k-space."""
-        where = None if mask is None else plain(mask, "mask")
+        """Return the image of Cartesian k-space that was sampled somewhere."""
         sampled = sampling_mask(where, kspace, kspace.ndim - 2)
         # Whatever stands at places that were not sampled, be it NaN.
         kspace = torch.where(sampled, kspace, 0)

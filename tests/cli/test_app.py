@@ -19,6 +19,7 @@ from firenet_mri.cli import app as app_module
 from firenet_mri.cli.options import chosen, with_flags
 from firenet_mri.cli.recon import OutputOptions
 from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.io.kspace.options import OF_ONE_SCAN
 from firenet_mri.options import Field, documented, option
 
 ROOT = Path(__file__).parents[2]
@@ -72,8 +73,7 @@ def test_every_command_is_listed_with_a_sentence() -> None:
 def test_every_option_is_a_flag_with_its_help(command) -> None:
     result = firenet(command, "-h")
     assert result.status == 0
-    refused = set() if command == "recon" else {"mask", "trajectory", "matrix_size"}
-    refused |= set() if command == "recon" else {"noise_file", "maps_file"}
+    refused = set() if command == "recon" else set(OF_ONE_SCAN)
     for field in (*ReadOptions.fields(), *ReconstructionOptions.fields()):
         assert (field.flag in result.out) is (field.name not in refused), field.name
     flat = " ".join(result.out.replace("│", " ").split())
