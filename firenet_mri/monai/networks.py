@@ -331,12 +331,12 @@ class FIRENETModel(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options, for printing: the main ones, and all that are not the default."""
-        maps: Any = self.map_method
+        method: Any = self.map_method
         if self._given_maps is not None:
-            maps = f"tensor {tuple(self._given_maps.shape)}"
+            method = f"tensor {tuple(self._given_maps.shape)}"
         elif self.map_module is not None:
-            maps = type(self.map_module).__name__
-        place = {"maps": maps} if self.encoding is None else {"encoding": self.encoding}
+            method = type(self.map_module).__name__
+        place = {"maps": method} if self.encoding is None else {"encoding": self.encoding}
         shown = {"spatial_dims": self.spatial_dims, **place, "output": self.output}
         if self.options.weights is None:
             shown["preset"] = self.options.preset

@@ -11,8 +11,8 @@ from firenet_command import firenet
 
 from firenet_mri.cli.app import COMMANDS, make_app
 
-# These need a network connection, a cluster, or minutes; their words are parsed all the same.
-NOT_RUN = {"serve", "send", "batch", "train"}
+# These need a network connection, a browser, a cluster, or minutes; their words are parsed too.
+NOT_RUN = {"serve", "send", "batch", "train", "view"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
