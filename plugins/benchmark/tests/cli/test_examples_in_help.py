@@ -22,4 +22,4 @@ def test_help_ends_with_an_example(group, name) -> None:
 
 
 def test_all_commands_are_there() -> None:
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
