@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from firenet_mri.reconstruction import Reconstruction, reconstruct
     from firenet_mri.reconstruction.options import ReconstructionOptions
     from firenet_mri.scan import Geometry, RawScan
+    from firenet_mri.simulation.sample import sample
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "FIRENET",
@@ -57,6 +58,7 @@ __all__ = [
     "jacobian_bounds",
     "read",
     "reconstruct",
+    "sample",
     "sampling_pattern",
 ]
 
@@ -88,6 +90,7 @@ __getattr__ = lazy(
         "jacobian_bounds": "firenet_mri.amplification",
         "read": "firenet_mri.io.kspace.reading",
         "reconstruct": "firenet_mri.reconstruction",
+        "sample": "firenet_mri.simulation.sample",
         "sampling_pattern": "firenet_mri.firenet.sampling",
     },
 )

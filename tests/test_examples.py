@@ -68,11 +68,21 @@ def test_published_weights_open_in_the_varnet_tutorial(run, tmp_path, monkeypatc
 
 
 def test_a_segmentation_network_is_trained_on_firenet_images(run) -> None:
-    printed = run("train_segmentation", "--steps", "60", "--train", "16", "--test", "8")
-    scores = [float(score) for score in re.findall(r"Dice ([\d.]+)", printed)]
+    sizes = ("--steps", "60", "--train", "16", "--test", "8")
+    printed = run("train_segmentation", "--seeds", "1", *sizes)
+    scores = [float(score) for score in re.findall(r"Dice ([\d.]+)$", printed, re.MULTILINE)]
     assert len(scores) == 2
+    assert f"seed 0: FIRENET {scores[0]:.3f}, zero-filled {scores[1]:.3f}" in printed
     # Chance is about 0.1: discs cover few of the pixels.
     assert min(scores) > 0.3
+
+
+def test_scores_of_several_seeds_have_a_mean_and_a_spread(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from train_segmentation import with_spread
+
+    assert with_spread([0.5]) == "0.500"
+    assert with_spread([0.1, 0.2, 0.3]) == "0.200 +- 0.100"
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ PACKAGES = (
 NAMES = {
     "firenet_mri.calibration.methods": "Compression MapMethod",
     "firenet_mri.cli.progress": "progress progress_bars",
+    "firenet_mri.cli.tables": "print_table",
     "firenet_mri.cli.training_progress": "interruptible tell_it_is_kept training_progress",
     "firenet_mri.amplification": (
         "FAILURE JacobianBounds LinearMap Linearisation OnApplication jacobian_bounds"
@@ -138,6 +139,7 @@ PROMISED = [
     "certify",
     "read",
     "reconstruct",
+    "sample",
     "sampling_pattern",
 ]
 

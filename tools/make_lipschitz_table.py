@@ -1,4 +1,4 @@
-"""Make firenet_mri/firenet/lipschitz_table.json: bounds and the multipliers that prove them.
+"""Make firenet_mri/firenet/lipschitz_table.json.xz: bounds and the multipliers that prove them.
 
 For every iteration multipliers are found as at run time, rounded to seven digits, and the bound
 that these prove is computed by exact elimination and rounded up; so the table saves time and some
@@ -10,6 +10,7 @@ digits. Takes three minutes.
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from firenet_mri.firenet.monotonicity import UnrolledIteration, forms
 from firenet_mri.firenet.multipliers import candidates
 from firenet_mri.firenet.rational import proven_square, proves, round_up
 
-TARGET = Path(__file__).parents[1] / "firenet_mri" / "firenet" / "lipschitz_table.json"
+TARGET = Path(__file__).parents[1] / "firenet_mri" / "firenet" / "lipschitz_table.json.xz"
 LAYERS = 60
 # For constant steps the closed form, layers - 1, is attained.
 DECAYS = ("0.8", "0.85", "0.9", "0.93", "0.95", "0.97")
@@ -78,7 +79,8 @@ def main() -> None:
         entries.append({**name, "bound": f"{float(bound):.4f}", "multipliers": " ".join(digits)})
     about = "Made by tools/make_lipschitz_table.py; meaning: firenet_mri/firenet/lipschitz.py"
     lines = ",\n".join(json.dumps(entry) for entry in entries)
-    TARGET.write_text(f'{{"about": "{about}", "entries": [\n{lines}\n]}}\n', encoding="utf-8")
+    text = f'{{"about": "{about}", "entries": [\n{lines}\n]}}\n'
+    TARGET.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from firenet_mri.batch.jobs import Job, Outcome, failed, reconstruct_job
 from firenet_mri.errors import UsageError
+from firenet_mri.extras import require
 from firenet_mri.threads import passive_waiting
 
 #: Environment of the workers: Dask has glibc give freed memory back at once, which makes every new
@@ -57,12 +58,9 @@ def run_jobs(
     UsageError
         If Dask is not installed, or the cluster cannot be reached.
     """
-    try:
-        from distributed import as_completed
-    except ImportError:
-        raise UsageError(
-            "Batches need Dask; install it with: pip install 'firenet_mri[batch]'"
-        ) from None
+    require("distributed")
+    from distributed import as_completed
+
     found: dict[int, Outcome] = {}
     with _client(scheduler, workers, memory) as client:
         if on_cluster is not None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from firenet_mri.batch.jobs import Outcome, State
 from firenet_mri.batch.tree import write_study_files
-from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.tables import cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import App, Parameter
 
@@ -12,21 +12,96 @@ import firenet_mri
 from firenet_mri.cli.options import panel
 from firenet_mri.errors import UsageError
 
-# Name, place, and one line for the list of commands.
-_COMMANDS = (
-    ("recon", "recon:recon", "Reconstruct a scan; write image, picture and certificate."),
-    ("certify", "certify:certify", "Explain a certificate and check that it is the image's."),
-    ("repeat", "repeat:repeat", "Make an image again from the record in its certificate."),
-    ("view", "view:view", "Show an image or a scan in the browser, with its certificate."),
-    ("info", "info:info", "Show what is in raw scans."),
-    ("convert", "convert:convert", "Write raw scans in another format."),
-    ("simulate", "simulate:simulate", "Simulate a raw scan of an image."),
-    ("design", "design:design", "Draw a sampling pattern, and say what the theory promises."),
-    ("train", "train:train", "Train a network whose Lipschitz constant is proven."),
-    ("batch", "batch:batch", "Reconstruct every scan in a folder."),
-    ("bundle", "bundle:bundle", "Write the MONAI bundle to a folder."),
-    ("serve", "serve:serve", "Reconstruct what scanners and clients stream."),
-    ("send", "serve:send", "Send a scan to a reconstruction server."),
+
+class Command(NamedTuple):
+    """A command: its name, where it is, its line in the list of commands, and an example."""
+
+    name: str
+    place: str
+    summary: str
+    example: str
+
+
+COMMANDS = (
+    Command(
+        "demo",
+        "demo:demo",
+        "Make a first image, from a simulated scan that needs no file.",
+        "firenet demo -o first_picture",
+    ),
+    Command(
+        "recon",
+        "recon:recon",
+        "Reconstruct a scan; write image, picture and certificate.",
+        "firenet recon scan.h5 -o image.nii.gz",
+    ),
+    Command(
+        "certify",
+        "certify:certify",
+        "Explain a certificate and check that it is the image's.",
+        "firenet certify image.json --scan scan.h5",
+    ),
+    Command(
+        "repeat",
+        "repeat:repeat",
+        "Make an image again from the record in its certificate.",
+        "firenet repeat image.json scan.h5 -o again.nii.gz",
+    ),
+    Command(
+        "view",
+        "view:view",
+        "Show an image or a scan in the browser, with its certificate.",
+        "firenet view image.nii.gz",
+    ),
+    Command("info", "info:info", "Show what is in raw scans.", "firenet info scan.h5 --check"),
+    Command(
+        "convert",
+        "convert:convert",
+        "Write raw scans in another format.",
+        "firenet convert scan.h5 -o scan.cfl --whiten",
+    ),
+    Command(
+        "simulate",
+        "simulate:simulate",
+        "Simulate a raw scan of an image.",
+        "firenet simulate image.nii.gz -o simulated.h5 --acceleration 3",
+    ),
+    Command(
+        "design",
+        "design:design",
+        "Draw a sampling pattern, and say what the theory promises.",
+        "firenet design 256 --rate 0.15 -o mask.npy",
+    ),
+    Command(
+        "train",
+        "train:train",
+        "Train a network whose Lipschitz constant is proven.",
+        "firenet train --images images -o network.safetensors",
+    ),
+    Command(
+        "batch",
+        "batch:batch",
+        "Reconstruct every scan in a folder.",
+        "firenet batch scans -o images --preset stable",
+    ),
+    Command(
+        "bundle",
+        "bundle:bundle",
+        "Write the MONAI bundle to a folder.",
+        "firenet bundle -o firenet_reconstruction",
+    ),
+    Command(
+        "serve",
+        "serve:serve",
+        "Reconstruct what scanners and clients stream.",
+        "firenet serve --port 9002 --save received",
+    ),
+    Command(
+        "send",
+        "serve:send",
+        "Send a scan to a reconstruction server.",
+        "firenet send scan.h5 -o images.h5 --port 9002",
+    ),
 )
 
 #: Entry points of this group add commands: their name, and a ``cyclopts.App``.
@@ -61,9 +136,14 @@ def make_app(called: str = "") -> App:
         # main() says what an interruption leaves.
         suppress_keyboard_interrupt=False,
     )
-    for name, place, text in _COMMANDS:
-        own = name == called
-        app.command(f"firenet_mri.cli.{place}", name=name, help=None if own else text)
+    for command in COMMANDS:
+        own = command.name == called
+        app.command(
+            f"firenet_mri.cli.{command.place}",
+            name=command.name,
+            help=None if own else command.summary,
+            help_epilogue=f"Example: {command.example}",
+        )
     plugins = {entry.name: entry for entry in entry_points(group=PLUGINS)}
     for name in sorted({*plugins, *_KNOWN_PLUGINS}):
         if name not in plugins:

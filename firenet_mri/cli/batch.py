@@ -14,6 +14,7 @@ from firenet_mri.batch.tree import Suffix
 from firenet_mri.cli.options import Debug, output_flag, panel, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.errors import UsageError
+from firenet_mri.extras import require
 
 _RUNNING = panel("Running")
 
@@ -91,6 +92,7 @@ def batch(
     """
     from firenet_mri.batch import find_jobs, write_summary
 
+    require("distributed")
     if retries < 0 or (workers is not None and workers < 1):
         raise UsageError(f"{retries} retries, {workers} workers asked for; use 0 or more, and 1")
     jobs = find_jobs(

@@ -7,21 +7,22 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 
 import firenet_mri
-from firenet_mri.cli.options import Debug
+from firenet_mri.cli.loading import loading
+from firenet_mri.cli.options import Debug, output_flag
 from firenet_mri.errors import FileError
 
 _BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
+# The scan to try it on is made here: in the package it would be half of its size.
+_SCAN = "brain_3slices.h5"
 # What a run in the package's own folder may have left there.
 _LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
 
 
 def bundle(
-    folder: Annotated[Path, Parameter(help="Folder to make, such as firenet_reconstruction.")],
-    /,
+    output: Annotated[Path, output_flag("Folder to make, such as firenet_reconstruction.")],
     *,
     debug: Debug = False,
 ) -> None:
@@ -29,9 +30,9 @@ def bundle(
 
     It needs no other file than those in it: copy it, or run it with python -m monai.bundle.
     """
-    write_bundle(folder)
+    write_bundle(output)
     Console(highlight=False, soft_wrap=True).print(
-        f"Wrote {folder}. Try it there: python -m monai.bundle run --config_file "
+        f"Wrote {output}. Try it there: python -m monai.bundle run --config_file "
         "configs/inference.json",
         markup=False,
     )
@@ -45,12 +46,17 @@ def write_bundle(folder: Path) -> None:
     FileError
         If there is anything of that name, or the folder above it is missing or not writable.
     """
+    with loading():
+        from firenet_mri.io import write_scan
+        from firenet_mri.simulation.sample import sample
+
     if folder.exists() or folder.is_symlink():
         raise FileError(f"{folder}: exists; give the name of a folder to make")
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
             made = Path(temporary) / "bundle"
             shutil.copytree(_BUNDLE, made, ignore=_LEFT_OUT)
+            write_scan(made / "data" / _SCAN, sample())
             made.rename(folder)
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None

@@ -15,9 +15,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import AsJson, Debug, flag, panel, with_flags
 from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 
@@ -89,8 +91,6 @@ def certify(
     The command fails if the certificate is not that of the image, or if a recomputed number is
     another one.
     """
-    from firenet_mri.io import read_certificate
-
     reading = ReadOptions.from_mapping(options)
     defaults = ReadOptions().flat()
     given = [name for name, value in reading.flat().items() if value is not defaults[name]]
@@ -99,6 +99,10 @@ def certify(
     for name in (*given, *(name for name, value in own.items() if value)):
         if scan is None:
             raise UsageError(f"{flags.get(name, flag(name))} belongs to a scan; give --scan too")
+    check_inputs([certificate, *(one for one in (image, scan, evidence) if one is not None)])
+    check_files(reading)
+    from firenet_mri.io import read_certificate
+
     saved = read_certificate(certificate)
     found = saved.check_image(image)
     if signed_by is not None:
@@ -212,7 +216,7 @@ def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[E
         for line in _lines(entry):
             _print_indented(console, line)
         if entry.values:
-            console.print(_numbers(entry))
+            print_table(console, _numbers(entry))
     console.print()
     for status in dict.fromkeys(entry.status for entry in certificate.entries):
         console.print(f"[{_COLOURS[status]}]{status}[/]: {MEANINGS[status]}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.options import Options, documented, option
 
@@ -94,8 +95,8 @@ def design(
     write_pattern(files, result, title=title, axis_names=axes, overwrite=overwrite)
     source = wanted.image or (wanted.sparsities and "--sparsities") or "a Shepp-Logan phantom"
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_level_table(result, f"{title}; s_l: {source}"))
-    console.print(_theorem_table(exact, inexact))
+    print_table(console, _level_table(result, f"{title}; s_l: {source}"))
+    print_table(console, _theorem_table(exact, inexact))
     _tell(console, result, exact, wanted.accuracy, files)
 
 

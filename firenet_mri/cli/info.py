@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_mri.cli.options import AsJson, Debug
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import FileError, FirenetError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def info(
         if len(files) > 1:
             console.print(summary.line(), markup=False)
         else:
-            console.print(_table(summary))
+            print_table(console, _table(summary))
             console.print(_picture(raw), markup=False)
         for warning in summary.warnings:
             indent = "  " if len(files) > 1 else ""

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_files, check_image, check_inputs
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
+from firenet_mri.extras import require
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import READABLE
 from firenet_mri.options import Options, documented, option
@@ -92,6 +94,15 @@ def reconstruct_file(
     written: OutputOptions,
 ) -> Reconstruction:
     """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
+    if written.sign is not None:
+        require("cryptography")
+    check_inputs([path])
+    check_image(output, overwrite=written.overwrite)
+    check_files(reading, options, written)
+    if written.complex and output.suffix == ".dcm":
+        raise UsageError(
+            f"{output}: DICOM images hold the magnitude alone; leave --complex out, or write NIfTI"
+        )
     with loading():
         from firenet_mri.firenet.networks import load_weights
         from firenet_mri.io import read_reference

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
 from firenet_mri.io.image.options import ImageReadOptions
@@ -41,13 +42,15 @@ def simulate(
     **options: Any,
 ) -> None:
     """Simulate a multi-coil scan of an image; everything made from it says so."""
+    wanted, slices = chosen(SimulationOptions, options), chosen(SliceOptions, options).slices
+    check_inputs([image])
+    check_files(wanted)
     from firenet_mri.domain import check_is_image
     from firenet_mri.io import write_scan
     from firenet_mri.io.image.reading import read_image
     from firenet_mri.io.kspace.writing import check_conversion
     from firenet_mri.simulation import simulate_with
 
-    wanted, slices = chosen(SimulationOptions, options), chosen(SliceOptions, options).slices
     check_conversion(image, output, overwrite=overwrite)
     pixels, geometry = read_image(image, chosen(ImageReadOptions, options))
     check_is_image(pixels, 2, name=str(image))

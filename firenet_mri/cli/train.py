@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, panel, with_flags
 from firenet_mri.cli.training_progress import (
@@ -93,6 +94,8 @@ def train(
     wanted, reading = chosen(TrainingOptions, options), chosen(ReadOptions, options)
     if not scans and not images:
         raise UsageError("Neither scans nor images to train on; give SCANS or --images")
+    check_inputs([*scans, *(images or []), *(validation or [])])
+    check_files(wanted, reading)
     with loading():
         from firenet_mri.device import find_device
         from firenet_mri.training.families import learner_of

@@ -23,7 +23,7 @@ from firenet_mri.digests import (
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io.evidence import evidence_path
-from firenet_mri.io.image.writing import IMAGE_SUFFIXES
+from firenet_mri.io.image.suffixes import IMAGE_SUFFIXES
 from firenet_mri.io.signatures import check_signature, sign
 from firenet_mri.scan import RawScan, digest_of_scan
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.extras import require
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,6 +39,8 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     ------
     FileError
         If it cannot be read or is no such key.
+    UsageError
+        If the package cryptography is not installed.
     """
     return {
         "algorithm": _ALGORITHM,
@@ -47,6 +50,7 @@ def sign(digest: str, key: Path) -> dict[str, str]:
 
 def read_private_key(key: Path) -> Ed25519PrivateKey:
     """Return the private key in a PEM file; parameters and errors as :func:`sign`."""
+    require("cryptography")
     from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -87,7 +91,10 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
         If there is no signature, or it is not by this key, or not of this content.
     FileError
         If the key cannot be read or is no such key.
+    UsageError
+        If the package cryptography is not installed.
     """
+    require("cryptography")
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key

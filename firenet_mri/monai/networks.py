@@ -34,6 +34,9 @@ from firenet_mri.options import Options, takes_options
 from firenet_mri.reconstruction.given import as_operator, encode_given
 from firenet_mri.reconstruction.solve import Encoded, encode, solve
 
+# Six layers that torch 2.4.1 or 2.5.1 traces are 5 % off; with 2.13 they are the model's.
+_FIRST_TRACED = (2, 13)
+
 Output = Literal["rss", "magnitude", "complex"]
 ImageAxes = Literal["xyz", "kspace"]
 
@@ -234,6 +237,7 @@ class FIRENETModel(nn.Module):
         DataError
             If it is an image, or samples or maps have NaN or infinite values.
         """
+        _check_tracer()
         self._check_recordable()
         meta = masked_kspace.meta if isinstance(masked_kspace, MetaTensor) else {}
         kspace = self._kspace(masked_kspace, meta, trajectory)
@@ -258,7 +262,8 @@ class FIRENETModel(nn.Module):
                 "spatial axes"
             )
         with torch.autocast(kspace.device.type, enabled=False):
-            image = self._on_grid(kspace, masked_kspace, mask, sens_maps, x0)
+            where = None if mask is None else plain(mask, "mask")
+            image = self._on_grid(kspace, masked_kspace, where, sens_maps, x0)
         return self._shown(image, masked_kspace)
 
     def _check_recordable(self) -> None:
@@ -295,12 +300,11 @@ class FIRENETModel(nn.Module):
         self,
         kspace: Tensor,
         masked_kspace: Tensor,
-        mask: Tensor | None,
+        where: Tensor | None,
         sens_maps: Tensor | None,
         x0: Tensor | None,
     ) -> Tensor:
-        """Return the image of Cartesian k-space."""
-        where = None if mask is None else plain(mask, "mask")
+        """Return the image of Cartesian k-space that was sampled somewhere."""
         sampled = sampling_mask(where, kspace, kspace.ndim - 2)
         # Whatever stands at places that were not sampled, be it NaN.
         kspace = torch.where(sampled, kspace, 0)
@@ -324,6 +328,25 @@ class FIRENETModel(nn.Module):
         elif self.channel_dim:
             image = image.unsqueeze(1)
         return with_metadata(image.contiguous(), masked_kspace)
+
+    def extra_repr(self) -> str:
+        """Return the options, for printing: the main ones, and all that are not the default."""
+        method: Any = self.map_method
+        if self._given_maps is not None:
+            method = f"tensor {tuple(self._given_maps.shape)}"
+        elif self.map_module is not None:
+            method = type(self.map_module).__name__
+        place = {"maps": method} if self.encoding is None else {"encoding": self.encoding}
+        shown = {"spatial_dims": self.spatial_dims, **place, "output": self.output}
+        if self.options.weights is None:
+            shown["preset"] = self.options.preset
+        usual: dict[str, Any] = {"background": "crop", "channel_dim": False, "image_axes": "kspace"}
+        asked = {name: getattr(self, name) for name in usual}
+        for field in NetworkOptions.fields():
+            usual[field.name], asked[field.name] = field.default, getattr(self.options, field.name)
+        shown |= {name: value for name, value in asked.items() if value != usual[name]}
+        shown |= {"trainable": True} if self.steps is not None else {}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
     def lipschitz_bound(self) -> float | None:
         """Return a proven Lipschitz constant of Cartesian k-space -> image; None if none is proven.
@@ -515,6 +538,16 @@ def smallest_network(
     if learned is not None:
         return learned.network(1, shape, options)
     return preset_network(1, shape, options)
+
+
+def _check_tracer() -> None:
+    """Refuse a trace by a version of torch that records another network than the one that runs."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if torch._C._get_tracing_state() is not None and version < _FIRST_TRACED:
+        raise UsageError(
+            f"torch {torch.__version__} traces other images than the model's; use torch "
+            f"{_FIRST_TRACED[0]}.{_FIRST_TRACED[1]} or newer for the export"
+        )
 
 
 def _smallest_shape(options: NetworkOptions, spatial_dims: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.dual_tree import DualTreeWavelet
 from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.space_time import ACROSS, InPlane, across_frames
+from firenet_mri.operators.space_time import ACROSS, ACROSS_FACTORS, InPlane, across_frames
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
@@ -26,6 +26,8 @@ _REDUNDANT = (
 
 #: What begins the name of a frame across images that belong together.
 _ACROSS = "across-"
+# Factor of the frame in the plane beside those across images.
+_IN_PLANE = 0.5
 
 
 def make_sparsifier(
@@ -40,7 +42,8 @@ def make_sparsifier(
         pixels), "undecimated-dct6", ..., "dual-tree", "tv", or several joined by "+", all with the
         same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For images
         that belong together "across-tv", "across-haar" or "across-fourier" joined to one of the
-        first by "+", which is of each image then, see :mod:`.space_time`; "across-fourier" alone.
+        first by "+", which is of each image then and has half the factor, see :mod:`.space_time`;
+        "across-fourier" alone.
     spatial_shape
         Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
@@ -75,22 +78,22 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
     in_plane = [part for part in names if part not in across]
     if len(shape) != 3:
         raise UsageError(f"{'+'.join(across)} is across images that belong together; give joint")
-    frames: list[Frame] = []
+    parts: list[tuple[float, Frame]] = []
     if in_plane:
         plane = make_sparsifier("+".join(in_plane), shape[1:], levels)
         if not isinstance(plane, Frame):
             raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
-        frames.append(InPlane(shape[0], plane))
+        parts.append((_IN_PLANE, InPlane(shape[0], plane)))
     elif across != [ACROSS[-1]]:
         raise UsageError(
             f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
             f"image to it, such as undecimated-dct3+{across[0]}"
         )
-    frames += [across_frames(part, shape) for part in across]
-    if len(frames) == 1:
-        return frames[0]
-    scale = len(frames) ** -0.5
-    return StackedFrame([(scale, frame) for frame in frames])
+    parts += [(ACROSS_FACTORS.get(part, 1.0), across_frames(part, shape)) for part in across]
+    if len(parts) == 1:
+        return parts[0][1]
+    total = math.hypot(*(factor for factor, _ in parts))
+    return StackedFrame([(factor / total, frame) for factor, frame in parts])
 
 
 def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:

@@ -30,7 +30,8 @@ from firenet_mri.io.evidence import evidence_path, write_evidence
 from firenet_mri.io.image.bids import write_bids
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
 from firenet_mri.io.image.labels import labels_of
-from firenet_mri.io.image.writing import image_stem, write_image
+from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.image.writing import write_image
 from firenet_mri.metrics import nmse, psnr, ssim
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.checkpoint import FinishedSlice

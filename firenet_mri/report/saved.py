@@ -15,7 +15,7 @@ from firenet_mri.geometry import Geometry
 from firenet_mri.io.certificates import SavedCertificate, read_certificate
 from firenet_mri.io.image.mrd_images import read_mrd_images
 from firenet_mri.io.image.reading import read_image
-from firenet_mri.io.image.writing import IMAGE_SUFFIXES
+from firenet_mri.io.image.suffixes import IMAGE_SUFFIXES
 from firenet_mri.io.kspace.recognise import read_head
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import prepare

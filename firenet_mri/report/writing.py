@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.content import content_of

@@ -12,7 +12,7 @@ import torch
 from laws import assert_close
 
 from firenet_mri.calibration import normalise_maps, sensitivity_maps
-from firenet_mri.calibration.sensitivity import low_resolution_maps
+from firenet_mri.calibration.sensitivity import low_resolution_maps, sensitivities
 from firenet_mri.errors import CalibrationError, UsageError
 from firenet_mri.operators import encoding_operator
 from firenet_mri.scan import RawScan
@@ -94,8 +94,10 @@ def test_single_coil_needs_to_be_said(scan) -> None:
     with pytest.raises(CalibrationError, match="--maps none"):
         sensitivity_maps(single)
     assert torch.equal(sensitivity_maps(single, "none"), torch.ones_like(single.kspace))
-    with pytest.raises(UsageError, match="4 coils"):
-        sensitivity_maps(scan, "none")
+    for coils in (4, 2):
+        several = dataclasses.replace(scan, kspace=scan.kspace[:, :coils])
+        with pytest.raises(UsageError, match=f"{coils} coils"):
+            sensitivity_maps(several, "none")
 
 
 @pytest.mark.parametrize(("method", "lines"), [("espirit", 11), ("espirit", 0), ("jsense", 7)])
@@ -142,3 +144,13 @@ def test_too_few_lines_of_half_a_centre_are_refused(scan) -> None:
     half = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
     with pytest.raises(CalibrationError, match="14 x 1, espirit needs"):
         sensitivity_maps(half)
+
+
+def test_eigenvalues_are_those_of_a_single_slice_in_the_unit_of_its_samples(scan) -> None:
+    assert sensitivities(scan).eigenvalues is None
+    one = dataclasses.replace(scan, kspace=scan.kspace[0], mask=scan.mask[0])
+    found = sensitivities(one).eigenvalues
+    huge = sensitivities(dataclasses.replace(one, kspace=one.kspace * 2.0**80)).eigenvalues
+    assert found is not None
+    assert huge is not None
+    assert float(huge.noise) == pytest.approx(2.0**80 * float(found.noise), rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, certify
 from firenet_mri.errors import UsageError
-from firenet_mri.firenet import rational
+from firenet_mri.firenet import lipschitz, rational
 from firenet_mri.firenet.lipschitz import (
     CLOSED_FORM,
     MOST_LAYERS,
@@ -246,6 +247,17 @@ def test_there_is_no_cliff_behind_the_table() -> None:
     last, next_one = (UnrolledIteration.geometric(Fraction("0.97"), n) for n in (60, 61))
     assert (proof_of(last).method, proof_of(next_one).method) == (TABLE, RUN_TIME)
     assert lipschitz_bound(next_one) < 1.02 * lipschitz_bound(last)
+
+
+def test_without_lzma_the_shipped_bounds_are_proven_anew(monkeypatch) -> None:
+    iteration = UnrolledIteration.geometric(Fraction("0.9"), 4)
+    shipped = proof_of(iteration)
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    for cached in (lipschitz.proof_of, lipschitz._raw_entries):
+        monkeypatch.setattr(lipschitz, cached.__name__, cached.__wrapped__)
+    found = lipschitz.proof_of(iteration)
+    assert (shipped.method, found.method) == (TABLE, RUN_TIME)
+    assert found.value == pytest.approx(shipped.value, rel=1e-3)
 
 
 def test_there_is_no_cliff_where_steps_become_trainable() -> None:

@@ -244,6 +244,7 @@ def test_signature_of_another_certificate_is_refused(signed) -> None:
 
 def test_bad_key_is_refused_before_any_work(keys, monkeypatch, capsys) -> None:
     monkeypatch.chdir(keys)
-    arguments = ("recon", "missing.npy", "-o", "a.nii.gz", "--sign", "key.public.pem")
+    (keys / "no_scan.npy").write_text("this would be refused, too")
+    arguments = ("recon", "no_scan.npy", "-o", "a.nii.gz", "--sign", "key.public.pem")
     assert firenet(monkeypatch, *arguments) == 1
     assert "key.public.pem: is not a private key" in capsys.readouterr().err

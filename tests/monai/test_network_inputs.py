@@ -478,3 +478,12 @@ def test_torch_compile_leaves_the_model_as_it_is(options) -> None:
 def test_what_cannot_be_recorded_is_refused(record, options, message) -> None:
     with pytest.raises(UsageError, match=message):
         recorded(record, FIRENETModel(**options), (measured(LINES), LINES))
+
+
+def test_a_torch_that_traces_another_network_is_refused(monkeypatch) -> None:
+    model, example = FIRENETModel(maps="lowres", layers=1), torch.randn(1, 2, 32, 32, 2)
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(UsageError, match=r"torch 2\.5\.1\+cpu traces other images"):
+        torch.jit.trace(model, example, check_trace=False)
+    with torch.no_grad():
+        assert model(example).shape == (1, 32, 32)

@@ -168,3 +168,25 @@ def test_sharp_preset_gives_each_item_its_own_second_pass(kspace, mask, maps) ->
     assert not torch.allclose(images, once, rtol=1e-3)
     with pytest.raises(UsageError, match="sharp has no proven bound"):
         FIRENETModel(preset="sharp", trainable=True)
+
+
+def test_printing_a_model_shows_its_options() -> None:
+    plain = "spatial_dims=2, maps='espirit', output='rss', preset='accurate'"
+    assert repr(FIRENETModel()) == f"FIRENETModel({plain})"
+    given = torch.ones(4, 8, 8, dtype=torch.complex64)
+    options = {"maps": given, "output": "magnitude", "preset": "stable", "lam": 0.01, "layers": 5}
+    shown = repr(FIRENETModel(**options, image_axes="xyz", background="keep"))
+    assert shown.startswith("FIRENETModel(spatial_dims=2, maps='tensor (4, 8, 8)', ")
+    for part in ("output='magnitude'", "preset='stable'", "lam=0.01", "layers=5"):
+        assert part in shown
+    assert "image_axes='xyz'" in shown
+    assert "background='keep'" in shown
+    assert "channel_dim" not in shown
+    assert "trainable=True" in repr(FIRENETModel(preset="stable", trainable=True))
+    learned = repr(FIRENETModel(weights="learned"))
+    assert "weights='learned'" in learned
+    assert "preset" not in learned
+    module = repr(FIRENETModel(maps=CoilSensitivityModel(2, (2, 2, 2, 2, 2, 2))))
+    assert "maps='CoilSensitivityModel'" in module
+    operator = encoding_operator(None, given)
+    assert "encoding=Sense(" in repr(FIRENETModel(encoding=operator, output="magnitude"))

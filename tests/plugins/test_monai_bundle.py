@@ -32,6 +32,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:parsing config_file"),
     pytest.mark.filterwarnings("ignore:No hash value provided"),
 ]
+needs_a_right_tracer = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="torch before 2.13 traces another network",
+)
 ROOT = Path(__file__).parents[2]
 CONFIGS = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
 
@@ -179,7 +183,7 @@ def test_the_mask_that_comes_with_a_batch_is_used(randn) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_whole_bundle(tmp_path) -> None:
+def test_the_wheel_holds_the_whole_bundle_and_stays_small(tmp_path) -> None:
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "wheel")]
     # A copy: building leaves folders behind.
     for name in ("firenet_mri", "pyproject.toml", "README.md", "LICENSE"):
@@ -192,6 +196,7 @@ def test_the_wheel_holds_the_whole_bundle(tmp_path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = (tmp_path / "wheel").iterdir()
     inside = "firenet_mri/monai/bundle/"
+    assert wheel.stat().st_size < 1_250_000
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(inside)]
         held = {name.removeprefix(inside): archive.read(name) for name in names}
@@ -255,6 +260,7 @@ def test_the_network_takes_and_gives_what_the_metadata_say() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@needs_a_right_tracer
 def test_the_exported_network_serves_other_data_of_its_shape(tmp_path) -> None:
     from monai.bundle import ckpt_export
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from dcm2niix_images import DCM2NIIX, needs_dcm2niix
 
+import firenet_mri
 from firenet_mri.calibration import whiten
 from firenet_mri.io import read, read_reference
 from firenet_mri.io.image.reading import read_image
+from firenet_mri.simulation.sample import SAMPLE_REFERENCE
 
 FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
 SCAN = FOLDER / "brain_8coil.h5"
@@ -130,10 +132,17 @@ def test_the_small_scan_has_three_slices_and_is_simulated() -> None:
     assert sum(path.stat().st_size for path in new) < 1_000_000
 
 
-def test_the_small_scan_is_that_of_the_bundle() -> None:
-    bundled = FOLDER.parent / "firenet_mri/monai/bundle/data"
-    for path in (SMALL, SMALL_REFERENCE):
-        assert (bundled / path.name).read_bytes() == path.read_bytes()
+def test_the_small_scan_is_the_one_that_the_package_makes() -> None:
+    assert SMALL_REFERENCE.read_bytes() == SAMPLE_REFERENCE.read_bytes()
+    shipped, made = read(SMALL), firenet_mri.sample()
+    assert made.simulated
+    scale = float(shipped.kspace.abs().max())
+    np.testing.assert_allclose(made.kspace, shipped.kspace, atol=1e-6 * scale)
+    np.testing.assert_allclose(made.noise, shipped.noise, atol=1e-5)
+    assert torch.equal(made.mask, shipped.mask)
+    shape = (3, *made.spatial_shape)
+    places = [scan.geometry.affine_lps(shape) for scan in (made, shipped)]
+    np.testing.assert_allclose(*places, atol=1e-4)
 
 
 def _image(kspace: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,8 @@ from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.hdf5 import open_hdf5
 from firenet_mri.io.image.dicom_door import read_dataset, stored_pixels
 from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
-from firenet_mri.io.image.writing import image_stem, write_image
+from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.image.writing import write_image
 from firenet_mri.scan import RawScan
 
 # Of the largest value: what whole numbers of DICOM leave, and single precision elsewhere.

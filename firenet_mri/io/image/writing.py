@@ -7,31 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from firenet_mri.errors import UsageError
 from firenet_mri.io.image.dicom import DicomReference, write_enhanced_dicom
 from firenet_mri.io.image.labels import time_between
 from firenet_mri.io.image.mrd_images import write_mrd_images
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.scan import RawScan
-
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".dcm", ".h5", ".mrd")
-
-
-def image_stem(path: Path) -> str:
-    """Return the name of an image's file without its suffix.
-
-    Raises
-    ------
-    UsageError
-        If the suffix is none of ``IMAGE_SUFFIXES``, or there is nothing before it.
-    """
-    for suffix in IMAGE_SUFFIXES:
-        if path.name.endswith(suffix) and path.name != suffix:
-            return path.name.removesuffix(suffix)
-    raise UsageError(
-        f"{path}: images are written as NIfTI (.nii.gz, .nii), enhanced DICOM (.dcm) or MRD (.h5, "
-        ".mrd); end the name in one of these"
-    )
 
 
 def write_image(

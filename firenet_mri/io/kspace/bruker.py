@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.extras import require
 from firenet_mri.geometry import AcquisitionParameters, Geometry
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def read(data: Path) -> RawScan:
         If a file is truncated, damaged or missing.
     DataError
         If it is neither a Cartesian scan of one echo with whole readouts nor UTE with its points.
+    UsageError
+        If the package brukerapi is not installed.
     """
+    require("brukerapi")
     import torch
 
     from firenet_mri.scan import RawScan

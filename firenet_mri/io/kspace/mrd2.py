@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.extras import require
 
 SIGNATURE = b"yardl"
 
@@ -83,13 +84,9 @@ def read_images(path: Path) -> tuple[list[Any], Any]:
 
 def _items(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield ("Header", header), if there is one, then the kind and value of every item."""
-    try:
-        import mrd
-    except ImportError:
-        raise FileError(
-            f"{path}: is an MRD 2 stream, which needs the package mrd-python; install it with: pip "
-            "install 'firenet_mri[mrd2]'"
-        ) from None
+    require("mrd")
+    import mrd
+
     try:
         with path.open("rb") as file, mrd.BinaryMrdReader(file) as reader:
             header = reader.read_header()

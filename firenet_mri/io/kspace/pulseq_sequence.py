@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.errors import DataError, FileError
+from firenet_mri.extras import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +65,9 @@ def read_sequence(path: Path) -> PulseqSequence:
     DataError
         If it has no readouts.
     """
-    try:
-        import pypulseq
-    except ImportError:
-        raise UsageError(
-            f"{path}: a Pulseq sequence is read with pypulseq, which is not installed; pip install "
-            '"firenet_mri[pulseq]"'
-        ) from None
+    require("pypulseq")
+    import pypulseq
+
     if not path.is_file():
         raise FileError(f"{path}: there is no such file; give the .seq file that was played")
     if not _has_blocks(path):

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from firenet_mri.errors import DataError, FileError
+from firenet_mri.extras import require
 from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.siemens_pulseq import encoding_of, is_pulseq
@@ -116,7 +117,10 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
         If it is truncated or damaged; the message says how much was found.
     DataError
         If the sequence is not Cartesian, or excites several slices at once.
+    UsageError
+        If the package twixtools is not installed.
     """
+    require("twixtools")
     size = path.stat().st_size
     with path.open("rb") as file:
         *adjustments, scan = _measurements(path, file, size)

@@ -17,7 +17,7 @@ from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io import atomic_writes, write_certificate
 from firenet_mri.io.evidence import evidence_path
 from firenet_mri.io.image.nifti_files import load_nifti, voxels_of
-from firenet_mri.io.image.writing import image_stem
+from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.monai.evidence import Carried
 from firenet_mri.monai.transforms.configuration import Configured
 

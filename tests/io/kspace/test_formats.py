@@ -34,7 +34,7 @@ def test_every_format_that_is_read_stands_in_every_list(format_) -> None:
     name, files = format_.value.split()[0], CALLED[format_]
     table = re.search(r"## Formats\n(.*?)\n\n", (ROOT / "docs/scanner.md").read_text(), re.S)
     assert table is not None
-    paragraph = re.search(r"`SCAN` is.*?\n\n", (ROOT / "README.md").read_text(), re.S)
+    paragraph = re.search(r"`SCAN` is.*?\n\n", (ROOT / "docs/command_line.md").read_text(), re.S)
     assert paragraph is not None
     for text in (READABLE, table[1], paragraph[0]):
         assert name in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from firenet_benchmark.cli import (
     ablation,
     accuracy,
@@ -20,18 +22,26 @@ from firenet_benchmark.cli.paper import stability as paper_stability
 
 __all__ = ["benchmark_app", "paper_app"]
 
-benchmark_app.command(ablation.ablation)
-benchmark_app.command(accuracy.accuracy)
-benchmark_app.command(cine.cine)
-benchmark_app.command(layers.layers)
-benchmark_app.command(scans.scans)
-benchmark_app.command(schedules.schedules)
-benchmark_app.command(speed.speed)
-benchmark_app.command(stability.stability)
-benchmark_app.command(step_sizes.steps)
-benchmark_app.command(training.train)
+_BENCHMARKS: tuple[tuple[Callable[..., None], str], ...] = (
+    (ablation.ablation, "ablation --images heads --minutes 25 -o ablation"),
+    (accuracy.accuracy, "accuracy scan.npy --reference truth.npy"),
+    (cine.cine, "cine --seeds 11 -o cine"),
+    (layers.layers, "layers A scan.h5 -o layers"),
+    (scans.scans, "scans brain.npy -o numbers.json"),
+    (schedules.schedules, "schedules -o schedules"),
+    (speed.speed, "speed -o speed"),
+    (stability.stability, "stability --smoke -o stability"),
+    (step_sizes.steps, "steps scan.h5 -o steps"),
+    (training.train, "train --minutes 5 -o weights"),
+)
+_EXPERIMENTS: tuple[tuple[Callable[..., None], str], ...] = (
+    (barrier.barrier, "barrier -o paper"),
+    (convergence.convergence, "convergence -o paper"),
+    (paper_stability.stability, "stability -o paper"),
+    (tradeoff.tradeoff, "tradeoff -o paper"),
+)
 
-paper_app.command(barrier.barrier)
-paper_app.command(convergence.convergence)
-paper_app.command(paper_stability.stability)
-paper_app.command(tradeoff.tradeoff)
+for _command, _example in _BENCHMARKS:
+    benchmark_app.command(_command, help_epilogue=f"Example: firenet benchmark {_example}")
+for _command, _example in _EXPERIMENTS:
+    paper_app.command(_command, help_epilogue=f"Example: firenet paper {_example}")

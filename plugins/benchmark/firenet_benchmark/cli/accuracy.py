@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
+from firenet_mri.cli.tables import print_table
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -71,7 +73,7 @@ def accuracy(
             f"{row.seconds:.2f}",
             tuned,
         )
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def _scan_and_target(

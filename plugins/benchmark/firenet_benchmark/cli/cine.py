@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -23,16 +24,14 @@ def cine(
     size: int = 128,
     coils: int = 8,
     acceleration: int = 8,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
     """Compare joint reconstructions of simulated hearts with others, from few lines a frame.
 
-    The default sparsifier of --joint was chosen on seeds 0 to 2. BART's weights are the best for
-    each series, found with the truth.
-
-    Example: firenet benchmark cine --seeds 11 --output cine
+    The default sparsifier of --joint was chosen on seeds 0 to 2, of 96 pixels. BART's weights are
+    the best for each series, found with the truth.
 
     Parameters
     ----------

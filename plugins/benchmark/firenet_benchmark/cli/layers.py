@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.layers import LayerTime
@@ -45,7 +46,7 @@ def layers(
     settings = {"median_of": 15, "torch": torch.__version__}
     write_report(report, plot(times), rows, settings=settings, overwrite=files.overwrite)
     console = Console(highlight=False)
-    console.print(_table(times))
+    print_table(console, _table(times))
     console.print(report.text(), markup=False)
 
 

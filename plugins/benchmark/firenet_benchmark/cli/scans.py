@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.stability.choices import PUBLISHED
+from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import FileError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def scans(
     opponent: list[str] | None = None,
     no_peers: bool = False,
     seed: int = 0,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
@@ -88,7 +90,7 @@ def scans(
             tuned = "" if row.tuned_lambda is None else f"{row.tuned_lambda:.1e}"
             scores = f"{row.psnr_db:.2f}", f"{row.ssim:.3f}", f"{row.haarpsi:.3f}"
             table.add_row(row.method, *scores, f"{row.seconds:.2f}", tuned)
-        console.print(table)
+        print_table(console, table)
         results.append({"problem": problem.name, "rows": [asdict(row) for row in rows]})
     _print_summary(console, results, lam)
     if output is not None:
@@ -169,4 +171,4 @@ def _print_summary(console: Console, results: list[dict[str, Any]], lam: bool) -
     for name, rows in found.items():
         means = [f"{np.mean([row[key] for row in rows]):.{n}f}" for key, n in digits.items()]
         table.add_row(name, *means, str(len(rows)))
-    console.print(table)
+    print_table(console, table)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.schedules import Result
@@ -62,7 +63,7 @@ def schedules(
     write_report(report, plot(results), rows, settings=settings, overwrite=files.overwrite)
     console = Console(highlight=False)
     for table in _tables(results, optima):
-        console.print(table)
+        print_table(console, table)
     console.print(report.text(), markup=False, soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.speed import Point
@@ -63,7 +64,7 @@ def speed(
     write_report(report, plot(points), rows, settings=settings, overwrite=files.overwrite)
     forget(files.output)
     console = Console(highlight=False)
-    console.print(_table(points, threads))
+    print_table(console, _table(points, threads))
     for name in missing:
         console.print(f"{name} is not installed; left out.")
     for verdict in verdicts:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Column, Table
 
 from firenet_benchmark.cli.stability_options import Chosen, CustomNetworks, Sampling
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.stability.evaluation_data import EvaluationData
@@ -28,7 +30,7 @@ def stability(
     networks: CustomNetworks = CustomNetworks(),
     sampling: Sampling = Sampling(),
     chosen: Chosen = Chosen(),
-    report: Path = Path("stability"),
+    report: Annotated[Path, Parameter(name=("--report", "--output", "-o"))] = Path("stability"),
     smoke: bool = False,
     seed: int = 0,
     json: bool = False,
@@ -153,7 +155,7 @@ def _tell(found: Comparison, outcomes: Sequence[Outcome], files: ReportPages) ->
         )
     console = Console(highlight=False)
     if table.row_count:
-        console.print(table)
+        print_table(console, table)
     heads, rows = overview(found)
     methods = _table(*heads)
     for row in rows:

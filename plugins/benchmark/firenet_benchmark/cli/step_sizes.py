@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.step_sizes import Curves
@@ -40,7 +41,7 @@ def steps(
     }
     write_report(report, plot(curves), rows, settings=settings, overwrite=files.overwrite)
     console = Console(highlight=False)
-    console.print(_table(curves))
+    print_table(console, _table(curves))
     console.print(report.text(), markup=False)
 
 

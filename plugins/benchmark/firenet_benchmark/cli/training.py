@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from firenet_mri.cli.tables import print_table
+
 if TYPE_CHECKING:
     from firenet_benchmark.stability.wide import WideNetwork
     from firenet_mri.training.inputs import TrainingData
@@ -103,7 +105,7 @@ def _train_small(names: Sequence[str], output: Path, *, overwrite: bool) -> None
             trained = train_network(name, path, overwrite=overwrite, on_step=on_step)
         last = f"{trained.loss[-1]:.2e}", f"{trained.validation_psnr_db[-1]:.2f}"
         table.add_row(name, str(trained.recipe.epochs), *last)
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def _train_widely(
@@ -123,7 +125,7 @@ def _train_widely(
         last = trained.curve[-1]
         best = max(look["validation_psnr_db"] for look in trained.curve)
         table.add_row(name, f"{last['step']:.0f}", f"{last['minutes']:.1f}", f"{best:.2f}")
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def gathered(images: Sequence[Path], validation: Sequence[Path], seed: int) -> TrainingData:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import PaperOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.barrier import BarrierRow
@@ -46,7 +47,7 @@ def barrier(
         overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
-    console.print(_table(result.rows))
+    print_table(console, _table(result.rows))
     for sentence in (*barrier.reading(result.rows), barrier.THEOREM):
         console.print(f"{sentence}.", markup=False)
     console.print(report.text(), markup=False, soft_wrap=True)

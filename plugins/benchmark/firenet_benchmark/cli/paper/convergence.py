@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import PaperOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.convergence import Curve, Problem
@@ -111,7 +112,7 @@ def convergence(
         overwrite=files.overwrite,
     )
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_table(curves))
+    print_table(console, _table(curves))
     _tell(console, curves)
     _tell_known(console, known, promised)
     console.print(report.text(), markup=False)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import PaperOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ def stability(
         overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
-    console.print(_table(result))
+    print_table(console, _table(result))
     sentences = ("The data are simulated, one coil", *stability_report.reading(result))
     differences = stability_report.differences(settings)
     for sentence in (*sentences, f"Differs from the paper: {differences}"):

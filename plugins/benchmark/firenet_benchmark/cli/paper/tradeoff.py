@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firenet_benchmark.cli.options import PaperOutput
+from firenet_mri.cli.tables import print_table
 
 if TYPE_CHECKING:
     from firenet_benchmark.paper.tradeoff import TradeoffRow
@@ -65,7 +66,7 @@ def tradeoff(
         overwrite=files.overwrite,
     )
     console = Console(highlight=False, width=112)
-    console.print(_table(result.rows))
+    print_table(console, _table(result.rows))
     for sentence in ("The data are simulated, one coil", *tradeoff.reading(result.rows)):
         console.print(f"{sentence}.", markup=False)
     console.print(f"{report.text()}\nWritten: {weights}", markup=False, soft_wrap=True)

@@ -1,0 +1,62 @@
+"""Finds mistakes in the words of a command before torch is loaded and a scan is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from firenet_mri.errors import FileError
+from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.outputs import check_outputs
+from firenet_mri.options import Options
+
+# Paths that a command writes.
+_WRITTEN = ("dicom", "bids")
+
+
+def check_files(*groups: Options) -> None:
+    """Refuse options that name a file or folder which is not there.
+
+    Raises
+    ------
+    FileError
+        For the first of them, with its flag.
+    """
+    for options in groups:
+        values = options.flat()
+        for field in options.fields():
+            value = values[field.name]
+            if isinstance(value, Path) and field.name not in _WRITTEN and not is_there(value):
+                raise FileError(f"{value}: no such file; check the path after {field.flag}")
+
+
+def check_inputs(paths: Iterable[Path]) -> None:
+    """Refuse scans and images that are not there.
+
+    Raises
+    ------
+    FileError
+        For the first of them.
+    """
+    for path in paths:
+        if not is_there(path):
+            raise FileError(f"{path}: no such file; check the path")
+
+
+def check_image(path: Path, *, overwrite: bool) -> None:
+    """Refuse an image that cannot be written.
+
+    Raises
+    ------
+    UsageError
+        If the image's name does not end as one.
+    FileError
+        If it exists and may not be replaced, or the folder is missing or not writable.
+    """
+    image_stem(path)
+    check_outputs([path], overwrite=overwrite)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a file or folder exists, or the BART pair of that stem."""
+    return path.exists() or path.with_name(path.name + ".cfl").exists()

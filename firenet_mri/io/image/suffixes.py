@@ -1,0 +1,26 @@
+"""Names of image files: which format a suffix stands for, and what is left without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firenet_mri.errors import UsageError
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".dcm", ".h5", ".mrd")
+
+
+def image_stem(path: Path) -> str:
+    """Return the name of an image's file without its suffix.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is none of ``IMAGE_SUFFIXES``, or there is nothing before it.
+    """
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.name.removesuffix(suffix)
+    raise UsageError(
+        f"{path}: images are written as NIfTI (.nii.gz, .nii), enhanced DICOM (.dcm) or MRD (.h5, "
+        ".mrd); end the name in one of these"
+    )
