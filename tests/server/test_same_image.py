@@ -159,7 +159,7 @@ def test_coils_are_compressed_for_all_slices_alike(tmp_path) -> None:
 
 def test_slices_that_are_one_problem_wait_for_each_other(tmp_path) -> None:
     head, lines = header(counted=COUNTED), two_slices()
-    wanted = {"joint": "slice", "sparsifier": "undecimated-haar+across-haar"}
+    wanted = {"joint": "slice", "sparsifier": "undecimated-haar+across-tv"}
     assert_same(served(head, lines, **wanted), of_the_file(tmp_path, head, lines, **wanted))
 
 
