@@ -163,6 +163,8 @@ def across_frames(name: str, shape: Shape) -> AcrossFrames:
     elif name == "across-haar":
         sums, farther = (one + following) / 2, one.roll(2, 1)
         matrices = torch.stack([(following - one) / 2, sums @ (farther - one) / 2])
+        # Of two images the second level is nothing.
+        matrices = matrices[: 1 if frames == 2 else 2]
     else:
         matrices = _real_fourier(frames).unsqueeze(0)
     found = AcrossFrames(name, matrices, tuple(plane))

@@ -135,3 +135,8 @@ def test_bands_in_the_plane_keep_their_norms_and_averages() -> None:
     assert torch.equal(lifted.band_norms.flatten(), plane.band_norms.flatten())
     assert lifted.average_bands == plane.average_bands
     assert "4 images" in repr(lifted)
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_two_images_have_no_band_of_zeros(name) -> None:
+    assert float(across_frames(name, (2, 4, 4)).band_norms.min()) > 0
