@@ -138,8 +138,8 @@ def lam_factor(budget: float) -> float:
 
     Measured, not proven: of the factors 0.5, 1, 2, 4 and 8 the one with the highest PSNR under the
     worst perturbation found, on two validation slices of the stability benchmark
-    (plugins/benchmark/tools/measure_budget.py, docs/benchmark_details.md), with straight lines between them
-    in the logarithm of size and factor.
+    (plugins/benchmark/tools/measure_budget.py, docs/benchmark_details.md), with straight lines
+    between them in the logarithm of size and factor.
 
     Parameters
     ----------
