@@ -32,7 +32,7 @@ class StreamOptions(Options):
     output: Literal["magnitude", "complex"] = option("magnitude", "Pixels: magnitude or complex.")
     dtype: Literal["float32", "int16"] = option(
         "float32",
-        "Type of magnitudes: float32, or int16, scaled to 0 to 4095 as scanners want it.",
+        "Type of magnitudes: float32, or int16, scaled to 0 to 4095 as scanners expect.",
     )
 
     def _check_together(self) -> None:
