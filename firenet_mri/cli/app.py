@@ -171,7 +171,7 @@ def _missing(name: str) -> Callable[..., None]:
 
     def say(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
         raise UsageError(
-            f"firenet {name} is in a package of its own; install it with "
+            f"firenet {name} is in a separate package; install it with "
             "pip install ./plugins/benchmark"
         )
 

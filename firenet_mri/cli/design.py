@@ -249,7 +249,7 @@ def _tell(
         "probability where every band k has C L kappa M(s, k) samples; the constant C and the "
         "logarithmic factors L are not verified here.",
         _margin(result),
-        "One coil; with several coils the operator is another one.",
+        "This is for one coil; several coils have a different operator.",
         f"Mask:    {files[0]} (firenet recon SCAN --mask {files[0]})",
         f"Picture: {files[1]}",
     ]
@@ -260,7 +260,7 @@ def _tell(
 def _margin(result: SamplingDesign) -> str:
     margin = result.margin
     if margin is None:
-        return "M(s, k) is worked out for Haar only, so nothing can be said about C L here."
+        return "M(s, k) is implemented for Haar only, so nothing can be said about C L here."
     if math.isinf(margin):
         return "All of k-space is sampled: then the operator is unitary, and the property holds."
     return (

@@ -152,7 +152,7 @@ def _from_scan(
 
     if found.saved is None:
         raise UsageError(
-            f"{found.path}: no certificate lies beside it that says how it was made of a scan; "
+            f"{found.path}: no certificate next to it says how it was made from a scan; "
             "leave --scan out"
         )
     weights = wanted.network.weights

@@ -153,7 +153,7 @@ class ReconstructionOptions(Options):
             self._check_weights()
         if self.map_sets > 1 and self.network.preset == "paper":
             raise UsageError(
-                f"{self.map_sets} map sets serve presets other than paper; use one of these"
+                f"{self.map_sets} map sets work with presets other than paper; use one of these"
             )
         if self.reweighting and self.network.preset == "coherent":
             raise UsageError(
@@ -165,8 +165,8 @@ class ReconstructionOptions(Options):
             return
         if self.map_sets > 1 or self.recovery:
             raise UsageError(
-                "A phase constraint serves one map set, and nothing is verified about recovery "
-                "with it; leave one out"
+                "A phase constraint works with a single map set and without the verification of "
+                "recovery; leave one out"
             )
 
     def _check_joint(self) -> None:

@@ -332,7 +332,7 @@ def _sampling(content: Content) -> Markup | None:
 
 def _settings(settings: Settings) -> Markup | None:
     if settings.why_not:
-        text = f"{settings.why_not} So there is no command that makes it again."
+        text = f"{settings.why_not} There is therefore no command that reproduces it."
         return element("section", element("h2", "Make it again"), element("p", text))
     if not settings.command:
         return None

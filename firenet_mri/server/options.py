@@ -38,8 +38,8 @@ class StreamOptions(Options):
     def _check_together(self) -> None:
         if self.output == "complex" and self.reconstruction.map_sets > 1:
             raise UsageError(
-                f"{self.reconstruction.map_sets} map sets have no one complex image; ask for the "
-                "magnitude"
+                f"{self.reconstruction.map_sets} map sets have no single complex image; ask for "
+                "the magnitude"
             )
 
     @classmethod

@@ -216,8 +216,8 @@ class TrainingOptions(Options):
         sizes = [name for name in (*_SIZES, "tied") if getattr(self, name) != usual[name]]
         if self.start is not None and sizes:
             raise UsageError(
-                f"{', '.join(sizes)}: a network that goes on from a start has its sizes; leave one "
-                "out"
+                f"{', '.join(sizes)}: a network that starts from trained layers has their "
+                "sizes; leave one out"
             )
         if not 0 < self.least_noise <= self.most_noise:
             raise UsageError(
