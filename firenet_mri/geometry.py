@@ -124,7 +124,7 @@ class Geometry:
         steps = {after - before for before, after in itertools.pairwise(slices)}
         if len(steps) > 1:
             raise UsageError(
-                f"slices {list(slices)} are not evenly spaced, and no one geometry fits them; "
+                f"slices {list(slices)} are not evenly spaced, and no single geometry fits them; "
                 "choose evenly spaced ones"
             )
         positions = tuple(self.positions_mm[i] for i in slices)

@@ -49,7 +49,7 @@ class Size(NamedTuple):
         return f"{' x '.join(map(str, self.shape))}, {self.coils} coils"
 
 
-# Sizes and masks of the problems A, B and C of docs/performance.md.
+# Sizes and masks of the problems A, B and C of docs/performance_details.md.
 SIZES = (
     Size(8, (256, 256), False, "undecimated-haar+undecimated-dct3"),
     Size(15, (320, 320), True, "undecimated-haar+undecimated-dct3"),

@@ -42,7 +42,7 @@ def reference_phase(kspace: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
 
     Maps that were estimated have a phase by convention. With the phase of the image at low
     resolution in them the rest of the image is nearly real, and sparser: 0.1 to 0.5 dB on real
-    scans (docs/performance.md).
+    scans (docs/performance_details.md).
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ COMMANDS = (
     Command(
         "demo",
         "demo:demo",
-        "Make a first image, from a simulated scan that needs no file.",
+        "Make a first image from a simulated scan; no file is needed.",
         "firenet demo -o first_picture",
     ),
     Command(
@@ -38,13 +38,13 @@ COMMANDS = (
     Command(
         "certify",
         "certify:certify",
-        "Explain a certificate and check that it is the image's.",
+        "Explain a certificate and check that it belongs to the image.",
         "firenet certify image.json --scan scan.h5",
     ),
     Command(
         "repeat",
         "repeat:repeat",
-        "Make an image again from the record in its certificate.",
+        "Reconstruct an image again from the record in its certificate.",
         "firenet repeat image.json scan.h5 -o again.nii.gz",
     ),
     Command(
@@ -53,7 +53,7 @@ COMMANDS = (
         "Show an image or a scan in the browser, with its certificate.",
         "firenet view image.nii.gz",
     ),
-    Command("info", "info:info", "Show what is in raw scans.", "firenet info scan.h5 --check"),
+    Command("info", "info:info", "Show the contents of raw scans.", "firenet info scan.h5 --check"),
     Command(
         "convert",
         "convert:convert",
@@ -63,19 +63,19 @@ COMMANDS = (
     Command(
         "simulate",
         "simulate:simulate",
-        "Simulate a raw scan of an image.",
+        "Simulate a raw scan from an image.",
         "firenet simulate image.nii.gz -o simulated.h5 --acceleration 3",
     ),
     Command(
         "design",
         "design:design",
-        "Draw a sampling pattern, and say what the theory promises.",
+        "Draw a sampling pattern, and state what the theory guarantees.",
         "firenet design 256 --rate 0.15 -o mask.npy",
     ),
     Command(
         "train",
         "train:train",
-        "Train a network whose Lipschitz constant is proven.",
+        "Train a network with a proven Lipschitz constant.",
         "firenet train --images images -o network.safetensors",
     ),
     Command(
@@ -93,7 +93,7 @@ COMMANDS = (
     Command(
         "serve",
         "serve:serve",
-        "Reconstruct what scanners and clients stream.",
+        "Reconstruct scans that scanners and clients stream.",
         "firenet serve --port 9002 --save received",
     ),
     Command(
@@ -109,8 +109,8 @@ PLUGINS = "firenet_mri.commands"
 
 # Plugins that have a home of their own, and what they add.
 _KNOWN_PLUGINS = {
-    "benchmark": "Measure accuracy, stability and speed beside other methods.",
-    "paper": "Repeat the experiments of the paper.",
+    "benchmark": "Measure accuracy, stability and speed, compared with other methods.",
+    "paper": "Reproduce the experiments of the paper.",
 }
 
 
@@ -171,7 +171,7 @@ def _missing(name: str) -> Callable[..., None]:
 
     def say(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
         raise UsageError(
-            f"firenet {name} is in a package of its own; install it with "
+            f"firenet {name} is in a separate package; install it with "
             "pip install ./plugins/benchmark"
         )
 

@@ -21,7 +21,7 @@ _RUNNING = panel("Running")
 
 @with_flags(JobOptions, without=JobOptions.REFUSED)
 def batch(
-    folder: Annotated[Path, Parameter(help="Folder with raw scans, also in folders below.")],
+    folder: Annotated[Path, Parameter(help="Folder with raw scans, searched with its subfolders.")],
     /,
     *,
     output: Annotated[Path, output_flag("Folder for the images.")],
@@ -43,23 +43,25 @@ def batch(
         ),
     ] = "auto",
     retries: Annotated[
-        int, Parameter(help="Number of further attempts at a scan.", group=_RUNNING)
+        int, Parameter(help="Number of further attempts per scan after a failure.", group=_RUNNING)
     ] = 2,
     suffix: Annotated[
         Suffix | None,
         Parameter(
-            help="Suffix that BIDS gives the images' contrast; without one they are called MRI.",
+            help="BIDS suffix for the images' contrast; MRI by default.",
             group=panel("Output"),
         ),
     ] = None,
     overwrite: Annotated[
         bool,
-        Parameter(help="Do again what is finished.", group=panel("Output"), show_default=False),
+        Parameter(
+            help="Reconstruct finished scans again.", group=panel("Output"), show_default=False
+        ),
     ] = False,
     no_evidence: Annotated[
         bool,
         Parameter(
-            help="Leave out the files that others need to check the certificates.",
+            help="Omit the evidence files that others need to check the certificates.",
             group=panel("Output"),
             negative=(),
             show_default=False,
@@ -76,7 +78,9 @@ def batch(
     report: Annotated[
         bool,
         Parameter(
-            help="Write a page beside every image that explains it, as firenet recon --report.",
+            help=(
+                "Write a page next to every image that explains it, as firenet recon --report does."
+            ),
             group=panel("Output"),
             negative=(),
             show_default=False,
@@ -85,10 +89,10 @@ def batch(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Reconstruct every scan in a folder; what an earlier batch has finished is kept.
+    """Reconstruct every scan in a folder; scans that an earlier batch finished are kept.
 
-    A scan that fails does not stop the others; the exit status is 1 then. Options are those of
-    firenet recon, but for files that belong to one scan.
+    A scan that fails does not stop the others; the exit status is then 1. The options are those of
+    firenet recon, except for files that belong to a single scan.
     """
     from firenet_mri.batch import find_jobs, write_summary
 

@@ -22,13 +22,13 @@ _LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
 
 
 def bundle(
-    output: Annotated[Path, output_flag("Folder to make, such as firenet_reconstruction.")],
+    output: Annotated[Path, output_flag("Folder to create, such as firenet_reconstruction.")],
     *,
     debug: Debug = False,
 ) -> None:
     """Write the MONAI bundle to a new folder, with a small scan to try it on.
 
-    It needs no other file than those in it: copy it, or run it with python -m monai.bundle.
+    The bundle is self-contained: copy it anywhere, and run it with python -m monai.bundle.
     """
     write_bundle(output)
     Console(highlight=False, soft_wrap=True).print(

@@ -42,34 +42,33 @@ _IN_SENTENCE = ("duality_gap", "lipschitz_bound")
 
 @with_flags(ReadOptions, without=RECORDED)
 def certify(
-    certificate: Annotated[Path, Parameter(help="The .json beside an image.")],
+    certificate: Annotated[Path, Parameter(help="The .json file next to an image.")],
     /,
     *,
     image: Annotated[
         Path | None,
-        Parameter(
-            help="The image, if it does not lie beside the certificate.", group=panel("Input")
-        ),
+        Parameter(help="The image, if it is not next to the certificate.", group=panel("Input")),
     ] = None,
     scan: Annotated[
         Path | None,
         Parameter(
-            help="The scan that the image was made from: everything that can be is recomputed from "
-            "it. Files that the image was made with, such as a mask, are given again.",
+            help=(
+                "The scan that the image was made from; everything that can be recomputed "
+                "from it is. Also give the files that the image was made with, such as a "
+                "mask."
+            ),
             group=panel("Input"),
         ),
     ] = None,
     evidence: Annotated[
         Path | None,
-        Parameter(
-            help="The evidence, if it does not lie beside the certificate.", group=panel("Input")
-        ),
+        Parameter(help="The evidence, if it is not next to the certificate.", group=panel("Input")),
     ] = None,
     network: Annotated[Path | None, WEIGHTS] = None,
     again: Annotated[
         bool,
         Parameter(
-            help="Run the network once more, too, and compare its image.",
+            help="Also run the network once more, and compare its image.",
             group=panel("Certificate"),
             negative=(),
             show_default=False,
@@ -78,7 +77,7 @@ def certify(
     signed_by: Annotated[
         Path | None,
         Parameter(
-            help="Public Ed25519 key, a .pem file, of whoever must have signed the certificate.",
+            help="Public Ed25519 key, a .pem file, of the expected signer of the certificate.",
             group=panel("Certificate"),
         ),
     ] = None,
@@ -88,8 +87,8 @@ def certify(
 ) -> None:
     """Explain a certificate entry by entry, and recompute it from the scan.
 
-    The command fails if the certificate is not that of the image, or if a recomputed number is
-    another one.
+    The command fails if the certificate does not belong to the image, or if a recomputed number
+    differs.
     """
     reading = ReadOptions.from_mapping(options)
     defaults = ReadOptions().flat()
@@ -177,8 +176,8 @@ def _tell(console: Console, scan: Path | None, checked: Checked | None) -> None:
     """Say what was recomputed and what was not."""
     if checked is None:
         console.print(
-            "Nothing was recomputed: whoever can write the certificate can write any number into "
-            "it. Give the scan (--scan) to recompute it.",
+            "Nothing was recomputed: anybody who can write the certificate can write any "
+            "number into it. Give the scan (--scan) to recompute it.",
             markup=False,
         )
         return

@@ -22,17 +22,20 @@ def convert(
     scan: Annotated[
         Path,
         Parameter(
-            help="Raw scan of any format that firenet reads, or a folder of them; or a file of MRD "
-            "images."
+            help=(
+                "Raw scan in any format that firenet reads, a folder of such scans, or a file "
+                "of MRD images."
+            )
         ),
     ],
     /,
     output: Annotated[
         Path,
         output_flag(
-            "ISMRMRD (.h5, .mrd), fastMRI (.h5), BART (.cfl) or NumPy (.npy) file to write; of a "
-            "folder of scans a folder. Of MRD images NIfTI (.nii.gz, .nii) or enhanced DICOM "
-            "(.dcm), a folder with --to dicom, a stem such as sub-01_T1w with --to bids."
+            "ISMRMRD (.h5, .mrd), fastMRI (.h5), BART (.cfl) or NumPy (.npy) file to "
+            "write; for a folder of scans, a folder. For MRD images, NIfTI (.nii.gz, "
+            ".nii) or enhanced DICOM (.dcm), a folder with --to dicom, or a stem such as "
+            "sub-01_T1w with --to bids."
         ),
     ],
     *,
@@ -40,11 +43,11 @@ def convert(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Write raw scans, or MRD images, in another format, without anything about the patient.
+    """Write raw scans, or MRD images, in another format, without patient data.
 
-    Of a folder every scan is converted, also in folders below; one that fails does not stop the
-    others, and the exit status is 1 then. Repeated, the command resumes: what is finished is kept.
-    What became of each scan stands in a table beside the output folder, OUTPUT.csv.
+    In a folder and its subfolders every scan is converted. A scan that fails does not stop the
+    others; the exit status is then 1. The same command resumes after an interruption: finished
+    scans are kept. The table OUTPUT.csv next to the output folder lists the result of each scan.
     """
     from firenet_mri.conversion import convert_images, convert_scan
     from firenet_mri.io.kspace.bruker import find_experiment

@@ -40,7 +40,7 @@ _NAMES = (
 class DesignOptions(Options):
     """The pattern, the images that it is for, and what is asked of the theory."""
 
-    rate: float = option(0.15, "Share of k-space that is sampled, 0 to 1.")
+    rate: float = option(0.15, "Fraction of k-space that is sampled, 0 to 1.")
     wavelet: str = option("haar", "Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
     transform: _Transform = option("fourier", "Transform that is sampled.")
     kind: _Kind = option(
@@ -49,15 +49,16 @@ class DesignOptions(Options):
     calibration: int = option(0, "Width of a fully sampled centre for coil maps, in samples.")
     sparsities: str | None = option(
         None,
-        "Local sparsities of the levels, such as 15,44,82; a Shepp-Logan phantom's by default.",
+        "Local sparsities of the levels, such as 15,44,82; those of a Shepp-Logan phantom "
+        "by default.",
     )
     image: Path | None = option(
-        None, "Image whose sparsities are measured instead, .nii.gz or .npy, of the same size."
+        None, "Image of the same size, .nii.gz or .npy, whose sparsities are measured instead."
     )
     lam: float | None = option(
         None, "Weight of the sparsity; the largest admissible one by default."
     )
-    accuracy: float = option(0.01, "Error allowed to the network itself, relative to ||y||.")
+    accuracy: float = option(0.01, "Error that the network itself may have, relative to ||y||.")
     seed: int = option(0, "Seed of the random draw.")
 
     def _check_together(self) -> None:
@@ -75,12 +76,12 @@ def design(
     ],
     /,
     *,
-    output: Annotated[Path, output_flag("Mask to write: .npy; a picture goes beside it.")],
+    output: Annotated[Path, output_flag("Mask to write: .npy; a picture is written next to it.")],
     overwrite: Overwrite = False,
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Draw a sampling pattern; write mask and picture, and say what the theory promises."""
+    """Draw a sampling pattern; write mask and picture, and state what the theory guarantees."""
     from firenet_mri.io.pattern import pattern_files, write_pattern
 
     wanted = DesignOptions.from_mapping(options)
@@ -248,7 +249,7 @@ def _tell(
         "probability where every band k has C L kappa M(s, k) samples; the constant C and the "
         "logarithmic factors L are not verified here.",
         _margin(result),
-        "One coil; with several coils the operator is another one.",
+        "This is for one coil; several coils have a different operator.",
         f"Mask:    {files[0]} (firenet recon SCAN --mask {files[0]})",
         f"Picture: {files[1]}",
     ]
@@ -259,7 +260,7 @@ def _tell(
 def _margin(result: SamplingDesign) -> str:
     margin = result.margin
     if margin is None:
-        return "M(s, k) is worked out for Haar only, so nothing can be said about C L here."
+        return "M(s, k) is implemented for Haar only, so nothing can be said about C L here."
     if math.isinf(margin):
         return "All of k-space is sampled: then the operator is unitary, and the property holds."
     return (

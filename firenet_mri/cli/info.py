@@ -64,14 +64,14 @@ def info(
     /,
     *,
     check: Annotated[
-        bool, Parameter(help="Look at the samples, too, and warn of what a wrong scan shows.")
+        bool, Parameter(help="Also examine the samples, and warn of signs of a faulty scan.")
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show what is in raw scans: one in full, several or a folder with one line per scan.
+    """Show the contents of raw scans: one in full, several or a folder with one line per scan.
 
-    The groups of an HDF5 file that holds several scans have a line each.
+    If an HDF5 file contains several scans, each of its groups has one line.
     """
     from firenet_mri.io.kspace.recognise import images_in
 

@@ -42,23 +42,26 @@ class OutputOptions(Options):
     reference: Path | None = option(
         None, "Reference magnitude image, .nii.gz or .npy, for an error map, PSNR and SSIM."
     )
-    dicom: Path | None = option(None, "Folder for a DICOM series, written besides the image.")
+    dicom: Path | None = option(
+        None, ("Folder for a DICOM series, written in addition to the image.")
+    )
     dicom_reference: Path | None = option(
-        None, "DICOM series of the same scan, whose patient and study DICOM images take over."
+        None,
+        ("DICOM series of the same scan, whose patient and study are copied to the DICOM images."),
     )
     bids: Path | None = option(
-        None, "Stem such as sub-01_T1w for magnitude and phase as BIDS has them."
+        None, "Stem, such as sub-01_T1w, for magnitude and phase in BIDS format."
     )
     report: bool = option(
         False,
-        "Write a page besides, NAME.html, with all slices, the certificate in plain words and the "
-        "settings; it needs no network.",
+        "Also write a self-contained page, NAME.html, with all slices, the certificate in "
+        "plain words and the settings.",
     )
     scanner_matrix: bool = option(
         False, "Write on the scanner's own grid: cropped, padded and interpolated."
     )
     no_evidence: bool = option(
-        False, "Leave out the file that others need to check the certificate."
+        False, "Omit the evidence file that others need to check the certificate."
     )
     sign: Path | None = option(
         None, "Private Ed25519 key, a .pem file, with which the certificate is signed."

@@ -32,7 +32,7 @@ RECORDED = (
 
 #: The flag of the commands that take an image's record for its options.
 WEIGHTS = Parameter(
-    help="The .safetensors file of the trained network that made the image, if one did.",
+    help="The .safetensors file of the trained network that made the image, if any.",
     group=panel("Input"),
 )
 

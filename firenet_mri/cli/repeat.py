@@ -16,7 +16,7 @@ from firenet_mri.io.kspace.options import ReadOptions
 
 @with_flags(ReadOptions, OutputOptions, without=RECORDED)
 def repeat(
-    certificate: Annotated[Path, Parameter(help="The .json beside the image.")],
+    certificate: Annotated[Path, Parameter(help="The .json file next to the image.")],
     scan: Annotated[Path, Parameter(help="The scan that the image was made from.")],
     /,
     *,
@@ -25,10 +25,10 @@ def repeat(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Make an image again with the options in its certificate, and say if it is the same.
+    """Reconstruct an image again with the options in its certificate, and say if it is the same.
 
-    The certificate holds no files, only their digests: give those that the image was made with,
-    such as a mask, again.
+    The certificate contains only the digests of files: give the files that the image was made
+    with, such as a mask, again.
     """
     from firenet_mri.io import read_certificate
 

@@ -68,7 +68,7 @@ def serve(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Reconstruct what scanners and clients stream, until stopped (SIGTERM or Control-C)."""
+    """Reconstruct scans that scanners and clients stream, until stopped (SIGTERM or Control-C)."""
     from firenet_mri.server.address import check_limit, check_port
     from firenet_mri.server.client import ask_health
     from firenet_mri.server.saving import Saving

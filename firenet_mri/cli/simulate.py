@@ -41,7 +41,7 @@ def simulate(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Simulate a multi-coil scan of an image; everything made from it says so."""
+    """Simulate a multi-coil scan from an image; all that is made from it is labelled simulated."""
     wanted, slices = chosen(SimulationOptions, options), chosen(SliceOptions, options).slices
     check_inputs([image])
     check_files(wanted)

@@ -50,7 +50,7 @@ class TrainingOutput(Options):
     panel = "Output"
 
     finish: bool = option(
-        False, "Train no further: write the best weights of a training that was interrupted."
+        False, "Stop training: write the best weights of an interrupted training."
     )
     json: bool = option(False, "Print the training report as JSON.")
     overwrite: bool = option(False, "Replace outputs that exist.")
@@ -61,14 +61,19 @@ def train(
     *scans: Annotated[
         Path,
         Parameter(
-            help="Fully sampled scans of any format that firenet reads; masks are put on them."
+            help=(
+                "Fully sampled scans in any format that firenet reads; they are undersampled "
+                "for training."
+            )
         ),
     ],
     images: Annotated[
         list[Path] | None,
         Parameter(
-            help="NIfTI, DICOM, PNG, JPEG or .npy images, or folders of them, of which scans are "
-            "simulated.",
+            help=(
+                "NIfTI, DICOM, PNG, JPEG or .npy images, or folders of them, from which scans "
+                "are simulated."
+            ),
             group=panel("Input"),
             consume_multiple=True,
         ),
@@ -76,8 +81,10 @@ def train(
     validation: Annotated[
         list[Path] | None,
         Parameter(
-            help="Scans or images that choose which weights are kept; a tenth of the files is "
-            "held out by default.",
+            help=(
+                "Scans or images on which the best weights are chosen; a tenth of the files "
+                "is held out by default."
+            ),
             group=panel("Input"),
             consume_multiple=True,
         ),
@@ -86,9 +93,9 @@ def train(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Train a network whose Lipschitz constant is proven, on scans or images.
+    """Train a network with a proven Lipschitz constant on scans or images.
 
-    Interrupted, it keeps everything, and the same command resumes.
+    An interruption loses nothing; the same command resumes.
     """
     written = chosen(TrainingOutput, options)
     wanted, reading = chosen(TrainingOptions, options), chosen(ReadOptions, options)

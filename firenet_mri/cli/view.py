@@ -40,8 +40,11 @@ def view(
     image_or_scan: Annotated[
         Path,
         Parameter(
-            help="Image (.nii.gz, .nii, .dcm, .h5, .mrd or .npy), whose certificate is shown if it "
-            "lies beside it, or that certificate; or a raw scan, which is reconstructed first."
+            help=(
+                "Image (.nii.gz, .nii, .dcm, .h5, .mrd or .npy), shown with its certificate "
+                "if that is next to it; or that certificate; or a raw scan, which is "
+                "reconstructed first."
+            )
         ),
     ],
     /,
@@ -62,12 +65,15 @@ def view(
         ),
     ] = None,
     port: Annotated[
-        int, Parameter(help="Port to serve the page at; 0 is any free one.", group=panel("Running"))
+        int,
+        Parameter(
+            help="Port on which the page is served; 0 for any free port.", group=panel("Running")
+        ),
     ] = 0,
     no_browser: Annotated[
         bool,
         Parameter(
-            help="Open no browser; print the address only.",
+            help="Do not open a browser; only print the address.",
             group=panel("Running"),
             negative=(),
             show_default=False,
@@ -79,7 +85,7 @@ def view(
     """Show an image or a scan in the browser, until Control-C.
 
     The page is that of firenet recon --report. It is served on the loopback interface, so that no
-    other machine can reach it, and loads nothing from elsewhere. Nothing is written. With the
+    other machine can reach it, and is self-contained. Nothing is written. With the
     package plugins/viewer it also shows the volume in three planes.
 
     Example: firenet view image.nii.gz --scan scan.h5
@@ -146,7 +152,7 @@ def _from_scan(
 
     if found.saved is None:
         raise UsageError(
-            f"{found.path}: no certificate lies beside it that says how it was made of a scan; "
+            f"{found.path}: no certificate next to it says how it was made from a scan; "
             "leave --scan out"
         )
     weights = wanted.network.weights

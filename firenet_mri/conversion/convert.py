@@ -75,7 +75,10 @@ def convert_scan(
     options = options or ConversionOptions()
     source, output = Path(source), Path(output)
     if options.series is not None:
-        raise UsageError("A series is of MRD images; leave it out, or write NIfTI, DICOM or BIDS")
+        raise UsageError(
+            "A series can only be chosen among MRD images; leave it out, or write NIfTI, DICOM or "
+            "BIDS"
+        )
     if options.read.maps_file is not None:
         raise UsageError("Sensitivity maps mean nothing for a conversion; leave maps_file out")
     target = target_of(output, options.to)
@@ -112,7 +115,7 @@ def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
     found = []
     if is_fastmri and scan.noise is not None:
         found.append(
-            "The noise measurement is left out, since fastMRI files have no place for it; "
+            "The noise measurement is omitted, since fastMRI files cannot store it; "
             "--whiten uses it."
         )
     if scan.reference is not None and (is_fastmri or is_array):
@@ -122,7 +125,7 @@ def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
         )
     placed = scan.geometry is not None and scan.geometry.is_placed
     if placed and (is_fastmri or is_array):
-        found.append("Where the image lies is left out, since the format has no place for it.")
+        found.append("The position of the image is omitted, since the format cannot store it.")
     if scan.simulated and is_array:
         found.append("The scan is simulated, which these files cannot say.")
     return tuple(found)

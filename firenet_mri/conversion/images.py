@@ -161,7 +161,7 @@ def _notes(series: ImageSeries, target: str) -> tuple[str, ...]:
     if series.geometry is None or not series.geometry.is_placed:
         found.append("Where the images lie is not known.")
     if target == "dicom" and series.component == "complex":
-        found.append("The phase is left out; the DICOM images are the magnitude.")
+        found.append("The phase is omitted; the DICOM images contain the magnitude.")
     if series.component == "phase" and float(np.abs(series.image).max(initial=0)) > np.pi + 0.01:
         found.append("The unit of the phase is not known; the numbers are those of the file.")
     return tuple(found)

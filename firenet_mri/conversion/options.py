@@ -28,18 +28,19 @@ class ConversionOptions(Options):
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
     to: AnyTarget | None = option(
         None,
-        "Format to write: mrd (ISMRMRD), fastmri, bart or npy, of MRD images nifti, dicom or bids; "
-        "by default what the output's suffix says, where .h5 is mrd.",
+        "Format to write: mrd (ISMRMRD), fastmri, bart or npy; for MRD images nifti, "
+        "dicom or bids. By default it follows from the output's suffix, where .h5 means "
+        "mrd.",
     )
     series: str | None = option(
         None,
-        "Series of MRD images to write, by its name or its number from 1, where a file holds "
-        "several.",
+        "Series of MRD images to write, by its name or its number, counted from 1, if a "
+        "file contains several.",
     )
     whiten: bool = option(
         False,
-        "Whiten the coils with the scan's noise measurement, so that noise has variance 1 in each "
-        "and none in common.",
+        "Whiten the coils with the scan's noise measurement, so that the noise has "
+        "variance 1 in each coil and is uncorrelated between coils.",
     )
     coils: int | float | None = dataclasses.field(
         default=None, metadata={**_RECONSTRUCTION["coils"].metadata, "panel": "Output"}

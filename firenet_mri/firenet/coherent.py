@@ -26,7 +26,7 @@ from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.stacked import StackedFrame
 
-# alpha and beta; chosen on simulated slices and a phantom, see docs/performance.md.
+# alpha and beta; chosen on simulated slices and a phantom, see docs/performance_details.md.
 _EACH, _TOGETHER = 0.58, 0.58
 
 

@@ -33,7 +33,8 @@ from firenet_mri.prox import item_norm, relaxed
 
 _RELAXATION = 1.8
 _ROUND_RELAXATION = 1.9
-# tau over sqrt(||y|| ||A x - y||) where lam is that of white noise; see docs/performance.md.
+# tau over sqrt(||y|| ||A x - y||) where lam is that of white noise;
+# see docs/performance_details.md.
 _STEP = 0.88
 # Far from that lam the rule is not followed any further.
 _LEAST_FACTOR, _MOST_FACTOR = 0.25, 4.0

@@ -62,15 +62,15 @@ class NetworkOptions(Options):
 
     preset: Preset = option(
         "accurate",
-        "accurate (the default); sharp, a second pass for more detail and no Lipschitz constant; "
-        "stable, with a smaller Lipschitz constant and less fine detail; adaptive, which stops on "
-        "a certified gap; coherent, for images whose phase is known to be smooth; or paper, the "
-        "published network.",
+        "Network: accurate (the default); sharp, with a second pass for more detail and "
+        "without a Lipschitz constant; stable, with a smaller Lipschitz constant and less "
+        "fine detail; adaptive, which stops at a certified gap; coherent, for images "
+        "whose phase is known to be smooth; or paper, the published network.",
     )
     lam: float | Literal["auto"] = option(
         "auto",
-        "Weight of the sparsity, positive and without a unit; auto sets it by the numbers of coils "
-        "and pixels.",
+        "Weight of the sparsity, positive and without a unit; auto derives it from the "
+        "numbers of coils and pixels.",
         check=_lam,
     )
     sparsifier: str | None = option(
@@ -84,37 +84,38 @@ class NetworkOptions(Options):
     )
     layers: int | None = option(
         None,
-        "Number of layers of a pass, or the largest number for the adaptive preset; the preset's "
-        "by default (50, 50, 15, 25, and 2000 for adaptive).",
+        "Number of layers per pass, or the largest number for the adaptive preset; the "
+        "preset's by default (50, 50, 15, 25, and 2000 for adaptive).",
         check=_at_least_1,
     )
     relative_gap: float | None = option(
         None,
-        "Certified relative gap on which the adaptive preset stops; 0.001 by default.",
+        "Certified relative gap at which the adaptive preset stops; 0.001 by default.",
         check=_gap,
     )
     budget: float | None = option(
         None,
-        "Relative size of the perturbations that the image should withstand best, such as 2%, up "
-        "to 20%; it chooses lam. Measured, not proven.",
+        "Relative size of the perturbations that the image should withstand best, such as "
+        "2%, up to 20%; it determines lam. Measured, not proven.",
         parse=share,
         check=_budget,
     )
 
     accuracy: float | None = option(
         None,
-        "Accuracy, relative to the norm of the data, for which the paper's theorem sets the layers "
-        "and lam of the paper preset, from constants that are assumed and not checked.",
+        "Accuracy, relative to the norm of the data, from which the paper's theorem "
+        "derives the layers and lam of the paper preset, with constants that are assumed "
+        "and not checked.",
         parse=share,
         check=_accuracy,
     )
 
     weights: Path | Shipped | None = option(
         None,
-        "Trained network in the place of a preset: learned or learned-stable, which ship with the "
-        "package, or a .safetensors file that firenet train wrote. Layers have no duality gap and "
-        "take none of these options; a learned frame has a gap, and takes lam, layers, budget and "
-        "the preset stable.",
+        "Trained network instead of a preset: learned or learned-stable, which are "
+        "included in the package, or a .safetensors file that firenet train wrote. "
+        "Learned layers have no duality gap and accept none of these options; a learned "
+        "frame has a gap, and accepts lam, layers, budget and the preset stable.",
         flag="network",
     )
 

@@ -49,7 +49,7 @@ _PAPER_LAM = 0.00025
 # At this multiple of its standard deviation white noise alone is just not represented.
 _NOISE_FACTOR = 1.1
 # What follows was chosen once on real scans of phantoms and samples left out of a brain scan, see
-# docs/performance.md; not tuned to a scan.
+# docs/performance_details.md; not tuned to a scan.
 _SHARE = 0.6
 # With few layers the larger lam is the better one.
 _STABLE_SHARE = 1.0
@@ -110,7 +110,7 @@ def preset_network(coils: int, spatial_shape: Shape, options: NetworkOptions) ->
         operator, weights = coherent_form(operator, weights)
     if options.preset == "adaptive":
         return FIRENET(operator, lam, weights, _adaptive_schedule(options))
-    # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance.md).
+    # An orthogonal wavelet shows its grid; shifts gain up to 4 dB (docs/performance_details.md).
     shift_seed = 0 if operator.is_unitary else None
     schedule = _ACCURATE if shift_seed is None else _SHIFTED
     if options.preset == "stable":
@@ -138,8 +138,8 @@ def lam_factor(budget: float) -> float:
 
     Measured, not proven: of the factors 0.5, 1, 2, 4 and 8 the one with the highest PSNR under the
     worst perturbation found, on two validation slices of the stability benchmark
-    (plugins/benchmark/tools/measure_budget.py, docs/benchmark.md), with straight lines between them
-    in the logarithm of size and factor.
+    (plugins/benchmark/tools/measure_budget.py, docs/benchmark_details.md), with straight lines
+    between them in the logarithm of size and factor.
 
     Parameters
     ----------

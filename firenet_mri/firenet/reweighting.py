@@ -8,11 +8,12 @@ six times what the noise of the m samples, as the residual shows it, puts into c
 its wavelet b_i. For coefficients that are penalised together |W x|_i and ||b_i|| are the norms of
 the group, whose weights stay equal. A coefficient far above the noise is hardly penalised any more;
 the larger lam makes up for that where nothing is. Both numbers were chosen on real scans of
-phantoms (docs/performance.md).
+phantoms (docs/performance_details.md).
 
 Every pass is a convex problem of its own, and its duality gap is proven as ever, for these weights.
 But the weights come from the data, so that the passes together have no proven Lipschitz constant,
-and no theorem says that their result is better: on real scans it mostly was (docs/performance.md).
+and no theorem says that their result is better: on real scans it mostly was
+(docs/performance_details.md).
 
 [1] Candes, Wakin, Boyd, Enhancing sparsity by reweighted l1 minimization, J. Fourier Anal. Appl.
     14, 2008.

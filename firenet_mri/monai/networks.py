@@ -277,7 +277,7 @@ class FIRENETModel(nn.Module):
             )
         if self.encoding is not None:
             raise UsageError(
-                "A model with an encoding operator of its own cannot be traced or exported; "
+                "A model with its own encoding operator cannot be traced or exported; "
                 "give maps instead"
             )
 

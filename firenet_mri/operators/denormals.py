@@ -1,7 +1,7 @@
 """Arithmetic without subnormal numbers (IEEE 754), on which many CPUs are far slower.
 
 Where the maps are zero, layer after layer moves ever smaller values away from the object, down to
-numbers below 1e-38; what that costs is measured in docs/performance.md.
+numbers below 1e-38; what that costs is measured in docs/performance_details.md.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def geometric(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
 
     check_trajectory(trajectory, spatial_shape)
     if trajectory.shape[-1] != 2:
-        raise UsageError("Voronoi cells are worked out in 2D only; use pipe_menon")
+        raise UsageError("Voronoi cells are implemented in 2D only; use pipe_menon")
     points = trajectory.reshape(-1, 2).double().numpy()
     _, first, inverse, counts = np.unique(
         points.round(9), axis=0, return_index=True, return_inverse=True, return_counts=True

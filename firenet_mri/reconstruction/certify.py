@@ -31,7 +31,7 @@ from firenet_mri.reconstruction.joint import frames_entry
 from firenet_mri.reconstruction.solve import Solution
 
 # Layers of the search for a dual vector: at least, and together with those of the network; and
-# rounds that follow. How the gap falls with them: docs/performance.md.
+# rounds that follow. How the gap falls with them: docs/performance_details.md.
 _LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 30, 60, 20
 
 

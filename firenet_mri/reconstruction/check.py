@@ -367,7 +367,7 @@ def _summary(
     ran: bool,
 ) -> Checked:
     names = list(dict.fromkeys(entry.name for entry in found.entries if _claims(entry)))
-    agrees = ["The written image is the one of the evidence."]
+    agrees = ["The written image is that of the evidence."]
     if ran:
         agrees.append("The network was run again and gives this image.")
     agrees += [f"Recomputed and the same: {name.replace('_', ' ')}." for name in names]

@@ -231,7 +231,7 @@ def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]
                 f"{found[name]!r}"
             )
     if saved.report["scan"].get("name") != prepared.scan.name:
-        yield "The name of the scan: its file has another one."
+        yield "The name of the scan: its file has a different name."
     if saved.report["options"].get("read") != json.loads(json.dumps(dict(prepared.scan.record))):
         yield "The options of reading in the record: the scan was read with others here."
     if _lacks_what_was_asked(saved.certificate, prepared.options):

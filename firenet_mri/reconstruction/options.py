@@ -67,29 +67,29 @@ class ReconstructionOptions(Options):
     )
     background: Background = option(
         "crop",
-        "Outside of the object as espirit finds it: crop, where maps and image are 0, or keep, "
-        "where the maps continue and the image shows what is left of the noise.",
+        "Background outside the object that espirit finds: crop sets maps and image to 0 "
+        "there; keep lets the maps continue, so that the image shows the remaining noise.",
     )
     coils: int | float | None = option(
         None,
-        "Compress the coils to a number such as 8, or to as many as hold a share of the energy "
-        "such as 99%; all are kept by default.",
+        "Compress the coils to a number such as 8, or to as many as contain a share of "
+        "the energy such as 99%; all are kept by default.",
         parse=_coils_from,
         check=_coils,
     )
     compression: Compression = option(
-        "svd", "How coils are compressed: svd, or geometric, pixel by pixel along the readout."
+        "svd", "Method of coil compression: svd, or geometric, pixel by pixel along the readout."
     )
     by_readout: bool = option(
         False,
-        "Take a volume apart into planes across its readout, which need less memory and can be "
-        "resumed one by one.",
+        "Split a volume into planes perpendicular to its readout, which need less memory "
+        "and can be resumed one by one.",
     )
     joint: str | None = option(
         None,
-        "Reconstruct images that belong together as one: the axis that counts them, such as "
-        "repetition, phase, contrast or slice. Every image keeps its own samples; what neighbours "
-        "have in common counts once.",
+        "Reconstruct images that belong together as one problem; name of their axis, such "
+        "as repetition, phase, contrast or slice. Every image keeps its own samples; "
+        "what neighbours have in common is penalised once.",
         check=_axis,
     )
     phase_constraint: float | None = option(
@@ -100,28 +100,31 @@ class ReconstructionOptions(Options):
     )
     reweighting: int = option(
         0,
-        "Further passes whose weights come from the image of the pass before, on top of the "
-        "preset's; without a proven Lipschitz bound.",
+        "Number of further passes, in addition to the preset's, with weights from the "
+        "image of the previous pass; without a proven Lipschitz bound.",
         check=_not_negative,
     )
     no_gap: bool = option(
         False,
-        "Leave out the duality gap, which takes one to five times the network's time.",
+        "Omit the duality gap, which takes one to five times the network's time.",
         panel="Certificate",
     )
     jacobian: bool = option(
         False,
-        "Bound from both sides how strongly small changes of these data are amplified, and show "
-        "where; about 100 times the network's time.",
+        "Bound from both sides how strongly small changes of these data are amplified, "
+        "and show where; takes about 100 times the network's time.",
         panel="Certificate",
     )
     recovery: bool = option(
         False,
-        "Verify where the optimum and the true image can lie; takes minutes.",
+        "Verify how far the optimum and the true image can be from the image; takes minutes.",
         panel="Certificate",
     )
     device: str = option(
-        "cpu", "Where the network runs: cpu or cuda.", panel="Running", changes_image=False
+        "cpu",
+        "Device on which the network runs: cpu or cuda.",
+        panel="Running",
+        changes_image=False,
     )
 
     @property
@@ -150,7 +153,7 @@ class ReconstructionOptions(Options):
             self._check_weights()
         if self.map_sets > 1 and self.network.preset == "paper":
             raise UsageError(
-                f"{self.map_sets} map sets serve presets other than paper; use one of these"
+                f"{self.map_sets} map sets work with presets other than paper; use one of these"
             )
         if self.reweighting and self.network.preset == "coherent":
             raise UsageError(
@@ -162,8 +165,8 @@ class ReconstructionOptions(Options):
             return
         if self.map_sets > 1 or self.recovery:
             raise UsageError(
-                "A phase constraint serves one map set, and nothing is verified about recovery "
-                "with it; leave one out"
+                "A phase constraint works with a single map set and without the verification of "
+                "recovery; leave one out"
             )
 
     def _check_joint(self) -> None:

@@ -20,7 +20,7 @@ from firenet_mri.report.settings import Settings, settings_of
 _FRESH = "The certificate was made together with the image."
 _STORED = (
     "The certificate is shown as it was written, and belongs to this image (SHA-256). Nothing in "
-    "it was computed again here."
+    "it was recomputed here."
 )
 
 

@@ -138,8 +138,8 @@ def _warnings(content: Content) -> Markup | None:
         return None
     if not content.warnings:
         text = (
-            "No warning about the data. That does not show that they are right: the warnings know "
-            "some faults only."
+            "No warning about the data. That does not show that the data are right: the warnings "
+            "cover only some faults."
         )
         return element("p", text, class_="quiet")
     rows = [element("p", line) for line in content.warnings]
@@ -197,7 +197,9 @@ def _controls(content: Content, volume_link: str | None) -> Markup:
     if volume_link is not None:
         link = element("a", "Open the volume in three planes", href=volume_link)
         rows.append(element("p", link))
-    without = element("noscript", element("p", "The sliders need JavaScript, which is off."))
+    without = element(
+        "noscript", element("p", "The sliders need JavaScript, which is switched off.")
+    )
     return element("div", *rows, without, class_="controls")
 
 
@@ -250,8 +252,8 @@ def _certificate(content: Content) -> Markup | None:
             element("h3", "What was kept fixed?"),
             element(
                 "p",
-                "The bounds hold while these stay as they are. What a change of the data would do "
-                "to a part that was made from them is not covered.",
+                "The bounds hold while these stay as they are. They do not cover the effect of "
+                "a change of the data on a part that was made from the data.",
             ),
             element("ul", *(element("li", part) for part in fixed)),
             class_="card",
@@ -265,7 +267,7 @@ def _certificate(content: Content) -> Markup | None:
         element(
             "p",
             content.checked,
-            " Whoever has the scan can compute it again with ",
+            " Anybody who has the scan can recompute it with ",
             element("code", "firenet certify"),
             " and its option ",
             element("code", "--scan"),
@@ -332,7 +334,7 @@ def _sampling(content: Content) -> Markup | None:
 
 def _settings(settings: Settings) -> Markup | None:
     if settings.why_not:
-        text = f"{settings.why_not} So there is no command that makes it again."
+        text = f"{settings.why_not} There is therefore no command that reproduces it."
         return element("section", element("h2", "Make it again"), element("p", text))
     if not settings.command:
         return None

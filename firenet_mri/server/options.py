@@ -32,14 +32,14 @@ class StreamOptions(Options):
     output: Literal["magnitude", "complex"] = option("magnitude", "Pixels: magnitude or complex.")
     dtype: Literal["float32", "int16"] = option(
         "float32",
-        "Type of magnitudes: float32, or int16, scaled to 0 to 4095 as scanners want it.",
+        "Type of magnitudes: float32, or int16, scaled to 0 to 4095 as scanners expect.",
     )
 
     def _check_together(self) -> None:
         if self.output == "complex" and self.reconstruction.map_sets > 1:
             raise UsageError(
-                f"{self.reconstruction.map_sets} map sets have no one complex image; ask for the "
-                "magnitude"
+                f"{self.reconstruction.map_sets} map sets have no single complex image; ask for "
+                "the magnitude"
             )
 
     @classmethod

@@ -79,7 +79,7 @@ class Saving:
         try:
             self._save_scan(name, scan)
         except Exception as error:
-            return _failed(f"{name}: saved without its scan, so that nobody can check it", error)
+            return _failed(f"{name}: saved without its scan, so that it cannot be checked", error)
         return "INFO", f"{name}: image, certificate, evidence and scan saved"
 
     def _save_scan(self, name: str, scan: RawScan) -> None:

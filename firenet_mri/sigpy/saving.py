@@ -140,7 +140,7 @@ def _read(path: Path) -> Tensor:
     try:
         return as_tensor(np.load(path, allow_pickle=False))
     except (OSError, ValueError) as error:
-        raise FileError(f"{path}: is no whole NumPy file ({type(error).__name__})") from None
+        raise FileError(f"{path}: is not a complete NumPy file ({type(error).__name__})") from None
 
 
 def _digest(array: Any) -> str | None:

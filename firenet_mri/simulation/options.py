@@ -36,29 +36,32 @@ class SimulationOptions(Options):
 
     coils: int = option(8, "Number of coils of the simulated birdcage.", check=_at_least(1))
     acceleration: float = option(
-        4.0, "Undersampling factor: grid points per sampled one.", check=_at_least(1)
+        4.0, "Undersampling factor: grid points per sampled point.", check=_at_least(1)
     )
     calibration: int = option(
         24, "Width of the fully sampled centre, in samples.", check=_at_least(0)
     )
     pattern: Pattern = option(
         "lines",
-        "What is sampled: lines, whole readouts with a density that falls from the centre to the "
-        "edge, or points with that density along both axes; of a volume whole readouts.",
+        "Sampling pattern: lines are whole readouts whose density falls from the centre "
+        "to the edge; points have that density along both axes. In a volume whole "
+        "readouts are sampled.",
     )
     mask: Path | Tensor | None = option(
         None,
-        "Sampling mask in the place of pattern, acceleration and calibration, a .npy or .cfl file "
-        "or an array that broadcasts to ([z,] y, x); not zero means sampled.",
+        "Sampling mask instead of pattern, acceleration and calibration, a .npy or .cfl "
+        "file or an array that broadcasts to ([z,] y, x); nonzero means sampled.",
     )
     snr: float = option(
         40.0, "Mean signal divided by the noise's standard deviation.", check=_positive
     )
     phase: float = option(
         0.0,
-        "Largest value, in radians, of a smooth random phase that is put on the image, besides the "
-        "one that a complex image has.",
+        "Largest value, in radians, of a smooth random phase that is added to the image, "
+        "in addition to that of a complex image.",
         check=_at_least(0),
     )
-    volume: bool = option(False, "Encode the slices as one volume, not one by one.", flag="3d")
+    volume: bool = option(
+        False, "Encode the slices as one volume instead of one by one.", flag="3d"
+    )
     seed: int = option(0, "Seed of the pattern, the phase and the noise.", check=_at_least(0))

@@ -89,32 +89,32 @@ class TrainingOptions(Options):
 
     family: FamilyName = option(
         "layers",
-        "What is learned: layers, data steps and shrinkages with a proven constant; or frame, the "
-        "Parseval frame and the weights of the preset accurate, which keeps its constant and its "
-        "duality gap.",
+        "Kind of network: layers learns data steps and shrinkages with a proven constant; "
+        "frame learns the Parseval frame and the weights of the preset accurate, which "
+        "keeps its constant and its duality gap.",
     )
     bound: float = option(
         8.0,
-        "Lipschitz constant that the network may have at most, at thresholds that are held fixed; "
-        "a larger one allows sharper images.",
+        "Largest Lipschitz constant that the network may have, with the thresholds held "
+        "fixed; a larger one allows sharper images.",
         check=_positive,
     )
     attack: float = option(
         0.04,
-        "Largest size of the perturbations that the network is trained against, relative to the "
-        "samples, such as 4%; 0 turns them off.",
+        "Largest size of the perturbations that the network is trained against, relative "
+        "to the samples, such as 4%; 0 switches them off.",
         parse=share,
         check=_unit,
     )
     attacked: float = option(
         0.25,
-        "Share of the steps that see a perturbation, such as 25%.",
+        "Share of the steps that include a perturbation, such as 25%.",
         parse=share,
         check=_unit,
     )
     minutes: float = option(
         120.0,
-        "Minutes of training over all starts; validation comes on top.",
+        "Minutes of training, summed over all runs of the command; validation is extra.",
         check=_positive,
         panel="Running",
     )
@@ -128,12 +128,16 @@ class TrainingOptions(Options):
     )
     stages: int = option(20, "Data steps, each followed by a shrinkage.", check=_at_least_1)
     singles: int = option(
-        16, "Filters of a stage whose responses are shrunk one by one.", check=_not_negative
+        16,
+        "Number of filters per stage whose responses are shrunk one by one.",
+        check=_not_negative,
     )
     groups: int = option(
-        2, "Groups of filters whose responses are shrunk by singular values.", check=_not_negative
+        2,
+        "Number of groups of filters whose responses are shrunk by their singular values.",
+        check=_not_negative,
     )
-    group_size: int = option(8, "Filters of a group.", check=_at_least_1)
+    group_size: int = option(8, "Number of filters per group.", check=_at_least_1)
     kernel: int = option(5, "Width of the filters in pixels, odd.", check=_odd)
     dilations: tuple[int, ...] = option(
         (1, 2),
@@ -142,30 +146,35 @@ class TrainingOptions(Options):
         check=_dilations,
     )
     copies: int = option(
-        2, "Copies of the details of the preset's frame, 1 to 8; of a frame.", check=_at_least_1
+        2,
+        "Number of copies of the detail bands of the preset's frame, 1 to 8; only for a frame.",
+        check=_at_least_1,
     )
     distances: tuple[int, ...] = option(
         (0, 1, 2),
-        "Pixels by which bands are moved before they are mixed, from stage to stage; of a frame.",
+        "Pixels by which bands are shifted before they are mixed, one for each stage; "
+        "only for a frame.",
         parse=indices,
     )
     start: Path | Shipped | None = option(
         None,
-        "Trained layers to go on from, and whose sizes the network has: learned or "
-        "learned-stable, which ship with the package, or a file that firenet train wrote.",
+        "Trained layers to start from, with their sizes: learned or learned-stable, which "
+        "are included in the package, or a file that firenet train wrote.",
     )
     soft: bool = option(
         False,
-        "Soft thresholds only, so that no layer expands; the constant is that of the data steps.",
+        "Use only soft thresholds, so that no layer expands; the constant is that of the "
+        "data steps.",
     )
     tied: bool = option(
         False,
-        "The same weights in all stages; together with soft thresholds a convex regulariser.",
+        "Use the same weights in all stages; together with soft thresholds this is a "
+        "convex regulariser.",
     )
     sizes: tuple[int, ...] = option(
         USUAL.sizes,
-        "Pixels along an axis of the scans that are simulated of images, such as 96,128,256; those "
-        "named twice are taken twice as often.",
+        "Pixels along an axis of the scans that are simulated from images, such as "
+        "96,128,256; a size that is named twice is used twice as often.",
         parse=indices,
         check=_image_sizes,
         panel="Simulated scans",
@@ -187,12 +196,12 @@ class TrainingOptions(Options):
     )
     maps: MapMethod = option(
         "espirit",
-        "Sensitivity maps of scans: espirit, jsense or lowres; a single coil needs none.",
+        "Sensitivity maps for scans: espirit, jsense or lowres; a single coil needs none.",
         panel="Maps and coils",
     )
-    seed: int = option(0, "Seed of everything that is random.", check=_not_negative)
+    seed: int = option(0, "Seed of all random numbers.", check=_not_negative)
     device: str = option(
-        "cpu", "Where to train: cpu or cuda.", panel="Running", changes_image=False
+        "cpu", "Device for the training: cpu or cuda.", panel="Running", changes_image=False
     )
 
     def _check_together(self) -> None:
@@ -207,8 +216,8 @@ class TrainingOptions(Options):
         sizes = [name for name in (*_SIZES, "tied") if getattr(self, name) != usual[name]]
         if self.start is not None and sizes:
             raise UsageError(
-                f"{', '.join(sizes)}: a network that goes on from a start has its sizes; leave one "
-                "out"
+                f"{', '.join(sizes)}: a network that starts from trained layers has their "
+                "sizes; leave one out"
             )
         if not 0 < self.least_noise <= self.most_noise:
             raise UsageError(

@@ -110,7 +110,7 @@ def test_walsh_and_volumes_are_designed(firenet, tmp_path) -> None:
     assert plane.shape == (24, 32, 20)
     assert (plane == plane[..., :1]).all()
     said = firenet("design 64 --wavelet db4 --rate .2 -o db4.npy")
-    assert "worked out for Haar only" in said
+    assert "implemented for Haar only" in said
     said = firenet("design 16 --rate 1 -o full.npy")
     assert "the property holds" in said
 

@@ -111,7 +111,7 @@ def test_an_image_without_a_certificate_says_so(shown) -> None:
         (("scan.npy", "--scan", "scan.npy"), "is a scan itself"),
         (("a.nii.gz", "--layers", 3), "leave the options of reconstruction out"),
         (("a.nii.gz", "--fft-sign", 1), "give --scan too"),
-        (("plain.npy", "--scan", "scan.npy"), "no certificate lies beside it"),
+        (("plain.npy", "--scan", "scan.npy"), "no certificate next to it"),
         (("a.nii.gz", "--reference", "scan.npy"), "shape"),
         (("a.nii.gz", "--scan", "other.npy"), "is not the scan of a.json"),
         (("missing.nii",), "missing.nii"),

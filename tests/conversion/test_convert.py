@@ -148,7 +148,7 @@ def test_nothing_is_whitened_without_a_noise_measurement(spokes, tmp_path) -> No
 def test_what_the_format_has_no_place_for_is_said(source, tmp_path) -> None:
     wanted = ConversionOptions.from_mapping({"to": "fastmri", "repetitions": "0"})
     made = convert_scan(source, tmp_path / "a.h5", wanted)
-    assert "noise measurement is left out" in made.notes[0]
+    assert "noise measurement is omitted" in made.notes[0]
     assert (made.coils, made.slices, made.images, made.spatial_shape) == (4, 3, 1, (8, 6))
 
 

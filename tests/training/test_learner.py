@@ -23,7 +23,7 @@ def test_a_training_goes_on_from_the_weights_of_a_file(tmp_path) -> None:
 
 
 def test_a_start_and_sizes_beside_it_are_refused_by_name(tmp_path) -> None:
-    with pytest.raises(UsageError, match="singles: a network that goes on from a start"):
+    with pytest.raises(UsageError, match="singles: a network that starts from trained layers"):
         TrainingOptions(start=weights_file(tmp_path), singles=3)
 
 

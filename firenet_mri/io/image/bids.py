@@ -256,7 +256,7 @@ def _parsed(stem: Path) -> tuple[dict[str, str], str]:
     name, suffix = (name, suffix) if name else (suffix, "MRI")
     if name.startswith("sub-") and folder_of(suffix) is None:
         raise UsageError(
-            f"{stem}: {suffix} is no suffix of BIDS; end the name of a subject's image in one of "
+            f"{stem}: {suffix} is not a BIDS suffix; end the name of a subject's image in one of "
             f"{', '.join(suffixes())}"
         )
     entities: dict[str, str] = {}

@@ -75,7 +75,7 @@ def from_parts(parts: Mapping[Component, NDArray[np.floating]], name: str) -> ND
             return (a + 1j * b).astype(np.complex64)
         if float(np.abs(b).max(initial=0)) > np.pi * (1 + _SLACK):
             raise DataError(
-                f"{name}: the phase reaches {float(np.abs(b).max()):.4g}, which is no angle in "
+                f"{name}: the phase reaches {float(np.abs(b).max()):.4g}, which is not an angle in "
                 "radians; give phase_scale, radians per stored unit"
             )
         return (a * np.exp(1j * b)).astype(np.complex64)

@@ -86,9 +86,9 @@ def chosen_frames(
     frames = [frame for frame in frames if not frame.is_map]
     said = ", ".join(f"{count} frames of {kind}" for kind, count in maps.items())
     if not frames:
-        raise DataError(f"{name}: holds {said} only, which is no part of a complex image")
+        raise DataError(f"{name}: holds {said} only, which is not part of a complex image")
     if maps:
-        _log.warning("%s: left out %s, which is no part of a complex image", name, said)
+        _log.warning("%s: left out %s, which is not part of a complex image", name, said)
     frames = _of_echo(frames, options.echo, name)
     return _of_repetition(frames, options.repetition, name)
 

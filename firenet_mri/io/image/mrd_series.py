@@ -165,7 +165,7 @@ def _series(
         for one in keys
         for key, image in slices.items()
     ):
-        _log.warning("%s: the images lie at several places; that of the first is told", path.name)
+        _log.warning("%s: the images have several positions; that of the first is used", path.name)
     order = [next(key for key, one in slices.items() if one is image) for image in ordered]
     stack = np.stack([np.concatenate([one[key].rescaled() for key in order], 1) for one in keys])
     if not np.isfinite(stack).all():

@@ -34,8 +34,8 @@ class ImageReadOptions(Options):
 
     series: str | None = option(
         None,
-        "DICOM series to read, by Series Number or UID, such as 3, or 3,4 for magnitude and phase "
-        "that are two series; the only one by default.",
+        "DICOM series to read, by Series Number or UID, such as 3, or 3,4 for magnitude "
+        "and phase in two series; the only one by default.",
         check=_named,
     )
     echo: int | None = option(
@@ -46,8 +46,8 @@ class ImageReadOptions(Options):
     )
     repetition: int | None = option(
         None,
-        "Image to read, counted from 0 in the order of measurement, where a DICOM series has "
-        "several at one place; the only one by default.",
+        "Image to read, counted from 0 in the order of measurement, if a DICOM series has "
+        "several at one position; the only one by default.",
         check=_not_negative,
     )
     phase_scale: float | None = option(

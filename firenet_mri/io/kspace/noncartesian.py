@@ -112,7 +112,7 @@ def _points(trajectory: Array) -> Tensor:
         elif read_head(path).startswith(NPY_SIGNATURE):
             array = npy.read_array(path)
         else:
-            raise FileError(f"{path}: is no trajectory file; give a .npy or .cfl array")
+            raise FileError(f"{path}: is not a trajectory file; give a .npy or .cfl array")
     if array.dtype.kind not in "fiu":
         raise DataError(f"{label}: the trajectory is {array.dtype}; it must be real numbers")
     if array.ndim < 2 or array.shape[-1] not in (2, 3):

@@ -36,17 +36,18 @@ class ReadOptions(Options):
 
     mask: Path | Tensor | None = option(
         None,
-        "Sampling mask, a .npy or .cfl file or an array; not zero means sampled. Found in the data "
-        "by default.",
+        "Sampling mask, a .npy or .cfl file or an array; nonzero means sampled. Derived "
+        "from the data by default.",
     )
     trajectory: Path | Tensor | None = option(
         None,
-        "Points of k-space of non-Cartesian data, a .npy or .cfl file or an array, in cycles per "
-        "field of view; with a matrix size also in cycles or radians per pixel, which is said.",
+        "k-space points of non-Cartesian data, a .npy or .cfl file or an array, in cycles "
+        "per field of view; with a matrix size also in cycles or radians per pixel, "
+        "which is then reported.",
     )
     matrix_size: tuple[int, ...] | None = option(
         None,
-        "Image size with a trajectory, such as 256x256; found from the trajectory by default.",
+        "Image size with a trajectory, such as 256x256; derived from the trajectory by default.",
         parse=sizes,
         check=_positive,
     )
@@ -64,48 +65,51 @@ class ReadOptions(Options):
     )
     encoding: int | None = option(
         None,
-        "Encoding to read, counted from 0, where a scan has several.",
+        "Encoding to read, counted from 0, if a scan has several.",
         check=_not_negative,
     )
     group: str | None = option(
         None,
-        "Group of an ISMRMRD file to read, or measurement of an MRD stream, counted from 1, where "
-        "several hold scans; the only one by default.",
+        "Group of an ISMRMRD file to read, or measurement of an MRD stream, counted from "
+        "1, if several contain scans; the only one by default.",
     )
     noise_file: Path | Tensor | None = option(
-        None, "Noise measurement to whiten with, a .npy or .cfl file or an array, coils first."
+        None, "Noise measurement for whitening, a .npy or .cfl file or an array, coils first."
     )
     maps_file: Path | Tensor | None = option(
         None, "Sensitivity maps to use, a .npy or .cfl file or an array, coils first."
     )
     calibration_file: Path | Tensor | None = option(
         None,
-        "Scan to make the sensitivity maps from in the place of this one, measured with the same "
-        "coils: a file of any format that is read, or an array of k-space, coils first.",
+        "Scan from which the sensitivity maps are made instead of this one, measured with "
+        "the same coils: a file in any readable format, or an array of k-space, coils "
+        "first.",
         flag="calibration",
     )
     calibration_encoding: int | None = option(
         None,
-        "Encoding to make the sensitivity maps from, counted from 0, of --calibration or of the "
-        "scan itself.",
+        "Encoding from which the sensitivity maps are made, counted from 0, of "
+        "--calibration or of the scan itself.",
         check=_not_negative,
     )
     pulseq_file: Path | None = option(
         None,
-        "Pulseq sequence (.seq) that was played, which gives points of k-space, labels and field "
-        "of view; needs pypulseq.",
+        "Pulseq sequence (.seq) of the scan, which supplies k-space points, labels and "
+        "field of view; needs pypulseq.",
         flag="pulseq",
     )
     phase_correction_file: Path | None = option(
         None,
-        "Scan of the same echo-planar sequence without phase encoding, to correct the phase of "
-        "readouts forward and backward with; the scan's own navigator lines by default.",
+        "Scan of the same echo-planar sequence without phase encoding, for correcting the "
+        "phase of forward and backward readouts; the scan's own navigator lines by "
+        "default.",
         flag="phase-correction",
     )
     fft_sign: int | None = option(
         None,
-        "Sign of the exponent from k-space to the image: 1 for the inverse Fourier transform, -1 "
-        "for the forward one, which turns the image about its centre. The vendor's by default.",
+        "Sign of the exponent from k-space to the image: 1 for the inverse Fourier "
+        "transform, -1 for the forward one, which reflects the image about its centre. "
+        "The vendor's by default.",
         check=_sign,
     )
     name_by_digest: bool = option(

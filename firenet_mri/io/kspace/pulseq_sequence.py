@@ -69,9 +69,9 @@ def read_sequence(path: Path) -> PulseqSequence:
     import pypulseq
 
     if not path.is_file():
-        raise FileError(f"{path}: there is no such file; give the .seq file that was played")
+        raise FileError(f"{path}: no such file; give the .seq file of the scan")
     if not _has_blocks(path):
-        raise FileError(f"{path}: is no Pulseq sequence; give the .seq file that was played")
+        raise FileError(f"{path}: is not a Pulseq sequence; give the .seq file of the scan")
     try:
         # It prints to the terminal, and warns of versions.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -84,7 +84,8 @@ def read_sequence(path: Path) -> PulseqSequence:
     # Its own errors are of any kind.
     except Exception:
         raise FileError(
-            f"{path}: is no Pulseq sequence that pypulseq reads; give the .seq file that was played"
+            f"{path}: is not a Pulseq sequence that pypulseq can read; give the .seq file of the "
+            "scan"
         ) from None
     if not sizes or points.shape[1] != sum(sizes) or not np.isfinite(points).all():
         raise DataError(f"{path}: has no readouts; give the .seq file that was played")

@@ -104,7 +104,7 @@ def test_echoes_and_runs_are_files_of_their_own() -> None:
 
 def test_a_subjects_image_has_a_suffix_of_bids() -> None:
     for stem in ("sub-01", "sub-01_MRI", "sub-01_rec-firenet"):
-        with pytest.raises(UsageError, match="no suffix of BIDS; end the name"):
+        with pytest.raises(UsageError, match="not a BIDS suffix; end the name"):
             bids_paths(Path(stem))
 
 

@@ -28,25 +28,25 @@ def ablation(
 ) -> None:
     """Train variants of the learned network one after the other, and compare them.
 
-    Interrupted, it keeps everything, and the same command resumes.
+    An interruption loses nothing; the same command resumes.
 
     Parameters
     ----------
     images
         Images to train on, or folders of them, as firenet train takes them.
     validation
-        Images that choose which weights are kept; a tenth of the files by default.
+        Images on which the best weights are chosen; a tenth of the files by default.
     minutes
-        Minutes of training of each variant; validation comes on top.
+        Minutes of training per variant; validation is extra.
     variant
         Some of the variants, by name, such as "bound 8" or "no attack"; several may follow.
         Default: all.
     evaluate
-        Train no further: compare the variants that are finished.
+        Do not train; compare the finished variants.
     output
         Folder for weights, table and picture.
     overwrite
-        Replace table and picture.
+        Replace existing table and picture.
     debug
         Show a traceback on errors.
     """

@@ -28,7 +28,7 @@ def accuracy(
     seed: int = 0,
     debug: bool = False,
 ) -> None:
-    """Compare presets and sparsifiers with zero filling, BART and SigPy, their lambdas tuned.
+    """Compare presets and sparsifiers with zero filling and with tuned BART and SigPy.
 
     Maps are estimated. A and B are the problems of ``firenet benchmark speed``.
 
@@ -39,11 +39,11 @@ def accuracy(
     reference
         Reference magnitude image; without it the scan must be fully sampled.
     acceleration
-        Under-sampling of a fully sampled scan.
+        Undersampling factor for a fully sampled scan.
     calibration
         Width of the sampled centre, in lines.
     maps
-        How sensitivity maps are estimated.
+        Method by which the sensitivity maps are estimated.
     encoding
         Your own encoding operator, as FILE.py:FUNCTION; the function takes the scan and returns a
         LinearOperator or a SigPy Linop. The file is run. Needs a reference image.

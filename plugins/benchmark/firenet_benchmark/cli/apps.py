@@ -14,7 +14,7 @@ benchmark_app = App(
 )
 paper_app = App(
     name="paper",
-    help="Repeat the paper's experiments.",
+    help="Reproduce the paper's experiments.",
     version_flags=(),
     default_parameter=_OPTIONS,
 )

@@ -24,7 +24,7 @@ def layers(
     threads: list[int] | None = None,
     files: BenchmarkOutput = BenchmarkOutput(),
 ) -> None:
-    """Time one layer, and its parts, beside the FFTs that it needs.
+    """Time one layer and its parts, compared with the FFTs that it needs.
 
     A, B and C are the simulated Cartesian problems of ``firenet benchmark speed``.
 
@@ -33,7 +33,7 @@ def layers(
     scans
         Scans, of which the first slice is used, or A, B, C.
     threads
-        Number of threads; give it several times for several numbers. Default: 1 and 2.
+        Number of threads; repeat the option for several numbers. Default: 1 and 2.
     """
     import torch
 

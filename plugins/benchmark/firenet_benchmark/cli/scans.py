@@ -43,27 +43,27 @@ def scans(
 ) -> None:
     """Compare presets and tuned peers on fully sampled scans, under-sampled in three ways.
 
-    Everything has its defaults, but for the lambdas of BART and SigPy: they are the best for each
-    scan, found with the reference.
+    All methods use their defaults, except for the lambdas of BART and SigPy, which are the best
+    for each scan, found with the reference.
 
     Parameters
     ----------
     files
         Fully sampled scans of one 2D slice, such as (coil, y, x) .npy.
     noise
-        Norm of the noise that is added to the data, over that of the data; 0 by default.
+        Norm of the noise that is added to the data, relative to that of the data; 0 by default.
     lam
         Instead, show the default network at multiples of its lam, and what its own best would gain.
     network
-        Trained network beside the presets: learned, a file that ``firenet train`` wrote, or a
-        published network with its --weights, monai-varnet, monai-unet, fastmri-varnet or modl; give
-        it several times for several.
+        Trained network in addition to the presets: learned, a file that ``firenet train`` wrote,
+        or a published network with its --weights, monai-varnet, monai-unet, fastmri-varnet or
+        modl; repeat the option for several.
     weights
-        State dict of each published --network, in their order.
+        State dict of each published --network, in the same order.
     opponent
-        Trained opponent, "MoDL, wide" or "VarNet, wide"; several times for several.
+        Trained opponent, "MoDL, wide" or "VarNet, wide"; repeat the option for both.
     no_peers
-        Leave BART and SigPy out, which take minutes.
+        Omit BART and SigPy, which take minutes.
     seed
         Seed of masks and noise.
     output

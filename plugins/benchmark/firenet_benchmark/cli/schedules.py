@@ -30,11 +30,11 @@ def schedules(
     Parameters
     ----------
     image
-        An image beside the phantom, .nii.gz or .npy.
+        Image to use in addition to the phantom, .nii.gz or .npy.
     size
         Size of the images, a power of two.
     pairs
-        Operator pairs that a schedule may use.
+        Largest number of operator pairs that a schedule may use.
     seed
         Seed of masks and noise.
     """

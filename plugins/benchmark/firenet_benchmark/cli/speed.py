@@ -25,14 +25,14 @@ def speed(
 ) -> None:
     """Race FIRENET against other libraries on simulated scans with known maps; takes minutes.
 
-    Those that are not installed are left out by name. An interrupted run resumes.
+    Libraries that are not installed are skipped and named. An interrupted run resumes.
 
     Parameters
     ----------
     problems
-        Problem, A to D; give it several times for several. Default: all.
+        Problem, A to D; repeat the option for several. Default: all.
     methods
-        Method; give it several times for several. Default: all that are installed.
+        Method; repeat the option for several. Default: all that are installed.
     threads
         Number of threads that each method may use.
     """

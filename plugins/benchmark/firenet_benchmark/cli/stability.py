@@ -37,9 +37,9 @@ def stability(
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
-    """Compare accuracy and stability with trained networks; write one HTML page with all of it.
+    """Compare accuracy and stability with trained networks; write one HTML page with all results.
 
-    What is finished is kept in REPORT/finished: the same command resumes from there.
+    Finished results are kept in REPORT/finished; the same command resumes from there.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def stability(
     report
         Folder for the report.
     smoke
-        A look of two minutes: few slices and steps.
+        Run a quick look of two minutes, with few slices and steps.
     seed
         Seed of noise, attacks and Jacobians.
     json
-        Print everything but the single numbers as JSON, in the place of tables.
+        Print everything except the individual values as JSON instead of tables.
     overwrite
-        Replace a report that exists.
+        Replace an existing report.
     debug
         Show a traceback on errors.
     """

@@ -26,14 +26,14 @@ class CustomNetworks:
     network
         Your network, FILE.py:function, the folder of a MONAI Bundle, a .safetensors file that
         firenet train wrote, or a published network with its --weights: monai-varnet, monai-unet,
-        fastmri-varnet or modl; give it several times for several.
+        fastmri-varnet or modl; repeat the option for several.
     weights
-        State dict of each --network, in their order.
+        State dict of each --network, in the same order.
     takes
-        What your network is called with; once for all, or once for each --network.
+        Input of your network; once for all, or once for each --network.
     scale
-        Largest value of the zero-filled images that your network gets, or none for data as they
-        are; once for all, or once for each --network.
+        Largest value of the zero-filled images that your network gets, or none for unscaled data;
+        once for all, or once for each --network.
     """
 
     network: tuple[str, ...] = ()
@@ -69,17 +69,17 @@ class Sampling:
     Parameters
     ----------
     acceleration
-        Points of the whole grid for one that is sampled.
+        Undersampling factor: grid points per sampled point.
     pattern
-        Whole lines or single points, at random and denser in the middle.
+        Sampling pattern: whole lines or single points, random and denser in the centre.
     axis
         Axis of k-space (coil, y, x) along which lines are left out.
     calibration
-        Width of the sampled centre.
+        Width of the fully sampled centre, in samples.
     mask
         Your own mask instead, a .npy array (y, x), (1, x) or (y, 1), 0 where not sampled.
     coils
-        Coils of the simulated scans.
+        Number of coils of the simulated scans.
     size
         Pixels of the simulated images along y and x. Default: 128 128.
     """
@@ -115,12 +115,12 @@ class Chosen:
     Parameters
     ----------
     methods
-        Methods beside your networks; several may follow. Default: all.
+        Methods to compare with your networks; several may follow. Default: all.
     questions
-        What is asked; several may follow. Default: all, with --smoke all but the hard attacks.
+        Questions to ask; several may follow. Default: all; with --smoke all but the hard attacks.
     require
-        What your networks, or without one all but zero filling, must reach, as
-        'worst_1%>=28,lesion_5%>=.9,jacobian<=10'; else the exit status is 1.
+        Limits that your networks must meet, or all methods except zero filling if you give none,
+        such as 'worst_1%>=28,lesion_5%>=.9,jacobian<=10'; otherwise the exit status is 1.
     """
 
     methods: Annotated[tuple[MethodChoice, ...], Parameter(consume_multiple=True)] = ()

@@ -28,11 +28,11 @@ class WideTraining:
     images
         Images to train on, or folders of them, as firenet train takes them.
     validation
-        Images that choose which weights are kept; a tenth of the files by default.
+        Images on which the best weights are chosen; a tenth of the files by default.
     minutes
-        Minutes of training of each, over all starts; validation comes on top.
+        Minutes of training per network, summed over all runs of the command; validation is extra.
     finish
-        Train no further: write the best weights of a training that was interrupted.
+        Stop training: write the best weights of an interrupted training.
     """
 
     images: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
@@ -61,7 +61,7 @@ def train(
     Parameters
     ----------
     network
-        Such as "MoDL", "U-Net, jittered" or "MoDL, wide"; give it several times for several.
+        Network such as "MoDL", "U-Net, jittered" or "MoDL, wide"; repeat the option for several.
         Default: all but the wide ones, which need --images.
     output
         Folder for weights and curves.

@@ -65,7 +65,7 @@ def convergence(
     scan
         Instead of simulated data, the first slice of this scan.
     inner
-        Inner iterations p; give it several times for several numbers. Default: 5, 8, 10, 20, 50
+        Inner iterations p; repeat the option for several numbers. Default: 5, 8, 10, 20, 50
         and 100.
     iterations
         Inner iterations in all, n p.
