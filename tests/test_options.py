@@ -82,7 +82,7 @@ def test_text_of_reading_stands_for_what_it_says(name, text, value) -> None:
         ({"budget": 0.01, "lam": 0.1}, "a budget chooses the automatic lam"),
         ({"map_sets": 2, "preset": "paper"}, "presets other than paper"),
         ({"maps": torch.ones(1, 2, 2), "coils": 2}, "Given maps are those of the coils"),
-        ({"phase_constraint": 0.3, "map_sets": 2}, "one map set"),
+        ({"phase_constraint": 0.3, "map_sets": 2}, "single map set"),
     ],
 )
 def test_what_is_wrong_is_said_by_name(options, said) -> None:

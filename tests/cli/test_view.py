@@ -68,7 +68,7 @@ def test_an_image_is_shown_with_its_certificate(name, shown) -> None:
     assert result.status == 0, result.err
     assert "http://127.0.0.1:" in result.out
     assert result.out.endswith("Stopped.\n")
-    assert "Nothing in it was computed again here." in page
+    assert "it was recomputed here." in page
     assert "<h1>scan.npy</h1>" in page
     assert '"FIRENET"' in page
     assert "Zero-filled" not in page

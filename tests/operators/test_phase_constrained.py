@@ -149,7 +149,7 @@ def test_gap_is_above_the_true_one_and_the_bound_holds() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"recovery": True}, UsageError, "nothing is verified about recovery"),
+        ({"recovery": True}, UsageError, "without the verification of recovery"),
         ({"phase_constraint": 1.5}, UsageError, "must lie in"),
     ],
 )

@@ -138,14 +138,14 @@ def test_a_client_that_reads_only_when_all_is_sent_is_not_idle_while_it_sends(
     instead_of_process(large_images)
     first, second = (readouts(kspace(i), slice=i) for i in range(2))
     with (
-        serving(buffer_bytes=SMALL, idle_s=0.3) as server,
+        serving(buffer_bytes=SMALL, idle_s=0.9) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
         client.sendall(START)
         for line in (*first, *second):
             client.sendall(message_bytes(Kind.ACQUISITION, line))
-            time.sleep(0 if line in first else 0.05)
+            time.sleep(0 if line in first else 0.1)
         client.sendall(message_bytes(Kind.CLOSE))
         read_to_the_close(client)
 

@@ -66,7 +66,7 @@ def test_magnitude_and_phase_are_put_together(tmp_path, first) -> None:
         read_complex_nifti(phase)
     found = read_complex_nifti(phase, phase_scale=np.pi / 4096)
     np.testing.assert_allclose(found.image, image, atol=1e-5)
-    with pytest.raises(DataError, match="no angle in radians"):
+    with pytest.raises(DataError, match="not an angle in radians"):
         read_complex_nifti(phase, phase_scale=1)
 
 
