@@ -13,6 +13,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.firenet.learned import files
 from firenet_mri.firenet.learned.files import Content, read_tensors, write_tensors
+from firenet_mri.firenet.learned.formats import SHIPPED, weights_path
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.firenet.learned.weights import load_network, save_network
 from firenet_mri.operators import LinearOperator, encoding_operator
@@ -206,3 +207,13 @@ def test_a_file_replaces_another_only_when_it_is_complete(tmp_path, monkeypatch)
         save_network(path, small_network(1), REPORT)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("name", "constant"), [("learned", 16.1), ("learned-stable", 9.7)])
+def test_what_ships_is_read_by_its_name_and_has_the_constant_of_its_card(name, constant) -> None:
+    assert name in SHIPPED
+    net = load_network(name)
+    encoding = encoding_operator(None, torch.ones(1, 32, 32, dtype=torch.complex64))
+    assert constant - 0.2 < net.proven_bound(encoding).value < constant
+    assert net.report is not None
+    assert weights_path(name).stat().st_size < 150_000
