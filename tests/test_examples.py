@@ -103,6 +103,7 @@ def test_a_segmentation_pipeline_is_accelerated_by_two_lines(run, tmp_path) -> N
     assert picture.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_firenet_stands_behind_a_trained_network(run) -> None:
     printed = run("stabilise_network", "--steps", "60", "--ascent", "4")
     rows = re.findall(

@@ -87,7 +87,7 @@ def test_reported_gap_is_at_least_the_true_one(name) -> None:
 
 
 @pytest.mark.parametrize("name", SPARSIFIERS)
-@pytest.mark.parametrize("lam", [1e-3, 0.03])
+@pytest.mark.parametrize("lam", [pytest.param(1e-3, marks=pytest.mark.slow), 0.03])
 def test_fewer_layers_than_with_any_constant_step(name, lam) -> None:
     problem, y = SquareRootLasso(encoding(), SPARSIFIERS[name](), lam=lam), noisy_data()
     with torch.no_grad():

@@ -346,7 +346,7 @@ def test_plain_data_that_are_no_certificate_are_refused(path, value, said) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["identity", pytest.param("unitary", marks=pytest.mark.slow), "frame"]
+    "name", ["identity", *(pytest.param(n, marks=pytest.mark.slow) for n in ("unitary", "frame"))]
 )
 def test_more_layers_for_the_dual_tighten_the_gap_and_keep_it_true(name) -> None:
     encoding, y = small_problem(2)

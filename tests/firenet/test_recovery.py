@@ -146,7 +146,7 @@ def test_smallest_eigenvalue_of_a_singular_matrix_is_bounded_by_zero() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("gap", [1e-4, 1e-9])
+@pytest.mark.parametrize("gap", [pytest.param(1e-4, marks=pytest.mark.slow), 1e-9])
 def test_no_image_as_good_lies_outside_of_the_radius(dtype, gap) -> None:
     largest = 0.0
     for seed in range(2):

@@ -406,7 +406,12 @@ RECORDS = pytest.mark.parametrize("record", ["trace", "export"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The mask is zero")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sparsifier": "db4"}, {"preset": "stable"}, {"preset": "paper", "layers": 10}],
+    [
+        {},
+        pytest.param({"sparsifier": "db4"}, marks=pytest.mark.slow),
+        pytest.param({"preset": "stable"}, marks=pytest.mark.slow),
+        pytest.param({"preset": "paper", "layers": 10}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 @RECORDS

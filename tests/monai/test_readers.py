@@ -270,6 +270,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_registration_leaves_monais_own_reading_and_writing_intact(tmp_path, fastmri) -> None:
     """As the first thing that a process does, which empties MONAI's registry otherwise."""
     script = """

@@ -212,7 +212,7 @@ def test_nan_is_not_swallowed() -> None:
     assert image.isnan().any()
 
 
-@pytest.mark.parametrize("rows", [2, 32])
+@pytest.mark.parametrize("rows", [pytest.param(2, marks=pytest.mark.slow), 32])
 @pytest.mark.parametrize("is_stacked", [False, True])
 @torch.no_grad()
 def test_slopes_are_the_derivative_of_the_step(is_stacked, rows, monkeypatch) -> None:

@@ -166,7 +166,9 @@ def test_small_centre_is_refused() -> None:
         reconstruct(scan, maps=maps, phase_constraint=0.3)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "weight", [0.3, *(pytest.param(w, marks=pytest.mark.slow) for w in (0.0, 1.0))]
+)
 @pytest.mark.parametrize("is_flat", [True, False])
 def test_lower_bound_with_total_variation_is_below_every_image_that_is_found(
     weight, is_flat

@@ -397,7 +397,7 @@ def inverted(path: Path) -> None:
     data.save_as(path)
 
 
-@pytest.mark.parametrize("change", [brighter, inverted])
+@pytest.mark.parametrize("change", [pytest.param(brighter, marks=pytest.mark.slow), inverted])
 def test_pixels_of_dicom_count_as_they_are_shown(tmp_path, change) -> None:
     save_as(tmp_path, "a.dcm")
     checked = check_sample(tmp_path, "a.dcm")
@@ -420,7 +420,9 @@ def mrd_second_image(path: Path) -> None:
         file.copy("dataset/image_0", "dataset/image_1")
 
 
-@pytest.mark.parametrize("change", [mrd_moved, mrd_second_image])
+@pytest.mark.parametrize(
+    "change", [mrd_moved, pytest.param(mrd_second_image, marks=pytest.mark.slow)]
+)
 def test_place_and_number_of_mrd_images_are_compared(tmp_path, change) -> None:
     save_as(tmp_path, "a.h5")
     assert check_sample(tmp_path, "a.h5").agrees

@@ -150,7 +150,10 @@ def test_adaptive_preset_stops_at_its_certified_gap() -> None:
     assert app.certificate.relative_gap[0] <= 1.1e-3
 
 
-@pytest.mark.parametrize("preset", ["accurate", "stable", "paper", "adaptive", "coherent"])
+@pytest.mark.parametrize(
+    "preset",
+    ["accurate", "stable", "paper", "adaptive", pytest.param("coherent", marks=pytest.mark.slow)],
+)
 def test_certificate_is_that_of_the_image(preset) -> None:
     y, maps, mask, _ = cartesian()
     app = FIRENETRecon(y, maps, preset=preset, show_pbar=False)

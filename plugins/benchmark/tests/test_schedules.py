@@ -22,6 +22,9 @@ from firenet_benchmark.schedules import (
 from firenet_mri import FIRENET, PaperSchedule
 from firenet_mri.errors import ShapeError, UsageError
 
+# Experiments that take many seconds each.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def case():

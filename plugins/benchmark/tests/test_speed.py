@@ -18,6 +18,9 @@ from firenet_mri.errors import UsageError
 OURS = "FIRENET accurate"
 SIGPY = "SigPy L1Wavelet"
 
+# Experiments that take many seconds each.
+pytestmark = pytest.mark.slow
+
 
 def curve(problem: str, method: str, *rows: tuple[float, float]) -> list[Point]:
     """Return points of (seconds, PSNR)."""

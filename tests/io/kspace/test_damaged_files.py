@@ -66,6 +66,7 @@ def write_fastmri(path: Path, kspace: np.ndarray) -> None:
         file["kspace"] = kspace[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["mrd", "fastmri", "npy", "cfl", "hdr"])
 def test_flipped_bytes(form, kspace, tmp_path) -> None:
     path = target = tmp_path / f"scan.{'h5' if form in ('mrd', 'fastmri') else form}"

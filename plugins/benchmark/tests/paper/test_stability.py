@@ -47,6 +47,9 @@ TINY = StabilityExperiment(
     random_draws=3,
 )
 
+# Experiments that take many seconds each.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

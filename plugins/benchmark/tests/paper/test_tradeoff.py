@@ -45,6 +45,9 @@ TINY = TradeoffExperiment(
 )
 RECIPE = UNetRecipe(epochs=3, features=4, noise={"clean": 0.0, "noisy": 0.5}, seed=1)
 
+# Experiments that take many seconds each.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def encoding() -> CartesianFourier:
