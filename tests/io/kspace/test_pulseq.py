@@ -42,7 +42,7 @@ def peaked(rows: int, columns: int, centre: int) -> np.ndarray:
 
 
 def twix_lines(kspace: np.ndarray, **options: Any) -> list[Line]:
-    """Return one line a row, without a centre line, as Pulseq's interpreters write them."""
+    """Return one line per row, without a centre line, as Pulseq's interpreters write them."""
     centre = (kspace.shape[2] // 2, 0, 0)
     return [
         Line(kspace[:, row], {"Lin": row}, centre=centre, **options)

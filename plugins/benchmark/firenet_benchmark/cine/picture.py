@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw(problem: CineProblem, images: Sequence[tuple[str, Tensor]]) -> Figure:
-    """Return a figure: a row a method, with one frame, its error, and a line over time; curves.
+    """Return a figure: one row per method with a frame, its error and a line over time; and curves.
 
     Parameters
     ----------
