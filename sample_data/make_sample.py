@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from firenet_mri import Geometry
 from firenet_mri.io import read, write_nifti, write_scan
 from firenet_mri.io.image.bids import write_bids
-from firenet_mri.simulation.sample import sample_of
+from firenet_mri.simulation.sample import directions, sample_of
 
 SEED = 20
 SCAN_NAME = "brain_8coil.h5"
@@ -192,7 +192,7 @@ def image_readout(samples: np.ndarray, row: int, calibration: bool) -> ismrmrd.A
         center_sample=samples.shape[1] // 2,
     )
     acquisition.idx.kspace_encode_step_1 = row
-    read, phase, normal = directions()
+    read, phase, normal = directions(TILTS_DEG)
     acquisition.position[:] = POSITION_MM
     acquisition.read_dir[:] = read
     acquisition.phase_dir[:] = phase
@@ -200,24 +200,6 @@ def image_readout(samples: np.ndarray, row: int, calibration: bool) -> ismrmrd.A
     if calibration:
         acquisition.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
     return acquisition
-
-
-def directions() -> np.ndarray:
-    """Return read, phase and slice direction (LPS): axial, tilted about two axes."""
-    first, second = np.deg2rad(TILTS_DEG)
-    about_x = [
-        [1, 0, 0],
-        [0, np.cos(first), -np.sin(first)],
-        [0, np.sin(first), np.cos(first)],
-    ]
-    about_y = [
-        [np.cos(second), 0, np.sin(second)],
-        [0, 1, 0],
-        [-np.sin(second), 0, np.cos(second)],
-    ]
-    posterior, right, up = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
-    rotation = np.array(about_y) @ np.array(about_x)
-    return np.stack([rotation @ posterior, rotation @ right, rotation @ up])
 
 
 def header() -> ismrmrd.xsd.ismrmrdHeader:

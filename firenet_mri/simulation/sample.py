@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet_mri.geometry import Geometry
@@ -59,9 +60,15 @@ def sample_of(reference: Tensor) -> RawScan:
     return dataclasses.replace(scan, noise=scan.noise[:, :_NOISE_SAMPLES])
 
 
-def _place(slices: int) -> Geometry:
-    """Return where the slices lie: axial, tilted about two axes, off centre."""
-    first, second = np.deg2rad(_TILTS_DEG)
+def directions(tilts_deg: tuple[float, float]) -> NDArray[np.float64]:
+    """Return read, phase and slice direction (LPS) of axial slices tilted about two axes, (3, 3).
+
+    Parameters
+    ----------
+    tilts_deg
+        About x and y, in degrees.
+    """
+    first, second = np.deg2rad(tilts_deg)
     about_x = [
         [1, 0, 0],
         [0, np.cos(first), -np.sin(first)],
@@ -74,13 +81,18 @@ def _place(slices: int) -> Geometry:
     ]
     posterior, right, up = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
     rotation = np.array(about_y) @ np.array(about_x)
-    normal = rotation @ up
+    return np.stack([rotation @ posterior, rotation @ right, rotation @ up])
+
+
+def _place(slices: int) -> Geometry:
+    """Return where the slices lie: axial, tilted about two axes, off centre."""
+    read, phase, normal = directions(_TILTS_DEG)
     steps = _STEP_MM * (np.arange(slices) - slices // 2)
     positions = np.array(_MIDDLE_MM) + steps[:, None] * normal
     return Geometry(
         _FIELD_OF_VIEW_MM,
         tuple(tuple(position) for position in positions.tolist()),
-        tuple((rotation @ posterior).tolist()),
-        tuple((rotation @ right).tolist()),
+        tuple(read.tolist()),
+        tuple(phase.tolist()),
         tuple(normal.tolist()),
     )
