@@ -21,7 +21,18 @@ PACKAGE = ROOT / "firenet_mri"
 # later may import the earlier; on the faces' floor none imports another. "" is the package's roof,
 # firenet_mri/__init__.py.
 FLOORS = (
-    ("errors", "extras", "_lazy", "_moved", "threads", "digests", "options", "memory", "temporary"),
+    (
+        "errors",
+        "extras",
+        "_lazy",
+        "_moved",
+        "threads",
+        "digests",
+        "options",
+        "memory",
+        "temporary",
+        "rounding",
+    ),
     ("cores", "device", "domain", "arrays"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators", "linops"),
     ("firenet",),

@@ -53,6 +53,7 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.rounding import above, below
 
 #: Local sparsities of the paper's 256 x 256 phantom in 7 Haar levels at threshold 0.5. 324 of its
 #: finest coefficients, 108 and 18 one and two levels up, equal 0.5 up to rounding; these counts
@@ -184,10 +185,10 @@ class NullSpaceConstants:
         rest = 1 - self.gamma * error * (1 + k / 2)
         rho = (self.rho + self.gamma * error * k / 2) / rest if rest > 0 else math.inf
         if rho >= 1:
-            limit = (1 - self.rho) / (self.gamma * (1 + k))
+            limit = below((1 - self.rho) / (self.gamma * (1 + k)))
             raise UsageError(
-                f"error is {error}; below {limit:.3g} the null space property remains, and up to "
-                f"{self.largest_perturbation(kappa):.3g} with the constants of Theorem 3"
+                f"error is {error}; below {limit} the null space property remains, and up to "
+                f"{below(self.largest_perturbation(kappa))} with the constants of Theorem 3"
             )
         return NullSpaceConstants(rho, self.gamma / rest)
 
@@ -321,7 +322,7 @@ def smallest_restarts(
     if rest <= 0:
         raise UsageError(
             f"accuracy is {accuracy}; with delta {delta} only more than chi delta nu/(1 - nu) = "
-            f"{chi * limit:.3g} can be reached, ask for less or lower delta"
+            f"{above(chi * limit)} can be reached, ask for less or lower delta"
         )
     if eps0 <= limit + rest:
         return 0

@@ -34,6 +34,7 @@ from firenet_mri.firenet.levels import (
     smallest_inner,
     smallest_restarts,
 )
+from firenet_mri.rounding import above, below
 
 #: What random sampling has with high probability by [1], as quoted second-hand, if it has enough
 #: samples; for an operator of norm 1. [1] Colbrook, Antun, Hansen, PNAS 119(12), 2022.
@@ -134,8 +135,9 @@ class TheoremPromise:
         """Return what is assumed of the encoding, in words."""
         return (
             "the encoding has the robust null space property in levels with rho = "
-            f"{self.constants.rho:.3g}, gamma = {self.constants.gamma:.4g} and local sparsities "
-            f"{_listed(self.levels.sparsities)} of {_listed(self.levels.sizes)} coefficients"
+            f"{below(self.constants.rho)}, gamma = {below(self.constants.gamma, 4)} and local "
+            f"sparsities {_listed(self.levels.sparsities)} of {_listed(self.levels.sizes)} "
+            "coefficients"
         )
 
     def statement(self) -> str:
@@ -143,11 +145,11 @@ class TheoremPromise:
         misfit = 1 + self.recovery.c2 / self.chi
         return (
             f"Assumed, not checked: {self.assumption()}. It then follows that every image c with "
-            f"{2 * self.weight:.3g} sigma(c) + {misfit:.3g} ||A c - y|| <= {self.delta:.3g} ||y|| "
-            f"lies within {self.accuracy:.3g} ||y|| of the network's image, whose objective is at "
-            f"most {self.objective_gap:.3g} ||y|| above that of c. sigma(c) is the weighted l1 "
-            "norm of c without its largest coefficients, as many in each level as the sparsities "
-            "say. From these constants: "
+            f"{above(2 * self.weight)} sigma(c) + {above(misfit)} ||A c - y|| <= "
+            f"{below(self.delta)} ||y|| lies within {above(self.accuracy)} ||y|| of the network's "
+            f"image, whose objective is at most {above(self.objective_gap)} ||y|| above that of c. "
+            "sigma(c) is the weighted l1 norm of c without its largest coefficients, as many in "
+            "each level as the sparsities say. From these constants: "
             f"lam = {self.weight:.4g}, chi = {self.chi:.4g}, p = {self.inner}, n = {self.restarts}."
         )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certificate import KEPT_FIXED
-from firenet_mri.report.rounding import above
+from firenet_mri.rounding import above
 
 #: What the words mean that say how a statement is known.
 MEANINGS = {

@@ -13,9 +13,9 @@ from firenet_mri.geometry import Geometry
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.layers import Images, Layers, layers_of
-from firenet_mri.report.rounding import above, below
 from firenet_mri.report.sampling import SamplingPicture, sampling_of
 from firenet_mri.report.settings import Settings, settings_of
+from firenet_mri.rounding import above, below
 
 _FRESH = "The certificate was made together with the image."
 _STORED = (

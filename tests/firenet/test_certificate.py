@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -273,6 +274,22 @@ def test_measured_gain_and_proven_bound_are_a_bracket() -> None:
     assert certificate.measured_gain is not None
     assert certificate.lipschitz_bound_at_data is not None
     assert 0.1 < certificate.measured_gain[0] < certificate.lipschitz_bound_at_data[0]
+
+
+def test_printed_bounds_are_bounds_that_hold() -> None:
+    certificate = two_certificates()[0]
+    upper, lower = (certificate.lookup("jacobian_at_data", side)[0] for side in ("upper", "lower"))
+    numbers = {
+        r"within ([\d.e+-]+) %": 100 * certificate.relative_gap[0],
+        r"at most ([\d.e+-]+) times its size": certificate.lipschitz_bound,
+        r"at most ([\d.e+-]+) % of itself": certificate.percent_per_percent[0],
+        r"amplified at most ([\d.e+-]+) times": upper,
+        r"that is amplified ([\d.e+-]+) times": lower,
+    }
+    for pattern, value in numbers.items():
+        (printed,) = re.findall(pattern, certificate.sentence())
+        assert float(printed) == pytest.approx(value, rel=0.1)
+        assert (float(printed) >= value) != ("that is" in pattern)
 
 
 def test_what_holds_for_some_items_is_not_said_of_all() -> None:

@@ -357,7 +357,7 @@ RECOVERY = RecoveryConstants(2.0, 4.0)
         (lambda: NullSpaceConstants(1.0, 1.0), "rho is 1.0"),
         (lambda: NullSpaceConstants(-0.1, 1.0), "rho is -0.1"),
         (lambda: NullSpaceConstants(0.5, 0.0), "gamma is 0.0"),
-        (lambda: NullSpaceConstants(0.5, 1.0).perturbed(0.3, 1.0), "below 0.25 .* 0.154"),
+        (lambda: NullSpaceConstants(0.5, 1.0).perturbed(0.3, 1.0), "below 0.25 .* 0.153"),
         (lambda: NullSpaceConstants(0.5, 1.0).perturbed(-1.0, 1.0), "error is -1"),
         (lambda: sharpness(LEVELS, RECOVERY, 0.3), "0 < lam <= .* = 0.223607"),
         (lambda: sharpness(LEVELS, RECOVERY, 0.0), "0 < lam"),

@@ -28,8 +28,8 @@ from firenet_mri.report import report_page, report_path, reports_beside, write_r
 from firenet_mri.report.content import content_of, content_of_saved
 from firenet_mri.report.layers import Images, layers_of, thumbnail
 from firenet_mri.report.page import page_of
-from firenet_mri.report.rounding import above, below
 from firenet_mri.report.sampling import sampling_of
+from firenet_mri.rounding import above, below
 
 sys.path.insert(0, str(Path(__file__).parent))
 

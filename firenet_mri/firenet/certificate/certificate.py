@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from firenet_mri.digests import Digests
 from firenet_mri.errors import DataError
+from firenet_mri.rounding import above, below
 
 VERSION = 2
 
@@ -216,14 +217,14 @@ class Certificate:
         if bound is None:
             return next((entry.statement for entry in entries if not entry.values), "")
         if self.not_checkable:
-            return f"A Lipschitz bound of {bound:.4g} is stated. {self.not_checkable}."
+            return f"A Lipschitz bound of {above(bound, 4)} is stated. {self.not_checkable}."
         # Which unit, and what is kept fixed, is part of what is proven.
         conditions = dict.fromkeys(
             entry.statement.removeprefix(CHANGES).removeprefix(_BY_STEPS) for entry in entries
         )
         return (
-            f"A change of the data, whatever they are, changes the image by at most {bound:.4g} "
-            f"times its size (proven).{' '.join(conditions)}"
+            "A change of the data, whatever they are, changes the image by at most "
+            f"{above(bound, 4)} times its size (proven).{' '.join(conditions)}"
         )
 
     @property
@@ -233,7 +234,7 @@ class Certificate:
         if percent is None or self.not_checkable:
             return ""
         return (
-            f"A change of 1 % of the data changes the image by at most {max(percent):.3g} % of "
+            f"A change of 1 % of the data changes the image by at most {above(max(percent))} % of "
             "itself (proven)."
         )
 
@@ -245,9 +246,9 @@ class Certificate:
         if lower is None or upper is None or failure is None:
             return ""
         return (
-            f"At these data small changes are amplified at most {max(upper):.3g} times (a bound "
-            f"that fails with probability {sum(failure):.2g}), and one was found that is amplified "
-            f"{max(lower):.3g} times."
+            f"At these data small changes are amplified at most {above(max(upper))} times (a "
+            f"bound that fails with probability {above(sum(failure), 2)}), and one was found "
+            f"that is amplified {below(max(lower))} times."
         )
 
     @property
@@ -280,9 +281,9 @@ class Certificate:
             return NO_OPTIMUM
         if self.relative_gap is None:
             return "How near the image is to the optimum was not computed, as was asked for."
+        percent = above(100 * max(self.relative_gap), 2)
         return (
-            f"The objective is proven to be within {100 * max(self.relative_gap):.2g} % of its own "
-            "value from the optimum."
+            f"The objective is proven to be within {percent} % of its own value from the optimum."
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 
 def above(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not smaller."""
+    """Return a number of so many digits that is not smaller, "inf" or "nan" as they are."""
     return _rounded(value, digits, ROUND_CEILING)
 
 
 def below(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not larger."""
+    """Return a number of so many digits that is not larger, "inf" or "nan" as they are."""
     return _rounded(value, digits, ROUND_FLOOR)
 
 
 def _rounded(value: float, digits: int, rounding: str) -> str:
+    if not math.isfinite(value):
+        return str(value)
     exact = Decimal(value)
     if exact == 0:
         return "0"
