@@ -64,7 +64,7 @@ def wide_method(name: str, trained: WideNetwork) -> Method:
         name,
         "trained",
         NetworkImage(trained.network),
-        f"{options['minutes']:g} minutes on the cases of learned, "
+        f"{trained.minutes:.0f} minutes on the cases of learned, "
         f"perturbations up to {100 * options['attack']:g} % of the samples",
         sum(p.numel() for p in trained.network.parameters()),
     )

@@ -93,6 +93,11 @@ class WideNetwork:
     curve: tuple[Look, ...]
     data: str = ""
 
+    @property
+    def minutes(self) -> float:
+        """How long it was trained, which is less than was planned if it was finished early."""
+        return self.curve[-1]["minutes"]
+
 
 def file_name(name: str) -> str:
     """Return the name of the weights file of an opponent."""
