@@ -211,9 +211,7 @@ def _check_written(
         if series is not None and place is series.geometry:
             check_shape(series, (count, rows, columns), raw.name)
     if written.dicom is not None:
-        check_series_folder(
-            written.dicom, max(len(raw.images), 1), count, overwrite=written.overwrite
-        )
+        check_series_folder(written.dicom, raw.images, count, overwrite=written.overwrite)
     if written.bids is not None:
         files = bids_paths(written.bids, raw.images, raw.parameters)
         check_outputs(files, overwrite=written.overwrite)

@@ -13,7 +13,7 @@ from firenet_mri.conversion.options import ConversionOptions
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.image.bids import Part, write_bids
 from firenet_mri.io.image.dicom import Component, write_dicom_series, write_enhanced_dicom
-from firenet_mri.io.image.labels import time_between
+from firenet_mri.io.image.labels import labels_of, time_between
 from firenet_mri.io.image.mrd_series import ImageSeries, read_mrd_images
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.kspace.targets import image_target_of
@@ -129,7 +129,7 @@ def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Pat
             series.image,
             series.geometry,
             description=_DESCRIPTION + (", simulated" if series.simulated else ""),
-            repetition_time_ms=time_between(series.names, series.parameters),
+            time_between_ms=time_between(labels_of(series.names, series.parameters)),
         )
     return [output]
 
