@@ -84,7 +84,7 @@ def convert_images(
         raise UsageError(
             f"{output}: images are written as .nii.gz, .nii, .dcm, or with --to dicom or bids"
         )
-    _check_options(options)
+    options.check_only("to", "series", what="images, which are written as they are")
     if output.exists() and source.exists() and output.samefile(source):
         raise FileError(f"{output}: is the file of images itself; give another name")
     series = read_mrd_images(source, options.series)
@@ -105,21 +105,6 @@ def convert_images(
             overwrite=overwrite,
         )
     return ConvertedImages(tuple(files), series, _notes(series, target))
-
-
-def _check_options(options: ConversionOptions) -> None:
-    """Refuse options that mean something for k-space alone."""
-    plain = ConversionOptions(to=options.to, series=options.series)
-    given = [
-        name
-        for name, value in options.flat().items()
-        if name not in ("to", "series") and value != plain.flat()[name]
-    ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: means nothing for images, which are written as they are; leave "
-            "it out"
-        )
 
 
 def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Path]:

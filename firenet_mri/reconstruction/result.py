@@ -29,6 +29,7 @@ from firenet_mri.io import (
 from firenet_mri.io.evidence import evidence_path, write_evidence
 from firenet_mri.io.image.bids import write_bids
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
+from firenet_mri.io.image.film import Pace, check_film, order_of, pace_of_images, write_film
 from firenet_mri.io.image.labels import labels_of
 from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.image.writing import write_image
@@ -265,6 +266,47 @@ class Reconstruction:
             reference=reference,
             overwrite=overwrite,
         )
+
+    def save_film(
+        self,
+        path: str | Path,
+        *,
+        frame_rate: float | None = None,
+        scanner_matrix: bool = False,
+        overwrite: bool = False,
+    ) -> Pace:
+        """Write the magnitude of several images as a film; return how fast it runs.
+
+        Parameters
+        ----------
+        path
+            ``NAME.gif``, or ``NAME.mp4`` where there is an encoder.
+        frame_rate
+            Frames per second; None is as fast as the images were taken, if that is known.
+        scanner_matrix, overwrite
+            As of :meth:`save`.
+
+        Raises
+        ------
+        UsageError
+            If the scan is one image, the name is none of a film's, or there is no encoder.
+        FileError
+            If the file exists or cannot be written.
+        """
+        check_film(Path(path))
+        if len(self.scan.images) < 2:
+            raise UsageError(
+                f"{path}: {self.scan.name} is one image; a film needs several that follow one "
+                "another"
+            )
+        image, scan = self._shown(scanner_matrix)
+        labels = labels_of(scan.images, scan.parameters)
+        pace = pace_of_images(labels, frame_rate)
+        with atomic_writes([Path(path)], overwrite=overwrite) as (file,):
+            shape = (len(labels), -1, *image.shape[-2:])
+            frames = image.reshape(shape)[order_of(labels)].numpy(force=True)
+            write_film(file, frames, scan.geometry, pace)
+        return pace
 
     def save_bids_pair(
         self, stem: str | Path, *, scanner_matrix: bool = False, overwrite: bool = False

@@ -3,8 +3,8 @@
 Streams of image messages are read, too. Images of one group, series number, type, size and
 orientation are one series: slices in the order of their positions, and counters that vary tell
 several images apart. Of the attributes an allow-list is looked at: directions of rows and columns,
-rescaling, times of echo, repetition and trigger, and whether the scan was simulated. Nothing else leaves
-this module.
+rescaling, times of echo, repetition and trigger, and whether the scan was simulated. Nothing else
+leaves this module.
 
 The place is the header's: the pixel N//2 of rows and columns lies at ``position``, as in raw data.
 """
