@@ -56,6 +56,7 @@ IN_FUNCTIONS = {
         "brukerapi",
         "cryptography",
         "h5py",
+        "imageio_ffmpeg",
         "ismrmrd",
         "mrd",
         "pypulseq",

@@ -30,7 +30,7 @@ from firenet_mri.io.evidence import evidence_path, write_evidence
 from firenet_mri.io.image.bids import write_bids
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
 from firenet_mri.io.image.film import Pace, check_film, order_of, pace_of_images, write_film
-from firenet_mri.io.image.labels import labels_of
+from firenet_mri.io.image.labels import films_of, labels_of, time_axis
 from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.image.writing import write_image
 from firenet_mri.metrics import nmse, psnr, ssim
@@ -227,6 +227,7 @@ class Reconstruction:
             geometry=self.scan.geometry,
             caption=self._caption(),
             names=self._slice_names(),
+            film=self._film(),
         )
 
     def _write_jacobian_picture(self, path: Path) -> None:
@@ -423,6 +424,14 @@ class Reconstruction:
         if self.scan.spatial_ndim == 3:
             return []
         return [name.removeprefix("slice ") for name in places_of(self.scan)]
+
+    def _film(self) -> list[int]:
+        """Return which of all slices of all images are frames of the first film, of its middle."""
+        labels = labels_of(self.scan.images, self.scan.parameters)
+        if self.scan.spatial_ndim == 3 or time_axis(labels) is None:
+            return []
+        slices = self.scan.batch_shape[1] if len(self.scan.batch_shape) > 1 else 1
+        return [index * slices + slices // 2 for index in films_of(labels)[0]]
 
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"
