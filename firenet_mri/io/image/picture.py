@@ -128,7 +128,7 @@ def write_picture(
 
 @dataclass(frozen=True, eq=False)
 class _Sheet:
-    """What is drawn: images, titles, window, and if shown, errors' brightness and a line over time."""
+    """What is drawn: images, titles, window, brightness of errors, line over time."""
 
     displays: Sequence[Display]
     shown: Sequence[Panel]
