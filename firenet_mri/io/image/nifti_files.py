@@ -90,7 +90,10 @@ def time_of_nifti(path: Path) -> float | None:
     except Exception:
         raise _damaged(path) from None
     step = float(zooms[3]) if len(zooms) > 3 else 0.0
-    return None if unit is None or not (step > 0 and math.isfinite(step)) else step * unit
+    if unit is None or not (step > 0 and math.isfinite(step)):
+        return None
+    # The header has single precision.
+    return float(f"{step * unit:.6g}")
 
 
 def voxels_of(image: Any, path: Path) -> NDArray[Any]:
