@@ -24,7 +24,7 @@ def convert(
         Parameter(
             help=(
                 "Raw scan in any format that firenet reads, a folder of such scans, or a file "
-                "of MRD images; for a film also a NIfTI image or a DICOM folder."
+                "of MRD images; for a film also a NIfTI image."
             )
         ),
     ],

@@ -1,4 +1,4 @@
-"""Images of a file as a film: NIfTI, MRD images, and DICOM series of several images."""
+"""Images of a file as a film: NIfTI with a fourth axis, or MRD images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from firenet_mri.io.image.labels import labels_of
 from firenet_mri.io.image.mrd_series import read_mrd_images
 from firenet_mri.io.image.nifti_files import time_of_nifti
 from firenet_mri.io.image.reading import read_image
+from firenet_mri.io.kspace.recognise import is_dicom, read_head
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 
 PathLike = str | os.PathLike[str]
@@ -63,7 +64,7 @@ def convert_film(
     Parameters
     ----------
     source
-        NIfTI image with a fourth axis, a folder of DICOM images, or a file of MRD images.
+        NIfTI image with a fourth axis, or a file of MRD images.
     output
         .gif, or .mp4 where there is an encoder.
     options
@@ -96,8 +97,12 @@ def _read(
     source: Path, options: ConversionOptions
 ) -> tuple[NDArray[np.generic], Geometry | None, Pace]:
     """Return images, where they lie, and how fast their film runs."""
-    is_nifti = source.name.endswith((".nii", ".nii.gz"))
-    if not is_nifti and not source.is_dir() and source.suffix != ".dcm":
+    if source.is_dir() or is_dicom(read_head(source)):
+        raise UsageError(
+            f"{source}: films are made of NIfTI or MRD images; of a DICOM series dcm2niix makes "
+            "NIfTI"
+        )
+    if not source.name.endswith((".nii", ".nii.gz")):
         series = read_mrd_images(source, options.series)
         labels = labels_of(series.names, series.parameters)
         stack: NDArray[Any] = series.image
@@ -107,5 +112,4 @@ def _read(
     if options.series is not None:
         raise UsageError(f"{source}: a series can only be chosen among MRD images; leave it out")
     image, geometry = read_image(source, several=True)
-    between_ms = time_of_nifti(source) if is_nifti else None
-    return image.numpy(), geometry, pace_of(between_ms, options.frame_rate)
+    return image.numpy(), geometry, pace_of(time_of_nifti(source), options.frame_rate)
