@@ -92,12 +92,11 @@ def pace_of(between_ms: float | None, frame_rate: float | None = None) -> Pace:
     if between_ms is None:
         return Pace(_USUAL_MS, f"The time between the images is not known; {usual}.")
     if between_ms > _LONGEST_MS:
-        speed = between_ms / _USUAL_MS
-        return Pace(_USUAL_MS, f"The images are {between_ms / 1000:.3g} s apart; {usual}, which is "
-                    f"{speed:.3g} times as fast.")  # fmt: skip
+        apart, speed = f"{between_ms / 1000:.3g} s", f"{between_ms / _USUAL_MS:.3g} times as fast"
+        return Pace(_USUAL_MS, f"The images are {apart} apart; {usual}, which is {speed}.")
     if between_ms < _SHORTEST_MS:
-        return Pace(_SHORTEST_MS, f"The images are {between_ms:.3g} ms apart; the film shows 50 a "
-                    "second.")  # fmt: skip
+        told = f"The images are {between_ms:.3g} ms apart; the film shows 50 a second."
+        return Pace(_SHORTEST_MS, told)
     return Pace(between_ms)
 
 
