@@ -115,6 +115,8 @@
   if (time) {
     play.addEventListener("click", toggle);
     frame.tabIndex = 0;
+    frame.setAttribute("role", "group");
+    frame.setAttribute("aria-label", "Images; the arrow keys move the mark");
     frame.addEventListener("keydown", (event) => {
       const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
         event.key] || [0, 0];
