@@ -321,6 +321,8 @@ def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:
         dataset.EchoTime = _decimal(label.echo_time_ms)
     axis = time_axis(film)
     if axis is not None:
+        # The position counts what was written, the name what was measured.
+        dataset.ImageComments = label.name
         dataset.TemporalPositionIdentifier = frame + 1
         dataset.NumberOfTemporalPositions = len(film)
         between = time_between(film)
