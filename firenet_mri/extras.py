@@ -18,6 +18,7 @@ EXTRAS = {
     "cryptography": ("Signed certificates", "sign"),
     "mrd": ("MRD 2 streams", "mrd2"),
     "pypulseq": ("Pulseq sequences", "pulseq"),
+    "imageio_ffmpeg": ("MP4 films, where there is no program ffmpeg,", "film"),
 }
 
 

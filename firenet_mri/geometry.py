@@ -174,6 +174,25 @@ class ImageGrid:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """When one of several images was taken; never a time of day.
+
+    Parameters
+    ----------
+    image
+        Its name, see :class:`firenet_mri.scan.RawScan`.
+    from_first_ms
+        Milliseconds from the first image of the scan; None if that is not known.
+    from_trigger_ms
+        Milliseconds from the heart's trigger; None if that is not known.
+    """
+
+    image: str
+    from_first_ms: float | None = None
+    from_trigger_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class AcquisitionParameters:
     """What an image's headers say of the sequence, as far as it is known; nothing of the patient.
 
@@ -187,6 +206,8 @@ class AcquisitionParameters:
         Milliseconds, one an echo.
     flip_angle_deg
         Degrees.
+    moments
+        When the images were taken, of those of which it is known.
     """
 
     field_strength_t: float | None = None
@@ -194,3 +215,4 @@ class AcquisitionParameters:
     echo_times_ms: tuple[float, ...] = ()
     inversion_time_ms: float | None = None
     flip_angle_deg: float | None = None
+    moments: tuple[Moment, ...] = ()

@@ -15,13 +15,15 @@ from firenet_mri import extras
 ROOT = Path(__file__).parents[1]
 GRE = ROOT / "sample_data/brain_3slices.h5"
 # Packages whose distribution has another name.
-DISTRIBUTIONS = {"mrd": "mrd-python"}
+DISTRIBUTIONS = {"mrd": "mrd-python", "imageio_ffmpeg": "imageio-ffmpeg"}
 SIEMENS_HEAD = (10_240).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"Config\0".ljust(64)
 
 
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    # The system's own encoder.
+    monkeypatch.setenv("PATH", "")
 
 
 def one_line(*arguments: object) -> str:
@@ -48,6 +50,7 @@ def test_each_absence_is_one_line_that_names_the_extra(tmp_path) -> None:
         "batch": one_line("batch", tmp_path, "-o", tmp_path / "out"),
         "sign": one_line("recon", "a.npy", "-o", image, "--sign", key),
         "mrd2": one_line("recon", tmp_path / "scan.mrd", "-o", image),
+        "film": one_line("convert", tmp_path / "cine.nii", tmp_path / "cine.mp4"),
         "pulseq": one_line("recon", GRE, "-o", image, "--pulseq", tmp_path / "gre.seq"),
     }
     for extra, line in said.items():

@@ -67,6 +67,7 @@ IN_FUNCTIONS = {
         "brukerapi",
         "cryptography",
         "h5py",
+        "imageio_ffmpeg",
         "ismrmrd",
         "mrd",
         "pypulseq",

@@ -14,7 +14,7 @@ from firenet_mri.cli.progress import progress
 from firenet_mri.conversion.options import ConversionOptions
 
 if TYPE_CHECKING:
-    from firenet_mri.conversion import Conversion, Converted, ConvertedImages
+    from firenet_mri.conversion import Conversion, Converted, ConvertedFilm, ConvertedImages
 
 
 @with_flags(ConversionOptions, without=ConversionOptions.REFUSED)
@@ -24,7 +24,7 @@ def convert(
         Parameter(
             help=(
                 "Raw scan in any format that firenet reads, a folder of such scans, or a file "
-                "of MRD images."
+                "of MRD images; for a film also a NIfTI image."
             )
         ),
     ],
@@ -35,7 +35,8 @@ def convert(
             "ISMRMRD (.h5, .mrd), fastMRI (.h5), BART (.cfl) or NumPy (.npy) file to "
             "write; for a folder of scans, a folder. For MRD images, NIfTI (.nii.gz, "
             ".nii) or enhanced DICOM (.dcm), a folder with --to dicom, or a stem such as "
-            "sub-01_T1w with --to bids."
+            "sub-01_T1w with --to bids. For a film of images that follow one another, .gif "
+            "or .mp4."
         ),
     ],
     *,
@@ -43,17 +44,20 @@ def convert(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Write raw scans, or MRD images, in another format, without patient data.
+    """Write raw scans or images in another format, or images as a film, without patient data.
 
     In a folder and its subfolders every scan is converted. A scan that fails does not stop the
     others; the exit status is then 1. The same command resumes after an interruption: finished
     scans are kept. The table OUTPUT.csv next to the output folder lists the result of each scan.
     """
-    from firenet_mri.conversion import convert_images, convert_scan
+    from firenet_mri.conversion import convert_film, convert_images, convert_scan
     from firenet_mri.io.kspace.bruker import find_experiment
-    from firenet_mri.io.kspace.targets import image_target_of
+    from firenet_mri.io.kspace.targets import image_target_of, is_film
 
     wanted = chosen(ConversionOptions, options)
+    if is_film(output, wanted.to):
+        _tell(convert_film(scan, output, wanted, overwrite=overwrite))
+        return
     if image_target_of(output, wanted.to) is not None and not scan.is_dir():
         _tell(convert_images(scan, output, wanted, overwrite=overwrite))
         return
@@ -63,7 +67,7 @@ def convert(
     _tell(convert_scan(scan, output, wanted, overwrite=overwrite))
 
 
-def _tell(made: Converted | ConvertedImages) -> None:
+def _tell(made: Converted | ConvertedFilm | ConvertedImages) -> None:
     """Print what was written, and what of the source is not in it."""
     console = Console(highlight=False, soft_wrap=True)
     for path in made.files:

@@ -11,7 +11,7 @@ from firenet_mri.io.outputs import check_outputs
 from firenet_mri.options import Options
 
 # Paths that a command writes.
-_WRITTEN = ("dicom", "bids")
+_WRITTEN = ("dicom", "film", "bids")
 
 
 def check_files(*groups: Options) -> None:

@@ -52,6 +52,10 @@ class OutputOptions(Options):
     bids: Path | None = option(
         None, "Stem, such as sub-01_T1w, for magnitude and phase in BIDS format."
     )
+    film: Path | None = option(
+        None,
+        "Film of images that follow one another, such as the phases of a heartbeat: .gif, or .mp4.",
+    )
     report: bool = option(
         False,
         "Also write a self-contained page, NAME.html, with all slices, the certificate in "
@@ -152,23 +156,28 @@ def reconstruct_file(
         removing=reports_beside(output) if written.overwrite else [],
     )
     others = _save_others(result, written, series)
+    film = _save_film(result, written)
     page = _save_report(result, output, written, target)
     _remove_slices(output)
     if written.json:
         sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
     else:
-        _tell(result, files, others, page)
+        _tell(result, files, others, page, film)
     return result
 
 
 def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
     """Refuse outputs of which one would lie in the place of another, before anything is read."""
     from firenet_mri.io.image.bids import bids_paths
+    from firenet_mri.io.image.film import check_film
     from firenet_mri.io.outputs import check_outputs
 
     paths = list(files)
     if written.bids is not None:
         paths += bids_paths(written.bids)
+    if written.film is not None:
+        check_film(written.film)
+        paths.append(written.film)
     check_outputs(paths, overwrite=written.overwrite)
     if written.dicom is None:
         return
@@ -206,14 +215,17 @@ def _check_written(
             "enhanced file holds one; write -o image.nii.gz with --dicom FOLDER, or choose one "
             "with --repetitions"
         )
+    if written.film is not None and len(raw.images) < 2:
+        raise UsageError(
+            f"{written.film}: {raw.name} is one image, and a film needs several that follow one "
+            "another; leave --film out"
+        )
     if written.dicom is not None or output.suffix == ".dcm":
         place = check_place(raw.geometry, series, raw.name)
         if series is not None and place is series.geometry:
             check_shape(series, (count, rows, columns), raw.name)
     if written.dicom is not None:
-        check_series_folder(
-            written.dicom, max(len(raw.images), 1), count, overwrite=written.overwrite
-        )
+        check_series_folder(written.dicom, raw.images, count, overwrite=written.overwrite)
     if written.bids is not None:
         files = bids_paths(written.bids, raw.images, raw.parameters)
         check_outputs(files, overwrite=written.overwrite)
@@ -262,6 +274,16 @@ def _save_others(result: Reconstruction, written: OutputOptions, series: Any) ->
     return others
 
 
+def _save_film(result: Reconstruction, written: OutputOptions) -> str:
+    """Write the film if it was asked for; return where it is, and how fast it runs."""
+    if written.film is None:
+        return ""
+    pace = result.save_film(
+        written.film, scanner_matrix=written.scanner_matrix, overwrite=written.overwrite
+    )
+    return f"{written.film}" + (f" ({pace.note.removesuffix('.')})" if pace.note else "")
+
+
 def _save_report(
     result: Reconstruction, output: Path, written: OutputOptions, reference: Tensor | None
 ) -> Path | None:
@@ -300,13 +322,17 @@ def _told_what_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _tell(result: Reconstruction, files: SavedFiles, others: list[Path], page: Path | None) -> None:
+def _tell(
+    result: Reconstruction, files: SavedFiles, others: list[Path], page: Path | None, film: str
+) -> None:
     """Say where the outputs are and what is proven."""
     console = Console(highlight=False, soft_wrap=True)
     if result.scan.simulated:
         console.print("The scan is simulated.")
     console.print(f"Image:       {files.image}", markup=False)
     console.print(f"Picture:     {files.picture}", markup=False)
+    if film:
+        console.print(f"Film:        {film}", markup=False)
     if page is not None:
         console.print(f"Report:      {page}", markup=False)
     if files.sensitivity is not None:

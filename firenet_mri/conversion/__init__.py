@@ -8,6 +8,7 @@ from firenet_mri._lazy import lazy
 
 if TYPE_CHECKING:
     from firenet_mri.conversion.convert import Converted, convert_scan
+    from firenet_mri.conversion.film import ConvertedFilm, convert_film
     from firenet_mri.conversion.images import ConvertedImages, convert_images
     from firenet_mri.conversion.options import ConversionOptions
     from firenet_mri.conversion.study import Conversion, convert_study, summary_path
@@ -17,7 +18,9 @@ __all__ = [
     "Conversion",
     "ConversionOptions",
     "Converted",
+    "ConvertedFilm",
     "ConvertedImages",
+    "convert_film",
     "convert_images",
     "convert_scan",
     "convert_study",
@@ -31,7 +34,9 @@ __getattr__ = lazy(
         "Conversion": "firenet_mri.conversion.study",
         "ConversionOptions": "firenet_mri.conversion.options",
         "Converted": "firenet_mri.conversion.convert",
+        "ConvertedFilm": "firenet_mri.conversion.film",
         "ConvertedImages": "firenet_mri.conversion.images",
+        "convert_film": "firenet_mri.conversion.film",
         "convert_images": "firenet_mri.conversion.images",
         "convert_scan": "firenet_mri.conversion.convert",
         "convert_study": "firenet_mri.conversion.study",

@@ -79,6 +79,8 @@ def convert_scan(
             "A series can only be chosen among MRD images; leave it out, or write NIfTI, DICOM or "
             "BIDS"
         )
+    if options.frame_rate is not None:
+        raise UsageError("A frame rate belongs to a film (.gif or .mp4) of images; leave it out")
     if options.read.maps_file is not None:
         raise UsageError("Sensitivity maps mean nothing for a conversion; leave maps_file out")
     target = target_of(output, options.to)

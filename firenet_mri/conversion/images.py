@@ -13,7 +13,7 @@ from firenet_mri.conversion.options import ConversionOptions
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.image.bids import Part, write_bids
 from firenet_mri.io.image.dicom import Component, write_dicom_series, write_enhanced_dicom
-from firenet_mri.io.image.labels import time_between
+from firenet_mri.io.image.labels import labels_of, time_between
 from firenet_mri.io.image.mrd_series import ImageSeries, read_mrd_images
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.kspace.targets import image_target_of
@@ -84,7 +84,7 @@ def convert_images(
         raise UsageError(
             f"{output}: images are written as .nii.gz, .nii, .dcm, or with --to dicom or bids"
         )
-    _check_options(options)
+    options.check_only("to", "series", what="images, which are written as they are")
     if output.exists() and source.exists() and output.samefile(source):
         raise FileError(f"{output}: is the file of images itself; give another name")
     series = read_mrd_images(source, options.series)
@@ -107,21 +107,6 @@ def convert_images(
     return ConvertedImages(tuple(files), series, _notes(series, target))
 
 
-def _check_options(options: ConversionOptions) -> None:
-    """Refuse options that mean something for k-space alone."""
-    plain = ConversionOptions(to=options.to, series=options.series)
-    given = [
-        name
-        for name, value in options.flat().items()
-        if name not in ("to", "series") and value != plain.flat()[name]
-    ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: means nothing for images, which are written as they are; leave "
-            "it out"
-        )
-
-
 def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Path]:
     with atomic_writes([output], overwrite=overwrite) as (path,):
         write_nifti(
@@ -129,7 +114,7 @@ def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Pat
             series.image,
             series.geometry,
             description=_DESCRIPTION + (", simulated" if series.simulated else ""),
-            repetition_time_ms=time_between(series.names, series.parameters),
+            time_between_ms=time_between(labels_of(series.names, series.parameters)),
         )
     return [output]
 

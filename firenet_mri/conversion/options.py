@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from firenet_mri.calibration.methods import Compression
+from firenet_mri.errors import UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.targets import AnyTarget
 from firenet_mri.options import Options, documented, option
@@ -37,6 +38,11 @@ class ConversionOptions(Options):
         "Series of MRD images to write, by its name or its number, counted from 1, if a "
         "file contains several.",
     )
+    frame_rate: float | None = option(
+        None,
+        "Frames per second of a film (.gif or .mp4); by default as fast as the images were taken, "
+        "if that is known and can be watched.",
+    )
     whiten: bool = option(
         False,
         "Whiten the coils with the scan's noise measurement, so that the noise has "
@@ -48,3 +54,27 @@ class ConversionOptions(Options):
     compression: Compression = dataclasses.field(
         default="svd", metadata={**_RECONSTRUCTION["compression"].metadata, "panel": "Output"}
     )
+
+    def check_only(self, *meaningful: str, what: str) -> None:
+        """Refuse options besides these, such as those that mean something for k-space alone.
+
+        Parameters
+        ----------
+        meaningful
+            Names of options that may be given.
+        what
+            What is written, for the message.
+
+        Raises
+        ------
+        UsageError
+            If another option is not at its default.
+        """
+        plain = ConversionOptions().flat()
+        given = [
+            name
+            for name, value in self.flat().items()
+            if name not in meaningful and value != plain[name]
+        ]
+        if given:
+            raise UsageError(f"{', '.join(given)}: means nothing for {what}; leave it out")

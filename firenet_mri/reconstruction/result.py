@@ -29,7 +29,8 @@ from firenet_mri.io import (
 from firenet_mri.io.evidence import evidence_path, write_evidence
 from firenet_mri.io.image.bids import write_bids
 from firenet_mri.io.image.dicom import DicomReference, check_place, write_dicom_series
-from firenet_mri.io.image.labels import labels_of
+from firenet_mri.io.image.film import Pace, check_film, order_of, pace_of_images, write_film
+from firenet_mri.io.image.labels import films_of, labels_of, time_axis
 from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.image.writing import write_image
 from firenet_mri.metrics import nmse, psnr, ssim
@@ -226,6 +227,7 @@ class Reconstruction:
             geometry=self.scan.geometry,
             caption=self._caption(),
             names=self._slice_names(),
+            film=self._film(),
         )
 
     def _write_jacobian_picture(self, path: Path) -> None:
@@ -265,6 +267,47 @@ class Reconstruction:
             reference=reference,
             overwrite=overwrite,
         )
+
+    def save_film(
+        self,
+        path: str | Path,
+        *,
+        frame_rate: float | None = None,
+        scanner_matrix: bool = False,
+        overwrite: bool = False,
+    ) -> Pace:
+        """Write the magnitude of several images as a film; return how fast it runs.
+
+        Parameters
+        ----------
+        path
+            ``NAME.gif``, or ``NAME.mp4`` where there is an encoder.
+        frame_rate
+            Frames per second; None is as fast as the images were taken, if that is known.
+        scanner_matrix, overwrite
+            As of :meth:`save`.
+
+        Raises
+        ------
+        UsageError
+            If the scan is one image, the name is none of a film's, or there is no encoder.
+        FileError
+            If the file exists or cannot be written.
+        """
+        check_film(Path(path))
+        if len(self.scan.images) < 2:
+            raise UsageError(
+                f"{path}: {self.scan.name} is one image; a film needs several that follow one "
+                "another"
+            )
+        image, scan = self._shown(scanner_matrix)
+        labels = labels_of(scan.images, scan.parameters)
+        pace = pace_of_images(labels, frame_rate)
+        with atomic_writes([Path(path)], overwrite=overwrite) as (file,):
+            shape = (len(labels), -1, *image.shape[-2:])
+            frames = image.reshape(shape)[order_of(labels)].numpy(force=True)
+            write_film(file, frames, scan.geometry, pace)
+        return pace
 
     def save_bids_pair(
         self, stem: str | Path, *, scanner_matrix: bool = False, overwrite: bool = False
@@ -381,6 +424,14 @@ class Reconstruction:
         if self.scan.spatial_ndim == 3:
             return []
         return [name.removeprefix("slice ") for name in places_of(self.scan)]
+
+    def _film(self) -> list[int]:
+        """Return which of all slices of all images are frames of the first film, of its middle."""
+        labels = labels_of(self.scan.images, self.scan.parameters)
+        if self.scan.spatial_ndim == 3 or time_axis(labels) is None:
+            return []
+        slices = self.scan.batch_shape[1] if len(self.scan.batch_shape) > 1 else 1
+        return [index * slices + slices // 2 for index in films_of(labels)[0]]
 
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from firenet_mri.firenet.certificate import Certificate
-from firenet_mri.geometry import Geometry
-from firenet_mri.reconstruction.data_warnings.places import places_of
+from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
+from firenet_mri.io.image.labels import labels_of
+from firenet_mri.reconstruction.data_warnings.places import places_of, slices_of
 from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.layers import Images, Layers, layers_of
 from firenet_mri.report.sampling import SamplingPicture, sampling_of
+from firenet_mri.report.series import Series, series_of, series_of_stack
 from firenet_mri.report.settings import Settings, settings_of
 from firenet_mri.rounding import above, below
+from firenet_mri.scan import RawScan
 
+# Of a name that tells an image from others, and of a scan.
+_LONGEST_NAME, _LONGEST_MS = 200, 1e9
 _FRESH = "The certificate was made together with the image."
 _STORED = (
     "The certificate is shown as it was written, and belongs to this image (SHA-256). Nothing in "
@@ -107,7 +113,8 @@ def content_of(result: Reconstruction, *, reference: Tensor | None = None) -> Co
         geometry=result.scan.geometry,
         method=result.network.method,
         units=_units(report),
-        names=_short(places_of(result.scan)) if result.scan.spatial_ndim == 2 else (),
+        names=_slice_names(result.scan),
+        series=series_of(labels_of(result.scan.images, result.scan.parameters)),
     )
     return _content(report, result.certificate, layers, sampling_of(result.scan), _FRESH)
 
@@ -135,13 +142,42 @@ def content_of_saved(
     """
     trained = _part(report, "network").get("weights") is not None
     method = "FIRENET, trained network" if trained else "FIRENET"
-    layers = layers_of(images, geometry=geometry, method=method, units=_units(report))
+    layers = layers_of(
+        images,
+        geometry=geometry,
+        method=method,
+        units=_units(report),
+        series=_series_of_report(report, images),
+    )
     return _content(report, certificate, layers, sampling, _STORED)
 
 
-def content_of_image(name: str, images: Images, geometry: Geometry | None = None) -> Content:
-    """Return the report of an image of which nothing but its pixels is known."""
-    layers = layers_of(images, geometry=geometry, method="Image", units="units of the file")
+def content_of_image(
+    name: str,
+    images: Images,
+    geometry: Geometry | None = None,
+    *,
+    between_ms: float | None = None,
+) -> Content:
+    """Return the report of an image of which nothing is known but its pixels, and maybe its time.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    images, geometry
+        The image, and where it lies.
+    between_ms
+        The time between the images of a series; None if it is not known.
+    """
+    count = images.image.shape[0] if images.image.ndim == 4 else 1
+    layers = layers_of(
+        images,
+        geometry=geometry,
+        method="Image",
+        units="units of the file",
+        series=series_of_stack(count, between_ms),
+    )
     return Content(name, "An image without a certificate", None, (), layers)
 
 
@@ -227,5 +263,32 @@ def _numbers(part: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in part.items() if isinstance(value, int | float)}
 
 
-def _short(names: list[str]) -> list[str]:
-    return [name.removeprefix("slice ") for name in names]
+def _slice_names(scan: RawScan) -> list[str]:
+    """Return what the slices are called, as ``--slices`` counts them; nothing of a volume."""
+    if scan.spatial_ndim == 3:
+        return []
+    if not scan.images:
+        return [name.removeprefix("slice ") for name in places_of(scan)]
+    return [str(number) for number in slices_of(scan, math.prod(scan.batch_shape[1:]))]
+
+
+def _series_of_report(report: Mapping[str, Any], images: Images) -> Series | None:
+    """Return the series that a certificate's file names, if the image can be that."""
+    told = _part(report, "scan").get("images")
+    labels = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    names = [str(one.get("name", ""))[:_LONGEST_NAME] for one in labels]
+    size = math.prod(images.image.shape[:-2])
+    if len(names) < 2 or len(set(names)) < len(names) or size % len(names):
+        count = images.image.shape[0] if images.image.ndim == 4 else 1
+        return series_of_stack(count, None)
+    times = (
+        [_time(one.get(key)) for key in ("from_first_ms", "from_trigger_ms")] for one in labels
+    )
+    moments = tuple(Moment(name, *time) for name, time in zip(names, times, strict=True))
+    return series_of(labels_of(names, AcquisitionParameters(moments=moments)))
+
+
+def _time(value: object) -> float | None:
+    """Return a time in ms; None of what can be none, as in a file that was changed by hand."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < _LONGEST_MS else None

@@ -1,4 +1,7 @@
-"""The images of a report as PNG data: what can be laid over one another, slice by slice."""
+"""The images of a report as PNG data: what can be laid over one another, slice by slice.
+
+Of a series the images of a slice follow one another: number slice * frames + frame.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torch import Tensor
 from firenet_mri.geometry import Geometry
 from firenet_mri.io.image.display import WINDOW_PERCENTILE, Display, displayed
 from firenet_mri.io.image.png import grey_levels, png_bytes
+from firenet_mri.report.series import Series
 
 #: How much brighter than the images errors are shown.
 ERROR_SCALE = 5.0
@@ -22,8 +26,10 @@ ERROR_SCALE = 5.0
 REFERENCE, SENSITIVE = "Reference", "Where small changes matter most"
 _ZERO_FILLED = "Zero-filled"
 
-# A page of more would be too large to open: slices, and pixels along an edge.
+# A page of more would be too large to open: slices or images of a series, and pixels along an edge.
 _MOST_SLICES, _MOST_PIXELS = 48, 512
+# Of a series: slices times images, and pixels.
+_MOST_PICTURES, _MOST_PIXELS_OF_SERIES = 96, 320
 
 Image = Tensor | NDArray[np.generic]
 
@@ -39,12 +45,15 @@ class Layer:
     legend
         What its brightest value is, in words.
     png
-        A PNG file for every slice.
+        A PNG file for every slice, or every image of every slice.
+    is_grey
+        Whether brightness is the magnitude, in the window of the image.
     """
 
     name: str
     legend: str
     png: tuple[bytes, ...]
+    is_grey: bool = False
 
     def urls(self) -> list[str]:
         """Return the files as data URLs."""
@@ -67,6 +76,12 @@ class Layers:
         Of a slice, as it is shown.
     letters
         Of the patient's sides at the left, right, top and bottom; None if they are not known.
+    series
+        The images that are shown of every slice; None if it is one.
+    frames
+        How many images the series has, of which not all need be shown.
+    mark
+        Where in the middle slice most changes over time, as shares of width and height.
     """
 
     layers: tuple[Layer, ...]
@@ -74,6 +89,9 @@ class Layers:
     count: int
     height_over_width: float
     letters: tuple[str, str, str, str] | None = None
+    series: Series | None = None
+    frames: int = 1
+    mark: tuple[float, float] = (0.5, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +123,7 @@ def layers_of(
     method: str,
     units: str,
     names: Sequence[str] = (),
+    series: Series | None = None,
 ) -> Layers:
     """Return the images as they are shown: one grey window, errors and sensitivity in colours.
 
@@ -120,27 +139,66 @@ def layers_of(
         What the image is counted in, such as "noise standard deviations".
     names
         Of the slices; they are numbered from 0 by default.
+    series
+        What the images along the first axis are, if there are several.
     """
-    whole = displayed(images.image, geometry)
-    count = len(whole.slices)
+    stack = _Stack(geometry, series)
+    whole = stack.displayed(images.image)
+    frames = 1 if series is None else len(series.order)
+    count = len(whole.slices) // frames
+    shown = _chosen(count) if series is None else _spread(count, max(1, _MOST_PICTURES // frames))
+    times = _chosen(frames)
+    chosen = [slice_ * frames + frame for slice_ in shown for frame in times]
+    edge = _MOST_PIXELS if series is None else _MOST_PIXELS_OF_SERIES
     white = whole.white()
-    chosen = _chosen(count)
-    image = _fitting(whole.of(chosen))
-    shown = {_ZERO_FILLED: images.zero_filled, method: images.image, REFERENCE: images.reference}
+    kinds = {_ZERO_FILLED: images.zero_filled, method: images.image, REFERENCE: images.reference}
     known = {
-        name: _fitting(displayed(one, geometry).of(chosen))
-        for name, one in shown.items()
+        name: _at_most(stack.displayed(one).of(chosen), edge)
+        for name, one in kinds.items()
         if one is not None
     }
     legend = f"White is {white:.4g} {units} or more."
-    layers = [Layer(name, legend, _grey(one, white)) for name, one in known.items()]
+    layers = [Layer(name, legend, _grey(one, white), is_grey=True) for name, one in known.items()]
     if images.reference is not None:
         layers += _errors(known, white / ERROR_SCALE, units)
     if images.sensitive is not None:
-        layers.append(_sensitive(displayed(images.sensitive, geometry), chosen))
+        layers.append(_sensitive(stack.displayed(images.sensitive), chosen, edge))
     every = list(names) if len(names) == count else [str(index) for index in range(count)]
-    slices = tuple(every[index] for index in chosen)
-    return Layers(tuple(layers), slices, count, image.height_over_width, image.letters)
+    middle = len(shown) // 2 * len(times)
+    return Layers(
+        tuple(layers),
+        tuple(every[index] for index in shown),
+        count,
+        known[method].height_over_width,
+        known[method].letters,
+        None if series is None else series.of(times),
+        frames,
+        _liveliest(known[method].slices[middle : middle + len(times)]),
+    )
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """How images become slices: turned by their place, those of a series slice by slice."""
+
+    geometry: Geometry | None
+    series: Series | None
+
+    def displayed(self, image: Image) -> Display:
+        if self.series is None:
+            return displayed(image, self.geometry)
+        order = list(self.series.order)
+        stack = image.reshape((len(order), -1, *image.shape[-2:]))[order]
+        return displayed(stack.swapaxes(0, 1), self.geometry)
+
+
+def _liveliest(frames: NDArray[np.floating]) -> tuple[float, float]:
+    """Return where most changes, as shares of width and height; of one image its middle."""
+    if len(frames) < 2:
+        return 0.5, 0.5
+    changes = frames.std(axis=0)
+    row, column = np.unravel_index(int(np.argmax(changes)), changes.shape)
+    return (float(column) + 0.5) / changes.shape[1], (float(row) + 0.5) / changes.shape[0]
 
 
 def data_url(png: bytes) -> str:
@@ -165,14 +223,16 @@ def thumbnail(image: Image, geometry: Geometry | None, edge: int = 96) -> bytes:
 
 def _chosen(count: int) -> list[int]:
     """Return the slices that are shown: all, or evenly spaced ones."""
-    if count <= _MOST_SLICES:
+    return _spread(count, _MOST_SLICES)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return so many places at most, evenly spaced; a single one is the middle."""
+    if count <= most:
         return list(range(count))
-    places = np.linspace(0, count - 1, _MOST_SLICES)
-    return [int(place) for place in np.round(places)]
-
-
-def _fitting(display: Display) -> Display:
-    return _at_most(display, _MOST_PIXELS)
+    if most == 1:
+        return [count // 2]
+    return [int(place) for place in np.round(np.linspace(0, count - 1, most))]
 
 
 def _at_most(display: Display, edge: int) -> Display:
@@ -200,9 +260,9 @@ def _errors(known: dict[str, Display], brightest: float, units: str) -> list[Lay
     ]
 
 
-def _sensitive(whole: Display, chosen: list[int]) -> Layer:
+def _sensitive(whole: Display, chosen: list[int], edge: int) -> Layer:
     brightest = float(np.percentile(whole.slices, WINDOW_PERCENTILE)) or 1.0
-    shown = _fitting(whole.of(chosen))
+    shown = _at_most(whole.of(chosen), edge)
     return Layer(
         SENSITIVE,
         f"What the most amplified change of the data does to the image: bright yellow is "

@@ -13,7 +13,7 @@ import firenet_mri
 from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.report.answers import MEANINGS, answers, kept_fixed, title
 from firenet_mri.report.content import Content
-from firenet_mri.report.layers import REFERENCE, SENSITIVE, data_url
+from firenet_mri.report.layers import REFERENCE, SENSITIVE, Layers, data_url
 from firenet_mri.report.markup import Markup, data_block, element, join, source_hash
 from firenet_mri.report.settings import Settings
 
@@ -150,7 +150,7 @@ def _images(content: Content, volume_link: str | None) -> Markup:
     layers = content.layers
     names = [layer.name for layer in layers.layers]
     left, right = 0, min(1, len(names) - 1)
-    middle = len(layers.slices) // 2
+    middle = len(layers.slices) // 2 * _shown_frames(layers)
     shown = [layers.layers[index].urls()[middle] for index in (left, right)]
     pictures = [
         element("img", id="right", src=shown[1], alt=f"{names[right]}, one slice"),
@@ -160,24 +160,70 @@ def _images(content: Content, volume_link: str | None) -> Markup:
     ]
     sides = zip(("w", "e", "n", "s"), layers.letters or (), strict=False)
     letters = [element("span", letter, class_=f"edge {side}") for side, letter in sides]
-    frame = element("div", *pictures, *letters, element("div", id="line"), id="frame")
-    data = {
-        "layers": [{"name": x.name, "legend": x.legend, "png": x.urls()} for x in layers.layers],
-        "slices": list(layers.slices),
-    }
+    mark = element("div", id="mark") if layers.series is not None else None
+    frame = element("div", *pictures, *letters, element("div", id="line"), mark, id="frame")
+    shown_side = element("div", frame, _curve(layers))
     return element(
         "section",
         element("h2", "Images"),
-        element("div", frame, _controls(content, volume_link), class_="viewer"),
-        data_block("data", data),
+        element("div", shown_side, _controls(content, volume_link), class_="viewer"),
+        data_block("data", _data(layers)),
         id="images",
     )
+
+
+def _data(layers: Layers) -> dict[str, object]:
+    """Return what the page's script shows."""
+    series = layers.series
+    return {
+        "layers": [
+            {"name": x.name, "legend": x.legend, "png": x.urls(), "grey": x.is_grey}
+            for x in layers.layers
+        ],
+        "slices": list(layers.slices),
+        "frames": [""] if series is None else list(series.names),
+        "counter": "" if series is None else series.counter.lower(),
+        "frame_ms": 0 if series is None else series.frame_ms,
+        "mark": list(layers.mark),
+    }
+
+
+def _shown_frames(layers: Layers) -> int:
+    return 1 if layers.series is None else len(layers.series.names)
+
+
+def _curve(layers: Layers) -> Markup | None:
+    """Return the place of a pixel's curve over a series."""
+    if layers.series is None:
+        return None
+    return element(
+        "figure",
+        element("div", "", id="curve", role="img", aria_label="The marked pixel over time"),
+        element("figcaption", "", id="curve-text", class_="quiet"),
+        class_="curve",
+    )
+
+
+def _film_controls(layers: Layers) -> Iterator[Markup]:
+    """Yield what moves through a series."""
+    series = layers.series
+    if series is None:
+        return
+    yield _slider("time", series.counter, 0, len(series.names) - 1, 0)
+    yield element("p", element("button", "Play", type="button", id="play"))
+    if series.note:
+        yield element("p", series.note, class_="quiet")
+    box = element("input", type="checkbox", id="marking")
+    yield element("p", element("label", box, " Touch the image to choose the pixel of the curve"))
+    if layers.frames > len(series.names):
+        text = f"The page shows {len(series.names)} of {layers.frames} images, evenly spaced."
+        yield element("p", text, class_="quiet")
 
 
 def _controls(content: Content, volume_link: str | None) -> Markup:
     layers = content.layers
     names = [layer.name for layer in layers.layers]
-    rows: list[Markup | None] = []
+    rows: list[Markup | None] = [*_film_controls(layers)]
     if len(names) > 1:
         rows.append(_slider("split", "Compare", 0, 100, 50))
         rows.append(_choice("left-choice", "On the left", names, 0))

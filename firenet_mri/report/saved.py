@@ -14,6 +14,7 @@ from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import Geometry
 from firenet_mri.io.certificates import SavedCertificate, read_certificate
 from firenet_mri.io.image.mrd_images import read_mrd_images
+from firenet_mri.io.image.nifti_files import time_of_nifti
 from firenet_mri.io.image.reading import read_image
 from firenet_mri.io.image.suffixes import IMAGE_SUFFIXES
 from firenet_mri.io.kspace.recognise import read_head
@@ -43,12 +44,15 @@ class SavedImage:
         Where it lies; None if that is not known.
     saved
         Its certificate, which was checked to be the image's; None if none lies beside it.
+    between_ms
+        The time between the images of a series; None if it is not known.
     """
 
     path: Path
     image: Tensor
     geometry: Geometry | None
     saved: SavedCertificate | None = None
+    between_ms: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,9 @@ def read_saved(path: Path) -> SavedImage:
         image, geometry = read_mrd_images(path), None
     else:
         image, geometry = read_image(path, several=True)
-    return SavedImage(path, image.abs().float(), geometry, saved)
+    is_nifti = path.name.endswith((".nii", ".nii.gz"))
+    between_ms = time_of_nifti(path) if is_nifti else None
+    return SavedImage(path, image.abs().float(), geometry, saved, between_ms)
 
 
 def content_of_file(
@@ -144,7 +150,10 @@ def content_of_file(
     before = None if scan is None else _alike(scan.image, shape, "the scan's image")
     truth = None if reference is None else _alike(reference, shape, "the reference")
     if found.saved is None:
-        return content_of_image(found.path.name, Images(found.image, before, truth), found.geometry)
+        images = Images(found.image, before, truth)
+        return content_of_image(
+            found.path.name, images, found.geometry, between_ms=found.between_ms
+        )
     geometry = found.geometry if scan is None else scan.geometry
     return content_of_saved(
         found.saved.report,

@@ -202,6 +202,7 @@ def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | 
         one.meta = {**one.meta, **meta}
         for counter, value in known.items():
             setattr(one, counter, value)
+    _stamp(images, readouts, is_volume=scan.spatial_ndim == 3)
     return _Made(images, result, scan)
 
 
@@ -216,6 +217,26 @@ def _counters_of_all(readouts: list[Any], scan: RawScan) -> dict[str, int]:
     return {
         name: found.pop() for name, found in values.items() if len(found) == 1 and name not in told
     }
+
+
+def _stamp(images: list[Any], readouts: list[Any], *, is_volume: bool) -> None:
+    """Give images the time stamps of their first readouts, as the host counts them.
+
+    The host alone gets them back; what is written to files has none of a clock.
+    """
+    counters = _COUNTERS[1:] if is_volume else _COUNTERS
+
+    def key(of: Any) -> tuple[int, ...]:
+        return tuple(int(getattr(of, name)) for name in counters)
+
+    first: dict[tuple[int, ...], Any] = {}
+    for line in filter(is_image_data, readouts):
+        first.setdefault(key(line.idx), line)
+    for image in images:
+        line = first.get(key(image))
+        if line is not None:
+            image.acquisition_time_stamp = line.acquisition_time_stamp
+            image.physiology_time_stamp[:] = line.physiology_time_stamp[:]
 
 
 def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:

@@ -12,13 +12,17 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import sigpy
 import sigpy.mri
 import torch
 from firenet_command import firenet as run_here
+from PIL import Image
 
+from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io import read, write_scan
+from firenet_mri.scan import RawScan
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "sample_data" / "brain_8coil.h5"
@@ -407,3 +411,55 @@ def test_several_images_are_no_enhanced_dicom_which_is_said_before_the_work(tmp_
     assert result.returncode == 2
     assert "2 images (repetition 0, ...), and an enhanced file holds one" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["two.h5"]
+
+
+def test_a_cine_is_one_series_with_its_time_in_every_format(kspace, tmp_path) -> None:
+    frames = np.stack([kspace * scale for scale in (1.0, 0.8, 0.6, 0.9)])[:, None]
+    names = tuple(f"phase {i}" for i in range(4))
+    moments = tuple(Moment(name, None, 10.0 + 50 * i) for i, name in enumerate(names))
+    plain = RawScan(
+        torch.from_numpy(frames),
+        torch.from_numpy(frames[:, :, :1] != 0),
+        2,
+        images=names,
+        simulated=True,
+        geometry=Geometry((5.0, 200.0, 180.0), ((0.0, 0.0, 0.0),)),
+        parameters=AcquisitionParameters(repetition_time_ms=3.0, moments=moments),
+    )
+    write_scan(tmp_path / "cine.h5", plain)
+    wanted = (
+        "--joint",
+        "phase",
+        "--layers",
+        2,
+        "--no-gap",
+        "--maps",
+        "lowres",
+        "--sparsifier",
+        "across-fourier",
+    )
+    for film, said in (("cine.avi", "written as .gif or .mp4"), ("a.png", "written as .gif")):
+        result = firenet("recon", "cine.h5", "-o", "a.nii", "--film", film, folder=tmp_path)
+        assert said in result.stderr
+    others = ("--film", "a.gif", "--dicom", "series", "--report")
+    result = firenet("recon", "cine.h5", "-o", "a.nii", *wanted, *others, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Film:        a.gif\n" in result.stdout
+    header = nibabel.load(tmp_path / "a.nii").header
+    assert header.get_zooms()[3] == pytest.approx(0.05)
+    assert header.get_xyzt_units() == ("mm", "sec")
+    with Image.open(tmp_path / "a.gif") as shown:
+        assert (shown.n_frames, shown.info["duration"]) == (4, 50)
+    files = sorted((tmp_path / "series").iterdir())
+    assert [pydicom.dcmread(path).TriggerTime for path in files] == [10, 60, 110, 160]
+    assert '"frames": ["0, 10 ms", "1, 60 ms"' in (tmp_path / "a.html").read_text()
+    told = json.loads((tmp_path / "a.json").read_text())["scan"]["images"]
+    assert told[1] == {"name": "phase 1", "phase": 2, "from_trigger_ms": 60.0}
+
+
+def test_a_film_of_one_image_is_refused_before_the_work(kspace, tmp_path) -> None:
+    np.save(tmp_path / "scan.npy", kspace)
+    result = firenet("recon", "scan.npy", "-o", "a.nii", "--film", "a.gif", folder=tmp_path)
+    assert result.returncode == 2
+    assert "scan.npy is one image, and a film needs several" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.npy"]

@@ -73,8 +73,9 @@ def test_each_of_several_images_says_which_it_is(tmp_path) -> None:
     scan = RawScan(kspace, mask, 2, geometry=place, name="scan.h5", images=names)
     image = fm.FIRENETReconstruct(maps="lowres", layers=1)(kspace_of(scan))
     files = sorted(save(image, tmp_path).iterdir())
-    told = [pydicom.dcmread(path).SeriesDescription for path in files]
-    assert told == ["FIRENET, repetition 0", "FIRENET, repetition 4"]
+    told = [pydicom.dcmread(path) for path in files]
+    assert [one.ImageComments for one in told] == ["repetition 0", "repetition 4"]
+    assert [one.TemporalPositionIdentifier for one in told] == [1, 2]
 
 
 def test_monai_reads_the_series_as_the_image_that_was_written(tmp_path) -> None:

@@ -163,6 +163,26 @@ def test_slices_that_are_one_problem_wait_for_each_other(tmp_path) -> None:
     assert_same(served(head, lines, **wanted), of_the_file(tmp_path, head, lines, **wanted))
 
 
+def test_phases_are_one_problem_and_come_back_with_their_counters_and_stamps(tmp_path) -> None:
+    phases = [readouts(kspace(i), phase=i) for i in range(3)]
+    lines = list(itertools.chain(*phases))
+    for line in lines:
+        line.acquisition_time_stamp = 1000 + line.idx.phase
+        line.physiology_time_stamp[:] = 16 * line.idx.phase, 7, 8
+    head = header()
+    wanted = {"joint": "phase", "sparsifier": "undecimated-haar+across-tv"}
+    connection = served(head, lines, **wanted)
+    assert_same(connection, of_the_file(tmp_path, head, lines, **wanted))
+    assert [(one.phase, one.acquisition_time_stamp) for one in connection.sent] == [
+        (i, 1000 + i) for i in range(3)
+    ]
+    assert [list(one.physiology_time_stamp) for one in connection.sent] == [
+        [16 * i, 7, 8] for i in range(3)
+    ]
+    (refused,) = served(head, phases[0], **wanted).errors
+    assert "joint 'phase' asked for, and the scan has no several images" in refused
+
+
 @pytest.mark.parametrize("are_first", [True, False])
 def test_echo_trains_have_the_navigators_of_their_slices(are_first, tmp_path) -> None:
     head = epi_header()

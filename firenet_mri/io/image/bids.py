@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError, ShapeError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
-from firenet_mri.io.image.labels import ImageLabel, labels_of
+from firenet_mri.io.image.labels import ImageLabel, labels_of, time_between, times_of
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes
 
@@ -166,14 +166,17 @@ def write_bids(
         for file, nifti, sidecar in zip(files, paths[::2], paths[1::2], strict=True):
             values = _part_of(stack[list(file.indices)], file.part)
             is_series = len(file.indices) > 1
+            shown = [labels[index] for index in file.indices]
+            between = _between(shown, known)
             write_nifti(
                 nifti,
                 # A file of one image has the axes that were given.
                 values if is_series else values[0].reshape(image.shape[-min(image.ndim, 3) :]),
                 geometry,
-                repetition_time_ms=known.repetition_time_ms if is_series else None,
+                time_between_ms=between,
             )
-            fields = {**shared, **_of_image(file, values)}
+            fields = {**shared, **_of_image(file, values), **_times(shown, between)}
+            fields = {name: value for name, value in fields.items() if value is not None}
             sidecar.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     description = _study_of(stem)
     if description is not None:
@@ -227,7 +230,7 @@ def _files(stem: Path, labels: Sequence[ImageLabel], parts: Sequence[Part | None
     groups: dict[tuple[int | None, int], list[int]] = {}
     runs: dict[tuple[object, ...], int] = {}
     for index, label in enumerate(labels):
-        key = () if is_series else (label.repetition, *label.others.items())
+        key = () if is_series else (label.repetition, label.phase, *label.others.items())
         run = runs.setdefault(key, len(runs) + 1)
         groups.setdefault((label.echo, run), []).append(index)
     found = []
@@ -303,6 +306,32 @@ def _of_image(file: _File, values: NDArray[Any]) -> dict[str, Any]:
     if file.part == "phase":
         fields["Units"] = "rad" if float(np.abs(values).max(initial=0)) < 3.2 else "arbitrary"
     return fields
+
+
+def _between(shown: Sequence[ImageLabel], known: AcquisitionParameters) -> float | None:
+    """Return the time between the volumes of a file in ms.
+
+    Where nothing was measured it is the header's repetition time: only a name of a functional
+    series, such as bold, puts several volumes into one file, and such sequences excite each slice
+    once per volume.
+    """
+    if len(shown) < 2:
+        return None
+    return time_between(shown) if times_of(shown) else known.repetition_time_ms
+
+
+def _times(shown: Sequence[ImageLabel], between_ms: float | None) -> dict[str, Any]:
+    """Return what a sidecar says of time, in seconds; what is None there is left out."""
+    if len(shown) == 1:
+        trigger = shown[0].from_trigger_ms
+        return {} if trigger is None else {"TriggerTime": trigger / 1000}
+    if between_ms is not None:
+        return {"RepetitionTime": between_ms / 1000}
+    times = times_of(shown)
+    if len(times) < len(shown):
+        return {}
+    # BIDS knows either, never both.
+    return {"VolumeTiming": [time / 1000 for time in times], "RepetitionTime": None}
 
 
 def _sidecar(known: AcquisitionParameters, simulated: bool) -> dict[str, Any]:

@@ -25,7 +25,13 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError, FileError, FirenetError, ShapeError
 from firenet_mri.io.image.dicom_door import quiet, read_dataset, stored_pixels
 from firenet_mri.io.image.dicom_files import datasets_of, step_between
-from firenet_mri.io.image.labels import ImageLabel, labels_of
+from firenet_mri.io.image.labels import (
+    ImageLabel,
+    films_of,
+    labels_of,
+    time_axis,
+    time_between,
+)
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
@@ -190,7 +196,10 @@ def write_dicom_series(
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a series of MR images, one file per slice; return the files.
+    """Write series of MR images, one file per slice and time; return the files.
+
+    Images that follow one another in time are one series, slice by slice, in which each says its
+    number and, if that is known, its time after the heart's trigger. Others have one series each.
 
     Parameters
     ----------
@@ -199,7 +208,7 @@ def write_dicom_series(
     image
         (y, x), (z, y, x) or (image, z, y, x), real and not negative, or complex, of which the
         magnitude is written. All slices have one rescale slope, at which the largest value is
-        32767. Several images are several series.
+        32767.
     geometry
         Where it lies; None takes the reference's.
     description
@@ -212,7 +221,7 @@ def write_dicom_series(
         Field strength and times, as far as they are known.
     names
         What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
-        number and time, and number of the repetition of their series.
+        number and time, repetition and phase.
     component
         What the pixels are; those that are no magnitude may be negative, and are stored with an
         intercept.
@@ -236,18 +245,22 @@ def write_dicom_series(
     pixels = _Pixels.of(image, str(folder), component)
     labels = _labels(names, parameters, len(pixels.stored), str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
-    files = _series_files(folder, len(pixels.stored), pixels.shape[0])
-    check_series_folder(folder, len(pixels.stored), pixels.shape[0], overwrite=overwrite)
+    films = films_of(labels)
+    files = _series_files(folder, films, pixels.shape[0])
+    _check_folder(folder, files, overwrite=overwrite)
     folder.mkdir(exist_ok=True)
     shared = _shared(reference, description, simulated, parameters, title)
     with atomic_writes(files, overwrite=overwrite) as paths:
         remaining = iter(paths)
-        for series, (stack, label) in enumerate(zip(pixels.stored, labels, strict=True)):
+        for series, film in enumerate(films):
             series_uid = _uid()
-            for index, plane in enumerate(stack):
-                dataset = _classic(shared, place, pixels, plane, index, volume)
+            shown = [labels[image] for image in film]
+            for index, (slice_, frame) in enumerate(np.ndindex(pixels.shape[0], len(film))):
+                plane = pixels.stored[film[frame], slice_]
+                dataset = _classic(shared, place, pixels, plane, slice_, volume)
+                dataset.InstanceNumber = index + 1
                 dataset.SeriesInstanceUID, dataset.SeriesNumber = series_uid, series + 1
-                _tell(dataset, label, labels)
+                _tell(dataset, shown, frame)
                 _save(dataset, next(remaining), _MR)
     return files
 
@@ -280,7 +293,7 @@ def write_enhanced_dicom(
     shared = _shared(reference, description, simulated, parameters, title)
     dataset = _enhanced(shared, place, pixels)
     if label.name:
-        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+        dataset.SeriesDescription = _described(dataset.SeriesDescription, [label])
     if label.echo_time_ms is not None:
         groups = dataset.SharedFunctionalGroupsSequence[0]
         groups.MREchoSequence = [_group(EffectiveEchoTime=label.echo_time_ms)]
@@ -298,23 +311,41 @@ def _labels(
     return labels_of(names or numbered, parameters)
 
 
-def _tell(dataset: Any, label: ImageLabel, labels: Sequence[ImageLabel]) -> None:
-    """Write what one of several images is into the headers of its series."""
-    if label.name:
-        dataset.SeriesDescription = _described(dataset.SeriesDescription, label)
+def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:
+    """Write what one of several images is into its headers, and into those of its series."""
+    label = film[frame]
+    dataset.SeriesDescription = _described(dataset.SeriesDescription, film)
     if label.echo is not None:
         dataset.EchoNumbers = label.echo
     if label.echo_time_ms is not None:
         dataset.EchoTime = _decimal(label.echo_time_ms)
-    if label.repetition is not None:
+    axis = time_axis(film)
+    if axis is not None:
+        # The position counts what was written, the name what was measured.
+        dataset.ImageComments = label.name
+        dataset.TemporalPositionIdentifier = frame + 1
+        dataset.NumberOfTemporalPositions = len(film)
+        between = time_between(film)
+        if between is not None:
+            dataset.TemporalResolution = _decimal(between)
+    elif label.repetition is not None:
         dataset.TemporalPositionIdentifier = label.repetition
-        dataset.NumberOfTemporalPositions = len({one.repetition for one in labels})
+    if axis == "phase":
+        dataset.CardiacNumberOfImages = len(film)
+    if label.from_trigger_ms is not None:
+        # The standard has the time in images that say they were gated; CG is cardiac gating.
+        dataset.ScanOptions, dataset.TriggerTime = "CG", _decimal(label.from_trigger_ms)
 
 
-def _described(series: str, label: ImageLabel) -> str:
-    """Return the description of an image's series, at most 64 characters."""
+def _described(series: str, film: Sequence[ImageLabel]) -> str:
+    """Return the description of a series, with what its images have in common, at most 64 long."""
+    label = film[0]
+    name = label.name
+    if len(film) > 1:
+        shared = set.intersection(*(set(one.name.split(", ")) for one in film))
+        name = ", ".join(part for part in label.name.split(", ") if part in shared)
     time = "" if label.echo is None or label.echo_time_ms is None else f" {label.echo_time_ms:g} ms"
-    return f"{series}, {label.name}{time}"[:64]
+    return (f"{series}, {name}{time}" if name else series)[:64]
 
 
 def is_our_enhanced(path: Path) -> bool:
@@ -460,28 +491,45 @@ def check_shape(reference: DicomReference, shape: tuple[int, int, int], name: st
         )
 
 
-def _series_files(folder: Path, series: int, slices: int) -> list[Path]:
+def _series_files(folder: Path, films: Sequence[Sequence[int]], slices: int) -> list[Path]:
     return [
         folder / f"{number + 1:02d}_{index + 1:04d}.dcm"
-        for number in range(series)
-        for index in range(slices)
+        for number, film in enumerate(films)
+        for index in range(slices * len(film))
     ]
 
 
-def check_series_folder(folder: Path, series: int, slices: int, *, overwrite: bool = False) -> None:
+def check_series_folder(
+    folder: Path, names: Sequence[str], slices: int, *, overwrite: bool = False
+) -> None:
     """Refuse a folder with files that a reader would take for parts of the series to be written.
+
+    Parameters
+    ----------
+    folder
+        For :func:`write_dicom_series`.
+    names
+        Of the images; empty for one.
+    slices
+        Of each image.
+    overwrite
+        Replace series that are there.
 
     Raises
     ------
     FileError
         If it is not a folder, cannot be made, holds other files, or files that may not be replaced.
     """
+    files = _series_files(folder, films_of(labels_of(names)), slices)
+    _check_folder(folder, files, overwrite=overwrite)
+
+
+def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileError(f"{folder}: is not a folder; give one for the series")
     if not folder.exists():
         check_outputs([folder])
         return
-    files = _series_files(folder, series, slices)
     others = {path.name for path in folder.iterdir()} - {file.name for file in files}
     if others:
         raise FileError(

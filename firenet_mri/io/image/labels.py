@@ -1,19 +1,33 @@
-"""What each of several images is: its echo with its time, its repetition, and its other counters.
+"""What each of several images is: its echo, repetition and cardiac phase, and when it was taken.
 
 Scans name their images by counters, such as "repetition 1, contrast 0". A contrast is an echo where
 the header states several echo times; of other contrasts, such as those of several inversion times,
 nothing is said but their number.
+
+The time between images is measured, not computed: a sequence's repetition time is the time between
+excitations, of which an image may need one or hundreds.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from firenet_mri.geometry import AcquisitionParameters
 
 _ECHOES = ("echo", "contrast")
 _TIMES = ("repetition", "dynamic")
+_PHASES = ("phase", "cardiac phase")
+# Scanners count time in steps of milliseconds, and hearts are not quite regular.
+_MOST_IRREGULAR, _MOST_IRREGULAR_MS = 0.1, 5.0
+
+# What a certificate says of an image besides its name.
+_TOLD = ("echo", "echo_time_ms", "repetition", "phase", "from_first_ms", "from_trigger_ms")
+
+#: The counters of images that follow one another.
+TimeAxis = Literal["phase", "repetition"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,10 @@ class ImageLabel:
         Its time; None if it is not known.
     repetition
         Number of the repetition, from 1; None if there is one.
+    phase
+        Number of the cardiac phase, from 1; None if there is one.
+    from_first_ms, from_trigger_ms
+        See :class:`firenet_mri.geometry.Moment`.
     others
         The other counters by name.
     """
@@ -38,12 +56,15 @@ class ImageLabel:
     echo: int | None = None
     echo_time_ms: float | None = None
     repetition: int | None = None
+    phase: int | None = None
+    from_first_ms: float | None = None
+    from_trigger_ms: float | None = None
     others: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """Return what is known, as plain data."""
         known: dict[str, object] = {"name": self.name}
-        for key in ("echo", "echo_time_ms", "repetition"):
+        for key in _TOLD:
             value = getattr(self, key)
             if value is not None:
                 known[key] = value
@@ -67,31 +88,82 @@ def labels_of(
         return [ImageLabel(echo_time_ms=times[0] if len(times) == 1 else None)]
     counters = [_counters(name) for name in names]
     echo = _echo_counter(counters, times)
-    time = next((key for key in _TIMES if any(key in one for one in counters)), None)
+    time, phase = (
+        next((key for key in keys if any(key in one for one in counters)), None)
+        for keys in (_TIMES, _PHASES)
+    )
     echoes = sorted({one[echo] for one in counters if echo in one}) if echo else []
     # Some converters count from 1.
     first = 1 if times and echoes and len(times) == echoes[-1] == len(echoes) else 0
+    moments = {} if parameters is None else {one.image: one for one in parameters.moments}
     labels = []
     for name, one in zip(names, counters, strict=True):
         number = one.get(echo) if echo else None
-        moment = one.get(time) if time else None
+        moment = moments.get(name)
         labels.append(
             ImageLabel(
                 name,
                 None if number is None else number - first + 1,
                 _echo_time(None if number is None else number - first, times),
-                None if moment is None else moment + 1,
-                {key: value for key, value in one.items() if key not in (echo, time)},
+                _counted(one, time),
+                _counted(one, phase),
+                None if moment is None else moment.from_first_ms,
+                None if moment is None else moment.from_trigger_ms,
+                {key: value for key, value in one.items() if key not in (echo, time, phase)},
             )
         )
     return labels
 
 
-def time_between(names: Sequence[str], parameters: AcquisitionParameters) -> float | None:
-    """Return the time between images in ms, the repetition time, if they are repetitions alone."""
-    labels = labels_of(names, parameters)
-    is_time = all(one.repetition and one.echo is None and not one.others for one in labels)
-    return parameters.repetition_time_ms if is_time else None
+def time_axis(labels: Sequence[ImageLabel]) -> TimeAxis | None:
+    """Return along what images follow one another: the heart's phases, else repetitions."""
+    for axis in ("phase", "repetition"):
+        if len({getattr(one, axis) for one in labels}) > 1:
+            return axis
+    return None
+
+
+def films_of(labels: Sequence[ImageLabel]) -> list[list[int]]:
+    """Return the images that differ in nothing but time, as indices, film by film, in order.
+
+    Images without time are films of one image each.
+    """
+    axis = time_axis(labels)
+    if axis is None:
+        return [[index] for index in range(len(labels))]
+    found: dict[tuple[object, ...], list[int]] = {}
+    for index, one in enumerate(labels):
+        rest = one.repetition if axis == "phase" else one.phase
+        found.setdefault((one.echo, rest, *one.others.items()), []).append(index)
+    return [sorted(film, key=lambda i: getattr(labels[i], axis) or 0) for film in found.values()]
+
+
+def time_between(labels: Sequence[ImageLabel]) -> float | None:
+    """Return the time between images in ms, if they are one film whose times are known and even.
+
+    Phases have the times from the trigger, repetitions those from the first image.
+    """
+    if len(films_of(labels)) != 1 or len(labels) < 2:
+        return None
+    times = times_of(labels)
+    steps = [later - first for first, later in itertools.pairwise(times)]
+    if len(times) < len(labels) or min(steps) <= 0:
+        return None
+    mean = sum(steps) / len(steps)
+    allowed = max(_MOST_IRREGULAR * mean, _MOST_IRREGULAR_MS)
+    return mean if max(abs(step - mean) for step in steps) <= allowed else None
+
+
+def times_of(labels: Sequence[ImageLabel]) -> list[float]:
+    """Return when the images of a film were taken, in ms; shorter where that is not known."""
+    is_phase = time_axis(labels) == "phase"
+    found = (one.from_trigger_ms if is_phase else one.from_first_ms for one in labels)
+    return [time for time in found if time is not None]
+
+
+def _counted(counters: Mapping[str, int], key: str | None) -> int | None:
+    """Return a counter as a number from 1."""
+    return counters[key] + 1 if key is not None and key in counters else None
 
 
 def _counters(name: str) -> dict[str, int]:

@@ -239,10 +239,27 @@ class MrdImage:
         """The counters that tell images apart."""
         return tuple(int(self.head[name]) for name in COUNTERS)
 
+    @property
+    def acquisition_time_stamp(self) -> int:
+        """When it was measured, in the vendor's steps; 0 if the header does not say it."""
+        return self._stamps("acquisition_time_stamp")[0]
+
+    @property
+    def physiology_time_stamp(self) -> list[int]:
+        """The times after triggers, the heart's first, in the vendor's steps; 0 if not known."""
+        return self._stamps("physiology_time_stamp")
+
+    def _stamps(self, name: str) -> list[int]:
+        try:
+            return [int(value) for value in np.asarray(self.head[name]).ravel()] or [0]
+        # Headers of MRD 2 have times in other fields.
+        except (KeyError, AttributeError, ValueError):
+            return [0]
+
     def rescaled(self) -> NDArray[Any]:
         """Return the pixels as the attributes have them shown, complex64 or float32."""
         slope = positive(self.attributes, "RescaleSlope") or 1.0
-        intercept = _float(self.attributes.get("RescaleIntercept")) or 0.0
+        intercept = number_of(self.attributes.get("RescaleIntercept")) or 0.0
         dtype = np.complex64 if np.iscomplexobj(self.pixels) else np.float32
         return np.asarray(self.pixels * slope + intercept, dtype)
 
@@ -251,7 +268,8 @@ def _number_or_vector(head: Any, name: str) -> Any:
     return np.asarray(head[name]).ravel()
 
 
-def _float(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """Return an attribute that is a finite number; None of any other."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -261,7 +279,7 @@ def _float(value: Any) -> float | None:
 
 def positive(attributes: Mapping[str, Any], name: str) -> float | None:
     """Return a positive number among the attributes; None if there is none."""
-    value = _float(attributes.get(name))
+    value = number_of(attributes.get(name))
     return value if value is not None and value > 0 else None
 
 
@@ -270,7 +288,7 @@ def _vector(attributes: Mapping[str, Any], name: str) -> NDArray[np.float64] | N
     values = attributes.get(name)
     if not isinstance(values, list) or len(values) != 3:
         return None
-    numbers = [_float(value) for value in values]
+    numbers = [number_of(value) for value in values]
     if None in numbers:
         return None
     vector = np.array(numbers, dtype=float)

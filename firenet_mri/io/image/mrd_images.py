@@ -14,10 +14,14 @@ from torch import Tensor
 from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
 from firenet_mri.io.hdf5 import open_hdf5, read_whole
-from firenet_mri.io.image.labels import labels_of
+from firenet_mri.io.image.labels import ImageLabel, labels_of
+from firenet_mri.io.kspace.ismrmrd_times import stamp, stamps_of
 from firenet_mri.io.kspace.ismrmrd_writer import image_counters
 
 _MAGNITUDE, _COMPLEX = 1, 5
+
+#: Attributes of an image's times in ms, from the first image and from the heart's trigger.
+FROM_FIRST, FROM_TRIGGER = "TimeFromFirstImage", "TriggerTime"
 
 
 def write_mrd_images(
@@ -54,7 +58,7 @@ def mrd_images(
         What the images along the first axis are, see :class:`firenet_mri.scan.RawScan`; without
         them they are numbered as repetitions.
     parameters
-        Times for the attributes, in ms.
+        Times for the attributes, in ms, and for the time stamps, which count in Siemens' steps.
     simulated
         Whether the scan was; the attributes say it.
 
@@ -74,7 +78,8 @@ def mrd_images(
         stack = stack.astype(np.complex64 if np.iscomplexobj(stack) else np.float32)
     count, slices, rows, columns = stack.shape
     affine = None if geometry is None else geometry.affine_lps((slices, rows, columns))
-    attributes = _attributes(count, names, parameters or AcquisitionParameters(), simulated)
+    known = parameters or AcquisitionParameters()
+    attributes = _attributes(count, names, known, simulated)
     made: list[Any] = []
     for index, slice_ in np.ndindex(count, slices):
         one = ismrmrd.Image.from_array(np.ascontiguousarray(stack[index, slice_]), transpose=False)
@@ -84,6 +89,7 @@ def mrd_images(
         one.meta = attributes[index]
         for counter, value in image_counters(names[index] if names else "", index).items():
             setattr(one, counter, value)
+        stamp(one, stamps_of(names[index] if names else "", known))
         if geometry is not None and affine is not None:
             spacing = np.linalg.norm(affine[:3, :3], axis=0)
             thickness = geometry.slice_thickness_mm(slices)
@@ -105,10 +111,17 @@ def _attributes(
     fixed: dict[str, Any] = {"ImageProcessingHistory": "simulated"} if simulated else {}
     if known.repetition_time_ms is not None:
         fixed["RepetitionTime"] = known.repetition_time_ms
-    return [
-        fixed | ({"EchoTime": label.echo_time_ms} if label and label.echo_time_ms else {})
-        for label in labels
-    ]
+    return [fixed | ({} if label is None else _times(label)) for label in labels]
+
+
+def _times(label: ImageLabel) -> dict[str, Any]:
+    """Return the attributes of an image's times, in ms."""
+    times = {
+        "EchoTime": label.echo_time_ms or None,
+        FROM_FIRST: label.from_first_ms,
+        FROM_TRIGGER: label.from_trigger_ms,
+    }
+    return {name: value for name, value in times.items() if value is not None}
 
 
 def write_images(path: Path, images: list[Any]) -> None:

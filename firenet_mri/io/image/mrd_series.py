@@ -3,8 +3,8 @@
 Streams of image messages are read, too. Images of one group, series number, type, size and
 orientation are one series: slices in the order of their positions, and counters that vary tell
 several images apart. Of the attributes an allow-list is looked at: directions of rows and columns,
-rescaling, times of echo and repetition, and whether the scan was simulated. Nothing else leaves
-this module.
+rescaling, times of echo, repetition and trigger, and whether the scan was simulated. Nothing else
+leaves this module.
 
 The place is the header's: the pixel N//2 of rows and columns lies at ``position``, as in raw data.
 """
@@ -22,15 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, UsageError
-from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io.image.mrd_image_files import (
     COUNTERS,
     Component,
     MrdImage,
     images_of,
+    number_of,
     positive,
 )
+from firenet_mri.io.image.mrd_images import FROM_FIRST, FROM_TRIGGER
 from firenet_mri.io.kspace.ismrmrd import is_simulated, parameters_of, placed_images
+from firenet_mri.io.kspace.ismrmrd_times import moments_of
 
 _log = logging.getLogger(__name__)
 
@@ -173,6 +176,8 @@ def _series(
     # (image, channel, z, y, x): images of coils are images of their own.
     values = stack.reshape(-1, *stack.shape[2:])
     labels = _with_channels(labels, channels)
+    # Images of coils were taken at once.
+    every = [list(one.values()) for one in keys for _ in range(channels)]
     known = AcquisitionParameters() if header is None else parameters_of(header)
     return ImageSeries(
         number,
@@ -181,9 +186,25 @@ def _series(
         first.component,
         geometry,
         tuple(labels) if len(values) > 1 else (),
-        _with_own_times(known, images),
+        replace(_with_own_times(known, images), moments=_moments(every, labels, header, name)),
         _is_simulated(images, header),
     )
+
+
+def _moments(
+    every: Sequence[Sequence[MrdImage]], labels: Sequence[str], header: Any, name: str
+) -> tuple[Moment, ...]:
+    """Return when each image was taken: by its attributes, else by the stamps of its slices."""
+    if len(labels) < 2:
+        return ()
+    told = [
+        tuple(number_of(one[0].attributes.get(key)) for key in (FROM_FIRST, FROM_TRIGGER))
+        for one in every
+    ]
+    if any(time is not None for times in told for time in times):
+        return tuple(Moment(label, *times) for label, times in zip(labels, told, strict=True))
+    stamped = ((slice_, image) for image, one in enumerate(every) for slice_ in one)
+    return moments_of(header, stamped, labels, name)
 
 
 def _with_channels(labels: Sequence[str], channels: int) -> list[str]:

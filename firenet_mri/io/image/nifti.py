@@ -33,7 +33,7 @@ def write_nifti(
     geometry: Geometry | None = None,
     *,
     description: str = "",
-    repetition_time_ms: float | None = None,
+    time_between_ms: float | None = None,
 ) -> None:
     """Write an image to ``path``, .nii or .nii.gz.
 
@@ -47,9 +47,9 @@ def write_nifti(
         the codes say that the position is unknown (0); so do they if it is not placed.
     description
         Free text in ASCII, up to 79 characters; never anything about a patient.
-    repetition_time_ms
-        Where the images are repetitions, the time between them, as the header has it (pixdim[4],
-        in seconds); None if the fourth axis is none of time.
+    time_between_ms
+        The time between images (pixdim[4], in seconds); None if the fourth axis is none of time, or
+        that is not known.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def write_nifti(
     if not np.allclose(nifti.get_qform(), affine, atol=1e-2):
         nifti.set_qform(None, _UNKNOWN)
     nifti.header.set_xyzt_units("mm")
-    if repetition_time_ms is not None and volume.ndim == 4:
+    if time_between_ms is not None and volume.ndim == 4:
         nifti.header.set_xyzt_units("mm", "sec")
-        nifti.header["pixdim"][4] = repetition_time_ms / 1000
+        nifti.header["pixdim"][4] = time_between_ms / 1000
     nifti.header["descrip"] = description.encode()
     nibabel.save(nifti, path)

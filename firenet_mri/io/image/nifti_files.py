@@ -30,6 +30,8 @@ _MOST_TIMES, _ALWAYS_FINE = 100, 1 << 29
 _LARGEST_OFFSET = 1 << 26
 _HEADERS = {b"n+1\0": (344, 348), b"ni1\0": (344, 348), b"n+2\0": (4, 540), b"ni2\0": (4, 540)}
 _PAIRS = (".hdr", ".img")
+# Milliseconds of the units of time.
+_MS = {"sec": 1e3, "msec": 1.0, "usec": 1e-3}
 
 
 def load_nifti(path: Path) -> Any:
@@ -70,6 +72,28 @@ def shape_of_nifti(path: Path) -> tuple[int, ...]:
         return tuple(int(n) for n in header.get_data_shape())
     except Exception:
         raise _damaged(path) from None
+
+
+def time_of_nifti(path: Path) -> float | None:
+    """Return the time between the images of a NIfTI file in ms; None if it does not say it.
+
+    Raises
+    ------
+    FileError
+        As :func:`shape_of_nifti`.
+    """
+    read_head(path)
+    try:
+        header = _header(_first_bytes(_file_of_header(path)))
+        unit = _MS.get(header.get_xyzt_units()[1])
+        zooms = header.get_zooms()
+    except Exception:
+        raise _damaged(path) from None
+    step = float(zooms[3]) if len(zooms) > 3 else 0.0
+    if unit is None or not (step > 0 and math.isfinite(step)):
+        return None
+    # The header has single precision.
+    return float(f"{step * unit:.6g}")
 
 
 def voxels_of(image: Any, path: Path) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Draws a reconstruction beside what it is to be compared with, as a PNG: all slices of each."""
+"""Draws a reconstruction beside what it is compared with: all slices, and a line over time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError
 from firenet_mri.geometry import Geometry
 from firenet_mri.io.image.display import Display, displayed
+from firenet_mri.io.image.over_time import FEWEST_FRAMES, LineOverTime, liveliest_line
 from firenet_mri.io.image.png import grey_levels, png_bytes
 
 _log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 # Inches of a panel: of one slice, of each slice that stands beside others, and at most.
 _PANEL_INCHES, _TILE_INCHES, _MOST_INCHES = 3.6, 1.8, 10.0
 _LINE_INCHES = 0.16
+_STRIP_INCHES = 1.5
 _DPI = 150
 # Size of a slice's number in points, and the width of a digit in it.
 _NUMBER_POINTS, _DIGIT_POINTS = 7.0, 4.5
@@ -59,6 +61,7 @@ def write_picture(
     geometry: Geometry | None = None,
     caption: str = "",
     names: Sequence[str] = (),
+    film: Sequence[int] = (),
     error_scale: float = 5.0,
 ) -> None:
     """Write panels side by side, all with the same grey window, to a PNG file.
@@ -80,6 +83,9 @@ def write_picture(
         What stands below, such as the name of the scan and whether it is simulated.
     names
         Of the slices, such as "3"; they are numbered from 0 by default.
+    film
+        Those of the slices that follow one another in time. Below each panel then stands the line
+        of it over time in which the last panel changes most, and a mark in its first frame.
     error_scale
         How much brighter than the images the errors are shown.
 
@@ -99,11 +105,13 @@ def write_picture(
         raise ShapeError(f"{path}: images of different shapes cannot be compared: {shapes}")
     white = displays[len(panels) - 1].white()
     scale = None if reference is None else error_scale
+    line = liveliest_line(displays[len(panels) - 1], film) if len(film) >= FEWEST_FRAMES else None
     try:
         with warnings.catch_warnings():
             # A box stands for a letter that the font does not have.
             warnings.filterwarnings("ignore", "Glyph")
-            sheet = _Sheet(displays, shown, white, scale, [_printable(name) for name in names])
+            printable = [_printable(name) for name in names]
+            sheet = _Sheet(displays, shown, white, scale, printable, line)
             _draw_all(sheet, path, _printable(caption))
     except OSError:
         raise
@@ -120,13 +128,14 @@ def write_picture(
 
 @dataclass(frozen=True, eq=False)
 class _Sheet:
-    """What is drawn: images with their titles, the window, and how bright errors are, if shown."""
+    """What is drawn: images, titles, window, brightness of errors, line over time."""
 
     displays: Sequence[Display]
     shown: Sequence[Panel]
     white: float
     error_scale: float | None
     names: Sequence[str]
+    line: LineOverTime | None
 
     @property
     def first(self) -> Display:
@@ -156,16 +165,17 @@ def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = 1 if sheet.error_scale is None else 2
     width, height = sheet.panel_inches
+    heights = [height + 0.25] * (1 if sheet.error_scale is None else 2)
+    heights += [_STRIP_INCHES] if sheet.line is not None else []
     lines = caption.count("\n")
     figure = Figure(
-        figsize=(width * len(sheet.shown), rows * (height + 0.25) + 0.5 + _LINE_INCHES * lines),
+        figsize=(width * len(sheet.shown), sum(heights) + 0.5 + _LINE_INCHES * lines),
         facecolor=_PAPER,
         layout="constrained",
     )
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, len(sheet.shown), squeeze=False)
+    axes = figure.subplots(len(heights), len(sheet.shown), squeeze=False, height_ratios=heights)
     for axis, panel, display in zip(axes[0], sheet.shown, sheet.displays, strict=True):
         _draw(axis, display, sheet, cmap="gray", white=sheet.white)
         _title(axis, panel.title, panel.note)
@@ -173,8 +183,11 @@ def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
         _numbers(axis, sheet)
     if sheet.error_scale is not None:
         _draw_errors(figure, axes[1], sheet, sheet.error_scale)
+    if sheet.line is not None:
+        _draw_strips(axes, sheet, sheet.line)
     count = len(sheet.first.slices)
-    place = f"{count} slices, from left to right and down" if count > 1 else ""
+    what = "slices" if sheet.line is None else "images"
+    place = f"{count} {what}, from left to right and down" if count > 1 else ""
     # How many slices there are belongs to the first line, the scan's.
     first, newline, rest = caption.partition("\n")
     text = " · ".join(part for part in (first, place) if part) + newline + rest
@@ -248,6 +261,26 @@ def _numbers(axis: Any, sheet: _Sheet) -> None:
             va="top",
             parse_math=False,
         )
+
+
+def _draw_strips(axes: Any, sheet: _Sheet, line: LineOverTime) -> None:
+    """Draw the line of every panel over time in the last row, and mark it in the first."""
+    top, left = list(sheet.first.corners())[line.frames[0]]
+    height, _ = sheet.first.shape
+    place = left + line.column
+    for axis, strip, display in zip(axes[0], axes[-1], sheet.displays, strict=True):
+        ends = [top - 0.5, top + height - 0.5]
+        axis.plot([place, place], ends, color=_LETTER, linewidth=0.8, linestyle=":")
+        strip.set_axis_off()
+        strip.imshow(
+            line.of(display),
+            cmap="gray",
+            vmin=0,
+            vmax=sheet.white,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        strip.set_title("The dotted line over time", color=_INK, fontsize=9)
 
 
 def _draw_errors(figure: Any, axes: Sequence[Any], sheet: _Sheet, scale: float) -> None:

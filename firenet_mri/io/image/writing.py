@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from firenet_mri.io.image.dicom import DicomReference, write_enhanced_dicom
-from firenet_mri.io.image.labels import time_between
+from firenet_mri.io.image.labels import labels_of, time_between
 from firenet_mri.io.image.mrd_images import write_mrd_images
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.scan import RawScan
@@ -49,7 +49,7 @@ def write_image(
             image,
             scan.geometry,
             description=description,
-            repetition_time_ms=time_between(scan.images, scan.parameters),
+            time_between_ms=time_between(labels_of(scan.images, scan.parameters)),
         )
         return
     array: np.ndarray = image.detach().cpu().numpy()

@@ -54,6 +54,7 @@ from firenet_mri.io.kspace.ismrmrd_contradictions import check_discarded, say_ex
 from firenet_mri.io.kspace.ismrmrd_images import ImageKey, Images, images_of
 from firenet_mri.io.kspace.ismrmrd_partitions import without_empty_partitions
 from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_references
+from firenet_mri.io.kspace.ismrmrd_times import moments_of
 from firenet_mri.io.kspace.outline import Outline, check_samples
 from firenet_mri.io.kspace.pulseq_readouts import check_readouts_alone, describes_nothing
 
@@ -386,6 +387,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         kspace, mask = gridding(kspace), whole_readouts(mask, gridding)
         grid = grid.cut_to(kspace.shape[-1])
         noise = None if noise is None else noise * layout.trains.noise_factor
+    moments = moments_of(header, ((line, at[0]) for line, at, _ in layout.places()), names, name)
     return RawScan(
         kspace,
         mask,
@@ -396,7 +398,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         simulated=_vendor(header).startswith("simulated"),
         images=names,
         scanner_grid=_scanner_grid(layout.encoding),
-        parameters=_parameters(header),
+        parameters=dataclasses.replace(_parameters(header), moments=moments),
         **prepared,
     )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
 from firenet_mri.geometry import Geometry, ImageGrid
+from firenet_mri.io.kspace.ismrmrd_times import OUR_MODEL, stamp, stamps_of
 from firenet_mri.io.kspace.trajectory_units import Unit, find_unit
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def header_of(scan: RawScan, grid: ImageGrid, shown: ImageGrid) -> Any:
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
             systemVendor="simulated" if scan.simulated else None,
+            systemModel=OUR_MODEL if known.moments else None,
             systemFieldStrength_T=known.field_strength_t,
             receiverChannels=scan.coils,
         ),
@@ -155,6 +157,7 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
     kspace = kspace.reshape(images, -1, scan.coils, *(1, *scan.spatial_shape)[-3:])
     mask = scan.mask.numpy(force=True).reshape(images, -1, *kspace.shape[-3:])
     counters = [image_counters(name, i) for i, name in enumerate(scan.images or ("",))]
+    stamps = [stamps_of(name, scan.parameters) for name in scan.images or ("",)]
     for image, slice_, z, y in np.ndindex(*mask.shape[:-1]):
         runs = _runs(mask[image, slice_, z, y])
         for start, stop in runs:
@@ -163,6 +166,7 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
             readout.idx.slice = slice_
             for counter, value in counters[image].items():
                 setattr(readout.idx, counter, value)
+            stamp(readout, stamps[image])
             if scan.geometry is not None and scan.geometry.is_placed:
                 _place(readout, scan.geometry, slice_)
             yield readout

@@ -441,6 +441,7 @@ def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -
         sample_time_us=dwell_us,
     )
     acquisition.acquisition_time_stamp = int(mdh.TimeStamp)
+    acquisition.physiology_time_stamp[0] = int(mdh.PMUTimeStamp)
     acquisition.scan_counter = int(mdh.ScanCounter)
     acquisition.discard_pre, acquisition.discard_post = int(mdh.CutOff.Pre), int(mdh.CutOff.Post)
     position = mdh.SliceData.SlicePos

@@ -11,6 +11,8 @@ from firenet_mri.errors import UsageError
 Target = Literal["mrd", "fastmri", "bart", "npy"]
 #: Formats of images.
 ImageTarget = Literal["nifti", "dicom", "bids"]
+#: Endings of films, which are told by their name alone.
+_FILMS = (".gif", ".mp4")
 AnyTarget = Literal["mrd", "fastmri", "bart", "npy", "nifti", "dicom", "bids"]
 
 _SUFFIXES: dict[Target, tuple[str, ...]] = {
@@ -21,6 +23,11 @@ _SUFFIXES: dict[Target, tuple[str, ...]] = {
 }
 # Of a name alone: an .h5 file is ISMRMRD's unless fastMRI's is asked for.
 _BY_SUFFIX: dict[str, Target] = {".h5": "mrd", ".mrd": "mrd", ".cfl": "bart", ".npy": "npy"}
+
+
+def is_film(output: Path, to: AnyTarget | None = None) -> bool:
+    """Return whether a name is one of a film, and no format of another kind was asked for."""
+    return to is None and output.suffix in _FILMS
 
 
 def image_target_of(output: Path, to: AnyTarget | None = None) -> ImageTarget | None:

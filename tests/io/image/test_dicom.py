@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from real_scans import DATA
 
 from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.geometry import Moment
 from firenet_mri.io.image.dicom import (
     read_dicom_reference,
     write_dicom_series,
@@ -135,16 +136,65 @@ def test_series_say_which_echo_and_repetition_they_are(tmp_path) -> None:
         names=names,
     )
     found = [pydicom.dcmread(path) for path in files]
-    assert [(item.EchoNumbers, item.EchoTime) for item in found] == [(1, 5), (2, 12.5)] * 2
-    assert [item.TemporalPositionIdentifier for item in found] == [1, 1, 2, 2]
+    assert [(item.EchoNumbers, item.EchoTime) for item in found] == [(1, 5)] * 2 + [(2, 12.5)] * 2
+    assert [item.TemporalPositionIdentifier for item in found] == [1, 2, 1, 2]
     assert {item.NumberOfTemporalPositions for item in found} == {2}
-    assert [item.SeriesNumber for item in found] == [1, 2, 3, 4]
-    assert found[3].SeriesDescription == "FIRENET, repetition 1, contrast 1 12.5 ms"
+    assert [item.SeriesNumber for item in found] == [1, 1, 2, 2]
+    assert [path.name for path in files] == [f"0{s}_000{i}.dcm" for s in (1, 2) for i in (1, 2)]
+    assert found[3].SeriesDescription == "FIRENET, contrast 1 12.5 ms"
     assert {item.RepetitionTime for item in found} == {40}
+    assert not any("CardiacNumberOfImages" in item or "TriggerTime" in item for item in found)
     with pytest.raises(ShapeError, match="3 names for 4 images"):
         write_dicom_series(
             tmp_path / "other", RNG.random((4, 1, 5, 6)), geometry("axial", 1), names=names[:3]
         )
+
+
+def cine(folder: Path) -> tuple[np.ndarray, list[Path]]:
+    """Write three phases, every 40 ms from 20 ms after the trigger, of two slices."""
+    image = RNG.random((3, 2, 18, 30))
+    names = [f"phase {i}" for i in range(3)]
+    moments = tuple(Moment(name, None, 20.0 + 40 * i) for i, name in enumerate(names))
+    known = AcquisitionParameters(3.0, 3.2, (1.6,), flip_angle_deg=50.0, moments=moments)
+    return image, write_dicom_series(
+        folder, image, geometry("oblique", 2), parameters=known, names=names
+    )
+
+
+def test_a_cine_is_one_series_with_the_time_of_every_phase(tmp_path) -> None:
+    image, files = cine(tmp_path / "cine")
+    found = [pydicom.dcmread(path) for path in files]
+    assert len({item.SeriesInstanceUID for item in found}) == 1
+    assert [item.InstanceNumber for item in found] == [1, 2, 3, 4, 5, 6]
+    assert [item.TriggerTime for item in found] == [20, 60, 100] * 2
+    assert [item.TemporalPositionIdentifier for item in found] == [1, 2, 3] * 2
+    values = {
+        (item.NumberOfTemporalPositions, item.CardiacNumberOfImages, item.TemporalResolution)
+        for item in found
+    }
+    assert values == {(3, 3, 40)}
+    # Slice by slice, every phase of each.
+    shown = np.stack([item.pixel_array * float(item.RescaleSlope) for item in found])
+    np.testing.assert_allclose(shown, image.swapaxes(0, 1).reshape(shown.shape), atol=1e-4)
+    assert {item.SeriesDescription for item in found} == {"FIRENET"}
+
+
+@needs_dicom3tools
+def test_dicom3tools_find_no_error_in_a_cine(tmp_path) -> None:
+    _, files = cine(tmp_path / "cine")
+    for command in (["dciodvfy", str(files[4])], ["dcentvfy", *map(str, files)]):
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Error" not in told.stdout + told.stderr
+
+
+@needs_dcm2niix
+def test_dcm2niix_makes_one_image_over_time_of_a_cine(tmp_path) -> None:
+    image, _ = cine(tmp_path / "cine")
+    found = converted(tmp_path / "cine", tmp_path / "out")
+    assert found.shape == (30, 18, 2, 3)
+    write_nifti(tmp_path / "ours.nii", image[1], geometry("oblique", 2))
+    one = nibabel.Nifti1Image(found.get_fdata()[..., 1], found.affine)
+    assert_same_in_space(one, nibabel.load(tmp_path / "ours.nii"), 1 / 32_767)
 
 
 def test_an_enhanced_image_says_its_echo_time(tmp_path) -> None:

@@ -15,7 +15,7 @@ from ismrmrd.serialization import ProtocolSerializer
 from mrd_scans import make_header
 
 from firenet_mri.errors import DataError, FileError, UsageError
-from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io.image.mrd_images import write_mrd_images
 from firenet_mri.io.image.mrd_series import read_mrd_images
 
@@ -197,6 +197,41 @@ def test_echo_times_come_from_the_header_or_the_images(tmp_path) -> None:
         one.meta = {"GADGETRON_TE": str(time)}
     found = read_mrd_images(write(tmp_path / "b.h5", {"x/image_0": made}))
     assert found.parameters.echo_times_ms == (5.0, 7.0)
+
+
+def test_images_have_the_times_of_their_attributes_or_of_siemens_stamps(tmp_path) -> None:
+    made = [line for i in range(3) for line in slices(phase=i, seed=i)]
+    for one in made:
+        one.acquisition_time_stamp = 5_000_000 + 4 * one.phase
+        one.physiology_time_stamp[0] = 16 * one.phase + 2
+
+    def moments(vendor: str, name: str) -> list[tuple]:
+        header = make_header((12, 9, 1), vendor=vendor)
+        found = read_mrd_images(write(tmp_path / name, {"dataset/image_0": made}, header))
+        return [
+            (one.image, one.from_first_ms, one.from_trigger_ms) for one in found.parameters.moments
+        ]
+
+    assert moments("SIEMENS", "a.h5") == [(f"phase {i}", 10.0 * i, 5 + 40.0 * i) for i in range(3)]
+    assert moments("other", "b.h5") == []
+    for one in made:
+        one.meta = {"TriggerTime": str(30.0 * one.phase)}
+    assert moments("other", "c.h5") == [(f"phase {i}", None, 30.0 * i) for i in range(3)]
+
+
+def test_our_images_keep_their_times(tmp_path) -> None:
+    names = ["phase 0", "phase 1"]
+    known = AcquisitionParameters(
+        moments=(Moment(names[0], 0.0, 20.0), Moment(names[1], 5.0, 60.0))
+    )
+    image = RNG.random((2, 2, 9, 12))
+    write_mrd_images(tmp_path / "a.h5", image, PLACE, names, parameters=known)
+    found = read_mrd_images(tmp_path / "a.h5")
+    assert (found.names, found.parameters.moments) == (tuple(names), known.moments)
+    with ismrmrd.File(str(tmp_path / "a.h5"), "r") as file:
+        heads = [one.getHead() for one in file["dataset/image_0"].images]
+    assert [head.physiology_time_stamp[0] for head in heads] == [8, 8, 24, 24]
+    assert [head.acquisition_time_stamp for head in heads] == [0, 0, 2, 2]
 
 
 def test_coils_are_images(tmp_path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from firenet_mri.errors import ShapeError
 from firenet_mri.io import Panel, write_picture
 from firenet_mri.io.image.display import displayed
+from firenet_mri.io.image.over_time import liveliest_line
 from firenet_mri.scan import Geometry
 
 RIGHT, LEFT = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0)
@@ -189,3 +190,39 @@ def test_a_full_disk_is_told_and_not_drawn_over(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="No space"):
         write_picture(tmp_path / "a.png", [Panel("a", torch.ones(6, 9))])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_line_in_which_most_changes_is_shown_over_time() -> None:
+    still = np.ones((10, 4, 6))
+    still[5:, 2, 3] = 4
+    display = displayed(still, None)
+    # Of another film nothing changes.
+    line = liveliest_line(display, [1, 3, 5, 7, 9])
+    assert line.column == 3
+    np.testing.assert_array_equal(line.of(display)[2], [1, 1, 4, 4, 4])
+    np.testing.assert_array_equal(line.of(display)[1], [1] * 5)
+
+
+def test_a_film_has_its_line_below_every_panel(tmp_path: Path, monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    strips = []
+    draw = Axes.imshow
+
+    def imshow(axes: Axes, pixels: np.ndarray, **options: object) -> object:
+        if options["aspect"] == "auto":
+            strips.append((np.asarray(pixels), options["vmax"]))
+        return draw(axes, pixels, **options)
+
+    monkeypatch.setattr(Axes, "imshow", imshow)
+    image = np.random.default_rng(0).random((6, 1, 9, 7))
+    panels = [Panel("Zero-filled", image / 2), Panel("FIRENET", image)]
+    write_picture(tmp_path / "film.png", panels, film=range(6))
+    (before, white), (after, same) = strips
+    assert white == same
+    assert after.shape == (9, 6)
+    np.testing.assert_allclose(before, after / 2)
+    # Three frames are no film, and slices have no time.
+    write_picture(tmp_path / "three.png", panels, film=range(3))
+    write_picture(tmp_path / "none.png", panels)
+    assert len(strips) == 2
