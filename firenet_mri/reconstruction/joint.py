@@ -1,8 +1,9 @@
 """Images that belong together as one problem: which they are, and what the problem is made from.
 
 Along an axis that images share, such as the repetitions or the phases of a heartbeat, the images
-are frames of one image (frame, y, x). Every frame keeps its own mask; the maps are those of all,
-made from the mean over the frames. The sparsifier sees neighbouring frames, too.
+are frames of one image (frame, y, x). Every frame keeps its own mask or trajectory; the maps are
+those of all, made from the mean over the frames, along trajectories from the samples of all frames
+together. The sparsifier sees neighbouring frames, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,9 +20,10 @@ from torch import Tensor
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.operators import encoding_operator
-from firenet_mri.operators.frame_wise import FrameWise
-from firenet_mri.operators.links import Chain
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.frame_wise import FramesApart, FrameWise
+from firenet_mri.operators.links import Chain, SampleWeighting
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
@@ -40,7 +43,7 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     Parameters
     ----------
     scan
-        A Cartesian scan of slices.
+        A scan of slices.
     axis
         A counter that tells its images apart, such as "repetition" or "phase", or "slice".
 
@@ -52,15 +55,15 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     Raises
     ------
     UsageError
-        If the scan has no such axis, is a volume, or has a trajectory.
+        If the scan has no such axis, or is a volume.
     DataError
         If frames are missing in some of the problems.
     """
-    if scan.spatial_ndim != 2 or scan.trajectory is not None:
-        kind = "is a volume" if scan.spatial_ndim != 2 else "has a trajectory"
-        raise UsageError(
-            f"{scan.name}: {kind}; joint serves Cartesian scans of slices, leave it out"
-        )
+    if scan.spatial_ndim != 2:
+        way_out = "leave it out"
+        if scan.trajectory is None:
+            way_out = "give by_readout, too, which takes volumes with whole readouts apart"
+        raise UsageError(f"{scan.name}: is a volume; joint serves slices, {way_out}")
     found: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, counters in enumerate(counters_of(scan)):
         if axis not in counters:
@@ -149,7 +152,7 @@ def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def frames_entry(encoding: FrameWise, count: int) -> Entry:
+def frames_entry(encoding: FrameWise | FramesApart, count: int) -> Entry:
     """Return what a certificate says of frames that were reconstructed as one image.
 
     Parameters
@@ -188,3 +191,41 @@ def encode_frames(
     sense = encoding_operator(mask.transpose(0, 1), maps, 2, maps_from_data=maps_from_data)
     encoding = FrameWise(kspace.shape[1], sense)
     return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, kspace)
+
+
+def encode_frames_along(
+    samples: Tensor,
+    fouriers: Sequence[NonuniformFourier],
+    maps: Tensor,
+    *,
+    chain: Chain,
+    maps_from_data: bool,
+) -> Encoded:
+    """Return what a network is given of frames along trajectories, with their density weights.
+
+    Parameters
+    ----------
+    samples
+        (coil, frame, *samples) complex.
+    fouriers
+        One for each frame, or one for all.
+    maps
+        (coil, y, x), or (frame, coil, y, x).
+    chain, maps_from_data
+        See :func:`firenet_mri.reconstruction.solve.encode`.
+    """
+    frames = samples.shape[1]
+    encoding: FrameWise | FramesApart
+    if len(fouriers) == 1:
+        encoding = FrameWise(frames, Sense(maps, fouriers[0], maps_from_data=maps_from_data))
+    else:
+        own = maps if maps.ndim == 4 else [maps] * frames
+        pairs = zip(own, fouriers, strict=True)
+        encoding = FramesApart([Sense(*pair, maps_from_data=maps_from_data) for pair in pairs])
+    kspace = samples
+    roots = [one.root_weights for one in fouriers if one.root_weights is not None]
+    if roots:
+        part = Part("density weights")
+        link = SampleWeighting(torch.stack(roots), encoding.codomain_shape, part)
+        kspace, chain = link(samples), chain.then(link)
+    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, samples)
