@@ -175,57 +175,48 @@ def frames_entry(encoding: FrameWise | FramesApart, count: int) -> Entry:
 
 
 def encode_frames(
-    kspace: Tensor, mask: Tensor, maps: Tensor, *, chain: Chain, maps_from_data: bool
-) -> Encoded:
-    """Return what a network is given of frames.
-
-    Parameters
-    ----------
-    kspace, mask
-        (coil, frame, y, x) complex, zero where not sampled, and (1, frame, y, x) bool.
-    maps
-        (coil, y, x), or (frame, coil, y, x).
-    chain, maps_from_data
-        See :func:`firenet_mri.reconstruction.solve.encode`.
-    """
-    sense = encoding_operator(mask.transpose(0, 1), maps, 2, maps_from_data=maps_from_data)
-    encoding = FrameWise(kspace.shape[1], sense)
-    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, kspace)
-
-
-def encode_frames_along(
-    samples: Tensor,
-    fouriers: Sequence[NonuniformFourier],
+    kspace: Tensor,
+    sampling: Tensor | Sequence[NonuniformFourier],
     maps: Tensor,
     *,
     chain: Chain,
     maps_from_data: bool,
 ) -> Encoded:
-    """Return what a network is given of frames along trajectories, with their density weights.
+    """Return what a network is given of frames.
+
+    Samples along trajectories are multiplied by the roots of their density weights, frame by frame.
 
     Parameters
     ----------
-    samples
-        (coil, frame, *samples) complex.
-    fouriers
-        One for each frame, or one for all.
+    kspace
+        (coil, frame, *samples) complex, zero where not sampled.
+    sampling
+        Mask (1, frame, y, x) bool; or the transforms of trajectories, one for each frame or one for
+        all.
     maps
         (coil, y, x), or (frame, coil, y, x).
     chain, maps_from_data
         See :func:`firenet_mri.reconstruction.solve.encode`.
     """
-    frames = samples.shape[1]
-    encoding: FrameWise | FramesApart
-    if len(fouriers) == 1:
-        encoding = FrameWise(frames, Sense(maps, fouriers[0], maps_from_data=maps_from_data))
-    else:
-        own = maps if maps.ndim == 4 else [maps] * frames
-        pairs = zip(own, fouriers, strict=True)
-        encoding = FramesApart([Sense(*pair, maps_from_data=maps_from_data) for pair in pairs])
-    kspace = samples
-    roots = [one.root_weights for one in fouriers if one.root_weights is not None]
+    if isinstance(sampling, Tensor):
+        sense = encoding_operator(sampling.transpose(0, 1), maps, 2, maps_from_data=maps_from_data)
+        encoding = FrameWise(kspace.shape[1], sense)
+        return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, kspace)
+    along = _along(kspace.shape[1], sampling, maps, maps_from_data)
+    weighted = kspace
+    roots = [one.root_weights for one in sampling if one.root_weights is not None]
     if roots:
-        part = Part("density weights")
-        link = SampleWeighting(torch.stack(roots), encoding.codomain_shape, part)
-        kspace, chain = link(samples), chain.then(link)
-    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, samples)
+        link = SampleWeighting(torch.stack(roots), along.codomain_shape, Part("density weights"))
+        weighted, chain = link(kspace), chain.then(link)
+    return Encoded(weighted, along, along.root_sum_of_squares, chain, kspace)
+
+
+def _along(
+    frames: int, fouriers: Sequence[NonuniformFourier], maps: Tensor, maps_from_data: bool
+) -> FrameWise | FramesApart:
+    """Return the operator of frames along one trajectory, or along their own."""
+    if len(fouriers) == 1:
+        return FrameWise(frames, Sense(maps, fouriers[0], maps_from_data=maps_from_data))
+    own = maps if maps.ndim == 4 else [maps] * frames
+    pairs = zip(own, fouriers, strict=True)
+    return FramesApart([Sense(*pair, maps_from_data=maps_from_data) for pair in pairs])

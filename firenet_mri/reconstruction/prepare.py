@@ -47,7 +47,6 @@ from firenet_mri.reconstruction.given import (
 )
 from firenet_mri.reconstruction.joint import (
     encode_frames,
-    encode_frames_along,
     frames_of,
     groups_along,
     joint_network,
@@ -174,11 +173,8 @@ class Prepared:
             maps = maps.mul_(turn) if item.maps is None else maps * turn
         chain, fouriers = Chain(self.planes.applied), self._of_item(item, self.fouriers)
         if self.groups:
-            known = {"chain": chain, "maps_from_data": from_data}
-            if fouriers:
-                encoded = encode_frames_along(kspace, fouriers, maps, **known)
-            else:
-                encoded = encode_frames(kspace, item.mask, maps, **known)
+            sampling = fouriers or item.mask
+            encoded = encode_frames(kspace, sampling, maps, chain=chain, maps_from_data=from_data)
             return replace(encoded, turn=turn), maps_digest
         encoded = encode(
             kspace,

@@ -11,6 +11,7 @@ from torch import Tensor
 from firenet_benchmark.cine.phantom import Kind, simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import encoding_operator
+from firenet_mri.simulation.frames import interleaved_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +75,6 @@ def cine_problem(
         images=tuple(f"phase {frame}" for frame in range(frames)),
     )
     return CineProblem(scan.name, scan, series.images.abs(), series.moves)
-
-
-def interleaved_lines(frames: int, size: int, acceleration: int, centre: int = 4) -> Tensor:
-    """Return which lines every frame measures, (frame, line) bool.
-
-    Every ``acceleration``-th line, moved from frame to frame by a step near the golden section of
-    the acceleration and prime to it, so that successive frames fill k-space; and the centre.
-    """
-    golden = max(1, round(0.382 * acceleration))
-    step = next(s for s in range(golden, acceleration + 2) if math.gcd(s, acceleration) == 1)
-    mask = torch.zeros(frames, size, dtype=torch.bool)
-    for frame in range(frames):
-        mask[frame, (frame * step) % acceleration :: acceleration] = True
-    mask[:, size // 2 - centre // 2 : size // 2 + (centre + 1) // 2] = True
-    return mask
 
 
 def coil_maps(coils: int, size: int) -> Tensor:
