@@ -57,7 +57,7 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     UsageError
         If the scan has no such axis, or is a volume.
     DataError
-        If frames are missing in some of the problems.
+        If frames are missing, or come several times.
     """
     if scan.spatial_ndim != 2:
         way_out = "leave it out"
@@ -82,7 +82,27 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
             f"{scan.name}: along {axis} some images have {min(sizes)} frames, others "
             f"{max(sizes)}; choose images that have as many, or leave joint out"
         )
+    for members in found.values():
+        _check_numbers(sorted(number for number, _ in members), axis, scan.name)
     return tuple(tuple(index for _, index in sorted(members)) for members in found.values())
+
+
+def _check_numbers(numbers: list[int], axis: str, name: str) -> None:
+    """Refuse frames of which some come again or are missing: neighbours would be none."""
+    steps = [later - first for first, later in itertools.pairwise(numbers)]
+    if min(steps) == 0:
+        again = numbers[steps.index(0)]
+        raise DataError(
+            f"{name}: {axis} {again} comes {numbers.count(again)} times; leave out the frames that "
+            "are repeated, or leave joint out"
+        )
+    step = min(steps)
+    gap = next((i for i, found in enumerate(steps) if found != step), None)
+    if gap is not None:
+        raise DataError(
+            f"{name}: after {axis} {numbers[gap]} comes {axis} {numbers[gap + 1]}, and what lies "
+            "between is missing; choose images that follow each other evenly, or leave joint out"
+        )
 
 
 def counters_of(scan: RawScan) -> list[dict[str, int]]:

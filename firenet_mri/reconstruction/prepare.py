@@ -469,10 +469,14 @@ def _norm(samples: Tensor) -> float:
 
 
 def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
-    """Return the caller's maps, normalised."""
+    """Return the caller's maps, normalised: of all slices of all images, or of each."""
     tail = (scan.coils, *scan.spatial_shape)
-    fits = maps.shape[-len(tail) :] == tail and maps.shape[: -len(tail)] in ((), scan.batch_shape)
-    if not fits:
+    leading = tuple(maps.shape[: -len(tail)])
+    # An axis of one slice or image may be left out.
+    own = [size for size in leading if size > 1] == [size for size in scan.batch_shape if size > 1]
+    if maps.shape[-len(tail) :] == tail and own:
+        maps = maps.reshape(*scan.batch_shape, *tail)
+    elif tuple(maps.shape) != tail:
         raise ShapeError(
             f"{scan.name}: the maps have shape {tuple(maps.shape)}; this scan needs "
             f"{(*scan.batch_shape, *tail)} or {tail}"
