@@ -132,10 +132,8 @@ def test_one_by_one_every_image_has_its_own_trajectory(scan) -> None:
 
 def test_all_see_the_trajectories_of_the_images_that_were_chosen(scan) -> None:
     chosen = select(scan, images=[1, 3])
-    assert [torch.equal(a, b) for a, b in zip(chosen.trajectories, scan.trajectories[1::2])] == [
-        True,
-        True,
-    ]
+    for found, expected in zip(chosen.trajectories, scan.trajectories[1::2], strict=True):
+        assert torch.equal(found, expected)
     assert torch.equal(with_reversed_kspace(scan).trajectories[2], -scan.trajectories[2])
     other = [*scan.trajectories[:-1], scan.trajectories[0]]
     changed = dataclasses.replace(scan, trajectory=other)
