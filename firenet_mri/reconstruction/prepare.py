@@ -46,6 +46,7 @@ from firenet_mri.reconstruction.given import (
     without_maps,
 )
 from firenet_mri.reconstruction.joint import (
+    ALONG_TRAJECTORIES,
     encode_frames,
     frames_of,
     groups_along,
@@ -332,7 +333,10 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
 def _network(planes: RawScan, options: ReconstructionOptions, frames: int | None = None) -> Network:
     if frames is not None:
         shape = (frames, *planes.spatial_shape)
-        return network_of(planes.coils, shape, joint_network(options.network))
+        net = network_of(planes.coils, shape, joint_network(options.network))
+        if planes.trajectories and options.network.lam == "auto" and net.minimiser is not None:
+            net.minimiser.lam *= ALONG_TRAJECTORIES
+        return net
     if options.network.weights is not None and planes.spatial_ndim != 2:
         raise UsageError(
             f"{planes.name}: is a volume, and weights are those of a network for 2D images; give "

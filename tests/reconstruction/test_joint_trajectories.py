@@ -10,10 +10,12 @@ import torch
 from firenet_mri import RawScan, reconstruct
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.networks import network_of
+from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.operators import NonuniformFourier, Sense
 from firenet_mri.operators.trajectories import golden_angle_frames
 from firenet_mri.phantoms import ellipses
-from firenet_mri.reconstruction.joint import groups_along
+from firenet_mri.reconstruction.joint import SPARSIFIER, groups_along
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import prepare
 from firenet_mri.scan import digest_of_scan, select, with_reversed_kspace
@@ -68,7 +70,7 @@ def test_grid_points_as_trajectories_give_the_cartesian_image() -> None:
         mask[t, ..., row, :] = True
         kspace[t, 0, :, row] = one.kspace[t, 0]
     cartesian = RawScan(kspace, mask, 2, images=NAMES)
-    options = {"joint": "phase", "maps": maps()}
+    options = {"joint": "phase", "maps": maps(), "lam": 1e-3}
     first, second = (reconstruct(each, **options) for each in (one, cartesian))
     difference = float((first.image - second.image).norm() / second.image.norm())
     assert difference < 2e-3
@@ -95,6 +97,17 @@ def test_the_maps_of_frames_come_from_the_spokes_of_all(scan) -> None:
         assert torch.equal(sense.fourier.trajectory, points)
     names = {part.name: part.from_data for part in encoded.encoding.made_from}
     assert names == {"sensitivity maps": True, "trajectory": False, "density weights": False}
+
+
+def test_the_automatic_lam_of_frames_along_trajectories_is_twice_that_of_lines(scan) -> None:
+    first, second = (
+        prepare(scan, ReconstructionOptions.from_mapping({"joint": "phase", **more})).net.minimiser
+        for more in ({}, {"lam": 1e-3})
+    )
+    shape = (FRAMES, SIZE, SIZE)
+    usual = network_of(COILS, shape, NetworkOptions(sparsifier=SPARSIFIER)).minimiser
+    assert first.lam == pytest.approx(2 * usual.lam)
+    assert second.lam == 1e-3
 
 
 def test_the_certificate_of_frames_along_trajectories_is_complete(scan) -> None:
