@@ -72,7 +72,9 @@ class RawScan:
         True if the data were computed from an image.
     trajectory
         (*samples, spatial_ndim) real, in cycles per field of view, the last axis in the order of
-        the image's axes; None if Cartesian.
+        the image's axes; None if Cartesian. Where it differs, a sequence of as many as there are
+        images, or slices of all images in their order, all of one shape; it is kept as a tuple of
+        the latter, or as one tensor if all are equal.
     image_shape
         Sizes of the image where there is a trajectory.
     images
@@ -104,7 +106,7 @@ class RawScan:
     geometry: Geometry | None = None
     name: str = "scan"
     simulated: bool = False
-    trajectory: Tensor | None = None
+    trajectory: Tensor | Sequence[Tensor] | None = None
     image_shape: tuple[int, ...] | None = None
     images: tuple[str, ...] = ()
     scanner_grid: ImageGrid | None = None
@@ -121,7 +123,7 @@ class RawScan:
                 f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed"
             )
         if self.trajectory is not None:
-            self._check_trajectory(self.trajectory)
+            self._check_trajectories()
         if self.kspace.ndim < self.sample_ndim + 1:
             raise ShapeError(
                 f"{name}: k-space has shape {tuple(self.kspace.shape)}; expected (..., coil, "
@@ -174,30 +176,65 @@ class RawScan:
                 "again"
             )
 
-    def _check_trajectory(self, trajectory: Tensor) -> None:
-        """Raise a named error unless trajectory, image size and data belong together."""
+    def _check_trajectories(self) -> None:
+        """Raise a named error unless trajectories, image size and data belong together."""
         if self.image_shape is None or len(self.image_shape) != self.spatial_ndim:
             raise ShapeError(
                 f"{self.name}: the image size is {self.image_shape}; with a trajectory give one of "
                 f"{self.spatial_ndim} numbers"
             )
-        try:
-            check_trajectory(trajectory, self.image_shape)
-        except FirenetError as error:
-            raise type(error)(f"{self.name}: {error}") from None
-        samples = tuple(trajectory.shape[:-1])
+        given = self.trajectory
+        each = (given,) if isinstance(given, Tensor) else tuple(given or ())
+        for one in {id(one): one for one in each}.values():
+            try:
+                check_trajectory(one, self.image_shape)
+            except FirenetError as error:
+                raise type(error)(f"{self.name}: {error}") from None
+        shapes = sorted({tuple(one.shape) for one in each})
+        if len(shapes) != 1:
+            raise ShapeError(
+                f"{self.name}: the images' trajectories have the shapes {shapes}; all images need "
+                "as many samples, so leave out the image that has others, or its further readouts"
+            )
+        samples = shapes[0][:-1]
         found = tuple(self.kspace.shape[-len(samples) :])
         if found != samples or self.kspace.ndim <= len(samples):
             raise ShapeError(
                 f"{self.name}: the data have shape {tuple(self.kspace.shape)}, the trajectory "
-                f"{tuple(trajectory.shape)}; the data must be (..., coil, "
-                f"{', '.join(map(str, samples))})"
+                f"{shapes[0]}; the data must be (..., coil, {', '.join(map(str, samples))})"
             )
+        if not isinstance(given, Tensor):
+            object.__setattr__(self, "trajectory", self._of_all_slices(each, len(samples)))
+
+    def _of_all_slices(
+        self, each: tuple[Tensor, ...], sample_ndim: int
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Return the trajectory of every slice of every image, or the one that all have."""
+        batch = tuple(self.kspace.shape[: -sample_ndim - 1])
+        items, images = math.prod(batch), batch[0] if self.images else 1
+        if len(each) not in (images, items):
+            raise ShapeError(
+                f"{self.name}: {len(each)} trajectories for {images} images of {items // images} "
+                "slices; give one for all, or one for each"
+            )
+        if all(one is each[0] or torch.equal(one, each[0]) for one in each):
+            return each[0]
+        return (
+            each if len(each) == items else tuple(x for x in each for _ in range(items // images))
+        )
 
     @property
     def sample_ndim(self) -> int:
         """Number of k-space axes after the coil axis."""
-        return self.spatial_ndim if self.trajectory is None else self.trajectory.ndim - 1
+        return self.trajectories[0].ndim - 1 if self.trajectories else self.spatial_ndim
+
+    @property
+    def trajectories(self) -> tuple[Tensor, ...]:
+        """The trajectories that differ: one of all, or one of every slice of every image."""
+        if self.trajectory is None:
+            return ()
+        given = self.trajectory
+        return (given,) if isinstance(given, Tensor) else tuple(given)
 
     @property
     def coils(self) -> int:
@@ -219,8 +256,8 @@ class RawScan:
     @property
     def sampled_fraction(self) -> float:
         """Share of the k-space grid that was sampled; samples a pixel where it has a trajectory."""
-        if self.trajectory is not None:
-            return self.trajectory.shape[:-1].numel() / math.prod(self.spatial_shape)
+        if self.trajectories:
+            return self.trajectories[0].shape[:-1].numel() / math.prod(self.spatial_shape)
         return float(self.mask.float().mean())
 
 
@@ -232,9 +269,9 @@ def digest_of_scan(scan: RawScan) -> ScanDigests:
     leading = np.ndindex(scan.kspace.shape[:-2])
     planes = (torch.where(full[i], scan.kspace[i], zero) for i in leading)
     trajectory = None
-    if scan.trajectory is not None:
-        where = digest_of_tensor(scan.trajectory)
-        trajectory = digest_of_data([where, list(scan.spatial_shape)])
+    if scan.trajectories:
+        where = [digest_of_tensor(one) for one in scan.trajectories]
+        trajectory = digest_of_data([*where, list(scan.spatial_shape)])
     return ScanDigests(
         digest_of_parts(scan.kspace.dtype, scan.kspace.shape, planes),
         digest_of_tensor(scan.mask),
@@ -263,8 +300,10 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
     reference = scan.reference
     if reference is not None:
         reference = reversed_about_centre(reference, ndim)
-    if scan.trajectory is not None:
-        return dataclasses.replace(scan, trajectory=-scan.trajectory, reference=reference)
+    if scan.trajectories:
+        turned = [-one for one in scan.trajectories]
+        trajectory = turned[0] if len(turned) == 1 else turned
+        return dataclasses.replace(scan, trajectory=trajectory, reference=reference)
     applied = scan.applied
     if applied:
         applied = (*applied, KspaceReversal(applied[-1].codomain_shape, scan.spatial_ndim))
@@ -278,7 +317,7 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
 
 
 def split_readout(scan: RawScan) -> RawScan:
-    """Return a volume with whole readouts as slices across the readout, each a 2D scan.
+    """Return volumes with whole readouts as slices across the readout, each a 2D scan.
 
     The inverse Fourier transform along the readout, which is unitary, takes the volume apart: what
     was measured of the plane at pixel x is k-space (z, y), with the same mask for every x and noise
@@ -287,25 +326,26 @@ def split_readout(scan: RawScan) -> RawScan:
     Raises
     ------
     UsageError
-        If it is no Cartesian volume of one image, or has readouts of which not all was measured.
+        If it is no Cartesian volume, or has readouts of which not all was measured.
     """
-    has_planes = scan.spatial_ndim == 3 and not scan.batch_shape and scan.trajectory is None
-    if not has_planes or not readouts_are_whole(scan.mask):
+    is_volume = scan.spatial_ndim == 3 and len(scan.batch_shape) == bool(scan.images)
+    if not is_volume or scan.trajectory is not None or not readouts_are_whole(scan.mask):
         raise UsageError(
-            f"{scan.name}: only a Cartesian volume of one image with whole readouts can be taken "
-            "apart along the readout; reconstruct it as a whole"
+            f"{scan.name}: only a Cartesian volume with whole readouts can be taken apart along "
+            "the readout; reconstruct it as a whole"
         )
     hybrid = torch.empty_like(scan.kspace)
-    for coil, kspace in enumerate(scan.kspace):
-        hybrid[coil] = centred_ifft(kspace, [-1])
+    # One coil at a time: a volume is large.
+    for at in np.ndindex(*scan.kspace.shape[:-3]):
+        hybrid[at] = centred_ifft(scan.kspace[at], [-1])
     reference = scan.reference
     if reference is not None:
         reference = centred_ifft(reference, [-1]) * sampled_mask(reference, 3).any(-1, keepdim=True)
-        reference = reference.movedim(-1, 0)
+        reference = reference.movedim(-1, reference.ndim - 4)
     return dataclasses.replace(
         scan,
-        kspace=hybrid.movedim(-1, 0),
-        mask=scan.mask[..., 0],
+        kspace=hybrid.movedim(-1, -4),
+        mask=scan.mask[..., 0].unsqueeze(-4),
         spatial_ndim=2,
         geometry=None,
         scanner_grid=None,
@@ -335,9 +375,11 @@ def select(
     """
     kspace, mask, geometry, names = scan.kspace, scan.mask, scan.geometry, scan.images
     reference, norms = scan.reference, scan.norms_as_read
+    # Which slices of which images are left.
+    left = torch.arange(math.prod(scan.batch_shape)).reshape(scan.batch_shape)
     if images is not None:
         chosen = _indices(images, len(names), f"{scan.name}: image")
-        kspace, mask = kspace[chosen], mask[chosen]
+        kspace, mask, left = kspace[chosen], mask[chosen], left[chosen]
         if reference is not None and reference.ndim == kspace.ndim:
             reference = reference[chosen] if len(reference) > 1 else reference
         names = tuple(names[i] for i in chosen)
@@ -346,7 +388,9 @@ def select(
         axis = 1 if scan.images else 0
         count = scan.batch_shape[axis] if len(scan.batch_shape) == axis + 1 else 0
         chosen = _indices(slices, count, f"{scan.name}: slice")
-        kspace, mask = (x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask))
+        kspace, mask, left = (
+            x.index_select(axis, torch.tensor(chosen)) for x in (kspace, mask, left)
+        )
         norms = None if norms is None else norms.index_select(axis, torch.tensor(chosen))
         if reference is not None:
             reference = _slices_of(reference, chosen, scan.spatial_ndim)
@@ -354,12 +398,16 @@ def select(
             geometry = None if geometry is None else geometry.of_slices(chosen)
         except UsageError as error:
             raise UsageError(f"{scan.name}: {error}") from None
+    trajectory = scan.trajectory
+    if isinstance(trajectory, tuple):
+        trajectory = tuple(trajectory[i] for i in left.reshape(-1).tolist())
     return dataclasses.replace(
         scan,
         kspace=kspace,
         mask=mask,
         geometry=geometry,
         images=names,
+        trajectory=trajectory,
         reference=reference,
         norms_as_read=norms,
     )

@@ -32,7 +32,11 @@ class SliceOptions(Options):
 @with_flags(SimulationOptions, SliceOptions, ImageReadOptions)
 def simulate(
     image: Annotated[
-        Path, Parameter(help="NIfTI, DICOM series or .npy image, magnitude or complex.")
+        Path,
+        Parameter(
+            help="NIfTI, DICOM series or .npy image, magnitude or complex, or a series of images "
+            "with time as the fourth axis."
+        ),
     ],
     /,
     *,
@@ -52,15 +56,14 @@ def simulate(
     from firenet_mri.simulation import simulate_with
 
     check_conversion(image, output, overwrite=overwrite)
-    pixels, geometry = read_image(image, chosen(ImageReadOptions, options))
+    pixels, geometry = read_image(image, chosen(ImageReadOptions, options), several=True)
     check_is_image(pixels, 2, name=str(image))
     if slices is not None:
-        missing = [index for index in slices if index >= len(pixels)]
+        count = pixels.shape[-3]
+        missing = [index for index in slices if index >= count]
         if missing:
-            raise UsageError(
-                f"{image}: slices {missing} asked for; there are 0 to {len(pixels) - 1}"
-            )
-        pixels = pixels[list(slices)]
+            raise UsageError(f"{image}: slices {missing} asked for; there are 0 to {count - 1}")
+        pixels = pixels[..., list(slices), :, :]
         geometry = None if geometry is None else geometry.of_slices(slices)
     scan = simulate_with(pixels, geometry, wanted, name=output.name)
     console = Console(highlight=False, soft_wrap=True)

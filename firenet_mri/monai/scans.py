@@ -36,7 +36,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ from monai.utils import TraceKeys
 from torch import Tensor
 
 from firenet_mri.domain import check_is_kspace
-from firenet_mri.errors import DataError, ShapeError
+from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.monai.links import links_of_text, text_of_links
 from firenet_mri.monai.masks import sampling_mask
 from firenet_mri.monai.tensors import native_complex, native_kspace, plain
@@ -74,6 +74,11 @@ def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
         Density weights of its trajectory, where they are known; None works them out.
     """
     trajectory, none = scan.trajectory, torch.zeros(0, dtype=torch.float64)
+    if isinstance(trajectory, Sequence):
+        raise UsageError(
+            f"{scan.name}: its images have trajectories of their own, and the metadata of a tensor "
+            "have a place for one; give FIRENETReconstruct what firenet_mri.read returns"
+        )
     if trajectory is not None and weights is None:
         weights = density_weights(trajectory, scan.spatial_shape)
     return {

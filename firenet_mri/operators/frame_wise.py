@@ -1,6 +1,8 @@
-"""The encoding operator of images that belong together: every frame has its own mask and maps."""
+"""The encoding operator of images that belong together: each has its own samples, perhaps maps."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -72,6 +74,74 @@ class FrameWise(LinearOperator):
 
     def _frame_by_frame(self, y: Tensor) -> Tensor:
         return y.transpose(self._coil_axis, self._coil_axis - 1).contiguous()
+
+
+class FramesApart(LinearOperator):
+    """(x_t) -> (A_t x_t) of frames with an operator each, as along a trajectory of its own.
+
+    Frames (frame, *spatial) to their samples (coil, frame, *samples). As the operators do not mix
+    them, the norm of the whole is the largest of theirs.
+
+    Parameters
+    ----------
+    senses
+        The operators of the frames, all of the same shapes.
+
+    Raises
+    ------
+    ShapeError
+        If there are none, or their shapes differ.
+    """
+
+    root_sum_of_squares: Tensor
+
+    def __init__(self, senses: Sequence[Sense]) -> None:
+        shapes = {(one.domain_shape, one.codomain_shape) for one in senses}
+        if len(shapes) != 1:
+            raise ShapeError(
+                f"{len(senses)} frames of the shapes {sorted(shapes)}; give frames of one shape"
+            )
+        domain, (coils, *samples) = shapes.pop()
+        bound = max(one.norm_bound for one in senses)
+        super().__init__((len(senses), *domain), (coils, len(senses), *samples), bound)
+        self.senses = torch.nn.ModuleList(senses)
+        self.made_from = tuple(dict.fromkeys(part for one in senses for part in one.made_from))
+        seen = torch.stack([one.root_sum_of_squares.expand(domain) for one in senses])
+        self.register_buffer("root_sum_of_squares", seen, persistent=False)
+        self._image_axis, self._sample_axis = -len(domain) - 1, -len(samples) - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the samples (..., coil, frame, *samples) of frames x."""
+        self.check_domain(x)
+        frames = zip(self.senses, x.unbind(self._image_axis), strict=True)
+        return torch.stack([sense(one) for sense, one in frames], self._sample_axis)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return A^H y, frame by frame, (..., frame, *spatial)."""
+        self.check_codomain(y)
+        frames = zip(self.senses, y.unbind(self._sample_axis), strict=True)
+        back = [sense.adjoint(one) for sense, one in frames]  # type: ignore[operator]
+        return torch.stack(back, self._image_axis)
+
+    def residual(self, y: Tensor) -> Residual:
+        """Return x -> (A^H (A x - y), ||A x - y||), each frame in the fastest way that it has."""
+        self.check_codomain(y)
+        frames = zip(self.senses, y.unbind(self._sample_axis), strict=True)
+        each = [sense.residual(one) for sense, one in frames]  # type: ignore[operator]
+        return _FramesResidual(_OneByOne(each, self._image_axis))
+
+
+class _OneByOne(Residual):
+    """The residuals of frames, from functions of each."""
+
+    def __init__(self, each: Sequence[Residual], axis: int) -> None:
+        self._each, self._axis = each, axis
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A_t^H (A_t x_t - y_t), (..., frame, *spatial), and the norms, (..., frame)."""
+        frames = zip(self._each, x.unbind(self._axis), strict=True)
+        gradients, norms = zip(*(each(one) for each, one in frames), strict=True)
+        return torch.stack(gradients, self._axis), torch.stack(norms, -1)
 
 
 class _FramesResidual(Residual):

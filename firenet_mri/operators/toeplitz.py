@@ -37,20 +37,16 @@ class ToeplitzNormal(LinearOperator):
         self.check_domain(x)
         axes = tuple(range(-len(self.domain_shape), 0))
         doubled = tuple(self.spectrum.shape)
-        spectrum = torch.fft.fftn(x, s=doubled, dim=axes)
-        spectrum = torch.view_as_real(spectrum) * self._real_spectrum(x)
-        image = torch.fft.ifftn(torch.view_as_complex(spectrum), dim=axes)
+        image = torch.fft.fftn(x, s=doubled, dim=axes)
+        image *= self.spectrum.to(x.device, x.real.dtype)
         for axis, size in zip(axes, self.domain_shape, strict=True):
-            image = image.narrow(axis, 0, size)
+            # What is cut off along one axis need not be transformed along the next.
+            image = torch.fft.ifft(image, dim=axis).narrow(axis, 0, size)
         return image if x.is_complex() else image.real
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return F^H F y."""
         return self.forward(y)
-
-    def _real_spectrum(self, x: Tensor) -> Tensor:
-        """Return the eigenvalues in the precision of x, to multiply pairs of reals."""
-        return self.spectrum.to(x.device, x.real.dtype).unsqueeze(-1)
 
 
 class ToeplitzResidual(Residual):

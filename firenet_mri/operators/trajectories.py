@@ -32,6 +32,24 @@ def radial(spokes: int, samples: int, size: int, *, golden_angle: bool = True) -
     return radius[None, :, None] * direction[:, None]
 
 
+def golden_angle_frames(
+    frames: int, spokes: int, samples: int, spatial_shape: tuple[int, int]
+) -> Tensor:
+    """Return golden-angle spokes that go on from frame to frame, (frame, spoke, sample, 2) float64.
+
+    Parameters
+    ----------
+    frames, spokes, samples
+        Numbers of frames, of spokes in each, and of samples along a spoke.
+    spatial_shape
+        Pixels (y, x) of the image; the spokes reach its resolution along both axes.
+    """
+    _check(frames=frames)
+    # In cycles per pixel, which are as long along both axes.
+    points = radial(frames * spokes, samples, 1) * torch.tensor(spatial_shape)
+    return points.reshape(frames, spokes, samples, 2)
+
+
 def spiral(interleaves: int, samples: int, size: int, turns: float) -> Tensor:
     """Return Archimedean spirals from the centre, (interleaf, sample, 2) float64.
 

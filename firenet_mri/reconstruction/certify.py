@@ -22,7 +22,7 @@ from firenet_mri.firenet.certificate.gap import (
 from firenet_mri.firenet.certificate.inexact_maps import WITHOUT_PROBLEM, image_with_other_maps
 from firenet_mri.firenet.verification import DataChange, verify_on_scan
 from firenet_mri.memory import give_back_freed_memory
-from firenet_mri.operators.frame_wise import FrameWise
+from firenet_mri.operators.frame_wise import FramesApart, FrameWise
 from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.reconstruction.amplification import measure_amplification
 from firenet_mri.reconstruction.data_warnings.item import item_warnings
@@ -148,7 +148,7 @@ def certificate_for(
         chain=encoded.chain,
         sample_norms=sample_norms,
     )
-    if isinstance(encoded.encoding, FrameWise):
+    if isinstance(encoded.encoding, FrameWise | FramesApart):
         return certificate.with_entries(frames_entry(encoded.encoding, certificate.items))
     if isinstance(encoded.encoding, GivenEncoding):
         entry = norm_entry(encoded.encoding, encoded.samples, certificate.items)

@@ -1,8 +1,9 @@
 """Images that belong together as one problem: which they are, and what the problem is made from.
 
 Along an axis that images share, such as the repetitions or the phases of a heartbeat, the images
-are frames of one image (frame, y, x). Every frame keeps its own mask; the maps are those of all,
-made from the mean over the frames. The sparsifier sees neighbouring frames, too.
+are frames of one image (frame, y, x). Every frame keeps its own mask or trajectory; the maps are
+those of all, made from the mean over the frames, along trajectories from the samples of all frames
+together. The sparsifier sees neighbouring frames, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,9 +20,10 @@ from torch import Tensor
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.options import NetworkOptions
-from firenet_mri.operators import encoding_operator
-from firenet_mri.operators.frame_wise import FrameWise
-from firenet_mri.operators.links import Chain
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators.base import Part
+from firenet_mri.operators.frame_wise import FramesApart, FrameWise
+from firenet_mri.operators.links import Chain, SampleWeighting
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
@@ -29,6 +32,10 @@ SLICE = "slice"
 
 #: What frames are sparse in, unless something else is asked for.
 SPARSIFIER = "undecimated-dct3+across-tv+across-fourier"
+
+#: Factor on the automatic lam of frames along trajectories, chosen on simulated hearts (seeds 0 and
+#: 1, 64 pixels, a fourth and an eighth of the spokes), where it gains 1 to 1.7 dB.
+ALONG_TRAJECTORIES = 2.0
 
 _PRESETS = ("accurate", "sharp", "stable", "adaptive")
 _COUNTER = re.compile(r"([a-z]\w*) (\d+)")
@@ -40,7 +47,7 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     Parameters
     ----------
     scan
-        A Cartesian scan of slices.
+        A scan of slices.
     axis
         A counter that tells its images apart, such as "repetition" or "phase", or "slice".
 
@@ -52,15 +59,15 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     Raises
     ------
     UsageError
-        If the scan has no such axis, is a volume, or has a trajectory.
+        If the scan has no such axis, or is a volume.
     DataError
-        If frames are missing in some of the problems.
+        If frames are missing, or come several times.
     """
-    if scan.spatial_ndim != 2 or scan.trajectory is not None:
-        kind = "is a volume" if scan.spatial_ndim != 2 else "has a trajectory"
-        raise UsageError(
-            f"{scan.name}: {kind}; joint serves Cartesian scans of slices, leave it out"
-        )
+    if scan.spatial_ndim != 2:
+        way_out = "leave it out"
+        if scan.trajectory is None:
+            way_out = "give by_readout, too, which takes volumes with whole readouts apart"
+        raise UsageError(f"{scan.name}: is a volume; joint serves slices, {way_out}")
     found: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, counters in enumerate(counters_of(scan)):
         if axis not in counters:
@@ -79,7 +86,27 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
             f"{scan.name}: along {axis} some images have {min(sizes)} frames, others "
             f"{max(sizes)}; choose images that have as many, or leave joint out"
         )
+    for members in found.values():
+        _check_numbers(sorted(number for number, _ in members), axis, scan.name)
     return tuple(tuple(index for _, index in sorted(members)) for members in found.values())
+
+
+def _check_numbers(numbers: list[int], axis: str, name: str) -> None:
+    """Refuse frames of which some come again or are missing: neighbours would be none."""
+    steps = [later - first for first, later in itertools.pairwise(numbers)]
+    if min(steps) == 0:
+        again = numbers[steps.index(0)]
+        raise DataError(
+            f"{name}: {axis} {again} comes {numbers.count(again)} times; leave out the frames that "
+            "are repeated, or leave joint out"
+        )
+    step = min(steps)
+    gap = next((i for i, found in enumerate(steps) if found != step), None)
+    if gap is not None:
+        raise DataError(
+            f"{name}: after {axis} {numbers[gap]} comes {axis} {numbers[gap + 1]}, and what lies "
+            "between is missing; choose images that follow each other evenly, or leave joint out"
+        )
 
 
 def counters_of(scan: RawScan) -> list[dict[str, int]]:
@@ -149,7 +176,7 @@ def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def frames_entry(encoding: FrameWise, count: int) -> Entry:
+def frames_entry(encoding: FrameWise | FramesApart, count: int) -> Entry:
     """Return what a certificate says of frames that were reconstructed as one image.
 
     Parameters
@@ -172,19 +199,48 @@ def frames_entry(encoding: FrameWise, count: int) -> Entry:
 
 
 def encode_frames(
-    kspace: Tensor, mask: Tensor, maps: Tensor, *, chain: Chain, maps_from_data: bool
+    kspace: Tensor,
+    sampling: Tensor | Sequence[NonuniformFourier],
+    maps: Tensor,
+    *,
+    chain: Chain,
+    maps_from_data: bool,
 ) -> Encoded:
     """Return what a network is given of frames.
 
+    Samples along trajectories are multiplied by the roots of their density weights, frame by frame.
+
     Parameters
     ----------
-    kspace, mask
-        (coil, frame, y, x) complex, zero where not sampled, and (1, frame, y, x) bool.
+    kspace
+        (coil, frame, *samples) complex, zero where not sampled.
+    sampling
+        Mask (1, frame, y, x) bool; or the transforms of trajectories, one for each frame or one for
+        all.
     maps
         (coil, y, x), or (frame, coil, y, x).
     chain, maps_from_data
         See :func:`firenet_mri.reconstruction.solve.encode`.
     """
-    sense = encoding_operator(mask.transpose(0, 1), maps, 2, maps_from_data=maps_from_data)
-    encoding = FrameWise(kspace.shape[1], sense)
-    return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, kspace)
+    if isinstance(sampling, Tensor):
+        sense = encoding_operator(sampling.transpose(0, 1), maps, 2, maps_from_data=maps_from_data)
+        encoding = FrameWise(kspace.shape[1], sense)
+        return Encoded(kspace, encoding, encoding.root_sum_of_squares, chain, kspace)
+    along = _along(kspace.shape[1], sampling, maps, maps_from_data)
+    weighted = kspace
+    roots = [one.root_weights for one in sampling if one.root_weights is not None]
+    if roots:
+        link = SampleWeighting(torch.stack(roots), along.codomain_shape, Part("density weights"))
+        weighted, chain = link(kspace), chain.then(link)
+    return Encoded(weighted, along, along.root_sum_of_squares, chain, kspace)
+
+
+def _along(
+    frames: int, fouriers: Sequence[NonuniformFourier], maps: Tensor, maps_from_data: bool
+) -> FrameWise | FramesApart:
+    """Return the operator of frames along one trajectory, or along their own."""
+    if len(fouriers) == 1:
+        return FrameWise(frames, Sense(maps, fouriers[0], maps_from_data=maps_from_data))
+    own = maps if maps.ndim == 4 else [maps] * frames
+    pairs = zip(own, fouriers, strict=True)
+    return FramesApart([Sense(*pair, maps_from_data=maps_from_data) for pair in pairs])

@@ -173,7 +173,6 @@ class ReconstructionOptions(Options):
         """Refuse what is made for single images."""
         refused = {
             "map_sets": self.map_sets > 1,
-            "by_readout": self.by_readout,
             "phase_constraint": self.phase_constraint is not None,
             "jacobian": self.jacobian,
             "recovery": self.recovery,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ from firenet_mri.reconstruction.given import (
     without_maps,
 )
 from firenet_mri.reconstruction.joint import (
+    ALONG_TRAJECTORIES,
     encode_frames,
     frames_of,
     groups_along,
@@ -57,6 +59,8 @@ from firenet_mri.scan import RawScan, digest_of_scan, sampled_mask, split_readou
 
 # Samples of the centre from which a phase is taken, along each axis: at least and at most.
 _PHASE_WIDTHS = (8, 24)
+
+_Each = TypeVar("_Each")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +113,8 @@ class Prepared:
         Of the scan as it was read.
     items
         What is reconstructed one by one.
-    fourier
-        The transform of a trajectory; None if Cartesian.
+    fouriers
+        The transforms of trajectories: one for all slices, or one for each; empty if Cartesian.
     warnings
         What is odd about the scan as it was read.
     operators
@@ -126,7 +130,7 @@ class Prepared:
     net: Network
     digests: ScanDigests
     items: tuple[Item, ...]
-    fourier: NonuniformFourier | None
+    fouriers: tuple[NonuniformFourier, ...] = ()
     warnings: tuple[DataWarning, ...] = ()
     operators: tuple[LinearOperator, ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()
@@ -162,22 +166,23 @@ class Prepared:
             from_data = is_estimated and (item.reference is None or from_data)
             if item.reference is not None:
                 source, mask = item.reference, sampled_mask(item.reference, item.reference.ndim - 1)
-            maps, eigenvalues = self._estimated(source, mask, item.reference is not None)
+            maps, eigenvalues = self._estimated(item, source, mask)
         maps_digest, turn = digest_of_tensor(maps), None
-        if is_estimated and self.fourier is None and self.options.takes_reference_phase:
+        if is_estimated and not self.fouriers and self.options.takes_reference_phase:
             turn = reference_phase(source, maps, mask)
             # In place where nobody else has these maps: those of a volume are large.
             maps = maps.mul_(turn) if item.maps is None else maps * turn
+        chain, fouriers = Chain(self.planes.applied), self._of_item(item, self.fouriers)
         if self.groups:
-            chain = Chain(self.planes.applied)
-            encoded = encode_frames(kspace, item.mask, maps, chain=chain, maps_from_data=from_data)
+            sampling = fouriers or item.mask
+            encoded = encode_frames(kspace, sampling, maps, chain=chain, maps_from_data=from_data)
             return replace(encoded, turn=turn), maps_digest
         encoded = encode(
             kspace,
-            item.mask if self.fourier is None else self.fourier,
+            fouriers[0] if fouriers else item.mask,
             maps,
             self.planes.spatial_ndim,
-            chain=Chain(self.planes.applied),
+            chain=chain,
             maps_from_data=from_data,
         )
         encoded = replace(encoded, sampled=item.mask, turn=turn, eigenvalues=eigenvalues)
@@ -202,19 +207,44 @@ class Prepared:
             served = frozenset(item.index for item in self.items if item.reference is not None)
             check_calibration(self.planes, self.options.maps, served)
 
-    def _estimated(self, kspace: Tensor, mask: Tensor, is_reference: bool) -> Sensitivities:
-        """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets."""
-        sets = self.options.map_sets
+    def _of_item(self, item: Item, each: tuple[_Each, ...]) -> tuple[_Each, ...]:
+        """Return what belongs to an item of what all slices share or have one of each."""
+        if len(each) < 2:
+            return each
+        of_item = self.groups[item.index] if self.groups else (item.index,)
+        return tuple(each[i] for i in of_item)
+
+    def _trajectory_of(self, item: Item) -> Tensor | None:
+        """Return the points at which an item's samples lie, of frames with an axis of frames."""
+        points = self._of_item(item, self.planes.trajectories)
+        if not points or not self.groups:
+            return points[0] if points else None
+        frames = len(self.groups[item.index])
+        return torch.stack(points * frames if len(points) == 1 else points)
+
+    def _estimated(self, item: Item, kspace: Tensor, mask: Tensor) -> Sensitivities:
+        """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets.
+
+        They are made from k-space, which is the reference or, if there is none, that of the item.
+        """
+        sets, is_reference = self.options.map_sets, item.reference is not None
         if not kspace.any():
             # A slice without signal has no maps of its own, and any serve it.
             shape = (self.planes.coils, *self.planes.spatial_shape)
             maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
             empty = [torch.zeros_like(maps)] * (sets - 1)
             return Sensitivities(maps if sets == 1 else torch.stack([maps, *empty]))
-        fields = {"kspace": kspace, "mask": mask, "images": (), "reference": None}
         # A reference is Cartesian whatever the scan is.
-        grid = {"trajectory": None, "image_shape": None} if is_reference else {}
-        one = replace(self.planes, **fields, **grid)  # type: ignore[arg-type]
+        trajectory = None if is_reference else self._trajectory_of(item)
+        one = replace(
+            self.planes,
+            kspace=kspace,
+            mask=mask,
+            images=(),
+            reference=None,
+            trajectory=trajectory,
+            image_shape=None if trajectory is None else self.planes.image_shape,
+        )
         method, background = self.options.maps, self.options.background
         found = sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
         # What these say of the image's own samples holds for maps made from them.
@@ -235,7 +265,7 @@ def prepare(
     scan, options
         What is to be reconstructed, and how.
     weights
-        Density weights (*samples) of a trajectory; None works them out.
+        Density weights (*samples) of the trajectories; None works them out.
     encoding
         See :func:`firenet_mri.reconstruct`.
 
@@ -262,11 +292,7 @@ def prepare(
         operators = as_operators(encoding, math.prod(scan.batch_shape))
         scan = on_images_of(scan, operators)
     planes = split_readout(scan) if options.by_readout else scan
-    fourier = None
-    if scan.trajectory is not None and encoding is None:
-        if weights is None:
-            weights = density_weights(scan.trajectory, scan.spatial_shape)
-        fourier = NonuniformFourier(scan.trajectory, scan.spatial_shape, weights=weights)
+    fouriers = () if encoding is not None else _transforms(scan, weights)
     groups = () if options.joint is None else groups_along(planes, options.joint)
     items = tuple(_items(planes, options, norms))
     if groups:
@@ -276,7 +302,18 @@ def prepare(
     for operator, item in {id(o): (o, i) for o, i in zip(operators, items, strict=False)}.values():
         check_operator(operator, item.kspace)
     return Prepared(
-        scan, planes, options, net, digests, items, fourier, warnings, operators, groups
+        scan, planes, options, net, digests, items, fouriers, warnings, operators, groups
+    )
+
+
+def _transforms(scan: RawScan, weights: Tensor | None) -> tuple[NonuniformFourier, ...]:
+    """Return the transforms of the scan's trajectories, with their density weights."""
+    shape = scan.spatial_shape
+    return tuple(
+        NonuniformFourier(
+            one, shape, weights=density_weights(one, shape) if weights is None else weights
+        )
+        for one in scan.trajectories
     )
 
 
@@ -296,7 +333,10 @@ def _check(scan: RawScan, options: ReconstructionOptions) -> None:
 def _network(planes: RawScan, options: ReconstructionOptions, frames: int | None = None) -> Network:
     if frames is not None:
         shape = (frames, *planes.spatial_shape)
-        return network_of(planes.coils, shape, joint_network(options.network))
+        net = network_of(planes.coils, shape, joint_network(options.network))
+        if planes.trajectories and options.network.lam == "auto" and net.minimiser is not None:
+            net.minimiser.lam *= ALONG_TRAJECTORIES
+        return net
     if options.network.weights is not None and planes.spatial_ndim != 2:
         raise UsageError(
             f"{planes.name}: is a volume, and weights are those of a network for 2D images; give "
@@ -344,8 +384,9 @@ def _joined(
     planes: RawScan, items: Sequence[Item], groups: Sequence[tuple[int, ...]]
 ) -> Iterator[Item]:
     """Yield the items that frames make together."""
-    kspace = planes.kspace.reshape(-1, planes.coils, *planes.spatial_shape)
-    mask = planes.mask.reshape(-1, 1, *planes.spatial_shape)
+    samples = planes.kspace.shape[-planes.sample_ndim :]
+    kspace = planes.kspace.reshape(-1, planes.coils, *samples)
+    mask = planes.mask.reshape(-1, 1, *samples)
     for index, group in enumerate(groups):
         members = [items[i] for i in group]
         own = frames_of(kspace, group), frames_of(mask, group)
@@ -353,13 +394,16 @@ def _joined(
         maps = [one.maps for one in members if one.maps is not None]
         reference = members[0].reference
         is_apart = reference is not None or bool(maps)
+        # Along trajectories the maps come from the samples of all frames as they are.
+        if not is_apart and planes.trajectory is None:
+            reference = mean_of_frames(*own)
         yield Item(
             index,
             *own,
             torch.stack(maps) if maps else None,
             None if None in norms else math.hypot(*norms),  # type: ignore[arg-type]
             maps_from_data=not is_apart,
-            reference=None if maps else mean_of_frames(*own) if reference is None else reference,
+            reference=None if maps else reference,
         )
 
 
@@ -405,12 +449,13 @@ def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
     if not by_readout:
         leading = np.ndindex(scan.kspace.shape[: -scan.sample_ndim - 1])
         return [_norm(scan.kspace[at] * scan.mask[at]) for at in leading]
-    energy = torch.zeros(scan.kspace.shape[-1], dtype=torch.float64)
+    energy = torch.zeros(*scan.batch_shape, scan.kspace.shape[-1], dtype=torch.float64)
     # Coil by coil: the volume may be large, and the transform is unitary.
-    for kspace in scan.kspace:
-        lines = centred_ifft(kspace * scan.mask[0], [-1]).abs().double().square()
-        energy += lines.flatten(0, -2).sum(0)
-    return [float(one) for one in energy.sqrt()]
+    for *image, coil in np.ndindex(*scan.kspace.shape[:-3]):
+        sampled = scan.kspace[(*image, coil)] * scan.mask[(*image, 0)]
+        lines = centred_ifft(sampled, [-1]).abs().double().square()
+        energy[tuple(image)] += lines.flatten(0, -2).sum(0)
+    return [float(one) for one in energy.sqrt().reshape(-1)]
 
 
 def _sampled(kspace: Tensor, mask: Tensor) -> Tensor:
@@ -428,10 +473,14 @@ def _norm(samples: Tensor) -> float:
 
 
 def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
-    """Return the caller's maps, normalised."""
+    """Return the caller's maps, normalised: of all slices of all images, or of each."""
     tail = (scan.coils, *scan.spatial_shape)
-    fits = maps.shape[-len(tail) :] == tail and maps.shape[: -len(tail)] in ((), scan.batch_shape)
-    if not fits:
+    leading = tuple(maps.shape[: -len(tail)])
+    # An axis of one slice or image may be left out.
+    own = [size for size in leading if size > 1] == [size for size in scan.batch_shape if size > 1]
+    if maps.shape[-len(tail) :] == tail and own:
+        maps = maps.reshape(*scan.batch_shape, *tail)
+    elif tuple(maps.shape) != tail:
         raise ShapeError(
             f"{scan.name}: the maps have shape {tuple(maps.shape)}; this scan needs "
             f"{(*scan.batch_shape, *tail)} or {tail}"

@@ -592,14 +592,18 @@ def image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
     if prepared.groups:
         order = [index for group in prepared.groups for index in group]
         frames = torch.cat(list(images))[torch.tensor(order).argsort()]
-        return frames.reshape(*planes.batch_shape, *planes.spatial_shape)
+        image = frames.reshape(*planes.batch_shape, *planes.spatial_shape)
+        return _with_readout(image) if prepared.options.by_readout else image
     sets = () if count == 1 else (count,)
     image = torch.stack(list(images)).reshape(*planes.batch_shape, *sets, *planes.spatial_shape)
     if sets:
         image = image.movedim(len(planes.batch_shape), 0)
-    if prepared.options.by_readout:
-        image = image.movedim(len(sets), -1).contiguous()
-    return image
+    return _with_readout(image) if prepared.options.by_readout else image
+
+
+def _with_readout(planes: Tensor) -> Tensor:
+    """Return volumes (..., z, y, x) of their planes (..., x, z, y)."""
+    return planes.movedim(-3, -1).contiguous()
 
 
 def _note(accuracy: Accuracy | None) -> str:

@@ -53,16 +53,17 @@ def _picture(mask: NDArray[np.bool_], text: str) -> SamplingPicture:
 
 def _points(scan: RawScan) -> SamplingPicture:
     """Return how many points of a trajectory fall into each square; bright is many."""
-    assert scan.trajectory is not None
-    points = scan.trajectory.numpy(force=True).reshape(-1, scan.spatial_ndim)
+    each = [one.numpy(force=True).reshape(-1, scan.spatial_ndim) for one in scan.trajectories]
+    points = np.concatenate(each)
     extent = float(np.abs(points).max()) or 1.0
     # Not many more squares than points, so that single points are seen.
     squares = min(_EDGE, max(_LEAST_EDGE, math.ceil(2 * math.sqrt(len(points)))))
     edges = np.linspace(-extent, extent, squares + 1)
     counts, _, _ = np.histogram2d(points[:, -2], points[:, -1], bins=(edges, edges))
     levels = np.where(counts > 0, _FAINTEST + np.log1p(counts) / np.log1p(counts.max()), 0)
+    differ = " The images differ; shown are all." if len(each) > 1 else ""
     text = (
-        f"{len(points)} points along a trajectory, {scan.sampled_fraction:.3g} for each pixel; "
-        "bright is dense."
+        f"{len(each[0])} points along a trajectory, {scan.sampled_fraction:.3g} for each pixel; "
+        f"bright is dense.{differ}"
     )
     return SamplingPicture(png_bytes(grey_levels(levels, float(levels.max()))), text)

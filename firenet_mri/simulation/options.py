@@ -13,7 +13,7 @@ from firenet_mri.options import Options, documented, option
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pattern = Literal["lines", "points"]
+Pattern = Literal["lines", "points", "interleaved", "radial"]
 
 
 def _at_least(least: int) -> Callable[[float], str | None]:
@@ -44,13 +44,20 @@ class SimulationOptions(Options):
     pattern: Pattern = option(
         "lines",
         "Sampling pattern: lines are whole readouts whose density falls from the centre "
-        "to the edge; points have that density along both axes. In a volume whole "
-        "readouts are sampled.",
+        "to the edge; points have that density along both axes; interleaved are equally spaced "
+        "lines, shifted from frame to frame, and the centre in all frames; radial are spokes by "
+        "the golden angle. In a volume whole readouts are sampled.",
+    )
+    frames: int | None = option(
+        None,
+        "Number of frames of one image, each with other samples; a series, with time as its "
+        "fourth axis, has its own.",
+        check=_at_least(2),
     )
     mask: Path | Tensor | None = option(
         None,
         "Sampling mask instead of pattern, acceleration and calibration, a .npy or .cfl "
-        "file or an array that broadcasts to ([z,] y, x); nonzero means sampled.",
+        "file or an array that broadcasts to ([frame,] [z,] y, x); nonzero means sampled.",
     )
     snr: float = option(
         40.0, "Mean signal divided by the noise's standard deviation.", check=_positive

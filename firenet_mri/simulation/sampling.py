@@ -10,34 +10,78 @@ from torch import Tensor
 
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io.kspace.reading import mask_array
+from firenet_mri.operators.trajectories import golden_angle_frames
+from firenet_mri.simulation.frames import interleaved_lines
 from firenet_mri.simulation.options import SimulationOptions
+
+#: Samples along a spoke for a step of the grid.
+_OVERSAMPLING = 2
 
 
 def sampling_of(
-    spatial: tuple[int, ...], options: SimulationOptions, generator: np.random.Generator
+    spatial: tuple[int, ...],
+    options: SimulationOptions,
+    generator: np.random.Generator,
+    frames: int = 1,
 ) -> Tensor:
-    """Return (1, *spatial) bool: what was measured.
+    """Return (frame, *spatial) bool: what was measured.
 
     Raises
     ------
     UsageError
-        If the centre alone has more samples than are asked for, or the mask leaves none.
+        If the centre alone has more samples than are asked for, or a mask leaves none in a frame.
     ShapeError
-        If the mask does not broadcast to the spatial axes.
+        If the mask does not broadcast to the frames and the spatial axes.
     """
     if options.mask is None:
-        return torch.from_numpy(_drawn(spatial, options, generator))
+        if options.pattern == "interleaved":
+            return _interleaved(spatial, options, frames)
+        drawn = [_drawn(spatial, options, generator) for _ in range(frames)]
+        return torch.from_numpy(np.concatenate(drawn))
     mask = mask_array(options.mask)
     try:
-        full = mask.expand(1, *spatial)
+        full = mask.expand(frames, *spatial)
     except RuntimeError:
         raise ShapeError(
-            f"The mask has shape {tuple(mask.shape)}, the image {spatial}; give one that "
-            "broadcasts to it from the right"
+            f"The mask has shape {tuple(mask.shape)}, the image {spatial}"
+            f"{f' in {frames} frames' if frames > 1 else ''}; give one that broadcasts to it from "
+            "the right"
         ) from None
-    if not bool(full.any()):
+    if not bool(full.flatten(1).any(1).all()):
         raise UsageError("The mask leaves no sample; mark sampled points with 1")
     return full.clone()
+
+
+def spokes_of(spatial: tuple[int, ...], options: SimulationOptions, frames: int = 1) -> Tensor:
+    """Return the trajectory of every frame, (frame, spoke, sample, 2) float64.
+
+    As many spokes as there would be lines, with two samples a grid step.
+
+    Raises
+    ------
+    UsageError
+        If it is a volume, or a mask was given.
+    """
+    if len(spatial) != 2 or options.mask is not None:
+        what = "a mask" if options.mask is not None else "a volume (3d)"
+        raise UsageError(f"radial and {what} were asked for; leave one out")
+    ny, nx = spatial
+    spokes = max(1, round(max(spatial) / options.acceleration))
+    return golden_angle_frames(frames, spokes, _OVERSAMPLING * max(spatial), (ny, nx))
+
+
+def _interleaved(spatial: tuple[int, ...], options: SimulationOptions, frames: int) -> Tensor:
+    """Return (frame, *spatial) bool: equally spaced lines that differ, and the centre."""
+    every = round(options.acceleration)
+    if every != options.acceleration:
+        raise UsageError(
+            f"Interleaved lines and an acceleration of {options.acceleration:g} asked for; give a "
+            "whole number"
+        )
+    size = spatial[-2]
+    lines = interleaved_lines(frames, size, every, min(options.calibration, size))
+    shaped = lines.reshape(frames, *[1] * (len(spatial) - 2), size, 1)
+    return shaped.expand(frames, *spatial).clone()
 
 
 def _drawn(

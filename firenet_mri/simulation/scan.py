@@ -4,7 +4,9 @@ Of an image x, maps S of a birdcage of coils, a mask P and white noise n the sca
 
     y = P (F S x + sigma n),  sigma = mean(|x| over the object) / SNR
 
-in every sample. There is no motion, no off-resonance and no relaxation during the readout.
+in every sample; along spokes F is the Fourier transform at their points, and sigma is larger by
+sqrt 2, since twice as many samples share a readout. There is no motion within a frame, no
+off-resonance and no relaxation during the readout.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import torch
 from torch import Tensor
 
 from firenet_mri.digests import digest_of_tensor
-from firenet_mri.errors import DataError, ShapeError
-from firenet_mri.operators import encoding_operator
+from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
 from firenet_mri.options import takes_options
 from firenet_mri.scan import Geometry, RawScan, as_vector
 from firenet_mri.simulation.options import SimulationOptions
-from firenet_mri.simulation.sampling import sampling_of
+from firenet_mri.simulation.sampling import sampling_of, spokes_of
 
 _NOISE_SAMPLES = 4096
 # Pixels below this share of the brightest do not count for the signal-to-noise ratio.
@@ -45,7 +47,7 @@ def simulate(
     Parameters
     ----------
     image
-        (z, y, x) real or complex, slices being z.
+        (z, y, x) real or complex, slices being z; or a series (frame, z, y, x).
     geometry
         Where it lies.
     name
@@ -56,7 +58,7 @@ def simulate(
     Raises
     ------
     ShapeError
-        If the image has not three axes, or a mask does not fit it.
+        If the image has not three or four axes, or a mask does not fit it.
     UsageError
         If an option is out of its range, or the centre alone has more samples than are asked for.
     DataError
@@ -72,8 +74,7 @@ def simulate_with(
 
     ``record["simulation"]`` holds the options and the SHA-256 of the image that was measured.
     """
-    if image.ndim != 3:
-        raise ShapeError(f"{name}: the image has shape {tuple(image.shape)}; give (z, y, x)")
+    image = _in_frames(image, options, name)
     magnitude = image.abs()
     if not bool(torch.isfinite(magnitude).all()):
         raise DataError(f"{name}: the image has NaN or infinite values; set them to 0")
@@ -83,21 +84,58 @@ def simulate_with(
     ndim = 3 if options.volume else 2
     spatial = tuple(image.shape[-ndim:])
     maps = _maps(options.coils, spatial)
-    mask = sampling_of(spatial, options, generator)
+    frames = len(image) if image.ndim == 4 else 1
+    truth, along = with_phase(image, options), {}
     sigma = float(magnitude[magnitude > _OBJECT * magnitude.max()].mean()) / options.snr
-    truth = with_phase(image, options)
-    kspace = encoding_operator(None, maps, ndim)(truth)
+    if options.pattern == "radial":
+        points = spokes_of(spatial, options, frames)
+        mask, sigma = torch.ones((), dtype=torch.bool), sigma * math.sqrt(2)
+        kspace = _along(points, truth, maps)
+        along = {"trajectory": list(points), "image_shape": spatial}
+    else:
+        mask = sampling_of(spatial, options, generator, frames)
+        mask = mask if image.ndim == 3 else mask.reshape(frames, *[1] * (4 - ndim), *spatial)
+        kspace = encoding_operator(None, maps, ndim)(truth)
     kspace = (kspace + sigma * _noise(generator, tuple(kspace.shape))) * mask
     return RawScan(
         kspace,
         mask,
         ndim,
         noise=sigma * _noise(generator, (options.coils, _NOISE_SAMPLES)),
-        geometry=as_volume(geometry, len(image)) if geometry and options.volume else geometry,
+        geometry=as_volume(geometry, image.shape[-3]) if geometry and options.volume else geometry,
         name=name,
         simulated=True,
+        images=tuple(f"repetition {i}" for i in range(frames)) if image.ndim == 4 else (),
         record={"simulation": {**options.to_dict(), "sha256_of_truth": digest_of_tensor(truth)}},
+        **along,  # type: ignore[arg-type]
     )
+
+
+def _in_frames(image: Tensor, options: SimulationOptions, name: str) -> Tensor:
+    """Return the image (z, y, x), or the frames of a series (frame, z, y, x)."""
+    if image.ndim not in (3, 4):
+        raise ShapeError(
+            f"{name}: the image has shape {tuple(image.shape)}; give (z, y, x), or (frame, z, y, x)"
+        )
+    if image.ndim == 3 and options.frames is not None:
+        return image.expand(options.frames, *image.shape)
+    if image.ndim == 4 and options.frames not in (None, len(image)):
+        raise UsageError(
+            f"{name}: is a series of {len(image)} frames, and {options.frames} were asked for; "
+            "leave frames out"
+        )
+    if image.ndim == 4 and len(image) < 2:
+        raise UsageError(f"{name}: is a series of one frame; give the image alone, or several")
+    return image
+
+
+def _along(points: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
+    """Return the samples ([frame,] slice, coil, *samples) of images along frames' trajectories."""
+    shape = tuple(truth.shape[-2:])
+    frames = truth.reshape(len(points), -1, *shape)
+    pairs = zip(points, frames, strict=True)
+    samples = [Sense(maps, NonuniformFourier(where, shape))(image) for where, image in pairs]
+    return torch.stack(samples) if truth.ndim == 4 else samples[0]
 
 
 def with_phase(image: Tensor, options: SimulationOptions) -> Tensor:

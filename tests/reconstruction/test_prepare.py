@@ -107,7 +107,7 @@ def test_zero_filled_images_have_the_scale_of_the_data(factor) -> None:
     (item,) = prepared.items
     maps = torch.full((4, 32, 32), 0.5 + 0j)
     one, other = (
-        zero_filled(encode(number * item.kspace, prepared.fourier, maps, 2))
+        zero_filled(encode(number * item.kspace, prepared.fouriers[0], maps, 2))
         for number in (1.0, factor)
     )
     assert torch.linalg.vector_norm(one) > 0

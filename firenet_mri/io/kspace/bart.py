@@ -23,7 +23,8 @@ _AXES = (
     "read", "phase 1", "phase 2", "coil", "maps", "TE", "coefficient", "coefficient 2",
     "iteration", "cardiac phase", "time", "time 2", "level", "slice", "average", "batch",
 )  # fmt: skip
-_USED = {0, 1, 2, 3, 13}
+TIME, SLICE = 10, 13
+_USED = {0, 1, 2, 3, SLICE}
 
 
 def find_pair(path: Path) -> Path | None:
@@ -123,15 +124,16 @@ def _samples(cfl: Path, shape: tuple[int, ...]) -> NDArray[np.complex64]:
     return np.fromfile(cfl, np.dtype("<c8")).reshape(shape)
 
 
-def write_cfl(path: Path, array: NDArray[np.complexfloating]) -> None:
+def write_cfl(path: Path, array: NDArray[np.complexfloating], *, fifth: int = SLICE) -> None:
     """Write (..., coil, z, y, x) or fewer axes, last axis first, as ``path`` (.cfl) and its .hdr.
 
-    A fifth axis from the end is written as BART's slice axis.
+    A fifth axis from the end is written as BART's axis ``fifth``: 13, slices, or 10, time.
     """
     if array.ndim > 5:
         raise ShapeError(f"{path}: the array has {array.ndim} axes; at most 5 can be written")
-    sizes = list(array.shape[::-1]) + [1] * (5 - array.ndim)
-    sizes = sizes[:4] + [1] * 9 + sizes[4:5] + [1, 1]
+    found = list(array.shape[::-1]) + [1] * (5 - array.ndim)
+    sizes = found[:4] + [1] * 12
+    sizes[fifth] = found[4]
     cfl = path.with_suffix(".cfl")
     np.ascontiguousarray(array, np.dtype("<c8")).tofile(cfl)
     cfl.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, sizes)) + "\n")

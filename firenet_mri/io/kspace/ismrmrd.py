@@ -117,17 +117,17 @@ def assemble(
     RawScan
         k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding, with an axis of
         images before these if there are several; along a trajectory (slice, coil, line, sample),
-        without the slice axis if there is one slice. Slices are in the order of their positions.
+        without the slice axis if there is one slice of one image. Slices are in the order of their
+        positions.
 
     Raises
     ------
     DataError
         If the readouts are not those of one scan: several encodings, echo trains that nothing
-        corrects, several slices excited at once, images without some of the slices, several images
-        along a trajectory, a trajectory that the readouts do not hold, or samples outside of the
-        matrix.
+        corrects, several slices excited at once, images without some of the slices, a trajectory
+        that the readouts do not hold, or samples outside of the matrix.
     ShapeError
-        If readouts have different numbers of channels.
+        If readouts have different numbers of channels, or images along trajectories of readouts.
     UsageError
         If there are no readouts of the encoding or repetitions asked for, or the sign is another.
     """
@@ -329,14 +329,9 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     if grid.nz > 1 and len(slices) > 1:
         raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
     layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart, trains)
+    _check_complete(imaging, layout, name)
     if is_cartesian:
-        _check_complete(imaging, layout, name)
         say_exceptions(imaging, name)
-    elif len(images) > 1:
-        raise DataError(
-            f"{name}: {len(images)} images ({', '.join(layout.names)}) along a trajectory; "
-            "split the scan into one file each"
-        )
     return layout
 
 
@@ -367,7 +362,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
 
     grid, slices = layout.grid, layout.slices
     if layout.has_trajectory:
-        return _along_trajectory(header, readouts, slices, grid, name)
+        return _along_trajectory(header, readouts, layout, name)
     kspace, counts = (torch.from_numpy(array) for array in _place(layout, name))
     mask = counts > 0
     samples = _scaled_noise(header, readouts, name)
@@ -549,21 +544,24 @@ def _trajectory(encoding: Any) -> str:
     return str(getattr(encoding.trajectory, "value", encoding.trajectory))
 
 
-def _along_trajectory(
-    header: Any, readouts: _Readouts, slices: Sequence[Any], grid: _Grid, name: str
-) -> RawScan:
+def _along_trajectory(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> RawScan:
     """Return a scan whose readouts hold the points of k-space."""
     import torch
 
     from firenet_mri.io.kspace import ismrmrd_trajectory
     from firenet_mri.scan import RawScan
 
+    grid, slices, names = layout.grid, layout.slices, layout.names
     shape = (grid.ny, grid.nx) if grid.nz == 1 else (grid.nz, grid.ny, grid.nx)
-    kspace, trajectory = ismrmrd_trajectory.place(readouts.imaging, slices, shape, name)
+    samples, trajectory = ismrmrd_trajectory.place(_items(readouts.imaging, layout), shape, name)
+    # As of Cartesian scans; without several images one slice has no axis.
+    has_slices = grid.nz == 1 and (bool(names) or len(slices) > 1)
+    batch = (len(layout.images),) * bool(names) + (len(slices),) * has_slices
+    kspace = samples.reshape(*batch, *samples.shape[1:])
     noise = _scaled_noise(header, readouts, name)
     return RawScan(
-        kspace if len(slices) > 1 else kspace[0],
-        torch.ones((1, *trajectory.shape[:-1]), dtype=torch.bool),
+        kspace,
+        torch.ones((1, *kspace.shape[-2:]), dtype=torch.bool),
         spatial_ndim=len(shape),
         noise=None if noise is None else torch.from_numpy(noise),
         geometry=_geometry(grid, slices, name),
@@ -571,8 +569,22 @@ def _along_trajectory(
         simulated=_vendor(header).startswith("simulated"),
         trajectory=trajectory,
         image_shape=shape,
+        images=names,
         parameters=_parameters(header),
     )
+
+
+def _items(lines: Sequence[Any], layout: _Layout) -> list[tuple[str, list[Any]]]:
+    """Return what every slice of every image is called, and its readouts, in the scan's order."""
+    found: dict[tuple[ImageKey, int], list[Any]] = {}
+    for line in lines:
+        found.setdefault((layout.told.of(line), line.idx.slice), []).append(line)
+    names = layout.names or ("",)
+    return [
+        (f"{label + ', ' if label else ''}slice {first.idx.slice}", found[image, first.idx.slice])
+        for image, label in zip(layout.images, names, strict=True)
+        for first in layout.slices
+    ]
 
 
 def _without_encoding(

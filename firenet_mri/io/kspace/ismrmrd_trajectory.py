@@ -19,16 +19,14 @@ from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
 
 
 def place(
-    lines: Sequence[Any], slices: Sequence[Any], shape: tuple[int, ...], name: str
-) -> tuple[Tensor, Tensor]:
-    """Return data (slice, coil, line, sample) and trajectory (line, sample, ndim).
+    items: Sequence[tuple[str, Sequence[Any]]], shape: tuple[int, ...], name: str
+) -> tuple[Tensor, Tensor | list[Tensor]]:
+    """Return data (item, coil, line, sample) and one trajectory (line, sample, ndim) or all.
 
     Parameters
     ----------
-    lines
-        Imaging readouts, ``ismrmrd.Acquisition``.
-    slices
-        One readout of each slice, in order.
+    items
+        What every slice of every image is called, and its readouts, ``ismrmrd.Acquisition``.
     shape
         Sizes of the image.
     name
@@ -37,38 +35,41 @@ def place(
     Raises
     ------
     DataError
-        If readouts have no trajectory, that of the slices differs, or its unit is not clear.
+        If readouts have no trajectory, or its unit is not clear.
     ShapeError
-        If readouts have different numbers of samples.
+        If readouts have different numbers of samples, or images of readouts.
     """
-    data, points = zip(
-        *(_one_slice(lines, first.idx.slice, len(shape), name) for first in slices), strict=True
-    )
-    same = all(p.shape == points[0].shape and np.allclose(p, points[0]) for p in points)
-    if not same or any(d.shape != data[0].shape for d in data):
-        raise DataError(
-            f"{name}: the slices have different trajectories; split the scan into one file each"
-        )
-    trajectory = in_cycles_per_fov(points[0][..., ::-1], shape, name)
-    return torch.from_numpy(np.stack(data)), torch.from_numpy(np.ascontiguousarray(trajectory))
+    data, points = zip(*(_one_item(lines, len(shape), name) for _, lines in items), strict=True)
+    first, wanted = items[0][0], data[0].shape
+    for (label, _), found in zip(items, data, strict=True):
+        if found.shape != wanted:
+            raise ShapeError(
+                f"{name}: {label} has {found.shape[1]} readouts of {found.shape[2]} samples, "
+                f"{first} has {wanted[1]} of {wanted[2]}; along a trajectory all images need as "
+                "many, so export those that are complete and not repeated"
+            )
+    # The unit is that of all images.
+    where = in_cycles_per_fov(np.stack(points)[..., ::-1], shape, name)
+    each = [torch.from_numpy(np.ascontiguousarray(one)) for one in where]
+    is_one = all(torch.allclose(one, each[0]) for one in each)
+    return torch.from_numpy(np.stack(data)), each[0] if is_one else each
 
 
-def _one_slice(
-    lines: Sequence[Any], number: int, ndim: int, name: str
+def _one_item(
+    lines: Sequence[Any], ndim: int, name: str
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return (coil, line, sample) and (line, sample, ndim) of one slice."""
-    mine = [line for line in lines if line.idx.slice == number]
-    if any(line.trajectory_dimensions < ndim for line in mine):
+    """Return (coil, line, sample) and (line, sample, ndim) of a slice of an image."""
+    if any(line.trajectory_dimensions < ndim for line in lines):
         raise DataError(
             f"{name}: readouts without the points of k-space ({ndim} numbers a sample are needed); "
             "export the scan with its trajectory"
         )
-    kept = [slice(line.discard_pre, line.number_of_samples - line.discard_post) for line in mine]
-    samples = [line.data[:, part] for line, part in zip(mine, kept, strict=True)]
+    kept = [slice(line.discard_pre, line.number_of_samples - line.discard_post) for line in lines]
+    samples = [line.data[:, part] for line, part in zip(lines, kept, strict=True)]
     if len({part.shape for part in samples}) > 1:
         raise ShapeError(
             f"{name}: readouts with {sorted({part.shape[1] for part in samples})} samples; all "
             "must have the same number"
         )
-    points = [line.traj[part, :ndim] for line, part in zip(mine, kept, strict=True)]
+    points = [line.traj[part, :ndim] for line, part in zip(lines, kept, strict=True)]
     return np.stack(samples, axis=1).astype(np.complex64), np.stack(points)

@@ -20,8 +20,6 @@ from firenet_mri.io.kspace.ismrmrd_times import OUR_MODEL, stamp, stamps_of
 from firenet_mri.io.kspace.trajectory_units import Unit, find_unit
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from firenet_mri.scan import RawScan
 
 _LARGEST_SIZE = 65_535
@@ -47,24 +45,19 @@ def write_ismrmrd(path: Path, scan: RawScan) -> None:
     Raises
     ------
     DataError
-        If the scan has several images along a trajectory, or more samples along an axis than the
-        format can count.
+        If the scan has more samples along an axis than the format can count.
     """
     if max(scan.kspace.shape) > _LARGEST_SIZE:
         raise DataError(
             f"{scan.name}: k-space has shape {tuple(scan.kspace.shape)}; ISMRMRD counts to "
             f"{_LARGEST_SIZE}"
         )
-    if scan.trajectory is not None and len(scan.images) > 1:
-        raise DataError(
-            f"{scan.name}: {len(scan.images)} images along a trajectory; choose one (--repetitions)"
-        )
     nz, ny, nx = (1, *scan.spatial_shape)[-3:]
     # Without a geometry a pixel counts as 1 mm; no direction then says that the place is unknown.
     pixels = (float(nz), float(ny), float(nx))
     extent = pixels if scan.geometry is None else scan.geometry.field_of_view_mm
     grid = ImageGrid((nz, ny, nx), extent)
-    readouts = _readouts(scan) if scan.trajectory is None else _spokes(scan, scan.trajectory)
+    readouts = _readouts(scan) if scan.trajectory is None else _spokes(scan)
     write_acquisitions(path, header_of(scan, grid, scan.scanner_grid or grid), readouts)
 
 
@@ -172,24 +165,33 @@ def _readouts(scan: RawScan) -> Iterator[Any]:
             yield readout
 
 
-def _spokes(scan: RawScan, trajectory: Tensor) -> Iterator[Any]:
-    """Yield the noise measurement, then slice by slice the readouts with their points."""
+def _spokes(scan: RawScan) -> Iterator[Any]:
+    """Yield the noise measurement, then image by image the readouts with their points."""
     import ismrmrd
 
     if scan.noise is not None:
         yield from _noise(scan.noise.numpy(force=True))
-    points = trajectory.numpy(force=True)
-    points = points.reshape(-1, *points.shape[-2:])
+    points = np.stack([one.numpy(force=True) for one in scan.trajectories])
+    points = points.reshape(len(points), -1, *points.shape[-2:])
     # Points that reach little of k-space are taken for another unit by whoever reads them.
     if not _is_read_as_cycles_per_fov(points, scan.spatial_shape):
         points = points / np.array(scan.spatial_shape)
     # The first coordinate is x in the file.
     points = points[..., ::-1].astype(np.float32)
-    kspace = scan.kspace.numpy(force=True).reshape(-1, scan.coils, *points.shape[:-1])
-    for slice_, line in np.ndindex(len(kspace), len(points)):
-        samples = np.ascontiguousarray(kspace[slice_, :, line])
-        readout = ismrmrd.Acquisition.from_array(samples, points[line])
+    images = scan.images or ("",)
+    lines, columns = points.shape[1:3]
+    kspace = scan.kspace.numpy(force=True)
+    kspace = kspace.reshape(len(images), -1, scan.coils, lines, columns)
+    slices = kspace.shape[1]
+    points = np.broadcast_to(points, (len(images) * slices, *points.shape[1:]))
+    counters = [image_counters(name, i) for i, name in enumerate(images)]
+    for image, slice_, line in np.ndindex(len(images), slices, lines):
+        samples = np.ascontiguousarray(kspace[image, slice_, :, line])
+        where = np.ascontiguousarray(points[image * slices + slice_, line])
+        readout = ismrmrd.Acquisition.from_array(samples, where)
         readout.idx.kspace_encode_step_1, readout.idx.slice = line, slice_
+        for counter, value in counters[image].items():
+            setattr(readout.idx, counter, value)
         if scan.geometry is not None and scan.geometry.is_placed:
             _place(readout, scan.geometry, slice_)
         yield readout

@@ -1,4 +1,8 @@
-"""Scans along a trajectory: data in one .npy or .cfl file, the points of k-space in another."""
+"""Scans along a trajectory: data in one .npy or .cfl file, the points of k-space in another.
+
+Of several images the data have an axis of images before that of the coils. Where each image has its
+own trajectory, the points have both axes, too, the second of size 1: (image, 1, *samples, 2 or 3).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,8 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
     Parameters
     ----------
     path
-        .npy: complex (coil, *samples). .cfl: BART's dimensions 1, sample, spoke, coil.
+        .npy: complex ([image,] coil, *samples). .cfl: BART's dimensions 1, sample, spoke, coil, and
+        at most one of those after them, such as 10, time.
     trajectory, matrix_size
         See :func:`firenet_mri.read`.
 
@@ -39,11 +44,10 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
         If data and trajectory do not belong together, or cannot be used.
     """
     points = _points(trajectory)
-    samples = tuple(points.shape[:-1])
     cfl = bart.find_pair(path)
     if cfl is not None:
         data: NDArray[np.generic] = bart.read_plain(cfl)
-        data = data[..., 0] if data.shape[-1] == 1 else data
+        data = _without_ones(data[..., 0] if data.shape[-1] == 1 else data, str(path))
     elif read_head(path).startswith(NPY_SIGNATURE):
         data = npy.read_array(path)
     else:
@@ -53,10 +57,15 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
         )
     if data.dtype.kind != "c":
         raise DataError(f"{path}: the samples are {data.dtype}; they must be complex")
-    if data.ndim != len(samples) + 1 or data.shape[1:] != samples:
+    own = _are_of_images(points, data)
+    samples = tuple(points.shape[2 if own else 0 : -1])
+    has_images = own or data.ndim == len(samples) + 2
+    if data.ndim != len(samples) + 1 + has_images or data.shape[1 + has_images :] != samples:
         raise ShapeError(
             f"{path}: the samples have shape {data.shape}, the trajectory {tuple(points.shape)}; "
-            f"the samples must be (coil, {', '.join(map(str, samples))})"
+            f"the samples must be (coil, {', '.join(map(str, samples))}), of several images "
+            "(image, coil, ...), and points that differ between these (image, 1, *samples, "
+            f"{points.shape[-1]})"
         )
     kspace = torch.from_numpy(np.ascontiguousarray(data, np.complex64))
     label = str(trajectory) if isinstance(trajectory, str | os.PathLike) else "the trajectory"
@@ -67,28 +76,52 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
         shape = tuple(matrix_size)
     if len(shape) == points.shape[-1]:
         points = torch.from_numpy(in_cycles_per_fov(points.numpy(), shape, label))
-    return along(kspace, points, shape, name=path.name)
+    if not has_images:
+        return along(kspace, points, shape, name=path.name)
+    ndim = points.shape[-1]
+    # As of other scans, slices have an axis after that of images.
+    kspace = kspace[:, None] if ndim == 2 else kspace
+    names = tuple(f"repetition {index}" for index in range(len(kspace)))
+    given = list(points[:, 0]) if own else points
+    return along(kspace, given, shape, name=path.name, images=names)
 
 
 def along(
     kspace: Tensor,
-    trajectory: Tensor,
+    trajectory: Tensor | Sequence[Tensor],
     image_shape: tuple[int, ...],
     *,
     name: str,
-    simulated: bool = False,
+    images: tuple[str, ...] = (),
 ) -> RawScan:
-    """Return the scan with data (..., coil, *samples) along a trajectory (*samples, ndim)."""
-    mask = torch.ones((1, *trajectory.shape[:-1]), dtype=torch.bool)
+    """Return the scan with data (..., coil, *samples) along trajectories (*samples, ndim)."""
+    first = trajectory if isinstance(trajectory, Tensor) else trajectory[0]
+    mask = torch.ones((1, *first.shape[:-1]), dtype=torch.bool)
     return RawScan(
         kspace,
         mask,
-        spatial_ndim=trajectory.shape[-1],
+        spatial_ndim=first.shape[-1],
         name=name,
-        simulated=simulated,
         trajectory=trajectory,
         image_shape=image_shape,
+        images=images,
     )
+
+
+def _are_of_images(points: Tensor, data: NDArray[np.generic]) -> bool:
+    """Return whether points belong to the images of the data, one by one."""
+    return points.ndim == data.ndim + 1 and points.shape[:2] == (len(data), 1)
+
+
+def _without_ones(array: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+    """Return BART's ([image,] coil, line, sample) without the axes of size 1 between."""
+    leading = [size for size in array.shape[:-3] if size > 1]
+    if len(leading) > 1:
+        raise ShapeError(
+            f"{label}: has the sizes {array.shape[::-1]}; besides samples, lines and coils one "
+            "dimension can have several entries, so extract one of the others (bart slice)"
+        )
+    return array.reshape(*leading, *array.shape[-3:])
 
 
 def smallest_shape(points: Tensor) -> tuple[int, ...]:
@@ -133,4 +166,9 @@ def _from_bart(array: NDArray[np.complex64], label: str) -> NDArray[np.generic]:
             f"{label}: the first dimension is {array.shape[-1]}; a BART trajectory has 3, x, y, z"
         )
     real: NDArray[np.generic] = array.real[..., ::-1]
-    return real if np.any(real[..., 0]) else real[..., 1:]
+    real = real if np.any(real[..., 0]) else real[..., 1:]
+    if real.ndim < 5:
+        return real
+    # The axis of the coils has the size 1.
+    leading = _without_ones(real[..., 0], label).shape[:-2]
+    return real.reshape(*leading, *real.shape[-3:])

@@ -52,7 +52,7 @@ class Outline:
     @classmethod
     def of(cls, scan: RawScan) -> Outline:
         """Return the outline of a scan."""
-        trajectory = scan.trajectory
+        points = scan.trajectories[0] if scan.trajectories else None
         return cls(
             coils=scan.coils,
             spatial_shape=scan.spatial_shape,
@@ -61,8 +61,8 @@ class Outline:
             geometry=scan.geometry,
             simulated=scan.simulated,
             noise_samples=0 if scan.noise is None else scan.noise.shape[1],
-            mask=scan.mask.numpy(force=True) if trajectory is None else None,
-            points=0 if trajectory is None else trajectory.shape[:-1].numel(),
+            mask=scan.mask.numpy(force=True) if points is None else None,
+            points=0 if points is None else points.shape[:-1].numel(),
             reference_lines=_lines_of_reference(scan),
         )
 

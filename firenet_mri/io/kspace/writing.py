@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
-from firenet_mri.io.kspace.bart import find_pair, write_cfl
+from firenet_mri.io.kspace.bart import SLICE, TIME, find_pair, write_cfl
 from firenet_mri.io.kspace.fastmri_writer import PhaseAxis, write_fastmri
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
 from firenet_mri.io.kspace.targets import AnyTarget, Target, beside, files_of, target_of
@@ -51,8 +51,9 @@ def write_scan(
 
     BART and NumPy files hold k-space alone, zero where it was not sampled, (coil, y, x) or
     (coil, z, y, x), in BART files with slices; a noise measurement and a trajectory are written
-    beside it, as NAME_noise and NAME_trajectory of the same format. What fastMRI files hold is told
-    by :func:`firenet_mri.io.kspace.fastmri_writer.write_fastmri`.
+    beside it, as NAME_noise and NAME_trajectory of the same format. Along trajectories they hold
+    several images of one slice, too, in BART files along dimension 10, time. What fastMRI files
+    hold is told by :func:`firenet_mri.io.kspace.fastmri_writer.write_fastmri`.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def write_scan(
             if target == "npy":
                 np.save(path, array)
             else:
-                write_cfl(path, array)  # type: ignore[arg-type]
+                fifth = TIME if len(scan.images) > 1 else SLICE
+                write_cfl(path, array, fifth=fifth)  # type: ignore[arg-type]
     return targets
 
 
@@ -100,30 +102,34 @@ def _arrays(output: Path, scan: RawScan, target: Target) -> dict[Path, _Array]:
     """Return what the BART or NumPy files of a scan hold, by file."""
     _check_fits(scan, target)
     kspace = (scan.kspace * scan.mask).numpy(force=True)
-    # The axis of images has one entry, which has no place of its own.
-    kspace = kspace.reshape(kspace.shape[bool(scan.images) :])
-    if target == "npy":
-        kspace = kspace.reshape(kspace.shape[-scan.sample_ndim - 1 :])
+    # An axis of images of one entry has no place of its own; so has that of one slice.
+    images = (len(scan.images),) if len(scan.images) > 1 else ()
+    if target == "npy" or images:
+        kspace = kspace.reshape(*images, *kspace.shape[-scan.sample_ndim - 1 :])
+    else:
+        kspace = kspace.reshape(kspace.shape[bool(scan.images) :])
     bart = target == "bart"
     arrays: dict[Path, _Array] = {output: _with_bart_axes(kspace, scan) if bart else kspace}
     if scan.noise is not None:
         noise = scan.noise.numpy(force=True)
         arrays[beside(output, "noise")] = noise[:, None, None] if bart else noise
-    if scan.trajectory is not None:
-        points = scan.trajectory.numpy(force=True)
+    if scan.trajectories:
+        each = [one.numpy(force=True) for one in scan.trajectories]
+        points = each[0] if len(each) == 1 else np.stack(each)[:, None]
         arrays[beside(output, "trajectory")] = _bart_trajectory(points) if bart else points
     return arrays
 
 
 def _check_fits(scan: RawScan, target: Target) -> None:
-    if len(scan.images) > 1:
+    slices = math.prod(scan.batch_shape) // max(len(scan.images), 1)
+    if len(scan.images) > 1 and (scan.trajectory is None or slices > 1):
         raise DataError(
             f"{scan.name}: {len(scan.images)} images ({scan.images[0]}, ...); a {target} file "
             "holds one, so choose one (--repetitions) or write mrd"
         )
-    if target == "npy" and math.prod(scan.batch_shape) > 1:
+    if target == "npy" and slices > 1:
         raise DataError(
-            f"{scan.name}: {math.prod(scan.batch_shape)} slices; a .npy file holds one, since "
+            f"{scan.name}: {slices} slices; a .npy file holds one, since "
             "their axis would be taken for that of a volume; choose one (--slices) or write mrd or "
             "bart"
         )
@@ -143,7 +149,11 @@ def _with_bart_axes(array: NDArray[np.complexfloating], scan: RawScan) -> _Array
 
 
 def _bart_trajectory(points: _Array) -> _Array:
-    """Return (line, sample, 3) complex64, x first, of (*samples, ndim) with x last."""
-    lines = points.reshape(-1, *points.shape[-2:])[..., ::-1]
-    missing = 3 - lines.shape[-1]
-    return np.pad(lines, [(0, 0), (0, 0), (0, missing)]).astype(np.complex64)
+    """Return (line, sample, 3) complex64, x first, of (*samples, ndim) with x last.
+
+    Of several images (image, 1, line, sample, 3) of (image, 1, *samples, ndim).
+    """
+    lines = points if points.ndim > 4 else points.reshape(-1, *points.shape[-2:])
+    padded = np.zeros((*lines.shape[:-1], 3), np.complex64)
+    padded[..., : lines.shape[-1]] = lines[..., ::-1]
+    return padded

@@ -77,11 +77,13 @@ class SimulateKspace(Configured, Transform):
 
     #: What ``**options`` are, and which of them mean nothing here.
     OPTIONS: ClassVar[type[Options]] = SimulationOptions
-    REFUSED: ClassVar[tuple[str, ...]] = ()
+    REFUSED: ClassVar[tuple[str, ...]] = ("frames",)
 
-    @takes_options(SimulationOptions)
+    @takes_options(SimulationOptions, without=REFUSED)
     def __init__(self, *, noise_scan: bool = False, **options: Any) -> None:
-        chosen = SimulationOptions.from_mapping(options)
+        chosen = SimulationOptions.from_mapping(options, without=self.REFUSED)
+        if chosen.pattern == "radial":
+            raise UsageError("pattern: radial measures no grid; use firenet_mri.simulate for it")
         self.noise_scan = noise_scan
         self.options = chosen.replace(mask=None)
         self.mask = _plain_mask(chosen.mask)

@@ -81,8 +81,9 @@ def noise_over_signal(scan: RawScan) -> list[float]:
     leading = list(np.ndindex(scan.batch_shape))
     best = torch.zeros(scan.coils, dtype=torch.float64)
     energies = torch.zeros(scan.coils, dtype=torch.float64)
-    near, far = _near_and_far(scan)
-    for at in leading:
+    each = _near_and_far(scan)
+    for index, at in enumerate(leading):
+        near, far = each[index if len(each) > 1 else 0]
         mask = scan.mask[at][0]
         signal = _mean_energy(scan.kspace[at], near & mask)
         noise = _mean_energy(scan.kspace[at], far & mask)
@@ -97,16 +98,19 @@ def noise_over_signal(scan: RawScan) -> list[float]:
     return [float(share) for share in shares]
 
 
-def _near_and_far(scan: RawScan) -> tuple[Tensor, Tensor]:
-    """Return which samples hold signal and which noise, (*samples) bool each."""
-    if scan.trajectory is not None:
-        distance = torch.linalg.vector_norm(scan.trajectory, dim=-1)
-        return distance <= _CENTRE, distance >= _OUTER * distance.max()
+def _near_and_far(scan: RawScan) -> list[tuple[Tensor, Tensor]]:
+    """Return which samples hold signal and which noise, (*samples) bool each.
+
+    One pair is for all slices, several for one each.
+    """
+    if scan.trajectories:
+        distances = (torch.linalg.vector_norm(one, dim=-1) for one in scan.trajectories)
+        return [(one <= _CENTRE, one >= _OUTER * one.max()) for one in distances]
     shape = scan.spatial_shape
     radius = radius_of_grid(shape)
     sparse = torch.zeros(shape, dtype=torch.bool)
     sparse[(slice(None, None, _STRIDE),) * len(shape)] = True
-    return _box(shape), (radius >= _OUTER) & (sparse if math.prod(shape) > 1 << 16 else True)
+    return [(_box(shape), (radius >= _OUTER) & (sparse if math.prod(shape) > 1 << 16 else True))]
 
 
 def _box(shape: tuple[int, ...]) -> Tensor:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from mrd_scans import centred_fft
 
 from firenet_mri import read
-from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
 from firenet_mri.scan import Geometry, ImageGrid, RawScan
 
@@ -126,14 +125,24 @@ def test_a_trajectory_is_read_as_it_was_written(shape, reach, placed, tmp_path: 
         assert again.geometry == scan.geometry
 
 
-def test_several_images_along_a_trajectory_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slices", [1, 2])
+def test_images_along_trajectories_of_their_own_are_read_as_they_were_written(
+    slices, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = (torch.rand(3, 4, 5, 2, generator=generator).double() - 0.5) * 8
     scan = RawScan(
-        torch.ones(2, 1, 2, 4, 5, dtype=torch.complex64),
+        torch.randn(3, slices, 2, 4, 5, dtype=torch.complex64, generator=generator),
         torch.ones(1, 4, 5, dtype=torch.bool),
         2,
-        trajectory=torch.rand(4, 5, 2, dtype=torch.float64) * 4,
+        trajectory=list(points),
         image_shape=(8, 8),
-        images=("repetition 0", "repetition 1"),
+        images=("phase 0", "phase 1", "phase 2"),
     )
-    with pytest.raises(DataError, match="2 images along a trajectory"):
-        write_ismrmrd(tmp_path / "scan.h5", scan)
+    write_ismrmrd(tmp_path / "scan.h5", scan)
+    again = read(tmp_path / "scan.h5")
+    assert torch.equal(again.kspace, scan.kspace)
+    assert again.images == scan.images
+    np.testing.assert_allclose(
+        torch.stack(again.trajectories), points.repeat_interleave(slices, 0), rtol=1e-6
+    )

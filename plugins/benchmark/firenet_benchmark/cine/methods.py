@@ -19,7 +19,7 @@ from firenet_benchmark.cine.problem import CineProblem
 from firenet_mri import RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError
-from firenet_mri.io.kspace.bart import write_cfl
+from firenet_mri.io.kspace.bart import TIME, write_cfl
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.reconstruction.joint import SPARSIFIER, mean_of_frames
 
@@ -112,8 +112,13 @@ def _row(problem: CineProblem, name: str, magnitude: Tensor, seconds: float) -> 
 
 
 def _maps(problem: CineProblem) -> Tensor:
-    """Return the maps from the mean of all frames, as FIRENET has them, (coil, y, x)."""
+    """Return the maps from the samples of all frames, as FIRENET has them, (coil, y, x)."""
     kspace = problem.scan.kspace[:, 0].transpose(0, 1)
+    if problem.scan.trajectories:
+        points = torch.stack(problem.scan.trajectories)
+        mask = torch.ones(1, *points.shape[:-1], dtype=torch.bool)
+        shape = problem.scan.image_shape
+        return sensitivity_maps(RawScan(kspace, mask, 2, trajectory=points, image_shape=shape))
     mean = mean_of_frames(kspace, problem.scan.mask[:, 0].transpose(0, 1))
     return sensitivity_maps(RawScan(mean, (mean != 0).any(0, keepdim=True), 2))
 
@@ -144,17 +149,24 @@ def _bart(problem: CineProblem, maps: Tensor, regularisation: str) -> Tensor:
     frames, coils, *shape = kspace.shape
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # BART's axes from the last: x, y, z, coil, six others, time. It needs the header for them.
-        write_cfl(folder / "data", kspace.reshape(frames, coils, 1, *shape))
-        sizes = [*reversed(shape), 1, coils, *[1] * 6, frames]
-        header = "# Dimensions\n" + " ".join(map(str, sizes)) + "\n"
-        (folder / "data.hdr").write_text(header, encoding="ascii")
+        # BART's axes from the last: x, y, z, coil; along spokes one, sample, spoke, coil.
+        along: list[str] = []
+        if problem.scan.trajectories:
+            points = torch.stack(problem.scan.trajectories)[:, None].numpy()
+            where = np.zeros((*points.shape[:-1], 3), np.complex64)
+            where[..., :2] = points[..., ::-1]
+            write_cfl(folder / "trajectory", where, fifth=TIME)
+            along, data = ["-t", str(folder / "trajectory")], kspace[..., None]
+        else:
+            data = kspace.reshape(frames, coils, 1, *shape)
+        write_cfl(folder / "data", data, fifth=TIME)
         write_cfl(folder / "maps", maps.numpy()[:, None])
         files = [str(folder / part) for part in ("data", "maps", "image")]
-        command = ["bart", "pics", "-S", "-i", str(_ITERATIONS), "-R", regularisation, *files]
+        settings = ["-S", "-i", str(_ITERATIONS), "-R", regularisation]
+        command = ["bart", "pics", *settings, *along, *files]
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             raise DataError(f"BART failed: {' '.join(done.stderr.split())[-300:]}")
         image = np.fromfile(folder / "image.cfl", np.complex64)
-    return torch.from_numpy(image.reshape(frames, *shape))
+    return torch.from_numpy(image.reshape(frames, *problem.scan.spatial_shape))

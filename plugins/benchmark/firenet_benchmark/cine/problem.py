@@ -1,16 +1,22 @@
-"""A simulated series as a scan: coils, noise, and other lines in every frame."""
+"""A simulated series as a scan: coils, noise, and other lines or spokes in every frame."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from firenet_benchmark.cine.phantom import Kind, simulated_series
 from firenet_mri import RawScan
-from firenet_mri.operators import encoding_operator
+from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
+from firenet_mri.operators.trajectories import golden_angle_frames
+from firenet_mri.simulation.frames import interleaved_lines
+
+#: Lines of a grid, or spokes by the golden angle.
+Sampling = Literal["lines", "radial"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +28,8 @@ class CineProblem:
     name
         For tables.
     scan
-        (frame, 1, coil, y, x), of frames called "phase 0", "phase 1", ...
+        (frame, 1, coil, y, x), or (frame, 1, coil, spoke, sample), of frames called "phase 0",
+        "phase 1", ...
     reference
         Magnitude, (frame, y, x).
     moves
@@ -44,8 +51,11 @@ def cine_problem(
     coils: int = 8,
     acceleration: int = 8,
     noise: float = 0.01,
+    sampling: Sampling = "lines",
 ) -> CineProblem:
     """Return a simulated series with interleaved lines and four in the centre of every frame.
+
+    Or, radial, with golden-angle spokes that go on from frame to frame.
 
     Parameters
     ----------
@@ -54,41 +64,44 @@ def cine_problem(
     coils
         Around the body.
     acceleration
-        Lines of the grid for one that is measured, without those in the centre.
+        Lines of the grid for one that is measured, without those in the centre, or for a spoke.
     noise
-        Standard deviation of the noise in k-space, over the largest magnitude of the images.
+        Standard deviation of the noise in k-space, over the largest magnitude of the images; that
+        of spokes, which have two samples for a step of the grid, is sqrt 2 larger.
+    sampling
+        "lines" or "radial".
     """
     series = simulated_series(kind, frames, size, seed)
-    mask = interleaved_lines(frames, size, acceleration)
-    full = mask[:, None, :, None].expand(frames, 1, size, size)
-    kspace = encoding_operator(full, coil_maps(coils, size))(series.images)
+    maps, along = coil_maps(coils, size), {}
+    if sampling == "radial":
+        points = golden_angle_frames(frames, size // acceleration, 2 * size, (size, size))
+        full, noise = torch.ones((1, *points.shape[1:3]), dtype=torch.bool), noise * math.sqrt(2)
+        kspace = _along(points, series.images, maps)
+        along = {"trajectory": list(points), "image_shape": (size, size)}
+    else:
+        mask = interleaved_lines(frames, size, acceleration)
+        full = mask[:, None, :, None].expand(frames, 1, size, size)
+        kspace = encoding_operator(full, maps)(series.images)
     generator = torch.Generator().manual_seed(seed + 1000)
     drawn = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * float(series.images.abs().max()) * drawn) * full
     scan = RawScan(
         kspace[:, None],
-        full[:, None],
+        full[:, None] if sampling == "lines" else full,
         2,
         name=f"{kind} heart {seed}",
         simulated=True,
         images=tuple(f"phase {frame}" for frame in range(frames)),
+        **along,  # type: ignore[arg-type]
     )
     return CineProblem(scan.name, scan, series.images.abs(), series.moves)
 
 
-def interleaved_lines(frames: int, size: int, acceleration: int, centre: int = 4) -> Tensor:
-    """Return which lines every frame measures, (frame, line) bool.
-
-    Every ``acceleration``-th line, moved from frame to frame by a step near the golden section of
-    the acceleration and prime to it, so that successive frames fill k-space; and the centre.
-    """
-    golden = max(1, round(0.382 * acceleration))
-    step = next(s for s in range(golden, acceleration + 2) if math.gcd(s, acceleration) == 1)
-    mask = torch.zeros(frames, size, dtype=torch.bool)
-    for frame in range(frames):
-        mask[frame, (frame * step) % acceleration :: acceleration] = True
-    mask[:, size // 2 - centre // 2 : size // 2 + (centre + 1) // 2] = True
-    return mask
+def _along(points: Tensor, images: Tensor, maps: Tensor) -> Tensor:
+    """Return the samples (frame, coil, spoke, sample) of images (frame, y, x)."""
+    shape = tuple(images.shape[-2:])
+    pairs = zip(points, images, strict=True)
+    return torch.stack([Sense(maps, NonuniformFourier(p, shape))(image) for p, image in pairs])
 
 
 def coil_maps(coils: int, size: int) -> Tensor:

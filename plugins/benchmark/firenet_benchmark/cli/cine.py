@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -24,11 +24,12 @@ def cine(
     size: int = 128,
     coils: int = 8,
     acceleration: int = 8,
+    sampling: Literal["lines", "radial"] = "lines",
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
-    """Compare joint reconstructions of simulated hearts with others, from few lines a frame.
+    """Compare joint reconstructions of simulated hearts with others, from few samples a frame.
 
     The default sparsifier of --joint was chosen on seeds 0 to 2, of 96 pixels. BART's weights are
     the best for each series, found with the truth.
@@ -39,6 +40,8 @@ def cine(
         Of the simulated hearts, each beating and with a contrast agent; 11 and 12 by default.
     frames, size, coils, acceleration
         Of every series.
+    sampling
+        Interleaved lines, or spokes by the golden angle that go on from frame to frame.
     output
         Folder for cine.json and a picture of every series.
     overwrite
@@ -58,6 +61,7 @@ def cine(
         "size": size,
         "coils": coils,
         "acceleration": acceleration,
+        "sampling": sampling,
     }
     for seed in seeds or [11, 12]:
         for kind in _KINDS:
@@ -65,7 +69,7 @@ def cine(
             found = list(compare(problem))
             table = Table(
                 "method", "PSNR dB", "SSIM", "change kept", "s", "gap", "constant", "lambda",
-                title=f"{problem.name}, simulated, {acceleration}x",
+                title=f"{problem.name}, simulated, {sampling}, {acceleration}x",
             )  # fmt: skip
             for row, _ in found:
                 table.add_row(
