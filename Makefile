@@ -1,5 +1,6 @@
 # make demo: reconstruct the sample scan.      make test: all checks and the default tests.
 # make docs: build the site into build/site, after running the examples of its gallery.
+# make docs-check: build it strictly without running them, in a folder that is thrown away.
 # Both make the environment .venv first, if it is missing or a pyproject.toml or constraints.txt changed.
 # Another Python: make demo PYTHON=/path/to/python3.12
 # make test-matrix: other Pythons and dependencies.      make dist, make sbom: the files of a release, in dist/.
@@ -12,7 +13,7 @@ TWIX = (cd .venv && bin/python -m pip download --quiet --disable-pip-version-che
     --no-binary twixtools -d . twixtools==0.24 \
     && mkdir -p twixtools && tar -xzf twixtools-0.24.tar.gz -C twixtools --strip-components=1)
 
-.PHONY: demo test docs test-matrix dist sbom clean constraints
+.PHONY: demo test docs docs-check test-matrix dist sbom clean constraints
 
 demo: .venv/ready
 	@mkdir -p demo
@@ -25,6 +26,14 @@ test: .venv/ready-for-tests
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile
+	@if .venv/bin/python -c "import zensical, mkdocstrings" 2> /dev/null; then $(CHECK_DOCS); \
+	    else echo "The site was not built, since its generator is not here; make docs-check installs it."; fi
+
+# All pages, links, anchors and the reference are those of the site; the examples' pictures are not.
+CHECK_DOCS = .venv/bin/python -m pytest -q -m slow tests/docs_site/test_site.py -k built_strictly
+
+docs-check: .venv/ready-for-tests .venv/ready-for-docs
+	$(CHECK_DOCS)
 
 # Strict: a link or an anchor that leads nowhere fails. EXAMPLES=name runs one example only; the
 # others must have been run before.

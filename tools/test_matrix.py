@@ -9,18 +9,23 @@ dependency in pyproject.toml that has a wheel for that Python, with the newest o
 turn; "lowest" is the same with all extras; "newest" has all extras at their newest. Each is
 installed in an environment of its own with the wheel, as a user would have it, and removed
 afterwards. ``firenet demo`` runs first, then the tests of the unpacked source distribution; "core"
-runs the smoke tests only, unless others are named. Needs uv, which also finds the Pythons.
+runs the smoke tests only, unless others are named. The table at the end has the size of each
+environment before what only the tests need, and the seconds that the first picture took there.
+Needs uv, which also finds the Pythons.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -65,12 +70,21 @@ def main() -> None:
         source, wheel = _build(Path(name))
         for python, kind in itertools.product(asked.python, asked.set):
             tests = _selected(asked.tests, kind)
-            said = _run(source, wheel, python, kind, asked.torch_backend, tests)
-            rows.append((python, kind, said))
-    print(f"\n{'Python':8}{'set':8}result")
-    for python, kind, said in rows:
-        print(f"{python:8}{kind:8}{said}")
-    raise SystemExit(any(said != "passed" for *_, said in rows))
+            found = _run(source, wheel, python, kind, asked.torch_backend, tests)
+            rows.append((python, kind, found))
+    print(f"\n{'Python':8}{'set':8}{'MB':>7}{'picture':>9}  result")
+    for python, kind, found in rows:
+        print(f"{python:8}{kind:8}{found.megabytes:7}{found.picture_s:7.1f} s  {found.said}")
+    raise SystemExit(any(found.said != "passed" for *_, found in rows))
+
+
+@dataclass
+class Found:
+    """What was found of one set: size of the environment, time to the first picture, result."""
+
+    megabytes: int = 0
+    picture_s: float = math.nan
+    said: str = "passed"
 
 
 def _arguments() -> argparse.Namespace:
@@ -109,24 +123,33 @@ def _build(folder: Path) -> tuple[Path, Path]:
 
 def _run(
     source: Path, wheel: Path, python: str, kind: str, backend: str, tests: Sequence[str]
-) -> str:
+) -> Found:
     """Install one set in an environment, run the tests in it, remove it; return what came of it."""
-    place = wheel.parent / f"{kind}-{python}"
+    place, found = wheel.parent / f"{kind}-{python}", Found()
     try:
         _install(source, wheel, place, python, kind, backend)
-        interpreter = place / "bin" / "python"
+        found.megabytes = _megabytes(place)
+        started = time.perf_counter()
         _call(place, place / "bin" / "firenet", "demo")
+        found.picture_s = time.perf_counter() - started
+        interpreter = place / "bin" / "python"
+        _call(source, *_into(place, backend), *TEST_TOOLS)
         command = (interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider")
         _call(source, *command, *FOREIGN_WARNINGS, *tests)
     except subprocess.CalledProcessError as error:
-        return f"failed: {Path(error.cmd[0]).name} {' '.join(error.cmd[1:4])}"
+        found.said = f"failed: {Path(error.cmd[0]).name} {' '.join(map(str, error.cmd[1:4]))}"
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return "passed"
+    return found
+
+
+def _megabytes(folder: Path) -> int:
+    """Return what the files below a folder take, in MB."""
+    return sum(path.lstat().st_size for path in folder.rglob("*")) // 10**6
 
 
 def _install(source: Path, wheel: Path, place: Path, python: str, kind: str, backend: str) -> None:
-    """Make an environment with one set of dependencies, the wheel and what the tests need."""
+    """Make an environment with one set of dependencies and the wheel."""
     pins = place.parent / f"{place.name}.txt"
     extras = () if kind == "core" else ("--extra", "all")
     index = ("--torch-backend", backend) if backend else ()
@@ -136,9 +159,14 @@ def _install(source: Path, wheel: Path, place: Path, python: str, kind: str, bac
     resolution = ("--resolution", RESOLUTIONS[kind], *options, *extras, *index)
     _call(source, "uv", "pip", "compile", "--quiet", *resolution, "pyproject.toml", "-o", pins)
     print(f"Python {python}, {kind} set:", *_direct(source, pins), flush=True)
-    install = ("uv", "pip", "install", "--quiet", "--python", place / "bin" / "python", *index)
-    _call(source, *install, "-r", pins, *TEST_TOOLS)
-    _call(source, *install, "--no-deps", wheel)
+    _call(source, *_into(place, backend), "-r", pins)
+    _call(source, *_into(place, backend), "--no-deps", wheel)
+
+
+def _into(place: Path, backend: str) -> tuple[str | Path, ...]:
+    """Return the command that installs packages in an environment."""
+    index = ("--torch-backend", backend) if backend else ()
+    return ("uv", "pip", "install", "--quiet", "--python", place / "bin" / "python", *index)
 
 
 def _direct(source: Path, pins: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from firenet_mri.batch.jobs import Job, Outcome, failed, reconstruct_job
 from firenet_mri.errors import UsageError
 from firenet_mri.extras import require
+from firenet_mri.reconstruction.run import check_options
 from firenet_mri.threads import passive_waiting
 
 #: Environment of the workers: Dask has glibc give freed memory back at once, which makes every new
@@ -56,11 +57,12 @@ def run_jobs(
     Raises
     ------
     UsageError
-        If Dask is not installed, or the cluster cannot be reached.
+        If Dask is not installed, the cluster cannot be reached, or as :func:`check_run`.
     """
     require("distributed")
     from distributed import as_completed
 
+    check_run(jobs, scheduler=scheduler, workers=workers, memory=memory, retries=retries)
     found: dict[int, Outcome] = {}
     with _client(scheduler, workers, memory) as client:
         if on_cluster is not None:
@@ -79,6 +81,44 @@ def run_jobs(
             if on_outcome is not None:
                 on_outcome(outcome)
     return [found[i] for i in range(len(jobs))]
+
+
+def check_run(
+    jobs: Sequence[Job],
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    memory: str = "auto",
+    retries: int = 2,
+) -> None:
+    """Refuse what :func:`run_jobs` could only fail on after a cluster was started.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of its range, workers or memory are asked of a cluster that is there
+        already, or an option of the jobs serves no scan.
+    FileError
+        If the file of trained weights cannot be used.
+    """
+    from dask.utils import parse_bytes
+
+    if retries < 0:
+        raise UsageError(f"retries is {retries}; give 0 or more")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; give at least 1")
+    if scheduler is not None and (workers is not None or memory != "auto"):
+        raise UsageError(
+            f"{scheduler} has workers of its own; leave --workers and --memory out, or --scheduler"
+        )
+    if memory != "auto":
+        try:
+            parse_bytes(memory)
+        except ValueError:
+            raise UsageError(f"memory is {memory!r}; give a size such as 4GiB, or auto") from None
+    # Most often all jobs share one value.
+    for options in {id(job.options): job.options for job in jobs}.values():
+        check_options(options.reconstruction, here=scheduler is None)
 
 
 def _task(job: Job) -> Outcome:

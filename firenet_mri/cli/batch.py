@@ -11,9 +11,9 @@ from rich.console import Console
 
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.batch.tree import Suffix
-from firenet_mri.cli.options import Debug, output_flag, panel, with_flags
+from firenet_mri.cli.early import check_files, check_inputs
+from firenet_mri.cli.options import Debug, chosen, output_flag, panel, with_flags
 from firenet_mri.cli.progress import progress
-from firenet_mri.errors import UsageError
 from firenet_mri.extras import require
 
 _RUNNING = panel("Running")
@@ -94,15 +94,17 @@ def batch(
     A scan that fails does not stop the others; the exit status is then 1. The options are those of
     firenet recon, except for files that belong to a single scan.
     """
-    from firenet_mri.batch import find_jobs, write_summary
-
     require("distributed")
-    if retries < 0 or (workers is not None and workers < 1):
-        raise UsageError(f"{retries} retries, {workers} workers asked for; use 0 or more, and 1")
+    wanted = chosen(JobOptions, options)
+    check_inputs([folder])
+    check_files(wanted)
+    from firenet_mri.batch import find_jobs, write_summary
+    from firenet_mri.batch.run import check_run
+
     jobs = find_jobs(
         folder,
         output,
-        options,
+        wanted,
         overwrite=overwrite,
         evidence=not no_evidence,
         key=sign,
@@ -111,6 +113,7 @@ def batch(
     )
     console = Console(highlight=False, stderr=True)
     cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}
+    check_run(jobs, **cluster)
     outcomes = _run(jobs, console, cluster)
     # Named before the summary is written: a full disk takes that, too.
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]

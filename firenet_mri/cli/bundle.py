@@ -13,6 +13,7 @@ import firenet_mri
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, output_flag
 from firenet_mri.errors import FileError
+from firenet_mri.io.outputs import check_outputs
 
 _BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
 # The scan to try it on is made here: in the package it would be half of its size.
@@ -46,12 +47,13 @@ def write_bundle(folder: Path) -> None:
     FileError
         If there is anything of that name, or the folder above it is missing or not writable.
     """
+    if folder.exists() or folder.is_symlink():
+        raise FileError(f"{folder}: exists; give the name of a folder to create")
+    check_outputs([folder])
     with loading():
         from firenet_mri.io import write_scan
         from firenet_mri.simulation.sample import sample
 
-    if folder.exists() or folder.is_symlink():
-        raise FileError(f"{folder}: exists; give the name of a folder to make")
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
             made = Path(temporary) / "bundle"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.conversion.options import ConversionOptions
@@ -50,11 +51,13 @@ def convert(
     others; the exit status is then 1. The same command resumes after an interruption: finished
     scans are kept. The table OUTPUT.csv next to the output folder lists the result of each scan.
     """
+    wanted = chosen(ConversionOptions, options)
+    check_inputs([scan])
+    check_files(wanted)
     from firenet_mri.conversion import convert_film, convert_images, convert_scan
     from firenet_mri.io.kspace.bruker import find_experiment
     from firenet_mri.io.kspace.targets import image_target_of, is_film
 
-    wanted = chosen(ConversionOptions, options)
     if is_film(output, wanted.to):
         _tell(convert_film(scan, output, wanted, overwrite=overwrite))
         return
@@ -81,8 +84,11 @@ def _convert_folder(
 ) -> None:
     """Convert all scans under a progress bar, and print one summary."""
     from firenet_mri.conversion import convert_study, find_scans, summary_path
+    from firenet_mri.conversion.study import check_study
 
-    find_scans(folder)  # Before a progress bar is there.
+    # Before a progress bar is there.
+    find_scans(folder)
+    check_study(folder, output, options)
     try:
         with progress("Scans", "scans") as on_step:
 

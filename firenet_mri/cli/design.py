@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from firenet_mri.cli.early import check_files, check_replaces_none
 from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
 from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import ShapeError, UsageError
@@ -82,11 +83,13 @@ def design(
     **options: Any,
 ) -> None:
     """Draw a sampling pattern; write mask and picture, and state what the theory guarantees."""
+    wanted = DesignOptions.from_mapping(options)
+    shape = _shape(size, wanted.kind)
+    check_files(wanted)
     from firenet_mri.io.pattern import pattern_files, write_pattern
 
-    wanted = DesignOptions.from_mapping(options)
     files = pattern_files(output, overwrite=overwrite)
-    shape = _shape(size, wanted.kind)
+    check_replaces_none(files, [], wanted)
     result = _drawn(shape, wanted)
     exact, inexact = _theorems(result, wanted.accuracy, wanted.lam)
     name = " x ".join(str(n) for n in shape)

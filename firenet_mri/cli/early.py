@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.image.suffixes import image_stem
-from firenet_mri.io.outputs import check_outputs
+from firenet_mri.io.outputs import check_apart, check_outputs
 from firenet_mri.options import Options
 
 # Paths that a command writes.
@@ -22,12 +22,30 @@ def check_files(*groups: Options) -> None:
     FileError
         For the first of them, with its flag.
     """
+    for flag, path in _read(groups):
+        if not is_there(path):
+            raise FileError(f"{path}: no such file; check the path after {flag}")
+
+
+def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups: Options) -> None:
+    """Refuse outputs in the place of the inputs, or of a file that options name.
+
+    Raises
+    ------
+    FileError
+        For the first of them.
+    """
+    check_apart(outputs, [*inputs, *(path for _, path in _read(groups))])
+
+
+def _read(groups: Iterable[Options]) -> Iterator[tuple[str, Path]]:
+    """Yield the paths that are read among options, with their flags."""
     for options in groups:
         values = options.flat()
         for field in options.fields():
             value = values[field.name]
-            if isinstance(value, Path) and field.name not in _WRITTEN and not is_there(value):
-                raise FileError(f"{value}: no such file; check the path after {field.flag}")
+            if isinstance(value, Path) and field.name not in _WRITTEN:
+                yield field.flag, value
 
 
 def check_inputs(paths: Iterable[Path]) -> None:

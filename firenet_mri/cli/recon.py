@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.early import check_files, check_image, check_inputs
+from firenet_mri.cli.early import check_files, check_image, check_inputs, check_replaces_none
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
@@ -106,17 +106,18 @@ def reconstruct_file(
     check_inputs([path])
     check_image(output, overwrite=written.overwrite)
     check_files(reading, options, written)
+    check_replaces_none([output], [path], reading, options, written)
     if written.complex and output.suffix == ".dcm":
         raise UsageError(
             f"{output}: DICOM images hold the magnitude alone; leave --complex out, or write NIfTI"
         )
     with loading():
-        from firenet_mri.firenet.networks import load_weights
         from firenet_mri.io import read_reference
         from firenet_mri.io.image.dicom import read_dicom_reference
         from firenet_mri.io.kspace.reading import read_with
         from firenet_mri.io.signatures import read_private_key
         from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
+        from firenet_mri.reconstruction.run import check_options
         from firenet_mri.report import report_path, reports_beside
 
         # The layers and the picture need them later.
@@ -133,17 +134,18 @@ def reconstruct_file(
     )
     reports = [report_path(output)] if written.report else []
     _check_apart([*files.paths, *reports], written)
+    check_replaces_none([*files.paths, *reports], [path], reading, options, written)
     if written.sign is not None:
         read_private_key(written.sign)
-    if options.network.weights is not None:
-        load_weights(options.network.weights)
+    check_options(options)
+    options = with_maps(reading, options)
     raw = read_with(path, reading)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
     _check_written(raw, output, written, options, series)
     shape = (*raw.batch_shape, *raw.spatial_shape)
     target = None if written.reference is None else read_reference(written.reference, shape=shape)
-    result = _reconstructed(raw, output, with_maps(reading, options), quiet=written.json)
+    result = _reconstructed(raw, output, options, quiet=written.json)
     files = result.save(
         output,
         overwrite=written.overwrite,
@@ -181,6 +183,8 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
     check_outputs(paths, overwrite=written.overwrite)
     if written.dicom is None:
         return
+    if not written.dicom.exists():
+        check_outputs([written.dicom])
     folder = written.dicom.resolve()
     for path in (*paths, written.dicom_reference):
         if path is not None and folder in (path.resolve(), *path.resolve().parents):

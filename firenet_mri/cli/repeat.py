@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from firenet_mri.cli.early import check_image, check_inputs
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.cli.recon import OutputOptions, reconstruct_file
 from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
@@ -30,11 +31,14 @@ def repeat(
     The certificate contains only the digests of files: give the files that the image was made
     with, such as a mask, again.
     """
+    written = chosen(OutputOptions, options)
+    check_inputs([certificate, scan])
+    check_image(output, overwrite=written.overwrite)
     from firenet_mri.io import read_certificate
 
     saved = read_certificate(certificate)
     reading, wanted = recorded_options(saved, chosen(ReadOptions, options), network)
-    result = reconstruct_file(scan, output, reading, wanted, chosen(OutputOptions, options))
+    result = reconstruct_file(scan, output, reading, wanted, written)
     digests = result.certificate.digests
     same = digests is not None and digests.pixels == saved.digests.pixels
     said = "the same, bit for bit" if same else "another one"

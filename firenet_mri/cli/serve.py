@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_inputs, check_replaces_none
 from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import DataError, UsageError, shortened
 
 if TYPE_CHECKING:
     from firenet_mri.server.answer import Answer
+
+_MRD_SUFFIXES = (".h5", ".mrd")
 
 
 def serve(
@@ -80,9 +83,16 @@ def serve(
         return
     if sign is not None and save is None:
         raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
-    # As they are called here, and before a number that is none becomes whole.
-    for flag, gib in (("--scan-gib", scan_gib), ("--memory-gib", memory_gib)):
-        check_limit(flag, gib)
+    # By the names that they have here, and before a number that is none becomes whole.
+    given = {
+        "--clients": clients,
+        "--idle": idle,
+        "--scan-gib": scan_gib,
+        "--memory-gib": memory_gib,
+        "--scan-hours": scan_hours,
+    }
+    for flag, value in given.items():
+        check_limit(flag, value)
     limits = Limits(
         scan_bytes=int(scan_gib * 2**30),
         held_bytes=int(memory_gib * 2**30),
@@ -192,7 +202,13 @@ def send(
     check_port(port, lowest=1)
     if expect is not None and expect < 0:
         raise UsageError(f"--expect is {expect}; give a number of images, or 0 for any")
+    check_inputs([scan])
+    if output.suffix not in _MRD_SUFFIXES:
+        raise UsageError(
+            f"{output}: the images are written as MRD; end the name in {' or '.join(_MRD_SUFFIXES)}"
+        )
     check_outputs([output], overwrite=overwrite)
+    check_replaces_none([output], [scan])
     chosen = None
     if parameters is not None:
         try:
@@ -200,7 +216,9 @@ def send(
         except ValueError:
             chosen = None
         if not isinstance(chosen, dict):
-            raise UsageError(f'{parameters!r} is no JSON object; give one such as {{"layers": 15}}')
+            raise UsageError(
+                f'{parameters!r} is not a JSON object; give one such as {{"layers": 15}}'
+            )
     if whole_header:
         sys.stderr.write(
             "firenet: the header is sent whole: institution, station, serial number, coils, times\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.early import check_files, check_inputs
+from firenet_mri.cli.early import check_files, check_inputs, check_replaces_none
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, output_flag, panel, with_flags
 from firenet_mri.cli.training_progress import (
@@ -112,7 +112,9 @@ def train(
             training_files,
         )
 
-    training_files(output, overwrite=written.overwrite)
+    files = training_files(output, overwrite=written.overwrite)
+    named = [*scans, *(images or []), *(validation or [])]
+    check_replaces_none(vars(files).values(), named, wanted, reading)
     find_device(wanted.device)
     learner_of(wanted)
     with memory_errors(checkpoint_path(output)):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.loading import loading
 from firenet_mri.cli.options import Debug, chosen, panel, with_flags
 from firenet_mri.cli.record import recorded_options
@@ -90,13 +91,15 @@ def view(
 
     Example: firenet view image.nii.gz --scan scan.h5
     """
+    reading = chosen(ReadOptions, options)
+    wanted = chosen(ReconstructionOptions, options)
+    check_inputs(one for one in (image_or_scan, scan, reference) if one is not None)
+    check_files(reading, wanted)
     with loading():
         from firenet_mri.io import read_certificate
         from firenet_mri.report.saved import is_image
         from firenet_mri.report.serving import PageServer
 
-    reading = chosen(ReadOptions, options)
-    wanted = chosen(ReconstructionOptions, options)
     console = Console(highlight=False, soft_wrap=True)
     # The port first: what is taken is found before the work.
     with PageServer(port) as server:
@@ -171,13 +174,16 @@ def _of_scan(
     from firenet_mri.io import read_reference
     from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.reconstruction import reconstruct_with
+    from firenet_mri.reconstruction.run import check_options
     from firenet_mri.report.content import content_of
 
+    check_options(wanted)
+    wanted = with_maps(reading, wanted)
     raw = read_with(path, reading)
     shape = (*raw.batch_shape, *raw.spatial_shape)
     truth = None if reference is None else read_reference(reference, shape=shape)
     with progress(f"Reconstructing {raw.name}", "layers") as on_layer:
-        result = reconstruct_with(raw, with_maps(reading, wanted), on_layer=on_layer)
+        result = reconstruct_with(raw, wanted, on_layer=on_layer)
     return content_of(result, reference=truth), result.magnitude, result.scan.geometry
 
 

@@ -111,7 +111,7 @@ def convert_study(
     FileError
         If the output folder or the summary cannot be written.
     """
-    _check(folder, output, options)
+    check_study(folder, output, options)
     sources = find_scans(folder)
     suffix = suffix_of(options.to or "mrd")
     shown = [
@@ -141,7 +141,17 @@ def convert_study(
     return outcomes
 
 
-def _check(folder: Path, output: Path, options: ConversionOptions) -> None:
+def check_study(folder: Path, output: Path, options: ConversionOptions) -> None:
+    """Refuse what :func:`convert_study` would refuse before the first scan.
+
+    Raises
+    ------
+    UsageError
+        If no format is named, the output lies among the scans, or an option cannot serve many
+        scans.
+    FileError
+        If the output folder can neither be written to nor made.
+    """
     if options.to is None:
         raise UsageError("A folder of scans is converted to one format; name it with --to")
     check_serves_many(options.read)

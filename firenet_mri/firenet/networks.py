@@ -12,6 +12,7 @@ from firenet_mri.firenet.learned.weights import load_network
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.operators.base import Shape
+from firenet_mri.operators.sparsifiers import check_sparsifier_name
 
 #: Who reads a file, by its format.
 READERS: dict[str, Callable[[str | Path], Weights]] = {
@@ -31,6 +32,22 @@ def load_weights(path: str | Path) -> Weights:
     """
     # Of a file without a format the first reader says what is wrong.
     return READERS[format_of(path) or LAYERS](path)
+
+
+def check_network(options: NetworkOptions) -> None:
+    """Refuse a sparsifier or weights that serve no image, of whatever size.
+
+    Raises
+    ------
+    UsageError
+        If the sparsifier's name is unknown.
+    FileError
+        If the file of trained weights cannot be used.
+    """
+    if options.weights is not None:
+        load_weights(options.weights)
+    if options.sparsifier is not None:
+        check_sparsifier_name(options.sparsifier)
 
 
 def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> Network:

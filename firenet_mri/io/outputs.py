@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
         named twice, or its folder is missing or not writable.
     """
     seen: set[Path] = set()
+    writable: set[Path] = set()
     for path in paths:
         folder = path.parent
         if path.is_symlink():
@@ -30,14 +33,63 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
             raise FileError(f"{path}: is a folder; give the name of an output file")
         if not folder.is_dir():
             raise FileError(f"{path}: the folder {folder} does not exist; create it first")
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if folder not in writable and not is_writable(folder):
             raise FileError(f"{path}: the folder {folder} is not writable; choose another")
+        writable.add(folder)
         if path.exists() and not overwrite:
             raise FileError(f"{path}: exists; use --overwrite to replace it")
         resolved = path.resolve()
         if resolved in seen:
             raise FileError(f"{path}: is named for two outputs; give each its own name")
         seen.add(resolved)
+
+
+def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse outputs that would replace a file that is read; overwriting does not allow that.
+
+    Raises
+    ------
+    FileError
+        If an output is one of the inputs, by whatever name.
+    """
+    read = [path for path in inputs if path.exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in read):
+            raise FileError(f"{output}: is an input of this command; give the output another name")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder for outputs that can neither be written to nor made.
+
+    Raises
+    ------
+    FileError
+        If the folder, or the nearest one above it that exists, is a file or is not writable.
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        above = "" if place == folder else f"the folder would be below {place}, which "
+        raise FileError(f"{folder}: {above}is a file; give another folder")
+    if not is_writable(place):
+        raise FileError(f"{folder}: the folder {place} is not writable; choose another")
+
+
+def is_writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder.
+
+    A nameless file is made to find out: of read-only and remote file systems the permissions say
+    something else, above all to the superuser.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        # A full disk is another matter, and may have room by then.
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager

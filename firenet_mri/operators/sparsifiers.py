@@ -26,6 +26,8 @@ _REDUNDANT = (
 
 #: What begins the name of a frame across images that belong together.
 _ACROSS = "across-"
+# Pixels of an axis that is long enough for every filter; nothing of that size is made.
+_LARGE = 256
 # Factor of the frame in the plane beside those across images.
 _IN_PLANE = 0.5
 
@@ -70,6 +72,20 @@ def make_sparsifier(
         return redundant[0]
     scale = len(redundant) ** -0.5
     return StackedFrame([(scale, frame) for frame in redundant])
+
+
+def check_sparsifier_name(name: str) -> None:
+    """Refuse a name that is no sparsifier's, before the size of the images is known.
+
+    Raises
+    ------
+    UsageError
+        If :func:`make_sparsifier` knows it for no size.
+    """
+    is_across = any(part.startswith(_ACROSS) for part in name.split("+"))
+    # Which blocks are possible depends on the image.
+    known = re.sub(r"(undecimated-dct)\d+(?=\+|$)", r"\1", name)
+    make_sparsifier(known, (_LARGE,) * (3 if is_across else 2))
 
 
 def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Frame:

@@ -16,6 +16,7 @@ from firenet_mri.device import find_device
 from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.base import Network
+from firenet_mri.firenet.networks import check_network
 from firenet_mri.memory import give_back_freed_memory
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
@@ -95,6 +96,28 @@ def reconstruct_with(
     prepared = prepare(scan, options, encoding=encoding)
     setup_s = time.perf_counter() - started
     return reconstruct_prepared(prepared, setup_s, on_layer=on_layer, checkpoint=checkpoint)
+
+
+def check_options(options: ReconstructionOptions, *, here: bool = True) -> None:
+    """Refuse options that no scan could be reconstructed with; call it before a scan is read.
+
+    Parameters
+    ----------
+    options
+        The options.
+    here
+        False if another machine reconstructs, which may have other devices.
+
+    Raises
+    ------
+    UsageError
+        If the sparsifier is unknown, or the device is not available.
+    FileError
+        If the file of trained weights cannot be used.
+    """
+    if here:
+        find_device(options.device)
+    check_network(options.network)
 
 
 def check_given_scan(scan: RawScan, encoding: Operators | None = None) -> None:

@@ -65,7 +65,9 @@ class PageServer:
 
     def __init__(self, port: int = 0) -> None:
         if not 0 <= port <= _LARGEST_PORT:
-            raise UsageError(f"port {port}: there are ports 1 to {_LARGEST_PORT}; 0 is a free one")
+            raise UsageError(
+                f"port is {port}; give one from 1 to {_LARGEST_PORT}, or 0 for a free one"
+            )
         self._pages: dict[str, Served] = {}
         try:
             self._server = _Listener((HOST, port), _handler_of(self._pages))

@@ -16,7 +16,7 @@ _LARGEST_SECONDS = 1e8
 def check_port(port: int, *, lowest: int = 0) -> None:
     """Raise UsageError unless a port is one, from ``lowest`` to 65535."""
     if not lowest <= port <= _LARGEST_PORT:
-        raise UsageError(f"port {port}; use {lowest} to {_LARGEST_PORT}")
+        raise UsageError(f"port is {port}; give one from {lowest} to {_LARGEST_PORT}")
 
 
 def check_limit(name: str, value: float) -> None:

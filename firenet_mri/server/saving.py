@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io import read, write_scan
 from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.io.outputs import is_writable
 from firenet_mri.io.signatures import public_digest
 from firenet_mri.reconstruction import Reconstruction
 from firenet_mri.scan import RawScan, digest_of_scan
@@ -48,10 +48,10 @@ class Saving:
     key: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.folder.is_dir() or not os.access(self.folder, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"{self.folder}: is not a folder that can be written to; make it first"
-            )
+        if not self.folder.is_dir():
+            raise UsageError(f"{self.folder}: is not a folder; create it first")
+        if not is_writable(self.folder):
+            raise UsageError(f"{self.folder}: the folder is not writable; choose another")
         if self.key is not None:
             public_digest(self.key)
 

@@ -13,7 +13,7 @@ from firenet_mri.digests import digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.io.image.grey import is_grey, read_grey
 from firenet_mri.io.image.reading import read_image
-from firenet_mri.io.kspace import npy
+from firenet_mri.io.kspace import bruker, npy
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.kspace.recognise import NPY_SIGNATURE, is_dicom, read_head
@@ -139,8 +139,11 @@ def validation_files(paths: Sequence[Path], *, has_scans: bool) -> list[tuple[st
     """Return the files of the validation with their kind."""
     found: list[tuple[str, Path]] = []
     for path in paths:
-        if path.is_dir() and list(_images_below(path)):
-            found += [("image", one) for one in _images_below(path)]
+        below = list(_images_below(path)) if path.is_dir() else []
+        if below:
+            found += [("image", one) for one in below]
+        elif path.is_dir() and bruker.find_experiment(path) is None:
+            raise FileError(f"{path}: holds no image; give a folder of images, or scans one by one")
         elif path.is_file() and (_is_dicom(path) or _is_image(path)):
             found.append(("scan" if has_scans and _is_kspace(path) else "image", path))
         else:

@@ -285,7 +285,7 @@ def test_experiments_of_bruker_are_jobs(tmp_path) -> None:
     ("folder", "output", "match"),
     [
         ("nowhere", "out", "is not a folder"),
-        (".", "out", "among the scans"),
+        (".", "out", "is inside the folder of the scans"),
         ("empty", "out", "holds no scan"),
     ],
 )

@@ -105,6 +105,6 @@ def test_other_files_and_options_are_refused(folder, arguments, status, said) ->
 
 def test_a_certificate_of_version_1_has_no_options() -> None:
     old = Path(__file__).parents[1] / "reconstruction" / "certificate_version_1.json"
-    result = firenet("repeat", old, "scan.h5", "-o", "b.nii")
+    result = firenet("repeat", old, old, "-o", "b.nii")
     assert result.status == 1
     assert "holds no options" in result.err

@@ -115,7 +115,7 @@ def test_an_image_without_a_certificate_says_so(shown) -> None:
         (("a.nii.gz", "--reference", "scan.npy"), "shape"),
         (("a.nii.gz", "--scan", "other.npy"), "is not the scan of a.json"),
         (("missing.nii",), "missing.nii"),
-        (("a.nii.gz", "--port", 70000), "port 70000"),
+        (("a.nii.gz", "--port", 70000), "port is 70000"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(arguments, message, shown) -> None:

@@ -167,7 +167,7 @@ def test_what_cannot_serve_a_folder_is_refused(options, words, folder, tmp_path)
 
 
 def test_folders_that_cannot_be_are_refused(folder, tmp_path) -> None:
-    with pytest.raises(UsageError, match="lies among the scans"):
+    with pytest.raises(UsageError, match="is inside the folder of the scans"):
         convert_study(folder, folder / "out", FASTMRI)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"Bruker experiments$"):

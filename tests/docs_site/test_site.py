@@ -85,6 +85,15 @@ def test_pages_are_plain_markdown_without_tags_that_swallow_text(assembled) -> N
         assert all(block.startswith(("<div class=", "</div>")) for block in blocks), path
 
 
+def test_no_page_fetches_a_picture_from_elsewhere(assembled) -> None:
+    """The README's badges would be, on an index page they may."""
+    assert "](https://img" in (links.ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted((assembled / "docs").rglob("*.md")):
+        assert not re.search(r"!\[[^]]*\]\(https?:", path.read_text(encoding="utf-8")), path
+    start = (assembled / "docs/start.md").read_text(encoding="utf-8")
+    assert "[Paper](https://doi.org/10.1073/pnas.2107151119)" in start
+
+
 def test_the_navigation_of_the_built_site_has_every_example(assembled) -> None:
     text = (assembled / "mkdocs.yml").read_text(encoding="utf-8")
     for example in gallery.examples():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io import atomic_writes, check_outputs, write_nifti
+from firenet_mri.io.outputs import check_apart, check_folder, is_writable
 from firenet_mri.temporary import is_temporary
 
 
@@ -101,6 +103,39 @@ def test_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(FileError, match="is not writable; choose another"):
         check_outputs([tmp_path / "out.txt"])
+
+
+@pytest.mark.parametrize(("number", "writable"), [("EROFS", False), ("ENOSPC", True)])
+def test_a_folder_whose_permissions_promise_too_much_is_refused_unless_it_is_full(
+    number, writable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may write anywhere, say the permissions, on a read-only file system too."""
+
+    def fails(**_: object) -> None:
+        raise OSError(getattr(errno, number), number)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fails)
+    assert is_writable(tmp_path) is writable
+    if not writable:
+        with pytest.raises(FileError, match="is not writable; choose another"):
+            check_outputs([tmp_path / "out.txt"])
+        with pytest.raises(FileError, match=rf"new/deep: the folder {tmp_path} is not writable"):
+            check_folder(tmp_path / "new" / "deep")
+
+
+def test_asking_whether_a_folder_is_writable_leaves_nothing_there(tmp_path: Path) -> None:
+    assert is_writable(tmp_path)
+    check_folder(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_an_input_by_another_name_is_refused(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.h5"
+    scan.write_text("x")
+    (tmp_path / "link.h5").hardlink_to(scan)
+    with pytest.raises(FileError, match=r"link\.h5: is an input of this command"):
+        check_apart([tmp_path / "new.h5", tmp_path / "link.h5"], [tmp_path / "none.h5", scan])
+    check_apart([tmp_path / "new.h5"], [scan])
 
 
 @pytest.mark.parametrize("fails_at", range(1, 8))

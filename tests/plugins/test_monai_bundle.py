@@ -157,7 +157,7 @@ def test_a_folder_that_is_there_is_not_written_into(tmp_path) -> None:
     (tmp_path / "bundle").mkdir()
     result = firenet("bundle", tmp_path / "bundle")
     assert result.status == 1
-    assert "exists; give the name of a folder to make" in result.err
+    assert "exists; give the name of a folder to create" in result.err
     assert "cannot be written" in firenet("bundle", tmp_path / "missing/bundle").err
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 

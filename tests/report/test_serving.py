@@ -101,5 +101,5 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
         taken = other.getsockname()[1]
         with pytest.raises(UsageError, match=f"port {taken} is taken; choose another"):
             PageServer(taken)
-    with pytest.raises(UsageError, match="port 70000"):
+    with pytest.raises(UsageError, match="port is 70000"):
         PageServer(70000)

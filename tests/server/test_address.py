@@ -23,14 +23,14 @@ from tests.server.test_service import FakeConnection, header_text
     [
         ("--clients", "-1", "clients is -1"),
         ("--clients", "0", "clients is 0"),
-        ("--port", "99999", "port 99999; use 0 to 65535"),
-        ("--port", "-1", "port -1"),
+        ("--port", "99999", "port is 99999; give one from 0 to 65535"),
+        ("--port", "-1", "port is -1"),
         ("--scan-gib", "nan", "--scan-gib is nan"),
         ("--memory-gib", "inf", "--memory-gib is inf"),
         ("--memory-gib", "-2", "--memory-gib is -2"),
-        ("--idle", "inf", "idle_s is inf"),
-        ("--idle", "0", "idle_s is 0"),
-        ("--scan-hours", "nan", "scan_s is nan"),
+        ("--idle", "inf", "--idle is inf"),
+        ("--idle", "0", "--idle is 0"),
+        ("--scan-hours", "nan", "--scan-hours is nan"),
     ],
 )
 def test_limits_that_are_none_are_refused_before_any_work(flag, value, said) -> None:
@@ -44,7 +44,7 @@ def test_limits_that_are_none_are_refused_before_any_work(flag, value, said) -> 
 def test_a_scan_is_not_read_for_a_port_that_is_none(port, tmp_path) -> None:
     result = firenet("send", tmp_path / "none.h5", "--port", port, "-o", tmp_path / "out.h5")
     assert result.status == 2
-    assert f"port {port}; use 1 to 65535" in result.err
+    assert f"port is {port}; give one from 1 to 65535" in result.err
 
 
 def test_python_checks_limits_and_ports_too() -> None:
@@ -52,7 +52,7 @@ def test_python_checks_limits_and_ports_too() -> None:
         Limits(clients=-1)
     with pytest.raises(UsageError, match="scan_bytes is nan"):
         Limits(scan_bytes=math.nan)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="port 70000"):
+    with pytest.raises(UsageError, match="port is 70000"):
         Server(port=70_000)
 
 

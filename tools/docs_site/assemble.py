@@ -67,7 +67,7 @@ def add(source: Path) -> None:
     path = links.site_path(source)
     if source.suffix == ".md":
         text = links.rewritten(source.read_text(encoding="utf-8"), source, path)
-        write(path, links.with_room(text))
+        write(path, links.with_room(links.without_remote_pictures(text)))
     elif source.suffix == ".py":
         code = source.read_text(encoding="utf-8")
         name = source.relative_to(links.ROOT).as_posix()

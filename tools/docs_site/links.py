@@ -28,6 +28,7 @@ _EXAMPLE = re.compile(r"examples/\d+_(\w+)\.py")
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _LINK = re.compile(r"(!?\[(?:[^][]|\[[^][]*\])*\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
+_REMOTE_PICTURE = re.compile(r"!\[([^][]*)\]\(https?://[^)\s]+\)")
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 _ITEM = re.compile(r"^( *)([-*+]|\d+[.)]) +\S")
 _ELSEWHERE = re.compile(r"^([a-z][a-z0-9+.-]*:|//|/|#)", re.IGNORECASE)
@@ -103,6 +104,11 @@ def rewritten(text: str, page: Path, shown_as: str) -> str:
         return f"{path}#{anchor}" if anchor else path
 
     return _with_links(text, moved)
+
+
+def without_remote_pictures(text: str) -> str:
+    """Return a page with words for the pictures that a browser would fetch: badges."""
+    return _REMOTE_PICTURE.sub(r"\1", text)
 
 
 def reachable(pages: Iterable[Path]) -> set[Path]:

@@ -17,6 +17,7 @@ from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import images_in
 from firenet_mri.io.kspace.targets import beside
 from firenet_mri.io.names import is_dangling, why_missing
+from firenet_mri.io.outputs import check_folder
 from firenet_mri.temporary import is_temporary
 
 # What a scan's file may be called; what it is is told by its content.
@@ -60,11 +61,18 @@ def find_scans(folder: Path) -> list[Path]:
 
 
 def check_folder_for_outputs(output: Path, scans: Path) -> None:
-    """Raise UsageError if the outputs of a folder of scans would lie in it, or in a file."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file; give a folder")
+    """Refuse a folder for outputs that lies among the scans, or cannot be made or written to.
+
+    Raises
+    ------
+    UsageError
+        If it lies in the folder of the scans.
+    FileError
+        As :func:`firenet_mri.io.outputs.check_folder`.
+    """
     if output.resolve().is_relative_to(scans.resolve()):
-        raise UsageError(f"{output}: lies among the scans; write to another folder")
+        raise UsageError(f"{output}: is inside the folder of the scans; write to another folder")
+    check_folder(output)
 
 
 def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:
