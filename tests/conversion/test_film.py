@@ -42,7 +42,7 @@ def test_a_film_runs_as_fast_as_the_file_says(name, tmp_path) -> None:
 def test_what_is_not_known_is_said_and_what_is_no_film_refused(tmp_path) -> None:
     write_nifti(tmp_path / "series.nii", SERIES)
     result = firenet("convert", tmp_path / "series.nii", tmp_path / "film.gif")
-    assert "not known; the film shows 10 a second" in result.err
+    assert "not known; 10 are shown per second" in result.err
     write_nifti(tmp_path / "one.nii", SERIES[0])
     for source, output, more, said in (
         ("one.nii", "b.gif", (), "is one image; a film needs several"),

@@ -86,16 +86,16 @@ def pace_of(between_ms: float | None, frame_rate: float | None = None) -> Pace:
     """
     if frame_rate is not None:
         if not 1 <= frame_rate <= 1000 / _SHORTEST_MS:
-            raise UsageError(f"A frame rate of {frame_rate:g} a second; give 1 to 50")
+            raise UsageError(f"frame rate {frame_rate:g}: give 1 to 50 frames per second")
         return Pace(1000 / frame_rate)
-    usual = f"the film shows {1000 / _USUAL_MS:g} a second"
+    usual = f"{1000 / _USUAL_MS:g} are shown per second"
     if between_ms is None:
         return Pace(_USUAL_MS, f"The time between the images is not known; {usual}.")
     if between_ms > _LONGEST_MS:
         apart, speed = f"{between_ms / 1000:.3g} s", f"{between_ms / _USUAL_MS:.3g} times as fast"
         return Pace(_USUAL_MS, f"The images are {apart} apart; {usual}, which is {speed}.")
     if between_ms < _SHORTEST_MS:
-        told = f"The images are {between_ms:.3g} ms apart; the film shows 50 a second."
+        told = f"The images are {between_ms:.3g} ms apart; 50 are shown per second."
         return Pace(_SHORTEST_MS, told)
     return Pace(between_ms)
 

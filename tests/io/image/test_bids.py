@@ -13,10 +13,10 @@ from bids_tree import assert_valid_study, needs_bids_validator
 from firenet_mri.batch.summary import write_summary
 from firenet_mri.batch.tree import image_paths
 from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io.image.bids import bids_paths, write_bids
 from firenet_mri.io.image.complex_nifti import read_complex_nifti
 from firenet_mri.io.image.nifti import write_nifti
-from firenet_mri.scan import AcquisitionParameters, Geometry
 
 PLACE = Geometry((4.0, 90.0, 120.0), ((1.0, 2.0, 3.0), (1.0, 2.0, 8.0)))
 
@@ -120,6 +120,35 @@ def test_a_time_series_keeps_its_axis_and_every_echo_has_its_image(tmp_path) -> 
     assert second.header.get_zooms()[3] == 2.0
     fields = json.loads(files[3].read_text())
     assert (fields["EchoTime"], fields["EchoNumber"], fields["TaskName"]) == (0.008, 2, "rest")
+
+
+@pytest.mark.parametrize(
+    ("times", "step", "fields"),
+    [
+        # Measured, and not the time between excitations.
+        ((0.0, 1500.0, 3000.0), 1.5, {"RepetitionTime": 1.5}),
+        ((0.0, 1500.0, 4000.0), 1.0, {"VolumeTiming": [0.0, 1.5, 4.0]}),
+        ((), 2.0, {"RepetitionTime": 2.0}),
+    ],
+)
+def test_the_time_between_volumes_is_the_measured_one(times, step, fields, tmp_path) -> None:
+    names = [f"repetition {i}" for i in range(3)]
+    moments = tuple(Moment(name, time) for name, time in zip(names, times, strict=False))
+    known = AcquisitionParameters(repetition_time_ms=2000.0, moments=moments)
+    stem = tmp_path / "sub-01_task-rest_bold"
+    image, sidecar = write_bids(stem, np.ones((3, 2, 9, 12)), PLACE, parameters=known, names=names)
+    assert nibabel.load(image).header.get_zooms()[3] == step
+    found = json.loads(sidecar.read_text())
+    assert {key: found[key] for key in ("RepetitionTime", "VolumeTiming") if key in found} == fields
+
+
+def test_a_phase_of_the_heart_has_its_time(tmp_path) -> None:
+    names = ["phase 0", "phase 1"]
+    moments = (Moment(names[0], None, 20.0), Moment(names[1], None, 60.0))
+    known = AcquisitionParameters(moments=moments)
+    stem = tmp_path / "sub-01_T1w"
+    files = write_bids(stem, np.ones((2, 2, 9, 12)), PLACE, parameters=known, names=names)
+    assert [json.loads(path.read_text())["TriggerTime"] for path in files[1::2]] == [0.02, 0.06]
 
 
 @needs_bids_validator

@@ -128,9 +128,10 @@ def test_pixels_are_kept_to_half_a_step(scale, seed, tmp_path_factory) -> None:
 
 def test_series_say_which_echo_and_repetition_they_are(tmp_path) -> None:
     names = [f"repetition {r}, contrast {c}" for r in range(2) for c in range(2)]
+    image = RNG.random((4, 1, 5, 6))
     files = write_dicom_series(
         tmp_path / "series",
-        RNG.random((4, 1, 5, 6)),
+        image,
         geometry("axial", 1),
         parameters=AcquisitionParameters(3.0, 40.0, (5.0, 12.5)),
         names=names,
@@ -143,6 +144,8 @@ def test_series_say_which_echo_and_repetition_they_are(tmp_path) -> None:
     assert [path.name for path in files] == [f"0{s}_000{i}.dcm" for s in (1, 2) for i in (1, 2)]
     assert found[3].SeriesDescription == "FIRENET, contrast 1 12.5 ms"
     assert {item.RepetitionTime for item in found} == {40}
+    shown = np.stack([item.pixel_array * float(item.RescaleSlope) for item in found])
+    np.testing.assert_allclose(shown, image[[0, 2, 1, 3], 0], atol=1e-4)
     assert not any("CardiacNumberOfImages" in item or "TriggerTime" in item for item in found)
     with pytest.raises(ShapeError, match="3 names for 4 images"):
         write_dicom_series(

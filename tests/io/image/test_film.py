@@ -90,9 +90,9 @@ def test_a_frame_of_several_slices_shows_all_of_them(tmp_path) -> None:
     ("between", "shown", "note"),
     [
         (33.5, 33.5, ""),
-        (None, 100.0, "is not known; the film shows 10 a second."),
-        (2000.0, 100.0, "2 s apart; the film shows 10 a second, which is 20 times as fast."),
-        (5.0, 20.0, "5 ms apart; the film shows 50 a second."),
+        (None, 100.0, "is not known; 10 are shown per second."),
+        (2000.0, 100.0, "2 s apart; 10 are shown per second, which is 20 times as fast."),
+        (5.0, 20.0, "5 ms apart; 50 are shown per second."),
     ],
 )
 def test_a_film_that_does_not_run_in_time_says_so(between, shown, note) -> None:

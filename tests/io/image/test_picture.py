@@ -195,6 +195,8 @@ def test_a_full_disk_is_told_and_not_drawn_over(tmp_path, monkeypatch) -> None:
 def test_the_line_in_which_most_changes_is_shown_over_time() -> None:
     still = np.ones((10, 4, 6))
     still[5:, 2, 3] = 4
+    # Brighter, but always.
+    still[:, :, 1] = 9
     display = displayed(still, None)
     # Of another film nothing changes.
     line = liveliest_line(display, [1, 3, 5, 7, 9])
