@@ -81,7 +81,7 @@ NAMES = {
     "firenet_mri.operators.density": "compensated density_weights geometric pipe_menon",
     "firenet_mri.operators.given": "GivenEncoding",
     "firenet_mri.operators.links": "Chain CoilMixing SampleWeighting",
-    "firenet_mri.operators.trajectories": "radial spiral stack_of_stars",
+    "firenet_mri.operators.trajectories": "golden_angle_frames radial spiral stack_of_stars",
     "firenet_mri.options": "Field Options documented option takes_options",
     "firenet_mri.phantoms": "ellipses shepp_logan",
     "firenet_mri.prox": "item_norm soft_threshold",
@@ -101,7 +101,7 @@ NAMES = {
     "firenet_mri.scan": "AcquisitionParameters Geometry ImageGrid RawScan select split_readout",
     "firenet_mri.server": "StreamOptions process",
     "firenet_mri.server.saving": "Saving",
-    "firenet_mri.simulation": "Pattern SimulationOptions simulate simulate_with",
+    "firenet_mri.simulation": "Pattern SimulationOptions interleaved_lines simulate simulate_with",
     "firenet_mri.training.attack": (
         "Ascent Momentum Perturbation Reconstruct ascend check_finite scaled_to worst_perturbation"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from firenet_mri.operators.base import Shape
 
 _Transform = Literal["fourier", "walsh"]
-_Kind = Literal["points", "lines", "plane"]
+_Kind = Literal["points", "lines", "plane", "radial"]
+# What a pattern for several frames is made from.
+_OF_FRAMES = {"rate", "kind", "calibration", "frames"}
 _NAMES = (
     "C1",
     "C2",
@@ -45,7 +47,15 @@ class DesignOptions(Options):
     wavelet: str = option("haar", "Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
     transform: _Transform = option("fourier", "Transform that is sampled.")
     kind: _Kind = option(
-        "points", "What is sampled: points (2D), phase-encoding lines, or planes (3D)."
+        "points",
+        "What is sampled: points (2D), phase-encoding lines, or planes (3D); radial are spokes, "
+        "for frames alone.",
+    )
+    frames: int | None = option(
+        None,
+        "Number of frames over time that are reconstructed together, each with other lines or "
+        "spokes.",
+        check=lambda value: None if value > 1 else "give at least 2 frames",
     )
     calibration: int = option(0, "Width of a fully sampled centre for coil maps, in samples.")
     sparsities: str | None = option(
@@ -65,6 +75,19 @@ class DesignOptions(Options):
     def _check_together(self) -> None:
         if self.sparsities is not None and self.image is not None:
             raise UsageError("--sparsities and --image given; give one of them")
+        if self.frames is None:
+            if self.kind == "radial":
+                raise UsageError("--kind radial is for frames; give --frames")
+            return
+        if self.kind not in ("lines", "radial"):
+            raise UsageError("--frames measure lines or spokes; give --kind lines or radial")
+        given = {one.name for one in fields(self) if getattr(self, one.name) != one.default}
+        others = sorted(given - _OF_FRAMES)
+        if others:
+            raise UsageError(
+                f"--frames and {', '.join(f'--{name}' for name in others)} were asked for, which "
+                "goes with the theorem for one image; leave it out"
+            )
 
 
 @with_flags(DesignOptions)
@@ -90,6 +113,9 @@ def design(
 
     files = pattern_files(output, overwrite=overwrite)
     check_replaces_none(files, [], wanted)
+    if wanted.frames is not None:
+        _design_frames(files, shape, wanted, wanted.frames, overwrite=overwrite)
+        return
     result = _drawn(shape, wanted)
     exact, inexact = _theorems(result, wanted.accuracy, wanted.lam)
     name = " x ".join(str(n) for n in shape)
@@ -102,6 +128,28 @@ def design(
     print_table(console, _level_table(result, f"{title}; s_l: {source}"))
     print_table(console, _theorem_table(exact, inexact))
     _tell(console, result, exact, wanted.accuracy, files)
+
+
+def _design_frames(
+    files: tuple[Path, Path], shape: Shape, wanted: DesignOptions, frames: int, *, overwrite: bool
+) -> None:
+    """Write what frames measure, and say what it means."""
+    from firenet_mri.cli.design_frames import frames_of_lines, frames_of_spokes, usage
+    from firenet_mri.io.pattern import write_frames
+
+    if len(shape) != 2:
+        raise UsageError(f"Frames of {len(shape)} axes asked for; give a size of y and x")
+    along = wanted.kind == "radial"
+    make = frames_of_spokes if along else frames_of_lines
+    pattern, said = make(frames, shape, wanted.rate, wanted.calibration)
+    what = "golden-angle spokes" if along else "interleaved lines"
+    title = f"{frames} frames, {' x '.join(map(str, shape))}, {what}"
+    write_frames(files, pattern, title=title, overwrite=overwrite)
+    console = Console(highlight=False, soft_wrap=True)
+    kind = "Trajectory" if along else "Mask"
+    for line in (*said, f"{kind}: {files[0]} ({usage(files[0], along=along)})"):
+        console.print(line, markup=False)
+    console.print(f"Picture: {files[1]}", markup=False)
 
 
 def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:

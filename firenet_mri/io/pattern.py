@@ -13,7 +13,10 @@ from firenet_mri.io.outputs import atomic_writes, check_outputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
+# Frames whose spokes are drawn.
+_SHOWN = 3
 _SAMPLED, _EMPTY = "#2e86ab", "#d9e4ea"
 
 
@@ -61,6 +64,47 @@ def write_pattern(
     drawing = figure(design, title=title, axis_names=axis_names)
     with atomic_writes(files, overwrite=overwrite) as (mask, picture):
         np.save(mask, design.mask.numpy())
+        drawing.savefig(picture, dpi=150, bbox_inches="tight", metadata={"Software": None})
+
+
+def write_frames(
+    files: tuple[Path, Path], pattern: Tensor, *, title: str, overwrite: bool = False
+) -> None:
+    """Write what frames measure, and its picture; both or none.
+
+    Parameters
+    ----------
+    files
+        As :func:`pattern_files` returned them.
+    pattern
+        Mask (frame, y, x) bool of lines, or trajectory (frame, 1, spoke, sample, 2).
+    title
+        One line above the picture.
+    overwrite
+        Replace files that exist.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6.0, 4.6), layout="constrained")
+    axis = drawing.subplots()
+    if pattern.ndim == 3:
+        lines = pattern[..., 0].numpy().T
+        axis.imshow(lines, cmap="gray", aspect="auto", interpolation="nearest")
+        axis.set(xlabel="frame", ylabel="ky")
+    else:
+        for frame, spokes in enumerate(pattern[:_SHOWN, 0].numpy()):
+            for spoke in spokes[:, [0, -1]]:
+                axis.plot(spoke[:, 1], spoke[:, 0], color=f"C{frame}", lw=1)
+        axis.set(xlabel="kx", ylabel="ky", aspect="equal")
+        axis.set_title(f"the first {min(_SHOWN, len(pattern))} frames, by colour", fontsize=10)
+    drawing.suptitle(title, fontsize=11)
+    with atomic_writes(files, overwrite=overwrite) as (array, picture):
+        np.save(array, pattern.numpy())
         drawing.savefig(picture, dpi=150, bbox_inches="tight", metadata={"Software": None})
 
 

@@ -11,6 +11,7 @@ import sigpy
 import sigpy.mri
 
 import firenet_mri.cli.design  # noqa: F401
+from firenet_mri import read
 from firenet_mri.cli import main
 from firenet_mri.firenet.sampling import sampling_design
 
@@ -115,6 +116,37 @@ def test_walsh_and_volumes_are_designed(firenet, tmp_path) -> None:
     assert "the property holds" in said
 
 
+def test_frames_measure_other_lines_and_what_that_means_is_said(firenet, tmp_path) -> None:
+    said = firenet("design 32x24 --frames 6 --kind lines --rate .25 --calibration 4 -o mask.npy")
+    mask = np.load(tmp_path / "mask.npy")
+    assert mask.shape == (6, 32, 24)
+    assert (mask == mask[..., :1]).all()
+    lines = mask[..., 0]
+    counts = lines.sum(1)
+    assert set(counts) == {11}
+    assert "Each frame: 11 of 32 lines, an acceleration of 2.9;" in said
+    assert "any 4 successive frames fill k-space" in said
+    assert lines[:4].any(0).all()
+    assert not lines[:3].any(0).all()
+    assert "a fully sampled centre 32 wide" in said
+    assert "Not proven: that these samples determine the frames" in said
+    few = firenet("design 32 --frames 2 --kind lines --rate .125 --calibration 6 -o few.npy")
+    assert "centre 6 wide, and sensitivity maps need 12" in few
+
+
+def test_spokes_of_frames_are_a_trajectory_that_is_read(firenet, tmp_path) -> None:
+    said = firenet("design 32x24 --frames 5 --kind radial --rate .25 -o points.npy")
+    assert "8 spokes of 64 samples; 51 would sample k-space fully" in said
+    points = np.load(tmp_path / "points.npy")
+    assert points.shape == (5, 1, 8, 64, 2)
+    kspace = np.ones((5, 3, 8, 64), np.complex64)
+    np.save(tmp_path / "scan.npy", kspace)
+    scan = read(tmp_path / "scan.npy", trajectory=tmp_path / "points.npy", matrix_size=(32, 24))
+    assert scan.kspace.shape == (5, 1, 3, 8, 64)
+    for found, expected in zip(scan.trajectories, points[:, 0], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_same_seed_same_files(firenet, tmp_path) -> None:
     for name in ("a", "b"):
         firenet(f"design 32 --seed 5 -o {name}.npy")
@@ -142,6 +174,13 @@ def test_same_seed_same_files(firenet, tmp_path) -> None:
         ("design 32 --transform cosine -o a.npy", 2, "cosine"),
         ("design 48 --transform walsh -o a.npy", 2, "powers of two"),
         ("design 32 --wavelet bior2.2 -o a.npy", 2, "bior2.2"),
+        ("design 32 --frames 4 -o a.npy", 2, "--frames measure lines or spokes"),
+        ("design 32 --frames 1 --kind lines -o a.npy", 2, "give at least 2 frames"),
+        ("design 32 --kind radial -o a.npy", 2, "radial is for frames"),
+        ("design 32 --frames 4 --kind lines --seed 2 -o a.npy", 2, "--frames and --seed"),
+        ("design 32 --frames 4 --kind lines --rate 0 -o a.npy", 2, "rate of 0"),
+        ("design 32 --frames 4 --kind radial --calibration 4 -o a.npy", 2, "through the centre"),
+        ("design 8x8x8 --frames 4 --kind lines -o a.npy", 2, "of 3 axes"),
     ],
 )
 def test_bad_input_gets_one_line_and_no_file(arguments, status, said, firenet, tmp_path) -> None:

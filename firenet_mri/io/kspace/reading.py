@@ -267,10 +267,12 @@ def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
     """Return the mask as (..., 1, *spatial).
 
     Axes of size 1 more or less do not matter; otherwise it is one mask for all slices, one for
-    each, or one of lines, in which a spatial axis has size 1.
+    each, one for each image, or one of lines, in which a spatial axis has size 1.
     """
     ndim = scan.spatial_ndim
-    for shape in (scan.spatial_shape, (*scan.batch_shape, *scan.spatial_shape)):
+    of_images = (len(scan.images), *[1] * (len(scan.batch_shape) - 1), *scan.spatial_shape)
+    whole = (*scan.batch_shape, *scan.spatial_shape)
+    for shape in (scan.spatial_shape, whole, *[of_images] * bool(scan.images)):
         if _without_ones(mask.shape) == _without_ones(shape):
             return mask.reshape(shape).unsqueeze(-ndim - 1)
     lines = mask.reshape(mask.shape[-ndim:]) if mask.shape[-ndim:].numel() == mask.numel() else mask

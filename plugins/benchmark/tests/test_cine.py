@@ -13,7 +13,7 @@ from firenet_benchmark.cine.phantom import simulated_series
 from firenet_benchmark.cine.picture import draw
 from firenet_benchmark.cine.problem import cine_problem, coil_maps
 from firenet_benchmark.cli import cine as command
-from firenet_mri.simulation.frames import interleaved_lines
+from firenet_mri.simulation import interleaved_lines
 
 
 @pytest.mark.parametrize("kind", ["beating", "perfusion"])

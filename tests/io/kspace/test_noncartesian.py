@@ -11,10 +11,12 @@ from mrd_scans import make_header
 import firenet_mri
 from firenet_mri.errors import DataError, FirenetError, ShapeError
 from firenet_mri.io.kspace.ismrmrd import assemble
+from firenet_mri.io.kspace.writing import write_scan
 from firenet_mri.metrics import psnr
 from firenet_mri.operators import NonuniformFourier, Sense
 from firenet_mri.operators.density import pipe_menon
-from firenet_mri.operators.trajectories import radial, spiral, stack_of_stars
+from firenet_mri.operators.trajectories import golden_angle_frames, radial, spiral, stack_of_stars
+from firenet_mri.scan import RawScan
 
 SIZE = 48
 
@@ -175,3 +177,35 @@ def test_bound_is_that_for_the_samples_before_the_density_weights(tmp_path) -> N
         other = firenet_mri.read(tmp_path / "changed.npy", trajectory=points, matrix_size=shape)
         after = firenet_mri.reconstruct(other, maps=maps)
         assert 0 < float((after.image - before.image).norm()) <= bound * size
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("ending", ["npy", "cfl"])
+def test_images_over_time_are_read_as_they_were_written(ending, own, tmp_path) -> None:
+    """Also where there are as many coils as images, which no shape tells apart."""
+    points = golden_angle_frames(3, 4, 10, (8, 8)).float().double()
+    generator = torch.Generator().manual_seed(0)
+    scan = RawScan(
+        torch.randn(3, 1, 3, 4, 10, dtype=torch.complex64, generator=generator),
+        torch.ones(1, 4, 10, dtype=torch.bool),
+        2,
+        trajectory=list(points) if own else points[0],
+        image_shape=(8, 8),
+        images=("repetition 0", "repetition 1", "repetition 2"),
+    )
+    files = write_scan(tmp_path / f"scan.{ending}", scan)
+    again = firenet_mri.read(
+        files[0], trajectory=tmp_path / f"scan_trajectory.{ending}", matrix_size=(8, 8)
+    )
+    assert torch.equal(again.kspace, scan.kspace)
+    assert again.images == scan.images
+    assert len(again.trajectories) == len(scan.trajectories)
+    for found, expected in zip(again.trajectories, scan.trajectories, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_points_of_another_number_of_images_are_refused(tmp_path) -> None:
+    np.save(tmp_path / "scan.npy", np.ones((3, 2, 4, 10), np.complex64))
+    points = golden_angle_frames(2, 4, 10, (8, 8))[:, None]
+    with pytest.raises(ShapeError, match=r"differ between these \(image, 1, \*samples, 2\)"):
+        firenet_mri.read(tmp_path / "scan.npy", trajectory=points, matrix_size=(8, 8))

@@ -13,7 +13,7 @@ from firenet_benchmark.cine.phantom import Kind, simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.trajectories import golden_angle_frames
-from firenet_mri.simulation.frames import interleaved_lines
+from firenet_mri.simulation import interleaved_lines
 
 #: Lines of a grid, or spokes by the golden angle.
 Sampling = Literal["lines", "radial"]

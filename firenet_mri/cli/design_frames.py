@@ -1,0 +1,127 @@
+"""``firenet design --frames``: what frames measure, and what it means for their reconstruction."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firenet_mri.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PROVEN = (
+    "Proven of a joint reconstruction (--joint), for every pattern, and stated in the image's "
+    "certificate: how far the image is from the optimum, and by how much a change of the data can "
+    "be amplified. Not proven: that these samples determine the frames. The theorem behind the "
+    "patterns for one image says nothing about what neighbouring frames have in common; what "
+    "simulated hearts gain is measured in docs/joint.md."
+)
+
+
+def frames_of_lines(
+    frames: int, shape: tuple[int, ...], rate: float, calibration: int
+) -> tuple[Tensor, list[str]]:
+    """Return the mask (frame, y, x) bool of interleaved lines, and what to say of it.
+
+    Raises
+    ------
+    UsageError
+        If a number cannot be used.
+    """
+    from firenet_mri.calibration.region import calibration_region
+    from firenet_mri.simulation.frames import interleaved_lines
+
+    every = _every(rate)
+    size, columns = shape
+    lines = interleaved_lines(frames, size, every, calibration)
+    counts = lines.sum(1)
+    fewest, most = int(counts.min()), int(counts.max())
+    together = lines.any(0)
+    mask = lines[:, :, None].expand(frames, size, columns).clone()
+    centre = calibration_region(mask.any(0), 2)[0]
+    filled = _frames_until_full(lines)
+    union = f"{int(together.sum())} of {size} lines"
+    if filled is not None:
+        union += f"; any {filled} successive frames fill k-space"
+    said = [
+        f"Each frame: {_range(fewest, most)} of {size} lines, an acceleration of "
+        f"{_range(round(size / most, 1), round(size / fewest, 1))}; every {every}th line, shifted "
+        f"from frame to frame, and {calibration} in the centre.",
+        f"All {frames} frames together: {union}. {_maps(centre)}",
+        _PROVEN,
+    ]
+    return mask, said
+
+
+def frames_of_spokes(
+    frames: int, shape: tuple[int, ...], rate: float, calibration: int
+) -> tuple[Tensor, list[str]]:
+    """Return the trajectory (frame, 1, spoke, sample, 2) of spokes, and what to say of it.
+
+    Raises
+    ------
+    UsageError
+        If a number cannot be used.
+    """
+    from firenet_mri.operators.trajectories import golden_angle_frames
+
+    if calibration:
+        raise UsageError("Spokes all pass through the centre; leave calibration out")
+    size = max(shape)
+    spokes = max(1, round(size / _every(rate)))
+    needed = math.ceil(math.pi / 2 * size)
+    points = golden_angle_frames(frames, spokes, 2 * size, (shape[0], shape[1]))
+    said = [
+        f"Each frame: {spokes} spokes of {2 * size} samples; {needed} would sample k-space fully, "
+        f"so this is an acceleration of {needed / spokes:.1f}. The golden angle goes on from frame "
+        "to frame.",
+        f"All {frames} frames together: {frames * spokes} spokes. "
+        f"{_maps(min(size, int(2 * frames * spokes / math.pi)))}",
+        _PROVEN,
+    ]
+    return points[:, None], said
+
+
+def usage(output: Path, *, along: bool) -> str:
+    """Return how a pattern is used, as a command."""
+    if along:
+        return f"firenet recon SCAN.npy --trajectory {output} --joint repetition"
+    return f"firenet simulate IMAGE --mask {output}, firenet recon SCAN --joint repetition"
+
+
+def _every(rate: float) -> int:
+    if not 0 < rate <= 1:
+        raise UsageError(f"A rate of {rate:g} asked for; give a fraction in (0, 1]")
+    return round(1 / rate)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _maps(centre: int) -> str:
+    """Return what the mean over the frames is good for."""
+    from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH
+
+    need = SMALLEST_WIDTH["espirit"]
+    if centre >= need:
+        return (
+            f"Their mean has a fully sampled centre {centre} wide, of which the sensitivity maps "
+            f"are made ({need} are needed)."
+        )
+    return (
+        f"Their mean has a fully sampled centre {centre} wide, and sensitivity maps need {need}: "
+        "take more frames or a wider centre, or give maps."
+    )
+
+
+def _frames_until_full(lines: Tensor) -> int | None:
+    """Return how many successive frames fill k-space wherever they begin; None if all do not."""
+    frames = len(lines)
+    for count in range(1, frames + 1):
+        windows = range(frames - count + 1)
+        if all(bool(lines[start : start + count].any(0).all()) for start in windows):
+            return count
+    return None
