@@ -151,8 +151,8 @@ def write(name: str, content: bytes):
         (write("b.json", b'{"a": [1, 2'), "b.json", 1, "b.json: is not whole JSON"),
         (write("b.json", b"[" * 100_000), "b.json", 1, "b.json: is not whole JSON"),
         (write("b.json", b'{"a": NaN}'), "b.json", 1, "b.json: is not whole JSON"),
-        (write("b.json", b"[1, 2]"), "b.json", 1, "b.json: is JSON, but no certificate"),
-        (write("b.json", b'{"SliceTiming": []}'), "b.json", 1, "is JSON, but no certificate"),
+        (write("b.json", b"[1, 2]"), "b.json", 1, "b.json: is JSON but not a certificate"),
+        (write("b.json", b'{"SliceTiming": []}'), "b.json", 1, "is JSON but not a certificate"),
         (
             lambda f: edit(f, "certificate", value={}),
             "a.json",

@@ -301,7 +301,7 @@ def test_repeated_keys_are_refused(folder) -> None:
     path = folder / "a.json"
     text = path.read_text().replace("{", '{"certificate": {"relative_gap": [1e-9]},', 1)
     path.write_text(text)
-    with pytest.raises(FileError, match="is not whole JSON"):
+    with pytest.raises(FileError, match="is not complete JSON"):
         read_certificate(path)
 
 
@@ -309,7 +309,7 @@ def test_repeated_keys_are_refused(folder) -> None:
 def test_numbers_that_are_infinite_are_refused(folder, number) -> None:
     path = folder / "a.json"
     path.write_text(path.read_text().replace("{", f'{{"x": {number},', 1))
-    with pytest.raises(FileError, match="is not whole JSON"):
+    with pytest.raises(FileError, match="is not complete JSON"):
         read_certificate(path)
 
 

@@ -260,13 +260,13 @@ def _float(value: Any) -> float | None:
 
 
 def positive(attributes: Mapping[str, Any], name: str) -> float | None:
-    """Return a positive number among the attributes; None if there is none."""
+    """Return a positive number among the attributes, or None."""
     value = _float(attributes.get(name))
     return value if value is not None and value > 0 else None
 
 
 def _vector(attributes: Mapping[str, Any], name: str) -> NDArray[np.float64] | None:
-    """Return a unit vector among the attributes; None if there is none."""
+    """Return a unit vector among the attributes, or None."""
     values = attributes.get(name)
     if not isinstance(values, list) or len(values) != 3:
         return None

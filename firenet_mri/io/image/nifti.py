@@ -20,7 +20,7 @@ _DESCRIPTION_BYTES = 79
 
 
 def axes_of(path: Path) -> int:
-    """Return how many axes a NIfTI image has; 0 if it is none."""
+    """Return how many axes a NIfTI image has; 0 if it is not one."""
     try:
         return len(shape_of_nifti(path))
     except FileError:
@@ -49,7 +49,7 @@ def write_nifti(
         Free text in ASCII, up to 79 characters; never anything about a patient.
     repetition_time_ms
         Where the images are repetitions, the time between them, as the header has it (pixdim[4],
-        in seconds); None if the fourth axis is none of time.
+        in seconds); None if the fourth axis is not time.
 
     Raises
     ------

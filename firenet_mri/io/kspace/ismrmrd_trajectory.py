@@ -60,8 +60,8 @@ def _one_slice(
     mine = [line for line in lines if line.idx.slice == number]
     if any(line.trajectory_dimensions < ndim for line in mine):
         raise DataError(
-            f"{name}: readouts without the points of k-space ({ndim} numbers a sample are needed); "
-            "export the scan with its trajectory"
+            f"{name}: readouts without the points of k-space ({ndim} numbers per sample are "
+            "needed); export the scan with its trajectory"
         )
     kept = [slice(line.discard_pre, line.number_of_samples - line.discard_post) for line in mine]
     samples = [line.data[:, part] for line, part in zip(mine, kept, strict=True)]

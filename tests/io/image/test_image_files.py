@@ -133,7 +133,7 @@ def test_no_slice_of_a_folder_is_lost_because_it_is_damaged(index, tmp_path) -> 
     content = bytearray(files[index].read_bytes())
     content[128:132] = b"DICN"
     files[index].write_bytes(content)
-    with pytest.raises(FileError, match="is called as the DICOM files there are and is none"):
+    with pytest.raises(FileError, match="is named like the DICOM files next to it but is not one"):
         read_dicom_image(tmp_path / "series")
 
 

@@ -252,7 +252,7 @@ def test_echo_trains_whose_directions_were_lost_are_refused() -> None:
 
 def test_a_phase_correction_of_a_scan_without_echo_trains_is_refused() -> None:
     lines = [one for one in trains(phantom(), phase()) if one.idx.kspace_encode_step_1 % 2 == 0]
-    with pytest.raises(UsageError, match="no echo-planar scan"):
+    with pytest.raises(UsageError, match="not an echo-planar scan"):
         assemble(make_header((NX, NY, 1)), lines[3:], phase_correction=lines)
 
 
