@@ -183,7 +183,7 @@ def test_damaged_and_missing_files_are_named(series, tmp_path) -> None:
         read_complex_dicom(file)
     text = tmp_path / "text.dcm"
     text.write_text("no DICOM")
-    with pytest.raises(FileError, match=r"text\.dcm: is no DICOM"):
+    with pytest.raises(FileError, match=r"text\.dcm: is not a DICOM"):
         read_complex_dicom(text)
     empty = tmp_path / "empty"
     empty.mkdir()

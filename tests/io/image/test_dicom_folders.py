@@ -198,7 +198,7 @@ def test_what_no_slice_can_be_may_be_called_as_slices_are(disc, folder) -> None:
     np.testing.assert_array_equal(read(disc, series="3"), VOLUME)
     first = min(one for one in disc.rglob("*") if one.is_file() and one.parent != disc)
     first.write_bytes(b"no DICOM")
-    with pytest.raises(FileError, match="is not a DICOM file, and the DICOMDIR names it"):
+    with pytest.raises(FileError, match="is not a DICOM file, although the DICOMDIR names it"):
         read(disc, series="3")
     (folder / "._other.dcm").write_bytes(b"no DICOM")
     np.testing.assert_array_equal(read(folder, series="3"), VOLUME)

@@ -241,7 +241,9 @@ def test_a_siemens_readout_that_discards_more_than_it_has_is_refused(tmp_path) -
         struct.pack_into("<H", content, at[3] + 82, 400)
         return content
 
-    with pytest.raises(DataError, match="has 16 samples and discards 0 before and 400 behind"):
+    with pytest.raises(
+        DataError, match="has 16 samples and discards 0 at its start and 400 at its end"
+    ):
         read(twix(tmp_path, discard))
 
 

@@ -390,7 +390,7 @@ def test_ramps_of_a_siemens_protocol_are_gridded_and_oversampling_is_cut(tmp_pat
 def test_a_gradient_that_is_no_trapezoid_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "epi.dat"
     path.write_bytes(twix_epi(phantom(), REGRIDDING.replace("{ 2 1 }", "{ 4 1 }"), RAMP))
-    with pytest.raises(DataError, match="no trapezoid"):
+    with pytest.raises(DataError, match="not a trapezoid"):
         read(path)
 
 

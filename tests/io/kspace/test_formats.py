@@ -52,7 +52,7 @@ def test_every_format_that_is_read_stands_in_every_list(format_) -> None:
         ),
         ("a.lab", b"\0\1", ["a.raw", "a.sin"], r"Philips raw data.*philips_to_ismrmrd"),
         ("a.sin", b"text", ["a.raw", "a.lab"], "Philips raw data"),
-        ("a.data", b"\0\1", [], r"put a\.list beside it"),
+        ("a.data", b"\0\1", [], r"put a\.list next to it"),
         ("a.list", b"a list of something\n", [], "named as a Philips index but is not one"),
         ("a.rec", b"\0\1", ["a.par"], "PAR/REC.*an image, not k-space"),
         ("fid", b"\0\1", ["procpar"], "Agilent.*agilent_to_ismrmrd"),
