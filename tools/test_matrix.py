@@ -132,6 +132,7 @@ def _run(
         started = time.perf_counter()
         _call(place, place / "bin" / "firenet", "demo")
         found.picture_s = time.perf_counter() - started
+        print(f"{found.megabytes} MB, first picture in {found.picture_s:.1f} s", flush=True)
         interpreter = place / "bin" / "python"
         _call(source, *_into(place, backend), *TEST_TOOLS)
         command = (interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider")

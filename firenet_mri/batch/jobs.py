@@ -91,7 +91,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The result of a job.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Outcome:
     relative_gap
         Largest of all slices; None if failed, or if no gap was asked for.
     lipschitz_bound
-        Proven; None if there is none.
+        Proven; None without a proof.
     warnings
         What is odd about the data, and what was logged on the way.
     error
@@ -112,7 +112,7 @@ class Outcome:
     folder
         Where the image lies, relative to where the batch wrote; empty if it is not known.
     thumbnail
-        A small PNG of the middle slice; empty if there is none.
+        A small PNG of the middle slice; empty without one.
     """
 
     scan: str
@@ -316,7 +316,7 @@ def _identity(job: Job) -> str:
 
 
 def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
-    """Return whether everything that is wanted is there as it was written."""
+    """Return whether all requested files are there, unchanged."""
     wants_second = job.options.reconstruction.jacobian
     wanted = files_of(job.image, evidence=job.evidence, sensitivity=wants_second)
     # Signed or not: who asks for a key wants it by this one.
@@ -336,7 +336,7 @@ def _is_same(path: Path, digest: str | None) -> bool:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """Return the record; None if there is none that can be read."""
+    """Return the record; None if it cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

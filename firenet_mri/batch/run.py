@@ -1,4 +1,4 @@
-"""Runs jobs on Dask: on a cluster of this machine's own, or on one that is there."""
+"""Runs jobs on Dask: on a cluster of this machine's own, or on an existing one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run_jobs(
     """Return the outcome of every job, in the order of the jobs.
 
     Every job is a task of its own. A worker that dies, or is killed because it takes too much
-    memory, loses no more than its task, which runs again elsewhere; what fails time after time is
-    a failed outcome, and the others go on.
+    memory, loses no more than its task, which runs again elsewhere; a task that fails every
+    time is a failed outcome, and the others continue.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def run_jobs(
     retries
         How often a task is tried again.
     on_outcome
-        Called with each outcome as it comes.
+        Called with each outcome as it arrives.
     on_cluster
         Called with the address of the cluster's dashboard.
 
@@ -96,8 +96,8 @@ def check_run(
     Raises
     ------
     UsageError
-        If a number is out of its range, workers or memory are asked of a cluster that is there
-        already, or an option of the jobs serves no scan.
+        If a number is out of its range, workers or memory are given for an existing cluster,
+        or an option of the jobs can be used for no scan.
     FileError
         If the file of trained weights cannot be used.
     """

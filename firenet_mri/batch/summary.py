@@ -31,14 +31,14 @@ _HEADS = (
 
 _STATE_CLASSES = {"done": "proven", "kept": "measured", "failed": "failed"}
 
-# What stands in the place of a number that a finished image does not have.
+# Words for a number that a finished image does not have.
 _WHY_NOT = {"relative_gap": "not computed", "lipschitz_bound": "not proven"}
 
 
 def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
     """Write ``summary.csv`` and ``summary.html``, in the place of those before; return them.
 
-    What makes the folder a study of BIDS is written, too, unless it is there.
+    The files that make the folder a BIDS study are written, too, unless they exist.
     """
     table, page = folder / "summary.csv", folder / "summary.html"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where a batch's images lie: a study as BIDS lays it out, which its validator accepts."""
+"""Where a batch writes its images: a BIDS study that the BIDS validator accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firenet_mri.errors import UsageError
 #: BIDS's suffixes of images of one contrast, which need nothing else in their names.
 Suffix = Literal["T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio"]
 
-# What an image is called whose contrast nobody has said: BIDS has no suffix for it.
+# The suffix of an image of unknown contrast, for which BIDS has none.
 _UNKNOWN = "MRI"
 _IGNORED = (
     "# What lies beside the images of firenet batch, and images whose contrast was not said.\n"

@@ -190,7 +190,7 @@ def _tell(console: Console, scan: Path | None, checked: Checked | None) -> None:
 
 
 def _not_recomputed(saved: SavedCertificate, checked: Checked | None) -> tuple[Entry, ...]:
-    """Return the entries that stand as they were written, without anybody having looked."""
+    """Return the entries that are shown as written, without having been recomputed."""
     return saved.certificate.entries if checked is None else checked.not_recomputed
 
 

@@ -86,7 +86,7 @@ def _convert_folder(
     from firenet_mri.conversion import convert_study, find_scans, summary_path
     from firenet_mri.conversion.study import check_study
 
-    # Before a progress bar is there.
+    # Before a progress bar appears.
     find_scans(folder)
     check_study(folder, output, options)
     try:

@@ -64,7 +64,7 @@ def _write_sample(scan: Path, reference: Path, image: Path, *, overwrite: bool) 
         scan.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(
-            f"{scan.parent}: cannot be made ({error.strerror or error}); give another folder"
+            f"{scan.parent}: cannot be created ({error.strerror or error}); give another folder"
         ) from None
     check_outputs([scan, reference], overwrite=overwrite)
     output_paths(image, overwrite=overwrite)

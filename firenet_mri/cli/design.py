@@ -195,7 +195,7 @@ def _axis_names(transform: _Transform, kind: _Kind) -> tuple[str, str]:
 
 
 def _shape(size: str, kind: _Kind) -> Shape:
-    """Return the sizes; one number stands for all axes."""
+    """Return the sizes; one number is the size of all axes."""
     numbers = _numbers(size, separator="x")
     return numbers * (3 if kind == "plane" else 2) if len(numbers) == 1 else numbers
 

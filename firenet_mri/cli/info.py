@@ -31,7 +31,7 @@ _PICTURE = (48, 20)
 
 @dataclass(frozen=True)
 class Summary:
-    """What a scan is; nothing of whom it shows."""
+    """What a scan contains, without anything about the patient."""
 
     file: str
     format: str
@@ -126,7 +126,7 @@ def _files(path: Path) -> list[Path]:
             format_ = recognise(file)
         except FileError:
             continue
-        # The header of a .cfl file stands for it, too, and the samples for a Philips index.
+        # A header is part of its .cfl file, and .data of its Philips index.
         is_part = format_ is Format.PHILIPS and file.suffix.lower() == ".data"
         if file.suffix != ".hdr" and not is_part:
             found.append(file)
@@ -209,8 +209,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.calibration_region is not None:
         yield "Fully sampled centre", _times(summary.calibration_region)
     if summary.reference_lines:
-        yield "Reference for the maps", f"{summary.reference_lines} readouts measured apart"
-    noise = f"{summary.noise_samples} samples a coil" if summary.noise_samples else "none"
+        yield "Reference for the maps", f"{summary.reference_lines} readouts measured separately"
+    noise = f"{summary.noise_samples} samples per coil" if summary.noise_samples else "none"
     yield "Noise measurement", noise
     if summary.field_of_view_mm is None:
         yield "Place", "not in the file"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Collect no garbage while torch is loaded, and never look at what is there afterwards.
+    """Collect no garbage while torch is loaded, and never examine these objects afterwards.
 
     torch and what comes with it make some 300,000 objects that stay. Python would go through all of
     them time after time while they are made, and again during the reconstruction. Where torch is

@@ -88,7 +88,7 @@ def _words(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnknownOptionError):
         given = error.token.keyword
         if given in known_flags():
-            return f"{given} means nothing for {command}; leave it out."
+            return f"{given} is not an option of {command}; leave it out."
     return str(error)
 
 

@@ -28,11 +28,11 @@ _PANELS = (
 
 
 def panel(name: str) -> Group:
-    """Return the topic of the help under which a command's own flags stand."""
+    """Return the topic of the help under which the help shows a command's own flags."""
     return Group(name, sort_key=_PANELS.index(name))
 
 
-#: Flags that stand in most commands.
+#: Flags that most commands have.
 Overwrite = Annotated[
     bool,
     Parameter(help="Replace outputs that exist.", group=panel("Output"), show_default=False),

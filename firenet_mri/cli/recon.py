@@ -109,7 +109,7 @@ def reconstruct_file(
     check_replaces_none([output], [path], reading, options, written)
     if written.complex and output.suffix == ".dcm":
         raise UsageError(
-            f"{output}: DICOM images hold the magnitude alone; leave --complex out, or write NIfTI"
+            f"{output}: DICOM images hold the magnitude only; leave --complex out, or write NIfTI"
         )
     with loading():
         from firenet_mri.io import read_reference
@@ -189,7 +189,7 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
     for path in (*paths, written.dicom_reference):
         if path is not None and folder in (path.resolve(), *path.resolve().parents):
             raise UsageError(
-                f"{written.dicom}: is for a DICOM series alone, and {path} would lie there too; "
+                f"{written.dicom}: must hold the DICOM series only, but {path} would be inside it; "
                 "give a folder of its own"
             )
 
@@ -235,7 +235,7 @@ def _check_written(
         check_outputs(files, overwrite=written.overwrite)
         if options.map_sets > 1:
             raise UsageError(
-                f"{written.bids}: several map sets have no one phase; write the magnitude"
+                f"{written.bids}: several map sets do not have a single phase; write the magnitude"
             )
 
 

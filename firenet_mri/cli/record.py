@@ -18,7 +18,7 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 if TYPE_CHECKING:
     from firenet_mri.io.certificates import SavedCertificate
 
-#: Options of reading that stand in the record and need not be given again.
+#: Options of reading that the record contains, so that they need not be given again.
 RECORDED = (
     "matrix_size",
     "slices",
@@ -59,7 +59,7 @@ def recorded_options(
     DataError
         If the certificate holds no options, or a file is another one.
     UsageError
-        If a file is missing or was not used, or an array stood in its place.
+        If a file is missing or was not used, or an array was given in its place.
     """
     path = saved.path
     if saved.certificate.not_checkable:
@@ -105,7 +105,7 @@ def _checked_record(saved: SavedCertificate) -> dict[str, dict[str, Any]]:
     for name in _FILES:
         known = record["read"].get(name)
         if known is not None and not isinstance(known, Mapping):
-            raise DataError(f"{saved.path}: its {name} is no digest; use the file as written")
+            raise DataError(f"{saved.path}: its {name} is not a digest; use the file as written")
     return {part: dict(record[part]) for part in parts}
 
 

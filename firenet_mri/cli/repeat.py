@@ -41,5 +41,5 @@ def repeat(
     result = reconstruct_file(scan, output, reading, wanted, written)
     digests = result.certificate.digests
     same = digests is not None and digests.pixels == saved.digests.pixels
-    said = "the same, bit for bit" if same else "another one"
+    said = "the same, bit for bit" if same else "different"
     sys.stderr.write(f"firenet: the image is {said}\n")

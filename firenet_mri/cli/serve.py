@@ -82,8 +82,8 @@ def serve(
         sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
         return
     if sign is not None and save is None:
-        raise UsageError("--sign is about certificates that are saved; give --save FOLDER too")
-    # By the names that they have here, and before a number that is none becomes whole.
+        raise UsageError("--sign signs the certificates that are saved; give --save FOLDER, too")
+    # By their flags, and before NaN is rounded.
     given = {
         "--clients": clients,
         "--idle": idle,

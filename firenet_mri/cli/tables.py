@@ -15,7 +15,7 @@ def print_table(console: Console, table: Table) -> None:
     Parameters
     ----------
     console
-        Where it goes. If that is no terminal, its width does not matter.
+        Where it goes. If that is not a terminal, its width does not matter.
     table
         What is printed; its cells fold from now on where they would have been cut.
     """

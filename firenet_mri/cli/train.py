@@ -100,7 +100,7 @@ def train(
     written = chosen(TrainingOutput, options)
     wanted, reading = chosen(TrainingOptions, options), chosen(ReadOptions, options)
     if not scans and not images:
-        raise UsageError("Neither scans nor images to train on; give SCANS or --images")
+        raise UsageError("There are neither scans nor images to train on; give SCANS or --images")
     check_inputs([*scans, *(images or []), *(validation or [])])
     check_files(wanted, reading)
     with loading():

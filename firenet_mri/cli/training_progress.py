@@ -21,7 +21,7 @@ def training_progress(
 ) -> Iterator[tuple[Callable[[Progress], None], Callable[[Look], None]]]:
     """Show a bar of seconds on stderr, and give what is to be called at every step and look.
 
-    Where stderr is no terminal, a line a look is written instead of a bar.
+    If stderr is not a terminal, one line per look is written instead of a bar.
     """
     total = round(60 * minutes)
     note = [""]
@@ -74,7 +74,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def tell_it_is_kept(place: object, step: int | None = None, *, can_finish: bool = True) -> None:
-    """Say on stderr that a training was stopped, where it is kept, and how it goes on."""
+    """Say on stderr that a training was stopped, where it is kept, and how it resumes."""
     after = "" if step is None else f" after step {step}"
     finish = ", and with --finish writes the best weights so far" if can_finish else ""
     sys.stderr.write(

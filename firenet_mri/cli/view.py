@@ -108,7 +108,7 @@ def view(
         if is_image(image_or_scan):
             content, image, geometry = _of_image(image_or_scan, scan, reference, reading, wanted)
         elif scan is not None:
-            raise UsageError(f"{image_or_scan}: is a scan itself; leave --scan out")
+            raise UsageError(f"{image_or_scan}: is itself a scan; leave out --scan")
         else:
             content, image, geometry = _of_scan(image_or_scan, reference, reading, wanted)
         pages = _pages(content, image, geometry)
@@ -135,10 +135,10 @@ def _of_image(
     weights = wanted.network.weights
     if wanted != ReconstructionOptions(network=NetworkOptions(weights=weights)):
         raise UsageError(
-            f"{path}: is an image, which was made already; leave the options of reconstruction out"
+            f"{path}: is an image already; leave out the options of the reconstruction"
         )
     if scan is None and (reading != ReadOptions() or weights is not None):
-        raise UsageError(f"{path}: options of reading belong to a scan; give --scan too")
+        raise UsageError(f"{path}: the options of reading belong to a scan; give --scan, too")
     found = read_saved(path)
     truth = None if reference is None else read_reference(reference)
     added = None if scan is None else _from_scan(found, scan, reading, wanted)

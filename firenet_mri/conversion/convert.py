@@ -30,11 +30,11 @@ class Converted:
     coils, spatial_shape, slices, images
         What of the scan is in them.
     sampled_fraction
-        Share of the k-space grid that was sampled; samples a pixel along a trajectory.
+        Share of the k-space grid that was sampled; samples per pixel along a trajectory.
     simulated
         True if the scan was computed from an image.
     notes
-        What of the scan the format has no place for, one sentence each.
+        Parts of the scan that the format cannot hold, one sentence each.
     """
 
     files: tuple[Path, ...]
@@ -61,7 +61,7 @@ def convert_scan(
     source
         A scan of any format that :func:`firenet_mri.read` knows.
     output
-        The file to write; what lies beside it, such as a noise measurement, is named after it.
+        The file to write; files next to it, such as a noise measurement, are named after it.
     options
         What is read, done and written; None takes all defaults.
     overwrite
@@ -76,13 +76,13 @@ def convert_scan(
     source, output = Path(source), Path(output)
     if options.series is not None:
         raise UsageError(
-            "A series can only be chosen among MRD images; leave it out, or write NIfTI, DICOM or "
+            "A series can be chosen among MRD images only; leave it out, or write NIfTI, DICOM or "
             "BIDS"
         )
     if options.frame_rate is not None:
         raise UsageError("A frame rate belongs to a film (.gif or .mp4) of images; leave it out")
     if options.read.maps_file is not None:
-        raise UsageError("Sensitivity maps mean nothing for a conversion; leave maps_file out")
+        raise UsageError("A conversion does not use sensitivity maps; leave maps_file out")
     target = target_of(output, options.to)
     check_conversion(source, output, to=target, overwrite=overwrite)
     scan = read_with(source, options.read)

@@ -86,7 +86,7 @@ def convert_images(
         )
     options.check_only("to", "series", what="images, which are written as they are")
     if output.exists() and source.exists() and output.samefile(source):
-        raise FileError(f"{output}: is the file of images itself; give another name")
+        raise FileError(f"{output}: is the file with the images itself; give another name")
     series = read_mrd_images(source, options.series)
     if target == "nifti":
         files = _write_nifti(output, series, overwrite)
@@ -144,7 +144,7 @@ def _write_dicom(output: Path, series: ImageSeries, overwrite: bool) -> list[Pat
 def _notes(series: ImageSeries, target: str) -> tuple[str, ...]:
     found = []
     if series.geometry is None or not series.geometry.is_placed:
-        found.append("Where the images lie is not known.")
+        found.append("The position of the images is not known.")
     if target == "dicom" and series.component == "complex":
         found.append("The phase is omitted; the DICOM images contain the magnitude.")
     if series.component == "phase" and float(np.abs(series.image).max(initial=0)) > np.pi + 0.01:

@@ -1,9 +1,9 @@
 """Many raw scans in another format: a folder, converted scan by scan, and resumed.
 
-Beside the output folder, not in it, lies ``NAME.csv``: one row for every scan with what became of
-it, the digest of its bytes and options, and those of the files that were written. It is the summary
-and the memory at once: what is recorded and still there as it was written is kept, and the rest is
-done. Loaders such as fastMRI's read every file of a folder, so nothing else may lie in it.
+Next to the output folder, not in it, ``NAME.csv`` has one row per scan: its result, the digest of
+its bytes and options, and those of the files that were written. It is summary and memory at once:
+files that are recorded and unchanged are kept, and the others are made. Loaders such as fastMRI's
+read every file of a folder, so the output folder may contain nothing else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Conversion:
     coils, size, slices, images, sampled, simulated
         What is in the file, such as "256 x 256" and "25.0 %"; empty if failed.
     notes
-        What of the scan the format has no place for.
+        Parts of the scan that the format cannot hold.
     error
         One line, empty unless failed.
     job, sha256
@@ -72,7 +72,7 @@ class Conversion:
 
 
 def summary_path(output: Path) -> Path:
-    """Return where the summary of an output folder lies."""
+    """Return the path of an output folder's summary."""
     # "." and ".." have no name of their own.
     named = output if output.name not in ("", "..") else output.resolve()
     return named.with_name(f"{named.name}.csv")
@@ -98,7 +98,7 @@ def convert_study(
     options
         Of all scans, with the format (``to``).
     overwrite
-        Do again what is finished, and replace files that are there.
+        Convert finished scans again, and replace files that exist.
     on_outcome
         Called after each scan with what became of it, how many are finished, and how many there
         are.
@@ -162,7 +162,7 @@ def _make_folder(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{output}: cannot be made ({error.strerror or error})") from None
+        raise FileError(f"{output}: cannot be created ({error.strerror or error})") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -267,7 +267,7 @@ def _recorded(output: Path, row: Conversion) -> dict[Path, str]:
 
 
 def _is_whole(output: Path, row: Conversion) -> bool:
-    """Return whether everything that was written is there as it was written."""
+    """Return whether all written files are there, unchanged."""
     files = _recorded(output, row)
     return bool(files) and all(
         path.is_file() and digest_of_file(path) == digest for path, digest in files.items()
@@ -275,7 +275,7 @@ def _is_whole(output: Path, row: Conversion) -> bool:
 
 
 def _is_ours(output: Path, row: Conversion) -> bool:
-    """Return whether what lies there was written by a conversion, and not changed since."""
+    """Return whether the files were written by a conversion, and not changed since."""
     if row.state == "begun":
         return True
     files = _recorded(output, row)

@@ -1,4 +1,4 @@
-"""Reads raw scans (``kspace``) and writes images (``image``), one module a format."""
+"""Reads raw scans (``kspace``) and writes images (``image``), one module per format."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class SavedCertificate:
             raise FileError(f"{image}: cannot be read ({error.strerror or error})") from error
         if found != self.digests.file:
             raise DataError(
-                f"{image}: is not the image of {self.path.name}, its SHA-256 is another; the image "
+                f"{image}: is not the image of {self.path.name}, its SHA-256 differs; the image "
                 "was changed or replaced after it was certified, reconstruct it again"
             )
         return image
@@ -145,12 +145,12 @@ class SavedCertificate:
         found = [place for place in places if place.exists()]
         if len(found) > 1:
             raise UsageError(
-                f"{self.path}: {found[0].name} and {found[1].name} lie beside it; name the image "
+                f"{self.path}: {found[0].name} and {found[1].name} are next to it; name the image "
                 "with --image"
             )
         if not found:
             raise FileError(
-                f"{self.path}: no image {stem}.nii.gz, .nii, .dcm, .h5, .mrd or .npy lies beside "
+                f"{self.path}: no image {stem}.nii.gz, .nii, .dcm, .h5, .mrd or .npy is next to "
                 "it; name the image with --image"
             )
         return found[0]
@@ -195,7 +195,7 @@ def read_certificate(path: Path) -> SavedCertificate:
     report = _read_json(path)
     if not isinstance(report, dict) or report.get("format") != _FORMAT:
         raise FileError(
-            f"{path}: is JSON, but no certificate; give the .json that firenet recon wrote"
+            f"{path}: is JSON but not a certificate; give the .json that firenet recon wrote"
         )
     content = {key: value for key, value in report.items() if key not in ("digest", "signature")}
     try:
@@ -207,7 +207,7 @@ def read_certificate(path: Path) -> SavedCertificate:
             raise DataError("The certificate names no image; use the file as firenet wrote it")
         if report.get("digest") != digest_of_data(content):
             raise DataError(
-                "The file was changed after it was written: its digest is another; use the file as "
+                "The file was changed after it was written: its digest differs; use the file as "
                 "firenet wrote it"
             )
         if not certificate.not_checkable:
@@ -229,11 +229,11 @@ def _read_json(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileError(f"{path}: no such file; give the .json beside an image") from None
+        raise FileError(f"{path}: no such file; give the .json next to an image") from None
     except IsADirectoryError:
-        raise FileError(f"{path}: is a folder; give the .json beside an image") from None
+        raise FileError(f"{path}: is a folder; give the .json next to an image") from None
     except UnicodeDecodeError:
-        raise FileError(f"{path}: is not JSON; give the .json beside the image") from None
+        raise FileError(f"{path}: is not JSON; give the .json next to the image") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not text.strip():
@@ -244,8 +244,8 @@ def _read_json(path: Path) -> object:
         )
     except (ValueError, RecursionError):
         raise FileError(
-            f"{path}: is not whole JSON; it is truncated or no certificate, give the .json that "
-            "firenet recon wrote"
+            f"{path}: is not complete JSON; it is truncated or not a certificate: give the "
+            ".json that firenet recon wrote"
         ) from None
 
 
@@ -261,8 +261,8 @@ def _finite(text: str) -> float:
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse a name that stands twice: of the two other readers may take the other one."""
+    """Refuse a name that occurs twice, since other readers may take the other value."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return found

@@ -3,7 +3,7 @@
 HDF5 can point to other files by name: external storage takes bytes of any file that may be read,
 external links and virtual datasets take datasets of other files, and where these are missing give
 zeros. A file that came from elsewhere has no business there, so that all three are refused by name,
-wherever in the file they stand. What is read is first compared with the size of the file; elements
+wherever in the file they are. What is read is first compared with the size of the file; elements
 of varying length may share their bytes, so that they are counted one by one.
 """
 
@@ -91,7 +91,7 @@ def read_texts(dataset: Any, path: Path) -> list[Any]:
     check_size(dataset, path)
     found: list[Any] = []
     stored, total = path.stat().st_size, 0
-    # One by one: how long it is stands with each.
+    # One by one: each states its own length.
     for place in np.ndindex(dataset.shape):
         found.append(dataset[place])
         total += len(found[-1])
@@ -148,8 +148,8 @@ def _check_contained(file: Any, path: Path) -> None:
         raise _damaged(path) from None
     if refused:
         raise FileError(
-            f"{path}: {refused}, and only what lies in the file itself is read; write it again as "
-            "one file (h5repack, or h5py)"
+            f"{path}: {refused}, and only the content of the file itself is read; write it again "
+            "as one file (h5repack, or h5py)"
         )
 
 
@@ -191,7 +191,7 @@ def _behind(group: Any, name: str) -> tuple[Any, str]:
         return None, f"{place} is a link of an unknown kind"
     if isinstance(link, h5py.ExternalLink):
         return None, f"{place} is an external link"
-    # What a soft link names stands somewhere else in the file.
+    # What a soft link names is elsewhere in the file.
     if not isinstance(link, h5py.HardLink):
         return None, ""
     found = group[name]
@@ -245,11 +245,11 @@ def _parts_as_stored(dataset: Any) -> tuple[NDArray[np.int64], NDArray[np.void]]
 
 
 def _check_records(dataset: Any, path: Path) -> None:
-    """Refuse what is no list of records whose parts are numbers, or numbers of varying length."""
+    """Refuse anything but records whose parts are numbers, or numbers of varying length."""
     names = dataset.dtype.names or ()
     varying = {name for name in names if dataset.dtype[name].hasobject}
     if dataset.ndim != 1 or not names or varying != _varying_parts(dataset.dtype).keys():
-        raise FileError(f"{path}: {dataset.name} is no list of readouts; export the scan again")
+        raise FileError(f"{path}: {dataset.name} is not a list of readouts; export the scan again")
 
 
 def _varying_parts(records: np.dtype[Any]) -> dict[str, int]:

@@ -48,7 +48,7 @@ class Message(NamedTuple):
 
 
 class ConnectionEnded(DataError):
-    """The other side went away, between messages or in the middle of one."""
+    """The other side disconnected, between messages or in the middle of one."""
 
 
 class NotDelivered(DataError):
@@ -56,7 +56,7 @@ class NotDelivered(DataError):
 
 
 class ProtocolError(DataError):
-    """Bytes that are no message, or one larger than allowed."""
+    """Bytes that are not a message, or one larger than allowed."""
 
 
 def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
@@ -74,7 +74,7 @@ def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
     ConnectionEnded
         If the other side has gone.
     ProtocolError
-        If the bytes are no message or one larger than allowed.
+        If the bytes are not a message, or one larger than allowed.
     """
 
     stream = _Stream(receive, largest)
@@ -115,7 +115,7 @@ def _config_file(stream: _Stream) -> str:
 
 def _text(stream: _Stream) -> str:
     (length,) = struct.unpack("<I", stream.read(4))
-    # Clients count a NUL at the end, which is no part of the text.
+    # Clients count a NUL at the end, which is not part of the text.
     return _decoded(stream.read(length).rstrip(b"\0"))
 
 
@@ -161,7 +161,7 @@ def _image(stream: _Stream) -> Any:
         return ismrmrd.Image.deserialize_from(lambda _: next(parts))
     # The XML library's error is a SyntaxError, ismrmrd's one an AssertionError.
     except (ValueError, TypeError, SyntaxError, AssertionError):
-        raise ProtocolError("an image whose attributes are no XML") from None
+        raise ProtocolError("an image whose attributes are not XML") from None
 
 
 def _array(stream: _Stream) -> None:

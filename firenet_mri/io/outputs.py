@@ -100,7 +100,7 @@ def atomic_writes(
 
     The temporary files lie in the folder of their output and keep its whole suffix, since writers
     choose compression by it. If the block raises, or one of them cannot be moved, they are removed
-    and no output is touched: what was there before is there again. Temporary files of runs that
+    and no output is touched: the earlier files are there again. Temporary files of runs that
     were killed are removed from the folders first.
 
     Parameters
@@ -169,6 +169,6 @@ def _move_all(sources: Sequence[Path], targets: Sequence[Path], removing: Sequen
     finally:
         forget(token)
     for backup, _ in aside:
-        # What is left is removed by the next run.
+        # The next run removes the rest.
         with contextlib.suppress(OSError):
             backup.unlink()

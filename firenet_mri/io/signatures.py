@@ -38,7 +38,7 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     Raises
     ------
     FileError
-        If it cannot be read or is no such key.
+        If it cannot be read or is not such a key.
     UsageError
         If the package cryptography is not installed.
     """
@@ -90,7 +90,7 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
     DataError
         If there is no signature, or it is not by this key, or not of this content.
     FileError
-        If the key cannot be read or is no such key.
+        If the key cannot be read or is not such a key.
     UsageError
         If the package cryptography is not installed.
     """

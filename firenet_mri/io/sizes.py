@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firenet_mri.errors import FileError
 
-#: k-space is noise to a compressor: what unpacks to more than so many times its file is not a scan.
+#: k-space is noise to a compressor: a file that unpacks to more times its size is not a scan.
 MOST_TIMES = 20
 #: Bytes that any file may unpack to.
 ALWAYS_FINE = 1 << 26

@@ -9,7 +9,7 @@ _FORMULA = re.compile("'*[=+\\-@\t\r]")
 
 
 def cell(text: str) -> str:
-    """Return a text as it stands in a table, behind an apostrophe if it looks like a formula.
+    """Return a text for a table, with an apostrophe before it if it looks like a formula.
 
     :func:`text_of_cell` gives it back.
     """

@@ -317,7 +317,9 @@ class Reconstruction:
         See :func:`firenet_mri.io.image.bids.write_bids` for the names and the errors.
         """
         if self.options.map_sets > 1:
-            raise UsageError(f"{stem}: several map sets have no one phase; write the magnitude")
+            raise UsageError(
+                f"{stem}: several map sets do not have a single phase; write the magnitude"
+            )
         image, scan = self._shown(scanner_matrix, complex_image=True)
         return write_bids(
             Path(stem),

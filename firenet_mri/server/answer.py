@@ -1,4 +1,4 @@
-"""What a server sent, counted against what it was sent: an answer that lacks images is none."""
+"""What a server sent, counted against what it was sent: an answer that lacks images is an error."""
 
 from __future__ import annotations
 

@@ -67,12 +67,12 @@ def send_scan(
     Raises
     ------
     FileError
-        If the file is none of these or damaged.
+        If the file is of another kind or damaged.
     IncompleteAnswerError
         If the server reports an error, or sends fewer images than it should or says; what came is
         its ``answer``.
     DataError
-        If the server cannot be reached, or goes away before it has closed.
+        If the server cannot be reached, or disconnects without a closing message.
     """
     header, acquisitions = read_acquisitions(path)
     if not whole_header:
@@ -87,8 +87,8 @@ def send_scan(
             answer = _exchange(connection, messages, timeout_s)
     except ConnectionEnded:
         raise DataError(
-            f"{host}:{port} went away before it was done, {messages.sent} of {len(acquisitions)} "
-            "readouts were sent; look at its log"
+            f"{host}:{port} disconnected before it was done: {messages.sent} of "
+            f"{len(acquisitions)} readouts were sent; look at its log"
         ) from None
     except OSError as error:
         raise DataError(
@@ -107,7 +107,7 @@ def ask_health(
     Raises
     ------
     DataError
-        If it does not answer in time, or is none of ours.
+        If it does not answer in time, or is another server.
     """
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:

@@ -39,7 +39,7 @@ class Incoming:
         Raises
         ------
         RuntimeError
-            If the system has no thread left.
+            If the system cannot start another thread.
         """
         self._thread.start()
 

@@ -18,13 +18,13 @@ class Limits:
     scan_bytes
         Of all that a client sends.
     held_bytes
-        Of all that the connected clients have sent; whoever sends more is refused.
+        Of all that the connected clients have sent; a client that sends more is refused.
     ahead_bytes
         Of what a client has sent while its earlier data are reconstructed; it has to wait then.
     clients
         Connected at once; further ones are told to come back, and closed.
     idle_s
-        Seconds without a byte, in either direction, after which a client is left.
+        Seconds without a byte, in either direction, after which a client is disconnected.
     scan_s
         Seconds that a client may take to send its scan, or to take an image, however slowly the
         bytes come or go.

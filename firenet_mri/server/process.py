@@ -92,7 +92,7 @@ def process(
         for readouts in Groups(parsed, as_a_whole=_are_coupled(options)).of(connection):
             stream.deliver(readouts)
     except NotDelivered:
-        # Nobody is there to be told.
+        # Nobody could be told.
         raise
     except FirenetError as error:
         _log.warning("%s", error)

@@ -1,4 +1,4 @@
-"""Files of what the server has made: image, certificate, evidence and scan, for who checks later.
+"""Files of what the server has made: image, certificate, evidence and scan, for later checks.
 
 Names are random: neither header, time nor order tells anything about a patient. The scan is
 written as it went into the reconstruction, and certified as if it had been read from that file.
@@ -32,14 +32,14 @@ class Saving:
     Parameters
     ----------
     folder
-        It is there and can be written to; nothing in it is replaced.
+        It exists and is writable; nothing in it is replaced.
     key
         Private Ed25519 key, a PEM file, with which certificates are signed.
 
     Raises
     ------
     UsageError
-        If the folder is not there or cannot be written to.
+        If the folder does not exist or is not writable.
     FileError
         If the key cannot be used.
     """

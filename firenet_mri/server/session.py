@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-# How long a client that was told why it is left may take to read it.
+# How long a client that is dropped may take to read why.
 _LINGER_S = 5.0
 
 
@@ -108,7 +108,7 @@ class Session:
         try:
             first = self._begin()
         except (ConnectionEnded, OSError):
-            _log.warning("a client went away before its data came")
+            _log.warning("a client disconnected before it sent data")
             return
         except (ProtocolError, UsageError) as error:
             self._health.count("refused")
@@ -133,7 +133,7 @@ class Session:
             _log.warning("%s", error)
 
     def _begin(self) -> Any:
-        """Return the first item of data, once the header has come; None if there is none."""
+        """Return the first item of data, once the header has come; None without any."""
         while True:
             message, _ = self._message()
             if message.kind in (Kind.CONFIG_FILE, Kind.CONFIG_TEXT):
@@ -188,7 +188,7 @@ class Session:
                 yield message.value
 
     def in_turn(self, function: Callable[[], T]) -> T:
-        """Return what the function returns when its turn has come: one at a time has the cores."""
+        """Return what the function returns when its turn has come: one at a time uses the cores."""
         return self._calls.make(function)
 
     def send_image(self, images: Any) -> None:

@@ -78,7 +78,7 @@ class Groups:
         Raises
         ------
         DataError
-            If there are none, if a readout comes when what it belongs to was given already, or if
+            If there are none, if a readout comes after its image was made, or if
             an image lacks slices that others have.
         """
         import ismrmrd

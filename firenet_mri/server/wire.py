@@ -1,7 +1,7 @@
 """A connection that one thread reads while another writes, each with a limit on silence.
 
 Both wait in short turns, so that a wait ends when the connection is ended by somebody else, and so
-that bytes that move in one direction are no silence in the other: who sends a long scan need not
+that bytes in one direction end the silence in the other: a client that sends a long scan need not
 read the first images before it is through.
 """
 
@@ -82,7 +82,7 @@ class Wire:
         since = time.monotonic()
         while not self._is_ended:
             if time.monotonic() > deadline:
-                raise TimeoutError("the time for it is over")
+                raise TimeoutError("the time allowed for it is over")
             try:
                 found = self._connection.recv(most)
             except TimeoutError:
@@ -118,7 +118,7 @@ class Wire:
 
     def _check_silence(self, since: float) -> None:
         if time.monotonic() > max(since, self._moved) + self._silence_s:
-            raise TimeoutError(f"no byte moved for {self._silence_s:g} s")
+            raise TimeoutError(f"no byte was sent or received for {self._silence_s:g} s")
 
     def end(self) -> None:
         """End the connection; whoever waits for it, waits no longer."""

@@ -74,7 +74,7 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         if not self.train:
-            raise UsageError("Neither scans nor images to train on; give some")
+            raise UsageError("There are neither scans nor images to train on; give some")
         if not any(one.items for one in self.validation):
             raise DataError("The validation is empty; give files with --validation")
         seen = {digest for source in self.train for digest in source.digests()}

@@ -134,9 +134,15 @@ def test_an_option_that_is_added_to_a_class_is_a_flag(capsys) -> None:
             "recon a.npy -o a.nii --preset best",
             "use one of accurate, sharp, stable, paper, adaptive",
         ),
-        ("batch scans -o out --mask mask.npy", "--mask means nothing for firenet batch"),
-        ("batch scans -o out --maps-file=maps.npy", "--maps-file means nothing for firenet batch"),
-        ("convert a.npy b.npy --maps-file c.npy", "--maps-file means nothing for firenet convert"),
+        ("batch scans -o out --mask mask.npy", "--mask is not an option of firenet batch"),
+        (
+            "batch scans -o out --maps-file=maps.npy",
+            "--maps-file is not an option of firenet batch",
+        ),
+        (
+            "convert a.npy b.npy --maps-file c.npy",
+            "--maps-file is not an option of firenet convert",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_what_was_meant(arguments, said) -> None:

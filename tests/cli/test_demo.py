@@ -74,7 +74,7 @@ def test_files_that_are_there_are_kept_unless_told_otherwise(shown, tmp_path) ->
     assert result.status == 1
     assert "scan.h5: exists; use --overwrite to replace it" in result.err
     (tmp_path / "file").write_text("mine")
-    assert "cannot be made" in firenet("demo", tmp_path / "file").err
+    assert "cannot be created" in firenet("demo", tmp_path / "file").err
     (tmp_path / "image.png").write_text("mine")
     assert "image.png: exists" in firenet("demo", tmp_path).err
     assert {path.name for path in tmp_path.iterdir()} == {"file", "image.png"}

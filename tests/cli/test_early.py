@@ -18,7 +18,7 @@ MISTAKES = {
     f"recon {SCAN} -o a.png": "end the name in one of these",
     f"recon {SCAN} -o no/a.nii": "the folder no does not exist",
     f"recon {SCAN} -o README.nii --lam -1": "lam is -1",
-    f"recon {SCAN} -o a.dcm --complex": "DICOM images hold the magnitude alone",
+    f"recon {SCAN} -o a.dcm --complex": "DICOM images hold the magnitude only",
     "recon no.h5 -o a.nii": "no.h5: no such file; check the path",
     "certify no.json": "no.json: no such file",
     "train no.h5 -o a.safetensors": "no.h5: no such file",

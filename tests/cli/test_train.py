@@ -178,7 +178,7 @@ def test_files_that_are_not_fully_sampled_are_named(folder) -> None:
 @pytest.mark.parametrize(
     ("arguments", "scans", "message"),
     [
-        ((), (), "Neither scans nor images to train on"),
+        ((), (), "There are neither scans nor images to train on"),
         ((), SCANS[:1], "One scan with 1 slice is too little"),
         (("--validation", "a.npy"), SCANS[:2], "1 of 1 validation slices are among the training's"),
         (("--images", "none"), SCANS[:2], "none: no such file"),

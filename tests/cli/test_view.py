@@ -108,9 +108,9 @@ def test_an_image_without_a_certificate_says_so(shown) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("scan.npy", "--scan", "scan.npy"), "is a scan itself"),
-        (("a.nii.gz", "--layers", 3), "leave the options of reconstruction out"),
-        (("a.nii.gz", "--fft-sign", 1), "give --scan too"),
+        (("scan.npy", "--scan", "scan.npy"), "is itself a scan"),
+        (("a.nii.gz", "--layers", 3), "leave out the options of the reconstruction"),
+        (("a.nii.gz", "--fft-sign", 1), "give --scan, too"),
         (("plain.npy", "--scan", "scan.npy"), "no certificate next to it"),
         (("a.nii.gz", "--reference", "scan.npy"), "shape"),
         (("a.nii.gz", "--scan", "other.npy"), "is not the scan of a.json"),

@@ -134,7 +134,7 @@ def test_what_cannot_be_written_is_refused_by_name(options, output, words, sourc
 def test_fastmri_has_no_place_for_a_trajectory(spokes, tmp_path) -> None:
     source, options, _, _ = spokes
     wanted = ConversionOptions.from_mapping({**options, "to": "fastmri"})
-    with pytest.raises(DataError, match="has a trajectory, for which fastMRI"):
+    with pytest.raises(DataError, match="has a trajectory, which fastMRI"):
         convert_scan(source, tmp_path / "a.h5", wanted)
 
 

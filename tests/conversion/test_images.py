@@ -135,7 +135,7 @@ def test_what_is_lost_or_not_known_is_said(image, source, tmp_path) -> None:
     assert done.notes == ("The phase is omitted; the DICOM images contain the magnitude.",)
     write_mrd_images(tmp_path / "nowhere.h5", np.abs(image))
     done = convert_images(tmp_path / "nowhere.h5", tmp_path / "b.nii")
-    assert done.notes == ("Where the images lie is not known.",)
+    assert done.notes == ("The position of the images is not known.",)
 
 
 def test_what_cannot_be_done_is_refused(source, tmp_path) -> None:
@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_refused(source, tmp_path) -> None:
         convert_scan(source, tmp_path / "a.npy")
     with pytest.raises(UsageError, match="format of images, not of scans"):
         convert_scan(SAMPLE, tmp_path / "a.nii", ConversionOptions(to="nifti"))
-    with pytest.raises(UsageError, match="A series can only be chosen among MRD images"):
+    with pytest.raises(UsageError, match="A series can be chosen among MRD images only"):
         convert_scan(SAMPLE, tmp_path / "a.npy", ConversionOptions(series="1"))
     with pytest.raises(FileError, match="a scan becomes an image with firenet recon"):
         convert_images(SAMPLE, tmp_path / "a.nii")

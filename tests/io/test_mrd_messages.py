@@ -140,7 +140,7 @@ def test_attributes_that_are_no_xml_are_refused(text) -> None:
     head = image().getHead()
     data = struct.pack("<H", Kind.IMAGE) + bytes(head) + struct.pack("<Q", len(text)) + text
     data += bytes(4 * 12)
-    with pytest.raises(ProtocolError, match="attributes are no XML"):
+    with pytest.raises(ProtocolError, match="attributes are not XML"):
         read_message(io.BytesIO(data).read, LIMIT)
 
 

@@ -193,7 +193,7 @@ def test_our_error_reaches_the_user_of_load_image(reader, name, content, message
     path.write_bytes(content)
     with pytest.raises(Exception, match=message):
         load(reader, str(path))
-    with pytest.raises(Exception, match=r"2 files|no DICOM|holds"):
+    with pytest.raises(Exception, match=r"2 files|not a DICOM|holds"):
         load(reader, [str(path), str(path)])
 
 

@@ -91,7 +91,7 @@ def test_two_sets_make_the_image_of_a_folded_object(folded, tmp_path) -> None:
     assert two.certificate.lipschitz_bound is not None
     files = two.save(tmp_path / "image.nii.gz")
     assert files.image.exists()
-    with pytest.raises(UsageError, match="no one phase"):
+    with pytest.raises(UsageError, match="not have a single phase"):
         two.save_bids_pair(tmp_path / "image")
 
 

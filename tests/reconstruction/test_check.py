@@ -335,5 +335,5 @@ def _nan(path: Path) -> None:
 def test_a_damaged_image_is_a_named_error_though_its_digest_was_made_anew(folder) -> None:
     (folder / "a.nii.gz").write_bytes(b"no image")
     forge(folder)
-    with pytest.raises(FileError, match="is no NIfTI image"):
+    with pytest.raises(FileError, match="is not a NIfTI image"):
         check(folder)

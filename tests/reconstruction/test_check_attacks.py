@@ -301,7 +301,7 @@ def test_repeated_keys_are_refused(folder) -> None:
     path = folder / "a.json"
     text = path.read_text().replace("{", '{"certificate": {"relative_gap": [1e-9]},', 1)
     path.write_text(text)
-    with pytest.raises(FileError, match="is not whole JSON"):
+    with pytest.raises(FileError, match="is not complete JSON"):
         read_certificate(path)
 
 
@@ -309,7 +309,7 @@ def test_repeated_keys_are_refused(folder) -> None:
 def test_numbers_that_are_infinite_are_refused(folder, number) -> None:
     path = folder / "a.json"
     path.write_text(path.read_text().replace("{", f'{{"x": {number},', 1))
-    with pytest.raises(FileError, match="is not whole JSON"):
+    with pytest.raises(FileError, match="is not complete JSON"):
         read_certificate(path)
 
 
@@ -347,7 +347,7 @@ def in_metres(path: Path) -> None:
 def test_image_that_lies_elsewhere_is_refused(folder, change) -> None:
     change(folder / "a.nii.gz")
     forge(folder)
-    with pytest.raises(DataError, match="lies elsewhere"):
+    with pytest.raises(DataError, match="is at another position"):
         check(folder)
 
 
@@ -428,7 +428,7 @@ def test_place_and_number_of_mrd_images_are_compared(tmp_path, change) -> None:
     assert check_sample(tmp_path, "a.h5").agrees
     change(tmp_path / "a.h5")
     forge(tmp_path, name="a.h5")
-    with pytest.raises(DataError, match=r"lies elsewhere|holds other images"):
+    with pytest.raises(DataError, match=r"is at another position|holds further images"):
         check_sample(tmp_path, "a.h5")
 
 

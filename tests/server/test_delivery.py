@@ -286,7 +286,7 @@ def images_of(numbers, *log: str, close: bool = True):
         (images_of([0, 1, 2, 3, 3, 3]), r"sent 4 of 6 images \(missing: slice 4, slice 5\)"),
         (images_of(range(6), "INFO     7 images sent"), "6 of the 7 images"),
         (images_of(range(6), "ERROR    no memory"), "an error after 6 images: no memory"),
-        (images_of(range(6), close=False), "went away before it was done, 144 of 144 readouts"),
+        (images_of(range(6), close=False), "disconnected before it was done: 144 of 144 readouts"),
     ],
 )
 def test_an_answer_that_lacks_something_fails_by_number_and_writes_nothing(

@@ -113,7 +113,7 @@ def test_folders_and_files_without_images_are_named(tmp_path) -> None:
         gathered(images=[tmp_path / "a.txt"])
     with pytest.raises(FileError, match="no such file"):
         gathered(images=[tmp_path / "b.png"])
-    with pytest.raises(UsageError, match="Neither scans nor images"):
+    with pytest.raises(UsageError, match="neither scans nor images"):
         gathered()
 
 

@@ -76,7 +76,7 @@ def bids_paths(
 ) -> list[Path]:
     """Return the files of an image, ``NAME_part-mag_SUFFIX.nii.gz`` with ``.json`` and so on.
 
-    The suffix, such as T1w, is what stands behind the last underscore; without one it is MRI.
+    The suffix, such as T1w, is what follows the last underscore; without one it is MRI.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def bids_paths(
     parameters
         Their echo times.
     parts
-        The parts that are written; None is a real image that is none of them.
+        The parts that are written; None is a real image without a part.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def write_bids(
     method
         What made the image; None if that is not known.
     weights
-        SHA-256 of the weights of a trained network; None if there was none.
+        SHA-256 of the weights of a trained network; None without one.
     overwrite
         Replace files that exist.
 
@@ -249,7 +249,7 @@ def _files(stem: Path, labels: Sequence[ImageLabel], parts: Sequence[Part | None
 
 
 def _parsed(stem: Path) -> tuple[dict[str, str], str]:
-    """Return the entities of a name and its suffix; what is no entity has itself as key."""
+    """Return the entities of a name and its suffix; a word that is not an entity is its own key."""
     if stem.suffix or "_part-" in stem.name:
         raise UsageError(
             f"{stem}: give the name without extension and part, such as sub-01_T1w; two images "

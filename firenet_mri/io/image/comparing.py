@@ -88,7 +88,7 @@ def compare_image(path: Path, image: Tensor, scan: RawScan, *, also: Tensor) -> 
         if said is None or (scan.geometry is None and name == _AFFINE and _is_plain(said)):
             continue
         if not np.allclose(said, value, atol=1e-3):
-            raise DataError(f"{path}: lies elsewhere than the scan; its {name} is another")
+            raise DataError(f"{path}: is at another position than the scan; its {name} differs")
     return [_NO_PLACE] if path.suffix == ".dcm" else []
 
 
@@ -165,7 +165,7 @@ def _mrd(path: Path, count: int) -> _Found:
     with open_hdf5(path) as file:
         groups = [*file], [*file["dataset"]]
         if groups != (["dataset"], ["image_0"]):
-            raise DataError(f"{path}: holds other images besides")
+            raise DataError(f"{path}: holds further images")
         values, header = file["dataset/image_0/data"], file["dataset/image_0/header"]
         _check_shape(path, values.shape, count)
         _check_shape(path, header.shape, count)

@@ -39,7 +39,7 @@ def read_complex_dicom(
     Parameters
     ----------
     path
-        A folder, a DICOMDIR, a file, or files. What is no MR image is left out, and logged.
+        A folder, a DICOMDIR, a file, or files. Files other than MR images are left out and logged.
     phase_scale
         Radians for one unit of the rescaled phase, in the place of that of ``options``.
     options
@@ -48,7 +48,7 @@ def read_complex_dicom(
     Raises
     ------
     FileError
-        If there is no MR image, or one is damaged or compressed in a way that cannot be read.
+        If no MR image is found, or one is damaged or compressed in a way that cannot be read.
     DataError
         If a frame does not say which part it is, a part or slice is missing, there are several
         images and the options do not say which, or the two parts do not lie at the same place.
@@ -174,13 +174,15 @@ def _complex(
     references = {volume.first.reference for volume in volumes.values()}
     is_alike = all(np.allclose(one, affines[0], atol=POSITION_SLACK_MM) for one in affines)
     if len(references) > 1 or not is_alike:
-        raise DataError(f"{name}: the two parts lie at different places; they are no pair")
+        raise DataError(
+            f"{name}: the two parts are at different positions; they do not belong together"
+        )
     return ComplexImage(image, _TO_RAS @ affines[0], name)
 
 
 def _as_magnitude(volume: _Volume, name: str) -> _Volume:
     if (volume.values < 0).any():
-        raise DataError(f"{name}: {_unsaid(volume)}; negative values are no magnitude")
+        raise DataError(f"{name}: {_unsaid(volume)}; a magnitude has no negative values")
     _log.warning("%s: taken for a magnitude, although %s", name, _unsaid(volume))
     return volume
 

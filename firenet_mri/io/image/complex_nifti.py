@@ -1,7 +1,7 @@
 """Complex NIfTI images: one complex file, or two real ones named as BIDS names them.
 
 BIDS 1.10, entity ``part``: ``part-mag`` with ``part-phase``, ``part-real`` with ``part-imag``; the
-unit of a phase stands in the JSON file beside it, "rad" or "arbitrary".
+unit of a phase is in the JSON file next to it, "rad" or "arbitrary".
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
         raise FileError(f"{path}: is the {own} only; its {other} was looked for in {partner.name}")
     second, second_affine = _load(partner)
     if not np.allclose(affine, second_affine, atol=1e-3):
-        raise DataError(f"{path} and {partner.name} lie at different places; they are no pair")
+        raise DataError(
+            f"{path} and {partner.name} are at different positions; they do not belong together"
+        )
     parts = {own: image.astype(np.float64), other: second.astype(np.float64)}
     if "phase" in parts:
         parts["phase"] *= _radians(path if own == "phase" else partner, phase_scale)
@@ -90,7 +92,7 @@ def _radians(path: Path, phase_scale: float | None) -> float:
         try:
             units = json.loads(sidecar.read_text("utf-8")).get("Units")
         except (ValueError, AttributeError):
-            raise FileError(f"{sidecar}: is no JSON object; write it again") from None
+            raise FileError(f"{sidecar}: is not a JSON object; write it again") from None
     if units == "rad":
         return 1.0
     found = f"Units {units!r} in {sidecar.name}" if units else f"no Units in {sidecar.name}"

@@ -223,7 +223,7 @@ def write_dicom_series(
         What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
         number and time, repetition and phase.
     component
-        What the pixels are; those that are no magnitude may be negative, and are stored with an
+        What the pixels are; those other than a magnitude may be negative, and are stored with an
         intercept.
     title
         Description of the series of an image that was not reconstructed here; its derivation is
@@ -231,7 +231,7 @@ def write_dicom_series(
     reference
         Series whose study, and, without a geometry, whose place it takes over.
     overwrite
-        Replace a series that is there.
+        Replace a series that exists.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def write_enhanced_dicom(
     title: str | None = None,
     reference: DicomReference | None = None,
 ) -> None:
-    """Write one enhanced multi-frame MR image, a frame a slice, of one image.
+    """Write one enhanced multi-frame MR image, one frame per slice, of one image.
 
     Parameters are those of :func:`write_dicom_series`, and so are the errors.
     """

@@ -67,7 +67,7 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
             if with_pixels:
                 say_disorder(dataset, file)
     except pydicom.errors.InvalidDicomError:
-        raise FileError(f"{file}: is no DICOM file") from None
+        raise FileError(f"{file}: is not a DICOM file") from None
     except FileError:
         raise
     # Damaged files fail in many ways.
@@ -100,7 +100,7 @@ def stored_pixels(dataset: Any, name: str) -> NDArray[Any]:
 
 
 def say_disorder(dataset: Any, file: Path) -> None:
-    """Say if elements are out of order, or stand where none can: something came in between."""
+    """Say if elements are out of order, or are where none can be: something came in between."""
     tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 - iterating sorts them
     pixels = dataset.get_item(_PIXELS) if _PIXELS in tags else None
     behind = [tag for tag in tags if tag > _PIXELS]

@@ -37,7 +37,7 @@ _MR_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.4.4",
 )
 _FOREIGN = "not DICOM"
-# Names that a message lists before it goes on to count.
+# Names that a message lists before it only counts them.
 _LISTED = 3
 
 
@@ -149,8 +149,8 @@ def step_between(
     lengths = np.linalg.norm(steps, axis=1)
     if lengths.min() < 1e-3:
         raise DataError(
-            f"several {what} frames lie at one place (echoes, times, or series); give the files of "
-            "one image"
+            f"several {what} frames are at one position (echoes, times, or series); give the files "
+            "of one image"
         )
     if not np.allclose(steps, steps[:1], atol=POSITION_SLACK_MM):
         missing = _missing(positions, steps)
@@ -201,25 +201,29 @@ def _files_among(paths: Iterable[Path]) -> list[Path]:
     found = sorted(path for path in paths if path.is_file() or path.is_symlink())
     for path in found:
         if not path.exists():
-            raise FileError(f"{path}: links to a file that is not there; fetch it, or remove it")
+            raise FileError(
+                f"{path}: is a link to a file that does not exist; fetch it, or remove it"
+            )
     return [path for path in found if path.is_file()]
 
 
 def _check_foreign(
     foreign: Sequence[Path], listed: Collection[str], suffixes: Collection[str]
 ) -> None:
-    """Refuse files that should be images and are no DICOM.
+    """Refuse files that should be images but are not DICOM.
 
     Each may have been a slice: one at the edge would be missed by nobody. On a disc its directory
     says which files it has, elsewhere their names; hidden files are those of systems.
     """
     for file in foreign:
         if file.as_posix().upper() in listed:
-            raise FileError(f"{file}: is no DICOM file, and the DICOMDIR names it; copy it again")
+            raise FileError(
+                f"{file}: is not a DICOM file, although the DICOMDIR names it; copy it again"
+            )
         if not listed and file.suffix in suffixes and not file.name.startswith("."):
             raise FileError(
-                f"{file.parent}: {file.name} is called as the DICOM files there are and is none; "
-                "it is a damaged slice or does not belong there: copy it again or take it away"
+                f"{file.parent}: {file.name} is named like the DICOM files next to it but is not "
+                "one; it is a damaged slice or does not belong there: copy it again or take it away"
             )
 
 
@@ -252,7 +256,7 @@ def _files_of_directory(directory: Any, path: Path) -> set[str]:
 
 
 def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
-    """Return the identifier of a data set, and why it is no MR image, "" if it is one."""
+    """Return the identifier of a data set, and why it is not an MR image, "" if it is one."""
     from pydicom.uid import UID
 
     try:

@@ -34,7 +34,7 @@ class Frame:
     kind
         Third and later values of its Image Type, for messages.
     is_map
-        Whether it is a map, such as of the field, which is no part of an image.
+        Whether it is a map, such as of the field, which is not part of an image.
     shape
         Rows and columns.
     orientation
@@ -139,7 +139,9 @@ def _groups_of(dataset: Any) -> Sequence[_Classic | _Enhanced]:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
         return [_Enhanced(groups, shared) for groups in per_frame]
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise DataError("holds several frames without their places; export it again as enhanced MR")
+        raise DataError(
+            "holds several frames without their positions; export it again as enhanced MR"
+        )
     return [_Classic(dataset)]
 
 

@@ -83,7 +83,7 @@ def component_of(dataset: Any, frame_type: Any = None) -> Component | None:
 
 
 def is_map(dataset: Any, frame_type: Any = None) -> bool:
-    """Return whether it holds a map, such as of the field, which is no part of an image."""
+    """Return whether it holds a map, such as of the field, which is not part of an image."""
     return bool(_NO_PARTS.intersection(image_type(dataset, frame_type)))
 
 

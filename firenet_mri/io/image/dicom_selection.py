@@ -36,12 +36,12 @@ class _Series:
 
     @functools.cached_property
     def frames(self) -> tuple[Frame, ...]:
-        """Its slices; DataError if they are none."""
+        """Its slices; DataError if the files are not slices."""
         return tuple(frame for file, header in self.images for frame in frames_of(header, file))
 
     @property
     def parts(self) -> set[Component | None]:
-        """What its frames are parts of, but for maps; nothing if they are no slices."""
+        """What its frames are parts of, but for maps; nothing if they are not slices."""
         try:
             return {frame.part for frame in self.frames if not frame.is_map}
         except DataError:
@@ -51,7 +51,7 @@ class _Series:
         try:
             rows, columns = self.frames[0].shape
         except DataError:
-            return f"{len(self.images)} files that are no slices of an image"
+            return f"{len(self.images)} files that are not slices of an image"
         named: list[str] = [part or "no part named" for part in self.parts]
         named += ["map"] * any(frame.is_map for frame in self.frames)
         parts = ", ".join(sorted(named))
@@ -178,15 +178,16 @@ def _of_repetition(frames: list[Frame], wanted: int | None, name: str) -> list[F
         return frames
     if len(counts) > 1:
         raise DataError(
-            f"{name}: {min(counts)} to {max(counts)} images lie at one place; some are missing, or "
-            "images of several kinds are mixed: give the files of one image"
+            f"{name}: {min(counts)} to {max(counts)} images are at one position; some are missing, "
+            "or images of several kinds are mixed: give the files of one image"
         )
     (count,) = counts
     if wanted is None:
         parts = " and ".join(str(part or "image") for part in by_part)
         raise DataError(
-            f"{name}: several {parts} frames lie at one place, {count} each (repetitions, phases "
-            f"or diffusion weightings); choose with --repetition (repetition) 0 to {count - 1}"
+            f"{name}: several {parts} frames are at one position, {count} each (repetitions, "
+            f"phases or diffusion weightings); choose with --repetition (repetition) 0 to "
+            f"{count - 1}"
         )
     if wanted >= count:
         raise UsageError(f"{name}: has no repetition {wanted}; there are 0 to {count - 1}")

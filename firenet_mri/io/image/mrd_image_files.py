@@ -278,13 +278,13 @@ def number_of(value: Any) -> float | None:
 
 
 def positive(attributes: Mapping[str, Any], name: str) -> float | None:
-    """Return a positive number among the attributes; None if there is none."""
+    """Return a positive number among the attributes, or None."""
     value = number_of(attributes.get(name))
     return value if value is not None and value > 0 else None
 
 
 def _vector(attributes: Mapping[str, Any], name: str) -> NDArray[np.float64] | None:
-    """Return a unit vector among the attributes; None if there is none."""
+    """Return a unit vector among the attributes, or None."""
     values = attributes.get(name)
     if not isinstance(values, list) or len(values) != 3:
         return None

@@ -33,7 +33,7 @@ def write_mrd_images(
     parameters: AcquisitionParameters | None = None,
     simulated: bool = False,
 ) -> None:
-    """Write an image, one MRD image a slice; parameters and errors as :func:`mrd_images`."""
+    """Write an image, one MRD image per slice; parameters and errors as :func:`mrd_images`."""
     made = mrd_images(image, geometry, names, parameters=parameters, simulated=simulated)
     write_images(path, made)
 
@@ -46,7 +46,7 @@ def mrd_images(
     parameters: AcquisitionParameters | None = None,
     simulated: bool = False,
 ) -> list[Any]:
-    """Return ``ismrmrd.Image`` objects, (1, 1, y, x), one a slice.
+    """Return ``ismrmrd.Image`` objects, (1, 1, y, x), one per slice.
 
     Parameters
     ----------

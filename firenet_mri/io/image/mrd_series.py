@@ -151,7 +151,7 @@ def _series(
 ) -> ImageSeries:
     """Return the series that images make."""
     if any(int(image.head["image_type"]) == _RGB for image in images):
-        raise DataError(f"{path}: {name} holds coloured pictures, which are no MR images")
+        raise DataError(f"{path}: {name} holds coloured pictures, which are not MR images")
     keys, slices, labels = _layout(images, path, name)
     first = images[0]
     channels, depth = first.pixels.shape[:2]
@@ -239,7 +239,7 @@ def _layout(
         if set(found[key]) != set(slices):
             raise DataError(
                 f"{path}: {name}: its images have {len(slices)} and {len(found[key])} slices; some "
-                "are missing, or come twice with the same counters"
+                "are missing, or occur twice with the same counters"
             )
     varying = [i for i in range(len(counters)) if len({key[i] for key in keys}) > 1]
     labels = [", ".join(f"{counters[i]} {key[i]}" for i in varying) for key in keys]

@@ -20,7 +20,7 @@ _DESCRIPTION_BYTES = 79
 
 
 def axes_of(path: Path) -> int:
-    """Return how many axes a NIfTI image has; 0 if it is none."""
+    """Return how many axes a NIfTI image has; 0 if it is not one."""
     try:
         return len(shape_of_nifti(path))
     except FileError:
@@ -48,8 +48,8 @@ def write_nifti(
     description
         Free text in ASCII, up to 79 characters; never anything about a patient.
     time_between_ms
-        The time between images (pixdim[4], in seconds); None if the fourth axis is none of time, or
-        that is not known.
+        The time between images (pixdim[4], in seconds); None if the fourth axis is not time, or
+        if it is not known.
 
     Raises
     ------

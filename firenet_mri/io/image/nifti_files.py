@@ -111,7 +111,9 @@ def voxels_of(image: Any, path: Path) -> NDArray[Any]:
 
 
 def _damaged(path: Path) -> FileError:
-    return FileError(f"{path}: is no NIfTI image, or truncated or damaged; copy or export it again")
+    return FileError(
+        f"{path}: is not a NIfTI image, or is truncated or damaged; copy or export it again"
+    )
 
 
 def _file_of_header(path: Path) -> Path:
@@ -151,7 +153,7 @@ def _say_scaling(path: Path, header: Any) -> None:
     is_scaled = slope not in (None, 1.0) or offset not in (None, 0.0)
     if is_scaled and header.get_data_dtype().kind in "fc":
         _log.warning(
-            "%s: the voxels are floating-point numbers, and the header scales them all the same "
+            "%s: the voxels are floating-point numbers, and the header scales them nevertheless "
             "(slope %g, intercept %g); it may be wrong",
             path.name,
             slope,
@@ -177,11 +179,11 @@ def _check_sizes(path: Path, header: Any) -> None:
     found = _unpacked(path, voxels, count)
     if found < count:
         raise FileError(
-            f"{path}: the image is truncated: {found} of {count} bytes are there; copy it again"
+            f"{path}: the image is truncated: {found} of {count} bytes were found; copy it again"
         )
     if found > count:
         _log.warning(
-            "%s: the file holds more than the %d bytes that its header speaks of; its sizes or its "
+            "%s: the file holds more than the %d bytes that its header states; its sizes or its "
             "type may be wrong",
             path.name,
             count,
@@ -205,7 +207,7 @@ def _unpacked(path: Path, voxels: Path, count: int) -> int:
                     )
     except (gzip.BadGzipFile, zlib.error):
         raise FileError(
-            f"{path}: its bytes do not fit its checksum: the file is damaged; copy it again"
+            f"{path}: its bytes do not match its checksum: the file is damaged; copy it again"
         ) from None
     except EOFError:
         raise FileError(f"{path}: the compressed file is truncated; copy it again") from None

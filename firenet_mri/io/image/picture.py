@@ -22,7 +22,7 @@ from firenet_mri.io.image.png import grey_levels, png_bytes
 
 _log = logging.getLogger(__name__)
 
-# Inches of a panel: of one slice, of each slice that stands beside others, and at most.
+# Inches of a panel: of one slice, of each slice that is shown beside others, and at most.
 _PANEL_INCHES, _TILE_INCHES, _MOST_INCHES = 3.6, 1.8, 10.0
 _LINE_INCHES = 0.16
 _STRIP_INCHES = 1.5
@@ -73,14 +73,14 @@ def write_picture(
     panels
         The images, the reconstruction last: its 99.8th percentile is white.
     reference
-        Shown at the right; below each panel then stands its error, | |image| - |reference| |
+        Shown at the right; the error is then shown below each panel, | |image| - |reference| |
         times ``error_scale``.
     geometry
         Gives the shape of a voxel, and turns the image as radiologists look at it (the patient's
         right at the left, anterior or superior up), with letters at the edges, if it is placed.
         Otherwise rows go down and columns right, as stored.
     caption
-        What stands below, such as the name of the scan and whether it is simulated.
+        The text below, such as the name of the scan and whether it is simulated.
     names
         Of the slices, such as "3"; they are numbered from 0 by default.
     film

@@ -1,4 +1,4 @@
-"""Names of image files: which format a suffix stands for, and what is left without it."""
+"""Names of image files: the format of a suffix, and the name without it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""K-space in: one module a format, told apart by content, not by name; and k-space out."""
+"""K-space in: one module per format, told apart by content, not by name; and k-space out."""

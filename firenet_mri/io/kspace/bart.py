@@ -108,12 +108,12 @@ def read_plain(cfl: Path) -> NDArray[np.complex64]:
 
 
 def _samples(cfl: Path, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    """Return the samples in the shape that the header speaks of: all of them, no more, no less."""
+    """Return the samples in the shape that the header states: all of them, no more, no less."""
     read_head(cfl)
     count, stored = math.prod(shape), cfl.stat().st_size
     if stored < 8 * count:
         raise FileError(
-            f"{cfl}: the file is truncated: {stored // 8} of {count} samples are there; copy it "
+            f"{cfl}: the file is truncated: {stored // 8} of {count} samples were found; copy it "
             "again"
         )
     if stored > 8 * count:
@@ -147,7 +147,7 @@ def _read_header(cfl: Path) -> tuple[int, ...]:
     """Return the sizes in the header beside ``cfl``."""
     header = cfl.with_suffix(".hdr")
     if cfl.is_file() and not header.is_file():
-        raise FileError(f"{cfl}: its header {header.name} is missing; put it beside the .cfl file")
+        raise FileError(f"{cfl}: its header {header.name} is missing; put it next to the .cfl file")
     lines = read_head(header).decode("ascii", "replace").splitlines()
     try:
         start = next(i for i, line in enumerate(lines) if line.strip() == "# Dimensions")
@@ -157,5 +157,7 @@ def _read_header(cfl: Path) -> tuple[int, ...]:
     if not sizes or min(sizes) < 1:
         raise FileError(f"{header}: no line of sizes after '# Dimensions'; export the scan again")
     if not cfl.is_file():
-        raise FileError(f"{header}: its data {cfl.name} are missing; put them beside the .hdr file")
+        raise FileError(
+            f"{header}: its data {cfl.name} are missing; put them next to the .hdr file"
+        )
     return sizes

@@ -2,7 +2,7 @@
 
 The folder of an experiment holds ``method`` and ``acqp``, and the data as ``fid`` or, in newer
 versions, ``rawdata.job0``. Lines go where ``PVM_EncSteps1`` and ``PVM_EncSteps2`` say; the points
-of a UTE scan stand in the file ``traj`` beside the data, x first, sample by sample. Of the place
+of a UTE scan are in the file ``traj`` beside the data, x first, sample by sample. Of the place
 only the sizes are told (``Geometry.is_placed`` is False). The file ``subject`` is never opened.
 
 No real experiment was at hand: all this was checked on made-up ones.
@@ -236,7 +236,7 @@ def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.comple
         ) from None
     except (DataError, FileError):
         raise
-    # brukerapi evaluates rules on what stands in the files, and damaged ones fail in many ways.
+    # brukerapi evaluates rules on the content of the files, and damaged ones fail in many ways.
     except Exception as error:
         raise FileError(
             f"{folder}: the Bruker experiment is truncated, damaged or of an unknown kind "
@@ -269,7 +269,7 @@ def _check_sequence(folder: Path, sequence: str) -> None:
     if found is not None:
         raise DataError(
             f"{folder}: the sequence {sequence} ({found}) is not known to be Cartesian; 2D and 3D "
-            "Cartesian experiments can be read, and UTE with the file traj beside its data"
+            "Cartesian experiments can be read, and UTE with the file traj next to its data"
         )
 
 

@@ -3,8 +3,8 @@
 The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase
 a + b x by which readouts forward and backward differ by :mod:`firenet_mri.io.kspace.navigators`.
 
-Such a difference comes of a delay, which is no mere shift where samples are uneven: at the slope b
-the readouts are late by delta = -b N / (4 pi v) samples, v cycles each in the middle, and are
+Such a difference comes from a delay, which is not a mere shift if samples are uneven: at the slope
+b the readouts are late by delta = -b N / (4 pi v) samples, v cycles each in the middle, and are
 gridded at k(j + delta).
 """
 
@@ -90,8 +90,9 @@ class EchoTrains:
         phases, explained = phase_difference(navigators_of(self.navigators, line), self.readout)
         if explained < _CLEAR:
             _log.warning(
-                "%s: the phases of %s lie on no straight line (%.0f %% explained), as those of "
-                "noise or of lines with phase encoding; ghosts at half a field of view may remain",
+                "%s: the phases of %s do not lie on a straight line (%.0f %% explained), as those "
+                "of noise or of lines with phase encoding; ghosts at half a field of view may "
+                "remain",
                 self.name,
                 self.source,
                 100 * explained,
@@ -177,7 +178,7 @@ def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
     if not any(line.trajectory_dimensions or is_backward(line) for line in imaging):
         if looks_mirrored(imaging):
             raise DataError(
-                f"{name}: an echo-planar scan of which no readout is marked as running backward, "
+                f"{name}: an echo-planar scan in which no readout is marked as running backward, "
                 "though every other one seems to; export it with these flags"
             )
         _log.warning(
@@ -189,7 +190,7 @@ def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
     if not is_described and not any(line.trajectory_dimensions for line in imaging):
         _log.warning(
             "%s: the header does not say whether the echo-planar readouts were sampled on ramps; "
-            "their samples are taken as evenly spaced",
+            "the samples are assumed to be evenly spaced",
             name,
         )
 

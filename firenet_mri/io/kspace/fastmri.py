@@ -93,7 +93,7 @@ def read(path: Path) -> RawScan:
 
 
 def _says_simulated(header: Any) -> bool:
-    """Return whether the vendor in a header is none: the scan was computed from an image."""
+    """Return whether the header names no vendor: the scan was computed from an image."""
     vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None) or ""
     return vendor.lower().startswith("simulated")
 

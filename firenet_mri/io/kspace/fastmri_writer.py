@@ -76,7 +76,7 @@ def write_fastmri(path: Path, scan: RawScan, *, phase_axis: PhaseAxis | None = N
 def _check_fits(scan: RawScan) -> None:
     if scan.trajectory is not None:
         raise DataError(
-            f"{scan.name}: has a trajectory, for which fastMRI files have no place; write mrd, "
+            f"{scan.name}: has a trajectory, which fastMRI files cannot hold; write mrd, "
             "bart or npy"
         )
     if len(scan.images) > 1:

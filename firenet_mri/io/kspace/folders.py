@@ -53,7 +53,7 @@ def find_scans(folder: Path) -> list[Path]:
         raise UsageError(
             f"{folder}: is a folder{images}"
             if images
-            else f"{folder}: holds no scan; they are called "
+            else f"{folder}: holds no scan; scans are named "
             f"{', '.join('*' + suffix for suffix in _SUFFIXES)}, or are folders of Bruker "
             "experiments"
         )

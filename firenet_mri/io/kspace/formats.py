@@ -80,7 +80,7 @@ def read_readouts(
     Raises
     ------
     UsageError
-        If a group is named, and the file has none of that name or none at all; if pypulseq is not
+        If a group is named that the file does not have; if pypulseq is not
         installed.
     DataError
         If another sequence was played.

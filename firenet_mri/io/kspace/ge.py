@@ -67,7 +67,7 @@ def read(path: Path) -> RawScan:
     FileError
         If it is truncated or damaged, or of another revision.
     DataError
-        If it is no 2D Cartesian scan with the centre of k-space in the middle.
+        If it is not a 2D Cartesian scan with the centre of k-space in the middle.
     """
     import torch
 
@@ -162,7 +162,7 @@ class _Header:
         sequence = raw[image:][_SEQUENCE].split(b"\0")[0].decode("ascii", "replace").lower()
         if any(name in sequence for name in _OTHER_SEQUENCES):
             raise DataError(
-                f"{path}: a P-file of the sequence {sequence!r}, which is no 2D Cartesian one; "
+                f"{path}: a P-file of the sequence {sequence!r}, which is not a 2D Cartesian one; "
                 "convert it with ge_to_ismrmrd"
             )
         return header
@@ -175,12 +175,12 @@ def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
     found = (len(raw) - header.data) // header.point_bytes
     if found < count:
         raise FileError(
-            f"{path}: the P-file is truncated: {max(found, 0)} of {count} numbers are there; copy "
+            f"{path}: the P-file is truncated: {max(found, 0)} of {count} numbers were found; copy "
             "it again"
         )
     if found > count:
         raise FileError(
-            f"{path}: the P-file holds {found} numbers, its header speaks of {count} "
+            f"{path}: the P-file holds {found} numbers, its header states {count} "
             f"({header.coils} coils, {header.slices} slices, {header.views} views of "
             f"{header.samples} samples); copy it again"
         )

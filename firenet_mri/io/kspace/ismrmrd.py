@@ -3,13 +3,14 @@
 Each sample has its place by the header: row = kspace_encode_step_1 + N/2 - centre (the same for
 step 2), column = N/2 - center_sample + sample. What differs between scanners:
 
-- Readouts that are no image data (navigators, dummies, ...) are left out; noise readouts become
+- Readouts that are not image data (navigators, dummies, ...) are left out; noise readouts become
   ``RawScan.noise``.
 - Echo trains, whose readouts run forward and backward, perhaps with samples on the gradient's
   ramps, are gridded and corrected by their navigator lines as one linear map, the first of
   ``RawScan.applied`` (:mod:`firenet_mri.io.kspace.echo_planar`).
-- Calibration-only lines fill rows that no imaging line has; those that were measured apart serve
-  the maps alone, as ``RawScan.reference`` (:mod:`firenet_mri.io.kspace.ismrmrd_references`).
+- Calibration-only lines fill rows that no imaging line has; those that were measured separately are
+  used for the maps alone, as ``RawScan.reference``
+  (:mod:`firenet_mri.io.kspace.ismrmrd_references`).
 - A k-space point that was measured several times (averages) gets the mean; one that comes again
   with the same average is of another image (:mod:`firenet_mri.io.kspace.ismrmrd_images`).
 - The centre of k-space is where two of header, readouts and energy agree
@@ -107,7 +108,7 @@ def assemble(
         Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
         forward one. None takes the vendor's.
     calibration_encoding
-        Number of the encoding whose readouts serve the sensitivity maps alone.
+        Number of the encoding whose readouts are used for the sensitivity maps alone.
     phase_correction
         Readouts of a scan without phase encoding, by which echo trains are corrected in the place
         of their own navigator lines.
@@ -466,7 +467,7 @@ def _stated(encoding: Any, step: str) -> int | None:
 
 
 def _sort(acquisitions: Iterable[Any]) -> _Readouts:
-    """Return the readouts by their flags, without those that are no image data."""
+    """Return the readouts by their flags, without those that are not image data."""
     readouts = _Readouts()
     for acquisition in acquisitions:
         if _has(acquisition, _NOISE):
@@ -508,7 +509,7 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
     bands = getattr(getattr(encoding.parallelImaging, "multiband", None), "multiband_factor", 1)
     if bands and bands > 1:
         raise DataError(
-            f"{name}: {bands} slices are excited at once (SMS); their slices must be taken apart "
+            f"{name}: {bands} slices are excited at once (SMS); their slices must be separated "
             "first"
         )
     return encoding
@@ -526,7 +527,7 @@ def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> 
     if not is_echo_planar(_trajectory(encoding), readouts.imaging, found or own):
         if found:
             raise UsageError(
-                f"{name}: is no echo-planar scan, which alone is corrected; leave "
+                f"{name}: is not an echo-planar scan, the only kind that is corrected; leave "
                 "phase_correction_file out"
             )
         return None
@@ -883,7 +884,7 @@ def _vendor(header: Any) -> str:
 
 
 def _parameters(header: Any) -> AcquisitionParameters:
-    """Return field strength and times; 0 and numbers that are none stand for not known."""
+    """Return field strength and times; 0, NaN and infinity mean not known."""
     system, sequence = header.acquisitionSystemInformation, header.sequenceParameters
 
     def known(values: Iterable[Any]) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from firenet_mri.io.kspace.ismrmrd_images import span_of
 _log = logging.getLogger(__name__)
 
 _REVERSE = 22
-# Bit numbers of the flags of readouts that are no lines of the image.
+# Bit numbers of the flags of readouts that are not lines of the image.
 _OTHERS = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
 # A share of the readouts, and one in any case, that says something else is wrong.
 _RARE = 0.1
@@ -44,8 +44,8 @@ def check_discarded(lines: Sequence[Any], name: str) -> None:
         if line.discard_pre + line.discard_post >= line.number_of_samples:
             raise DataError(
                 f"{name}: a readout ({_place(line)}) has {line.number_of_samples} samples and "
-                f"discards {line.discard_pre} before and {line.discard_post} behind; its header is "
-                "damaged, export the scan again"
+                f"discards {line.discard_pre} at its start and {line.discard_post} at its end; its "
+                "header is damaged, export the scan again"
             )
 
 
@@ -114,7 +114,7 @@ def say_uncounted(header: Any, lines: Sequence[Any], name: str) -> None:
     stated = getattr(header.acquisitionSystemInformation, "receiverChannels", None)
     if stated and stated != first.active_channels:
         _log.warning(
-            "%s: the header speaks of %d channels, the readouts have %d",
+            "%s: the header states %d channels, the readouts have %d",
             name,
             stated,
             first.active_channels,

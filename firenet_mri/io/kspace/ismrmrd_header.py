@@ -2,7 +2,7 @@
 
 Every element is looked up in the standard's schema, as the ismrmrd package has it:
 
-- what the schema does not know is left out, and so is a value that cannot be read;
+- elements that the schema does not know and values that cannot be read are ignored;
 - numbers may have a fraction ("64.0"), blanks around them or a unit ("10 ms", "0.3 m");
 - words of a list, such as the trajectory's, may be written in capitals;
 - elements that the schema asks for, but a reconstruction does not need, may be missing;
@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d]
 _MS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3}
 _DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": 180 / math.pi}
-# What a unit that stands behind a number makes of it, by the element's name or its parent's.
+# The factor of a unit that follows a number, by the element's name or its parent's.
 _UNITS = {
     "TR": _MS,
     "TE": _MS,
@@ -81,7 +81,7 @@ def parse_header(xml: bytes, name: str) -> Any:
         notes: list[str] = []
         _Mender(notes).mend(root, xsd.ismrmrdHeader)
         _complete(root, notes)
-        # Its warnings quote what stands in the header.
+        # Its warnings quote the header.
         with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = xsd.CreateFromDocument(ElementTree.tostring(root))
@@ -89,7 +89,7 @@ def parse_header(xml: bytes, name: str) -> Any:
         raise FileError(
             f"{name}: its ISMRMRD header has no {missing}; export the scan again"
         ) from None
-    # The XML library's own messages may quote what stands in the header.
+    # The XML library's own messages may quote the header.
     except Exception:
         raise FileError(
             f"{name}: its ISMRMRD header is not valid XML of that standard; export the scan again"
@@ -103,7 +103,7 @@ def _say(notes: list[str], name: str) -> None:
     for note in notes[:_MOST_NOTES]:
         _log.warning("%s: header: %s", name, shortened(note, _LONGEST_NOTE))
     if len(notes) > _MOST_NOTES:
-        _log.warning("%s: header: %d further faults were mended", name, len(notes) - _MOST_NOTES)
+        _log.warning("%s: header: %d further faults were corrected", name, len(notes) - _MOST_NOTES)
 
 
 class _MissingError(Exception):
@@ -111,7 +111,7 @@ class _MissingError(Exception):
 
 
 def _keep_what_is_needed(root: ElementTree.Element) -> None:
-    """Remove everything else, and give what is left the standard's names."""
+    """Remove everything else, and give the rest the standard's names."""
     by_name: dict[str, list[ElementTree.Element]] = defaultdict(list)
     for child in list(root):
         by_name[_local(child)].append(child)
@@ -142,14 +142,14 @@ class _Mender:
         for child in list(element):
             name = _local(child)
             if name not in names:
-                self._notes.append(f"{name} is not known to the standard and is left out")
+                self._notes.append(f"{name} is not known to the standard and is ignored")
                 element.remove(child)
                 continue
             kind = _plain_type(names[name])
             if dataclasses.is_dataclass(kind):
                 self.mend(child, kind)
             elif not self._mend_value(child, kind, _local(element)):
-                self._notes.append(f"{name} has a value that cannot be read and is left out")
+                self._notes.append(f"{name} has a value that cannot be read and is ignored")
                 element.remove(child)
 
     def _mend_value(self, element: ElementTree.Element, kind: type, parent: str) -> bool:
@@ -220,7 +220,7 @@ def _complete_encoding(encoding: ElementTree.Element, notes: list[str]) -> None:
     _check_space(encoded, notes)
     shown = _child(encoding, "reconSpace")
     if shown is None or not _is_complete(shown):
-        notes.append("reconSpace is missing; that of the encoding is taken")
+        notes.append("reconSpace is missing; that of the encoding is used")
         if shown is not None:
             encoding.remove(shown)
         copy = ElementTree.fromstring(ElementTree.tostring(encoded))
@@ -234,7 +234,7 @@ def _complete_encoding(encoding: ElementTree.Element, notes: list[str]) -> None:
         limit = _child(limits, step)
         # Without it the schema would put the centre at 0.
         if limit is not None and _child(limit, "center") is None:
-            notes.append(f"{step}.center is missing; the middle of the matrix is taken")
+            notes.append(f"{step}.center is missing; the middle of the matrix is used")
             limits.remove(limit)
     if _child(encoding, "trajectory") is None:
         notes.append("trajectory is missing; the scan is read as Cartesian")

@@ -1,11 +1,11 @@
 """Which readouts make one image: by their counters, or by what else tells repeated points apart.
 
-A point of k-space that comes again with another ``average`` is averaged. One that comes again with
-the same is no average but another image, of an echo say, whose counter was not set. What tells the
-images apart then is, in this order, a counter that is nobody's by rule (the segment, the user's
-counters, where Siemens' Ida to Ide stand), all of these together, or the order of measurement, if
-every point was measured as often. How many images the header states (echo times, limits) says what
-they are; a header that states as many averages has them averaged.
+A point of k-space that is measured again with another ``average`` is averaged. With the same
+average it belongs to another image, such as an echo whose counter was not set. The images are then
+told apart, in this order, by a counter without a fixed meaning (the segment, or the user's
+counters, which hold Siemens' Ida to Ide), by all of these together, or by the order of measurement
+if all points were measured equally often. If the header states the same number of echo times, they
+are echoes; if its limits state that number of averages, they are averaged.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _depths(lines: Iterable[Any], value: Callable[[Any], Any] = lambda line: 0) 
     found = {}
     for line in lines:
         mine, (start, stop) = layers[_point(line), value(line)], span_of(line)
-        # A readout may come in pieces, which are no repetition of each other.
+        # A readout may come in pieces, which are not repetitions of each other.
         free = (i for i, spans in enumerate(mine) if all(stop <= a or start >= b for a, b in spans))
         depth = next(free, len(mine))
         if depth == len(mine):

@@ -1,8 +1,8 @@
-"""Reference lines of parallel imaging: part of the image, or measured apart for the maps alone.
+"""Reference lines of parallel imaging: part of the image, or measured separately for the maps.
 
-The header's ``calibrationMode`` says which. Where it does not, lines that differ from the image's
-by what they are (encoding, samples, dwell time, counters) or that repeat a point of it were
-measured apart. Such lines are of another moment or contrast: in the image they would be wrong data.
+The header's ``calibrationMode`` says which. If it does not, lines were measured separately if their
+encoding, samples, dwell time or counters differ from the image's, or if they repeat one of its
+points. Such lines have another time or contrast: in the image they would be wrong data.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def sorted_references(
         apart = _of_first_encoding(others)
         if apart:
             _log.warning(
-                "%s: %d calibration readouts of encoding %d serve the sensitivity maps alone",
+                "%s: %d calibration readouts of encoding %d are used for the sensitivity maps "
+                "alone",
                 name,
                 len(apart),
                 apart[0].encoding_space_ref,
@@ -84,8 +85,8 @@ def sorted_references(
         is_apart, why = difference is not None, f"the header does not say, but {difference}"
     if is_apart:
         _log.warning(
-            "%s: %d calibration readouts were measured apart (%s); they serve the sensitivity maps "
-            "and are not part of the image",
+            "%s: %d calibration readouts were measured separately (%s); they are used for the "
+            "sensitivity maps and are not part of the image",
             name,
             len(own),
             why,
@@ -151,7 +152,7 @@ def _row(line: Any, images: Images) -> tuple[int, ...]:
 
 
 def one_of_each(lines: Sequence[Any]) -> list[Any]:
-    """Return the readouts of one image among those measured apart: maps have no contrast.
+    """Return the readouts of one image among those measured separately: maps have no contrast.
 
     That with the most readouts, the first of several.
     """

@@ -41,7 +41,7 @@ def is_stream(head: bytes) -> bool:
             data_type, *sizes = _image_numbers(head)
             return data_type in _DATA_TYPES and min(sizes) > 0
         if kind == Kind.CONFIG_FILE:
-            # What stands behind the NUL may be anything.
+            # Anything may follow the NUL.
             name = head[2 : 2 + _CONFIG_BYTES].partition(b"\0")[0]
             if not name.decode("latin-1").isprintable():
                 return False
@@ -89,7 +89,8 @@ def read_acquisitions(path: Path, measurement: str | None = None) -> tuple[Any, 
     Raises
     ------
     FileError
-        If the file ends in the middle of a message, holds bytes that are none, or no readouts.
+        If the file ends in the middle of a message, holds other bytes than messages, or no
+        readouts.
     UsageError
         If it holds several measurements and none was chosen, or none of that number.
     """
@@ -102,7 +103,7 @@ def read_acquisitions(path: Path, measurement: str | None = None) -> tuple[Any, 
         elif message.kind is Kind.ACQUISITION:
             if not found:
                 raise FileError(
-                    f"{path}: readouts stand before the header of the MRD stream, which was not "
+                    f"{path}: readouts precede the header of the MRD stream, which was not "
                     "written from its beginning; convert the scan again"
                 )
             found[-1].acquisitions.append(message.value)
@@ -133,7 +134,8 @@ def messages(path: Path) -> Iterator[Message]:
     Raises
     ------
     FileError
-        If the file cannot be read, ends in the middle of a message, or holds bytes that are none.
+        If the file cannot be read, ends in the middle of a message, or holds other bytes than
+        messages.
     """
     size = path.stat().st_size
     try:
@@ -158,7 +160,7 @@ def messages(path: Path) -> Iterator[Message]:
 
 
 def _next(file: BinaryIO, size: int) -> Message:
-    """Return the next message, of which no part is larger than what is left of the file."""
+    """Return the next message, no part of which is larger than the rest of the file."""
     return read_message(file.read, size)
 
 

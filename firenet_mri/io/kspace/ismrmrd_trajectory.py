@@ -61,8 +61,8 @@ def _one_item(
     """Return (coil, line, sample) and (line, sample, ndim) of a slice of an image."""
     if any(line.trajectory_dimensions < ndim for line in lines):
         raise DataError(
-            f"{name}: readouts without the points of k-space ({ndim} numbers a sample are needed); "
-            "export the scan with its trajectory"
+            f"{name}: readouts without the points of k-space ({ndim} numbers per sample are "
+            "needed); export the scan with its trajectory"
         )
     kept = [slice(line.discard_pre, line.number_of_samples - line.discard_post) for line in lines]
     samples = [line.data[:, part] for line, part in zip(lines, kept, strict=True)]

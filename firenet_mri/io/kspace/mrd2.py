@@ -1,7 +1,7 @@
 """MRD 2 streams, as the package mrd-python reads them, brought to the form of ISMRMRD / MRD 1.
 
 Version 2 has the content of version 1 in another encoding (yardl): counters and times may be
-missing, which stands for 0 or not known, and coils may come in another order in each readout. Only
+missing, which means 0 or not known, and coils may come in another order in each readout. Only
 what a reconstruction needs is taken from the header.
 """
 

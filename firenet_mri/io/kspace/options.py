@@ -1,4 +1,4 @@
-"""The options of reading: what of a file is wanted, and what stands in other files."""
+"""The options of reading: which part of a file is read, and what other files supply."""
 
 from __future__ import annotations
 

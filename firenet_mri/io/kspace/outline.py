@@ -35,7 +35,7 @@ class Outline:
     points
         Number of points of the trajectory; 0 without one.
     reference_lines
-        Readouts that were measured apart for the sensitivity maps, of all slices together.
+        Readouts that were measured separately for the sensitivity maps, of all slices together.
     """
 
     coils: int
@@ -73,7 +73,7 @@ class Outline:
 
     @property
     def sampled_fraction(self) -> float:
-        """Share of the k-space grid that was sampled; samples a pixel along a trajectory."""
+        """Share of the k-space grid that was sampled; samples per pixel along a trajectory."""
         if self.mask is None:
             return self.points / math.prod(self.spatial_shape)
         return float(self.mask.mean())

@@ -132,7 +132,7 @@ def _data_file(index_file: Path) -> Path:
             return data
     raise FileError(
         f"{index_file}: its samples {index_file.with_suffix('.data').name} are missing; put them "
-        "beside the .list file"
+        "next to the .list file"
     )
 
 
@@ -214,7 +214,7 @@ class _Grid:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells the images apart; nothing of a single one."""
+        """What tells the images apart; nothing for a single one."""
         labels = list(_IMAGES.values())
         varying = [i for i in range(len(labels)) if len({image[i] for image in self.images}) > 1]
         if not varying:

@@ -72,18 +72,18 @@ def with_sequence(
     ------
     DataError
         If it is another sequence: its readouts are of another number or length. If it excites
-        several slices at once, or its points are no scan of two or three dimensions.
+        several slices at once, or its points do not form a scan of two or three dimensions.
     """
     sequence, lines, noise = _matched(acquisitions, sequence, name)
     if sequence.flag("SMS").any():
         raise DataError(
             f"{name}: {sequence.name} excites several slices at once (SMS); their slices must be "
-            "taken apart first"
+            "separated first"
         )
     lines = [_labelled(line, sequence, i) for i, line in enumerate(lines)]
     is_image = np.array([not _has(line, _NOISE, _PHASE_CORRECTION) for line in lines])
     if not is_image.any():
-        raise DataError(f"{name}: no readout of {sequence.name} is one of an image")
+        raise DataError(f"{name}: no readout of {sequence.name} belongs to an image")
     readouts = _Readouts(lines, *_in_cycles(sequence, name), is_image)
     axes = _moving_axes(readouts)
     if not axes:
@@ -128,7 +128,9 @@ def marked(acquisitions: Sequence[Any], sequence: PulseqSequence, name: str) -> 
     readouts = _Readouts(lines, *_in_cycles(sequence, name), is_image)
     grid = _straight(readouts)
     if grid is None:
-        raise DataError(f"{name}: {sequence.name} has no echo trains, which alone are corrected")
+        raise DataError(
+            f"{name}: {sequence.name} has no echo trains, the only readouts that are corrected"
+        )
     _on_grid(readouts, grid)
     return lines
 
@@ -312,7 +314,7 @@ def _along_readout(readouts: _Readouts, grid: _Grid) -> tuple[float, int, bool]:
     chosen = zip(grid.points, readouts.is_image, strict=True)
     steps = np.concatenate([np.diff(points) for points, is_image in chosen if is_image])
     gaps = np.abs(steps)
-    # What rounding of the gradients leaves is no other field of view.
+    # What rounding of the gradients leaves is not another field of view.
     gap = round(float(np.median(gaps)), _DECIMALS)
     starts = np.array([points[0] for points in grid.points]) / gap
     offset = float(_common_offset(starts[readouts.is_image]))
@@ -364,8 +366,8 @@ def _check_is_no_train(readouts: _Readouts, name: str) -> None:
     cosines = (ways @ ways[0]) / np.maximum(lengths * lengths[0], 1e-300)
     if len(ways) > 1 and (np.abs(cosines) > _PARALLEL).all() and (cosines < 0).any():
         raise DataError(
-            f"{name} has echo trains that lie on no grid of its field of view, which cannot be "
-            "corrected; measure them along the gradients' axes, on multiples of 1 / FOV"
+            f"{name} has echo trains whose points are not on a grid of its field of view, which "
+            "cannot be corrected; measure them along the gradients' axes, on multiples of 1 / FOV"
         )
 
 

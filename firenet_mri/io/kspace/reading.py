@@ -199,7 +199,7 @@ def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -
 
 
 def _phase_correction(options: ReadOptions) -> list[Any]:
-    """Return the readouts of the scan without phase encoding; none if there is no such scan."""
+    """Return the readouts of the scan without phase encoding; an empty list without such a scan."""
     path = options.phase_correction_file
     if path is None:
         return []
@@ -295,5 +295,5 @@ def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
     """Return the scan with the samples outside of the mask set to zero."""
     if not mask.any():
         raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
-    # The norms of what is left of the samples as they were read are not known.
+    # The norms of the remaining samples as they were read are not known.
     return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask, norms_as_read=None)

@@ -1,4 +1,4 @@
-"""Tells what a file is from its first bytes, and what to do with a file that is no raw scan."""
+"""Tells what a file is from its first bytes, and what to do with a file that is not a raw scan."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def describe_foreign(head: bytes, path: Path) -> str:
-    """Return what a file that is no readable scan seems to be and what to do instead."""
+    """Return what a file that is not a readable scan seems to be, and what to do instead."""
     vendors = _describe_vendors(path)
     if vendors:
         return vendors
@@ -127,10 +127,10 @@ def _describe_vendors(path: Path) -> str:
         )
     if suffix == ".data":
         return (
-            f"the samples of a Philips export without their index; put {path.stem}.list beside it"
+            f"the samples of a Philips export without their index; put {path.stem}.list next to it"
         )
     if suffix == ".list":
-        return "called as a Philips index but is none; export the scan again as .list/.data"
+        return "named as a Philips index but is not one; export the scan again as .list/.data"
     if suffix in (".par", ".rec") and _lie_beside(path, ".par", ".rec"):
         return f"part of a Philips PAR/REC pair, {_IMAGE}"
     if suffix in (".sdat", ".spar"):
@@ -141,7 +141,7 @@ def _describe_vendors(path: Path) -> str:
         return f"part of {_AGILENT}"
     if name in ("fid", "rawdata.job0", "ser"):
         return (
-            "Bruker data without method and acqp; put them beside it, or give the whole folder of "
+            "Bruker data without method and acqp; put them next to it, or give the whole folder of "
             "the experiment"
         )
     return ""
@@ -165,7 +165,7 @@ def describe_hdf5(path: Path, names: Iterable[str]) -> str:
 
 
 def describe_folder(folder: Path) -> str:
-    """Return what a folder that is no readable scan holds, and what to do; else ""."""
+    """Return what a folder that is not a readable scan holds, and what to do; else ""."""
     try:
         names = {one.name.lower() for one in folder.iterdir()}
     except OSError:

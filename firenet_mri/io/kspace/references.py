@@ -1,4 +1,4 @@
-"""Puts what was measured apart for the sensitivity maps onto the grid of the image's k-space.
+"""Puts what was measured separately for the sensitivity maps onto the grid of the image's k-space.
 
 A reference scan may have another matrix, field of view and centre. Where only the matrix differs
 its samples are samples of the scan's grid. Otherwise the coil images of its fully sampled centre,
@@ -44,7 +44,7 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
     ShapeError
         If the coils or the dimension differ.
     DataError
-        If the reference runs along a trajectory, lies elsewhere or is turned, or has no fully
+        If the reference runs along a trajectory, is elsewhere or rotated, or has no fully
         sampled centre though it has to be put onto another grid.
     """
     _check(scan, reference)
@@ -119,7 +119,7 @@ def _slice_count(scan: RawScan) -> int | None:
 
 
 def _placed(scan: RawScan) -> Geometry | None:
-    """Return where the scan lies, one position a slice; None if that is not known."""
+    """Return where the scan lies, one position per slice; None if that is not known."""
     geometry = scan.geometry
     if geometry is None or not geometry.is_placed:
         return None
@@ -146,8 +146,8 @@ def _slices(scan: RawScan, reference: RawScan) -> list[int]:
     missing = np.flatnonzero(distances.min(1) > reach * (1 + _SAME))
     if len(missing):
         raise DataError(
-            f"{reference.name}: has nothing at the place of slices {missing.tolist()} of the scan; "
-            "give a reference of the same slices"
+            f"{reference.name}: has nothing at the positions of slices {missing.tolist()} of the "
+            "scan; give a reference of the same slices"
         )
     return [int(index) for index in distances.argmin(1)]
 

@@ -2,7 +2,7 @@
 
 A file holds one measurement (VB) or several (VD and later), of which the last is the scan and the
 ones before are adjustments. Noise readouts are taken from any of them. Every readout's counters,
-flags, centre, cut samples, position and orientation stand in its own header (MDH); the protocol
+flags, centre, cut samples, position and orientation are in its own header (MDH); the protocol
 gives matrix, fields of view and dwell time. The directions are the columns of the rotation that the
 MDH's quaternion stands for: phase, readout, slice. With them goes the forward Fourier transform,
 see :mod:`firenet_mri.io.kspace.ismrmrd`. In the one scan at hand, of a phantom in the position of a
@@ -234,13 +234,13 @@ def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protoco
         if name in ("Meas", "MeasYaps", "Dicom"):
             parts[name] = text[end + 5 : end + 5 + size].decode("latin1")
         position = end + 5 + size
-    # An index of that size stands for an array that no protocol has.
+    # An index of that size means an array that no protocol has.
     if not {"MeasYaps", "Dicom"} <= set(parts) or re.search(r"\[\d{5}", parts["MeasYaps"]):
         raise _unreadable(path)
     try:
         yaps, dicom = parse_buffer(parts["MeasYaps"]), parse_buffer(parts["Dicom"])
         return _Protocol(yaps, dicom, _regridding(parts.get("Meas", "")))
-    # The parser's own messages may quote what stands in the header.
+    # The parser's own messages may quote the header.
     except Exception:
         raise _unreadable(path) from None
 
@@ -332,8 +332,8 @@ def _check_is_end(
     following = int(after.UsedChannels) * (ctypes.sizeof(channel) + 8 * int(after.SamplesInScan))
     if position + own + following <= measurement.stop:
         raise FileError(
-            f"{path}: the mark of the end stands behind {count} readouts of the Siemens raw file, "
-            "and further ones follow; the file is damaged, copy it again"
+            f"{path}: the end mark comes after {count} readouts of the Siemens raw file, "
+            "but further ones follow; the file is damaged, copy it again"
         )
 
 
@@ -368,8 +368,8 @@ def _check_sequence(protocol: _Protocol, path: Path) -> None:
     bands = protocol.number("sSliceAcceleration", "lMultiBandFactor")
     if bands > 1:
         raise DataError(
-            f"{path}: {bands:.0f} slices are excited at once (SMS); their slices must be taken "
-            "apart first"
+            f"{path}: {bands:.0f} slices are excited at once (SMS); their slices must be "
+            "separated first"
         )
 
 
@@ -419,7 +419,7 @@ def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> 
         ((samples, centre),) = shapes
         if samples < columns and centre == samples // 2:
             _log.warning(
-                "%s: the readouts have %d samples, the protocol speaks of %d columns; the image "
+                "%s: the readouts have %d samples, the protocol states %d columns; the image "
                 "may have another field of view",
                 path.name,
                 samples,
@@ -535,7 +535,7 @@ def _ramps(protocol: _Protocol, path: Path) -> Any:
     Raises
     ------
     DataError
-        If the gradient is no trapezoid.
+        If the gradient is not a trapezoid.
     """
     from ismrmrd import xsd
 
@@ -547,8 +547,8 @@ def _ramps(protocol: _Protocol, path: Path) -> Any:
         return None
     if mode != _TRAPEZOID:
         raise DataError(
-            f"{path}: echo-planar readouts under a gradient that is no trapezoid; convert the scan "
-            "to ISMRMRD with the points of its readouts"
+            f"{path}: echo-planar readouts under a gradient that is not a trapezoid; convert the "
+            "scan to ISMRMRD with the points of its readouts"
         )
     whole = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "numSamples")
     dwell = times["adcDuration"] / max(times["numSamples"], 1.0)

@@ -1,6 +1,6 @@
 """Siemens raw data written by a Pulseq sequence, whose protocol says nothing about the scan.
 
-The sequence that the scanner knows is an interpreter, and what it plays stands in a .seq file. The
+The sequence that the scanner knows is an interpreter, and what it plays is in a .seq file. The
 protocol's matrix, field of view, centre line and times are those of whatever was opened before, so
 none is taken: the readouts alone say how many samples and lines there are, and where the strongest
 lies. Place and field of view are not known without the .seq file.
@@ -24,7 +24,7 @@ _NO_IMAGE = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
 def is_pulseq(parameters: Any) -> bool:
     """Return whether the sequence's parameters are those of a Pulseq interpreter.
 
-    Its name says so, or the name of a .seq file stands where sequences keep text of their own.
+    Its name says so, or the name of a .seq file is where sequences keep text of their own.
 
     Parameters
     ----------

@@ -46,7 +46,9 @@ def image_target_of(output: Path, to: AnyTarget | None = None) -> ImageTarget | 
     if to not in get_args(ImageTarget):
         return None
     if to == "nifti" and not is_nifti:
-        raise UsageError(f"{output}: nifti images are written as .nii.gz or .nii; end the name so")
+        raise UsageError(
+            f"{output}: nifti images are written as .nii.gz or .nii; give a name with that ending"
+        )
     return cast(ImageTarget, to)
 
 
@@ -61,7 +63,8 @@ def target_of(output: Path, to: AnyTarget | None = None) -> Target:
     if to is None:
         if output.suffix not in _BY_SUFFIX:
             raise UsageError(
-                f"{output}: scans are written as {', '.join(_BY_SUFFIX)}; end the name so"
+                f"{output}: scans are written as {', '.join(_BY_SUFFIX)}; give a name with that "
+                "ending"
             )
         return _BY_SUFFIX[output.suffix]
     if to in get_args(ImageTarget):
@@ -72,7 +75,9 @@ def target_of(output: Path, to: AnyTarget | None = None) -> Target:
         raise UsageError(f"Unknown format {to!r}; use one of {', '.join(get_args(Target))}")
     if output.suffix not in _SUFFIXES[to]:
         endings = " or ".join(_SUFFIXES[to])
-        raise UsageError(f"{output}: {to} scans are written as {endings}; end the name so")
+        raise UsageError(
+            f"{output}: {to} scans are written as {endings}; give a name with that ending"
+        )
     return to
 
 
@@ -93,7 +98,7 @@ def suffix_of(target: AnyTarget) -> str:
 
 
 def files_of(output: Path) -> list[Path]:
-    """Return the files that a name stands for: a .cfl file has a header of its own."""
+    """Return the files of a name: a .cfl file has a header of its own."""
     return [output, output.with_suffix(".hdr")] if output.suffix == ".cfl" else [output]
 
 

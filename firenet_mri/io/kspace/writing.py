@@ -27,7 +27,7 @@ def check_conversion(
     Raises
     ------
     UsageError
-        If the suffix is not the format's; without a format, if it is none of .h5, .mrd, .cfl and
+        If the suffix is not the format's; without a format, if it is not one of .h5, .mrd, .cfl and
         .npy.
     FileError
         If the output exists and may not be replaced, is the source, or its folder is not writable.

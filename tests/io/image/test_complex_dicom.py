@@ -139,7 +139,7 @@ def test_what_does_not_belong_together_is_refused(series, tmp_path) -> None:
     again = pydicom.dcmread(phases[0])
     again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     again.save_as(copy)
-    with pytest.raises(DataError, match="1 to 2 images lie at one place"):
+    with pytest.raises(DataError, match="1 to 2 images are at one position"):
         read_complex_dicom(folder)
     copy.unlink()
     (folder / "notes.txt").write_text("no DICOM")
@@ -183,7 +183,7 @@ def test_damaged_and_missing_files_are_named(series, tmp_path) -> None:
         read_complex_dicom(file)
     text = tmp_path / "text.dcm"
     text.write_text("no DICOM")
-    with pytest.raises(FileError, match=r"text\.dcm: is no DICOM"):
+    with pytest.raises(FileError, match=r"text\.dcm: is not a DICOM"):
         read_complex_dicom(text)
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -78,7 +78,7 @@ def test_real_and_imaginary_part_are_put_together(tmp_path) -> None:
     save(tmp_path, "part-imag", image.imag)
     np.testing.assert_allclose(read_complex_nifti(path).image, image, atol=1e-6)
     save(tmp_path, "part-imag", image.imag, AFFINES["axial"])
-    with pytest.raises(DataError, match="different places"):
+    with pytest.raises(DataError, match="different positions"):
         read_complex_nifti(path)
     save(tmp_path, "part-imag", image.imag[:2])
     with pytest.raises(DataError, match=r"\(4, 3, 2\).*\(2, 3, 2\)"):

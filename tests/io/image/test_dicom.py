@@ -318,7 +318,7 @@ def test_a_real_series_as_reference(tmp_path) -> None:
     write_dicom_series(tmp_path / "series", np.ones(reference.shape), None, reference=reference)
     ours = read_dicom_reference(tmp_path / "series").geometry
     np.testing.assert_allclose(ours.positions_mm, reference.geometry.positions_mm, atol=1e-3)
-    with pytest.raises(DataError, match="reference frames lie at one place"):
+    with pytest.raises(DataError, match="reference frames are at one position"):
         read_dicom_reference(folder)
 
 

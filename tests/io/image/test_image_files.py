@@ -53,7 +53,7 @@ def test_the_checksum_of_a_compressed_image_counts(reader, tmp_path) -> None:
     # The last bytes are checksum and length: the samples themselves are as they were.
     content[-8] ^= 1
     path.write_bytes(content)
-    with pytest.raises(FileError, match=r"image\.nii\.gz: .* do not fit its checksum"):
+    with pytest.raises(FileError, match=r"image\.nii\.gz: .* do not match its checksum"):
         reader(path)
     path.write_bytes(content[:-9])
     with pytest.raises(FileError, match="the compressed file is truncated"):
@@ -133,7 +133,7 @@ def test_no_slice_of_a_folder_is_lost_because_it_is_damaged(index, tmp_path) -> 
     content = bytearray(files[index].read_bytes())
     content[128:132] = b"DICN"
     files[index].write_bytes(content)
-    with pytest.raises(FileError, match="is called as the DICOM files there are and is none"):
+    with pytest.raises(FileError, match="is named like the DICOM files next to it but is not one"):
         read_dicom_image(tmp_path / "series")
 
 
@@ -153,7 +153,7 @@ def test_floating_point_voxels_that_are_scaled_are_named(tmp_path, caplog) -> No
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         read_reference(path)
-    assert "the header scales them all the same (slope 2, intercept 0)" in caplog.text
+    assert "the header scales them nevertheless (slope 2, intercept 0)" in caplog.text
 
 
 def test_slices_of_which_some_are_scaled_and_others_not_are_refused(tmp_path) -> None:

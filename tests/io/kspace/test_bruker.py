@@ -263,5 +263,5 @@ def test_ute_without_all_of_its_points_is_refused(tmp_path) -> None:
     with pytest.raises(FileError, match="traj has 419 numbers, 7 spokes of 30 samples"):
         read(folder)
     (folder / "traj").unlink()
-    with pytest.raises(DataError, match="UTE with the file traj beside"):
+    with pytest.raises(DataError, match="UTE with the file traj next to"):
         read(folder)

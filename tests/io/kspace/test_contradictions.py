@@ -223,7 +223,7 @@ def test_a_mark_of_the_end_before_further_readouts_is_refused(version, row, tmp_
         return content
 
     assert read(twix(tmp_path, lambda content, at, mask: content, version)).coils == 2
-    with pytest.raises(FileError, match=f"the end stands behind {row} readouts"):
+    with pytest.raises(FileError, match=f"the end mark comes after {row} readouts"):
         read(twix(tmp_path, end, version))
 
 
@@ -241,7 +241,9 @@ def test_a_siemens_readout_that_discards_more_than_it_has_is_refused(tmp_path) -
         struct.pack_into("<H", content, at[3] + 82, 400)
         return content
 
-    with pytest.raises(DataError, match="has 16 samples and discards 0 before and 400 behind"):
+    with pytest.raises(
+        DataError, match="has 16 samples and discards 0 at its start and 400 at its end"
+    ):
         read(twix(tmp_path, discard))
 
 
@@ -277,7 +279,7 @@ def test_ges_chopping_bit_is_compared_with_the_samples(chopped, tmp_path, caplog
 def test_a_p_file_of_more_than_its_header_speaks_of_is_refused(tmp_path) -> None:
     path = tmp_path / "P00001.7"
     path.write_bytes(p_file(kspace_with_its_centre_in_the_middle()) + bytes(8))
-    with pytest.raises(FileError, match=r"holds \d+ numbers, its header speaks of"):
+    with pytest.raises(FileError, match=r"holds \d+ numbers, its header states"):
         read(path)
 
 

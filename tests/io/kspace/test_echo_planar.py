@@ -252,7 +252,7 @@ def test_echo_trains_whose_directions_were_lost_are_refused() -> None:
 
 def test_a_phase_correction_of_a_scan_without_echo_trains_is_refused() -> None:
     lines = [one for one in trains(phantom(), phase()) if one.idx.kspace_encode_step_1 % 2 == 0]
-    with pytest.raises(UsageError, match="no echo-planar scan"):
+    with pytest.raises(UsageError, match="not an echo-planar scan"):
         assemble(make_header((NX, NY, 1)), lines[3:], phase_correction=lines)
 
 
@@ -390,7 +390,7 @@ def test_ramps_of_a_siemens_protocol_are_gridded_and_oversampling_is_cut(tmp_pat
 def test_a_gradient_that_is_no_trapezoid_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "epi.dat"
     path.write_bytes(twix_epi(phantom(), REGRIDDING.replace("{ 2 1 }", "{ 4 1 }"), RAMP))
-    with pytest.raises(DataError, match="no trapezoid"):
+    with pytest.raises(DataError, match="not a trapezoid"):
         read(path)
 
 

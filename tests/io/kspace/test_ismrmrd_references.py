@@ -71,7 +71,7 @@ def test_lines_of_another_contrast_are_not_in_the_image(
     without = assemble(header(mode), lines)
     assert torch.equal(scan.kspace, without.kspace)
     assert torch.equal(scan.mask, without.mask)
-    assert "24 calibration readouts were measured apart" in caplog.text
+    assert "24 calibration readouts were measured separately" in caplog.text
     said = "the header says" if mode in ("separate", "external") else "they repeat points"
     assert said in caplog.text
     expected = np.zeros_like(other)
@@ -221,7 +221,7 @@ def test_a_reference_elsewhere_or_turned_is_refused(
 ) -> None:
     scan = write_mrd(header(None), imaging(kspace), "scan.h5")
     away = write_mrd(header(None), make_readouts(other, position=(30.0, 0, 0)), "away.h5")
-    with pytest.raises(DataError, match=r"nothing at the place of slices \[0\]"):
+    with pytest.raises(DataError, match=r"nothing at the positions of slices \[0\]"):
         read(scan, calibration_file=away)
     directions = ((0.0, 0.6, 0.8), (0.0, -0.8, 0.6), (1.0, 0.0, 0.0))
     turned = write_mrd(header(None), make_readouts(other, directions=directions), "turned.h5")

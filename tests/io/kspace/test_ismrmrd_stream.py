@@ -128,7 +128,7 @@ def test_streams_without_readouts_say_what_they_hold(noisy, tmp_path) -> None:
         read(write(tmp_path / "image.mrd", image))
     with pytest.raises(FileError, match="no readouts; convert the scan again"):
         read(write(tmp_path / "empty.mrd", header))
-    with pytest.raises(FileError, match="before the header"):
+    with pytest.raises(FileError, match="precede the header"):
         read(write(tmp_path / "late.mrd", ConfigText("<x/>"), readouts[0], header))
 
 

@@ -318,7 +318,7 @@ def test_turned_echo_trains_are_refused_by_name() -> None:
         (cartesian(ROWS[1:], EVEN), r"has 14 readouts, made\.seq has 13"),
         (cartesian(ROWS, EVEN[1:]), r"readout 0 has 16 samples, in made\.seq it has 15"),
         (labelled(cartesian(ROWS, EVEN), SMS=1), "several slices at once"),
-        (labelled(cartesian(ROWS, EVEN), NAV=1), "is one of an image"),
+        (labelled(cartesian(ROWS, EVEN), NAV=1), "belongs to an image"),
         (cartesian([(0, 0)] * NY, EVEN), "has no phase encoding"),
         (PulseqSequence("s.seq", cartesian(ROWS, EVEN).points, {}, None), "does not define FOV"),
     ],

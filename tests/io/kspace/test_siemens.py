@@ -172,7 +172,7 @@ def test_reference_lines_are_of_the_image_or_apart(mode, is_apart, write, caplog
         kept[:, 3:8:2] = other[:, 3:8:2]
     assert_close(scan.kspace[0], torch.from_numpy(without_oversampling(kept)), 1e-5)
     assert (scan.reference is not None) is is_apart
-    assert ("measured apart" in caplog.text) is is_apart
+    assert ("measured separately" in caplog.text) is is_apart
     if is_apart:
         kept = np.zeros_like(kspace)
         kept[:, 3:8] = other[:, 3:8]
