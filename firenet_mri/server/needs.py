@@ -45,8 +45,8 @@ def check_needs(most_bytes: int) -> Callable[[Extent], None]:
             raise DataError(
                 f"A matrix of {matrix}, {extent.coils} coils, {extent.slices} slices and "
                 f"{extent.images} images need about {needed / 2**30:.1f} GiB, and a "
-                f"reconstruction may take {most_bytes / 2**30:.3g}; correct the header's matrix, send fewer slices at "
-                "once, or have --recon-gib raised"
+                f"reconstruction may take {most_bytes / 2**30:.3g}; correct the header's matrix, "
+                "send fewer slices at once, or have --recon-gib raised"
             )
 
     return check

@@ -49,11 +49,14 @@ class Reconstructor:
     Parameters
     ----------
     limits
-        Of time and memory, and where the server's clients have theirs.
+        Of the time and memory that a piece of work may take.
+    new_worker
+        Starts a process.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, new_worker: Callable[[], Worker] = Worker) -> None:
         self._limits = limits
+        self._new_worker = new_worker
         self._turns = _Turns()
         self._worker: Worker | None = None
         self._is_ready = False
@@ -66,7 +69,7 @@ class Reconstructor:
     def start(self) -> None:
         """Start the process ahead, without waiting for it."""
         try:
-            self._worker, self._is_ready = Worker(), False
+            self._worker, self._is_ready = self._new_worker(), False
         except OSError as error:
             self._worker = None
             _log.error("no process for reconstructions could be started (%s)", error.strerror)

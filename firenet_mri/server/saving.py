@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
-from firenet_mri.io import read, write_scan
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.signatures import public_digest
 
@@ -86,6 +85,8 @@ class Saving:
         return "INFO", f"{name}: image, certificate, evidence and scan saved"
 
     def _save_scan(self, name: str, scan: RawScan) -> None:
+        # These load torch, which the service itself does without.
+        from firenet_mri.io import read, write_scan
         from firenet_mri.scan import digest_of_scan
 
         path = self.folder / f"{name}{_SCAN}"

@@ -93,22 +93,29 @@ def _plain(value: object) -> object:
 class Worker:
     """The process as the service has it.
 
+    Parameters
+    ----------
+    command
+        Python source that it runs; None is :func:`main`.
+
     Raises
     ------
     OSError
         If the system has no process left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: str | None = None) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_TURN_S)
         # It finds the modules where this process does.
-        command = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+        command = command or (
+            f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+        )
         try:
             with theirs:
                 # Control-C at a terminal is for the service alone.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", command], stdin=theirs, start_new_session=True
+                    [sys.executable, "-c", command], stdin=theirs.fileno(), start_new_session=True
                 )
         except BaseException:
             self._socket.close()

@@ -132,7 +132,7 @@ def test_an_error_in_writing_is_said_and_the_image_goes_out(
 ) -> None:
     header, lines = read_acquisitions(scan)
     saving = Saving(folder)
-    module = sys.modules["firenet_mri.server.saving"]
+    module = sys.modules["firenet_mri.io"]
 
     def fails(*arguments, **options):
         raise RuntimeError("Zweistein")
