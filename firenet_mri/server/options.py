@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 40
 # What a stranger may ask for; at a command line everybody spends time of his own.
-_MOST = {"layers": 1000, "reweighting": 10, "map_sets": 8}
+_MOST = {"layers": 1000, "levels": 16, "reweighting": 10, "map_sets": 8}
 
 
 @documented

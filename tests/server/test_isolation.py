@@ -288,7 +288,7 @@ def test_health_shows_a_reconstruction_that_is_stuck() -> None:
 
 
 def test_what_nobody_would_ask_for_is_refused_before_any_work() -> None:
-    for name, most in (("layers", 1000), ("reweighting", 10), ("map_sets", 8)):
+    for name, most in (("layers", 1000), ("levels", 16), ("reweighting", 10), ("map_sets", 8)):
         StreamOptions.of({"parameters": {name: most}})
         with pytest.raises(
             UsageError, match=f"{name} is 1000000000; a server makes at most {most}"
