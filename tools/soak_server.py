@@ -46,10 +46,10 @@ from firenet_mri.simulation import simulate
 _HOST = "127.0.0.1"
 _SLICES, _COILS, _KINDS = 3, 4, 6
 _IDLE_S = 2.0
-_RECON_S, _RECON_GIB = 12, 0.75
+_RECON_S, _RECON_GIB = 30, 0.75
 _HOURS = {"layers": 1000, "reweighting": 10, "sparsifier": "undecimated-haar"}
 # One in so many scans is followed by a client for whom a process is ended.
-_RARE = 100
+_RARE = 250
 # Readouts that a lying client claims to have in one message.
 _MANY = 65_535
 _NOISE = ismrmrd.ACQ_IS_NOISE_MEASUREMENT
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3, help="Layers of the network.")
     parser.add_argument("--workers", type=int, default=4, help="Clients at once.")
     chosen = parser.parse_args()
-    options = {"layers": chosen.layers, "sparsifier": "haar", "maps": "lowres"}
+    options = {"layers": chosen.layers, "sparsifier": "haar", "maps": "lowres", "no_gap": True}
     with tempfile.TemporaryDirectory() as folder:
         scans = [made(Path(folder), i, chosen.size, options) for i in range(_KINDS)]
         with serving() as (pid, port):

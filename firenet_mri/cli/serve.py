@@ -176,7 +176,10 @@ def send(
     output: Annotated[Path, output_flag("MRD images to write: .h5.")],
     host: Annotated[str, Parameter(help="Address on which the server listens.")] = "127.0.0.1",
     port: Annotated[int, Parameter(help="Port on which it listens.")] = 9002,
-    config: Annotated[str, Parameter(help="Name of the server's configuration.")] = "firenet",
+    config: Annotated[
+        str,
+        Parameter(help="Name of the server's configuration, or the configuration itself as XML."),
+    ] = "firenet",
     parameters: Annotated[
         str | None,
         Parameter(help='Options as JSON, such as {"preset": "stable", "dtype": "int16"}.'),

@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 _TURN_S = 0.1
 # A process that has not loaded its libraries by then never will.
 _START_S = 120.0
-# Another process needs seconds to start, in which much work of a client who has left is done.
+# Work of a client who has left goes on for as long as another process would take to start, and at
+# least for this.
 _LEFT_S = 5.0
 _END_S = 10.0
 # Lines about files that nobody asked for.
@@ -60,6 +61,7 @@ class Reconstructor:
         self._turns = _Turns()
         self._worker: Worker | None = None
         self._is_ready = False
+        self._start_s = 0.0
         self._is_closed = False
         self._since: float | None = None
         self._saved: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -105,7 +107,7 @@ class Reconstructor:
         watch = _Watch(self._limits, is_left)
         with self._turns.turn(lambda: self._look(watch)):
             worker = self._begun()
-            watch.begin(worker)
+            watch.begin(worker, self._start_s)
             self._since = time.monotonic()
             try:
                 images, said = self._exchange(worker, work, watch)
@@ -153,7 +155,9 @@ class Reconstructor:
 
         try:
             while not self._is_ready:
-                self._is_ready = "ready" in worker.receive(look).value
+                took = worker.receive(look).value
+                self._is_ready = "ready" in took
+                self._start_s = max(self._start_s, took.get("ready") or 0.0)
         except ConnectionEnded:
             raise DataError(
                 f"the process for reconstructions did not start ({self._end() or 'in time'}); "
@@ -241,11 +245,19 @@ class _Watch:
         self._is_left = is_left
         self._left_since: float | None = None
         self._worker: Worker | None = None
-        self._deadline = 0.0
+        self._deadline = self._patience_s = 0.0
 
-    def begin(self, worker: Worker) -> None:
-        """Begin to count the time of the work, and to look at the process."""
-        self._worker = worker
+    def begin(self, worker: Worker, start_s: float = 0.0) -> None:
+        """Begin to count the time of the work, and to look at the process.
+
+        Parameters
+        ----------
+        worker
+            The process.
+        start_s
+            Seconds that another one would take to start.
+        """
+        self._worker, self._patience_s = worker, max(_LEFT_S, start_s)
         self._deadline = time.monotonic() + self._limits.recon_s
 
     def look(self) -> None:
@@ -254,7 +266,7 @@ class _Watch:
         if self._left_since is None and self._is_left():
             self._left_since = now
         if self._left_since is not None and (
-            self._worker is None or now > self._left_since + _LEFT_S
+            self._worker is None or now > self._left_since + self._patience_s
         ):
             raise NotDelivered("a client left before its images were made")
         if self._worker is None:

@@ -4,8 +4,9 @@ It is started ahead, takes one piece of work after the other, and ends with the 
 service, of which it is the other end. What is said over it are messages of the MRD protocol:
 
     to it       CONFIG_TEXT (a :class:`Work` without its scan), HEADER, ACQUISITIONs, CLOSE
-    from it     TEXT {"ready"} once; then IMAGEs and TEXT {"made"}, or TEXT {"error"}; with files to
-                write TEXT {"saved"} when they are there; TEXT {"log"} at any time
+    from it     TEXT {"ready"}, the seconds that it took to start, once; then IMAGEs and TEXT
+                {"made"}, or TEXT {"error"}; with files to write TEXT {"saved"} when they are there;
+                TEXT {"log"} at any time
 """
 
 from __future__ import annotations
@@ -222,6 +223,7 @@ def _named(status: int) -> str:
 
 def main() -> None:
     """Work, in the new process, until the service has gone."""
+    began = time.monotonic()
     # Those of the terminal and of systemd are for the service, which then ends this process.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
@@ -234,7 +236,7 @@ def main() -> None:
     # Here all that takes seconds is loaded, ahead of the first scan.
     import firenet_mri.server.images  # noqa: F401
 
-    say("ready", None)
+    say("ready", time.monotonic() - began)
     while True:
         _do(*_next_work(waiting), say)
 
