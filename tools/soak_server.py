@@ -63,8 +63,8 @@ class Scan:
     ----------
     path
         An ISMRMRD file.
-    header
-        The header's text.
+    header, parameters
+        The header's text, and the options as JSON.
     lines
         The readouts' messages, slice by slice.
     images
@@ -73,14 +73,16 @@ class Scan:
 
     path: Path
     header: str
+    parameters: str
     lines: list[bytes]
     images: NDArray[np.float32]
 
     @property
     def start(self) -> bytes:
-        """Configuration and header as they go over the wire."""
+        """Configuration, header and parameters as they go over the wire."""
         named = message_bytes(Kind.CONFIG_FILE, "firenet")
-        return named + message_bytes(Kind.HEADER, self.header)
+        options = message_bytes(Kind.TEXT, self.parameters)
+        return named + message_bytes(Kind.HEADER, self.header) + options
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def made(folder: Path, number: int, size: int, options: dict[str, Any]) -> Scan:
     write_acquisitions(path, header, lines)
     expected = reconstruct(read(path), **options).magnitude.numpy()
     messages = [message_bytes(Kind.ACQUISITION, line) for line in lines]
-    return Scan(path, header.toXML(), messages, expected)
+    parameters = json.dumps({"parameters": options})
+    return Scan(path, header.toXML(), parameters, messages, expected)
 
 
 @contextmanager
@@ -259,10 +262,9 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 def slow(scan: Scan, port: int, options: dict[str, Any]) -> str:
     """Send with pauses, and take the images with pauses, all shorter than the server's patience."""
-    text = message_bytes(Kind.TEXT, json.dumps({"parameters": options}))
     images = []
     with connected(port) as connection, connection.makefile("rb") as file:
-        connection.sendall(scan.start + text)
+        connection.sendall(scan.start)
         step = len(scan.lines) // 4
         for i in range(0, len(scan.lines), step):
             connection.sendall(b"".join(scan.lines[i : i + step]))
@@ -401,7 +403,7 @@ def larger(scan: Scan, times: int) -> Scan:
 
 
 def send_with(scan: Scan, connection: socket.socket, **options: Any) -> None:
-    """Send a scan with other options than the usual ones."""
+    """Send a scan with other options than the usual ones; the last ones count."""
     text = json.dumps({"parameters": {"sparsifier": "haar", "maps": "lowres", **options}})
     connection.sendall(scan.start + message_bytes(Kind.TEXT, text))
     connection.sendall(b"".join(scan.lines) + message_bytes(Kind.CLOSE))
