@@ -6,7 +6,10 @@ Most tests have a process that stands in for the real one, which takes seconds t
 from __future__ import annotations
 
 import itertools
+import json
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -218,18 +221,18 @@ def serving_with(reconstructor: Reconstructor, monkeypatch, **limits) -> Iterato
 
 
 def connected(server: service.Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=120)
 
 
 def texts(connection: socket.socket) -> list[str]:
     """Return what is said up to the close."""
     with connection.makefile("rb") as file:
         said = iter(lambda: read_message(file.read, 1 << 20), (Kind.CLOSE, None))
-        return [message.value for message in said]
+        return [one.value if one.kind is Kind.TEXT else one.kind.name.lower() for one in said]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -360,3 +363,31 @@ def test_the_service_itself_loads_no_torch() -> None:
     code = "import sys, firenet_mri.server.service; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the process is found through /proc")
+def test_the_real_process_is_replaced_when_it_is_killed_and_when_it_is_stuck() -> None:
+    def process() -> int:
+        worker = server._reconstructor._worker
+        assert worker is not None
+        return worker._process.pid
+
+    with serving(own=True, recon_s=20.0) as server, connected(server) as first:
+        first.sendall(START + options(layers=1000, reweighting=10) + SCAN + CLOSE)
+        until(lambda: server._reconstructor.running_s is not None, 120)
+        os.kill(process(), signal.SIGKILL)
+        assert "was ended by SIGKILL" in texts(first)[0]
+        for stop in (False, True):
+            with connected(server) as second:
+                second.sendall(START + options(layers=2) + SCAN)
+                if stop:
+                    os.kill(process(), signal.SIGSTOP)
+                second.sendall(CLOSE)
+                said = texts(second)
+            assert ("was ended; ask for fewer" in said[0]) if stop else (said[0] == "image")
+
+
+def options(**chosen: object) -> bytes:
+    wanted = {"sparsifier": "undecimated-haar", "maps": "lowres", "no_gap": True, **chosen}
+    return message_bytes(Kind.TEXT, json.dumps({"parameters": wanted}))
