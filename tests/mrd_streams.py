@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +16,8 @@ import numpy as np
 
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.io.mrd_messages import Kind, message_bytes, read_message
+from firenet_mri.server.reconstructor import Reconstructor
+from firenet_mri.server.saving import Saving
 from firenet_mri.server.service import Limits, Server
 
 SAMPLE = Path(__file__).parents[1] / "sample_data/brain_8coil.h5"
@@ -105,10 +109,33 @@ class FakeConnection:
         return [text for level, text in self.log if level == "ERROR"]
 
 
+@functools.cache
+def reconstructor() -> Reconstructor:
+    """Return the one that all tests share: each has a process, which takes seconds to start."""
+    made = Reconstructor(Limits())
+    atexit.register(made.close)
+    return made
+
+
 @contextmanager
-def serving(*, buffer_bytes: int | None = None, **limits: Any) -> Iterator[Server]:
-    """Yield a server that serves in another thread; ``buffer_bytes`` is for its sockets."""
-    server = Server(port=0, limits=Limits(**{"idle_s": 5.0, **limits}))
+def serving(
+    *,
+    buffer_bytes: int | None = None,
+    saving: Saving | None = None,
+    own: bool = False,
+    **limits: Any,
+) -> Iterator[Server]:
+    """Yield a server that serves in another thread.
+
+    ``buffer_bytes`` is for its sockets; with ``own`` it has a process for reconstructions of its
+    own, so that the limits hold for that, too.
+    """
+    server = Server(
+        port=0,
+        limits=Limits(**{"idle_s": 5.0, **limits}),
+        saving=saving,
+        reconstructor=None if own else reconstructor(),
+    )
     if buffer_bytes is not None:
         # Connections that are accepted have those of the socket that listens.
         for which in (socket.SO_SNDBUF, socket.SO_RCVBUF):

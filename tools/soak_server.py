@@ -4,8 +4,9 @@ python tools/soak_server.py                    # 2,000 scans
 python tools/soak_server.py --scans 300        # a few minutes
 
 Good clients compare every image with ``reconstruct`` of the same file; slow ones send and take
-theirs with pauses. Between them come clients that leave, lie, or say nothing. The table says what
-was lost, and what the server's process held before and after. Linux only.
+theirs with pauses. Between them come clients that leave, lie, trickle, say nothing, or want more
+than a server can give. Now and then one has to have the process of the reconstructions ended. The
+table says what was lost, and what the server's processes held before and after. Linux only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ from firenet_mri.simulation import simulate
 _HOST = "127.0.0.1"
 _SLICES, _COILS, _KINDS = 3, 4, 6
 _IDLE_S = 2.0
+_RECON_S, _RECON_GIB = 30, 0.75
+_HOURS = {"layers": 1000, "reweighting": 10, "sparsifier": "undecimated-haar"}
+# One in so many scans is followed by a client for whom a process is ended.
+_RARE = 250
 # Readouts that a lying client claims to have in one message.
 _MANY = 65_535
 _NOISE = ismrmrd.ACQ_IS_NOISE_MEASUREMENT
@@ -58,8 +63,8 @@ class Scan:
     ----------
     path
         An ISMRMRD file.
-    start
-        Configuration, header and parameters as they go over the wire.
+    header, parameters
+        The header's text, and the options as JSON.
     lines
         The readouts' messages, slice by slice.
     images
@@ -67,26 +72,50 @@ class Scan:
     """
 
     path: Path
-    start: bytes
+    header: str
+    parameters: str
     lines: list[bytes]
     images: NDArray[np.float32]
+
+    @property
+    def start(self) -> bytes:
+        """Configuration, header and parameters as they go over the wire."""
+        named = message_bytes(Kind.CONFIG_FILE, "firenet")
+        options = message_bytes(Kind.TEXT, self.parameters)
+        return named + message_bytes(Kind.HEADER, self.header) + options
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the server's process holds: MiB of memory, descriptors, threads."""
+    """What the server holds: MiB of memory, descriptors, threads; and MiB that reconstruct."""
 
     mib: float
     descriptors: int
     threads: int
+    reconstructing_mib: float
 
     @staticmethod
     def by(pid: int) -> Held:
-        """Return what a process holds now."""
+        """Return what a process and its children hold now."""
         process = Path(f"/proc/{pid}")
-        pages = int((process / "statm").read_text().split()[1])
         counts = [len(list((process / what).iterdir())) for what in ("fd", "task")]
-        return Held(pages * 4096 / 2**20, *counts)
+        lists = (task / "children" for task in (process / "task").iterdir())
+        children = [int(child) for one in lists for child in text_of(one).split()]
+        return Held(resident_mib(pid), *counts, sum(map(resident_mib, children)))
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; nothing of one that has gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def resident_mib(pid: int) -> float:
+    """Return the memory of a process, 0 of one that has gone."""
+    found = text_of(Path(f"/proc/{pid}/statm")).split()
+    return int(found[1]) * 4096 / 2**20 if found else 0.0
 
 
 def main() -> None:
@@ -97,7 +126,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3, help="Layers of the network.")
     parser.add_argument("--workers", type=int, default=4, help="Clients at once.")
     chosen = parser.parse_args()
-    options = {"layers": chosen.layers, "sparsifier": "haar", "maps": "lowres"}
+    options = {"layers": chosen.layers, "sparsifier": "haar", "maps": "lowres", "no_gap": True}
     with tempfile.TemporaryDirectory() as folder:
         scans = [made(Path(folder), i, chosen.size, options) for i in range(_KINDS)]
         with serving() as (pid, port):
@@ -120,11 +149,10 @@ def made(folder: Path, number: int, size: int, options: dict[str, Any]) -> Scan:
         line.set_flag(ismrmrd.ACQ_LAST_IN_SLICE)
     path.unlink()
     write_acquisitions(path, header, lines)
-    start = message_bytes(Kind.CONFIG_FILE, "firenet")
-    start += message_bytes(Kind.HEADER, header.toXML())
     expected = reconstruct(read(path), **options).magnitude.numpy()
     messages = [message_bytes(Kind.ACQUISITION, line) for line in lines]
-    return Scan(path, start, messages, expected)
+    parameters = json.dumps({"parameters": options})
+    return Scan(path, header.toXML(), parameters, messages, expected)
 
 
 @contextmanager
@@ -134,6 +162,7 @@ def serving() -> Iterator[tuple[int, int]]:
         port = unused.getsockname()[1]
     command = [sys.executable, "-m", "firenet_mri", "serve", "--port", str(port)]
     command += ["--idle", str(_IDLE_S), "--clients", "16"]
+    command += ["--recon-minutes", str(_RECON_S / 60), "--recon-gib", str(_RECON_GIB)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -160,13 +189,13 @@ def run(
     for scan in scans * 3:
         assert good(scan, port, options) == "whole"
     before, started = Held.by(pid), time.monotonic()
-    faults = itertools.cycle(FAULTS.items())
+    faults, rare = itertools.cycle(FAULTS.items()), itertools.cycle(ENDING.items())
     found: Counter[tuple[str, str]] = Counter()
 
     def work(number: int) -> list[tuple[str, str]]:
         scan = scans[number % len(scans)]
         name, client = ("slow", slow) if number % 10 == 9 else ("good", good)
-        fault, misbehave = next(faults)
+        fault, misbehave = next(rare if number % _RARE == _RARE - 1 else faults)
         bad = misbehaved(misbehave, scan, port)
         return [(name, client(scan, port, options)), (fault, bad)]
 
@@ -179,7 +208,7 @@ def run(
     time.sleep(2 * _IDLE_S)
     after, health = Held.by(pid), ask_health(port=port)
     show(found, before, after, health, time.monotonic() - started)
-    lost = [key for key in found if key[1] not in ("whole", "refused", "left")]
+    lost = [key for key in found if key[1] not in ("whole", "refused", "ended", "left")]
     raise SystemExit(1 if lost else 0)
 
 
@@ -196,6 +225,8 @@ def show(
     lines += ["", "| the server's process | before | after |", "|---|---|---|"]
     lines += [
         f"| resident memory, MiB | {before.mib:.0f} | {after.mib:.0f} |",
+        f"| of its process, MiB | {before.reconstructing_mib:.0f} | "
+        f"{after.reconstructing_mib:.0f} |",
         f"| descriptors | {before.descriptors} | {after.descriptors} |",
         f"| threads | {before.threads} | {after.threads} |",
         "",
@@ -231,10 +262,9 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 def slow(scan: Scan, port: int, options: dict[str, Any]) -> str:
     """Send with pauses, and take the images with pauses, all shorter than the server's patience."""
-    text = message_bytes(Kind.TEXT, json.dumps({"parameters": options}))
     images = []
     with connected(port) as connection, connection.makefile("rb") as file:
-        connection.sendall(scan.start + text)
+        connection.sendall(scan.start)
         step = len(scan.lines) // 4
         for i in range(0, len(scan.lines), step):
             connection.sendall(b"".join(scan.lines[i : i + step]))
@@ -262,7 +292,9 @@ def misbehaved(client: Callable[[Scan, socket.socket], None], scan: Scan, port: 
                     if message.kind is Kind.TEXT:
                         texts.append(message.value)
         refused = [text for text in texts if text.startswith("ERROR")]
-        return "refused" if refused else f"taken: {texts}"
+        if not refused:
+            return f"taken: {texts}"
+        return "ended" if "was ended" in refused[0] else "refused"
     except (OSError, DataError):
         return "left"
 
@@ -307,8 +339,8 @@ def lies_about_a_size(scan: Scan, connection: socket.socket) -> None:
 def lies_about_the_matrix(scan: Scan, connection: socket.socket) -> None:
     """Send a header of half as many rows."""
     rows = scan.images.shape[-2]
-    start = scan.start.replace(b"<y>%d<" % rows, b"<y>%d<" % (rows // 2))
-    connection.sendall(start + b"".join(scan.lines) + message_bytes(Kind.CLOSE))
+    half = replace(scan, header=scan.header.replace(f"<y>{rows}<", f"<y>{rows // 2}<"))
+    connection.sendall(half.start + b"".join(scan.lines) + message_bytes(Kind.CLOSE))
 
 
 def lies_about_averages(scan: Scan, connection: socket.socket) -> None:
@@ -321,6 +353,67 @@ def asks_for_magic(scan: Scan, connection: socket.socket) -> None:
     text = message_bytes(Kind.TEXT, '{"parameters": {"preset": "magic"}}')
     connection.sendall(scan.start + text + b"".join(scan.lines) + message_bytes(Kind.CLOSE))
 
+
+def asks_for_layers(scan: Scan, connection: socket.socket) -> None:
+    """Ask for a thousand million layers."""
+    send_with(scan, connection, layers=10**9)
+
+
+def asks_for_a_huge_matrix(scan: Scan, connection: socket.socket) -> None:
+    """Send a header of a matrix that no memory holds."""
+    connection.sendall(larger(scan, 1000).start + b"".join(scan.lines))
+    connection.sendall(message_bytes(Kind.CLOSE))
+
+
+def trickles(scan: Scan, connection: socket.socket) -> None:
+    """Send a readout byte by byte, as long as the server takes it."""
+    connection.sendall(scan.start + scan.lines[0])
+    connection.settimeout(0.05)
+    for byte in scan.lines[1]:
+        with contextlib.suppress(TimeoutError):
+            connection.sendall(bytes([byte]))
+            if connection.recv(1, socket.MSG_PEEK):
+                break
+    connection.settimeout(60)
+
+
+def asks_for_hours(scan: Scan, connection: socket.socket) -> None:
+    """Ask for as many layers as a server takes, again and again."""
+    send_with(scan, connection, **_HOURS)
+
+
+def leaves_hours_of_work(scan: Scan, connection: socket.socket) -> None:
+    """Ask for the same, and go."""
+    send_with(scan, connection, **_HOURS)
+    time.sleep(1.0)
+
+
+def asks_for_memory(scan: Scan, connection: socket.socket) -> None:
+    """Ask for more coefficients than the estimate has, of a matrix that is larger than the scan."""
+    frames = "+".join(["undecimated-haar", "tv", "undecimated-db4", "dual-tree"] * 4)
+    send_with(larger(scan, 10), connection, layers=1000, sparsifier=frames)
+
+
+def larger(scan: Scan, times: int) -> Scan:
+    """Return a scan whose header states so many times the rows and columns."""
+    size, text = scan.images.shape[-1], scan.header
+    for axis in "xy":
+        text = text.replace(f"<{axis}>{size}<", f"<{axis}>{min(times * size, 65_000)}<")
+    return replace(scan, header=text)
+
+
+def send_with(scan: Scan, connection: socket.socket, **options: Any) -> None:
+    """Send a scan with other options than the usual ones; the last ones count."""
+    text = json.dumps({"parameters": {"sparsifier": "haar", "maps": "lowres", **options}})
+    connection.sendall(scan.start + message_bytes(Kind.TEXT, text))
+    connection.sendall(b"".join(scan.lines) + message_bytes(Kind.CLOSE))
+
+
+#: For these a process is ended.
+ENDING: dict[str, Callable[[Scan, socket.socket], None]] = {
+    one.__name__.replace("_", " "): one
+    for one in (asks_for_hours, leaves_hours_of_work, asks_for_memory)
+}
 
 FAULTS: dict[str, Callable[[Scan, socket.socket], None]] = {
     one.__name__.replace("_", " "): one
@@ -335,6 +428,9 @@ FAULTS: dict[str, Callable[[Scan, socket.socket], None]] = {
         lies_about_the_matrix,
         lies_about_averages,
         asks_for_magic,
+        asks_for_layers,
+        asks_for_a_huge_matrix,
+        trickles,
     )
 }
 

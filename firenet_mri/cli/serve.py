@@ -9,7 +9,7 @@ import sys
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -36,6 +36,16 @@ def serve(
     memory_gib: Annotated[
         float, Parameter(help="Memory for the scans of all connected clients, in GiB.")
     ] = 16.0,
+    recon_minutes: Annotated[
+        float, Parameter(help="Longest time that one reconstruction may take, in minutes.")
+    ] = 30.0,
+    recon_gib: Annotated[
+        float, Parameter(help="Memory that one reconstruction may take, in GiB.")
+    ] = 8.0,
+    stop_seconds: Annotated[
+        float,
+        Parameter(help="Time that connected clients have to finish after SIGTERM, in seconds."),
+    ] = 300.0,
     scan_hours: Annotated[
         float, Parameter(help="Longest time that a client may take to send its scan, in hours.")
     ] = 6.0,
@@ -79,7 +89,10 @@ def serve(
 
     check_port(port)
     if health:
-        sys.stdout.write(json.dumps(ask_health(host=host, port=port)) + "\n")
+        found = ask_health(host=host, port=port)
+        sys.stdout.write(json.dumps(found) + "\n")
+        if found["status"] != "ok":
+            raise DataError(f"{host}:{port} is {found['status']}; restart it")
         return
     if sign is not None and save is None:
         raise UsageError("--sign signs the certificates that are saved; give --save FOLDER, too")
@@ -90,6 +103,9 @@ def serve(
         "--scan-gib": scan_gib,
         "--memory-gib": memory_gib,
         "--scan-hours": scan_hours,
+        "--recon-minutes": recon_minutes,
+        "--recon-gib": recon_gib,
+        "--stop-seconds": stop_seconds,
     }
     for flag, value in given.items():
         check_limit(flag, value)
@@ -99,17 +115,30 @@ def serve(
         clients=clients,
         idle_s=idle,
         scan_s=scan_hours * 3600,
+        recon_s=recon_minutes * 60,
+        recon_bytes=int(recon_gib * 2**30),
+        stop_s=stop_seconds,
     )
     _log_to_stderr(as_json=log_json)
     saving = None if save is None else Saving(save, sign)
     server = Server(host, port, limits=limits, allow_remote=allow_remote, saving=saving)
     if host not in LOOPBACK:
         logging.warning("other machines can reach this server, without password or encryption")
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        # Whoever says it twice does not want to wait.
+        server.stop(at_once=bool(told))
+        told.append(number)
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: server.stop())
+        signal.signal(name, stop)
     logging.info("listening at %s:%d", host, server.port)
-    server.serve()
-    logging.info("stopped; all clients were served")
+    left = server.serve()
+    if left:
+        logging.warning("stopped; %d clients were left", left)
+    else:
+        logging.info("stopped; all clients were served")
 
 
 class _Shortened(logging.Formatter):
@@ -138,23 +167,13 @@ class _JsonLines(logging.Formatter):
 
 
 def _log_to_stderr(*, as_json: bool) -> None:
+    from firenet_mri.server.worker import log_warning
+
     handler = logging.StreamHandler()
     plain = _Shortened("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if as_json else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    warnings.showwarning = _log_warning
-
-
-def _log_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Log that a library warned, without its words: they may quote what a client sent."""
-    logging.warning("%s in %s", category.__name__, Path(filename).stem)
+    warnings.showwarning = log_warning
 
 
 def send(
@@ -166,7 +185,10 @@ def send(
     output: Annotated[Path, output_flag("MRD images to write: .h5.")],
     host: Annotated[str, Parameter(help="Address on which the server listens.")] = "127.0.0.1",
     port: Annotated[int, Parameter(help="Port on which it listens.")] = 9002,
-    config: Annotated[str, Parameter(help="Name of the server's configuration.")] = "firenet",
+    config: Annotated[
+        str,
+        Parameter(help="Name of the server's configuration, or the configuration itself as XML."),
+    ] = "firenet",
     parameters: Annotated[
         str | None,
         Parameter(help='Options as JSON, such as {"preset": "stable", "dtype": "int16"}.'),

@@ -223,7 +223,9 @@ def message_bytes(kind: Kind, value: Any = None) -> bytes:
             raise ProtocolError(f"a configuration's name of {len(name)} bytes; at most 1023 fit")
         return head + name.ljust(_CONFIG_BYTES, b"\0")
     if kind in (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT):
-        text = str(value).encode() + b"\0"
+        # Hosts may want the NUL of a line for their log. Of XML, parsers refuse it, and those who
+        # expect one do without.
+        text = str(value).encode() + (b"\0" if kind is Kind.TEXT else b"")
         return head + struct.pack("<I", len(text)) + text
     parts = [head]
     value.serialize_into(lambda data: parts.append(bytes(data)))

@@ -52,7 +52,7 @@ def send_scan(
     host, port
         Where the server listens.
     config
-        Name of the configuration.
+        Name of the configuration, or itself as XML, which Gadgetron takes.
     parameters
         See :class:`firenet_mri.server.process.Options`.
     whole_header
@@ -77,7 +77,8 @@ def send_scan(
     header, acquisitions = read_acquisitions(path)
     if not whole_header:
         header, acquisitions = allowed_header(header), list(map(allowed_readout, acquisitions))
-    first = [message_bytes(Kind.CONFIG_FILE, config), message_bytes(Kind.HEADER, header.toXML())]
+    kind = Kind.CONFIG_TEXT if config.lstrip().startswith("<") else Kind.CONFIG_FILE
+    first = [message_bytes(kind, config), message_bytes(Kind.HEADER, header.toXML())]
     if parameters:
         text = json.dumps({"parameters": dict(parameters)})
         first.append(message_bytes(Kind.TEXT, text))

@@ -6,17 +6,46 @@ import threading
 import time
 from collections import Counter
 from importlib.metadata import version
+from typing import Protocol
 
 #: Name of the configuration that is answered with :meth:`Health.report`, and nothing else.
 HEALTH = "firenet-health"
 
+# What ending a process may take.
+_ENDING_S = 10.0
 _COUNTS = ("clients", "images", "undelivered", "refused", "left", "turned_away")
 
 
-class Health:
-    """Counts of clients and images."""
+class Working(Protocol):
+    """Whoever reconstructs."""
 
-    def __init__(self) -> None:
+    @property
+    def running_s(self) -> float | None:
+        """Seconds since the present reconstruction began; None if there is none."""
+
+    @property
+    def waiting(self) -> int:
+        """Clients that wait for their turn."""
+
+    @property
+    def ended(self) -> int:
+        """Reconstructions whose process was ended."""
+
+
+class Health:
+    """Counts of clients and images, and how the present reconstruction is.
+
+    Parameters
+    ----------
+    working
+        Whoever reconstructs.
+    deadline_s
+        Seconds that a reconstruction may take.
+    """
+
+    def __init__(self, working: Working, deadline_s: float) -> None:
+        self._working = working
+        self._deadline_s = deadline_s
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -30,13 +59,22 @@ class Health:
                 self._last_image = time.monotonic()
 
     def report(self) -> dict[str, object]:
-        """Return the counts, seconds since the start, and since the last image (or None)."""
+        """Return the counts, and seconds since the start, the last image (or None) and the like.
+
+        The status is "ok", or "stuck" where a reconstruction goes on beyond its deadline.
+        """
+        running = self._working.running_s
+        is_stuck = running is not None and running > self._deadline_s + _ENDING_S
         with self._lock:
             now, last = time.monotonic(), self._last_image
             return {
-                "status": "ok",
+                "status": "stuck" if is_stuck else "ok",
                 "version": version("firenet_mri"),
                 "uptime_s": round(now - self._started, 1),
                 "since_last_image_s": None if last is None else round(now - last, 1),
+                "reconstructing_s": None if running is None else round(running, 1),
+                "deadline_s": self._deadline_s,
+                "waiting": self._working.waiting,
                 **{name: self._counts[name] for name in _COUNTS},
+                "ended": self._working.ended,
             }

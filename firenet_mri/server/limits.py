@@ -28,6 +28,12 @@ class Limits:
     scan_s
         Seconds that a client may take to send its scan, or to take an image, however slowly the
         bytes come or go.
+    recon_s
+        Seconds that one reconstruction may take.
+    recon_bytes
+        Memory that its process may hold, libraries included; Linux only.
+    stop_s
+        Seconds that clients have to finish when the server is told to stop.
 
     Raises
     ------
@@ -42,6 +48,9 @@ class Limits:
     clients: int = 32
     idle_s: float = 60.0
     scan_s: float = 6 * 3600.0
+    recon_s: float = 1800.0
+    recon_bytes: int = 1 << 33
+    stop_s: float = 300.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

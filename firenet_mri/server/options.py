@@ -14,6 +14,8 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 40
+# What a stranger may ask for; at a command line everybody spends time of his own.
+_MOST = {"layers": 1000, "levels": 16, "reweighting": 10, "map_sets": 8}
 
 
 @documented
@@ -36,6 +38,10 @@ class StreamOptions(Options):
     )
 
     def _check_together(self) -> None:
+        given = self.reconstruction.flat()
+        for name, most in _MOST.items():
+            if given[name] is not None and given[name] > most:
+                raise UsageError(f"{name} is {given[name]}; a server makes at most {most}")
         if self.output == "complex" and self.reconstruction.map_sets > 1:
             raise UsageError(
                 f"{self.reconstruction.map_sets} map sets have no single complex image; ask for "

@@ -8,34 +8,20 @@ The images are those of the whole scan; where they would differ, an error says i
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
-from firenet_mri.io.image.mrd_images import mrd_images
-from firenet_mri.io.kspace.ismrmrd import assemble, centre_of
+from firenet_mri.io.kspace.ismrmrd import centre_of
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
-from firenet_mri.io.kspace.ismrmrd_writer import image_counters
 from firenet_mri.io.mrd_messages import NotDelivered
-from firenet_mri.reconstruction import Reconstruction
-from firenet_mri.reconstruction.run import reconstruct_with
-from firenet_mri.scan import RawScan
 from firenet_mri.server.options import StreamOptions
-from firenet_mri.server.saving import Saving, as_if_read
-from firenet_mri.server.slices import Groups, is_image_data
-
-T = TypeVar("T")
+from firenet_mri.server.saving import Saving
+from firenet_mri.server.slices import Groups
 
 _log = logging.getLogger(__name__)
-
-_LARGEST_INT16 = 4095
-_COUNTERS = ("slice", "repetition", "contrast", "phase", "set")
 
 
 class Connection(Protocol):
@@ -54,16 +40,35 @@ class Connection(Protocol):
         """Say that nothing more comes."""
 
 
-class _Made(NamedTuple):
-    """What was made of readouts: the images that are sent, and what the files hold."""
+class Made(Protocol):
+    """Images of readouts that were complete, and what is odd about their data."""
 
-    images: list[Any]
-    result: Reconstruction
-    scan: RawScan
+    @property
+    def images(self) -> list[Any]:
+        """``ismrmrd.Image`` objects."""
+
+    @property
+    def warning_lines(self) -> Sequence[str]:
+        """Warnings for people."""
+
+
+class Maker(Protocol):
+    """Whoever makes the images of a connection: this process, or one of its own."""
+
+    def make(self, header: Any, readouts: list[Any], options: StreamOptions) -> Made:
+        """Return the images of readouts that are complete."""
+
+    def saved(self) -> tuple[str, str] | None:
+        """Return level and text of a line on the files of what was made last; None without."""
 
 
 def process(
-    connection: Connection, config: object, header: Any, *, saving: Saving | None = None
+    connection: Connection,
+    config: object,
+    header: Any,
+    *,
+    saving: Saving | None = None,
+    maker: Maker | None = None,
 ) -> None:
     """Reconstruct what arrives and send the images; always close.
 
@@ -79,6 +84,8 @@ def process(
     saving
         Where image, certificate, evidence and scan are written besides; None keeps nothing. They
         are written when the images have been sent, and an error is a line in the logs.
+    maker
+        Who makes the images, and saves them; None does so here.
 
     Raises
     ------
@@ -88,7 +95,7 @@ def process(
     try:
         options = StreamOptions.of(config)
         parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
-        stream = _Stream(connection, parsed, options, saving)
+        stream = _Stream(connection, parsed, options, maker or _here(saving))
         for readouts in Groups(parsed, as_a_whole=_are_coupled(options)).of(connection):
             stream.deliver(readouts)
     except NotDelivered:
@@ -107,6 +114,13 @@ def process(
         connection.send_close()
 
 
+def _here(saving: Saving | None) -> Maker:
+    # It loads torch, which the service itself does without.
+    from firenet_mri.server.images import Here
+
+    return Here(saving)
+
+
 def _are_coupled(options: StreamOptions) -> bool:
     """Return whether an image depends on others: compressed for all alike, or one problem."""
     wanted = options.reconstruction
@@ -118,17 +132,17 @@ class _Stream:
 
     Parameters
     ----------
-    connection, header, options, saving
+    connection, header, options, maker
         See :func:`process`.
     """
 
     def __init__(
-        self, connection: Connection, header: Any, options: StreamOptions, saving: Saving | None
+        self, connection: Connection, header: Any, options: StreamOptions, maker: Maker
     ) -> None:
         self._connection = connection
         self._header = header
         self._options = options
-        self._saving = saving
+        self._maker = maker
         self._sent = 0
         self._centre: tuple[int, int] | None = None
 
@@ -143,34 +157,22 @@ class _Stream:
             If the images could not be sent; they are kept all the same.
         """
         self._check_centre(readouts)
-        name = None if self._saving is None else self._saving.new_name()
-        made = self._in_turn(functools.partial(_made, self._header, readouts, self._options, name))
+        made = self._maker.make(self._header, readouts, self._options)
         for number, image in enumerate(made.images, start=self._sent + 1):
             image.image_index = number
         try:
             self._connection.send_image(made.images)
         except NotDelivered:
-            self._save(name, made)
+            self._maker.saved()
             raise
         self._sent += len(made.images)
         self._connection.send_logging("INFO", f"{len(made.images)} images sent")
-        saved = self._save(name, made)
+        saved = self._maker.saved()
         if saved is not None:
             self._connection.send_logging(*saved)
-        for line in made.result.warning_lines:
+        for line in made.warning_lines:
             _log.warning("%s", line)
             self._connection.send_logging("WARNING", line)
-
-    def _save(self, name: str | None, made: _Made) -> tuple[str, str] | None:
-        if self._saving is None or name is None:
-            return None
-        # In turn, too: pictures are not drawn in several threads at once.
-        return self._in_turn(functools.partial(self._saving.save, name, made.result, made.scan))
-
-    def _in_turn(self, function: Callable[[], T]) -> T:
-        # Our own connections take turns; a host that has one client has no others to wait for.
-        take = getattr(self._connection, "in_turn", None)
-        return function() if take is None else take(function)
 
     def _check_centre(self, readouts: list[Any]) -> None:
         """Refuse readouts of which the centre of k-space seems to lie elsewhere than before."""
@@ -182,90 +184,6 @@ class _Stream:
                 "encodingLimits"
             )
         self._centre = centre
-
-
-def _made(header: Any, readouts: list[Any], options: StreamOptions, name: str | None) -> _Made:
-    """Return the MRD images of readouts that are complete; a name is that of their files."""
-    scan = as_if_read(assemble(header, readouts, name="stream"))
-    wanted = options.reconstruction
-    if scan.coils == 1 and isinstance(wanted.maps, str):
-        _log.info("a single coil has no maps; reconstructed as with maps none")
-        wanted = wanted.replace(maps="none")
-    result = reconstruct_with(scan, wanted)
-    pixels, slope = _pixels(result, options)
-    images = mrd_images(pixels, scan.geometry, scan.images, parameters=scan.parameters)
-    meta = _attributes(result, pixels, slope)
-    if name is not None:
-        meta["FirenetFiles"] = name
-    known = _counters_of_all(readouts, scan)
-    for one in images:
-        one.meta = {**one.meta, **meta}
-        for counter, value in known.items():
-            setattr(one, counter, value)
-    _stamp(images, readouts, is_volume=scan.spatial_ndim == 3)
-    return _Made(images, result, scan)
-
-
-def _counters_of_all(readouts: list[Any], scan: RawScan) -> dict[str, int]:
-    """Return the counters that have one value in all readouts, and that tell no images apart."""
-    told = {counter for name in scan.images for counter in image_counters(name, 0)}
-    if scan.spatial_ndim == 3:
-        # An image's slice is its partition.
-        told.add("slice")
-    lines = [line for line in readouts if is_image_data(line)]
-    values = {name: {int(getattr(line.idx, name)) for line in lines} for name in _COUNTERS}
-    return {
-        name: found.pop() for name, found in values.items() if len(found) == 1 and name not in told
-    }
-
-
-def _stamp(images: list[Any], readouts: list[Any], *, is_volume: bool) -> None:
-    """Give images the time stamps of their first readouts, as the host counts them.
-
-    The host alone gets them back; what is written to files has none of a clock.
-    """
-    counters = _COUNTERS[1:] if is_volume else _COUNTERS
-
-    def key(of: Any) -> tuple[int, ...]:
-        return tuple(int(getattr(of, name)) for name in counters)
-
-    first: dict[tuple[int, ...], Any] = {}
-    for line in filter(is_image_data, readouts):
-        first.setdefault(key(line.idx), line)
-    for image in images:
-        line = first.get(key(image))
-        if line is not None:
-            image.acquisition_time_stamp = line.acquisition_time_stamp
-            image.physiology_time_stamp[:] = line.physiology_time_stamp[:]
-
-
-def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:
-    """Return the pixels that are sent, and the factor from them to the image."""
-    if options.output == "complex":
-        return result.image.numpy(force=True), 1.0
-    image = result.magnitude.numpy(force=True)
-    if options.dtype == "float32":
-        return image, 1.0
-    slope = float(image.max()) / _LARGEST_INT16 or 1.0
-    return np.rint(image / slope).astype(np.int16), slope
-
-
-def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> dict[str, Any]:
-    """Return what goes with every image as attributes."""
-    white = float(np.percentile(np.abs(pixels), 99.8)) or 1.0
-    return {
-        "DataRole": "Image",
-        "ImageProcessingHistory": [
-            result.network.method,
-            *(["simulated"] if result.scan.simulated else []),
-        ],
-        "ImageComments": " ".join([result.certificate.sentence(), *result.warning_lines]),
-        "WindowCenter": str(white / 2),
-        "WindowWidth": str(white),
-        "RescaleSlope": str(slope),
-        "RescaleIntercept": "0",
-        "Keep_image_geometry": "1",
-    }
 
 
 def parse_parameters(text: str) -> Mapping[str, Any]:

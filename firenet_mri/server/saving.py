@@ -11,14 +11,16 @@ import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
-from firenet_mri.io import read, write_scan
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.outputs import is_writable
 from firenet_mri.io.signatures import public_digest
-from firenet_mri.reconstruction import Reconstruction
-from firenet_mri.scan import RawScan, digest_of_scan
+
+if TYPE_CHECKING:
+    from firenet_mri.reconstruction import Reconstruction
+    from firenet_mri.scan import RawScan
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +85,10 @@ class Saving:
         return "INFO", f"{name}: image, certificate, evidence and scan saved"
 
     def _save_scan(self, name: str, scan: RawScan) -> None:
+        # These load torch, which the service itself does without.
+        from firenet_mri.io import read, write_scan
+        from firenet_mri.scan import digest_of_scan
+
         path = self.folder / f"{name}{_SCAN}"
         write_scan(path, scan)
         if digest_of_scan(read(path)) != digest_of_scan(scan):

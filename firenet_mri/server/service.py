@@ -1,28 +1,24 @@
-"""The server: a thread a client, one reconstruction at a time, limits on memory, size and time."""
+"""The server: one thread per client, one reconstruction at a time, limits on size and time."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
 
 from firenet_mri.errors import UsageError
 from firenet_mri.io.mrd_messages import Kind, message_bytes
 from firenet_mri.server.address import check_port, family_of
 from firenet_mri.server.health import HEALTH, Health
 from firenet_mri.server.limits import Limits
+from firenet_mri.server.reconstructor import Reconstructor
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.session import Held, Session
 
 __all__ = ["HEALTH", "LOOPBACK", "Health", "Limits", "Server", "Session"]
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +26,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Until a connection is tried again that could not be taken.
 _PAUSE_S = 0.2
+# What clients that are left at the end may take to be told.
+_TOLD_S = 5.0
 
 
 class Server:
@@ -47,6 +45,8 @@ class Server:
         Listen at an address that other machines reach, without encryption or passwords.
     saving
         Where the files of what was made go; None keeps nothing.
+    reconstructor
+        Whoever makes the images, and is not closed with the server; None makes one.
 
     Raises
     ------
@@ -62,6 +62,7 @@ class Server:
         limits: Limits | None = None,
         allow_remote: bool = False,
         saving: Saving | None = None,
+        reconstructor: Reconstructor | None = None,
     ) -> None:
         if host not in LOOPBACK and not allow_remote:
             raise UsageError(
@@ -75,28 +76,46 @@ class Server:
             self._socket = socket.create_server((host, port), family=family_of(host))
         except OSError as error:
             raise UsageError(f"{host}:{port} cannot be listened at ({error.strerror})") from None
-        self._calls = _Calls()
+        self._is_owner = reconstructor is None
+        self._reconstructor = reconstructor or Reconstructor(self.limits)
         self._held = Held(self.limits.held_bytes)
         self._clients = threading.BoundedSemaphore(self.limits.clients)
         self._threads: set[threading.Thread] = set()
+        self._sessions: set[Session] = set()
         # No event: its lock may be held by the very thread that a signal interrupts.
         self._is_stopping = False
-        self.health = Health()
+        self._end = math.inf
+        self.health = Health(self._reconstructor, self.limits.recon_s)
 
     @property
     def port(self) -> int:
         """The port that is listened at."""
         return int(self._socket.getsockname()[1])
 
-    def serve(self) -> None:
-        """Serve until :meth:`stop` is called; fastest in the process's first thread."""
+    def serve(self) -> int:
+        """Serve until :meth:`stop` is called; return how many clients were left then."""
         listener = threading.Thread(target=self._listen, daemon=True)
+        if self._is_owner:
+            self._reconstructor.start()
         try:
             listener.start()
-            while listener.is_alive() or self._threads:
-                self._calls.make_one(timeout_s=_PAUSE_S)
+            while (listener.is_alive() or self._threads) and time.monotonic() < self._end:
+                time.sleep(_PAUSE_S)
         finally:
             self._socket.close()
+            left = self._leave()
+        return left
+
+    def _leave(self) -> int:
+        """End what is still there, within seconds; return how many clients that were."""
+        left, until = len(self._threads), time.monotonic() + _TOLD_S
+        if self._is_owner:
+            self._reconstructor.close()
+        for session in list(self._sessions):
+            session.end()
+        while self._threads and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+        return left
 
     def _listen(self) -> None:
         self._socket.settimeout(_PAUSE_S)
@@ -144,19 +163,30 @@ class Server:
             self._threads.discard(thread)
             raise
 
-    def stop(self) -> None:
-        """Take no further clients; :meth:`serve` returns when those that are here are done."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no further clients, and have :meth:`serve` return.
+
+        Parameters
+        ----------
+        at_once
+            Leave those that are here; else they have the time of the limits to finish.
+        """
+        # The end first: who sees that it is stopping looks at it.
+        end = time.monotonic() + (0 if at_once else self.limits.stop_s)
+        self._end = min(self._end, end)
         self._is_stopping = True
 
     def _handle(self, client: socket.socket) -> None:
         try:
             with client:
                 self.health.count("clients")
-                session = Session(client, self.limits, self._calls, self._held, self.health)
+                session = Session(client, self.limits, self._reconstructor, self._held, self.health)
+                self._sessions.add(session)
                 try:
                     session.run(self._saving)
                 finally:
                     session.release()
+                    self._sessions.discard(session)
                     self._held.add(-session.received)
         # One client must never end the service; what it sent is not logged.
         except Exception as error:
@@ -165,34 +195,3 @@ class Server:
         finally:
             self._clients.release()
             self._threads.discard(threading.current_thread())
-
-
-class _Calls:
-    """What the clients' threads want done, one after the other, by the thread that serves.
-
-    OpenMP's threads wait actively only for a process's first thread: reconstructing in another one
-    takes up to twice as long.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]
-        self._waiting = queue.SimpleQueue()
-
-    def make(self, function: Callable[[], T]) -> T:
-        """Return what the function returns, or raise what it raises, once its turn has come."""
-        future: Future[T] = Future()
-        self._waiting.put((future, function))
-        return future.result()
-
-    def make_one(self, timeout_s: float) -> None:
-        """Make the next call, if there is one until then."""
-        try:
-            future, function = self._waiting.get(timeout=timeout_s)
-        except queue.Empty:
-            return
-        try:
-            future.set_result(function())
-        except Exception as error:
-            future.set_exception(error)
-            # The error holds this frame, and it the data.
-            del future, function

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from firenet_mri.errors import UsageError
 from firenet_mri.io.mrd_messages import (
@@ -28,22 +29,16 @@ from firenet_mri.server.health import HEALTH, Health
 from firenet_mri.server.incoming import Incoming
 from firenet_mri.server.limits import Limits
 from firenet_mri.server.process import parse_parameters, process
+from firenet_mri.server.reconstructor import Elsewhere, Reconstructor
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.wire import Wire
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 # How long a client that is dropped may take to read why.
 _LINGER_S = 5.0
-
-
-class Calls(Protocol):
-    """Whoever does the work of all clients, one piece after the other."""
-
-    def make(self, function: Callable[[], T]) -> T:
-        """Return what the function returns, once its turn has come."""
+# What Python holds of a message besides its bytes.
+_OF_A_MESSAGE = 1024
 
 
 class Held:
@@ -70,8 +65,8 @@ class Session:
         The connected socket.
     limits
         What the client may take.
-    calls
-        Where its reconstructions wait for their turn.
+    reconstructor
+        Where its images are made.
     held
         Where its bytes are counted with those of the others.
     health
@@ -79,10 +74,15 @@ class Session:
     """
 
     def __init__(
-        self, client: socket.socket, limits: Limits, calls: Calls, held: Held, health: Health
+        self,
+        client: socket.socket,
+        limits: Limits,
+        reconstructor: Reconstructor,
+        held: Held,
+        health: Health,
     ) -> None:
         self._limits = limits
-        self._calls = calls
+        self._reconstructor = reconstructor
         self._held = held
         self._health = health
         self._incoming = Incoming(self._message, limits.ahead_bytes)
@@ -90,11 +90,14 @@ class Session:
             client, limits.idle_s, longest_s=limits.scan_s, excuse=self._owes_the_client
         )
         self._deadline = time.monotonic() + limits.scan_s
+        self._header_by = time.monotonic() + limits.idle_s
         #: Bytes.
         self.received = 0
         self._is_closed = False
         self._is_broken = False
         self._has_begun = False
+        self._has_asked = False
+        self._is_within = False
         self._pending: Any = None
         self.config: Any = "firenet"
         self.header: str | None = None
@@ -119,6 +122,8 @@ class Session:
             self._say_last(Kind.TEXT, json.dumps(self._health.report()))
             return
         self._pending = first
+        # The thread that reads goes by it.
+        self._has_begun = True
         try:
             self._incoming.start()
         except RuntimeError:
@@ -126,9 +131,9 @@ class Session:
             _log.warning("a client was turned away: the system has no thread left")
             self._say_last(Kind.TEXT, _line("ERROR", "the server is busy; send this scan later"))
             return
-        self._has_begun = True
         try:
-            process(self, self.config, self.header, saving=saving)
+            maker = Elsewhere(self._reconstructor, self._limits, saving, self._is_left)
+            process(self, self.config, self.header, maker=maker)
         except NotDelivered as error:
             _log.warning("%s", error)
 
@@ -153,29 +158,37 @@ class Session:
 
     def _message(self) -> tuple[Message, int]:
         """Return the next message and its bytes."""
-        before = self.received
+        before, self._is_within = self.received, False
+        self._count(_OF_A_MESSAGE)
         message = read_message(self._receive, self._limits.message_bytes)
         return message, self.received - before
 
     def _receive(self, count: int) -> bytes:
+        self._count(count)
+        # The next message may be long in coming; one that has begun, or the first ones, may not.
+        is_expected = self._is_within or not self._has_begun
+        patience_s = self._limits.idle_s if is_expected else math.inf
+        deadline = self._deadline if self.header else min(self._deadline, self._header_by)
+        self._is_within = True
+        try:
+            return self._wire.receive(count, deadline=deadline, patience_s=patience_s)
+        except TimeoutError as error:
+            if time.monotonic() > self._deadline:
+                raise ProtocolError(
+                    f"more than {self._limits.scan_s:g} s; raise the limit"
+                ) from None
+            raise ProtocolError(f"{error}, and the scan is not complete") from None
+        except OSError as error:
+            raise ConnectionEnded(f"the connection broke ({error.strerror or error})") from None
+
+    def _count(self, count: int) -> None:
+        """Count bytes before they are there, or raise ProtocolError if they are too many."""
         if self.received + count > self._limits.scan_bytes:
             raise ProtocolError(
                 f"more than {self._limits.scan_bytes} bytes; raise the limit or send less"
             )
         self._held.add(count)
         self.received += count
-        try:
-            return self._wire.receive(count, deadline=self._deadline)
-        except TimeoutError as error:
-            if time.monotonic() > self._deadline:
-                raise ProtocolError(
-                    f"more than {self._limits.scan_s:g} s; raise the limit"
-                ) from None
-            if not self._has_begun:
-                raise
-            raise ProtocolError(f"{error}, and the scan is not complete") from None
-        except OSError as error:
-            raise ConnectionEnded(f"the connection broke ({error.strerror or error})") from None
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the items of data until the client closes."""
@@ -187,9 +200,21 @@ class Session:
             if message.kind not in (Kind.TEXT, Kind.ARRAY):
                 yield message.value
 
-    def in_turn(self, function: Callable[[], T]) -> T:
-        """Return what the function returns when its turn has come: one at a time uses the cores."""
-        return self._calls.make(function)
+    def _is_left(self) -> bool:
+        """Return whether the client has gone, and nobody waits for its images."""
+        if self._wire.has_finished and not self._has_asked:
+            self._has_asked = True
+            # One that only sends no more takes this; one that has gone has the connection reset.
+            try:
+                self.send_logging("INFO", "the images are being made")
+            except NotDelivered:
+                return True
+        return self._is_broken or self._wire.is_gone
+
+    def end(self) -> None:
+        """End the connection, whatever it does; :meth:`release` is called by who runs it."""
+        self._is_broken = True
+        self._wire.end()
 
     def send_image(self, images: Any) -> None:
         """Send images; each is counted when all of it has been handed over.

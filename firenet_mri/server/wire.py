@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from collections.abc import Callable
 _TURN_S = 0.25
 _READ_AHEAD = 1 << 16
 _AT_ONCE = 1 << 20
+# Bytes a second below which somebody trickles.
+_LEAST_RATE = 10_000
+_FINISHED = getattr(select, "POLLRDHUP", 0)
+_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 class Wire:
@@ -49,7 +54,9 @@ class Wire:
         self._rest = memoryview(b"")
         self._is_ended = False
 
-    def receive(self, count: int, *, deadline: float = math.inf) -> bytes:
+    def receive(
+        self, count: int, *, deadline: float = math.inf, patience_s: float = math.inf
+    ) -> bytes:
         """Return so many bytes; fewer if the other side has ended.
 
         Parameters
@@ -58,6 +65,9 @@ class Wire:
             How many.
         deadline
             When they must be there, in seconds of ``time.monotonic``.
+        patience_s
+            Seconds after which they must be there, but for what the bytes that came by then take at
+            the least rate.
 
         Raises
         ------
@@ -69,8 +79,10 @@ class Wire:
         parts = [self._rest[:count]]
         self._rest = self._rest[count:]
         missing = count - len(parts[0])
+        latest = time.monotonic() + patience_s
         while missing:
-            found = memoryview(self._some(min(max(missing, _READ_AHEAD), _AT_ONCE), deadline))
+            until = min(deadline, latest + (count - missing) / _LEAST_RATE)
+            found = memoryview(self._some(min(max(missing, _READ_AHEAD), _AT_ONCE), until))
             if not found:
                 break
             parts.append(found[:missing])
@@ -82,7 +94,7 @@ class Wire:
         since = time.monotonic()
         while not self._is_ended:
             if time.monotonic() > deadline:
-                raise TimeoutError("the time allowed for it is over")
+                raise TimeoutError("bytes came too slowly")
             try:
                 found = self._connection.recv(most)
             except TimeoutError:
@@ -119,6 +131,21 @@ class Wire:
     def _check_silence(self, since: float) -> None:
         if time.monotonic() > max(since, self._moved) + self._silence_s:
             raise TimeoutError(f"no byte was sent or received for {self._silence_s:g} s")
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the connection is broken, or nobody is at its other end."""
+        return self._is_ended or bool(self._events() & _GONE)
+
+    @property
+    def has_finished(self) -> bool:
+        """True if the other side sends nothing more; it may have gone, or wait for an answer."""
+        return bool(self._events() & _FINISHED)
+
+    def _events(self) -> int:
+        poll = select.poll()
+        poll.register(self._connection, _FINISHED)
+        return sum(found for _, found in poll.poll(0))
 
     def end(self) -> None:
         """End the connection; whoever waits for it, waits no longer."""

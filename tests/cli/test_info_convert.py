@@ -45,6 +45,19 @@ def test_info_as_json() -> None:
     assert found["simulated"] is True
 
 
+def test_info_names_rows_that_are_missing(tmp_path, caplog) -> None:
+    rng = np.random.default_rng(0)
+    kspace = rng.standard_normal((2, 32, 24, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    kspace[:, 16, 12] = 100
+    kspace[:, 20] = 0
+    np.save(tmp_path / "scan.npy", kspace)
+    run("info", tmp_path / "scan.npy")
+    assert "scan.npy: rows 20 were not measured, though their neighbours were" in caplog.text
+    caplog.clear()
+    run("info", SAMPLE)
+    assert not caplog.text
+
+
 def test_info_has_a_line_for_each_group_of_a_file(tmp_path) -> None:
     with h5py.File(SAMPLE) as one, h5py.File(tmp_path / "two.h5", "w") as two:
         for group in ("dataset", "dataset_2"):

@@ -46,7 +46,7 @@ def instead_of_process(monkeypatch):
     """Return a function that replaces the reconstruction."""
 
     def replace(work) -> None:
-        def process(connection, config, header, *, saving=None) -> None:
+        def process(connection, config, header, **_) -> None:
             work(connection)
             connection.send_close()
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import ismrmrd
 import pytest
 import torch
 from firenet_command import firenet
+from mrd_streams import serving
 
 from firenet_mri.errors import UsageError
 from firenet_mri.io import read, read_certificate, write_scan
@@ -25,21 +23,8 @@ from firenet_mri.scan import RawScan
 from firenet_mri.server import process
 from firenet_mri.server.client import send_scan
 from firenet_mri.server.saving import Saving
-from firenet_mri.server.service import Limits, Server
 
 FAST = {"layers": 2, "sparsifier": "haar", "maps": "lowres"}
-
-
-@contextmanager
-def serving(saving: Saving) -> Iterator[Server]:
-    server = Server(port=0, limits=Limits(idle_s=5.0), saving=saving)
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        thread.join(timeout=30)
 
 
 @pytest.fixture
@@ -77,7 +62,7 @@ def check(folder: Path, name: str) -> Checked:
 
 
 def test_what_was_served_is_recomputed_by_the_command(scan, folder) -> None:
-    with serving(Saving(folder)) as server:
+    with serving(saving=Saving(folder)) as server:
         answer = send_scan(scan, port=server.port, parameters=FAST)
     (name,) = stems(folder)
     assert answer.images[0].meta["FirenetFiles"] == name
@@ -97,7 +82,7 @@ def test_another_scan_of_the_folder_is_refused(scan, folder) -> None:
     other = scan.with_name("other.h5")
     source = read(scan)
     write_scan(other, dataclasses.replace(source, kspace=2 * source.kspace))
-    with serving(Saving(folder)) as server:
+    with serving(saving=Saving(folder)) as server:
         for path in (scan, other):
             send_scan(path, port=server.port, parameters=FAST)
     first, second = stems(folder)
@@ -147,7 +132,7 @@ def test_an_error_in_writing_is_said_and_the_image_goes_out(
 ) -> None:
     header, lines = read_acquisitions(scan)
     saving = Saving(folder)
-    module = sys.modules["firenet_mri.server.saving"]
+    module = sys.modules["firenet_mri.io"]
 
     def fails(*arguments, **options):
         raise RuntimeError("Zweistein")
@@ -188,7 +173,7 @@ def test_nothing_is_replaced(scan, folder, monkeypatch) -> None:
 
 
 def test_an_image_without_a_gap_says_so_where_it_is_sent_and_saved(scan, folder) -> None:
-    with serving(Saving(folder)) as server:
+    with serving(saving=Saving(folder)) as server:
         answer = send_scan(scan, port=server.port, parameters={**FAST, "no_gap": True})
     for image in answer.images:
         assert image.meta["ImageComments"].startswith(

@@ -27,10 +27,10 @@ from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.io.kspace.ismrmrd_file import read_acquisitions
 from firenet_mri.io.kspace.ismrmrd_writer import write_acquisitions
 from firenet_mri.io.mrd_messages import Kind, message_bytes, read_message
-from firenet_mri.reconstruction.run import reconstruct_with
 from firenet_mri.server import process, session
 from firenet_mri.server.answer import IncompleteAnswerError
 from firenet_mri.server.client import ask_health, send_scan
+from firenet_mri.server.reconstructor import Reconstructor
 from firenet_mri.server.service import Health, Limits, Server, Session
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/brain_8coil.h5"
@@ -89,6 +89,10 @@ def test_what_is_wrong_is_logged_and_the_connection_closed() -> None:
             send_scan(SAMPLE, port=server.port, parameters={"layers": "many"})
 
 
+def idle() -> Reconstructor:
+    return Reconstructor(Limits())
+
+
 def test_arrays_between_the_readouts_do_not_matter(monkeypatch) -> None:
     found: list[object] = []
     monkeypatch.setattr(session, "process", lambda stream, *_, **__: found.extend(stream))
@@ -99,7 +103,7 @@ def test_arrays_between_the_readouts_do_not_matter(monkeypatch) -> None:
             serializer.serialize(make_header((4, 4, 1)))
             for item in (np.ones(3, np.float32), readout, np.ones((2, 2), np.complex64), readout):
                 serializer.serialize(item)
-        made = Session(host, Limits(), None, session.Held(1 << 20), Health())
+        made = Session(host, Limits(), idle(), session.Held(1 << 20), Health(idle(), 1.0))
         made.run()
         made.release()
     assert [type(one) for one in found] == [ismrmrd.Acquisition] * 2
@@ -252,30 +256,6 @@ def test_a_connection_that_cannot_be_taken_does_not_end_the_service(monkeypatch)
     assert next(failures, None) is None
 
 
-def test_the_thread_that_serves_reconstructs(monkeypatch) -> None:
-    """OpenMP is fastest in a process's first thread, and that is the one that serves."""
-    threads = []
-
-    def watched(*arguments, **options):
-        threads.append(threading.current_thread())
-        return reconstruct_with(*arguments, **options)
-
-    monkeypatch.setattr(sys.modules["firenet_mri.server.process"], "reconstruct_with", watched)
-    server = Server(port=0)
-    answers = []
-
-    def ask() -> None:
-        answers.append(send_scan(SAMPLE, port=server.port, parameters=FAST))
-        server.stop()
-
-    client = threading.Thread(target=ask)
-    client.start()
-    server.serve()
-    client.join()
-    assert len(answers[0].images) == 1
-    assert threads == [threading.current_thread()]
-
-
 @pytest.mark.slow
 def test_many_clients_at_once_get_their_own_images(tmp_path) -> None:
     header, lines = read_acquisitions(SAMPLE)
@@ -388,11 +368,13 @@ def test_the_command_serves_logs_json_and_ends_on_sigterm(tmp_path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.slow
 def test_memory_stays_flat_over_many_scans() -> None:
-    """A hundred scans and fifty broken clients: what a process holds does not grow with them."""
+    """A hundred scans and fifty broken clients: what the two processes hold does not grow with them."""
 
     def resident_mib() -> float:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * 4096 / 2**20
+        worker = server._reconstructor._worker
+        assert worker is not None
+        return (pages * 4096 + worker.resident_bytes) / 2**20
 
     with serving() as server:
         for _ in range(10):

@@ -33,7 +33,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,6 +89,7 @@ def assemble(
     fft_sign: int | None = None,
     calibration_encoding: int | None = None,
     phase_correction: Sequence[Any] = (),
+    admit: Callable[[Extent], None] | None = None,
 ) -> RawScan:
     """Return the scan that a header and its readouts make.
 
@@ -112,6 +113,9 @@ def assemble(
     phase_correction
         Readouts of a scan without phase encoding, by which echo trains are corrected in the place
         of their own navigator lines.
+    admit
+        Called with the sizes that the scan will have before anything of these is allocated; what it
+        raises refuses the scan.
 
     Returns
     -------
@@ -141,6 +145,8 @@ def assemble(
     readouts = _chosen(every, encoding, repetitions, name)
     readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
     layout = _laid_out(header, readouts, name)
+    if admit is not None:
+        admit(layout.extent)
     scan = _turned(_assemble(header, readouts, layout, name), sign)
     if scan.trajectory is None:
         check_gaps(scan.mask.numpy(), scan.spatial_ndim, name)
@@ -259,6 +265,26 @@ def centre_of(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -
     return grid.centre_y, grid.centre_z
 
 
+class Extent(NamedTuple):
+    """Sizes that a scan is going to have.
+
+    Parameters
+    ----------
+    images, slices, coils
+        How many there are.
+    encoded
+        The matrix as it was encoded, (z, y, x).
+    matrix
+        That of the image, perhaps without readout oversampling.
+    """
+
+    images: int
+    slices: int
+    coils: int
+    encoded: tuple[int, int, int]
+    matrix: tuple[int, int, int]
+
+
 class _Layout(NamedTuple):
     """Where readouts go."""
 
@@ -296,6 +322,15 @@ class _Layout(NamedTuple):
         rank = {line.idx.slice: i for i, line in enumerate(self.slices)}
         for line in self.lines:
             yield line, (which[self.told.of(line)], rank[line.idx.slice]), self.grid.steps_of(line)
+
+    @property
+    def extent(self) -> Extent:
+        """What is going to be allocated."""
+        grid = self.grid
+        kept = _columns_kept(grid, self.encoding)
+        rows = (grid.nz, grid.ny)
+        counts = (len(self.images), len(self.slices), self.coils)
+        return Extent(*counts, (*rows, self.columns), (*rows, kept))
 
     @property
     def empty_axis(self) -> int:

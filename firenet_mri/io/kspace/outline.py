@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
 from firenet_mri.geometry import Geometry
+from firenet_mri.io.kspace.gaps import check_gaps
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
@@ -82,6 +83,8 @@ class Outline:
 def outline_of_file(path: Path, group: str | None = None) -> Outline:
     """Return the outline of the scan in a file, or in a group of one that holds several.
 
+    Rows that are missing are logged, as where the scan is read.
+
     Raises
     ------
     FirenetError
@@ -91,19 +94,21 @@ def outline_of_file(path: Path, group: str | None = None) -> Outline:
     from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
 
     format_ = recognise(path)
+    found = None
     if format_ is Format.NUMPY:
         kspace = npy.read_coil_array(path)
-        return _of_array(kspace, kspace.ndim - 1, path)
-    if format_ is Format.BART:
+        found = _of_array(kspace, kspace.ndim - 1, path)
+    elif format_ is Format.BART:
         cfl = bart.find_pair(path) or path
-        return _of_array(*bart.read_coil_array(cfl), cfl)
-    found = None
-    if format_ in SCANNERS:
+        found = _of_array(*bart.read_coil_array(cfl), cfl)
+    elif format_ in SCANNERS:
         found = ismrmrd.outline(*read_readouts(path, format_, group), name=path.name)
     if found is None:
         from firenet_mri.io.kspace.reading import read
 
         return Outline.of(read(path, group=group))
+    if found.mask is not None:
+        check_gaps(found.mask, found.spatial_ndim, path.name)
     return found
 
 
