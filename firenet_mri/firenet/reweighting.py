@@ -86,15 +86,16 @@ def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     Raises
     ------
     UsageError
-        If the network minimises nothing, has no sparsifier with a fixed grid, or a phase-coherent
-        one, or x and y are a batch.
+        If the network minimises nothing, has no sparsifier with a fixed grid, or one that takes
+        coefficients together by a nuclear norm, or x and y are a batch.
     """
     net = _with_problem(net)
     sparsifier = net.sparsifier
     if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
         raise UsageError(
-            "Reweighting sets the weight of every coefficient, which phase-coherent sparsity takes "
-            "together; leave reweighting out, or use another preset than coherent"
+            "Reweighting sets the weight of every coefficient, which the preset coherent and "
+            "across-low-rank take together; leave reweighting (and the preset sharp) out, or use "
+            "another preset or sparsifier"
         )
     if sparsifier is None or net.shift_seed is not None:
         raise UsageError(

@@ -10,7 +10,8 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.dual_tree import DualTreeWavelet
 from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.space_time import ACROSS, ACROSS_FACTORS, InPlane, across_frames
+from firenet_mri.operators.low_rank import PATCH, LocalLowRank
+from firenet_mri.operators.space_time import ACROSS_FACTORS, InPlane, across_frames
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
@@ -26,6 +27,7 @@ _REDUNDANT = (
 
 #: What begins the name of a frame across images that belong together.
 _ACROSS = "across-"
+_LOW_RANK = "across-low-rank"
 # Factor of the frame in the plane beside those across images.
 _IN_PLANE = 0.5
 
@@ -43,7 +45,8 @@ def make_sparsifier(
         same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For images
         that belong together "across-tv", "across-haar" or "across-fourier" joined to one of the
         first by "+", which is of each image then and has half the factor, see :mod:`.space_time`;
-        "across-fourier" alone.
+        and "across-low-rank" (squares of 16 x 16 pixels), "across-low-rank8", ..., see
+        :mod:`.low_rank`. "across-fourier" and the last also without one of the first.
     spatial_shape
         Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
@@ -84,16 +87,26 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
         if not isinstance(plane, Frame):
             raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
         parts.append((_IN_PLANE, InPlane(shape[0], plane)))
-    elif across != [ACROSS[-1]]:
+    parts += [_make_across(part, shape) for part in across]
+    if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
             f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
             f"image to it, such as undecimated-dct3+{across[0]}"
         )
-    parts += [(ACROSS_FACTORS.get(part, 1.0), across_frames(part, shape)) for part in across]
     if len(parts) == 1:
         return parts[0][1]
     total = math.hypot(*(factor for factor, _ in parts))
     return StackedFrame([(factor / total, frame) for factor, frame in parts])
+
+
+def _make_across(name: str, shape: Shape) -> tuple[float, Frame]:
+    """Return a frame across images by its name, and its factor in a sum."""
+    if low_rank := re.fullmatch(rf"{_LOW_RANK}(\d*)", name):
+        return 1.0, LocalLowRank(shape, int(low_rank[1] or PATCH))
+    if name not in ACROSS_FACTORS:
+        known = ", ".join((*ACROSS_FACTORS, _LOW_RANK))
+        raise UsageError(f"Unknown sparsifier {name!r} across images; use {known}")
+    return ACROSS_FACTORS[name], across_frames(name, shape)
 
 
 def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:

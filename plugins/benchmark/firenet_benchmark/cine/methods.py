@@ -29,6 +29,8 @@ SPARSIFIERS = (
     "undecimated-dct3+across-tv",
     "undecimated-dct3+across-haar",
     "across-fourier",
+    "across-low-rank",
+    "across-tv+across-low-rank",
 )
 
 #: BART's regularisation over time by name: total variation, locally low rank, temporal Fourier.
