@@ -11,7 +11,12 @@ from firenet_mri.operators.dual_tree import DualTreeWavelet
 from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.low_rank import PATCH, LocalLowRank
-from firenet_mri.operators.space_time import ACROSS_FACTORS, InPlane, across_frames
+from firenet_mri.operators.space_time import (
+    ACROSS_FACTORS,
+    GroupedInPlane,
+    InPlane,
+    across_frames,
+)
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
@@ -28,6 +33,7 @@ _REDUNDANT = (
 #: What begins the name of a frame across images that belong together.
 _ACROSS = "across-"
 _LOW_RANK = "across-low-rank"
+_GROUPS = "across-groups"
 # Factor of the frame in the plane beside those across images.
 _IN_PLANE = 0.5
 
@@ -47,6 +53,7 @@ def make_sparsifier(
         first by "+", which is of each image then and has half the factor, see :mod:`.space_time`;
         and "across-low-rank" (squares of 16 x 16 pixels), "across-low-rank8", ..., see
         :mod:`.low_rank`. "across-fourier" and the last also without one of the first.
+        "across-groups" penalises the coefficients of the first over all images together.
     spatial_shape
         Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
@@ -86,8 +93,14 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
         plane = make_sparsifier("+".join(in_plane), shape[1:], levels)
         if not isinstance(plane, Frame):
             raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
-        parts.append((_IN_PLANE, InPlane(shape[0], plane)))
-    parts += [_make_across(part, shape) for part in across]
+        over_images = GroupedInPlane if _GROUPS in across else InPlane
+        parts.append((_IN_PLANE, over_images(shape[0], plane)))
+    elif _GROUPS in across:
+        raise UsageError(
+            f"{_GROUPS} takes the coefficients of each image together; join what they are to it, "
+            f"such as undecimated-dct3+{_GROUPS}"
+        )
+    parts += [_make_across(part, shape) for part in across if part != _GROUPS]
     if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
             f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
@@ -104,7 +117,7 @@ def _make_across(name: str, shape: Shape) -> tuple[float, Frame]:
     if low_rank := re.fullmatch(rf"{_LOW_RANK}(\d*)", name):
         return 1.0, LocalLowRank(shape, int(low_rank[1] or PATCH))
     if name not in ACROSS_FACTORS:
-        known = ", ".join((*ACROSS_FACTORS, _LOW_RANK))
+        known = ", ".join((*ACROSS_FACTORS, _LOW_RANK, _GROUPS))
         raise UsageError(f"Unknown sparsifier {name!r} across images; use {known}")
     return ACROSS_FACTORS[name], across_frames(name, shape)
 

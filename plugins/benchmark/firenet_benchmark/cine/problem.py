@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.phantom import Kind, simulated_series
+from firenet_benchmark.cine.kinds import Kind
+from firenet_benchmark.cine.phantom import simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import encoding_operator
 
@@ -27,12 +28,16 @@ class CineProblem:
         Magnitude, (frame, y, x).
     moves
         (y, x) bool: where something changes.
+    maps
+        Those of the coils, (coil, y, x), where the phase turns from frame to frame so that the mean
+        over the frames has no maps; None has them estimated.
     """
 
     name: str
     scan: RawScan
     reference: Tensor
     moves: Tensor
+    maps: Tensor | None = None
 
 
 def cine_problem(
@@ -61,7 +66,8 @@ def cine_problem(
     series = simulated_series(kind, frames, size, seed)
     mask = interleaved_lines(frames, size, acceleration)
     full = mask[:, None, :, None].expand(frames, 1, size, size)
-    kspace = encoding_operator(full, coil_maps(coils, size))(series.images)
+    maps = coil_maps(coils, size)
+    kspace = encoding_operator(full, maps)(series.images)
     generator = torch.Generator().manual_seed(seed + 1000)
     drawn = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * float(series.images.abs().max()) * drawn) * full
@@ -73,7 +79,8 @@ def cine_problem(
         simulated=True,
         images=tuple(f"phase {frame}" for frame in range(frames)),
     )
-    return CineProblem(scan.name, scan, series.images.abs(), series.moves)
+    known = maps if kind == "echoes" else None
+    return CineProblem(scan.name, scan, series.images.abs(), series.moves, known)
 
 
 def interleaved_lines(frames: int, size: int, acceleration: int, centre: int = 4) -> Tensor:
