@@ -93,9 +93,8 @@ def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     sparsifier = net.sparsifier
     if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
         raise UsageError(
-            "Reweighting sets the weight of every coefficient, which the preset coherent and "
-            "across-low-rank take together; leave reweighting (and the preset sharp) out, or use "
-            "another preset or sparsifier"
+            "Reweighting (and the preset sharp) sets the weight of every coefficient, which the "
+            "preset coherent, across-low-rank and across-groups take together; leave one out"
         )
     if sparsifier is None or net.shift_seed is not None:
         raise UsageError(

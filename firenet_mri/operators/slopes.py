@@ -323,8 +323,8 @@ def dual_slopes(
     """
     if moves and transform.is_coherent:
         raise UsageError(
-            "Weights that change with the data have no derivative with the preset coherent or "
-            "across-low-rank; use another one"
+            "Weights that change with the data have no derivative with the preset coherent, "
+            "across-low-rank or across-groups; use another one"
         )
     frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:

@@ -101,6 +101,11 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
             f"such as undecimated-dct3+{_GROUPS}"
         )
     parts += [_make_across(part, shape) for part in across if part != _GROUPS]
+    if len(parts) == 1 and in_plane and parts[0][1].annihilates_constants:
+        raise UsageError(
+            f"{'+'.join(names)} says nothing of how bright each image is; join a frame across "
+            f"images to it, such as {'+'.join(names)}+across-tv"
+        )
     if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
             f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "

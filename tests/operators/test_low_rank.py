@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -54,8 +56,8 @@ def squares_of(frame: LocalLowRank) -> list[tuple[int, slice, slice]]:
             borders(size, frame.patch, first)
             for size, first in zip(frame.domain_shape[1:], (row, column), strict=True)
         )
-        for top, bottom in zip(y, y[1:], strict=False):
-            for left, right in zip(x, x[1:], strict=False):
+        for top, bottom in itertools.pairwise(y):
+            for left, right in itertools.pairwise(x):
                 found.append((tiling, slice(top, bottom), slice(left, right)))
     return found
 

@@ -14,7 +14,7 @@ from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.operators import encoding_operator, make_sparsifier
 from firenet_mri.operators.frame_wise import FrameWise
 from firenet_mri.operators.slopes import dual_slopes
-from firenet_mri.operators.space_time import ACROSS, InPlane, across_frames
+from firenet_mri.operators.space_time import ACROSS, GroupedInPlane, InPlane, across_frames
 
 SUMS = (
     "undecimated-dct3+across-tv",
@@ -115,7 +115,7 @@ def test_differences_are_those_of_neighbours_and_the_fourier_transform_that_of_s
 @pytest.mark.parametrize(("name", "bands"), [("undecimated-haar", 1), ("tv", 2)])
 def test_groups_are_the_norms_over_all_images(name, bands, randn) -> None:
     """Of single coefficients; of total variation both differences of a pixel in all images."""
-    frame = make_sparsifier(f"{name}+across-groups", (3, 5, 4))
+    frame = GroupedInPlane(3, make_sparsifier(name, (5, 4)))
     c = randn(*frame.codomain_shape)
     cells = c.reshape(-1, bands, 3, 5, 4).numpy()
     sizes = np.sqrt((np.abs(cells) ** 2).sum((1, 2), keepdims=True))
@@ -143,6 +143,16 @@ def test_weights_that_differ_from_image_to_image_are_refused_by_groups(randn) ->
         frame.project(randn(*frame.codomain_shape), torch.rand(frame.codomain_shape) + 0.1)
 
 
+def test_a_frame_that_does_not_see_more_than_constants_has_no_bound(randn) -> None:
+    """The dual could not be made feasible by an inverse of W^H W, and a bound would be false."""
+    for frame in (
+        InPlane(3, make_sparsifier("tv", (5, 4))),
+        across_frames("across-tv", (3, 5, 4)),
+    ):
+        with pytest.raises(UsageError, match="does not see some images"):
+            frame.solve_gram(randn(3, 5, 4))
+
+
 def test_a_still_image_costs_nothing_across() -> None:
     still = torch.randn(1, 5, 4).expand(6, 5, 4)
     for name in ("across-tv", "across-haar"):
@@ -158,6 +168,7 @@ def test_a_still_image_costs_nothing_across() -> None:
         ("tv+across-tv", (1, 8, 8), "at least 2"),
         ("tv+across-groups", (1, 8, 8), "across-groups asked for across 1 image"),
         ("across-groups+across-tv", (4, 8, 8), "join what they are to it"),
+        ("tv+across-groups", (4, 8, 8), "how bright each image is"),
         ("tv+across-db2", (4, 8, 8), ", ".join(ACROSS)),
     ],
 )
