@@ -86,15 +86,15 @@ def reweighted(net: Network, x: Tensor, y: Tensor, encoding: LinearOperator) -> 
     Raises
     ------
     UsageError
-        If the network minimises nothing, has no sparsifier with a fixed grid, or a phase-coherent
-        one, or x and y are a batch.
+        If the network minimises nothing, has no sparsifier with a fixed grid, or one that takes
+        coefficients together by a nuclear norm, or x and y are a batch.
     """
     net = _with_problem(net)
     sparsifier = net.sparsifier
     if sparsifier is not None and as_sparsifier(sparsifier, sparsifier.domain_shape).is_coherent:
         raise UsageError(
-            "Reweighting sets the weight of every coefficient, which phase-coherent sparsity takes "
-            "together; leave reweighting out, or use another preset than coherent"
+            "Reweighting (and the preset sharp) sets the weight of every coefficient, which the "
+            "preset coherent, across-low-rank and across-groups take together; leave one out"
         )
     if sparsifier is None or net.shift_seed is not None:
         raise UsageError(

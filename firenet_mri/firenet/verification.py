@@ -192,7 +192,8 @@ def _stability(
 
 
 def _has_theory(sparsifier: Sparsifier) -> bool:
-    return sparsifier.is_parseval and sparsifier.groups is None
+    is_single = sparsifier.groups is None and not sparsifier.is_coherent
+    return sparsifier.is_parseval and is_single
 
 
 def _nothing(name: str, what: str, found: NotVerified) -> Entry:

@@ -123,11 +123,22 @@ class Frame(Sparsifier):
         return torch.ones(self.domain_shape, dtype=torch.float64)
 
     def solve_gram(self, x: Tensor) -> Tensor:
-        """Return the pseudo-inverse of W^H W applied to x, (..., *spatial)."""
+        """Return the pseudo-inverse of W^H W applied to x, (..., *spatial).
+
+        Raises
+        ------
+        UsageError
+            If W is zero on other images than constants, for which no dual bound holds.
+        """
         if self.is_parseval:
             return x
         symbol = self.gram_symbol()
         is_seen = symbol > symbol.max() * torch.finfo(symbol.dtype).eps
+        if not records_graph() and int((~is_seen).sum()) > self.annihilates_constants:
+            raise UsageError(
+                f"{type(self).__name__} does not see some images that are not constant; stack it "
+                "with a frame that does"
+            )
         inverse = torch.where(is_seen, 1 / symbol.clamp(min=torch.finfo(symbol.dtype).tiny), 0.0)
         axes = tuple(range(-len(self.domain_shape), 0))
         spectrum = torch.fft.fftn(x, dim=axes) * inverse.to(x.device, x.real.dtype)

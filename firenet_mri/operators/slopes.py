@@ -21,6 +21,7 @@ from firenet_mri.operators.coherent_passes import coherent_tangent_
 from firenet_mri.operators.frame import Frame, part_along
 from firenet_mri.operators.frame_passes import frame_slopes, frame_tangent_
 from firenet_mri.operators.kernels import can_compile
+from firenet_mri.operators.low_rank import ClippedSquares, LocalLowRank
 from firenet_mri.operators.phase_coherent import PhaseCoherent
 from firenet_mri.operators.sparsifier import Sparsifier
 from firenet_mri.operators.spectral_ball import (
@@ -147,7 +148,7 @@ class StackedProjection:
     """The derivatives of the parts of a stack, at fixed radii."""
 
     transform: StackedFrame
-    parts: tuple[Projection | SpectralProjection, ...]
+    parts: tuple[Projection | SpectralProjection | ClippedSquares, ...]
 
     @classmethod
     def at(cls, transform: StackedFrame, z: Tensor, radius: Tensor | float) -> StackedProjection:
@@ -167,9 +168,11 @@ class StackedProjection:
 
 def _projection_at(
     transform: Sparsifier, z: Tensor, radius: Tensor | float
-) -> Projection | SpectralProjection:
+) -> Projection | SpectralProjection | ClippedSquares:
     if isinstance(transform, PhaseCoherent):
         return SpectralProjection.at(transform, z, radius)
+    if isinstance(transform, LocalLowRank):
+        return ClippedSquares.at(transform, z, radius)
     return Projection.at(transform, z, radius)
 
 
@@ -182,7 +185,7 @@ def _two_rows(planes: Tensor) -> Tensor:
 class PlainSlopes(DualSlopes):
     """Any transform, by its own operators."""
 
-    projection: Projection | SpectralProjection | StackedProjection
+    projection: Projection | SpectralProjection | ClippedSquares | StackedProjection
 
     def zero(self, x: Tensor) -> Tensor:
         """Return zeros like W x."""
@@ -320,8 +323,8 @@ def dual_slopes(
     """
     if moves and transform.is_coherent:
         raise UsageError(
-            "Weights that change with the data have no derivative with phase-coherent sparsity; "
-            "use another preset than coherent"
+            "Weights that change with the data have no derivative with the preset coherent, "
+            "across-low-rank or across-groups; use another one"
         )
     frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:
@@ -329,8 +332,8 @@ def dual_slopes(
         z = transform.coefficients(q) + steps * transform(x)
         if isinstance(transform, StackedFrame) and transform.is_coherent:
             return PlainSlopes(StackedProjection.at(transform, z, radius))
-        if isinstance(transform, PhaseCoherent):
-            return PlainSlopes(SpectralProjection.at(transform, z, radius))
+        if transform.is_coherent:
+            return PlainSlopes(_projection_at(transform, z, radius))
         return PlainSlopes(Projection.at(transform, z, radius, moves=moves))
     planes, first = _planes(x, 2), 0
     parts: list[FramePart | CoherentPart] = []

@@ -1,9 +1,10 @@
 """Frames over images that belong together: in the plane of each, and across them.
 
 The first axis of the images counts them: the phases of a heartbeat, repetitions, echoes, slices.
-``InPlane`` takes a frame of the plane to every image, ``AcrossFrames`` a small matrix to the values
-of a pixel. Both are periodic, as a heartbeat is; where images are not, the last one meets the first
-in one difference of many.
+``InPlane`` takes a frame of the plane to every image, ``GroupedInPlane`` penalises what it finds in
+all of them together, and ``AcrossFrames`` takes a small matrix to the values of a pixel. All are
+periodic, as a heartbeat is; where images are not, the last one meets the first in one difference of
+many.
 """
 
 from __future__ import annotations
@@ -84,6 +85,89 @@ class InPlane(Frame):
         return f"{self.plane!r}, {self.domain_shape[0]} images"
 
 
+class GroupedInPlane(Frame):
+    """A frame W of one image on each of several, its coefficients penalised over all images.
+
+    The coefficients of one function of W in all images are one vector, penalised by its Euclidean
+    norm: an edge that several echoes share costs little more than that of one, whatever their
+    values and phases are there.
+
+    Parameters
+    ----------
+    frames
+        Number of images, at least 2.
+    plane
+        W, from (y, x) to (band, y, x).
+
+    Raises
+    ------
+    UsageError
+        If there is one image only.
+    """
+
+    def __init__(self, frames: int, plane: Frame) -> None:
+        if frames < 2:
+            raise UsageError(f"across-groups asked for across {frames} image; it needs at least 2")
+        each = InPlane(frames, plane)
+        super().__init__(each.domain_shape, each.codomain_shape[0], each.norm_bound)
+        self.each = each
+        self.is_parseval = each.is_parseval
+        self.annihilates_constants = each.annihilates_constants
+        self.groups, self.average_bands = each.groups, each.average_bands
+        self.is_coherent = True
+
+    @property
+    def band_norms(self) -> Tensor:
+        """(band, 1, 1, 1) float64: the size that white noise has in all images together."""
+        return math.sqrt(self.domain_shape[0]) * self.each.band_norms
+
+    def gram_symbol(self) -> Tensor:
+        """Return the eigenvalues of W^H W at the frequencies of the FFT, (frame, y, x) float64."""
+        return self.each.gram_symbol()
+
+    def over_groups(self, values: Tensor) -> Tensor:
+        """Return for every coefficient the sum over those of all images; real."""
+        return self.each.over_groups(values).sum(-3, keepdim=True).expand_as(values)
+
+    def modulus(self, coefficients: Tensor) -> Tensor:
+        """Return for every coefficient the norm of those of all images."""
+        sizes = self.each.modulus(coefficients)
+        return torch.linalg.vector_norm(sizes, dim=-3, keepdim=True).expand_as(sizes)
+
+    def shares(self, coefficients: Tensor) -> Tensor:
+        """Return the norm of each vector in equal shares of its coefficients."""
+        sizes = self.modulus(coefficients)
+        return sizes / self.over_groups(torch.ones_like(sizes))
+
+    def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
+        """Return the nearest coefficients whose vectors have norms of at most a radius.
+
+        Raises
+        ------
+        UsageError
+            If the radii of the images differ.
+        """
+        return self.coefficients(self._project(self.laid_out(coefficients), radius))
+
+    def _shares(self, q: Tensor, radii: Tensor) -> Tensor:
+        _check_one_radius(radii)
+        return super()._shares(q, radii)
+
+    def _project_(self, q: Tensor, radius: Tensor | float) -> None:
+        _check_one_radius(radius)
+        super()._project_(q, radius)
+
+    def _product(self, p: Tensor, q: Tensor) -> Tensor:
+        """Return the real inner products over planes and images, (*batch, band, 1, y, x)."""
+        return super()._product(p, q).sum(-3, keepdim=True)
+
+    def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
+        return self.each._analyse(planes)
+
+    def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
+        return self.each._synthesise(coefficients)
+
+
 class AcrossFrames(Frame):
     """A matrix T over the images of a pixel: (frame, y, x) to (band, frame, y, x).
 
@@ -132,6 +216,14 @@ class AcrossFrames(Frame):
     def extra_repr(self) -> str:
         """Return name and shape, for printing."""
         return f"{self.name}, {self.domain_shape}"
+
+
+def _check_one_radius(radius: Tensor | float) -> None:
+    if isinstance(radius, Tensor) and radius.ndim >= 3 and radius.shape[-3] != 1:
+        raise UsageError(
+            "Weights differ from image to image, which across-groups takes together; give one for "
+            "all images"
+        )
 
 
 def across_frames(name: str, shape: Shape) -> AcrossFrames:

@@ -29,8 +29,9 @@ class Sparsifier(LinearOperator):
     #: Numbers of successive bands, entries of the coefficients' first axis, that are penalised
     #: together, with one radius; None: each coefficient by itself.
     groups: tuple[int, ...] | None = None
-    #: Some groups are penalised by the nuclear norm of the matrix of their real and imaginary
-    #: parts, see :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent`.
+    #: Some coefficients are penalised together in another way than ``groups`` says alone: by a
+    #: nuclear norm, see :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent` and
+    #: :class:`~firenet_mri.operators.low_rank.LocalLowRank`.
     is_coherent = False
     #: Bands that hold averages of the image, not details.
     average_bands: tuple[int, ...] = ()

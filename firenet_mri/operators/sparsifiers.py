@@ -10,7 +10,13 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.dual_tree import DualTreeWavelet
 from firenet_mri.operators.finite_difference import FiniteDifference
 from firenet_mri.operators.frame import Frame
-from firenet_mri.operators.space_time import ACROSS, ACROSS_FACTORS, InPlane, across_frames
+from firenet_mri.operators.low_rank import PATCH, LocalLowRank
+from firenet_mri.operators.space_time import (
+    ACROSS_FACTORS,
+    GroupedInPlane,
+    InPlane,
+    across_frames,
+)
 from firenet_mri.operators.stacked import StackedFrame
 from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
@@ -26,6 +32,8 @@ _REDUNDANT = (
 
 #: What begins the name of a frame across images that belong together.
 _ACROSS = "across-"
+_LOW_RANK = "across-low-rank"
+_GROUPS = "across-groups"
 # Pixels of an axis that is long enough for every filter; nothing of that size is made.
 _LARGE = 256
 # Factor of the frame in the plane beside those across images.
@@ -45,7 +53,9 @@ def make_sparsifier(
         same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For images
         that belong together "across-tv", "across-haar" or "across-fourier" joined to one of the
         first by "+", which is of each image then and has half the factor, see :mod:`.space_time`;
-        "across-fourier" alone.
+        and "across-low-rank" (squares of 16 x 16 pixels), "across-low-rank8", ..., see
+        :mod:`.low_rank`. "across-fourier" and the last also without one of the first.
+        "across-groups" penalises the coefficients of the first over all images together.
     spatial_shape
         Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
@@ -99,17 +109,38 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
         plane = make_sparsifier("+".join(in_plane), shape[1:], levels)
         if not isinstance(plane, Frame):
             raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
-        parts.append((_IN_PLANE, InPlane(shape[0], plane)))
-    elif across != [ACROSS[-1]]:
+        over_images = GroupedInPlane if _GROUPS in across else InPlane
+        parts.append((_IN_PLANE, over_images(shape[0], plane)))
+    elif _GROUPS in across:
+        raise UsageError(
+            f"{_GROUPS} takes the coefficients of each image together; join what they are to it, "
+            f"such as undecimated-dct3+{_GROUPS}"
+        )
+    parts += [_make_across(part, shape) for part in across if part != _GROUPS]
+    if len(parts) == 1 and in_plane and parts[0][1].annihilates_constants:
+        raise UsageError(
+            f"{'+'.join(names)} says nothing of how bright each image is; join a frame across "
+            f"images to it, such as {'+'.join(names)}+across-tv"
+        )
+    if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
             f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
             f"image to it, such as undecimated-dct3+{across[0]}"
         )
-    parts += [(ACROSS_FACTORS.get(part, 1.0), across_frames(part, shape)) for part in across]
     if len(parts) == 1:
         return parts[0][1]
     total = math.hypot(*(factor for factor, _ in parts))
     return StackedFrame([(factor / total, frame) for factor, frame in parts])
+
+
+def _make_across(name: str, shape: Shape) -> tuple[float, Frame]:
+    """Return a frame across images by its name, and its factor in a sum."""
+    if low_rank := re.fullmatch(rf"{_LOW_RANK}(\d*)", name):
+        return 1.0, LocalLowRank(shape, int(low_rank[1] or PATCH))
+    if name not in ACROSS_FACTORS:
+        known = ", ".join((*ACROSS_FACTORS, _LOW_RANK, _GROUPS))
+        raise UsageError(f"Unknown sparsifier {name!r} across images; use {known}")
+    return ACROSS_FACTORS[name], across_frames(name, shape)
 
 
 def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:

@@ -84,6 +84,18 @@ class StackedFrame(Frame):
             return super().dual_modulus(coefficients)
         return self._part_by_part(coefficients, lambda frame, c, _: frame.dual_modulus(c))
 
+    def over_groups(self, values: Tensor) -> Tensor:
+        """Return for every coefficient the sum over those that are penalised with it; real."""
+        if not self.is_coherent:
+            return super().over_groups(values)
+        return self._part_by_part(values, lambda frame, c, _: frame.over_groups(c))
+
+    def shares(self, coefficients: Tensor) -> Tensor:
+        """Return the size that is penalised in equal shares, so that a group counts once."""
+        if not self.is_coherent:
+            return super().shares(coefficients)
+        return self._part_by_part(coefficients, lambda frame, c, _: frame.shares(c))
+
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
         """Return the projection of coefficients on what the dual may be."""
         if not self.is_coherent:

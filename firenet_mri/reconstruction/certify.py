@@ -149,7 +149,10 @@ def certificate_for(
         sample_norms=sample_norms,
     )
     if isinstance(encoded.encoding, FrameWise | FramesApart):
-        return certificate.with_entries(frames_entry(encoded.encoding, certificate.items))
+        minimiser = solution.net.minimiser
+        sparsifier = None if minimiser is None else minimiser.sparsifier
+        entry = frames_entry(encoded.encoding, sparsifier, certificate.items)
+        return certificate.with_entries(entry)
     if isinstance(encoded.encoding, GivenEncoding):
         entry = norm_entry(encoded.encoding, encoded.samples, certificate.items)
         return certificate.with_entries(entry)

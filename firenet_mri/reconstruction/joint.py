@@ -21,9 +21,10 @@ from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.certificate import Entry
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
-from firenet_mri.operators.base import Part
+from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.frame_wise import FramesApart, FrameWise
 from firenet_mri.operators.links import Chain, SampleWeighting
+from firenet_mri.operators.low_rank import LocalLowRank
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
@@ -176,13 +177,17 @@ def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def frames_entry(encoding: FrameWise | FramesApart, count: int) -> Entry:
+def frames_entry(
+    encoding: FrameWise | FramesApart, sparsifier: LinearOperator | None, count: int
+) -> Entry:
     """Return what a certificate says of frames that were reconstructed as one image.
 
     Parameters
     ----------
     encoding
         The operator of the frames.
+    sparsifier
+        What they are sparse in.
     count
         Number of items.
     """
@@ -191,10 +196,22 @@ def frames_entry(encoding: FrameWise | FramesApart, count: int) -> Entry:
         "assumed",
         "So many frames were reconstructed as one image. The gap, the constants and the norms are "
         "those of all frames together: a change of the samples of one frame may change the image "
-        "of another.",
+        f"of another.{_tilings(sparsifier)}",
         "How sharply a change from frame to frame is kept is not said.",
         {"frames": (float(encoding.domain_shape[0]),) * count},
         tuple(range(count)),
+    )
+
+
+def _tilings(sparsifier: LinearOperator | None) -> str:
+    """Return which squares are of low rank, a sentence for each size; nothing where none are."""
+    modules = () if sparsifier is None else sparsifier.modules()
+    return "".join(
+        f" The gap is that of the mean of {len(part.offsets)} fixed tilings by squares of "
+        f"{part.patch} x {part.patch} pixels, which begin at the rows and columns "
+        f"{', '.join(map(str, part.offsets))}."
+        for part in modules
+        if isinstance(part, LocalLowRank)
     )
 
 

@@ -251,7 +251,7 @@ def test_slopes_of_real_images_are_those_of_the_euclidean_norm() -> None:
 
 def test_radii_that_move_are_refused() -> None:
     frame, x = coherent(), random(20, *SHAPE)
-    with pytest.raises(UsageError, match="another preset than coherent"):
+    with pytest.raises(UsageError, match="with the preset coherent"):
         dual_slopes(frame, frame.zero_dual(x), x, torch.tensor(1.0), 0.3, moves=True)
 
 

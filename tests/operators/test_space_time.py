@@ -13,13 +13,17 @@ from laws import assert_close, check_linear_operator
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.operators import encoding_operator, make_sparsifier
 from firenet_mri.operators.frame_wise import FrameWise
-from firenet_mri.operators.space_time import ACROSS, InPlane, across_frames
+from firenet_mri.operators.slopes import dual_slopes
+from firenet_mri.operators.space_time import ACROSS, GroupedInPlane, InPlane, across_frames
 
 SUMS = (
     "undecimated-dct3+across-tv",
     "tv+across-haar",
     "undecimated-haar+across-fourier+across-tv",
     "across-fourier",
+    "across-tv+across-low-rank4",
+    "undecimated-dct3+across-groups",
+    "tv+across-groups+across-tv",
 )
 
 
@@ -108,6 +112,47 @@ def test_differences_are_those_of_neighbours_and_the_fourier_transform_that_of_s
     np.testing.assert_allclose(spectrum[3], np.abs(exact[3]))
 
 
+@pytest.mark.parametrize(("name", "bands"), [("undecimated-haar", 1), ("tv", 2)])
+def test_groups_are_the_norms_over_all_images(name, bands, randn) -> None:
+    """Of single coefficients; of total variation both differences of a pixel in all images."""
+    frame = GroupedInPlane(3, make_sparsifier(name, (5, 4)))
+    c = randn(*frame.codomain_shape)
+    cells = c.reshape(-1, bands, 3, 5, 4).numpy()
+    sizes = np.sqrt((np.abs(cells) ** 2).sum((1, 2), keepdims=True))
+    shares = np.broadcast_to(np.minimum(1, 1.5 / sizes), cells.shape).reshape(c.shape)
+    assert_close(frame.project(c, 1.5), c * torch.from_numpy(shares.copy()))
+    assert float(frame.shares(c).sum()) == pytest.approx(sizes.sum())
+    assert float(frame.dual_modulus(c).amax()) == pytest.approx(sizes.max())
+    assert float(frame.room(frame.project(c, 1.5), 0 * randn(3, 5, 4), 1.5)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["undecimated-haar+across-groups", "tv+across-groups+across-tv"])
+def test_slopes_of_a_grouped_step_are_its_derivative(name, randn) -> None:
+    frame = make_sparsifier(name, (3, 6, 4))
+    q, x, d = randn(*frame.codomain_shape), randn(3, 6, 4), randn(*frame.codomain_shape)
+    sigma, step = torch.tensor(0.6).double(), 1e-6
+    slopes = dual_slopes(frame, frame.laid_out(q), x, sigma, 1.1)
+    found, _ = slopes.step(d, torch.zeros_like(x), sigma)
+    ahead, behind = (frame.project(q + t * d + sigma * frame(x), 1.1) for t in (step, -step))
+    assert_close(found, (ahead - behind) / (2 * step), 1e-6)
+
+
+def test_weights_that_differ_from_image_to_image_are_refused_by_groups(randn) -> None:
+    frame = make_sparsifier("undecimated-haar+across-groups", (3, 5, 4))
+    with pytest.raises(UsageError, match="Weights differ from image to image"):
+        frame.project(randn(*frame.codomain_shape), torch.rand(frame.codomain_shape) + 0.1)
+
+
+def test_a_frame_that_does_not_see_more_than_constants_has_no_bound(randn) -> None:
+    """The dual could not be made feasible by an inverse of W^H W, and a bound would be false."""
+    for frame in (
+        InPlane(3, make_sparsifier("tv", (5, 4))),
+        across_frames("across-tv", (3, 5, 4)),
+    ):
+        with pytest.raises(UsageError, match="does not see some images"):
+            frame.solve_gram(randn(3, 5, 4))
+
+
 def test_a_still_image_costs_nothing_across() -> None:
     still = torch.randn(1, 5, 4).expand(6, 5, 4)
     for name in ("across-tv", "across-haar"):
@@ -121,6 +166,9 @@ def test_a_still_image_costs_nothing_across() -> None:
         ("haar+across-tv", (4, 8, 8), "haar is no frame"),
         ("tv+across-tv", (8, 8), "give joint"),
         ("tv+across-tv", (1, 8, 8), "at least 2"),
+        ("tv+across-groups", (1, 8, 8), "across-groups asked for across 1 image"),
+        ("across-groups+across-tv", (4, 8, 8), "join what they are to it"),
+        ("tv+across-groups", (4, 8, 8), "how bright each image is"),
         ("tv+across-db2", (4, 8, 8), ", ".join(ACROSS)),
     ],
 )

@@ -146,6 +146,16 @@ def test_frames_are_told_by_any_counter_and_slices_stay_apart() -> None:
     assert places_of(scan, 4, "phase")[1] == "repetition 0, slice 1, all of phase"
 
 
+def test_a_certificate_names_the_tilings_of_low_rank(scan) -> None:
+    options = {"sparsifier": "across-tv+across-low-rank12", "layers": 25}
+    found = reconstruct(scan, joint="phase", **options)
+    statement = entry_of(found.certificate, "frames").statement
+    assert "2 fixed tilings by squares of 12 x 12 pixels" in statement
+    assert "(0, 0), (6, 6)" in statement
+    assert entry_of(found.certificate, "duality_gap").status == "proven"
+    assert 0 <= found.certificate.relative_gap[0] < 0.1
+
+
 def test_images_come_back_where_they_were(scan) -> None:
     """Phases in another order of the file: the image of each stays at its place."""
     order = [3, 0, 5, 1, 4, 2]
@@ -169,6 +179,11 @@ def test_images_come_back_where_they_were(scan) -> None:
         ({"joint": "phase", "jacobian": True}, "jacobian and joint"),
         ({"joint": "phase", "weights": "learned"}, "serve single images"),
         ({"joint": "phase", "preset": "paper"}, "the preset paper serve"),
+        ({"joint": "phase", "sparsifier": "across-low-rank49"}, "49 x 49 pixels asked for"),
+        (
+            {"joint": "phase", "sparsifier": "across-low-rank", "preset": "sharp", "layers": 2},
+            "leave one out",
+        ),
     ],
 )
 def test_what_frames_cannot_have_is_refused_by_name(scan, options, words) -> None:

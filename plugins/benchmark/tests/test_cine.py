@@ -16,6 +16,15 @@ from firenet_benchmark.cli import cine as command
 from firenet_mri.simulation import interleaved_lines
 
 
+def test_echoes_decay_and_turn_where_they_are() -> None:
+    series = simulated_series("echoes", 6, 48, seed=3).images
+    assert bool((series.abs()[1:] <= series.abs()[:-1] * 1.2 + 1e-6).all())
+    assert float(series[-1].abs().max()) < 0.8 * float(series[0].abs().max())
+    turned = (series[1:] * series[:-1].conj()).sum((1, 2)).angle().abs()
+    assert float(turned.max()) > 0.1
+    assert cine_problem("echoes", 3, frames=6, size=48, coils=4).maps is not None
+
+
 @pytest.mark.parametrize("kind", ["beating", "perfusion"])
 def test_only_the_heart_and_what_breathing_moves_changes(kind) -> None:
     series = simulated_series(kind, 8, 48, seed=3)

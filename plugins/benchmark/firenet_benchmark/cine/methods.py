@@ -29,6 +29,17 @@ SPARSIFIERS = (
     "undecimated-dct3+across-tv",
     "undecimated-dct3+across-haar",
     "across-fourier",
+    "across-low-rank",
+    "across-tv+across-low-rank",
+)
+
+#: The same for echoes.
+SPARSIFIERS_OF_ECHOES = (
+    SPARSIFIER,
+    "across-low-rank",
+    "across-fourier+across-low-rank",
+    "undecimated-dct3+across-groups",
+    "undecimated-dct3+across-groups+across-fourier",
 )
 
 #: BART's regularisation over time by name: total variation, locally low rank, temporal Fourier.
@@ -71,7 +82,7 @@ class CineRow:
 def compare(problem: CineProblem) -> Iterator[tuple[CineRow, Tensor]]:
     """Yield the row and the magnitude (frame, y, x) of every method, the other library's last."""
     yield _firenet(problem, "FIRENET, frame by frame", ReconstructionOptions())
-    for name in SPARSIFIERS:
+    for name in SPARSIFIERS if problem.maps is None else SPARSIFIERS_OF_ECHOES:
         chosen = {} if name == SPARSIFIER else {"sparsifier": name}
         options = ReconstructionOptions.from_mapping({"joint": "phase", **chosen})
         yield _firenet(problem, f"FIRENET joint, {name}", options)
@@ -92,7 +103,8 @@ def _firenet(
     problem: CineProblem, name: str, options: ReconstructionOptions
 ) -> tuple[CineRow, Tensor]:
     began = time.perf_counter()
-    result = reconstruct(problem.scan, **options.flat())
+    given = {} if problem.maps is None else {"maps": problem.maps}
+    result = reconstruct(problem.scan, **{**options.flat(), **given})
     seconds = time.perf_counter() - began - result.timings.certificate_s
     constants = (
         max(entry.values["lipschitz_bound"])
@@ -112,7 +124,9 @@ def _row(problem: CineProblem, name: str, magnitude: Tensor, seconds: float) -> 
 
 
 def _maps(problem: CineProblem) -> Tensor:
-    """Return the maps from the samples of all frames, as FIRENET has them, (coil, y, x)."""
+    """Return the maps as FIRENET has them, given or from the mean of all frames, (coil, y, x)."""
+    if problem.maps is not None:
+        return problem.maps
     kspace = problem.scan.kspace[:, 0].transpose(0, 1)
     if problem.scan.trajectories:
         points = torch.stack(problem.scan.trajectories)

@@ -1,18 +1,19 @@
-"""Simulated hearts over time: one that beats, and one that a contrast agent passes through.
+"""Simulated hearts: one beats, a contrast agent passes through one, one is seen at several echoes.
 
-Made up of soft ellipses before a textured body; no measurement stands behind the numbers. Both
-breathe with another period than that of the series, so that the series is not periodic.
+Made up of soft ellipses before a textured body; no measurement stands behind the numbers. All
+breathe with another period than that of the series, so that the series is not periodic; between
+echoes nothing moves.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Kind = Literal["beating", "perfusion"]
+from firenet_benchmark.cine.kinds import Kind
 
 # Pixels over which an edge goes from nothing to all, as a share of the field of view.
 _SOFT = 0.012
@@ -41,7 +42,8 @@ def simulated_series(kind: Kind, frames: int, size: int, seed: int) -> Series:
     ----------
     kind
         "beating": walls and blood pools move once through a heartbeat. "perfusion": a still heart
-        whose pool and then wall brighten and fade again.
+        whose pool and then wall brighten and fade again. "echoes": a still heart whose tissues
+        decay at different rates, and whose phase grows from echo to echo with the field.
     frames, size
         Number of images, and pixels along both axes.
     seed
@@ -51,6 +53,9 @@ def simulated_series(kind: Kind, frames: int, size: int, seed: int) -> Series:
     images = []
     for frame in range(frames):
         share = frame / frames
+        if kind == "echoes":
+            images.append(scene.decayed(share) * scene.phase)
+            continue
         still = scene.beating(share) if kind == "beating" else scene.perfused(share)
         shift = 0.01 * size * math.sin(2 * math.pi * 0.74 * share + seed)
         images.append(_shifted(still * scene.phase, shift))
@@ -72,10 +77,14 @@ class _Scene:
         self.radius, self.angle = self._between(0.16, 0.22), self._between(0, 3)
         body = self._ellipse(0, 0, 0.82, 0.9)
         back = 0.35 * body * (1 + 0.12 * self._texture(size))
+        rates = torch.Generator().manual_seed(seed + 500)
+        self.rate = torch.full_like(self.x, 0.8)
         for _ in range(_BLOBS):
             value = self._between(-0.15, 0.2)
             place_, sizes = (self._pair(-0.6, 0.6), self._pair(0.03, 0.12))
-            back = back + value * self._ellipse(*place_, *sizes, self._between(0, 3)) * body
+            blob = self._ellipse(*place_, *sizes, self._between(0, 3)) * body
+            back = back + value * blob
+            self.rate = self.rate + (2 * float(torch.rand(1, generator=rates)) - 0.6) * blob
         y, x = self.centre
         hole = self._ellipse(y, x, self.radius + 0.12, self.radius + 0.1, self.angle)
         self.background = back * (1 - hole)
@@ -104,6 +113,20 @@ class _Scene:
         time = 12 * share
         agent = 0.9 * _bolus(time - 2) * pool + 0.35 * _bolus(0.8 * (time - 4)) * wall
         return (self.background + 0.25 * pool + 0.3 * wall + agent).clamp(min=0)
+
+    def decayed(self, share: float) -> Tensor:
+        """Return the complex image at a share of the time of all echoes, without the coils' phase.
+
+        What has a rate of 1 decays to 1/e; the field turns by up to about two revolutions.
+        """
+        (y, x), r = self.centre, self.radius
+        pool = self._ellipse(y, x, r, 0.9 * r, self.angle)
+        wall = self._ellipse(y, x, r + 0.1, 0.92 * (r + 0.1), self.angle) - pool
+        magnitude = self.background + 0.7 * pool + 0.45 * wall
+        rate = self.rate * (1 - pool - wall) + 0.4 * pool + 1.5 * wall
+        field = 0.8 * self.y + 0.6 * self.x**2 + 0.5 * torch.exp(-8 * ((self.y - 0.3) ** 2))
+        turn = torch.exp(4j * math.pi * share * field)
+        return magnitude.clamp(min=0) * torch.exp(-rate * share) * turn
 
     def _ellipse(self, y: float, x: float, a: float, b: float, angle: float = 0.0) -> Tensor:
         c, s = math.cos(angle), math.sin(angle)

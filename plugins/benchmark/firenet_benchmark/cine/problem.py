@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.phantom import Kind, simulated_series
+from firenet_benchmark.cine.kinds import Kind
+from firenet_benchmark.cine.phantom import simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.trajectories import golden_angle_frames
@@ -34,12 +35,16 @@ class CineProblem:
         Magnitude, (frame, y, x).
     moves
         (y, x) bool: where something changes.
+    maps
+        Those of the coils, (coil, y, x), where the phase turns from frame to frame so that the mean
+        over the frames has no maps; None has them estimated.
     """
 
     name: str
     scan: RawScan
     reference: Tensor
     moves: Tensor
+    maps: Tensor | None = None
 
 
 def cine_problem(
@@ -94,7 +99,8 @@ def cine_problem(
         images=tuple(f"phase {frame}" for frame in range(frames)),
         **along,  # type: ignore[arg-type]
     )
-    return CineProblem(scan.name, scan, series.images.abs(), series.moves)
+    known = maps if kind == "echoes" else None
+    return CineProblem(scan.name, scan, series.images.abs(), series.moves, known)
 
 
 def _along(points: Tensor, images: Tensor, maps: Tensor) -> Tensor:

@@ -11,15 +11,17 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from firenet_benchmark.cine.kinds import Kind
 from firenet_mri.errors import FileError
 
 # Frames, pixels, and seeds of the series; the presets were chosen on seeds 0 to 2.
-_KINDS = ("beating", "perfusion")
+_KINDS: tuple[Kind, ...] = ("beating", "perfusion")
 
 
 def cine(
     *,
     seeds: list[int] | None = None,
+    kinds: list[Kind] | None = None,
     frames: int = 25,
     size: int = 128,
     coils: int = 8,
@@ -37,7 +39,9 @@ def cine(
     Parameters
     ----------
     seeds
-        Of the simulated hearts, each beating and with a contrast agent; 11 and 12 by default.
+        Of the simulated hearts; 11 and 12 by default.
+    kinds
+        Of each seed: beating, perfusion, echoes; the first two by default.
     frames, size, coils, acceleration
         Of every series.
     sampling
@@ -64,7 +68,7 @@ def cine(
         "sampling": sampling,
     }
     for seed in seeds or [11, 12]:
-        for kind in _KINDS:
+        for kind in kinds or _KINDS:
             problem = cine_problem(kind, seed, **sizes)  # type: ignore[arg-type]
             found = list(compare(problem))
             table = Table(
