@@ -290,5 +290,6 @@ def _series_of_report(report: Mapping[str, Any], images: Images) -> Series | Non
 
 def _time(value: object) -> float | None:
     """Return a time in ms; None of what can be none, as in a file that was changed by hand."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < _LONGEST_MS else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value < _LONGEST_MS else None

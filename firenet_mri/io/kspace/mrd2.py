@@ -142,6 +142,7 @@ def _acquisition(found: Any, path: Path) -> Any:
     for name in ("discard_pre", "discard_post", "encoding_space_ref"):
         setattr(made, name, _small(getattr(head, name), name, path))
     made.sample_time_us = _sample_time_us(head)
+    _stamp(made, head)
     for name in _PLACE:
         getattr(made, name)[:] = np.asarray(getattr(head, name), float).tolist()
     return made
@@ -166,6 +167,13 @@ def _sample_time_us(head: Any) -> float:
     if getattr(head, "sample_time_ns", None):
         return float(head.sample_time_ns) / 1000
     return float(getattr(head, "sample_time_us", None) or 0)
+
+
+def _stamp(made: Any, head: Any) -> None:
+    """Copy the time stamps of version 2.1, which count in the vendor's steps as version 1's do."""
+    made.acquisition_time_stamp = getattr(head, "acquisition_time_stamp", None) or 0
+    for index, value in enumerate((getattr(head, "physiology_time_stamp", None) or [])[:3]):
+        made.physiology_time_stamp[index] = value
 
 
 def _header(found: Any, path: Path) -> Any:

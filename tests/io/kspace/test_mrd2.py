@@ -13,6 +13,7 @@ from mrd_scans import make_header, make_readouts
 
 from firenet_mri import extras, read
 from firenet_mri.errors import DataError, FileError, UsageError
+from firenet_mri.geometry import Moment
 from firenet_mri.io.image.mrd_series import read_mrd_images
 from firenet_mri.io.kspace.formats import Format, recognise
 from firenet_mri.io.kspace.ismrmrd import assemble
@@ -118,6 +119,20 @@ def test_a_stream_is_the_scan_of_version_1(mrd, noisy, tmp_path) -> None:
     assert known.echo_times_ms == (4.0, 9.0)
     with pytest.raises(UsageError, match="has no groups"):
         read(path, group="1")
+
+
+def test_phases_have_the_times_of_their_stamps(mrd, noisy, tmp_path) -> None:
+    if not hasattr(mrd.AcquisitionHeader(), "acquisition_time_stamp"):
+        pytest.skip("this version counts in nanoseconds")
+    items = []
+    for phase in range(2):
+        for one in items_of(mrd, readouts_of(noisy)[1:]):
+            one.value.head.idx.phase = phase
+            one.value.head.acquisition_time_stamp = 1000 + 16 * phase
+            one.value.head.physiology_time_stamp = [16 * phase + 4, 5]
+            items.append(one)
+    found = read(stream(mrd, tmp_path / "scan.mrd", header_of(mrd), items)).parameters.moments
+    assert found == (Moment("phase 0", 0.0, 10.0), Moment("phase 1", 40.0, 50.0))
 
 
 def test_coils_are_put_in_the_order_of_their_numbers(mrd, noisy, tmp_path) -> None:
