@@ -418,7 +418,6 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         kspace, mask = gridding(kspace), whole_readouts(mask, gridding)
         grid = grid.cut_to(kspace.shape[-1])
         noise = None if noise is None else noise * layout.trains.noise_factor
-    moments = moments_of(header, ((line, at[0]) for line, at, _ in layout.places()), names, name)
     return RawScan(
         kspace,
         mask,
@@ -429,7 +428,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
         simulated=_vendor(header).startswith("simulated"),
         images=names,
         scanner_grid=_scanner_grid(layout.encoding),
-        parameters=dataclasses.replace(_parameters(header), moments=moments),
+        parameters=_timed_parameters(header, layout.lines, layout, name),
         **prepared,
     )
 
@@ -606,7 +605,7 @@ def _along_trajectory(header: Any, readouts: _Readouts, layout: _Layout, name: s
         trajectory=trajectory,
         image_shape=shape,
         images=names,
-        parameters=_parameters(header),
+        parameters=_timed_parameters(header, readouts.imaging, layout, name),
     )
 
 
@@ -916,6 +915,16 @@ def _vendors_sign(header: Any) -> int:
 
 def _vendor(header: Any) -> str:
     return (getattr(header.acquisitionSystemInformation, "systemVendor", None) or "").lower()
+
+
+def _timed_parameters(
+    header: Any, lines: Iterable[Any], layout: _Layout, name: str
+) -> AcquisitionParameters:
+    """Return the parameters, and when the images of these readouts were taken."""
+    numbers = {image: number for number, image in enumerate(layout.images)}
+    found = ((line, numbers[layout.told.of(line)]) for line in lines)
+    moments = moments_of(header, found, layout.names, name)
+    return dataclasses.replace(_parameters(header), moments=moments)
 
 
 def _parameters(header: Any) -> AcquisitionParameters:

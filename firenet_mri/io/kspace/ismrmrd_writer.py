@@ -185,6 +185,7 @@ def _spokes(scan: RawScan) -> Iterator[Any]:
     slices = kspace.shape[1]
     points = np.broadcast_to(points, (len(images) * slices, *points.shape[1:]))
     counters = [image_counters(name, i) for i, name in enumerate(images)]
+    stamps = [stamps_of(name, scan.parameters) for name in images]
     for image, slice_, line in np.ndindex(len(images), slices, lines):
         samples = np.ascontiguousarray(kspace[image, slice_, :, line])
         where = np.ascontiguousarray(points[image * slices + slice_, line])
@@ -192,6 +193,7 @@ def _spokes(scan: RawScan) -> Iterator[Any]:
         readout.idx.kspace_encode_step_1, readout.idx.slice = line, slice_
         for counter, value in counters[image].items():
             setattr(readout.idx, counter, value)
+        stamp(readout, stamps[image])
         if scan.geometry is not None and scan.geometry.is_placed:
             _place(readout, scan.geometry, slice_)
         yield readout

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mrd_scans import centred_fft
 
 from firenet_mri import read
+from firenet_mri.geometry import AcquisitionParameters, Moment
 from firenet_mri.io.kspace.ismrmrd_writer import write_ismrmrd
 from firenet_mri.scan import Geometry, ImageGrid, RawScan
 
@@ -138,11 +139,14 @@ def test_images_along_trajectories_of_their_own_are_read_as_they_were_written(
         trajectory=list(points),
         image_shape=(8, 8),
         images=("phase 0", "phase 1", "phase 2"),
+        parameters=AcquisitionParameters(
+            moments=tuple(Moment(f"phase {i}", 10.0 * i, 20.0 + 40 * i) for i in range(3))
+        ),
     )
     write_ismrmrd(tmp_path / "scan.h5", scan)
     again = read(tmp_path / "scan.h5")
     assert torch.equal(again.kspace, scan.kspace)
-    assert again.images == scan.images
+    assert (again.images, again.parameters) == (scan.images, scan.parameters)
     np.testing.assert_allclose(
         torch.stack(again.trajectories), points.repeat_interleave(slices, 0), rtol=1e-6
     )
