@@ -159,6 +159,9 @@ def _bart(problem: CineProblem, maps: Tensor, regularisation: str) -> Tensor:
             where[..., :2] = points[..., ::-1]
             write_cfl(folder / "trajectory", where, fifth=_TIME)
             along, data = ["-t", str(folder / "trajectory")], kspace[..., None]
+            if regularisation.startswith("L"):
+                # Its steps are for an encoding of norm 1 otherwise, and do not converge.
+                along.append("-e")
         else:
             data = kspace.reshape(frames, coils, 1, *shape)
         write_cfl(folder / "data", data, fifth=_TIME)
