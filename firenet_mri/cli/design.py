@@ -156,16 +156,18 @@ def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:
     """Return the pattern, for the sparsities that were given or measured."""
     from firenet_mri.firenet.sampling import sampling_design
 
+    kind = wanted.kind
+    assert kind != "radial"
     counts = None if wanted.sparsities is None else _numbers(wanted.sparsities)
     if wanted.image is not None:
-        counts = _measure(wanted.image, shape, wanted.wavelet, wanted.kind)
+        counts = _measure(wanted.image, shape, wanted.wavelet, kind)
     return sampling_design(
         shape,
         wanted.rate,
         sparsities=counts,
         wavelet=wanted.wavelet,
         transform=wanted.transform,
-        kind=wanted.kind,
+        kind=kind,
         calibration=wanted.calibration,
         seed=wanted.seed,
     )
@@ -211,7 +213,9 @@ def _numbers(text: str, *, separator: str = ",") -> tuple[int, ...]:
         ) from None
 
 
-def _measure(path: Path, shape: Shape, wavelet: str, kind: _Kind) -> tuple[int, ...]:
+def _measure(
+    path: Path, shape: Shape, wavelet: str, kind: Literal["points", "lines", "plane"]
+) -> tuple[int, ...]:
     """Return the local sparsities of the image in a file."""
     from firenet_mri.firenet.sampling import measured_sparsities
     from firenet_mri.io import read_reference

@@ -12,6 +12,8 @@ from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.firenet.networks import network_of
 from firenet_mri.firenet.options import NetworkOptions
+from firenet_mri.monai import FIRENETReconstruct
+from firenet_mri.monai.scans import kspace_of
 from firenet_mri.operators import NonuniformFourier, Sense
 from firenet_mri.operators.trajectories import golden_angle_frames
 from firenet_mri.phantoms import ellipses
@@ -281,3 +283,12 @@ def test_frames_that_cannot_be_simulated_are_refused(options, words) -> None:
 def test_a_mask_of_another_number_of_frames_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(3, 24, 24\), the image \(24, 24\) in 4 frames"):
         simulate(moving()[:, None], coils=2, mask=torch.ones(3, SIZE, SIZE))
+
+
+def test_monai_takes_such_a_scan_whole_and_no_tensor_of_it(scan) -> None:
+    options = {"joint": "phase", "layers": 3}
+    expected = reconstruct(scan, no_gap=True, **options).magnitude[:, 0]
+    found = FIRENETReconstruct(**options)(scan).as_tensor()
+    torch.testing.assert_close(found.permute(0, 3, 2, 1)[:, 0], expected)
+    with pytest.raises(UsageError, match="trajectories of their own"):
+        kspace_of(scan)

@@ -287,8 +287,8 @@ class FIRENETReconstruct(Configured, Transform):
         given = weights_of(kspace)
         if given is None or self.encoding is not None or not self.certificate:
             return given
-        assert scan.trajectory is not None
-        own = density_weights(scan.trajectory, scan.spatial_shape)
+        # Metadata hold one trajectory.
+        own = density_weights(scan.trajectories[0], scan.spatial_shape)
         if given.shape != own.shape or not torch.allclose(given.double(), own, rtol=_ROUNDING):
             raise DataError(
                 f"{scan.name}: density_weights in the metadata are not those that follow from the "

@@ -19,7 +19,7 @@ from firenet_benchmark.cine.problem import CineProblem
 from firenet_mri import RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.calibration import sensitivity_maps
 from firenet_mri.errors import DataError
-from firenet_mri.io.kspace.bart import TIME, write_cfl
+from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.reconstruction.joint import SPARSIFIER, mean_of_frames
 
@@ -46,6 +46,8 @@ SPARSIFIERS_OF_ECHOES = (
 BART = {"T": "T:1024:0", "L": "L:3:3", "F": "F:1024:0"}
 _LAMBDAS = tuple(2.0**-exponent for exponent in range(4, 15))
 _ITERATIONS = 100
+# BART's dimension of time.
+_TIME = 10
 
 
 @dataclass(frozen=True)
@@ -169,11 +171,14 @@ def _bart(problem: CineProblem, maps: Tensor, regularisation: str) -> Tensor:
             points = torch.stack(problem.scan.trajectories)[:, None].numpy()
             where = np.zeros((*points.shape[:-1], 3), np.complex64)
             where[..., :2] = points[..., ::-1]
-            write_cfl(folder / "trajectory", where, fifth=TIME)
+            write_cfl(folder / "trajectory", where, fifth=_TIME)
             along, data = ["-t", str(folder / "trajectory")], kspace[..., None]
+            if regularisation.startswith("L"):
+                # Its steps are for an encoding of norm 1 otherwise, and do not converge.
+                along.append("-e")
         else:
             data = kspace.reshape(frames, coils, 1, *shape)
-        write_cfl(folder / "data", data, fifth=TIME)
+        write_cfl(folder / "data", data, fifth=_TIME)
         write_cfl(folder / "maps", maps.numpy()[:, None])
         files = [str(folder / part) for part in ("data", "maps", "image")]
         settings = ["-S", "-i", str(_ITERATIONS), "-R", regularisation]
