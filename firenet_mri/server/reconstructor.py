@@ -265,9 +265,8 @@ class _Watch:
         now = time.monotonic()
         if self._left_since is None and self._is_left():
             self._left_since = now
-        if self._left_since is not None and (
-            self._worker is None or now > self._left_since + self._patience_s
-        ):
+        # Whoever waits for his turn may go at once.
+        if self._left_since is not None and now > self._left_since + self._patience_s:
             raise NotDelivered("a client left before its images were made")
         if self._worker is None:
             return
