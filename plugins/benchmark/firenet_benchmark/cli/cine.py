@@ -69,7 +69,7 @@ def cine(
     }
     for seed in seeds or [11, 12]:
         for kind in kinds or _KINDS:
-            problem = cine_problem(kind, seed, **sizes)  # type: ignore[arg-type]
+            problem = cine_problem(kind, seed, **sizes)
             found = list(compare(problem))
             table = Table(
                 "method", "PSNR dB", "SSIM", "change kept", "s", "gap", "constant", "lambda",
