@@ -183,6 +183,15 @@ class ReconstructionOptions(Options):
                     f"{name} and joint were asked for; {name} serves single images, leave one out"
                 )
 
+        names = (self.network.sparsifier or "").split("+")
+        together = [n for n in names if n.startswith(("across-low-rank", "across-groups"))]
+        if together and self.passes > 1:
+            raise UsageError(
+                f"{together[0]} and several passes (the preset sharp, or reweighting) were asked "
+                "for; these set the weight of every coefficient, which it takes together, so leave "
+                "one out"
+            )
+
     def _check_weights(self) -> None:
         """Refuse what needs a problem that is minimised, where the weights' network has none."""
         reasons = {

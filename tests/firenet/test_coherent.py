@@ -212,5 +212,5 @@ def test_reweighting_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="preset coherent"):
         ReconstructionOptions.from_mapping({"preset": "coherent", "reweighting": 1})
     net, encoding, y = small_network(2)
-    with pytest.raises(UsageError, match="preset than coherent"):
+    with pytest.raises(UsageError, match="preset coherent, across-low-rank"):
         reweighted(net, net(y, encoding), y, encoding)

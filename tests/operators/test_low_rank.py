@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from laws import assert_close
+from laws import assert_close, check_linear_operator
 from torch import Tensor
 
 from firenet_mri.errors import UsageError
@@ -131,6 +131,19 @@ def test_squares_are_those_of_each_tiling_also_where_the_border_cuts_them(offset
     assert_close(frame.modulus(c), nuclear)
     assert_close(frame.dual_modulus(c), spectral)
     assert float(frame.shares(c).sum()) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("offsets", [None, [(0, 0)], [(3, 1), (0, 2), (2, 2)]])
+def test_copies_of_the_images_are_a_parseval_frame(offsets) -> None:
+    frame = LocalLowRank(SHAPE, 4, offsets)
+    check_linear_operator(frame)
+    assert frame.is_parseval
+    assert not frame.is_unitary
+
+
+def test_two_tilings_lie_half_a_square_apart() -> None:
+    frame = make_sparsifier("across-low-rank6", (3, 12, 12))
+    assert frame.offsets == ((0, 0), (3, 3))
 
 
 @pytest.mark.parametrize("parts", [("across-low-rank4",), ("tv", "across-low-rank4", "across-tv")])

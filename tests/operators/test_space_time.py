@@ -126,6 +126,12 @@ def test_groups_are_the_norms_over_all_images(name, bands, randn) -> None:
     assert float(frame.room(frame.project(c, 1.5), 0 * randn(3, 5, 4), 1.5)) == pytest.approx(1)
 
 
+def test_white_noise_has_the_size_of_a_groups_band(randn) -> None:
+    frame = make_sparsifier("undecimated-haar+across-groups", (9, 32, 32))
+    sizes = frame.modulus(frame(randn(9, 32, 32))).square().mean((1, 2, 3)).sqrt()
+    assert_close(sizes, frame.band_norms.flatten(), 0.05)
+
+
 @pytest.mark.parametrize("name", ["undecimated-haar+across-groups", "tv+across-groups+across-tv"])
 def test_slopes_of_a_grouped_step_are_its_derivative(name, randn) -> None:
     frame = make_sparsifier(name, (3, 6, 4))

@@ -181,8 +181,8 @@ def test_images_come_back_where_they_were(scan) -> None:
         ({"joint": "phase", "preset": "paper"}, "the preset paper serve"),
         ({"joint": "phase", "sparsifier": "across-low-rank49"}, "49 x 49 pixels asked for"),
         (
-            {"joint": "phase", "sparsifier": "across-low-rank", "preset": "sharp", "layers": 2},
-            "leave one out",
+            {"joint": "phase", "sparsifier": "tv+across-groups", "preset": "sharp"},
+            "across-groups and several passes",
         ),
     ],
 )
