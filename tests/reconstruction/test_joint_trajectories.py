@@ -15,6 +15,7 @@ from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.monai import FIRENETReconstruct
 from firenet_mri.monai.scans import kspace_of
 from firenet_mri.operators import NonuniformFourier, Sense
+from firenet_mri.operators.density import density_weights
 from firenet_mri.operators.trajectories import golden_angle_frames
 from firenet_mri.phantoms import ellipses
 from firenet_mri.reconstruction.joint import SPARSIFIER, groups_along
@@ -121,6 +122,13 @@ def test_the_certificate_of_frames_along_trajectories_is_complete(scan) -> None:
     encoded, _ = prepared.encoded(prepared.items[0])
     y, net = encoded.y, prepared.net
     bound = net.proven_bound(encoded.encoding).value
+    # What is stated is about the samples before their weights.
+    shape = (SIZE, SIZE)
+    root = torch.stack([density_weights(one, shape) for one in scan.trajectories]).sqrt()
+    torch.testing.assert_close(y, (encoded.samples * root).to(y.dtype))
+    stated = entries["lipschitz_bound"].values["lipschitz_bound"][0]
+    everywhere = net.lipschitz_bound_everywhere(encoded.encoding)
+    assert stated == pytest.approx(everywhere * float(root.max()))
     before, worst = encoded.masked(net(y, encoded.encoding)), 0.0
     change = encoded.encoding(torch.randn(FRAMES, SIZE, SIZE, dtype=y.dtype))
     for _ in range(3):
