@@ -368,7 +368,7 @@ def test_the_command_serves_logs_json_and_ends_on_sigterm(tmp_path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.slow
 def test_memory_stays_flat_over_many_scans() -> None:
-    """A hundred scans and fifty broken clients: what the two processes hold does not grow with them."""
+    """A hundred scans and fifty broken clients: what both processes hold does not grow."""
 
     def resident_mib() -> float:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
