@@ -26,7 +26,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Until a connection is tried again that could not be taken.
 _PAUSE_S = 0.2
-# What clients that are left at the end may take to be told.
+# What clients that are left at the end may take to be told, and their threads to end.
 _TOLD_S = 5.0
 
 
@@ -108,13 +108,15 @@ class Server:
 
     def _leave(self) -> int:
         """End what is still there, within seconds; return how many clients that were."""
-        left, until = len(self._threads), time.monotonic() + _TOLD_S
+        left = len(self._threads)
         if self._is_owner:
             self._reconstructor.close()
-        for session in list(self._sessions):
-            session.end()
-        while self._threads and time.monotonic() < until:
-            time.sleep(_PAUSE_S)
+        for end in (Session.stop, Session.end):
+            for session in list(self._sessions):
+                end(session)
+            until = time.monotonic() + _TOLD_S
+            while self._threads and time.monotonic() < until:
+                time.sleep(_PAUSE_S)
         return left
 
     def _listen(self) -> None:

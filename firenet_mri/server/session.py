@@ -95,6 +95,7 @@ class Session:
         self.received = 0
         self._is_closed = False
         self._is_broken = False
+        self._is_stopped = False
         self._has_begun = False
         self._has_asked = False
         self._is_within = False
@@ -171,7 +172,10 @@ class Session:
         deadline = self._deadline if self.header else min(self._deadline, self._header_by)
         self._is_within = True
         try:
-            return self._wire.receive(count, deadline=deadline, patience_s=patience_s)
+            found = self._wire.receive(count, deadline=deadline, patience_s=patience_s)
+            if self._is_stopped:
+                raise ProtocolError("the server is being stopped; send the scan again later")
+            return found
         except TimeoutError as error:
             if time.monotonic() > self._deadline:
                 raise ProtocolError(
@@ -210,6 +214,11 @@ class Session:
             except NotDelivered:
                 return True
         return self._is_broken or self._wire.is_gone
+
+    def stop(self) -> None:
+        """Take nothing more of the client, who is told so."""
+        self._is_stopped = True
+        self._wire.stop_receiving()
 
     def end(self) -> None:
         """End the connection, whatever it does; :meth:`release` is called by who runs it."""

@@ -147,6 +147,11 @@ class Wire:
         poll.register(self._connection, _FINISHED)
         return sum(found for _, found in poll.poll(0))
 
+    def stop_receiving(self) -> None:
+        """Have whoever waits for bytes wait no longer; what is being sent goes on."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RD)
+
     def end(self) -> None:
         """End the connection; whoever waits for it, waits no longer."""
         self._is_ended = True

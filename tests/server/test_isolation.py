@@ -261,6 +261,9 @@ def test_a_client_that_only_sends_no_more_gets_its_images(monkeypatch) -> None:
     assert reconstructor.ended == 0
 
 
+STOPPED = "ERROR    the server is being stopped; send the scan again later"
+
+
 def test_a_server_ends_within_its_time_though_a_reconstruction_is_stuck(monkeypatch) -> None:
     reconstructor = made_of(HANGS, HANGS)
     with (
@@ -273,10 +276,10 @@ def test_a_server_ends_within_its_time_though_a_reconstruction_is_stuck(monkeypa
         until(lambda: reconstructor.running_s is not None)
         started = time.monotonic()
         server.stop()
-        assert texts(stuck) == ["ERROR    the server is being stopped; send the scan again later"]
-        assert silent.recv(1000) == b""
+        for client in (stuck, silent):
+            assert texts(client) == [STOPPED]
         until(lambda: not server._threads)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 8
 
 
 def test_health_shows_a_reconstruction_that_is_stuck() -> None:
