@@ -112,7 +112,12 @@ def batch(
         suffix=suffix,
     )
     console = Console(highlight=False, stderr=True)
-    cluster = {"scheduler": scheduler, "workers": workers, "memory": memory, "retries": retries}
+    cluster: dict[str, Any] = {
+        "scheduler": scheduler,
+        "workers": workers,
+        "memory": memory,
+        "retries": retries,
+    }
     check_run(jobs, **cluster)
     outcomes = _run(jobs, console, cluster)
     # Named before the summary is written: a full disk takes that, too.

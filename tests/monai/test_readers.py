@@ -184,7 +184,7 @@ def test_a_dicom_series_of_magnitudes_is_loaded_when_that_is_asked_for(tmp_path)
         (fm.FastMRIKspaceReader, "a.h5", b"no HDF5" * 100, r"a\.h5"),
         (fm.CflReader, "a.cfl", b"12345678", r"a\.cfl.*\.hdr"),
         (fm.ComplexNiftiReader, "a.nii", b"no NIfTI" * 100, r"a\.nii"),
-        (fm.ComplexDicomReader, "a.dcm", b"no DICOM" * 100, r"a\.dcm.*no DICOM"),
+        (fm.ComplexDicomReader, "a.dcm", b"no DICOM" * 100, r"a\.dcm.*not a DICOM"),
     ],
 )
 def test_our_error_reaches_the_user_of_load_image(reader, name, content, message, tmp_path) -> None:

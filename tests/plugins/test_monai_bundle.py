@@ -158,7 +158,7 @@ def test_a_folder_that_is_there_is_not_written_into(tmp_path) -> None:
     result = firenet("bundle", tmp_path / "bundle")
     assert result.status == 1
     assert "exists; give the name of a folder to create" in result.err
-    assert "cannot be written" in firenet("bundle", tmp_path / "missing/bundle").err
+    assert "does not exist; create it first" in firenet("bundle", tmp_path / "missing/bundle").err
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
