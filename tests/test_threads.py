@@ -52,7 +52,7 @@ def test_openmp_obeys_the_user_of_a_command() -> None:
 
 @libgomp
 def test_a_hosts_server_sets_it_before_torch_is_loaded() -> None:
-    code = "import firenet_mri.server; firenet_mri.server.process"
+    code = "import firenet_mri.server; import firenet_mri.server.images"
     assert told_by_openmp("-c", code) == "GOMP_SPINCOUNT = '0'"
 
 
