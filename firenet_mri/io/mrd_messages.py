@@ -19,6 +19,8 @@ import numpy as np
 from firenet_mri.errors import DataError
 
 _CONFIG_BYTES = 1024
+# Headers have thousands of bytes; parsing takes many times the memory, and time of all clients.
+_LARGEST_TEXT = 1 << 22
 # The standard's number of integers of 32 bits, which ismrmrd 1.15 takes for ones of 64.
 _INT = 4
 
@@ -115,6 +117,10 @@ def _config_file(stream: _Stream) -> str:
 
 def _text(stream: _Stream) -> str:
     (length,) = struct.unpack("<I", stream.read(4))
+    if length > _LARGEST_TEXT:
+        raise ProtocolError(
+            f"a text of {length} bytes; {_LARGEST_TEXT} are allowed, send a shorter header"
+        )
     # Clients count a NUL at the end, which is no part of the text.
     return _decoded(stream.read(length).rstrip(b"\0"))
 
