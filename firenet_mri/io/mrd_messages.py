@@ -39,6 +39,9 @@ class Kind(IntEnum):
     ARRAY = 1030
 
 
+_TEXTS = (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT)
+
+
 class Message(NamedTuple):
     """A message: text for configurations, headers and texts; else an object.
 
@@ -85,6 +88,8 @@ def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
         kind = Kind(number)
     except ValueError:
         raise ProtocolError(f"a message of the unknown kind {number}") from None
+    if kind in _TEXTS:
+        stream = _Stream(receive, min(largest, _LARGEST_TEXT))
     return Message(kind, _READERS[kind](stream))
 
 
@@ -117,10 +122,6 @@ def _config_file(stream: _Stream) -> str:
 
 def _text(stream: _Stream) -> str:
     (length,) = struct.unpack("<I", stream.read(4))
-    if length > _LARGEST_TEXT:
-        raise ProtocolError(
-            f"a text of {length} bytes; {_LARGEST_TEXT} are allowed, send a shorter header"
-        )
     # Clients count a NUL at the end, which is no part of the text.
     return _decoded(stream.read(length).rstrip(b"\0"))
 
@@ -228,7 +229,7 @@ def message_bytes(kind: Kind, value: Any = None) -> bytes:
         if len(name) >= _CONFIG_BYTES:
             raise ProtocolError(f"a configuration's name of {len(name)} bytes; at most 1023 fit")
         return head + name.ljust(_CONFIG_BYTES, b"\0")
-    if kind in (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT):
+    if kind in _TEXTS:
         # Hosts may want the NUL of a line for their log. Of XML, parsers refuse it, and those who
         # expect one do without.
         text = str(value).encode() + (b"\0" if kind is Kind.TEXT else b"")

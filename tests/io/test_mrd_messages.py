@@ -81,7 +81,7 @@ def test_texts_are_read_with_and_without_their_nul(end) -> None:
 
 def test_texts_that_take_long_to_parse_are_refused_before_they_are_read() -> None:
     data = struct.pack("<HI", Kind.HEADER, (1 << 22) + 1)
-    with pytest.raises(ProtocolError, match="a text of 4194305 bytes; 4194304 are allowed"):
+    with pytest.raises(ProtocolError, match="a part of 4194305 bytes; 4194304 are allowed"):
         read_message(io.BytesIO(data).read, 1 << 30)
 
 
