@@ -49,6 +49,13 @@ def serve(
     scan_hours: Annotated[
         float, Parameter(help="Longest time that a client may take to send its scan, in hours.")
     ] = 6.0,
+    networks: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder of trained networks (.safetensors) that clients may name in the parameter "
+            "weights; by default only those that are included."
+        ),
+    ] = None,
     allow_remote: Annotated[
         bool,
         Parameter(
@@ -118,6 +125,7 @@ def serve(
         recon_s=recon_minutes * 60,
         recon_bytes=int(recon_gib * 2**30),
         stop_s=stop_seconds,
+        networks=networks,
     )
     _log_to_stderr(as_json=log_json)
     saving = None if save is None else Saving(save, sign)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+from firenet_mri.errors import UsageError
 from firenet_mri.server.address import check_limit
 
 
@@ -34,11 +36,13 @@ class Limits:
         Memory that its process may hold, libraries included; Linux only.
     stop_s
         Seconds that clients have to finish when the server is told to stop.
+    networks
+        Folder of trained networks that clients may name; None is those that are included alone.
 
     Raises
     ------
     UsageError
-        If one is not positive, or beyond what can be counted.
+        If one is not positive, or beyond what can be counted, or the folder does not exist.
     """
 
     message_bytes: int = 1 << 28
@@ -51,7 +55,12 @@ class Limits:
     recon_s: float = 1800.0
     recon_bytes: int = 1 << 33
     stop_s: float = 300.0
+    networks: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.networks is not None and not self.networks.is_dir():
+            raise UsageError(f"{self.networks}: is not a folder; name one with trained networks")
         for field in fields(self):
+            if field.name == "networks":
+                continue
             check_limit(field.name, getattr(self, field.name))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from firenet_mri.errors import UsageError
+from firenet_mri.firenet.learned.formats import SHIPPED
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
@@ -49,15 +51,23 @@ class StreamOptions(Options):
             )
 
     @classmethod
-    def of(cls, config: object) -> StreamOptions:
+    def of(cls, config: object, networks: Path | None = None) -> StreamOptions:
         """Return the options of a configuration: its name, or parsed JSON with "parameters".
 
         Parameters of other programs are ignored, and logged by name.
 
+        Parameters
+        ----------
+        config
+            What the host sent.
+        networks
+            Folder of networks that it may name besides those that are included.
+
         Raises
         ------
         UsageError
-            If a parameter is of the wrong kind, means nothing here, or is nearly one of ours.
+            If a parameter is of the wrong kind, means nothing here, or is nearly one of ours, or
+            if a network is named that is not among these.
         """
         parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
         if not isinstance(parameters, Mapping):
@@ -67,4 +77,17 @@ class StreamOptions(Options):
         if ignored:
             # Names alone: a value may say something of a patient.
             _log.info("parameters of other programs are ignored: %s", ", ".join(map(repr, ignored)))
-        return cls.from_mapping({name: parameters[name] for name in ours}, without=cls.REFUSED)
+        given = {name: parameters[name] for name in ours}
+        if given.get("weights") is not None:
+            given["weights"] = _known_network(str(given["weights"]), networks)
+        return cls.from_mapping(given, without=cls.REFUSED)
+
+
+def _known_network(name: str, folder: Path | None) -> str:
+    """Return the network that a host names; it opens no other file of this machine."""
+    if name in SHIPPED:
+        return name
+    if folder is not None and name in {path.name for path in folder.glob("*.safetensors")}:
+        return str(folder / name)
+    known = f"{' or '.join(SHIPPED)}" + ("" if folder is None else ", or a file in its folder")
+    raise UsageError(f"weights is {name[:_LONGEST_NAME]!r}; this server has {known}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from firenet_mri.errors import DataError, FirenetError, UsageError
@@ -69,6 +70,7 @@ def process(
     *,
     saving: Saving | None = None,
     maker: Maker | None = None,
+    networks: Path | None = None,
 ) -> None:
     """Reconstruct what arrives and send the images; always close.
 
@@ -86,6 +88,8 @@ def process(
         are written when the images have been sent, and an error is a line in the logs.
     maker
         Who makes the images, and saves them; None does so here.
+    networks
+        Folder of trained networks that the host may name besides those that are included.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def process(
         If one of our own connections took an image no more.
     """
     try:
-        options = StreamOptions.of(config)
+        options = StreamOptions.of(config, networks)
         parsed = parse_header(header.encode(), "stream") if isinstance(header, str) else header
         stream = _Stream(connection, parsed, options, maker or _here(saving))
         for readouts in Groups(parsed, as_a_whole=_are_coupled(options)).of(connection):

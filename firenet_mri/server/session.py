@@ -134,7 +134,8 @@ class Session:
             return
         try:
             maker = Elsewhere(self._reconstructor, self._limits, saving, self._is_left)
-            process(self, self.config, self.header, maker=maker)
+            networks = self._limits.networks
+            process(self, self.config, self.header, maker=maker, networks=networks)
         except NotDelivered as error:
             _log.warning("%s", error)
 

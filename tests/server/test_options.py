@@ -8,6 +8,7 @@ import pytest
 
 from firenet_mri import ReconstructionOptions
 from firenet_mri.errors import UsageError
+from firenet_mri.server.limits import Limits
 from firenet_mri.server.options import StreamOptions
 
 
@@ -33,6 +34,7 @@ def test_every_option_of_a_reconstruction_can_be_asked_for_as_json() -> None:
         ({"device": "cuda"}, "device: not possible here"),
         ({"recovery": True}, "recovery: not possible here"),
         ({"jacobian": True}, "jacobian: not possible here"),
+        ({"weights": "/etc/passwd"}, "weights is '/etc/passwd'; this server has learned or"),
         ({"maps": "magic"}, "Unknown maps 'magic'"),
         ({"maps": [[1, 2], [3, 4]]}, "maps is"),
         ({"layers": None, "by_readout": "perhaps"}, "by_readout is 'perhaps'"),
@@ -43,6 +45,22 @@ def test_every_option_of_a_reconstruction_can_be_asked_for_as_json() -> None:
 def test_a_parameter_of_ours_that_cannot_be_used_is_refused_by_name(parameters, message) -> None:
     with pytest.raises(UsageError, match=message):
         of(**parameters)
+
+
+def test_a_network_is_named_and_not_opened_by_any_path_that_a_host_sends(tmp_path) -> None:
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    (folder / "ours.safetensors").write_bytes(b"")
+    (tmp_path / "others.safetensors").write_bytes(b"")
+    asked = {"parameters": {"weights": "ours.safetensors"}}
+    found = StreamOptions.of(asked, folder)
+    assert found.reconstruction.network.weights == folder / "ours.safetensors"
+    for name in ("../others.safetensors", str(tmp_path / "others.safetensors"), "none", ""):
+        with pytest.raises(UsageError, match="or a file in its folder"):
+            StreamOptions.of({"parameters": {"weights": name}}, folder)
+    assert of(weights="learned").reconstruction.network.weights == "learned"
+    with pytest.raises(UsageError, match="is not a folder"):
+        Limits(networks=tmp_path / "none")
 
 
 def test_parameters_that_are_not_an_object_are_refused() -> None:
