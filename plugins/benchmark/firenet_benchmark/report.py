@@ -56,7 +56,9 @@ def free_paths(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{folder}: cannot be created ({error.strerror}); choose another") from error
+        raise FileError(
+            f"{folder}: cannot be created ({error.strerror}); choose another"
+        ) from error
     paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
     check_outputs(paths, overwrite=overwrite)
     return paths
