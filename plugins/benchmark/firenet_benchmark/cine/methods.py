@@ -1,25 +1,22 @@
-"""FIRENET frame by frame and jointly, and BART with what it has over time, on one series."""
+"""FIRENET frame by frame and jointly, and other libraries with what they have, on one series."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.problem import CineProblem
+from firenet_benchmark.cine.edge import mean_edge
+from firenet_benchmark.cine.peers import PEERS, Peer
+from firenet_benchmark.cine.problem import CineProblem, cine_problem
+from firenet_benchmark.cine.tuning import Trial, best_of, climb, width_at
+from firenet_benchmark.cine.worker import Found, Run, Worker
 from firenet_mri import RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.calibration import sensitivity_maps
-from firenet_mri.errors import DataError
-from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.reconstruction.joint import SPARSIFIER, mean_of_frames
 
@@ -30,11 +27,6 @@ SPARSIFIERS = (
     "undecimated-dct3+across-haar",
     "across-fourier",
 )
-
-#: BART's regularisation over time by name: total variation, locally low rank, temporal Fourier.
-BART = {"T": "T:1024:0", "L": "L:3:3", "F": "F:1024:0"}
-_LAMBDAS = tuple(2.0**-exponent for exponent in range(4, 15))
-_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -48,14 +40,21 @@ class CineRow:
     psnr_db, ssim
         Of all frames' magnitudes.
     change_kept
-        <d', d> / <d, d> of the changes d from frame to frame where the heart moves: 1 keeps them,
+        <d', d> / <d, d> of the changes d from frame to frame where something moves: 1 keeps them,
         less smooths in time.
-    seconds
-        Of one run, maps included.
+    seconds, processor_s
+        Of one warm run, maps included, without the certificate: by the clock, and on processors.
+    peak_mib
+        Memory that the run needed with its samples; None where it is not known. FIRENET's includes
+        the maps and the certificate.
     relative_gap, constant
         What is proven; None of others.
     tuned_lambda
         Weight that was best on this series, against the truth; None where nothing was tuned.
+    edge_frames, edge_height
+        Means over what happens abruptly, see :mod:`.edge`; None where nothing does.
+    edge_at_equal
+        Width at a lower weight with the PSNR of the usual joint image, see :func:`.width_at`.
     """
 
     method: str
@@ -63,23 +62,36 @@ class CineRow:
     ssim: float
     change_kept: float
     seconds: float
+    processor_s: float
+    peak_mib: float | None = None
     relative_gap: float | None = None
     constant: float | None = None
     tuned_lambda: float | None = None
+    edge_frames: float | None = None
+    edge_height: float | None = None
+    edge_at_equal: float | None = None
 
 
 def compare(problem: CineProblem) -> Iterator[tuple[CineRow, Tensor]]:
-    """Yield the row and the magnitude (frame, y, x) of every method, the other library's last."""
-    yield _firenet(problem, "FIRENET, frame by frame", ReconstructionOptions())
+    """Yield the row and the magnitude (frame, y, x) of every method, other libraries' last."""
+    yield _firenet(problem, "FIRENET, frame by frame", {})
+    level_db = None
     for name in SPARSIFIERS:
         chosen = {} if name == SPARSIFIER else {"sparsifier": name}
-        options = ReconstructionOptions.from_mapping({"joint": "phase", **chosen})
-        yield _firenet(problem, f"FIRENET joint, {name}", options)
-    maps = _maps(problem)
-    for name, regularisation in BART.items():
-        found = _tuned(problem, maps, f"BART -R {name} over time", regularisation)
-        if found is not None:
-            yield found
+        row, image = _firenet(problem, f"FIRENET joint, {name}", {"joint": problem.axis, **chosen})
+        level_db = row.psnr_db if level_db is None else level_db
+        yield row, image
+    began = time.perf_counter(), time.process_time()
+    maps = _maps(problem.scan)
+    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    for peer in _peers(problem):
+        if peer.is_installed():
+            yield _tuned(problem, peer, (maps, seconds), level_db)
+
+
+def missing(problem: CineProblem) -> list[str]:
+    """Return the names of what is not installed, and is left out."""
+    return [peer.name for peer in _peers(problem) if not peer.is_installed()]
 
 
 def change_kept(magnitude: Tensor, reference: Tensor, moves: Tensor) -> float:
@@ -88,73 +100,87 @@ def change_kept(magnitude: Tensor, reference: Tensor, moves: Tensor) -> float:
     return float((found * true).sum() / true.square().sum())
 
 
-def _firenet(
-    problem: CineProblem, name: str, options: ReconstructionOptions
-) -> tuple[CineRow, Tensor]:
-    began = time.perf_counter()
-    result = reconstruct(problem.scan, **options.flat())
-    seconds = time.perf_counter() - began - result.timings.certificate_s
+def run_firenet(scan: RawScan, options: dict[str, Any]) -> Found:
+    """Return FIRENET's magnitude of a scan and what is proven of it."""
+    result = reconstruct(scan, **ReconstructionOptions.from_mapping(options).flat())
     constants = (
         max(entry.values["lipschitz_bound"])
         for entry in result.certificate.entries
         if entry.name == "lipschitz_bound"
     )
     gap = None if result.certificate.relative_gap is None else max(result.certificate.relative_gap)
-    row = _row(problem, name, result.magnitude[:, 0], seconds)
-    known = {"relative_gap": gap, "constant": next(constants, None)}
-    return CineRow(**{**vars(row), **known}), result.magnitude[:, 0]
+    apart = result.timings.certificate_s
+    return Found(result.magnitude[:, 0].clone(), gap, next(constants, None), apart)
 
 
-def _row(problem: CineProblem, name: str, magnitude: Tensor, seconds: float) -> CineRow:
+def _peers(problem: CineProblem) -> list[Peer]:
+    return [peer for peer in PEERS if problem.axis in peer.axes]
+
+
+def _warm_up(axis: str) -> RawScan:
+    """Return a small scan."""
+    kind = "echoes" if axis == "contrast" else "beating"
+    return cine_problem(kind, 0, frames=6, size=32, coils=2, acceleration=2).scan
+
+
+def _firenet(problem: CineProblem, name: str, options: dict[str, Any]) -> tuple[CineRow, Tensor]:
+    small = _warm_up(problem.axis)
+    with Worker(run_firenet, torch.get_num_threads(), (small, options)) as worker:
+        run = worker.run(problem.scan, options)
+    row = _row(problem, name, run.found.image, run)
+    return replace(row, relative_gap=run.found.gap, constant=run.found.constant), run.found.image
+
+
+def _row(problem: CineProblem, name: str, magnitude: Tensor, run: Run) -> CineRow:
     reference = problem.reference
     kept = change_kept(magnitude, reference, problem.moves)
-    return CineRow(name, psnr(reference, magnitude), ssim(reference, magnitude), kept, seconds)
+    edge = mean_edge(magnitude, problem.events)
+    return CineRow(
+        name,
+        psnr(reference, magnitude),
+        ssim(reference, magnitude),
+        kept,
+        run.seconds,
+        run.processor_s,
+        run.peak_mib,
+        edge_frames=None if edge is None else edge.width,
+        edge_height=None if edge is None else edge.height,
+    )
 
 
-def _maps(problem: CineProblem) -> Tensor:
+def _maps(scan: RawScan) -> Tensor:
     """Return the maps from the mean of all frames, as FIRENET has them, (coil, y, x)."""
-    kspace = problem.scan.kspace[:, 0].transpose(0, 1)
-    mean = mean_of_frames(kspace, problem.scan.mask[:, 0].transpose(0, 1))
+    kspace = scan.kspace[:, 0].transpose(0, 1)
+    mean = mean_of_frames(kspace, scan.mask[:, 0].transpose(0, 1))
     return sensitivity_maps(RawScan(mean, (mean != 0).any(0, keepdim=True), 2))
 
 
 def _tuned(
-    problem: CineProblem, maps: Tensor, name: str, regularisation: str
-) -> tuple[CineRow, Tensor] | None:
-    """Return BART's row at the weight that is best here; None where it is not installed."""
-    if shutil.which("bart") is None:
-        return None
+    problem: CineProblem,
+    peer: Peer,
+    maps_and_seconds: tuple[Tensor, tuple[float, float]],
+    level_db: float | None,
+) -> tuple[CineRow, Tensor]:
+    """Return the row of another library at the weight that is best here."""
+    maps, (seconds, processor_s) = maps_and_seconds
     support = torch.linalg.vector_norm(maps, dim=0)
-    best: tuple[CineRow, Tensor] | None = None
-    for lamda in _LAMBDAS:
-        began = time.perf_counter()
-        magnitude = (_bart(problem, maps, f"{regularisation}:{lamda}") * support).abs()
-        row = _row(problem, name, magnitude, time.perf_counter() - began)
-        if best is not None and row.psnr_db < best[0].psnr_db - 1:
-            # It falls on from here.
-            break
-        if best is None or row.psnr_db > best[0].psnr_db:
-            best = CineRow(**{**vars(row), "tuned_lambda": lamda}), magnitude
-    return best
+    threads, small = torch.get_num_threads(), _warm_up(problem.axis)
+    with Worker(peer.run, threads, (small, _maps(small), threads, peer.start)) as worker:
 
+        def trial(weight: float) -> Trial:
+            run = worker.run(problem.scan, maps, threads, weight)
+            magnitude = (run.found.image * support).abs()
+            edge = mean_edge(magnitude, problem.events)
+            return Trial(weight, psnr(problem.reference, magnitude), edge, magnitude, run)
 
-def _bart(problem: CineProblem, maps: Tensor, regularisation: str) -> Tensor:
-    """Return BART's images, (frame, y, x) complex."""
-    kspace = problem.scan.kspace[:, 0].numpy()
-    frames, coils, *shape = kspace.shape
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # BART's axes from the last: x, y, z, coil, six others, time. It needs the header for them.
-        write_cfl(folder / "data", kspace.reshape(frames, coils, 1, *shape))
-        sizes = [*reversed(shape), 1, coils, *[1] * 6, frames]
-        header = "# Dimensions\n" + " ".join(map(str, sizes)) + "\n"
-        (folder / "data.hdr").write_text(header, encoding="ascii")
-        write_cfl(folder / "maps", maps.numpy()[:, None])
-        files = [str(folder / part) for part in ("data", "maps", "image")]
-        command = ["bart", "pics", "-S", "-i", str(_ITERATIONS), "-R", regularisation, *files]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            raise DataError(f"BART failed: {' '.join(done.stderr.split())[-300:]}")
-        image = np.fromfile(folder / "image.cfl", np.complex64)
-    return torch.from_numpy(image.reshape(frames, *shape))
+        trials = climb(trial, peer.start, level_db if problem.events else None)
+    best = best_of(trials)
+    row = _row(problem, peer.name, best.magnitude, best.run)
+    at_equal = None if level_db is None else width_at(trials, level_db)
+    return replace(
+        row,
+        seconds=row.seconds + seconds,
+        processor_s=row.processor_s + processor_s,
+        tuned_lambda=best.weight,
+        edge_at_equal=at_equal,
+    ), best.magnitude

@@ -1,6 +1,6 @@
-"""Simulated hearts over time: one that beats, and one that a contrast agent passes through.
+"""Simulated hearts over time: one that beats, one that a contrast agent passes through, and jumps.
 
-Made up of soft ellipses before a textured body; no measurement stands behind the numbers. Both
+Made up of soft ellipses before a textured body; no measurement stands behind the numbers. All
 breathe with another period than that of the series, so that the series is not periodic.
 """
 
@@ -12,11 +12,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Kind = Literal["beating", "perfusion"]
+from firenet_benchmark.cine.edge import Event
+
+Kind = Literal["beating", "perfusion", "abrupt"]
 
 # Pixels over which an edge goes from nothing to all, as a share of the field of view.
 _SOFT = 0.012
 _BLOBS = 14
+# Shares of the series after which the pool brightens, the wall jumps and a faint spot appears.
+_EVENTS = (0.32, 0.48, 0.64)
 
 
 class Series(NamedTuple):
@@ -28,36 +32,65 @@ class Series(NamedTuple):
         (frame, y, x) complex64, magnitudes of 0 to about 1.5, smooth phase.
     moves
         (y, x) bool: where the magnitude changes over time by more than a tenth of its largest.
+    events
+        What happens abruptly.
+    maps
+        (coil, y, x) complex64, where the series has coils of its own.
     """
 
     images: Tensor
     moves: Tensor
+    events: tuple[Event, ...] = ()
+    maps: Tensor | None = None
 
 
-def simulated_series(kind: Kind, frames: int, size: int, seed: int) -> Series:
+def simulated_series(
+    kind: Kind, frames: int, size: int, seed: int, *, breathing: float = 0.01
+) -> Series:
     """Return a heart over time.
 
     Parameters
     ----------
     kind
         "beating": walls and blood pools move once through a heartbeat. "perfusion": a still heart
-        whose pool and then wall brighten and fade again.
+        whose pool and then wall brighten and fade again. "abrupt": a beating heart whose pool
+        brightens by .3 from one frame to the next, whose wall jumps outwards, and beside which a
+        faint spot of .1 appears; see :attr:`Series.events`.
     frames, size
         Number of images, and pixels along both axes.
     seed
         Of place, shape, texture and surroundings.
+    breathing
+        Amplitude of a shift along y, as a share of the field of view; .74 breaths per series.
     """
     scene = _Scene(size, seed)
-    images = []
-    for frame in range(frames):
-        share = frame / frames
-        still = scene.beating(share) if kind == "beating" else scene.perfused(share)
-        shift = 0.01 * size * math.sin(2 * math.pi * 0.74 * share + seed)
-        images.append(_shifted(still * scene.phase, shift))
-    series = torch.stack(images).to(torch.complex64)
-    magnitude = series.abs()
+    begins = [round(share * frames) for share in _EVENTS] if kind == "abrupt" else []
+
+    def images(fixed: dict[int, bool]) -> Tensor:
+        """Return the series; of the events some have happened always or never."""
+        found = []
+        for frame in range(frames):
+            share = frame / frames
+            still = scene.perfused(share) if kind == "perfusion" else scene.beating(share)
+            for number, begin in enumerate(begins):
+                if fixed.get(number, frame >= begin):
+                    still = still + scene.event(number, share)
+            shift = breathing * size * math.sin(2 * math.pi * 0.74 * share + seed)
+            found.append(_shifted(still * scene.phase, shift))
+        return torch.stack(found).to(torch.complex64)
+
+    series = images({})
+    events = tuple(
+        Event(begin, images({number: False}).abs(), images({number: True}).abs())
+        for number, begin in enumerate(begins)
+    )
+    return Series(series, where_it_changes(series.abs()), events)
+
+
+def where_it_changes(magnitude: Tensor) -> Tensor:
+    """Return where a series (frame, y, x) changes by more than a tenth of its largest, (y, x)."""
     change = magnitude.amax(0) - magnitude.amin(0)
-    return Series(series, change > 0.1 * magnitude.max())
+    return change > 0.1 * magnitude.max()
 
 
 class _Scene:
@@ -82,8 +115,7 @@ class _Scene:
 
     def beating(self, share: float) -> Tensor:
         """Return the magnitude at a share of the heartbeat."""
-        angle = 2 * math.pi * share
-        squeeze = 0.5 * (1 - math.cos(angle)) * (1 + 0.2 * math.sin(angle))
+        squeeze = _squeeze(share)
         (y, x), r = self.centre, self.radius
         outer, inner = r + 0.1 - 0.03 * squeeze, r - 0.07 * squeeze
         image = self.background + 0.45 * self._ellipse(y, x, outer, 0.92 * outer, self.angle)
@@ -95,6 +127,17 @@ class _Scene:
         right = 0.9 * r - 0.05 * squeeze, 0.1 - 0.02 * squeeze
         image = image + 0.4 * self._ellipse(y + 0.05, x - r - 0.18 + 0.03 * squeeze, *right)
         return image.clamp(min=0)
+
+    def event(self, number: int, share: float) -> Tensor:
+        """Return what an event adds to the beating heart, see :func:`simulated_series`."""
+        squeeze, (y, x), r = _squeeze(share), self.centre, self.radius
+        outer, inner = r + 0.1 - 0.03 * squeeze, r - 0.07 * squeeze
+        if number == 0:
+            return 0.3 * self._ellipse(y, x, inner, 0.9 * inner, self.angle)
+        if number == 1:
+            wide = self._ellipse(y, x, outer + 0.05, 0.92 * (outer + 0.05), self.angle)
+            return 0.45 * (wide - self._ellipse(y, x, outer, 0.92 * outer, self.angle))
+        return 0.1 * self._ellipse(y + 0.45, x + 0.1, 0.08, 0.06)
 
     def perfused(self, share: float) -> Tensor:
         """Return the magnitude at a share of the passage of a contrast agent."""
@@ -123,6 +166,12 @@ class _Scene:
 
     def _pair(self, low: float, high: float) -> tuple[float, float]:
         return self._between(low, high), self._between(low, high)
+
+
+def _squeeze(share: float) -> float:
+    """Return how far the heart is contracted at a share of the beat, 0 to about 1."""
+    angle = 2 * math.pi * share
+    return 0.5 * (1 - math.cos(angle)) * (1 + 0.2 * math.sin(angle))
 
 
 def _bolus(time: float) -> float:

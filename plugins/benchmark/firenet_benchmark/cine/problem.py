@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.phantom import Kind, simulated_series
+from firenet_benchmark.cine import slime
+from firenet_benchmark.cine.echoes import simulated_echoes
+from firenet_benchmark.cine.edge import Event
+from firenet_benchmark.cine.phantom import Kind, Series, simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import encoding_operator
+
+#: Series by name: those of :mod:`.phantom`, "echoes", and "mrphantom" where that is installed.
+KINDS = ("beating", "perfusion", "abrupt", "echoes", "mrphantom")
+
+# As many echoes as a gradient-echo train has.
+_ECHOES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +37,27 @@ class CineProblem:
         Magnitude, (frame, y, x).
     moves
         (y, x) bool: where something changes.
+    events
+        What happens abruptly.
+    axis
+        Along which the images belong together: "phase", or "contrast" of echoes.
     """
 
     name: str
     scan: RawScan
     reference: Tensor
     moves: Tensor
+    events: tuple[Event, ...] = ()
+    axis: str = "phase"
+
+
+def is_available(kind: str) -> bool:
+    """Return whether a kind of series can be made here."""
+    return kind != "mrphantom" or slime.is_installed()
 
 
 def cine_problem(
-    kind: Kind,
+    kind: str,
     seed: int,
     *,
     frames: int = 25,
@@ -44,13 +65,16 @@ def cine_problem(
     coils: int = 8,
     acceleration: int = 8,
     noise: float = 0.01,
+    breathing: float = 0.01,
 ) -> CineProblem:
     """Return a simulated series with interleaved lines and four in the centre of every frame.
 
     Parameters
     ----------
-    kind, seed, frames, size
-        See :func:`firenet_benchmark.cine.phantom.simulated_series`.
+    kind
+        One of :data:`KINDS`.
+    seed, frames, size, breathing
+        See :func:`firenet_benchmark.cine.phantom.simulated_series`; echoes are 8 at most.
     coils
         Around the body.
     acceleration
@@ -58,22 +82,34 @@ def cine_problem(
     noise
         Standard deviation of the noise in k-space, over the largest magnitude of the images.
     """
-    series = simulated_series(kind, frames, size, seed)
+    series = _series(kind, seed, frames, size, coils, breathing)
+    frames = len(series.images)
     mask = interleaved_lines(frames, size, acceleration)
     full = mask[:, None, :, None].expand(frames, 1, size, size)
-    kspace = encoding_operator(full, coil_maps(coils, size))(series.images)
+    maps = coil_maps(coils, size) if series.maps is None else series.maps
+    kspace = encoding_operator(full, maps)(series.images)
     generator = torch.Generator().manual_seed(seed + 1000)
     drawn = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * float(series.images.abs().max()) * drawn) * full
+    axis = "contrast" if kind == "echoes" else "phase"
     scan = RawScan(
         kspace[:, None],
         full[:, None],
         2,
-        name=f"{kind} heart {seed}",
+        name=f"{kind} {seed}" if kind in KINDS[3:] else f"{kind} heart {seed}",
         simulated=True,
-        images=tuple(f"phase {frame}" for frame in range(frames)),
+        images=tuple(f"{axis} {frame}" for frame in range(frames)),
     )
-    return CineProblem(scan.name, scan, series.images.abs(), series.moves)
+    reference = series.images.abs()
+    return CineProblem(scan.name, scan, reference, series.moves, series.events, axis)
+
+
+def _series(kind: str, seed: int, frames: int, size: int, coils: int, breathing: float) -> Series:
+    if kind == "echoes":
+        return simulated_echoes(min(frames, _ECHOES), size, seed)
+    if kind == "mrphantom":
+        return slime.slime_series(frames, size, coils, seed)
+    return simulated_series(cast(Kind, kind), frames, size, seed, breathing=breathing)
 
 
 def interleaved_lines(frames: int, size: int, acceleration: int, centre: int = 4) -> Tensor:
