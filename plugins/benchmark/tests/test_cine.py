@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 
 import pytest
 import torch
+from rich.console import Console
 
-from firenet_benchmark.cine import methods
+from firenet_benchmark.cine import methods, peers, worker
+from firenet_benchmark.cine.echoes import simulated_echoes
 from firenet_benchmark.cine.methods import change_kept, compare
 from firenet_benchmark.cine.phantom import simulated_series
 from firenet_benchmark.cine.picture import draw
 from firenet_benchmark.cine.problem import cine_problem, coil_maps, interleaved_lines
+from firenet_benchmark.cine.slime import slime_series
 from firenet_benchmark.cli import cine as command
+from firenet_mri import RawScan
+from firenet_mri.errors import UsageError
 
 
 @pytest.mark.parametrize("kind", ["beating", "perfusion"])
@@ -49,27 +56,108 @@ def test_what_is_smoothed_in_time_keeps_less_of_the_change() -> None:
     assert change_kept(still, truth, series.moves) == 0
 
 
+def test_a_heart_breathes_as_far_as_is_asked_for() -> None:
+    def rows(breathing: float) -> torch.Tensor:
+        """Return the centre of mass of every frame along y, in pixels."""
+        series = simulated_series("perfusion", 25, 48, 3, breathing=breathing)
+        edge = series.images.abs()[:, :, 3]
+        return (edge * torch.arange(48)).sum(1) / edge.sum(1)
+
+    assert float(rows(0.0).std()) < 1e-3
+    near, far = (rows(share) - rows(0.0) for share in (0.02, 0.04))
+    assert float(near.abs().max()) == pytest.approx(0.02 * 48, rel=0.1)
+    torch.testing.assert_close(far, 2 * near, atol=0.1, rtol=0)
+
+
+def test_echoes_decay_at_edges_that_stay_where_they_are() -> None:
+    problem = cine_problem("echoes", 3, size=48, coils=3, acceleration=4)
+    truth, scan = problem.reference, problem.scan
+    assert scan.images == tuple(f"contrast {echo}" for echo in range(8))
+    assert problem.axis == "contrast"
+    assert bool((truth.diff(dim=0) <= 1e-6).all())
+    # Nothing moves: what is dark in the first echo is dark in all.
+    assert float(truth[:, truth[0] < 1e-6].max()) < 1e-6
+    # The field turns the phase: neighbouring echoes differ by more than their magnitudes do.
+    images = simulated_echoes(8, 48, 3).images
+    turned = torch.linalg.vector_norm(images[1] - images[0])
+    assert float(turned) > 1.3 * float(torch.linalg.vector_norm(truth[1] - truth[0]))
+
+
+def test_the_phantom_of_mrphantom_breathes_and_beats_with_its_own_coils() -> None:
+    pytest.importorskip("mrphantom")
+    series, again = (slime_series(12, 48, 5, seed) for seed in (1, 1))
+    assert torch.equal(series.images, again.images)
+    assert series.maps is not None
+    energy = torch.linalg.vector_norm(series.maps, dim=0)
+    torch.testing.assert_close(energy, torch.ones(48, 48))
+    assert 0.01 < float(series.moves.float().mean()) < 0.3
+    # Partial volumes: motion by less than a pixel changes every frame.
+    assert bool((series.images.diff(dim=0).abs().amax((1, 2)) > 0.01).all())
+
+
+class InThisProcess:
+    """A worker without a process of its own."""
+
+    def __init__(self, method, threads, warm_up) -> None:
+        self.method = method
+
+    def __enter__(self) -> InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, *arguments: object) -> worker.Run:
+        return worker._run(self.method, arguments)
+
+
+def zero_filled(scan: RawScan, maps: torch.Tensor, threads: int, weight: float) -> worker.Found:
+    """Return the zero-filled image times a weight: best at 1."""
+    kspace = scan.kspace[:, 0]
+    images = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kspace, (-2, -1))), (-2, -1))
+    return worker.Found(weight * 32 * (maps.conj() * images).sum(1))
+
+
 def test_the_joint_image_is_compared_with_proofs_beside_it(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(methods, "SPARSIFIERS", methods.SPARSIFIERS[:1])
-    monkeypatch.setattr(methods, "BART", {})
-    problem = cine_problem("perfusion", 0, frames=6, size=32, coils=4, acceleration=4)
-    (alone, one), (joint, other) = compare(problem)
-    assert joint.psnr_db > alone.psnr_db
+    monkeypatch.setattr(methods, "Worker", InThisProcess)
+    here = peers.Peer("zero-filled", "torch", zero_filled, 8.0)
+    absent = peers.Peer("another", "no_such_module", zero_filled, 1.0)
+    echoes_only = peers.Peer("of echoes", "torch", zero_filled, 1.0, ("contrast",))
+    monkeypatch.setattr(methods, "PEERS", (here, absent, echoes_only))
+    problem = cine_problem("abrupt", 0, frames=15, size=32, coils=4, acceleration=4)
+    found = list(compare(problem))
+    (alone, one), (joint, other), (peer, _) = found
+    assert joint.psnr_db > alone.psnr_db > peer.psnr_db
     assert joint.relative_gap is not None
     assert joint.constant == pytest.approx(alone.constant, rel=1e-4)
+    assert (peer.relative_gap, peer.constant) == (None, None)
+    assert joint.edge_frames is not None
+    assert 0.7 < joint.edge_frames < 6
+    assert peer.edge_at_equal == peer.edge_frames
+    assert methods.missing(problem) == ["another"]
     draw(problem, [("one by one", one), ("together", other)]).savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(command._table("title", [row for row, _ in found], methods.missing(problem)))
+    assert re.search(r"another\s*│ not installed", console.export_text())
+
+
+def test_a_series_that_cannot_be_made_is_refused_with_those_that_can() -> None:
+    with pytest.raises(UsageError, match="No series diffusion can be made here; use beating, "):
+        command.cine(kinds=["beating", "diffusion"])
 
 
 @pytest.mark.slow
-def test_the_command_writes_numbers_and_pictures_and_bart_comes_last(tmp_path) -> None:
+def test_the_command_writes_numbers_and_pictures_and_others_come_last(tmp_path) -> None:
     sizes = {"frames": 12, "size": 64, "coils": 4, "acceleration": 4}
-    command.cine(seeds=[0], **sizes, output=tmp_path / "cine")
+    command.cine(kinds=["beating", "perfusion"], seeds=[0], **sizes, output=tmp_path / "cine")
     found = json.loads((tmp_path / "cine" / "cine.json").read_text())
     names = [row["method"] for row in found["results"][0]["rows"]]
     assert names[0] == "FIRENET, frame by frame"
-    if len(names) > 1 + len(methods.SPARSIFIERS):
-        assert names[-1].startswith("BART")
+    ours = 1 + len(methods.SPARSIFIERS)
+    assert len(names) + len(found["results"][0]["not_installed"]) == ours + 4
+    assert not any(name.startswith("FIRENET") for name in names[ours:])
     assert {path.name for path in (tmp_path / "cine").glob("*.png")} == {
         "beating_0.png",
         "perfusion_0.png",
