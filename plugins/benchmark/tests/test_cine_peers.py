@@ -46,14 +46,18 @@ def test_the_best_weight_is_found_from_both_sides_and_passed_on_both(start) -> N
     assert len(set(tried)) == len(tried) <= abs(torch.log2(torch.tensor(start)) + 6) + 3
 
 
-def test_the_edge_at_a_psnr_is_that_of_the_lower_weight_that_has_it() -> None:
+def test_the_edge_at_a_psnr_is_the_narrowest_of_the_weights_that_have_it() -> None:
     trial, _ = trial_of(1.0)
     trials = tuning.climb(trial, 1.0, 37.5)
     # 39 dB at 1/2 and 36 dB at 1/4: half way between them.
-    assert trials[0].weight == 0.25
+    assert [one.weight for one in trials] == [0.25, 0.5, 1, 2]
     assert tuning.width_at(trials, 37.5) == pytest.approx((0.5 + 0.25) / 2)
-    assert tuning.width_at(trials, 39.0) == 0.5
+    assert tuning.width_at(trials, 39.5) == pytest.approx((0.5 + 1) / 2)
+    # More than any weight has.
     assert tuning.width_at(trials, 41.0) == 1.0
+    # From the other side, where that is narrower.
+    mirrored = [one._replace(edge=Edge(1 / one.weight, 1.0)) for one in trials]
+    assert tuning.width_at(mirrored, 39.5) == pytest.approx((0.5 + 1) / 2)
     # Not reached within the halvings that are allowed.
     trials = tuning.climb(trial, 1.0, -1000.0)
     assert tuning.width_at(trials, -1000.0) == trials[0].weight == 2.0**-6

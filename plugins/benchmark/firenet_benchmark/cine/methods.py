@@ -55,7 +55,7 @@ class CineRow:
     edge_frames, edge_height
         Means over what happens abruptly, see :mod:`.edge`; None where nothing does.
     edge_at_equal
-        Width at a lower weight with the PSNR of the usual joint image, see :func:`.width_at`.
+        Width at another weight, with the PSNR of the usual joint image, see :func:`.width_at`.
     """
 
     method: str

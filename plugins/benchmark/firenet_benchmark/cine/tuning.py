@@ -58,20 +58,24 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 
 
 def width_at(trials: Sequence[Trial], level_db: float) -> float | None:
-    """Return the edge's width at the lowest weight that has a PSNR, between trials linearly in dB.
+    """Return the narrowest edge among weights that have a PSNR, between trials linearly in dB.
 
-    Where no weight has it, that of the best; None where nothing abrupt happens. Lower weights
-    smooth less, so of several weights with the same PSNR this is the most favourable one.
+    Where no weight has so much, that of the best; None where nothing abrupt happens. Too low a
+    weight widens edges, too, since noise hides where they begin and end.
     """
     best = best_of(trials)
-    if best.edge is None or best.psnr_db <= level_db:
-        return None if best.edge is None else best.edge.width
-    rising = trials[: trials.index(best) + 1]
-    for low, high in itertools.pairwise(rising):
+    if best.edge is None:
+        return None
+    widths = []
+    for one, other in itertools.pairwise(trials):
+        low, high = sorted((one, other), key=lambda t: t.psnr_db)
         if low.psnr_db < level_db <= high.psnr_db:
             assert low.edge is not None
             assert high.edge is not None
             share = (level_db - low.psnr_db) / (high.psnr_db - low.psnr_db)
-            return low.edge.width + share * (high.edge.width - low.edge.width)
-    assert rising[0].edge is not None
-    return rising[0].edge.width
+            widths.append(low.edge.width + share * (high.edge.width - low.edge.width))
+    if widths:
+        return min(widths)
+    nearest = min(trials, key=lambda t: t.psnr_db) if level_db < best.psnr_db else best
+    assert nearest.edge is not None
+    return nearest.edge.width
