@@ -34,6 +34,17 @@ def test_an_exponential_rise_has_the_width_that_its_crossings_have() -> None:
     begins, ends = 0.1 / 0.5, 3 + (0.9 - 0.875) / 0.0625
     # The median over the frames behind it is 2^-13 below 1, which moves its 90 % by .002 at most.
     assert edge_of(rise, FRAME).width == pytest.approx(ends - begins, abs=2e-3)
+    # One that begins early instead, as in a mirror.
+    early = edge_of(1 - rise.flip(0), 41 - FRAME).width
+    assert early == pytest.approx(ends - begins, abs=2e-3)
+
+
+def test_frames_beside_the_event_and_at_the_ends_belong_to_no_plateau() -> None:
+    curve = torch.tensor([0.3, 0.3, 0, 0, 0.2, 0.3, 0.8, 0.8, 1, 1, 0.7, 0.7], dtype=torch.float64)
+    width, height = edge_of(curve, 6)
+    assert height == 1
+    # From .1 between the frames 3 and 4 to .9 between 7 and 8.
+    assert width == pytest.approx(7.5 - 3.5)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(0.3, 0.2), (1.7, -4.0)])
