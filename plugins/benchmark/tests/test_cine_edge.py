@@ -10,6 +10,7 @@ import torch
 
 from firenet_benchmark.cine.edge import IDEAL, Event, curve_of, edge_of, mean_edge
 from firenet_benchmark.cine.phantom import simulated_series
+from firenet_mri.errors import UsageError
 
 FRAME = 13
 
@@ -81,3 +82,10 @@ def test_what_else_goes_on_is_no_part_of_an_event() -> None:
     assert blurred is not None
     assert blurred.width == pytest.approx(3 * IDEAL, rel=0.05)
     assert mean_edge(truth, ()) is None
+
+
+def test_a_series_too_short_for_plateaus_is_refused() -> None:
+    with pytest.raises(UsageError, match="14 frames asked for; abrupt events need at least 15"):
+        simulated_series("abrupt", 14, 16, 0)
+    series = simulated_series("abrupt", 15, 16, 0)
+    assert mean_edge(series.images.abs(), series.events) == pytest.approx((IDEAL, 1), abs=1e-4)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from firenet_benchmark.cine.edge import Event
+from firenet_mri.errors import UsageError
 
 Kind = Literal["beating", "perfusion", "abrupt"]
 
@@ -21,6 +22,8 @@ _SOFT = 0.012
 _BLOBS = 14
 # Shares of the series after which the pool brightens, the wall jumps and a faint spot appears.
 _EVENTS = (0.32, 0.48, 0.64)
+# So that five frames lie on either side of every event.
+_FEWEST = 15
 
 
 class Series(NamedTuple):
@@ -62,7 +65,17 @@ def simulated_series(
         Of place, shape, texture and surroundings.
     breathing
         Amplitude of a shift along y, as a share of the field of view; .74 breaths per series.
+
+    Raises
+    ------
+    UsageError
+        If a series with abrupt events has too few frames to measure them.
     """
+    if kind == "abrupt" and frames < _FEWEST:
+        raise UsageError(
+            f"{frames} frames asked for; abrupt events need at least {_FEWEST}, choose more frames "
+            "or leave abrupt out"
+        )
     scene = _Scene(size, seed)
     begins = [round(share * frames) for share in _EVENTS] if kind == "abrupt" else []
 
