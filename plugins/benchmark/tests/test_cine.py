@@ -156,7 +156,7 @@ def test_the_command_writes_numbers_and_pictures_and_others_come_last(tmp_path) 
     names = [row["method"] for row in found["results"][0]["rows"]]
     assert names[0] == "FIRENET, frame by frame"
     ours = 1 + len(methods.SPARSIFIERS)
-    assert len(names) + len(found["results"][0]["not_installed"]) == ours + 4
+    assert len(names) + len(found["results"][0]["not_installed"]) == ours + 5
     assert not any(name.startswith("FIRENET") for name in names[ours:])
     assert {path.name for path in (tmp_path / "cine").glob("*.png")} == {
         "beating_0.png",

@@ -139,6 +139,7 @@ def _mrpro(scan: RawScan, maps: Tensor, threads: int, weight: float) -> Found:
 PEERS = (
     Peer("BART -R T", "bart", partial(_bart, "T:1024:0"), 2.0**-6),
     Peer("BART -R L", "bart", partial(_bart, "L:3:3"), 2.0**-8),
+    Peer("BART -R F", "bart", partial(_bart, "F:1024:0"), 2.0**-8, ("phase",)),
     Peer("BART -R W, joint", "bart", partial(_bart, "W:3:1024"), 2.0**-8, ("contrast",)),
     Peer("SigPy, total variation", "sigpy", _sigpy, 2.0**-7),
     Peer("mrpro, total variation", "mrpro", _mrpro, 2.0**-7),
