@@ -56,8 +56,8 @@ def draw(problem: CineProblem, images: Sequence[tuple[str, Tensor]]) -> Figure:
     below.legend(fontsize=6, ncols=2)
     if problem.events:
         event = problem.events[-1]
-        curves = [(name, curve_of(torch.from_numpy(image), event)) for name, image in rows]
-        _plot(figure.add_subplot(grid[-1, 2]), curves, "share of the last event")
+        shares = [(name, curve_of(torch.from_numpy(image), event)) for name, image in rows]
+        _plot(figure.add_subplot(grid[-1, 2]), shares, "share of the last event")
     return figure
 
 
