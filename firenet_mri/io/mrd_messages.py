@@ -19,6 +19,8 @@ import numpy as np
 from firenet_mri.errors import DataError
 
 _CONFIG_BYTES = 1024
+# Headers have thousands of bytes; parsing takes many times the memory, and time of all clients.
+_LARGEST_TEXT = 1 << 22
 # The standard's number of integers of 32 bits, which ismrmrd 1.15 takes for ones of 64.
 _INT = 4
 
@@ -35,6 +37,9 @@ class Kind(IntEnum):
     IMAGE = 1022
     WAVEFORM = 1026
     ARRAY = 1030
+
+
+_TEXTS = (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT)
 
 
 class Message(NamedTuple):
@@ -83,6 +88,8 @@ def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
         kind = Kind(number)
     except ValueError:
         raise ProtocolError(f"a message of the unknown kind {number}") from None
+    if kind in _TEXTS:
+        stream = _Stream(receive, min(largest, _LARGEST_TEXT))
     return Message(kind, _READERS[kind](stream))
 
 
@@ -222,7 +229,7 @@ def message_bytes(kind: Kind, value: Any = None) -> bytes:
         if len(name) >= _CONFIG_BYTES:
             raise ProtocolError(f"a configuration's name of {len(name)} bytes; at most 1023 fit")
         return head + name.ljust(_CONFIG_BYTES, b"\0")
-    if kind in (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT):
+    if kind in _TEXTS:
         # Hosts may want the NUL of a line for their log. Of XML, parsers refuse it, and those who
         # expect one do without.
         text = str(value).encode() + (b"\0" if kind is Kind.TEXT else b"")

@@ -143,7 +143,9 @@ class Reconstructor:
 
     def _begun(self) -> Worker:
         """Return the process when it is ready, whoever may have left meanwhile."""
-        if self._worker is None:
+        if self._worker is None or not self._worker.is_alive:
+            # One that died while it had nothing to do is nobody's fault.
+            self._end()
             self.start()
         worker, until = self._worker, time.monotonic() + _START_S
         if worker is None:
@@ -189,15 +191,15 @@ class Reconstructor:
             Of the files.
         """
         watch = _Watch(self._limits, lambda: False)
-        try:
-            with self._turns.turn(lambda: self._look(watch)):
-                worker = self._worker
-                if worker is not None and name not in self._saved:
-                    watch.begin(worker)
+        with contextlib.suppress(DataError), self._turns.turn(lambda: self._look(watch)):
+            worker = self._worker
+            if worker is not None and name not in self._saved:
+                watch.begin(worker)
+            try:
                 while worker is not None and self._is_ready and name not in self._saved:
                     self._keeps(worker.receive(lambda: self._look(watch)).value)
-        except DataError:
-            self._replace()
+            except DataError:
+                self._replace()
         lost = "WARNING", f"{name}: perhaps not saved; its process was ended"
         return self._saved.pop(name, lost)
 

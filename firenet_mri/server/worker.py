@@ -186,6 +186,11 @@ class Worker:
             look()
 
     @property
+    def is_alive(self) -> bool:
+        """False if the process has ended."""
+        return self._process.poll() is None
+
+    @property
     def resident_bytes(self) -> int:
         """Memory that it holds; 0 where the system does not tell."""
         try:

@@ -79,6 +79,12 @@ def test_texts_are_read_with_and_without_their_nul(end) -> None:
     assert message_bytes(Kind.HEADER, "<x/>") == struct.pack("<HI", Kind.HEADER, 4) + b"<x/>"
 
 
+def test_texts_that_take_long_to_parse_are_refused_before_they_are_read() -> None:
+    data = struct.pack("<HI", Kind.HEADER, (1 << 22) + 1)
+    with pytest.raises(ProtocolError, match="a part of 4194305 bytes; 4194304 are allowed"):
+        read_message(io.BytesIO(data).read, 1 << 30)
+
+
 @settings(max_examples=200)
 @given(data=st.binary(max_size=600))
 def test_random_bytes_are_a_message_or_refused(data) -> None:

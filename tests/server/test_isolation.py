@@ -114,6 +114,15 @@ def test_a_process_that_dies_is_a_reason_for_its_client_and_replaced(death, how)
     assert_serves(reconstructor)
 
 
+def test_a_process_that_died_when_it_had_nothing_to_do_costs_nobody_a_scan() -> None:
+    reconstructor = made_of(f"{SERVES}; os._exit(1)")
+    reconstructor.make(work())
+    assert reconstructor._worker is not None
+    reconstructor._worker._process.wait(10)
+    assert_serves(reconstructor)
+    assert reconstructor.ended == 0
+
+
 def test_an_error_in_the_process_is_told_and_the_process_stays() -> None:
     first = made_of("say(error='no such luck')")
     with pytest.raises(DataError, match="no such luck"):
