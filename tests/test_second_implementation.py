@@ -288,6 +288,20 @@ def test_options_that_it_does_not_cover_are_refused(
     assert capsys.readouterr().out.startswith("Not covered: ")
 
 
+def test_both_name_joint_images_as_what_they_do_not_cover(
+    script, constants, folder, capsys
+) -> None:
+    path = folder / "accurate.json"
+    report = json.loads(path.read_text())
+    report["options"]["reconstruction"]["joint"] = "phase"
+    path.write_text(json.dumps(report))
+    for example in (script, constants):
+        assert status(example, folder) == 2
+        printed = capsys.readouterr().out
+        assert printed == "Not covered: images reconstructed together, joint=phase\n"
+    assert "no joint images" in (script.__doc__ or "")
+
+
 def test_another_preset_is_refused(script, made) -> None:
     assert status(script, made, "adaptive") == 2
 

@@ -2,8 +2,8 @@
 
     firenet convert SCAN scan.npy; python check_certificate.py IMAGE.json scan.npy
 
-Maps, operators and dual are made anew from scan, options and evidence (docs/theory.md 3). Covered:
-one Cartesian slice; accurate, stable, paper; Haar, default frame. Exit status 1: wrong, 2: refused.
+Maps, operators and dual are made anew (docs/theory.md 3). Covered: one Cartesian slice; accurate,
+stable, paper; Haar, default frame; no joint images. Exit status 1: wrong, 2: refused.
 """
 
 import gzip
@@ -24,7 +24,7 @@ COVERED = ("accurate", "stable", "paper", "haar", "espirit", "crop")  # Others m
 
 def refuse_unless(is_covered, what):
     if not is_covered:
-        print(f"Not covered: {what}")
+        print(f"Not covered: {what}".replace("joint=", "images reconstructed together, joint="))
         sys.exit(2)
 
 

@@ -1,25 +1,23 @@
-"""FIRENET frame by frame and jointly, and BART with what it has over time, on one series."""
+"""FIRENET frame by frame and jointly, and other libraries with what they have, on one series."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.problem import CineProblem
+from firenet_benchmark.cine.edge import mean_edge
+from firenet_benchmark.cine.kinds import Kind
+from firenet_benchmark.cine.peers import PEERS, Peer
+from firenet_benchmark.cine.problem import CineProblem, cine_problem
+from firenet_benchmark.cine.tuning import Trial, best_of, climb, width_at
+from firenet_benchmark.cine.worker import Found, Run, Worker
 from firenet_mri import RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.calibration import sensitivity_maps
-from firenet_mri.errors import DataError
-from firenet_mri.io.kspace.bart import write_cfl
 from firenet_mri.metrics import psnr, ssim
 from firenet_mri.reconstruction.joint import SPARSIFIER, mean_of_frames
 
@@ -28,6 +26,7 @@ SPARSIFIERS = (
     SPARSIFIER,
     "undecimated-dct3+across-tv",
     "undecimated-dct3+across-haar",
+    "undecimated-dct3+across-haar+across-fourier",
     "across-fourier",
     "across-low-rank",
     "across-tv+across-low-rank",
@@ -35,19 +34,11 @@ SPARSIFIERS = (
 
 #: The same for echoes.
 SPARSIFIERS_OF_ECHOES = (
-    SPARSIFIER,
-    "across-low-rank",
+    *SPARSIFIERS,
     "across-fourier+across-low-rank",
     "undecimated-dct3+across-groups",
     "undecimated-dct3+across-groups+across-fourier",
 )
-
-#: BART's regularisation over time by name: total variation, locally low rank, temporal Fourier.
-BART = {"T": "T:1024:0", "L": "L:3:3", "F": "F:1024:0"}
-_LAMBDAS = tuple(2.0**-exponent for exponent in range(4, 15))
-_ITERATIONS = 100
-# BART's dimension of time.
-_TIME = 10
 
 
 @dataclass(frozen=True)
@@ -61,14 +52,21 @@ class CineRow:
     psnr_db, ssim
         Of all frames' magnitudes.
     change_kept
-        <d', d> / <d, d> of the changes d from frame to frame where the heart moves: 1 keeps them,
+        <d', d> / <d, d> of the changes d from frame to frame where something moves: 1 keeps them,
         less smooths in time.
-    seconds
-        Of one run, maps included.
+    seconds, processor_s
+        Of one warm run, maps included, without the certificate: by the clock, and on processors.
+    peak_mib
+        Memory that the run needed with its samples; None where it is not known. FIRENET's includes
+        the maps and the certificate.
     relative_gap, constant
         What is proven; None of others.
     tuned_lambda
         Weight that was best on this series, against the truth; None where nothing was tuned.
+    edge_frames, edge_height
+        Means over what happens abruptly, see :mod:`.edge`; None where nothing does.
+    edge_at_equal
+        Width at another weight, with the PSNR of the usual joint image, see :func:`.width_at`.
     """
 
     method: str
@@ -76,23 +74,37 @@ class CineRow:
     ssim: float
     change_kept: float
     seconds: float
+    processor_s: float
+    peak_mib: float | None = None
     relative_gap: float | None = None
     constant: float | None = None
     tuned_lambda: float | None = None
+    edge_frames: float | None = None
+    edge_height: float | None = None
+    edge_at_equal: float | None = None
 
 
 def compare(problem: CineProblem) -> Iterator[tuple[CineRow, Tensor]]:
-    """Yield the row and the magnitude (frame, y, x) of every method, the other library's last."""
-    yield _firenet(problem, "FIRENET, frame by frame", ReconstructionOptions())
-    for name in SPARSIFIERS if problem.maps is None else SPARSIFIERS_OF_ECHOES:
-        chosen = {} if name == SPARSIFIER else {"sparsifier": name}
-        options = ReconstructionOptions.from_mapping({"joint": "phase", **chosen})
-        yield _firenet(problem, f"FIRENET joint, {name}", options)
+    """Yield the row and the magnitude (frame, y, x) of every method, other libraries' last."""
+    began = time.perf_counter(), time.process_time()
     maps = _maps(problem)
-    for name, regularisation in BART.items():
-        found = _tuned(problem, maps, f"BART -R {name} over time", regularisation)
-        if found is not None:
-            yield found
+    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    yield _firenet(problem, "FIRENET, frame by frame", {})
+    level_db = None
+    for name in SPARSIFIERS if problem.axis == "phase" else SPARSIFIERS_OF_ECHOES:
+        chosen = {} if name == SPARSIFIER else {"sparsifier": name}
+        row, image = _firenet(problem, f"FIRENET joint, {name}", {"joint": problem.axis, **chosen})
+        level_db = row.psnr_db if level_db is None else level_db
+        yield row, image
+    for peer in _peers(problem):
+        if _why_not(peer, problem) is None:
+            yield _tuned(problem, peer, (maps, seconds), level_db)
+
+
+def left_out(problem: CineProblem) -> dict[str, str]:
+    """Return why others are not run, by their names."""
+    reasons = ((peer.name, _why_not(peer, problem)) for peer in _peers(problem))
+    return {name: why for name, why in reasons if why is not None}
 
 
 def change_kept(magnitude: Tensor, reference: Tensor, moves: Tensor) -> float:
@@ -101,28 +113,63 @@ def change_kept(magnitude: Tensor, reference: Tensor, moves: Tensor) -> float:
     return float((found * true).sum() / true.square().sum())
 
 
-def _firenet(
-    problem: CineProblem, name: str, options: ReconstructionOptions
-) -> tuple[CineRow, Tensor]:
-    began = time.perf_counter()
-    given = {} if problem.maps is None else {"maps": problem.maps}
-    result = reconstruct(problem.scan, **{**options.flat(), **given})
-    seconds = time.perf_counter() - began - result.timings.certificate_s
+def run_firenet(scan: RawScan, options: dict[str, Any]) -> Found:
+    """Return FIRENET's magnitude of a scan and what is proven of it."""
+    result = reconstruct(scan, **ReconstructionOptions.from_mapping(options).flat())
     constants = (
         max(entry.values["lipschitz_bound"])
         for entry in result.certificate.entries
         if entry.name == "lipschitz_bound"
     )
     gap = None if result.certificate.relative_gap is None else max(result.certificate.relative_gap)
-    row = _row(problem, name, result.magnitude[:, 0], seconds)
-    known = {"relative_gap": gap, "constant": next(constants, None)}
-    return CineRow(**{**vars(row), **known}), result.magnitude[:, 0]
+    apart = result.timings.certificate_s
+    return Found(result.magnitude[:, 0].clone(), gap, next(constants, None), apart)
 
 
-def _row(problem: CineProblem, name: str, magnitude: Tensor, seconds: float) -> CineRow:
+def _peers(problem: CineProblem) -> list[Peer]:
+    return [peer for peer in PEERS if problem.axis in peer.axes]
+
+
+def _why_not(peer: Peer, problem: CineProblem) -> str | None:
+    """Return why a method of another library is not run; None where it is."""
+    if problem.sampling not in peer.samplings:
+        return f"compared along {' and '.join(peer.samplings)} only"
+    return None if peer.is_installed() else "not installed"
+
+
+def _warm_up(problem: CineProblem) -> CineProblem:
+    """Return a small problem of the same sort."""
+    kind: Kind = "echoes" if problem.axis == "contrast" else "beating"
+    sizes = {"frames": 6, "size": 32, "coils": 2, "acceleration": 2}
+    return cine_problem(kind, 0, **sizes, sampling=problem.sampling)
+
+
+def _firenet(problem: CineProblem, name: str, options: dict[str, Any]) -> tuple[CineRow, Tensor]:
+    small = _warm_up(problem)
+    first, whole = (
+        options if one.maps is None else {**options, "maps": one.maps} for one in (small, problem)
+    )
+    with Worker(run_firenet, torch.get_num_threads(), (small.scan, first)) as worker:
+        run = worker.run(problem.scan, whole)
+    row = _row(problem, name, run.found.image, run)
+    return replace(row, relative_gap=run.found.gap, constant=run.found.constant), run.found.image
+
+
+def _row(problem: CineProblem, name: str, magnitude: Tensor, run: Run) -> CineRow:
     reference = problem.reference
     kept = change_kept(magnitude, reference, problem.moves)
-    return CineRow(name, psnr(reference, magnitude), ssim(reference, magnitude), kept, seconds)
+    edge = mean_edge(magnitude, problem.events)
+    return CineRow(
+        name,
+        psnr(reference, magnitude),
+        ssim(reference, magnitude),
+        kept,
+        run.seconds,
+        run.processor_s,
+        run.peak_mib,
+        edge_frames=None if edge is None else edge.width,
+        edge_height=None if edge is None else edge.height,
+    )
 
 
 def _maps(problem: CineProblem) -> Tensor:
@@ -140,52 +187,31 @@ def _maps(problem: CineProblem) -> Tensor:
 
 
 def _tuned(
-    problem: CineProblem, maps: Tensor, name: str, regularisation: str
-) -> tuple[CineRow, Tensor] | None:
-    """Return BART's row at the weight that is best here; None where it is not installed."""
-    if shutil.which("bart") is None:
-        return None
+    problem: CineProblem,
+    peer: Peer,
+    maps_and_seconds: tuple[Tensor, tuple[float, float]],
+    level_db: float | None,
+) -> tuple[CineRow, Tensor]:
+    """Return the row of another library at the weight that is best here."""
+    maps, (seconds, processor_s) = maps_and_seconds
     support = torch.linalg.vector_norm(maps, dim=0)
-    best: tuple[CineRow, Tensor] | None = None
-    for lamda in _LAMBDAS:
-        began = time.perf_counter()
-        magnitude = (_bart(problem, maps, f"{regularisation}:{lamda}") * support).abs()
-        row = _row(problem, name, magnitude, time.perf_counter() - began)
-        if best is not None and row.psnr_db < best[0].psnr_db - 1:
-            # It falls on from here.
-            break
-        if best is None or row.psnr_db > best[0].psnr_db:
-            best = CineRow(**{**vars(row), "tuned_lambda": lamda}), magnitude
-    return best
+    threads, small = torch.get_num_threads(), _warm_up(problem)
+    with Worker(peer.run, threads, (small.scan, _maps(small), threads, peer.start)) as worker:
 
+        def trial(weight: float) -> Trial:
+            run = worker.run(problem.scan, maps, threads, weight)
+            magnitude = (run.found.image * support).abs()
+            edge = mean_edge(magnitude, problem.events)
+            return Trial(weight, psnr(problem.reference, magnitude), edge, magnitude, run)
 
-def _bart(problem: CineProblem, maps: Tensor, regularisation: str) -> Tensor:
-    """Return BART's images, (frame, y, x) complex."""
-    kspace = problem.scan.kspace[:, 0].numpy()
-    frames, coils, *shape = kspace.shape
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # BART's axes from the last: x, y, z, coil; along spokes one, sample, spoke, coil.
-        along: list[str] = []
-        if problem.scan.trajectories:
-            points = torch.stack(problem.scan.trajectories)[:, None].numpy()
-            where = np.zeros((*points.shape[:-1], 3), np.complex64)
-            where[..., :2] = points[..., ::-1]
-            write_cfl(folder / "trajectory", where, fifth=_TIME)
-            along, data = ["-t", str(folder / "trajectory")], kspace[..., None]
-            if regularisation.startswith("L"):
-                # Its steps are for an encoding of norm 1 otherwise, and do not converge.
-                along.append("-e")
-        else:
-            data = kspace.reshape(frames, coils, 1, *shape)
-        write_cfl(folder / "data", data, fifth=_TIME)
-        write_cfl(folder / "maps", maps.numpy()[:, None])
-        files = [str(folder / part) for part in ("data", "maps", "image")]
-        settings = ["-S", "-i", str(_ITERATIONS), "-R", regularisation]
-        command = ["bart", "pics", *settings, *along, *files]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            raise DataError(f"BART failed: {' '.join(done.stderr.split())[-300:]}")
-        image = np.fromfile(folder / "image.cfl", np.complex64)
-    return torch.from_numpy(image.reshape(frames, *problem.scan.spatial_shape))
+        trials = climb(trial, peer.start, level_db if problem.events else None)
+    best = best_of(trials)
+    row = _row(problem, peer.name, best.magnitude, best.run)
+    at_equal = None if level_db is None else width_at(trials, level_db)
+    return replace(
+        row,
+        seconds=row.seconds + seconds,
+        processor_s=row.processor_s + processor_s,
+        tuned_lambda=best.weight,
+        edge_at_equal=at_equal,
+    ), best.magnitude

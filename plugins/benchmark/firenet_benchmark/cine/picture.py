@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from firenet_benchmark.cine.edge import curve_of
 from firenet_benchmark.cine.problem import CineProblem
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def draw(problem: CineProblem, images: Sequence[tuple[str, Tensor]]) -> Figure:
     """Return a figure: one row per method with a frame, its error and a line over time; and curves.
+
+    Below are the curves of the pixel that changes most and, where something happens abruptly, of
+    the last event.
 
     Parameters
     ----------
@@ -43,12 +49,22 @@ def draw(problem: CineProblem, images: Sequence[tuple[str, Tensor]]) -> Figure:
     y, x = _busiest_pixel(problem.reference)
     for one in axes[-1]:
         one.set_axis_off()
-    below = figure.add_subplot(axes[-1, 0].get_gridspec()[-1, :])
-    for name, image in rows:
-        below.plot(image[:, y, x], label=name, lw=2.5 if name == "truth" else 1)
-    below.set(xlabel="frame", ylabel=f"pixel ({y}, {x})")
+    grid = axes[-1, 0].get_gridspec()
+    below = figure.add_subplot(grid[-1, :2] if problem.events else grid[-1, :])
+    curves = [(name, image[:, y, x]) for name, image in rows]
+    _plot(below, curves, f"pixel ({y}, {x})")
     below.legend(fontsize=6, ncols=2)
+    if problem.events:
+        event = problem.events[-1]
+        shares = [(name, curve_of(torch.from_numpy(image), event)) for name, image in rows]
+        _plot(figure.add_subplot(grid[-1, 2]), shares, "share of the last event")
     return figure
+
+
+def _plot(axes: Axes, curves: Sequence[tuple[str, Any]], label: str) -> None:
+    for name, curve in curves:
+        axes.plot(curve, label=name, lw=2.5 if name == "truth" else 1)
+    axes.set(xlabel="frame", ylabel=label)
 
 
 def _busiest_line(moves: Tensor) -> int:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from firenet_benchmark.cine.kinds import Kind
-from firenet_benchmark.cine.phantom import simulated_series
+from firenet_benchmark.cine import slime
+from firenet_benchmark.cine.echoes import simulated_echoes
+from firenet_benchmark.cine.edge import Event
+from firenet_benchmark.cine.kinds import Heart, Kind, Sampling
+from firenet_benchmark.cine.phantom import Series, simulated_series
 from firenet_mri import RawScan
 from firenet_mri.operators import NonuniformFourier, Sense, encoding_operator
 from firenet_mri.operators.trajectories import golden_angle_frames
 from firenet_mri.simulation import interleaved_lines
 
-#: Lines of a grid, or spokes by the golden angle.
-Sampling = Literal["lines", "radial"]
+# As many echoes as a gradient-echo train has.
+_ECHOES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +33,37 @@ class CineProblem:
         For tables.
     scan
         (frame, 1, coil, y, x), or (frame, 1, coil, spoke, sample), of frames called "phase 0",
-        "phase 1", ...
+        "phase 1", ..., or "contrast 0", ... where they are echoes.
     reference
         Magnitude, (frame, y, x).
     moves
         (y, x) bool: where something changes.
+    events
+        What happens abruptly.
+    axis
+        Along which the images belong together: "phase", or "contrast" of echoes.
     maps
-        Those of the coils, (coil, y, x), where the phase turns from frame to frame so that the mean
-        over the frames has no maps; None has them estimated.
+        Those that all methods are given, (coil, y, x): of echoes, since their phases differ, so
+        that maps from their mean are worse. None has the maps estimated from the mean.
     """
 
     name: str
     scan: RawScan
     reference: Tensor
     moves: Tensor
+    events: tuple[Event, ...] = ()
+    axis: str = "phase"
     maps: Tensor | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """Return how k-space is measured."""
+        return "radial" if self.scan.trajectories else "lines"
+
+
+def is_available(kind: Kind) -> bool:
+    """Return whether a kind of series can be made here."""
+    return kind != "mrphantom" or slime.is_installed()
 
 
 def cine_problem(
@@ -56,6 +75,7 @@ def cine_problem(
     coils: int = 8,
     acceleration: int = 8,
     noise: float = 0.01,
+    breathing: float = 0.01,
     sampling: Sampling = "lines",
 ) -> CineProblem:
     """Return a simulated series with interleaved lines and four in the centre of every frame.
@@ -64,8 +84,10 @@ def cine_problem(
 
     Parameters
     ----------
-    kind, seed, frames, size
-        See :func:`firenet_benchmark.cine.phantom.simulated_series`.
+    kind
+        One of :data:`.kinds.KINDS`.
+    seed, frames, size, breathing
+        See :func:`firenet_benchmark.cine.phantom.simulated_series`; echoes are 8 at most.
     coils
         Around the body.
     acceleration
@@ -76,8 +98,9 @@ def cine_problem(
     sampling
         "lines" or "radial".
     """
-    series = simulated_series(kind, frames, size, seed)
-    maps, along = coil_maps(coils, size), {}
+    series = _series(kind, seed, frames, size, coils, breathing)
+    frames = len(series.images)
+    maps, along = coil_maps(coils, size) if series.maps is None else series.maps, {}
     if sampling == "radial":
         points = golden_angle_frames(frames, size // acceleration, 2 * size, (size, size))
         full, noise = torch.ones((1, *points.shape[1:3]), dtype=torch.bool), noise * math.sqrt(2)
@@ -90,17 +113,27 @@ def cine_problem(
     generator = torch.Generator().manual_seed(seed + 1000)
     drawn = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * float(series.images.abs().max()) * drawn) * full
+    axis = "contrast" if kind == "echoes" else "phase"
     scan = RawScan(
         kspace[:, None],
         full[:, None] if sampling == "lines" else full,
         2,
-        name=f"{kind} heart {seed}",
+        name=f"{kind} {'heart ' if kind in get_args(Heart) else ''}{seed}",
         simulated=True,
-        images=tuple(f"phase {frame}" for frame in range(frames)),
+        images=tuple(f"{axis} {frame}" for frame in range(frames)),
         **along,  # type: ignore[arg-type]
     )
-    known = maps if kind == "echoes" else None
-    return CineProblem(scan.name, scan, series.images.abs(), series.moves, known)
+    known = maps if axis == "contrast" else None
+    reference = series.images.abs()
+    return CineProblem(scan.name, scan, reference, series.moves, series.events, axis, known)
+
+
+def _series(kind: Kind, seed: int, frames: int, size: int, coils: int, breathing: float) -> Series:
+    if kind == "echoes":
+        return simulated_echoes(min(frames, _ECHOES), size, seed)
+    if kind == "mrphantom":
+        return slime.slime_series(frames, size, coils, seed)
+    return simulated_series(kind, frames, size, seed, breathing=breathing)
 
 
 def _along(points: Tensor, images: Tensor, maps: Tensor) -> Tensor:
