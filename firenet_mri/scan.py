@@ -316,6 +316,16 @@ def with_reversed_kspace(scan: RawScan) -> RawScan:
     )
 
 
+def check_readout_splits(scan: RawScan) -> None:
+    """Raise UsageError unless a scan is a Cartesian volume with whole readouts."""
+    is_volume = scan.spatial_ndim == 3 and len(scan.batch_shape) == bool(scan.images)
+    if not is_volume or scan.trajectory is not None or not readouts_are_whole(scan.mask):
+        raise UsageError(
+            f"{scan.name}: only a Cartesian volume with whole readouts can be taken apart along "
+            "the readout; reconstruct it as a whole"
+        )
+
+
 def split_readout(scan: RawScan) -> RawScan:
     """Return volumes with whole readouts as slices across the readout, each a 2D scan.
 
@@ -328,12 +338,7 @@ def split_readout(scan: RawScan) -> RawScan:
     UsageError
         If it is no Cartesian volume, or has readouts of which not all was measured.
     """
-    is_volume = scan.spatial_ndim == 3 and len(scan.batch_shape) == bool(scan.images)
-    if not is_volume or scan.trajectory is not None or not readouts_are_whole(scan.mask):
-        raise UsageError(
-            f"{scan.name}: only a Cartesian volume with whole readouts can be taken apart along "
-            "the readout; reconstruct it as a whole"
-        )
+    check_readout_splits(scan)
     hybrid = torch.empty_like(scan.kspace)
     # One coil at a time: a volume is large.
     for at in np.ndindex(*scan.kspace.shape[:-3]):

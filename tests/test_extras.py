@@ -43,6 +43,7 @@ def test_each_absence_is_one_line_that_names_the_extra(tmp_path) -> None:
     (tmp_path / "bruker").mkdir()
     for name in ("method", "acqp", "fid"):
         (tmp_path / "bruker" / name).write_bytes(b"1")
+    (tmp_path / "cine.nii").write_bytes(b"")
     image, key = tmp_path / "a.nii", tmp_path / "key.pem"
     said = {
         "siemens": one_line("recon", tmp_path / "scan.dat", "-o", image),

@@ -12,7 +12,7 @@ import pytest
 from firenet_mri.threads import passive_waiting
 
 # A command that loads torch and ends soon.
-COMMAND = ("-m", "firenet_mri", "convert", "missing.h5", "out.h5")
+COMMAND = ("-m", "firenet_mri", "convert", __file__, "out.h5")
 SETTINGS = [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "77"), ("KMP_BLOCKTIME", "200")]
 
 libgomp = pytest.mark.skipif(sys.platform != "linux", reason="torch carries libgomp on Linux only")

@@ -55,7 +55,13 @@ from firenet_mri.reconstruction.joint import (
 )
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded, encode
-from firenet_mri.scan import RawScan, digest_of_scan, sampled_mask, split_readout
+from firenet_mri.scan import (
+    RawScan,
+    check_readout_splits,
+    digest_of_scan,
+    sampled_mask,
+    split_readout,
+)
 
 # Samples of the centre from which a phase is taken, along each axis: at least and at most.
 _PHASE_WIDTHS = (8, 24)
@@ -319,6 +325,8 @@ def _transforms(scan: RawScan, weights: Tensor | None) -> tuple[NonuniformFourie
 
 def _check(scan: RawScan, options: ReconstructionOptions) -> None:
     """Refuse what does not go together, before any work."""
+    if options.by_readout:
+        check_readout_splits(scan)
     if scan.trajectory is None:
         return
     wanted = {

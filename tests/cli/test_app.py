@@ -207,7 +207,7 @@ def test_help_of_a_command_is_all_that_its_docstring_says() -> None:
 
 
 def test_words_that_are_allowed_are_shown_and_others_refused() -> None:
-    assert "[choices: points, lines, plane] [default: points]" in firenet("design", "-h").out
+    assert "[choices: points, lines, plane, radial]" in firenet("design", "-h").out
     result = firenet("simulate", "a.npy", "-o", "a.h5", "--pattern", "spiral")
     assert result.status == 2
     assert "spiral" in result.err

@@ -131,7 +131,7 @@ def test_frames_measure_other_lines_and_what_that_means_is_said(firenet, tmp_pat
     assert "a fully sampled centre 32 wide" in said
     assert "Not proven: that these samples determine the frames" in said
     few = firenet("design 32 --frames 2 --kind lines --rate .125 --calibration 6 -o few.npy")
-    assert "centre 6 wide, and sensitivity maps need 12" in few
+    assert "centre 7 wide, and sensitivity maps need 12" in few
 
 
 def test_spokes_of_frames_are_a_trajectory_that_is_read(firenet, tmp_path) -> None:

@@ -126,8 +126,9 @@ def test_a_learned_frame_is_run_repeated_and_certified_with_its_gap(
 
 
 def test_a_host_asks_for_a_frame_with_options_of_its_preset(tmp_path) -> None:
-    file = str(frame_file(tmp_path))
-    options = StreamOptions.of({"parameters": {"weights": file, "layers": 3}})
+    file = frame_file(tmp_path)
+    asked = {"weights": file.name, "layers": 3}
+    options = StreamOptions.of({"parameters": asked}, file.parent)
     assert options.reconstruction.network.layers == 3
     with pytest.raises(UsageError, match="sparsifier: a learned frame"):
-        StreamOptions.of({"parameters": {"weights": file, "sparsifier": "haar"}})
+        StreamOptions.of({"parameters": {"weights": file.name, "sparsifier": "haar"}}, file.parent)

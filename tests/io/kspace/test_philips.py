@@ -212,7 +212,7 @@ def test_damaged_files_are_named(write, kspace) -> None:
     with pytest.raises(FileError, match="line 8 of the index is damaged"):
         read(path)
     path.unlink()
-    with pytest.raises(FileError, match=r"without their index; put raw_001\.list beside it"):
+    with pytest.raises(FileError, match=r"without their index; put raw_001\.list next to it"):
         read(data)
 
 

@@ -31,9 +31,12 @@ from torch import Tensor
 from firenet_benchmark.cine.kinds import Sampling
 from firenet_benchmark.cine.worker import Found, run_program
 from firenet_mri import RawScan
-from firenet_mri.io.kspace.bart import TIME, write_cfl
+from firenet_mri.io.kspace.bart import write_cfl
 
 ITERATIONS = 100
+
+# The dimension of time in BART's files.
+_TIME = 10
 
 # Dual step size of both, see above.
 _SIGMA = 0.1
@@ -81,14 +84,14 @@ def _bart(regularisation: str, scan: RawScan, maps: Tensor, threads: int, weight
             points = torch.stack(scan.trajectories)[:, None].numpy()
             where = np.zeros((*points.shape[:-1], 3), np.complex64)
             where[..., :2] = points[..., ::-1]
-            write_cfl(folder / "trajectory", where, fifth=TIME)
+            write_cfl(folder / "trajectory", where, fifth=_TIME)
             along, data = ["-t", str(folder / "trajectory")], kspace[..., None]
             if not regularisation.startswith("T"):
                 # Its steps are for an encoding of norm 1 otherwise, and do not converge.
                 along.append("-e")
         else:
             data = kspace.reshape(frames, coils, 1, *shape)
-        write_cfl(folder / "data", data, fifth=TIME)
+        write_cfl(folder / "data", data, fifth=_TIME)
         write_cfl(folder / "maps", maps.numpy()[:, None])
         files = [str(folder / part) for part in ("data", "maps", "image")]
         settings = ["-S", "-i", str(ITERATIONS), "-R", f"{regularisation}:{weight}"]

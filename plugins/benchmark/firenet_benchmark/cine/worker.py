@@ -6,6 +6,7 @@ do not count, and the samples do. Linux only; elsewhere it is not known.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import re
@@ -21,7 +22,6 @@ import torch
 from torch import Tensor
 
 from firenet_mri.errors import DataError
-from firenet_mri.memory import LARGE, give_back_freed_memory
 
 _STATUS = Path("/proc/self/status")
 
@@ -138,7 +138,7 @@ def run_program(command: Sequence[str], environment: Mapping[str, str]) -> float
 
 
 def _run(method: Method, arguments: tuple[Any, ...]) -> Run:
-    give_back_freed_memory(LARGE)
+    _give_back_freed_memory()
     if _STATUS.exists():
         # From here on the peak counts.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -156,8 +156,15 @@ def _processor_s() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def _give_back_freed_memory() -> None:
+    """Have the C library give back what was freed, which would count for the next method."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _resident_mib() -> float | None:
-    give_back_freed_memory(LARGE)
+    _give_back_freed_memory()
     return _of_status(_STATUS, "VmRSS")
 
 
