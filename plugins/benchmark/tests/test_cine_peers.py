@@ -108,8 +108,6 @@ def test_bart_sees_the_frames_as_its_axis_of_time() -> None:
     flat = peers._bart("T:1024:0", scan, maps, 1, 10.0).image
     assert float((flat - flat.mean(0)).abs().max()) < 0.05 * float(images.abs().max())
     assert float((flat.mean(0) - images.mean(0)).abs().max()) < 0.3
-    assert found.program_mib is not None
-    assert 3 < found.program_mib < 300
 
 
 def test_sigpy_measures_along_spokes_what_the_scan_has() -> None:
