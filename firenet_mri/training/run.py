@@ -7,6 +7,7 @@ the network is written.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def train_network(
     on_step: Callable[[Progress], None] = lambda _: None,
     on_look: Callable[[Look], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train a network, or go on with its training, and write it.
 
@@ -123,6 +125,8 @@ def train_network(
         Train no further; write the best weights so far.
     on_step, on_look, should_stop
         As :meth:`Training.run` takes them.
+    clock
+        Counts the minutes of the options, in seconds.
 
     Raises
     ------
@@ -138,7 +142,8 @@ def train_network(
     checkpoint = Checkpoint(checkpoint_path(output), options.key(), data.digest())
     with memory_errors(checkpoint.path):
         learner = learner_of(options)
-        training = Training(learner, options, data.case, data.validation_cases())
+        cases = data.validation_cases()
+        training = Training(learner, options, data.case, cases, clock=clock)
         was_there = checkpoint.resume(training)
         if finish and not was_there:
             raise UsageError(

@@ -37,7 +37,7 @@ def ablation(
     validation
         Images on which the best weights are chosen; a tenth of the files by default.
     minutes
-        Minutes of training per variant; validation is extra.
+        Minutes of processor time per variant; validation is extra.
     variant
         Some of the variants, by name, such as "bound 8" or "no attack"; several may follow.
         Default: all.
