@@ -47,7 +47,7 @@ def frames_of_lines(
         union += f"; any {filled} successive frames fill k-space"
     said = [
         f"Each frame: {_range(fewest, most)} of {size} lines, an acceleration of "
-        f"{_range(round(size / most, 1), round(size / fewest, 1))}; every {every}th line, shifted "
+        f"{_range(round(size / most, 1), round(size / fewest, 1))}; lines {every} apart, shifted "
         f"from frame to frame, and {calibration} in the centre.",
         f"All {frames} frames together: {union}. {_maps(centre)}",
         _PROVEN,
@@ -75,8 +75,8 @@ def frames_of_spokes(
     points = golden_angle_frames(frames, spokes, 2 * size, (shape[0], shape[1]))
     said = [
         f"Each frame: {spokes} spokes of {2 * size} samples; {needed} would sample k-space fully, "
-        f"so this is an acceleration of {needed / spokes:.1f}. The golden angle goes on from frame "
-        "to frame.",
+        f"so this is an acceleration of {needed / spokes:.1f}. The golden angle continues from "
+        "frame to frame.",
         f"All {frames} frames together: {frames * spokes} spokes. "
         f"{_maps(min(size, int(2 * frames * spokes / math.pi)))}",
         _PROVEN,
