@@ -35,7 +35,7 @@ def radial(spokes: int, samples: int, size: int, *, golden_angle: bool = True) -
 def golden_angle_frames(
     frames: int, spokes: int, samples: int, spatial_shape: tuple[int, int]
 ) -> Tensor:
-    """Return golden-angle spokes that continue from frame to frame, (frame, spoke, sample, 2) float64.
+    """Return golden-angle spokes of successive frames, (frame, spoke, sample, 2) float64.
 
     Parameters
     ----------
