@@ -418,8 +418,10 @@ def _joined(
 
 def _check_sampled(planes: RawScan, members: Sequence[Item]) -> None:
     """Refuse frames without samples, whose images would be made of their neighbours alone."""
-    for one in members:
-        if not bool(one.kspace.any()) or not bool(one.mask.any()):
+    measured = [bool(one.kspace.any()) and bool(one.mask.any()) for one in members]
+    # An empty slice is empty in every frame, and says nothing wrong.
+    for one, is_measured in zip(members, measured, strict=True):
+        if not is_measured and any(measured):
             name = (
                 planes.images[one.index * len(planes.images) // math.prod(planes.batch_shape)]
                 if planes.images
