@@ -124,8 +124,8 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
         )
     if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
-            f"{'+'.join(across)} says nothing of what images have in common; join a frame of each "
-            f"image to it, such as undecimated-dct3+{across[0]}"
+            f"{'+'.join(across)} says nothing of what stays the same in all images; join a frame "
+            f"of each image to it, such as undecimated-dct3+{across[0]}"
         )
     if len(parts) == 1:
         return parts[0][1]

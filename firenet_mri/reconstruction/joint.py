@@ -79,8 +79,8 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     if not found or sizes == {1}:
         known = ", ".join(_axes_of(scan)) or "none: it is one image of one slice"
         raise UsageError(
-            f"{scan.name}: joint {axis!r} asked for, and the scan has no several images along such "
-            f"an axis; axes of this scan: {known}"
+            f"{scan.name}: joint {axis!r} was asked for, and the scan does not have several images "
+            f"along such an axis; axes of this scan: {known}"
         )
     if len(sizes) > 1:
         raise DataError(
@@ -136,9 +136,10 @@ def joint_network(options: NetworkOptions) -> NetworkOptions:
         If the network is one for single images.
     """
     if options.weights is not None or options.preset not in _PRESETS:
-        what = "trained networks" if options.weights is not None else f"the preset {options.preset}"
+        is_trained = options.weights is not None
+        what = "trained networks serve" if is_trained else f"the preset {options.preset} serves"
         raise UsageError(
-            f"joint: {what} serve single images; use one of the presets {', '.join(_PRESETS)}"
+            f"joint: {what} single images; use one of the presets {', '.join(_PRESETS)}"
         )
     return options if options.sparsifier else options.replace(sparsifier=SPARSIFIER)
 

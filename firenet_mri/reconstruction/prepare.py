@@ -397,6 +397,7 @@ def _joined(
     mask = planes.mask.reshape(-1, 1, *samples)
     for index, group in enumerate(groups):
         members = [items[i] for i in group]
+        _check_sampled(planes, members)
         own = frames_of(kspace, group), frames_of(mask, group)
         norms = [one.sample_norm for one in members]
         maps = [one.maps for one in members if one.maps is not None]
@@ -413,6 +414,23 @@ def _joined(
             maps_from_data=not is_apart,
             reference=None if maps else reference,
         )
+
+
+def _check_sampled(planes: RawScan, members: Sequence[Item]) -> None:
+    """Refuse frames without samples, whose images would be made of their neighbours alone."""
+    measured = [bool(one.kspace.any()) and bool(one.mask.any()) for one in members]
+    # An empty slice is empty in every frame, and says nothing wrong.
+    for one, is_measured in zip(members, measured, strict=True):
+        if not is_measured and any(measured):
+            name = (
+                planes.images[one.index * len(planes.images) // math.prod(planes.batch_shape)]
+                if planes.images
+                else f"image {one.index}"
+            )
+            raise DataError(
+                f"{planes.name}: {name} has no samples, and would be made of its neighbours alone; "
+                "choose images that have samples, or leave joint out"
+            )
 
 
 def _references(planes: RawScan, maps: MapMethod | Tensor) -> tuple[list[Tensor | None], bool]:
@@ -497,6 +515,10 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
     if not maps.is_complex() or not bool(torch.isfinite(torch.view_as_real(maps)).all()):
         raise DataError(
             f"{scan.name}: the maps must be complex and free of NaN and infinite values"
+        )
+    if not bool(maps.any()):
+        raise DataError(
+            f"{scan.name}: the maps are 0 everywhere; give maps of the coils, or leave them out"
         )
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firenet_mri.errors import DataError
+from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.reading import read_acquisitions
 from firenet_mri.io.mrd_messages import (
     ConnectionEnded,
@@ -66,6 +66,8 @@ def send_scan(
 
     Raises
     ------
+    UsageError
+        If the parameters are nested in another object of parameters.
     FileError
         If the file is of another kind or damaged.
     IncompleteAnswerError
@@ -74,6 +76,12 @@ def send_scan(
     DataError
         If the server cannot be reached, or disconnects without a closing message.
     """
+    # The server ignores names of other programs, so that the options inside would be lost.
+    if parameters and isinstance(parameters.get("parameters"), Mapping):
+        raise UsageError(
+            'The parameters are inside another "parameters"; give what is inside alone, such as '
+            '{"joint": "phase"}'
+        )
     header, acquisitions = read_acquisitions(path)
     if not whole_header:
         header, acquisitions = allowed_header(header), list(map(allowed_readout, acquisitions))

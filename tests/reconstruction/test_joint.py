@@ -176,9 +176,10 @@ def test_images_come_back_where_they_were(scan) -> None:
     [
         ({"joint": "echo"}, "axes of this scan: phase"),
         ({"joint": "phase 1"}, "not the name of an axis"),
+        ({"joint": "phase", "sparsifier": "across-tv"}, "what stays the same in all images"),
         ({"joint": "phase", "jacobian": True}, "jacobian and joint"),
         ({"joint": "phase", "weights": "learned"}, "serve single images"),
-        ({"joint": "phase", "preset": "paper"}, "the preset paper serve"),
+        ({"joint": "phase", "preset": "paper"}, "the preset paper serves single"),
         ({"joint": "phase", "sparsifier": "across-low-rank49"}, "49 x 49 pixels asked for"),
         (
             {"joint": "phase", "sparsifier": "tv+across-groups", "preset": "sharp"},
@@ -189,6 +190,23 @@ def test_images_come_back_where_they_were(scan) -> None:
 def test_what_frames_cannot_have_is_refused_by_name(scan, options, words) -> None:
     with pytest.raises(UsageError, match=words):
         reconstruct(scan, **options)
+
+
+def test_frames_without_samples_are_refused_by_name(scan) -> None:
+    kspace, mask = scan.kspace.clone(), scan.mask.clone()
+    kspace[2] = 0
+    with pytest.raises(DataError, match=r"phase 2 has no samples"):
+        reconstruct(dataclasses.replace(scan, kspace=kspace), joint="phase")
+    mask[2] = False
+    with pytest.raises(DataError, match=r"phase 2 has no samples"):
+        reconstruct(dataclasses.replace(scan, kspace=kspace, mask=mask), joint="phase")
+
+
+def test_maps_of_zeros_are_refused(scan) -> None:
+    zeros = torch.zeros(COILS, SIZE, SIZE, dtype=torch.complex64)
+    for joint in (None, "phase"):
+        with pytest.raises(DataError, match="maps are 0 everywhere"):
+            reconstruct(scan, joint=joint, maps=zeros)
 
 
 def test_lost_frames_are_named(scan) -> None:

@@ -203,7 +203,7 @@ def test_frames_that_are_repeated_or_lost_are_refused(scan, numbers, words) -> N
 
 
 def test_one_frame_alone_and_maps_of_another_number_are_refused(scan) -> None:
-    with pytest.raises(UsageError, match="no several images along such an axis"):
+    with pytest.raises(UsageError, match="not have several images along such an axis"):
         reconstruct(select(scan, images=[2]), joint="phase")
     own = maps().expand(FRAMES - 1, COILS, SIZE, SIZE)
     with pytest.raises(ShapeError, match=r"maps have shape \(3, 3, 24, 24\)"):

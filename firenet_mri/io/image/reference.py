@@ -21,7 +21,8 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
     Parameters
     ----------
     path
-        NIfTI of three axes (x, y, z), returned as (z, y, x); or .npy of (y, x) or (z, y, x).
+        NIfTI of three axes (x, y, z), returned as (z, y, x), or .npy of (y, x) or (z, y, x). With
+        ``shape`` also a series: NIfTI (x, y, z, image), or .npy (image, z, y, x).
     shape
         What the image is to be compared with; axes of size 1 are added or dropped to fit it.
 
@@ -30,7 +31,7 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
     FileError
         If the file is missing, damaged, or neither NIfTI nor .npy.
     ShapeError
-        If the image has not two or three axes or does not fit ``shape``.
+        If the image has other axes or does not fit ``shape``.
     DataError
         If it has values that are NaN, infinite or no numbers.
     """
@@ -39,9 +40,12 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
     array = npy.read_array(path) if is_npy else _read_nifti(path)
     if array.dtype.kind not in "biufc":
         raise DataError(f"{path}: the reference is {array.dtype}; it must be numbers")
-    if array.ndim not in (2, 3):
+    # Where no shape is known, nobody asks for a series: one image is simulated or measured.
+    if array.ndim not in ((2, 3) if shape is None else (2, 3, 4)):
+        series = "" if shape is None else ", or a series of these"
         raise ShapeError(
-            f"{path}: the reference has shape {array.shape}; it must be one image or one volume"
+            f"{path}: the reference has shape {array.shape}; "
+            f"it must be one image or one volume{series}"
         )
     if not np.isfinite(array).all():
         raise DataError(f"{path}: the reference has NaN or infinite values; export it again")

@@ -39,6 +39,19 @@ def test_fourth_axis_of_one_entry_is_dropped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_reference(tmp_path / "image.nii"), voxels[..., 0].T)
 
 
+@pytest.mark.parametrize("name", ["series.nii.gz", "series.npy"])
+def test_a_series_is_a_reference_of_a_series(tmp_path: Path, name: str) -> None:
+    voxels = np.arange(60, dtype=np.float32).reshape(5, 4, 1, 3)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "series.nii.gz")
+    np.save(tmp_path / "series.npy", voxels.T)
+    found = read_reference(tmp_path / name, shape=(3, 1, 4, 5))
+    np.testing.assert_array_equal(found, voxels.T)
+    with pytest.raises(ShapeError, match=r"\(3, 1, 4, 5\), the reconstruction \(2, 1, 4, 5\)"):
+        read_reference(tmp_path / name, shape=(2, 1, 4, 5))
+    with pytest.raises(ShapeError, match=r"one image or one volume$"):
+        read_reference(tmp_path / name)
+
+
 def test_scaled_integers_are_read_in_their_units(tmp_path: Path) -> None:
     nifti = nibabel.Nifti1Image(np.arange(30, dtype=np.int16).reshape(5, 6, 1), np.eye(4))
     nifti.header.set_slope_inter(0.5, 2)
