@@ -32,7 +32,7 @@ from firenet_mri.scan import RawScan
 SLICE = "slice"
 
 #: What frames are sparse in, unless something else is asked for.
-SPARSIFIER = "undecimated-dct3+across-tv+across-fourier"
+SPARSIFIER = "undecimated-dct3+across-haar+across-fourier"
 
 #: Factor on the automatic lam of frames along trajectories, chosen on simulated hearts (seeds 0 and
 #: 1, 64 pixels, a fourth and an eighth of the spokes), where it gains 1 to 1.7 dB.

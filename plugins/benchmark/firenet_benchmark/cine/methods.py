@@ -26,7 +26,7 @@ SPARSIFIERS = (
     SPARSIFIER,
     "undecimated-dct3+across-tv",
     "undecimated-dct3+across-haar",
-    "undecimated-dct3+across-haar+across-fourier",
+    "undecimated-dct3+across-tv+across-fourier",
     "across-fourier",
     "across-low-rank",
     "across-tv+across-low-rank",
