@@ -64,7 +64,8 @@ def main() -> None:
         # Errors of files are told by name where they are written: this is what is printed.
         _drop_output()
         _complain(
-            f"the output could not be written ({error.strerror}); free space, or write it elsewhere",
+            f"the output could not be written ({error.strerror}); free space, or write it "
+            "elsewhere",
             1,
         )
     raise SystemExit(0)
@@ -92,7 +93,8 @@ def _open_standard_streams() -> None:
     # Python has none where the descriptor was closed, whatever its annotations say.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
 
 
 def _run(app: App, words: Sequence[str]) -> None:
