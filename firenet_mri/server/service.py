@@ -99,6 +99,8 @@ class Server:
 
     def serve(self) -> int:
         """Serve until :meth:`stop` is called; return how many clients were left then."""
+        # Here, since the thread may begin when the socket is closed already.
+        self._socket.settimeout(_PAUSE_S)
         listener = threading.Thread(target=self._listen, daemon=True)
         if self._is_owner:
             self._reconstructor.start()
@@ -127,7 +129,6 @@ class Server:
         return left
 
     def _listen(self) -> None:
-        self._socket.settimeout(_PAUSE_S)
         while not self._is_stopping:
             try:
                 client, _ = self._socket.accept()
