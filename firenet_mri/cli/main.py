@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import (
     App,
@@ -18,19 +22,25 @@ from rich.console import Console
 
 from firenet_mri.cli.app import make_app
 from firenet_mri.cli.options import known_flags
-from firenet_mri.errors import FirenetError, UsageError
+from firenet_mri.errors import FirenetError, UsageError, shortened
 from firenet_mri.threads import wait_passively
+
+_STDERR = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
 def main() -> None:
     """Run the command line; the exit status is 0 only if everything asked for was written."""
     wait_passively()
+    _open_standard_streams()
     # File names need not be UTF-8; what cannot be shown must not stop the work.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
         _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])
+        # Here an error can still be told.
+        sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(("firenet", *(error.command_chain or ())))
         _complain(f"{_words(error, command)} Try {command} --help.", 2)
@@ -44,7 +54,47 @@ def main() -> None:
         if debug:
             raise
         _complain("not enough memory for this scan; reconstruct on a larger machine", 1)
+    except OSError as error:
+        if debug or error.errno not in (*_FULL, errno.ENAMETOOLONG):
+            raise
+        if error.errno == errno.ENAMETOOLONG:
+            _complain(
+                f"{shortened(str(error.filename))}: the name is too long; use a shorter one", 1
+            )
+        # Errors of files are told by name where they are written: this is what is printed.
+        _drop_output()
+        _complain(
+            f"the output could not be written ({error.strerror}); free space, or write it "
+            "elsewhere",
+            1,
+        )
     raise SystemExit(0)
+
+
+def _drop_output() -> None:
+    """Send what is still in the buffer nowhere, else Python tries to write it again at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    # Without a descriptor there is nothing to try again.
+    with contextlib.suppress(OSError):
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for each standard stream that the caller closed.
+
+    Else the next socket or file would get its number, and what libraries and processes print would
+    end in there.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        # Processes that this one starts need it for the same reason.
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    # Python has none where the descriptor was closed, whatever its annotations say.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
 
 
 def _run(app: App, words: Sequence[str]) -> None:
@@ -52,6 +102,15 @@ def _run(app: App, words: Sequence[str]) -> None:
 
     A name that is unknown is found here, since cyclopts would load every command to suggest one.
     """
+    if any(
+        not word or (word.startswith("--") and word.partition("=")[1:] == ("=", ""))
+        for word in words
+    ):
+        # An empty path would mean the working folder.
+        raise UsageError(
+            "An argument is empty, perhaps because a variable is not set; give it a value, or "
+            "leave it out"
+        )
     try:
         _, path, rest = app.parse_commands(words)
     except ImportError as error:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from firenet_mri.cli.early import check_image, check_inputs
+from firenet_mri.cli.early import check_image, check_inputs, check_replaces_none
 from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.cli.recon import OutputOptions, reconstruct_file
 from firenet_mri.cli.record import RECORDED, WEIGHTS, recorded_options
+from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.kspace.options import ReadOptions
 
 
@@ -34,6 +35,9 @@ def repeat(
     written = chosen(OutputOptions, options)
     check_inputs([certificate, scan])
     check_image(output, overwrite=written.overwrite)
+    # What is compared with must outlast a comparison that finds another image.
+    replaced = output.with_name(f"{image_stem(output)}.json")
+    check_replaces_none([output, replaced], [certificate, scan])
     from firenet_mri.io import read_certificate
 
     saved = read_certificate(certificate)

@@ -94,7 +94,7 @@ def serve(
     from firenet_mri.server.saving import Saving
     from firenet_mri.server.service import LOOPBACK, Limits, Server
 
-    check_port(port)
+    check_port(port, lowest=1 if health else 0)
     if health:
         found = ask_health(host=host, port=port)
         sys.stdout.write(json.dumps(found) + "\n")

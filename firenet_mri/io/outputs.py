@@ -131,7 +131,9 @@ def atomic_writes(
         _move_all(temporary, paths, removing)
     except OSError as error:
         names = ", ".join(str(path) for path in paths)
-        raise FileError(f"{names}: cannot be written ({error.strerror or error})") from error
+        # HDF5's own words have addresses of memory and the temporary file's name.
+        why = os.strerror(error.errno) if error.errno else error
+        raise FileError(f"{names}: cannot be written ({why})") from error
     finally:
         for source in temporary:
             source.unlink(missing_ok=True)

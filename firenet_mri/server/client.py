@@ -82,7 +82,7 @@ def send_scan(
             'The parameters are inside another "parameters"; give what is inside alone, such as '
             '{"joint": "phase"}'
         )
-    header, acquisitions = read_acquisitions(path)
+    header, acquisitions = read_acquisitions(Path(path))
     if not whole_header:
         header, acquisitions = allowed_header(header), list(map(allowed_readout, acquisitions))
     kind = Kind.CONFIG_TEXT if config.lstrip().startswith("<") else Kind.CONFIG_FILE
@@ -121,9 +121,23 @@ def ask_health(
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             found = json.loads(_exchange(connection, _Messages.of_health(), timeout_s).log[0])
-    except (ConnectionEnded, ProtocolError, OSError, ValueError, IndexError) as error:
+    except TimeoutError:
         raise DataError(
-            f"{host}:{port} gives no health answer ({type(error).__name__}); look at its log"
+            f"{host}:{port} gives no health answer within {timeout_s:g} s; look at its log"
+        ) from None
+    except (ConnectionEnded, IndexError):
+        raise DataError(
+            f"{host}:{port} disconnected without a health answer: it serves as many clients as it "
+            "may, is being stopped, or is another server; look at its log"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{host}:{port} cannot be reached ({error.strerror or error}); start it with firenet "
+            "serve"
+        ) from None
+    except (ProtocolError, ValueError) as error:
+        raise DataError(
+            f"{host}:{port} gives no health answer ({type(error).__name__}); it is another server"
         ) from None
     return dict(found)
 

@@ -75,7 +75,12 @@ class Server:
         try:
             self._socket = socket.create_server((host, port), family=family_of(host))
         except OSError as error:
-            raise UsageError(f"{host}:{port} cannot be listened at ({error.strerror})") from None
+            # Python adds the address to the words of the system.
+            why = (error.strerror or str(error)).partition(" (while ")[0]
+            raise UsageError(
+                f"{host}:{port} cannot be listened at ({why}); choose another address or port, or "
+                "stop the program that has it"
+            ) from None
         self._is_owner = reconstructor is None
         self._reconstructor = reconstructor or Reconstructor(self.limits)
         self._held = Held(self.limits.held_bytes)
@@ -94,6 +99,8 @@ class Server:
 
     def serve(self) -> int:
         """Serve until :meth:`stop` is called; return how many clients were left then."""
+        # Here, since the thread may begin when the socket is closed already.
+        self._socket.settimeout(_PAUSE_S)
         listener = threading.Thread(target=self._listen, daemon=True)
         if self._is_owner:
             self._reconstructor.start()
@@ -102,6 +109,8 @@ class Server:
             while (listener.is_alive() or self._threads) and time.monotonic() < self._end:
                 time.sleep(_PAUSE_S)
         finally:
+            # Else the listener would go on without a socket after an exception, such as Control-C.
+            self._is_stopping = True
             self._socket.close()
             left = self._leave()
         return left
@@ -120,7 +129,6 @@ class Server:
         return left
 
     def _listen(self) -> None:
-        self._socket.settimeout(_PAUSE_S)
         while not self._is_stopping:
             try:
                 client, _ = self._socket.accept()

@@ -236,6 +236,7 @@ def main() -> None:
     say = _Speaker(service)
     logging.basicConfig(level=logging.INFO, handlers=[say], force=True)
     warnings.showwarning = log_warning
+    sys.excepthook = _end_with_kind
     waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(service, waiting), daemon=True).start()
     # Here all that takes seconds is loaded, ahead of the first scan.
@@ -309,15 +310,37 @@ def _do(told: dict[str, Any], header: str, readouts: list[Any], say: _Speaker) -
     except FirenetError as error:
         say("error", str(error))
         return
+    except MemoryError as error:
+        _log_kind(error)
+        say(
+            "error",
+            "There was not enough memory to reconstruct the scan; send a smaller scan or fewer "
+            "slices at once, or have the limit of the service's memory raised",
+        )
+        return
     # Words of other libraries may quote what came: of what nobody foresaw, kind and place are told.
     except Exception as error:
-        kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
-        _log.error("%s in %s, line %s", kind, Path(place.filename).name, place.lineno)
+        _log_kind(error)
+        kind = type(error).__name__
         say("error", f"The scan could not be reconstructed ({kind}); see the header")
         return
     say("made", list(made.warning_lines))
     if told["folder"] is not None:
         say("saved", [told["name"], *_saved(told, made)])
+
+
+def _log_kind(error: BaseException) -> None:
+    """Log kind and place of an error, without its words and without reading source files."""
+    name, line = "?", 0
+    for frame, line in traceback.walk_tb(error.__traceback__):  # noqa: B007
+        name = Path(frame.f_code.co_filename).name
+    _log.error("%s in %s, line %s", type(error).__name__, name, line)
+
+
+def _end_with_kind(_: type[BaseException], error: BaseException, __: object) -> None:
+    """Log an error that ends the process; a traceback would quote, and be no line of the log."""
+    with contextlib.suppress(OSError):
+        _log_kind(error)
 
 
 def _saved(told: dict[str, Any], made: Any) -> tuple[str, str]:

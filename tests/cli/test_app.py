@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import re
@@ -262,3 +263,47 @@ def test_of_an_option_that_is_given_twice_the_last_counts() -> None:
     assert "layers is 'few'" in result.err
     # Arguments of which there may be several are all taken.
     assert firenet("info", "one.npy", "two.npy").err.count("no such file") == 2
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_standard_streams_that_the_caller_closed_are_the_null_device(name) -> None:
+    number = ("stdin", "stdout", "stderr").index(name)
+    code = (
+        f"import os, sys; from firenet_mri.cli.main import _open_standard_streams as opened\n"
+        f"os.close({number}); before = len(os.listdir('/proc/self/fd')); opened()\n"
+        f"assert os.fstat({number}).st_rdev == os.stat(os.devnull).st_rdev\n"
+        f"assert os.get_inheritable({number})\n"
+        f"assert len(os.listdir('/proc/self/fd')) == before + 1\n"
+        f"sys.stdout.write(''), sys.stderr.write('')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_standard_output_that_takes_nothing_is_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["firenet", "info", str(ROOT / "sample_data/brain_3slices.h5")]
+    )
+    with (
+        Path("/dev/full").open("w") as full,
+        contextlib.redirect_stdout(full),
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main()
+    assert ended.value.code == 1
+    told = "the output could not be written (No space left on device)"
+    assert capsys.readouterr().err == f"firenet: {told}; free space, or write it elsewhere\n"
+
+
+@pytest.mark.parametrize("arguments", [("serve", "--save", ""), ("serve", "--networks="), ("",)])
+def test_an_empty_argument_is_refused_since_it_would_mean_the_working_folder(arguments) -> None:
+    result = firenet(*arguments)
+    assert result.status == 2
+    assert "An argument is empty" in result.err
+
+
+def test_a_name_that_the_system_does_not_take_is_one_line(tmp_path) -> None:
+    (tmp_path / "scan.h5").touch()
+    result = firenet("recon", "scan.h5", "-o", "q" * 300 + ".nii", folder=tmp_path)
+    assert result.status == 1
+    assert result.err.endswith("q.nii: the name is too long; use a shorter one\n")

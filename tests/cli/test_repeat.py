@@ -55,6 +55,16 @@ def test_another_scan_gives_another_image_and_that_is_said(folder) -> None:
     assert "the image is different" in result.err
 
 
+def test_the_certificate_that_is_repeated_is_never_replaced(folder) -> None:
+    before = (folder / "a.json").read_bytes()
+    result = firenet(
+        "repeat", "a.json", "louder.h5", "-o", "a.nii", "--mask", "mask.npy", "--overwrite"
+    )
+    assert result.status == 1
+    assert "a.json: is an input of this command" in result.err
+    assert (folder / "a.json").read_bytes() == before
+
+
 def test_maps_of_a_file_are_asked_for_and_used_again(folder) -> None:
     plain = "--layers 2 --sparsifier haar --maps-file maps.npy --slices 0"
     assert firenet("recon", "scan.h5", "-o", "m.nii", *plain.split()).status == 0

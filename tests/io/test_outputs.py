@@ -242,3 +242,14 @@ def test_a_run_that_is_killed_while_it_moves_files_leaves_no_mixture(tmp_path) -
     with atomic_writes([tmp_path / "image.json"], overwrite=True) as (file,):
         file.write_text("after")
     assert not any(map(is_temporary, tmp_path.iterdir()))
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "file write failed: buf = 0x55dce546c68, filename = .fn-1")
+
+    with (
+        pytest.raises(FileError, match=r"a\.h5: cannot be written \(No space left on device\)"),
+        atomic_writes([tmp_path / "a.h5"]),
+    ):
+        fail()

@@ -130,6 +130,39 @@ def test_an_error_in_the_process_is_told_and_the_process_stays() -> None:
     assert first.ended == 0
 
 
+def test_a_lack_of_memory_is_told_with_what_to_do(monkeypatch) -> None:
+    from firenet_mri.server import images, worker
+
+    def lacks(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    said: list[tuple[str, object]] = []
+    monkeypatch.setattr(images, "make_images", lacks)
+    # Whoever lacks memory cannot read source files, which is what this does.
+    monkeypatch.setattr("traceback.extract_tb", lacks)
+    first = work()
+    told = {"parameters": {}, "name": "a", "most_bytes": 1, "folder": None}
+    worker._do(told, first.header.toXML(), [], lambda *words: said.append(words))
+    assert [what for what, _ in said] == ["error"]
+    assert "not enough memory" in str(said[0][1])
+
+
+def test_an_error_that_ends_the_process_is_a_line_of_the_log_without_its_words(
+    caplog, capfd
+) -> None:
+    code = (
+        "import sys, types, firenet_mri.server.worker as module\n"
+        "sys.modules['firenet_mri.server.images'] = types.ModuleType('without torch')\n"
+        "def fails(*_): raise ValueError('a patient')\n"
+        "module._next_work = fails\nmodule.main()"
+    )
+    reconstructor = made_with(lambda: Worker(code))
+    with caplog.at_level(logging.INFO), pytest.raises(DataError, match="ended with status 1"):
+        reconstructor.make(work())
+    assert any(line.startswith("ValueError in ") for line in caplog.messages)
+    assert capfd.readouterr().err == ""
+
+
 def test_what_the_process_logs_is_in_the_log_of_the_service(caplog) -> None:
     reconstructor = made_of(f"say(log=[30, 'firenet_mri.io', 'a % sign']); {SERVES}")
     with caplog.at_level(logging.INFO):

@@ -303,8 +303,9 @@ def test_another_server_calls_process_by_name() -> None:
 def test_other_addresses_need_leave() -> None:
     with pytest.raises(UsageError, match="can be reached by other machines"):
         Server("0.0.0.0", 0)
-    with serving() as server, pytest.raises(UsageError, match="cannot be listened at"):
+    with serving() as server, pytest.raises(UsageError, match="cannot be listened at") as told:
         Server(port=server.port)
+    assert "(Address already in use); choose another address or port" in str(told.value)
 
 
 def test_what_cannot_be_sent_or_reached_is_named(tmp_path) -> None:
@@ -328,8 +329,42 @@ def test_health_is_answered_and_counts() -> None:
         assert (found["status"], found["images"], found["refused"]) == ("ok", 1, 1)
         assert 0 <= found["since_last_image_s"] <= found["uptime_s"]
         port = server.port
-    with pytest.raises(DataError, match="gives no health answer"):
+    with pytest.raises(DataError, match=r"cannot be reached \(Connection refused\); start it"):
         ask_health(port=port)
+
+
+def test_a_health_probe_says_who_did_not_answer_and_how() -> None:
+    with serving(clients=1) as server, connected(server):
+        while not server.health.report()["clients"]:
+            time.sleep(0.01)
+        with pytest.raises(DataError, match="serves as many clients as it may"):
+            ask_health(port=server.port)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(DataError, match=r"no health answer within 0\.1 s"):
+            ask_health(port=port, timeout_s=0.1)
+
+
+def test_a_server_that_is_interrupted_listens_no_longer(monkeypatch) -> None:
+    server = Server(port=0, reconstructor=Reconstructor(Limits()))
+    threads = threading.active_count()
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.serve()
+    until = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == threads
+
+
+def test_a_scan_is_sent_by_a_path_that_is_a_text() -> None:
+    with pytest.raises(DataError, match="cannot be reached"):
+        send_scan(str(SAMPLE), port=1)
 
 
 def test_the_command_serves_logs_json_and_ends_on_sigterm(tmp_path) -> None:
