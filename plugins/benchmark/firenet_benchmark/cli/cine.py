@@ -36,9 +36,9 @@ def cine(
 ) -> None:
     """Compare joint reconstructions of simulated series with others, from few samples per frame.
 
-    The default sparsifier of --joint was chosen on seeds 0 and 1, of 64 and 96 pixels. The weights of BART,
-    SigPy and mrpro are the best for each series, found with the truth. Every method runs in a
-    process of its own. The table names those that are left out, and why.
+    The default sparsifier of --joint was chosen on seeds 0 and 1, of 64 and 96 pixels. The weights
+    of BART, SigPy and mrpro are the best for each series, found with the truth. Every method runs
+    in a process of its own. The table names those that are left out, and why.
 
     Parameters
     ----------
