@@ -117,3 +117,25 @@ def _haar(image: Tensor, level: int, axis: int) -> Tensor:
     before, after = (width - 1) // 2, width // 2
     padded = pad(image, (before, after, before, after))
     return conv2d(padded, kernel).abs()
+
+
+def units_factor(reference: Tensor, image: Tensor) -> float:
+    """Return by what a reference is to be multiplied to be in the units of an image.
+
+    An image may be in noise standard deviations, and a reference in the units of its own file.
+
+    Parameters
+    ----------
+    reference, image
+        Of one shape, real.
+
+    Returns
+    -------
+    float
+        1 if the units are the same: if the multiple of the reference that is nearest to the image
+        is between two thirds and one and a half of it.
+    """
+    flat, other = reference.double().flatten(), image.double().flatten()
+    energy = float(flat @ flat)
+    factor = float(flat @ other) / energy if energy > 0 else 1.0
+    return factor if factor > 0 and not 1 / 1.5 <= factor <= 1.5 else 1.0

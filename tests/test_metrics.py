@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from firenet_mri.errors import ShapeError
-from firenet_mri.metrics import haarpsi, nmse, psnr, ssim
+from firenet_mri.metrics import haarpsi, nmse, psnr, ssim, units_factor
 
 
 @pytest.fixture
@@ -66,3 +66,19 @@ def test_haarpsi_is_that_of_piq(size, expected) -> None:
     assert haarpsi(7 * reference, 7 * image) == pytest.approx(expected, rel=1e-10)
     volume = torch.stack([reference, reference]), torch.stack([image, reference])
     assert haarpsi(*volume) == pytest.approx((expected + 1) / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize(("factor", "found"), [(200.0, 200.0), (1e-3, 1e-3), (1.3, 1), (0.7, 1)])
+def test_other_units_are_told_from_an_image_that_is_too_dark_or_bright(factor, found) -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.rand(2, 8, 8, generator=generator)
+    assert units_factor(reference, factor * reference) == pytest.approx(found, rel=1e-5)
+    error = torch.randn(2, 8, 8, generator=generator)
+    error -= (error * reference).sum() / reference.square().sum() * reference
+    assert units_factor(reference, factor * (reference + error)) == pytest.approx(found, rel=1e-5)
+
+
+def test_no_factor_is_made_of_nothing_or_of_opposites() -> None:
+    image = torch.ones(1, 4, 4)
+    assert units_factor(torch.zeros(1, 4, 4), image) == 1
+    assert units_factor(-5 * image, image) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from firenet_mri.io.image.film import Pace, check_film, order_of, pace_of_images
 from firenet_mri.io.image.labels import films_of, labels_of, time_axis
 from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.image.writing import write_image
-from firenet_mri.metrics import nmse, psnr, ssim
+from firenet_mri.metrics import nmse, psnr, ssim, units_factor
 from firenet_mri.operators.links import Chain
 from firenet_mri.reconstruction.checkpoint import FinishedSlice
 from firenet_mri.reconstruction.data_warnings.places import places_of
@@ -43,6 +44,8 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
+
+_log = logging.getLogger(__name__)
 
 # Digits that name weights where there is little room.
 _SHORT_DIGEST = 16
@@ -190,6 +193,9 @@ class Reconstruction:
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
         accuracy = None if reference is None else self.accuracy(reference)
+        if reference is not None and accuracy is not None and accuracy.reference_factor != 1:
+            reference = accuracy.reference_factor * reference
+            _log.warning("%s", accuracy.other_units)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
         # What the replaced image had beside it would be taken for this one's.
         every = files_of(path, sensitivity=True).paths if overwrite else ()
@@ -415,10 +421,16 @@ class Reconstruction:
         return digests
 
     def accuracy(self, reference: Tensor) -> Accuracy:
-        """Return how far the magnitude is from a reference of the same shape."""
+        """Return how far the magnitude is from a reference of the same shape.
+
+        A reference in other units than the image, which may be in noise standard deviations, is
+        multiplied by the factor that brings it nearest to the image.
+        """
         magnitude = self.magnitude
+        factor = units_factor(reference, magnitude) if reference.shape == magnitude.shape else 1.0
+        truth = reference if factor == 1 else factor * reference
         return Accuracy(
-            psnr(reference, magnitude), ssim(reference, magnitude), nmse(reference, magnitude)
+            psnr(truth, magnitude), ssim(truth, magnitude), nmse(truth, magnitude), factor
         )
 
     def _slice_names(self) -> list[str]:
@@ -464,6 +476,17 @@ class Accuracy:
     psnr_db: float
     ssim: float
     nmse: float
+    #: What the reference was multiplied by, since it was in other units; 1 where it was not.
+    reference_factor: float = 1.0
+
+    @property
+    def other_units(self) -> str:
+        """A sentence on the factor, for people."""
+        return (
+            "The reference is in other units than the image; it was multiplied by "
+            f"{self.reference_factor:.4g}, which brings it nearest to the image, before the "
+            "comparison."
+        )
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,10 @@ def content_of(result: Reconstruction, *, reference: Tensor | None = None) -> Co
     reference
         Magnitude image of the same shape, for an error map, PSNR and SSIM.
     """
-    report = result.report(None if reference is None else result.accuracy(reference))
+    accuracy = None if reference is None else result.accuracy(reference)
+    if reference is not None and accuracy is not None:
+        reference = accuracy.reference_factor * reference
+    report = result.report(accuracy)
     sensitive = None if result.sensitive is None else result.combined(result.sensitive)
     zero_filled = result.combined(result.zero_filled)
     layers = layers_of(

@@ -18,6 +18,7 @@ from firenet_mri.io.image.nifti_files import time_of_nifti
 from firenet_mri.io.image.reading import read_image
 from firenet_mri.io.image.suffixes import IMAGE_SUFFIXES
 from firenet_mri.io.kspace.recognise import read_head
+from firenet_mri.metrics import units_factor
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import prepare
 from firenet_mri.reconstruction.result import image_of
@@ -149,6 +150,8 @@ def content_of_file(
     shape = found.image.shape
     before = None if scan is None else _alike(scan.image, shape, "the scan's image")
     truth = None if reference is None else _alike(reference, shape, "the reference")
+    if truth is not None:
+        truth = units_factor(truth, found.image) * truth
     if found.saved is None:
         images = Images(found.image, before, truth)
         return content_of_image(

@@ -290,6 +290,20 @@ def test_options_that_cannot_be_used_are_refused_before_the_work(scan, options) 
         reconstruct(scan, **options)
 
 
+def test_a_reference_in_other_units_is_compared_in_those_of_the_image(
+    scan, tmp_path, caplog
+) -> None:
+    result = reconstruct(scan, layers=3)
+    reference = truth((64, 56)).unsqueeze(0)
+    assert result.accuracy(reference).reference_factor == 1
+    files = result.save(tmp_path / "brain.nii.gz", reference=100 * reference)
+    found = json.loads(files.certificate.read_text())["accuracy_against_reference"]
+    factor = 100 * found["reference_factor"]
+    assert 0.7 < factor < 1.1
+    assert found["psnr_db"] == pytest.approx(result.accuracy(factor * reference).psnr_db)
+    assert "it was multiplied by 0.0" in caplog.text
+
+
 def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:
     result = reconstruct(scan, layers=3)
     files = result.save(tmp_path / "brain.nii.gz", reference=truth((64, 56)).unsqueeze(0))
