@@ -76,8 +76,9 @@ class NetworkOptions(Options):
     sparsifier: str | None = option(
         None,
         "Sparsifying transform: an orthogonal wavelet such as haar, db4 or sym4, "
-        "undecimated-haar, tv, dual-tree, or a sum such as tv+undecimated-haar; the preset's by "
-        "default.",
+        "undecimated-haar, tv, dual-tree, or a sum such as tv+undecimated-haar; with joint also "
+        "across-tv, across-haar, across-fourier, across-low-rank and across-groups. The preset's "
+        "by default.",
     )
     levels: int | None = option(
         None, "Wavelet levels; the sparsifier's own choice by default.", check=_at_least_1

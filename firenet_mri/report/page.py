@@ -236,7 +236,9 @@ def _controls(content: Content, volume_link: str | None) -> Markup:
     rows.append(element("p", element("label", pixels, " Show pixels as squares")))
     rows.append(element("p", "", id="legend", class_="quiet"))
     if content.certificate is not None:
-        rows += [element("p", line, class_="quiet") for line in _not_shown(names)]
+        is_joint = any(entry.name == "frames" for entry in content.certificate.entries)
+        lines = _not_shown(names, is_joint=is_joint)
+        rows += [element("p", line, class_="quiet") for line in lines]
     if layers.count > count:
         text = f"The page shows {count} of {layers.count} slices, evenly spaced."
         rows.append(element("p", text, class_="quiet"))
@@ -249,11 +251,11 @@ def _controls(content: Content, volume_link: str | None) -> Markup:
     return element("div", *rows, without, class_="controls")
 
 
-def _not_shown(names: Sequence[str]) -> Iterator[str]:
-    """Yield what could be shown besides, and by which option."""
+def _not_shown(names: Sequence[str], *, is_joint: bool) -> Iterator[str]:
+    """Yield what could be shown besides, and by which option; --jacobian refuses joint images."""
     if REFERENCE not in names:
         yield "Give --reference to see errors."
-    if SENSITIVE not in names:
+    if SENSITIVE not in names and not is_joint:
         yield "Give --jacobian to see where small changes of the data matter most."
 
 

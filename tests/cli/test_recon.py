@@ -452,7 +452,11 @@ def test_a_cine_is_one_series_with_its_time_in_every_format(kspace, tmp_path) ->
         assert (shown.n_frames, shown.info["duration"]) == (4, 50)
     files = sorted((tmp_path / "series").iterdir())
     assert [pydicom.dcmread(path).TriggerTime for path in files] == [10, 60, 110, 160]
-    assert '"frames": ["0, 10 ms", "1, 60 ms"' in (tmp_path / "a.html").read_text()
+    page = (tmp_path / "a.html").read_text()
+    assert '"frames": ["0, 10 ms", "1, 60 ms"' in page
+    # What is refused beside --joint is not advised.
+    assert "Give --reference" in page
+    assert "Give --jacobian" not in page
     told = json.loads((tmp_path / "a.json").read_text())["scan"]["images"]
     assert told[1] == {"name": "phase 1", "phase": 2, "from_trigger_ms": 60.0}
 
