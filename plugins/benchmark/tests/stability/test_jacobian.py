@@ -90,6 +90,26 @@ def test_a_method_stays_in_single_precision(batch) -> None:
     assert {p.dtype for p in in_double(one).image.network.parameters()} == {torch.float64}
 
 
+class Curved(nn.Module):
+    """Has the derivative 1 at the data, which is smaller not far from them."""
+
+    def __init__(self, at: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("at", at)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.at + torch.atan(3e3 * (x - self.at)) / 3e3
+
+
+def test_a_derivative_that_changes_close_by_is_not_taken_for_a_wrong_one(batch) -> None:
+    # So it is with logarithms of samples that are nearly zero, as learned networks take them.
+    at = to_channels(combine(batch.kspace.to(torch.complex128), batch.maps.to(torch.complex128)))
+    curved = method(Curved(at))
+    found = jacobian(curved, batch, 0, nothing)
+    assert found.note == ""
+    assert numbers(found)["lower"] == pytest.approx(1, rel=0.1)
+
+
 class CutOff(nn.Module):
     """Multiplies by what is cut off from the graph."""
 
