@@ -96,8 +96,8 @@ def with_sequence(
         encoding = _along_trajectory(readouts, axes)
     elif len(grid.points) and axes == [grid.axis]:
         raise DataError(
-            f"{name}: {sequence.name} has no phase encoding, so that there is no image; give this "
-            "scan to that with phase encoding, as --phase-correction"
+            f"{name}: {sequence.name} has no phase encoding and thus no image; give it as "
+            "--phase-correction to the scan that has phase encoding"
         )
     else:
         encoding = _on_grid(readouts, grid)
