@@ -58,8 +58,8 @@ _AVERAGES = 0.5
 _ACCURATE = NetworkSchedule(layers=50, tau=0.6, decay=0.97)
 # Where the grid moves from layer to layer, small last steps average over many grids.
 _SHIFTED = NetworkSchedule(layers=50, tau=1.0, decay=0.9)
-# Relative sizes of perturbations, and the factor of lam that bears them best.
-_BUDGETS = ((0.005, 0.5), (0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 4.0))
+# Relative sizes of perturbations, and the factor of the preset's lam that bears them best.
+_BUDGETS = ((0.01, 1.0), (0.02, 2.0), (0.04, 4.0), (0.08, 8.0))
 _STABLE = NetworkSchedule(layers=15, tau=1.0, decay=0.8)
 # The root of the uniform undersampling that an image may make up for without calibration lines in
 # the scan; with a sampled centre it stayed below 1.25 (docs/theory.md, section 3.3).
@@ -134,12 +134,12 @@ def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
 
 
 def lam_factor(budget: float) -> float:
-    """Return the factor on the automatic lam that bears perturbations of a relative size best.
+    """Return the factor on a preset's lam that bears perturbations of a relative size best.
 
-    Measured, not proven: of the factors 0.5, 1, 2, 4 and 8 the one with the highest PSNR under the
-    worst perturbation found, on two validation slices of the stability benchmark
-    (plugins/benchmark/tools/measure_budget.py, docs/benchmark_details.md), with straight lines
-    between them in the logarithm of size and factor.
+    Measured with the preset "accurate", not proven: of the factors 0.5, 1, 2, 4 and 8 the one with
+    the highest PSNR under the worst perturbation found, on two validation slices of the stability
+    benchmark (plugins/benchmark/tools/measure_budget.py, docs/benchmark_details.md), with straight
+    lines between them in the logarithm of size and factor.
 
     Parameters
     ----------
@@ -161,9 +161,8 @@ def lam_factor(budget: float) -> float:
 
 def _share_of(options: NetworkOptions) -> float:
     """Return the share of the automatic lam that the options mean."""
-    if options.budget is not None:
-        return lam_factor(options.budget)
-    return _STABLE_SHARE if options.preset == "stable" else _SHARE
+    share = _STABLE_SHARE if options.preset == "stable" else _SHARE
+    return share if options.budget is None else share * lam_factor(options.budget)
 
 
 def _weights(sparsifier: Sparsifier) -> Tensor | None:

@@ -131,17 +131,19 @@ def test_gap_is_refused_where_nothing_stops_on_it() -> None:
         make_network(4, (32, 32), relative_gap=1e-2)
 
 
-def test_a_budget_multiplies_the_automatic_lam() -> None:
-    net = make_network(4, (32, 32))
-    plain = automatic_lam(4, net.sparsifier)
+@pytest.mark.parametrize("preset", ["accurate", "stable"])
+def test_a_budget_multiplies_the_lam_of_its_preset(preset) -> None:
+    plain = make_network(4, (32, 32), preset=preset).lam
     for budget in (0.005, 0.01, 0.03, 0.2):
-        assert make_network(4, (32, 32), budget=budget).lam == pytest.approx(
-            plain * lam_factor(budget)
-        )
-    factors = [lam_factor(budget) for budget in (0.001, 0.01, 0.02, 0.04, 0.08, 0.2)]
-    assert factors == sorted(factors)
-    assert lam_factor(0.01) == 1
-    assert factors[0] < 1 < factors[-1]
+        net = make_network(4, (32, 32), preset=preset, budget=budget)
+        assert net.lam == pytest.approx(plain * lam_factor(budget))
+
+
+def test_the_default_bears_small_budgets_and_larger_ones_take_a_larger_lam() -> None:
+    assert lam_factor(0.001) == lam_factor(0.01) == 1
+    assert lam_factor(0.02) == pytest.approx(2)
+    assert lam_factor(0.04) == pytest.approx(4)
+    assert 4 < lam_factor(0.06) < lam_factor(0.08) == lam_factor(0.2) == pytest.approx(8)
 
 
 @pytest.mark.parametrize(
