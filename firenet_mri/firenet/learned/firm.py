@@ -49,6 +49,18 @@ def firm_projection(c: Tensor, radii: Tensor, firmness: Tensor, sizes: tuple[int
     return projected
 
 
+def firm_projection_(c: Tensor, radii: Tensor, firmness: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Return P(c), which on a CPU takes the place of c in memory; nothing is recorded."""
+    if c.device.type != "cpu":
+        return _plain(c, radii, firmness, sizes)
+    groups = np.asarray(sizes, np.int64)
+    rho = firmness.detach().to(c.dtype).numpy()
+    for item, radius in zip(c, radii.to(c.dtype), strict=True):
+        numbers = item.detach().numpy()
+        kernels().firm_project(numbers, real_array(radius), rho, groups, numbers)
+    return c
+
+
 def is_looked_at() -> bool:
     """Return whether a graph or forward-mode derivatives need operations that torch knows."""
     return records_graph() or torch.autograd.forward_ad._current_level >= 0
@@ -59,16 +71,7 @@ class _Firm(torch.autograd.Function):
 
     @staticmethod
     def forward(c: Tensor, radii: Tensor, firmness: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        if c.device.type != "cpu":
-            return _plain(c, radii, firmness, sizes)
-        out = torch.empty_like(c)
-        groups = np.asarray(sizes, np.int64)
-        rho = firmness.detach().to(c.dtype).numpy()
-        for i in range(len(c)):
-            kernels().firm_project(
-                real_array(c[i]), real_array(radii[i].to(c.dtype)), rho, groups, out[i].numpy()
-            )
-        return out
+        return firm_projection_(c.clone(), radii, firmness, sizes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -17,9 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, fold, pad
 
-from firenet_mri.firenet.learned.firm import firm_projection, firm_slopes, is_looked_at
+from firenet_mri.firenet.learned.firm import (
+    firm_projection,
+    firm_projection_,
+    firm_slopes,
+    is_looked_at,
+)
 
-# Numbers of a block of coefficients: 1 MiB in single precision.
+# Numbers of a block of coefficients: 2 MiB in single precision.
 _BLOCK = 1 << 19
 
 #: x -> A^H y - N x.
@@ -129,7 +134,7 @@ class _Shrinkage(torch.autograd.Function):
             return _by_rows(x, filters, radii, firmness, sizes, dilation)
         matrix, size = filters.flatten(1), filters.shape[-1]
         c = _times(matrix, _neighbours(x, size, dilation))
-        q = firm_projection(c, radii, firmness, sizes)
+        q = firm_projection_(c.clone(), radii, firmness, sizes)
         ctx.save_for_backward(x, filters, radii, firmness, c, q)
         ctx.sizes, ctx.dilation = sizes, dilation
         return x - _add_up(_times(matrix.mT, q), x, size, dilation)
@@ -171,7 +176,7 @@ def _by_rows(
     for first in range(0, ny, rows):
         window = slice(first, min(first + rows, ny) + 2 * reach)
         near = _columns(padded[..., window, :], size, dilation)
-        q = firm_projection(_times(matrix, near), radii, firmness, sizes)
+        q = firm_projection_(_times(matrix, near), radii, firmness, sizes)
         block = taken[..., window, :]
         back = _times(matrix.mT, q).flatten(0, 1)
         block += fold(back, block.shape[-2:], size, dilation=dilation).reshape(block.shape)
