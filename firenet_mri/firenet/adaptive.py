@@ -1,5 +1,4 @@
-"""The solver that depends on the data: steps adapted to the certified duality gap, and a stop on
-it.
+"""The solver that depends on the data: its steps and its end follow the certified duality gap.
 
 Over-relaxed Chambolle-Pock iteration z <- z + rho (T z - z), rho in (0, 2), with tau = 1 / (om L)
 and sigma = om / L, z = (x, v, q). The merit m is the certified relative gap of T z or of the

@@ -96,8 +96,7 @@ class WhitenCoils(Configured, Transform):
 
 
 class CompressCoils(Configured, Transform):
-    """Combines the coils into fewer virtual ones, see
-    :func:`firenet_mri.calibration.compress_coils`.
+    """Combines the coils into fewer, see :func:`firenet_mri.calibration.compress_coils`.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ class TradeoffExperiment:
 
     @classmethod
     def quick(cls, seed: int = 0) -> TradeoffExperiment:
-        """Return settings for a look of a minute; the U-Nets are hardly trained."""
+        """Return settings for a quick look of a minute; the U-Nets are hardly trained."""
         return cls(
             size=64,
             rate=0.2,
