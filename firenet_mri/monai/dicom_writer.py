@@ -94,7 +94,7 @@ class DicomSeriesWriter(ImageWriter):
         if resample and original is not None and not np.allclose(original, affine, atol=1e-4):
             raise DataError(
                 "The image was moved after it was loaded; use resample=False, which writes it "
-                "where it lies"
+                "at its present position"
             )
         self.simulated = bool(meta["simulated"])
         self.is_volume = int(meta.get("spatial_ndim", 2)) == 3

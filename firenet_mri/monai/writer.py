@@ -68,7 +68,8 @@ class ComplexNiftiWriter(ImageWriter):
         if resample and moves:
             raise DataError(
                 "The image was moved after it was loaded, and resampling it back would lose the "
-                "imaginary part; use resample=False, which writes it where it lies"
+                "imaginary part; use resample=False, which writes it at its present "
+                "position"
             )
 
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> None:

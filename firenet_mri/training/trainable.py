@@ -72,7 +72,7 @@ class TrainableStages(nn.Module):
 
     @torch.no_grad()
     def load_stages(self, stages: Sequence[Stage]) -> None:
-        """Become a network of the same sizes, from which training goes on.
+        """Become a network of the same sizes, from which training continues.
 
         Parameters
         ----------

@@ -31,8 +31,8 @@ from firenet_mri.operators.links import COMPRESSION, Chain
 _MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION, LEVELS)
 
 _LIMITS = (
-    "A small constant alone is no merit: an image that is always zero has the smallest; read it "
-    "together with the gap."
+    "A small constant alone is not an advantage: an image that is always zero has the smallest; "
+    "read it together with the gap."
 )
 
 _BALL_RESTS = (
@@ -204,7 +204,7 @@ def _with_moving_parts(
             "proven",
             f"If the {names} did not change with the data, the image would change by at most this "
             f"many times the size of the data's change. {fixed}",
-            f"The {names} does change with the data: this is no bound of the reconstruction.",
+            f"The {names} does change with the data: this is not a bound of the reconstruction.",
             {"bound": (bound,) * len(items)},
             items,
         ),

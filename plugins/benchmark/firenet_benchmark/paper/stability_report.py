@@ -58,7 +58,7 @@ def reading(result: Stability) -> list[str]:
         "Stability, largest ||change|| / ||r|| found: "
         + ", ".join(f"{name} {worst[name]:.2f}" for name in order)
         + "; what an ascent finds is a lower bound, and only FIRENET has a proven upper one. Zero "
-        "filling has 1: little amplification alone is no merit"
+        "filling has 1: little amplification alone is not an advantage"
     )
     sentences.append(_transfer(result))
     sentences.append(_attack_strength(result))
