@@ -1,9 +1,9 @@
-"""The solver that looks at the data: steps adapted to the certified duality gap, and a stop on it.
+"""The solver that depends on the data: its steps and its end follow the certified duality gap.
 
 Over-relaxed Chambolle-Pock iteration z <- z + rho (T z - z), rho in (0, 2), with tau = 1 / (om L)
 and sigma = om / L, z = (x, v, q). The merit m is the certified relative gap of T z or of the
-average of all T z since the last restart, the better one. With m_0 the merit and z_0 the state at
-that restart, n layers ago, the iteration restarts from the better one when
+average of all T z since the last restart, whichever is better. With m_0 the merit and z_0 the state
+at that restart, n layers ago, the iteration restarts from the better one when
 
     m <= 0.2 m_0,  or  m <= 0.8 m_0 and m has grown,  or  n >= 0.36 of all layers,
 
@@ -12,15 +12,15 @@ than b = 0.4 L / c, the geometric mean of it and b; it begins with om = 2 ||A|| 
 
 c is the strong convexity of f* at the dual: for the square-root LASSO ||A x - y|| where ||v|| = 1,
 so that the residual stays at the noise level, and 0 where ||v|| < 1 and the solution fits the data
-exactly. Distances alone make the steps of noisy problems several times too long. The numbers were
-chosen by measurement (``firenet benchmark schedules``).
+exactly. Distances alone would make the steps of noisy problems several times too long. The numbers
+were chosen by measurement (``firenet benchmark schedules``).
 
 The gap costs no application of A, since A x and A^H v are kept (see
 :class:`~firenet_mri.firenet.primal_dual.TrackedState`). It is certified whatever the iteration
 does; a rate of convergence is not. The map from data to image need not be continuous, so there is
 no Lipschitz bound.
 
-Differs from [1] in: over-relaxation, the part that c has, the merit.
+Differs from [1] in: over-relaxation, the role of c, the merit.
 
 [1] Applegate et al., Practical large-scale linear programming using primal-dual hybrid gradient,
     NeurIPS 2021.
@@ -75,11 +75,11 @@ class AdaptiveSchedule(Schedule):
     relative_gap
         Stop where (F(x) - lower bound) / F(x) is at most this. Single precision reaches about 1e-5.
     max_layers
-        Stop after so many layers in any case.
+        Stop after this many layers in any case.
     relaxation
         rho, in (0, 2).
     check_every
-        Layers between two looks at the gap.
+        Layers between two checks of the gap.
     eps0
         Scale of the first steps; None is ||y|| of each item.
 
@@ -149,7 +149,7 @@ class AdaptiveBlock(SelfStoppingSolver):
 
     @property
     def updates(self) -> int:
-        """At most so many looks."""
+        """The largest number of looks."""
         return -(-self.schedule.max_layers // self.schedule.check_every)
 
     def iterates(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[AdaptiveResult]:
@@ -205,7 +205,7 @@ def _first_epoch(problem: Problem, y: Tensor, look: Look, eps0: float | None) ->
     scale = item_norm(y, problem.data_axes).reshape(merit.shape)
     if eps0 is not None:
         scale = torch.full_like(scale, eps0)
-    # An item without signal keeps its zero image; any positive scale does.
+    # An item without signal keeps its zero image; any positive scale works.
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     omega = _START * problem.encoding.norm_bound / scale
     none = torch.zeros_like(merit, dtype=torch.int64)

@@ -1,11 +1,11 @@
-"""What everybody asks of a network that makes an image from data.
+"""What all code asks of a network that makes an image from data.
 
 There are networks of two kinds. One minimises a problem: there is a duality gap, and statements
 about the optimum (:class:`~firenet_mri.firenet.network.FIRENET`); its sparsifier may be a trained
 one. The other was trained and minimises nothing
-(:class:`~firenet_mri.firenet.learned.network.LearnedNetwork`). Which of them it
-is, nobody asks: who needs a problem asks for :attr:`Network.minimiser`, and who needs to know of
-weights for :attr:`Network.trained`.
+(:class:`~firenet_mri.firenet.learned.network.LearnedNetwork`). No code asks which of them it is:
+code that needs a problem asks for :attr:`Network.minimiser`, and code that needs to know about
+weights asks for :attr:`Network.trained`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Network(nn.Module, ABC):
     and ``x0`` the start image, (*batch, *domain_shape), None for zero.
     """
 
-    #: B: the image is projected on ||x|| <= R ||y||, see :meth:`radius`; None is no projection.
+    #: B: the image is projected onto ||x|| <= R ||y||, see :meth:`radius`; None is no projection.
     ball: float | None
 
     @property
@@ -87,7 +87,7 @@ class Network(nn.Module, ABC):
     @property
     @abstractmethod
     def updates(self) -> int:
-        """Of how many :class:`Progress` :meth:`progress_iterates` yields, at most."""
+        """The largest number of :class:`Progress` that :meth:`progress_iterates` yields."""
 
     @property
     @abstractmethod
@@ -144,7 +144,7 @@ class Network(nn.Module, ABC):
         has_start
             The network starts from an image.
         encoding
-            The encoding operator, of which the norm may not suit the steps; None leaves that out.
+            The encoding operator, whose norm may not suit the steps; None skips this check.
         """
 
     @abstractmethod
@@ -184,7 +184,7 @@ class Network(nn.Module, ABC):
         """Return R, the largest norm of an image in units of the data's; inf without a ball.
 
         It is B, and B / ||A|| for an encoding of norm below 1, whose data are small for its images.
-        Above 1 are norms of density weights: where a trajectory is dense, while most is not.
+        Density weights can have norms above 1, from the few places where a trajectory is dense.
         """
         return math.inf if self.ball is None else self.ball / min(1.0, encoding.norm_bound)
 

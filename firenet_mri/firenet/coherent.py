@@ -1,4 +1,4 @@
-"""The sparsity of the preset `coherent`: every coefficient by itself, and the bands of a pixel.
+"""The sparsity of the preset `coherent`: single coefficients, and the bands of a pixel together.
 
     alpha ||W x||_{1,w} + beta sum_j w_j ||diag(s) W_j x||_*
 
@@ -8,7 +8,7 @@ norm of the real 2 x K matrix of what the part W_j of W has there, see
 s at most 1; where these are all the same, s is 1. Averages are in the groups, with their full
 weight: the details of an image with a smooth phase have the phase that its averages have.
 
-It is one frame: W stands in it twice, with factors a and b, a^2 + b^2 = 1, so that its norm stays
+It is one frame that contains W twice, with factors a and b, a^2 + b^2 = 1, so that its norm stays
 at most 1, and with it steps and Lipschitz constant those of `accurate`. The weights of the stack
 make up for the factors.
 """

@@ -87,7 +87,7 @@ class NetworkDerivative:
     Raises
     ------
     UsageError
-        If the network looks at the data, so that it may have no derivative, or y is a batch.
+        If the network depends on the data, so that it may have no derivative, or y is a batch.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class NetworkDerivative:
         layers = self._blocks[block]
 
         def keep(after: LayerState) -> None:
-            # A block that begins with a dual of zero knows of nothing before.
+            # A block that begins with a dual of zero does not depend on what came before.
             before = self._latest if float(state.rho) > 0 else None
             numbers = (float(state.rho), float(tau), float(sigma))
             layers.append(_layer(self._data, problem, slopes, numbers, before, after))
@@ -469,5 +469,5 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _expand(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return one number an item with axes of size 1 after it."""
+    """Return one number per item with axes of size 1 after it."""
     return values.reshape(*values.shape, *[1] * len(axes))

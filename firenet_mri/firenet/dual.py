@@ -1,17 +1,17 @@
-"""Looks for the dual vector that proves a small duality gap, once the image is there.
+"""Searches for a dual vector that proves a small duality gap, once the image is known.
 
-The image stays as it is. What is wanted is a pair (v, q) with a large lower bound (see
-:mod:`firenet_mri.firenet.problem`). Two things are done for it:
+The image stays as it is. The search is for a pair (v, q) with a large lower bound (see
+:mod:`firenet_mri.firenet.problem`), in two stages:
 
 1. Over-relaxed layers, z <- z + r (T z - z) with r = 1.8, from the network's last state on, all
-   with one step: tau is in proportion to the geometric mean of ||y|| and of the residual, and to
-   1 / lam, the size of the image over that of q.
+   with one step: tau is proportional to the geometric mean of ||y|| and the residual, and to 1 /
+   lam, the size of the image over that of q.
 2. Rounds on q alone with v fixed, for the analysis form: q must lie on the discs |q_i| <= lam w_i
-   and fulfil W^H q = -A^H v. This is Douglas and Rachford's iteration, which is the primal-dual
+   and satisfy W^H q = -A^H v. This is Douglas and Rachford's iteration, which is the primal-dual
    step without the data: u+ = u - (W^H W)^+ (W^H q + A^H v), q+ = Q(q + W (2 u+ - u)).
 
-v = A source - share y is kept as an image and a number: from them and a start for q anybody can
-make the bound again. That start is Q(W (1000 near)), near the last image, see :func:`start_of_q`.
+v = A source - share y is kept as an image and a number: from these and a start for q anybody can
+recompute the bound. That start is Q(W (1000 near)), near the last image, see :func:`start_of_q`.
 
 Whatever comes out, the bound is valid: it is evaluated in double precision after the pair was made
 feasible.
@@ -36,7 +36,7 @@ _ROUND_RELAXATION = 1.9
 # tau over sqrt(||y|| ||A x - y||) where lam is that of white noise;
 # see docs/performance_details.md.
 _STEP = 0.88
-# Far from that lam the rule is not followed any further.
+# Far from that lam the rule is no longer followed.
 _LEAST_FACTOR, _MOST_FACTOR = 0.25, 4.0
 # The signs of the coefficients are what counts.
 _START = 1e3
@@ -188,13 +188,13 @@ def _begin(problem: Problem, residual: Residual, start: DualPoint) -> LayerState
 def _step_size(problem: Problem, y: Tensor, distance: Tensor) -> Tensor:
     """Return tau of each item, (*batch)."""
     size = item_norm(y, problem.data_axes).reshape(distance.shape)
-    # White noise alone is just not represented at this lam, see presets.automatic_lam.
+    # The image of white noise alone just vanishes at this lam, see presets.automatic_lam.
     noise = float(problem.transform.band_norms.max()) / math.sqrt(
         math.prod(problem.encoding.codomain_shape)
     )
     factor = min(max(noise / problem.penalty, _LEAST_FACTOR), _MOST_FACTOR)
     tau = _STEP * factor * (size * distance).sqrt()
-    # An item without signal or without residual: any positive step does.
+    # An item without signal or without residual: any positive step works.
     least = torch.where(size > 0, 1e-3 * size, torch.ones_like(size))
     return torch.maximum(tau, least)
 
@@ -221,7 +221,7 @@ def _relaxed_step(
     gradient_next, norm = residual(mean_next)
     rho_next = total * problem.data_factor(total * norm, sigma)
     share = relaxed(rho, rho_next, relaxation)
-    # v stays a positive multiple of a residual; where relaxing would end that, it is left out.
+    # v stays a positive multiple of a residual; where relaxing would end that, it is omitted.
     is_relaxed = share > 0
     share = torch.where(is_relaxed, share, rho_next)
     part = _expand(torch.where(is_relaxed, relaxation * rho_next / share, 1.0), axes)

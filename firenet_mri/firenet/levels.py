@@ -2,14 +2,14 @@
 
 The N coefficients fall into levels l = 1..r; s_l of the sizes_l coefficients of level l are large,
 and w is constant on levels. With sigma_{s,M}(x)_w = min ||x - z||_{1,w} over z with at most s_l
-entries a level,
+entries per level,
 
     xi = sum_l w_l^2 s_l,    zeta = min_l w_l^2 s_l,    kappa = xi / zeta.
 
 w_l = sqrt(s / s_l), s = sum_l s_l, makes kappa = r, the least possible [1, (1.15)].
 
 A has the robust null space property in levels with (rho, gamma) if for all x and every set D of s_l
-entries a level
+entries per level
 
     ||x_D|| <= rho ||x_{D^c}||_{1,w} / sqrt(xi) + gamma ||A x||.
 
@@ -79,7 +79,7 @@ class LevelStructure:
     Raises
     ------
     UsageError
-        If there is not one of each a level, or one lies outside its range.
+        If there is not one of each per level, or one lies outside its range.
 
     Examples
     --------
@@ -96,7 +96,8 @@ class LevelStructure:
         check_sparsities(self.sparsities, self.sizes)
         if len(self.weights) != len(self.sizes):
             raise UsageError(
-                f"{len(self.weights)} weights given for {len(self.sizes)} levels; give one a level"
+                f"{len(self.weights)} weights given for {len(self.sizes)} levels; give one "
+                "per level"
             )
         if not all(0 < weight < math.inf for weight in self.weights):
             raise UsageError(f"Weights {self.weights} given; all must be positive numbers")
@@ -563,20 +564,20 @@ def level_weights(sparsities: Sequence[int], band_levels: Tensor) -> Tensor:
     Raises
     ------
     UsageError
-        If there is not one positive sparsity a level.
+        If there is not one positive sparsity per level.
     """
     # While a graph is recorded, levels are not yet numbers that could be looked at.
     count = len(sparsities) if records_graph() else int(band_levels.max()) + 1
     if len(sparsities) != count or min(sparsities) < 1:
         raise UsageError(
             f"Sparsities {tuple(sparsities)} given; {count} numbers of at least 1 are needed, one "
-            "a level"
+            "per level"
         )
     return torch.tensor(_balanced_weights(sparsities), dtype=torch.float64)[band_levels]
 
 
 def check_sparsities(sparsities: Sequence[int], sizes: Sequence[int]) -> None:
-    """Raise UsageError unless there is one sparsity a level, from 1 to the size of the level."""
+    """Raise UsageError unless there is one sparsity per level, from 1 to the level's size."""
     if len(sparsities) != len(sizes) or not sizes:
         raise UsageError(
             f"{len(sparsities)} sparsities {tuple(sparsities)} given; {len(sizes)} levels of sizes "

@@ -8,11 +8,12 @@ tau_k / tau_{k-1}, ||u_k|| grows in a layer at most to (|1 - rho_k| + rho_k) ||u
 rho_k ||y - y'||, and ||x_{k+1}|| <= ||u_k||. For steps that do not grow: the sum of the ratios.
 
 Performance estimation [1] (section 3.4): multipliers of what the monotonicity of the layers says
-(:mod:`firenet_mri.firenet.monotonicity`) prove a bound that adds up no worst cases which exclude
-each other. For the presets' steps and some more they are shipped in lipschitz_table.json.xz; for
-other steps they are found when asked for (:mod:`firenet_mri.firenet.multipliers`). Both are
-proofs in rational arithmetic (:mod:`firenet_mri.firenet.rational`) and rest on no solver's
-tolerance; those found now are proven now, those of the table in the tests.
+(:mod:`firenet_mri.firenet.monotonicity`) prove a bound that does not add up worst cases which
+exclude each other. For the presets' steps and some others they are included in
+lipschitz_table.json.xz; for other steps they are found on request
+(:mod:`firenet_mri.firenet.multipliers`). Both are proofs in rational arithmetic
+(:mod:`firenet_mri.firenet.rational`) and rest on no solver's tolerance; those found now are proven
+now, those of the table in the tests.
 
 [1] Drori, Teboulle, Math. Program. 145, 2014; Taylor, Hendrickx, Glineur, Math. Program. 161, 2017.
 """
@@ -45,7 +46,7 @@ MOST_LAYERS, _MOST_STRUCTURED_LAYERS = 300, 100
 # What is lost to the rounding of multipliers, relative to the square of the bound.
 _ROUNDING = Fraction(1, 10**5)
 
-# So many of the last candidates are tried, which lie nearest to the boundary.
+# The last candidates, which lie closest to the boundary, are tried: this many.
 _TRIES = 8
 
 # Shares of the data in the squared norm that count as a half: maps are normalised up to rounding.
@@ -63,7 +64,7 @@ class LipschitzProof:
     Parameters
     ----------
     iteration
-        What it holds for. Its structure is left out where the proof makes no use of it.
+        What it holds for. Its structure is omitted where the proof does not use it.
     bound
         ||x|| <= bound ||y|| for the changes of output and data.
     method

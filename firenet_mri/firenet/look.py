@@ -1,4 +1,4 @@
-"""What the solvers that stop by themselves know when they look at the gap.
+"""What the solvers that stop by themselves know when they check the gap.
 
 The gap costs no application of A, since A x and A^H v are kept (see
 :class:`~firenet_mri.firenet.primal_dual.TrackedState`). In single precision it is as good as that
@@ -26,7 +26,7 @@ _ROUNDS, _MORE_ROUNDS, _WITHIN_REACH = 2, 20, 4.0
 
 
 class SelfStoppingSolver(Solver):
-    """One layer, run until every item has a certified gap; what is done depends on the data."""
+    """One layer, run until every item has a certified gap; its steps depend on the data."""
 
     is_fixed = False
     carried_images = 3
@@ -79,7 +79,7 @@ class SelfStoppingSolver(Solver):
     def observed(self, problem: Problem, y: Tensor, x0: Tensor, observe: Observer) -> NoReturn:
         """Refuse: there may be no derivative."""
         raise UsageError(
-            f"{type(self.schedule).__name__} decides by the data what is done, so that the "
+            f"{type(self.schedule).__name__} lets the data decide what is done, so that the "
             "network may have no Jacobian; use a schedule of fixed depth"
         )
 
@@ -89,7 +89,9 @@ class SelfStoppingSolver(Solver):
     def obstacle(self) -> str:
         """Return why no Lipschitz constant can be proven."""
         name = type(self.schedule).__name__
-        return f"{name} decides by the data when to restart and stop, so that the image may jump."
+        return (
+            f"{name} uses the data to decide when to restart and stop, so that the image may jump."
+        )
 
     def extra_repr(self) -> str:
         """Return the schedule, for printing."""
@@ -184,7 +186,7 @@ def certify_state(problem: Problem, y: Tensor, state: TrackedState) -> Look:
 
 
 def tighten(problem: Problem, y: Tensor, look: Look, wanted: float) -> Look:
-    """Return the look with a better dual where that may bring the gap to the one wanted."""
+    """Return the look with a better dual where that may reduce the gap to the wanted one."""
     state, gap = look.state, look.relative_gap
     within_reach = (gap > wanted) & (gap <= _WITHIN_REACH * wanted)
     if state.q is None or not bool(within_reach.any()):

@@ -21,7 +21,7 @@ a = A^H v and b = W^H q. The two duals have a condition each. With ||A||^2 <= th
     <v_k, (v_{k-1} - v_k) tau / theta - y> + <a_k, 2 x_k - x_{k-1}> >= 0,
     <q_k, (q_{k-1} - q_k) tau / (1 - theta)> + <b_k, 2 x_k - x_{k-1}> >= 0.
 
-Three forms must be semidefinite then, with the same multipliers (docs/theory.md, section 3.4): that
+Then three forms must be semidefinite with the same multipliers (docs/theory.md, section 3.4): that
 of the duals v with the data, that of the duals q, and that of the images a, b of both, with the
 data and the output.
 """
@@ -49,9 +49,9 @@ class UnrolledIteration:
     primal_steps
         tau of every layer, block by block, up to a common factor.
     returns_average
-        A block hands on its ergodic average; else its last iterate.
+        A block passes on its ergodic average; otherwise its last iterate.
     keeps_dual
-        A block starts from the dual of the block before; else from zero.
+        A block starts from the dual of the block before; otherwise from zero.
     data_share
         An interval within (0, 1) that holds ||A||^2 / (||A||^2 + ||W||^2), where the network has
         the analysis form and its structure is made use of; None: nothing is known but ||K||.

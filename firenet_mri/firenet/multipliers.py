@@ -45,10 +45,9 @@ class Candidate(NamedTuple):
 
 
 def candidates(forms: Sequence[Form]) -> Iterator[Candidate]:
-    """Yield multipliers with smaller and smaller t^2; none where none are found.
+    """Yield multipliers with decreasing t^2; nothing where none are found.
 
-    Those that come later are nearer to the least t^2, and nearer to the boundary of what is
-    semidefinite.
+    Later ones are closer to the least t^2, and closer to the boundary of the semidefinite matrices.
     """
     try:
         blocks, norms = _blocks(forms)

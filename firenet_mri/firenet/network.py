@@ -81,17 +81,17 @@ class FIRENET(Network):
     schedule
         Step sizes, see :mod:`firenet_mri.firenet.schedules`: a network of fixed depth. With an
         ``AdaptiveSchedule`` or ``RadialSchedule`` the same layer runs until a certified gap is
-        reached: more accurate, but what is done depends on the data, so that no Lipschitz constant
+        reached: more accurate, but the steps depend on the data, so that no Lipschitz constant
         exists.
     shift_seed
         Shift the grid of an orthogonal wavelet in every layer by random numbers of pixels that this
-        seed, 0 to 2^32 - 1, fixes (cycle spinning): less of the grid is seen, at a few percent of
-        time. The network stays one fixed map and its Lipschitz bound holds; the duality gap is that
-        of the problem with the grid unshifted. None: no shifts.
+        seed, 0 to 2^32 - 1, fixes (cycle spinning): less of the grid is visible, at a cost of a few
+        percent of time. The network stays one fixed map and its Lipschitz bound holds; the duality
+        gap is that of the problem with the grid unshifted. None: no shifts.
     ball
-        B: the image is projected on ||x|| <= R ||y|| at the end, item by item, see :meth:`radius`;
-        that limits how strongly it can follow the scale of the data (docs/theory.md, section 3.3).
-        None: no projection.
+        B: the image is projected onto ||x|| <= R ||y|| at the end, item by item, see
+        :meth:`radius`; that limits how strongly it can follow the scale of the data
+        (docs/theory.md, section 3.3). None: no projection.
     weights_depend_on_data
         The weights were made from the data (reweighting): no Lipschitz constant is proven then.
     solver
@@ -103,9 +103,9 @@ class FIRENET(Network):
     Raises
     ------
     UsageError
-        If shifts are asked for without an orthogonal wavelet, or with a schedule that looks at the
-        data; or if a ball is not positive, or asked for where it proves nothing: with a fixed eps0
-        or a schedule that looks at the data.
+        If shifts are requested without an orthogonal wavelet, or with a schedule that depends on
+        the data; or if a ball is not positive, or requested where it proves nothing: with a fixed
+        eps0 or a schedule that depends on the data.
 
     Notes
     -----
@@ -167,7 +167,7 @@ class FIRENET(Network):
 
     @property
     def updates(self) -> int:
-        """Of how many :class:`Progress` :meth:`progress_iterates` yields, at most."""
+        """The largest number of :class:`Progress` that :meth:`progress_iterates` yields."""
         return self.solver.updates
 
     @property
@@ -206,7 +206,7 @@ class FIRENET(Network):
         }
 
     def width(self, encoding: LinearOperator) -> int:
-        """Return the largest number of complex values that a layer hands to the next, an item.
+        """Return the largest number of complex values per item that a layer passes to the next.
 
         Images of N pixels: the iterate, the mean that stands for the dual of the data, and its
         gradient; their average where the schedule returns it; and for a frame the dual of the
@@ -284,7 +284,7 @@ class FIRENET(Network):
         Raises
         ------
         UsageError
-            If the schedule looks at the data.
+            If the schedule depends on the data.
         """
         if not self.solver.is_fixed:
             raise UsageError(
@@ -315,7 +315,7 @@ class FIRENET(Network):
         has_start
             The network starts from an image.
         encoding
-            The encoding operator, of which the norm may not suit the steps; None leaves that out.
+            The encoding operator, whose norm may not suit the steps; None skips this check.
         """
         reason = self.solver.obstacle()
         if reason is None and self.weights_depend_on_data:
@@ -344,7 +344,7 @@ class FIRENET(Network):
         Raises
         ------
         UsageError
-            If the network looks at the data, so that it may have no derivative, or y is a batch.
+            If the network depends on the data, so that it may have no derivative, or y is a batch.
         """
         return NetworkDerivative(self, y, encoding, x0, moving_phase=moving_phase)
 
@@ -413,6 +413,6 @@ def _check_ball(ball: float, schedule: Schedule, solver: Solver) -> None:
         raise UsageError(f"ball is {ball}; it must be a positive number")
     if schedule.eps0 is not None or not solver.is_fixed:
         raise UsageError(
-            f"A ball of {ball} asked for with {type(schedule).__name__}; it serves a schedule of "
+            f"A ball of {ball} asked for with {type(schedule).__name__}; it needs a schedule of "
             "fixed depth with eps0=None, whose scale is that of the data"
         )

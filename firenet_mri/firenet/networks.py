@@ -14,7 +14,7 @@ from firenet_mri.firenet.presets import preset_network
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.sparsifiers import check_sparsifier_name
 
-#: Who reads a file, by its format.
+#: The reader of a file, by its format.
 READERS: dict[str, Callable[[str | Path], Weights]] = {
     LAYERS: load_network,
     FRAME: load_learned_frame,
@@ -22,7 +22,7 @@ READERS: dict[str, Callable[[str | Path], Weights]] = {
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Return the trained weights of a file, or of those that ship for their name.
+    """Return the trained weights of a file, or those that are included for their name.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def load_weights(path: str | Path) -> Weights:
         If the file is missing, of another program or version, damaged, or states a constant that
         does not follow from its weights.
     """
-    # Of a file without a format the first reader says what is wrong.
+    # For a file without a format the first reader says what is wrong.
     return READERS[format_of(path) or LAYERS](path)
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Refuse a sparsifier or weights that serve no image, of whatever size.
+    """Refuse a sparsifier or weights that can be used for no image, whatever its size.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def check_network(options: NetworkOptions) -> None:
 def network_of(coils: int, spatial_shape: Shape, options: NetworkOptions) -> Network:
     """Return the network of weights or of a preset for options as one value.
 
-    Of the preset "sharp" it is that of the first pass.
+    For the preset "sharp" it is that of the first pass.
 
     Parameters
     ----------

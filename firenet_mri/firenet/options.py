@@ -122,7 +122,7 @@ class NetworkOptions(Options):
 
     @property
     def passes(self) -> int:
-        """How often the network is run, every time but the first with weights from the image."""
+        """How often the network is run; all passes but the first use weights from the image."""
         return 2 if self.preset == "sharp" else 1
 
     def _check_together(self) -> None:
@@ -149,7 +149,7 @@ class NetworkOptions(Options):
         """Refuse what means nothing for a trained network."""
         assert self.weights is not None
         given = self._differs(_OF_PRESETS)
-        # Without others nothing needs to be known of the file.
+        # Without others nothing needs to be known about the file.
         if given and format_of(self.weights) == FRAME:
             check_beside_frame(self)
         elif given:
@@ -177,11 +177,10 @@ def check_beside_frame(options: NetworkOptions) -> None:
     for name in ("sparsifier", "levels"):
         if getattr(options, name) is not None:
             raise UsageError(
-                f"{name}: a learned frame (--network) takes the place of the sparsifier; leave "
-                f"{name} out"
+                f"{name}: a learned frame (--network) replaces the sparsifier; leave {name} out"
             )
     if options.preset not in _FRAME_PRESETS:
         raise UsageError(
-            f"preset: a learned frame (--network) serves {' and '.join(_FRAME_PRESETS)}, not "
+            f"preset: a learned frame (--network) works with {' and '.join(_FRAME_PRESETS)}, not "
             f"{options.preset}"
         )

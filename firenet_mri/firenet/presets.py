@@ -1,10 +1,9 @@
 """The networks that users ask for by name, with parameters that need no tuning from scan to scan.
 
 "accurate": undecimated cosines of 3 x 3 pixels, in 3D an undecimated Haar wavelet of one level, in
-analysis form, with weights in proportion to the norms of their functions, half for the averages,
-and a slowly falling step; an orthogonal wavelet in their place has its grid shifted from layer to
-layer.
-"sharp": "accurate", and a second pass whose weights come from the image of the first
+analysis form, with weights proportional to the norms of their functions, half for the averages, and
+a slowly falling step; the grid of an orthogonal wavelet used instead is shifted from layer to
+layer. "sharp": "accurate", and a second pass whose weights come from the image of the first
 (firenet/reweighting.py): more detail, and no Lipschitz constant.
 "stable": few and fast falling steps on the problem of "accurate" with a larger lam: a smaller
 Lipschitz constant than the published network's, and less of fine detail.
@@ -46,12 +45,12 @@ from firenet_mri.options import takes_options
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
 
-# At this multiple of its standard deviation white noise alone is just not represented.
+# At this multiple of its standard deviation the image of white noise alone just vanishes.
 _NOISE_FACTOR = 1.1
 # What follows was chosen once on real scans of phantoms and samples left out of a brain scan, see
 # docs/performance_details.md; not tuned to a scan.
 _SHARE = 0.6
-# With few layers the larger lam is the better one.
+# With few layers the larger lam is better.
 _STABLE_SHARE = 1.0
 _FLAT = "undecimated-dct3"
 _AVERAGES = 0.5
@@ -75,7 +74,7 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
     coils, spatial_shape
         Number of receive coils, and sizes of the 2 or 3 spatial axes.
     **options
-        The fields of :class:`NetworkOptions`, but for ``weights``: a trained network is what
+        The fields of :class:`NetworkOptions`, except ``weights``: a trained network is what
         :func:`firenet_mri.firenet.networks.network_of` returns.
 
     Raises
@@ -93,7 +92,7 @@ def make_network(coils: int, spatial_shape: Shape, **options: Any) -> FIRENET:
 
 
 def preset_network(coils: int, spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
-    """Return the network of a preset for options as one value, but for their weights.
+    """Return the network of a preset for options as one value, except for their weights.
 
     Of the preset "sharp" it is that of the first pass. Errors are those of :func:`make_network`.
     """
@@ -120,14 +119,14 @@ def preset_network(coils: int, spatial_shape: Shape, options: NetworkOptions) ->
 
 
 def automatic_lam(coils: int, sparsifier: LinearOperator) -> float:
-    """Return the weight at which white noise alone is just not represented.
+    """Return the weight at which the image of white noise alone just vanishes.
 
     At the optimum of the square-root LASSO |(W A^H v)_i| <= lam w_i with v = r / ||r||. For a
     residual r of white noise in C coils and unit-norm maps, the left side is about
     ||b_i|| / sqrt(C N), whatever the noise level and the number of samples, with ||b_i|| the norm
     of wavelet i and N the number of pixels. So w_i is in proportion to ||b_i||, and
-    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem; the presets take a
-    share of it, with which images of real scans are best.
+    lam = 1.1 ||b|| / sqrt(C N) with the finest wavelet b. A rule, not a theorem; the presets take
+    the share of it that is best for images of real scans.
     """
     norm = as_sparsifier(sparsifier, sparsifier.domain_shape).band_norms.max().item()
     return _NOISE_FACTOR * norm / math.sqrt(coils * math.prod(sparsifier.domain_shape))
@@ -166,7 +165,7 @@ def _share_of(options: NetworkOptions) -> float:
 
 
 def _weights(sparsifier: Sparsifier) -> Tensor | None:
-    """Return weights in proportion to the bands' norms; averages are not sparse and have half."""
+    """Return weights proportional to the bands' norms; averages are not sparse and get half."""
     if sparsifier.is_unitary:
         return None
     weights = sparsifier.band_norms / sparsifier.band_norms.max()
@@ -192,7 +191,7 @@ def _paper_network(spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
         if rest or restarts < 1:
             raise UsageError(
                 f"{options.layers} layers asked for; the paper preset has {PaperSchedule.inner} "
-                f"layers a restart, use a multiple of {PaperSchedule.inner}"
+                f"layers per restart, use a multiple of {PaperSchedule.inner}"
             )
         schedule = PaperSchedule(restarts=restarts)
     levels = options.levels

@@ -5,7 +5,7 @@ Synthesis form (W unitary), written for the image x = W^H c:
     x+ = W^H soft(W (x - tau A^H v), tau lam w)
     v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
 
-Analysis form (W a frame or differences), with Q the projection on |q_i| <= lam w_i:
+Analysis form (W a frame or differences), with Q the projection onto |q_i| <= lam w_i:
 
     x+ = x - tau (A^H v + W^H q)
     v+ = prox_{sigma f*}(v + sigma (A (2 x+ - x) - y))
@@ -51,10 +51,10 @@ class State(NamedTuple):
 
 
 class LayerState(NamedTuple):
-    """What a layer hands to the next: images, one number an item, and the coefficients' dual.
+    """What a layer passes to the next: images, one number per item, and the coefficients' dual.
 
-    v = rho (A mean - y) is the dual of the data and ``gradient`` is A^H (A mean - y). ``q`` is
-    laid out as the sparsifier likes it and ``synthesised`` is W^H q; both are None in the synthesis
+    v = rho (A mean - y) is the dual of the data and ``gradient`` is A^H (A mean - y). ``q`` has the
+    sparsifier's own layout and ``synthesised`` is W^H q; both are None in the synthesis
     form.
     """
 
@@ -154,7 +154,7 @@ def step(
     state
         Where the iteration stands.
     tau, sigma
-        Step sizes, one an item, (*batch).
+        Step sizes, one per item, (*batch).
     """
     if isinstance(state, TrackedState):
         assert isinstance(data, Tensor)

@@ -19,8 +19,8 @@ Dual. For any v and q with |q_i| <= lam w_i and A^H v + W^H q = 0,
 Any (v, q) is made feasible: synthesis has q = -W A^H v; analysis first repairs the equality by
 q <- q - W (W^H W)^+ (W^H q + A^H v), after taking from v what gives A^H v a constant part where W
 of a constant is 0; then both are scaled by the s >= 0 that gives the largest D. Alternating this
-repair with the projection on |q_i| <= lam w_i lets less be lost in the scaling; any number of
-rounds gives a valid bound.
+repair with the projection onto |q_i| <= lam w_i loses less in the scaling; any number of rounds
+gives a valid bound.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022.
 """
@@ -44,7 +44,7 @@ from firenet_mri.prox import item_norm
 # Conjugate gradient steps that may look for a feasible image of P1.
 _RESTORE_STEPS = 300
 
-# Range of lam times the largest weight; no image is served by one near its ends.
+# Range of lam times the largest weight; values near its ends suit no image.
 _SMALLEST_RADIUS, _LARGEST_RADIUS = 1e-30, 1e15
 
 # How near to 1 the norm of a projected dual is, whatever the precision.
@@ -190,7 +190,7 @@ class Problem(ABC):
         x
             Images, (*batch, *domain_shape).
         tau
-            Step size, one an item, (*batch).
+            Step size, one per item, (*batch).
         """
         return self.transform.shrink(x, tau, self.threshold(x))
 
@@ -201,7 +201,7 @@ class Problem(ABC):
     def coefficient_step(
         self, q: Tensor, x: Tensor, sigma: Tensor, relaxation: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Return q+ = Q(q + sigma W x) and W^H q+, for sigma one an item, (*batch).
+        """Return q+ = Q(q + sigma W x) and W^H q+, for one sigma per item, (*batch).
 
         With a relaxation r it is q+ = q + r (Q(q + sigma W x) - q).
         """
@@ -212,7 +212,7 @@ class Problem(ABC):
         return self.transform.coefficients(q)
 
     def project_coefficient_dual(self, q: Tensor) -> Tensor:
-        """Return the projection of q on |q_i| <= lam w_i."""
+        """Return the projection of q onto |q_i| <= lam w_i."""
         return self.transform.project(q, self.threshold(q))
 
     def over_groups(self, values: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ class Problem(ABC):
         return self.transform.modulus(coefficients)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return F(x), one real number an item, shape (*batch)."""
+        """Return F(x), one real number per item, shape (*batch)."""
         return self.objective_of(self.analyse(x), self.encoding(x), y)
 
     def objective_of(self, coefficients: Tensor, data: Tensor, y: Tensor) -> Tensor:
@@ -265,9 +265,9 @@ class Problem(ABC):
     def tighten_dual(self, v: Tensor, q: Tensor, rounds: int) -> Tensor:
         """Return a q that gives a better :meth:`dual_value` with v: nearer to feasible.
 
-        Analysis form only. A round is the projection on |q_i| <= lam w_i and the repair of the
+        Analysis form only. A round is the projection onto |q_i| <= lam w_i and the repair of the
         equality, with Nesterov's momentum; it costs one application of W and of W^H, none of A.
-        Whatever comes out, ``dual_value`` makes it feasible, so single precision does.
+        ``dual_value`` makes any result feasible, so single precision suffices.
         """
         _, image = self.without_constants(v, self.encoding.adjoint(v))
         return self.tighten_dual_of(image, q, rounds)
@@ -288,8 +288,8 @@ class Problem(ABC):
 
         Where W of a constant image is 0, as for total variation, W^H q + A^H v = 0 needs an A^H v
         without a constant part: v loses its part along A 1 and A i. These are two directions over
-        the real numbers, since A need not be linear over the complex ones. Else v is returned as it
-        is.
+        the real numbers, since A need not be linear over the complex ones. Otherwise v is returned
+        unchanged.
         """
         if not self.transform.annihilates_constants:
             return v, image
@@ -315,7 +315,7 @@ class Problem(ABC):
 
     @cached_property
     def _known_constants(self) -> dict[tuple[object, ...], list[tuple[Tensor, Tensor]]]:
-        """The same of every precision and device that has been asked for."""
+        """The same for every precision and device requested so far."""
         return {}
 
     def _find_constants(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:

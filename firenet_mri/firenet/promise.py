@@ -51,7 +51,7 @@ _NORM = 1.0001
 
 @dataclass(frozen=True)
 class TheoremPromise:
-    """The theorem's parameters for an accuracy, and the constants that it takes for granted.
+    """The theorem's parameters for an accuracy, and the constants that it assumes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Restarts that need to know nothing of the problem: a search over sharpness constants [1].
+"""Restarts that need no knowledge of the problem: a search over sharpness constants [1].
 
 The objective is sharp with constants (alpha, beta) where
 
@@ -12,11 +12,11 @@ run is the one for which
 
     (|i| + 1)^2 (j + 1)^2 (V + p)
 
-is least, from the best image that any has found; the best of all, by objective, is kept. So the
-rate is that of the best pair up to a constant factor, and nothing depends on the data but which
-image is kept, so that all items of a batch run the same iterations.
+is least, starting from the best image found by any pair; the best of all, by objective, is kept. So
+the rate is that of the best pair up to a constant factor. Only which image is kept depends on the
+data, so that all items of a batch run the same iterations.
 
-Differs from [1] in: the last iterate competes beside the average, the grid of alpha is finite,
+Differs from [1] in: the last iterate competes with the average, the grid of alpha is finite,
 and the solver stops on the certified duality gap.
 
 [1] Adcock, Colbrook, Neyra-Nesterenko, Restarts subject to approximate sharpness: a parameter-free
@@ -269,7 +269,7 @@ class RadialBlock(SelfStoppingSolver):
         norm = item_norm(y, problem.data_axes)
         if self.schedule.eps0 is not None:
             return torch.full_like(norm, self.schedule.eps0)
-        # An item without signal keeps its zero image; any positive scale does.
+        # An item without signal keeps its zero image; any positive scale works.
         return torch.where(norm > 0, norm, torch.ones_like(norm))
 
     def _run(

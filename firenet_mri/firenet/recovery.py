@@ -1,4 +1,4 @@
-"""What can be verified about the one scan at hand: where else the true image or the optimum may be.
+"""What can be verified about a given scan: where else the true image or the optimum may be.
 
 All statements are checked after the fact from an image x, a dual vector and smallest singular
 values; A is applied as an operator. T is a set of coefficients, T^c the others, w the weights,
@@ -89,7 +89,7 @@ _ETAS = (0.5, 0.25, 0.1)
 
 @dataclass(frozen=True)
 class NotVerified:
-    """Nothing is claimed, and why."""
+    """That nothing is claimed, and why."""
 
     reason: str
 
@@ -275,7 +275,7 @@ def local_recovery(
         )
     y, c = _double(y), problem.analyse(_double(x))
     duals: list[tuple[Tensor, _DualVector]] = []
-    # What rounding leaves where a coefficient is zero has no sign to speak of.
+    # What rounding leaves where a coefficient is zero has no meaningful sign.
     count = int((c.abs() > 1e-9 * c.abs().max()).sum())
     size = min(_FIRST_SUPPORT, count)
     while 0 < size <= min(count, c.numel() - 1):

@@ -10,9 +10,9 @@ the group, whose weights stay equal. A coefficient far above the noise is hardly
 the larger lam makes up for that where nothing is. Both numbers were chosen on real scans of
 phantoms (docs/performance_details.md).
 
-Every pass is a convex problem of its own, and its duality gap is proven as ever, for these weights.
-But the weights come from the data, so that the passes together have no proven Lipschitz constant,
-and no theorem says that their result is better: on real scans it mostly was
+Every pass is a convex problem of its own, and its duality gap is proven as usual, for these
+weights. But the weights come from the data, so that the passes together have no proven Lipschitz
+constant, and no theorem says that their result is better: on real scans it mostly was
 (docs/performance_details.md).
 
 [1] Candes, Wakin, Boyd, Enhancing sparsity by reweighted l1 minimization, J. Fourier Anal. Appl.
@@ -55,7 +55,7 @@ def solve_passes(
     y, encoding
         The data, (*codomain_shape) where there are several passes, and encoding operator.
     x0
-        Where the first pass starts; None is zero. Every other starts from the image before it.
+        Where the first pass starts; None is zero. Every other pass starts from the image before it.
     passes
         At least 1.
 

@@ -6,7 +6,7 @@ along d axes gets m_k samples, drawn at random. The recovery theorem asks for
 
     m_k >= C kappa M(s, k) L
 
-with a constant C and a factor L of logarithms that are not worked out here, kappa as in
+with a constant C and a factor L of logarithms that are not evaluated here, kappa as in
 :mod:`firenet_mri.firenet.levels`, |k| = max_i k_i, and for the Fourier and the Walsh transform with
 Haar wavelets
 
@@ -14,7 +14,7 @@ Haar wavelets
                 + sum_{l > |k|} s_l 2^{-2 (l - |k|)} prod_i 2^{-|k_i - l|},
     M_W(s, k) = s_{|k|} prod_i 2^{-(|k| - k_i)}.
 
-Patterns are drawn as the published code does it, with samples in proportion to a density. For
+Patterns are drawn as in the published code, with samples proportional to a density. For
 Fourier and a wavelet with v vanishing moments, whose scaling function's spectrum falls as
 |w|^{-q-1},
 
@@ -26,7 +26,7 @@ D = sum_l s_l prod_i 2^{-|k_i - l|}. It is doubled for every k_i = 1, since band
 frequencies that its number says.
 
 Differs from [1] in: the published code uses the last formula for Walsh and Haar too, here Haar has
-M_W; what rounding leaves is handed out by divisor method (Webster), so that a higher rate never
+M_W; what rounding leaves is distributed by a divisor method (Webster), so that a higher rate never
 takes samples from a band; the zero frequency, without which no image has a brightness, is always
 sampled.
 
@@ -244,8 +244,8 @@ def default_sparsities(shape: Shape) -> tuple[int, ...]:
     """Return local sparsities for axes of one or two sizes: those of a Shepp-Logan phantom.
 
     Two axes have the paper's, 15 to 440; one axis has those of a column. There is one level less
-    than halvings of the smallest size. Finer levels than the phantom's continue as edges do: twice
-    as many coefficients a level in two dimensions, as many in one.
+    than halvings of the smallest size. Levels finer than the phantom's continue as edges do: each
+    has twice as many coefficients in two dimensions, and equally many in one.
     """
     levels = max(1, int(math.log2(min(shape))) - 1)
     table = list(_COLUMN_SPARSITIES if len(shape) == 1 else PAPER_SPARSITIES)
@@ -260,8 +260,8 @@ def measured_sparsities(
 ) -> tuple[int, ...]:
     """Return the local sparsities of an image, (*spatial), for a kind of pattern.
 
-    For lines and planes the image falls into columns or planes, one a position along the read-out;
-    of each level the largest count is taken.
+    For lines and planes the image is divided into columns or planes, one per position along the
+    readout; the largest count of each level is taken.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ All schedules give step sizes for data of unit norm; the network scales them by 
     tau = eps_0 * tau_k,    sigma = sigma_k / eps_0,    eps_0 = ||y|| unless it is given,
 
 so that the map from data to image is positively homogeneous. A schedule is a list of blocks; a
-block starts from zero duals or keeps those of the block before, and hands on either its ergodic
+block starts from zero duals or keeps those of the block before, and passes on either its ergodic
 average or its last iterate.
 
 Paper [1], in its rescaled form: psi_0 = 0, and for k = 1..n
@@ -319,7 +319,7 @@ class WARPdSchedule(FixedSchedule):
 
     Notes
     -----
-    Differs from [2] in: a restart hands on its last iterate, so that the whole network is one
+    Differs from [2] in: a restart passes on its last iterate, so that the whole network is one
     sequence of decreasing steps, for which a Lipschitz bound is proven.
     """
 
@@ -345,7 +345,7 @@ class WARPdSchedule(FixedSchedule):
 
     @property
     def returns_average(self) -> bool:
-        """False: a restart hands on its last iterate."""
+        """False: a restart passes on its last iterate."""
         return False
 
     @property

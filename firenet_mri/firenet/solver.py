@@ -1,7 +1,7 @@
 """What a network asks of the iteration that it runs, and of the schedule that builds it.
 
-A solver is a fixed stack of layers, or one layer that runs until a certified gap is reached. Which
-of them it is, nobody asks: all are run, watched and bounded through :class:`Solver`.
+A solver is a fixed stack of layers, or one layer that runs until a certified gap is reached. No
+code asks which of them it is: all are run, watched and bounded through :class:`Solver`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Progress:
     x
         The image that would be returned if it ended here, (*batch, *domain_shape).
     converged
-        Every item has the gap that was asked for; never so where none was.
+        Every item has the requested gap; never true where none was requested.
     find_state
         Makes what :meth:`state` returns.
     """
@@ -42,7 +42,7 @@ class Progress:
     find_state: Callable[[], State]
 
     def state(self) -> State:
-        """Return image and duals; to be asked for before the solver goes on."""
+        """Return image and duals; call it before the solver goes on."""
         return self.find_state()
 
 
@@ -74,7 +74,7 @@ class AdaptiveResult:
 
     @property
     def progress(self) -> Progress:
-        """The same as every solver says it."""
+        """The same in the form of every solver."""
         return Progress(self.state.x, bool(self.converged.all()), lambda: self.state)
 
 
@@ -102,7 +102,7 @@ class Solver(nn.Module, ABC):
     is_fixed: bool
     #: Blocks of layers between restarts; none where one layer is run again and again.
     blocks: nn.ModuleList
-    #: Images that a layer hands to the next, besides what the sparsifier needs.
+    #: Images that a layer passes to the next, in addition to what the sparsifier needs.
     carried_images: int
 
     @property
@@ -140,7 +140,7 @@ class Solver(nn.Module, ABC):
         Raises
         ------
         UsageError
-            If the data decide what is done, so that there may be no derivative.
+            If the data decide on the steps, so that there may be no derivative.
         """
 
     @abstractmethod
@@ -153,7 +153,7 @@ class Solver(nn.Module, ABC):
 
 
 class Schedule(ABC):
-    """When to take which step, and when to stop. What it says is done by the solver it builds."""
+    """When to take which step, and when to stop. The solver that it builds follows it."""
 
     @property
     @abstractmethod
@@ -172,7 +172,7 @@ class Schedule(ABC):
         Raises
         ------
         UsageError
-            If shifts are asked for that it or the sparsifier does not have.
+            If shifts are requested that it or the sparsifier does not support.
         """
 
     @property

@@ -4,7 +4,7 @@
 
 so that steps never grow and tau_k sigma_k L^2 = 1: the closed form of docs/theory.md, section 3.3,
 holds for all a and b: (1/L) sum_k tau_k / tau_{k-1} < (K - 1) / L for K layers. A sharper bound is
-proven for the steps as they are when it is asked for (section 3.4). Thresholds are those of the
+proven for the current steps on request (section 3.4). Thresholds are those of the
 network times exp(c), one factor for each band, or for each group of bands that is penalised
 together: with any threshold the step is the resolvent of a monotone map, so that the bound does not
 depend on c.
@@ -125,7 +125,7 @@ class TrainableSteps(nn.Module):
         """The schedule that the parameters stand for."""
         ratios = torch.cat([self.log_first_step.new_zeros(1), self.ratio_logits])
         logs = nn.functional.logsigmoid(ratios)
-        # The first entry only holds the place of the first step.
+        # The first entry is only a placeholder for the first step.
         logs = torch.cat([self.log_first_step.reshape(1), logs[1:]])
         return LearnedSchedule(_limited_exp(torch.cumsum(logs, 0)), self.data_consistency)
 

@@ -104,14 +104,14 @@ BlockObserver = Callable[[Problem, LayerState, Tensor, Tensor], Callable[[LayerS
 
 
 class RestartBlock(nn.Module):
-    """The layers between two restarts, one step a layer.
+    """The layers between two restarts, one step per layer.
 
     Parameters
     ----------
     depth
         Number of layers.
     returns_average
-        Hand on the average of the block's iterates instead of the last one.
+        Pass on the average of the block's iterates instead of the last one.
     sparsifiers
         The sparsifier of each layer, where it changes; None takes the problem's.
     """
@@ -196,16 +196,16 @@ class UnrolledSolver(Solver):
     Parameters
     ----------
     schedule
-        Depths, steps, and what a block hands on.
+        Depths, steps, and what a block passes on.
     sparsifier
-        The sparsifier of which the grid is shifted; without shifts it is the problem's.
+        The sparsifier whose grid is shifted; without shifts it is the problem's.
     shift_seed
         Of the shifts, 0 to 2^32 - 1; None: no shifts.
 
     Raises
     ------
     UsageError
-        If shifts are asked for without an orthogonal wavelet.
+        If shifts are requested without an orthogonal wavelet.
     """
 
     is_fixed = True
@@ -236,7 +236,7 @@ class UnrolledSolver(Solver):
 
     @property
     def updates(self) -> int:
-        """One a layer."""
+        """One per layer."""
         return self.depth
 
     def progress(self, problem: Problem, y: Tensor, x0: Tensor) -> Iterator[Progress]:
@@ -326,7 +326,7 @@ class UnrolledSolver(Solver):
         if self.schedule.eps0 is not None:
             return torch.full(batch, self.schedule.eps0, dtype=y.real.dtype, device=y.device)
         norm = item_norm(y, problem.data_axes).reshape(batch)
-        # An item without signal keeps its zero image; any positive scale does.
+        # An item without signal keeps its zero image; any positive scale works.
         return torch.where(norm > 0, norm, torch.ones_like(norm))
 
 

@@ -1,4 +1,4 @@
-"""FIRENET in MONAI: a network in the place of its variational network, transforms, readers."""
+"""FIRENET in MONAI: a network that replaces its variational network, transforms, readers."""
 
 from __future__ import annotations
 

@@ -66,11 +66,11 @@ def check_keeps_complex(pipeline: Compose) -> None:
     Parameters
     ----------
     pipeline
-        Nested ones are looked into. Found are the transforms of ``DROPS_IMAGINARY_PART``, and
-        ``LoadImaged``, ``CastToTyped`` and ``EnsureTyped`` with a real ``dtype``, on the keys of
-        k-space, anywhere before the last transform that takes k-space there. Others that have
-        real data as result are refused when k-space arrives. What stands before
-        ``SimulateKspaced`` acts on images, which may be real.
+        Nested pipelines are searched. The check finds the transforms of ``DROPS_IMAGINARY_PART``,
+        and ``LoadImaged``, ``CastToTyped`` and ``EnsureTyped`` with a real ``dtype``, on the keys
+        of k-space, anywhere before the last transform that takes k-space there. Other transforms
+        that return real data are refused when k-space arrives. What precedes ``SimulateKspaced``
+        acts on images, which may be real.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def check_keeps_complex(pipeline: Compose) -> None:
 
 
 def _first_on_kspace(steps: Sequence[MapTransform], key: Hashable) -> int:
-    """Return the first step that may see k-space: what stands before a simulation sees an image."""
+    """Return the first step that may see k-space: what precedes a simulation sees an image."""
     made = [
         i for i, step in enumerate(steps) if isinstance(step, _MAKES_KSPACE) and key in step.keys
     ]
@@ -131,4 +131,4 @@ def _is_real(dtype: Any) -> bool:
 def _advice(step: MapTransform) -> str:
     if _array_name(step) in ("LoadImage", "CastToType", "EnsureType"):
         return "give it dtype=numpy.complex64 or leave the data type alone"
-    return "use it on the image, behind the reconstruction"
+    return "use it on the image, after the reconstruction"

@@ -1,4 +1,4 @@
-"""A DICOM writer for MONAI: reconstructions as a series of MR images, where they lie."""
+"""A DICOM writer for MONAI: reconstructions as a series of MR images, at their position."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 class DicomSeriesWriter(ImageWriter):
     """Writes a folder of MR images: ``SaveImaged(..., writer=DicomSeriesWriter, output_ext="")``.
 
-    For images that :class:`FIRENETReconstruct`, or :class:`FIRENETModel` with ``image_axes="xyz"``,
-    made of a scan. The folder has the name of the file that MONAI asks for, without .dcm. Of
-    complex images the magnitude is written; of several channels each is a series. MONAI's own
-    writer makes a picture of 8 bits without a place of it.
+    It writes images that :class:`FIRENETReconstruct`, or :class:`FIRENETModel` with
+    ``image_axes="xyz"``, made from a scan. The folder is named after the file that MONAI asks for,
+    without .dcm. Complex images are written as their magnitude, and every channel becomes a series.
+    MONAI's own writer writes an 8-bit picture without a position.
 
     A reference series is given by ``functools.partial(DicomSeriesWriter, dicom_reference=FOLDER)``
     as ``writer``, or by ``SaveImaged(...).set_options(init_kwargs={"dicom_reference": FOLDER})``.
@@ -34,10 +34,10 @@ class DicomSeriesWriter(ImageWriter):
     Parameters
     ----------
     dicom_reference
-        Series of the same scan, whose patient and study, and where the scan does not say it, whose
-        place the images take over; see :func:`firenet_mri.io.image.dicom.read_dicom_reference`.
+        Series of the same scan. The images take over its patient and study, and its position where
+        the scan states none; see :func:`firenet_mri.io.image.dicom.read_dicom_reference`.
     output_dtype, scale
-        MONAI's; pixels are 16 bits with one rescale slope, whatever they say.
+        As MONAI passes them; pixels always have 16 bits and one rescale slope.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class DicomSeriesWriter(ImageWriter):
     def set_metadata(
         self, meta_dict: Mapping[str, Any] | None, resample: bool = False, **options: Any
     ) -> None:
-        """Take the place of the image, in RAS mm.
+        """Take the position of the image, in RAS mm.
 
         Raises
         ------
         DataError
-            If the metadata are not those of a reconstruction, resampling is asked for and would be
+            If the metadata are not those of a reconstruction, resampling is requested and would be
             needed, or slices are not perpendicular planes.
         """
         meta = {} if meta_dict is None else dict(meta_dict)
@@ -93,8 +93,8 @@ class DicomSeriesWriter(ImageWriter):
         affine = np.asarray(affine, dtype=np.float64)
         if resample and original is not None and not np.allclose(original, affine, atol=1e-4):
             raise DataError(
-                "The image does not lie where it was loaded; use resample=False, which writes it "
-                "where it lies"
+                "The image was moved after it was loaded; use resample=False, which writes it "
+                "at its present position"
             )
         self.simulated = bool(meta["simulated"])
         self.is_volume = int(meta.get("spatial_ndim", 2)) == 3
@@ -111,7 +111,7 @@ class DicomSeriesWriter(ImageWriter):
         Raises
         ------
         DataError
-            If nobody says where the image lies, or pixels are negative, NaN or infinite.
+            If the position of the image is unknown, or pixels are negative, NaN or infinite.
         FileError
             If the folder cannot be written, or holds other files.
         """

@@ -22,8 +22,8 @@ Paths = Sequence[PathLike] | PathLike
 class EnhancedDicomReader(ImageReader):
     """Reads the enhanced multi-frame DICOM images that this library writes, (x, y, z), RAS mm.
 
-    MONAI's ``PydicomReader`` finds no place in multi-frame files, nor their rescaling, and says so;
-    its ``ITKReader``, which needs the package itk, does.
+    MONAI's ``PydicomReader`` finds neither the position nor the rescaling of multi-frame files, and
+    says so; its ``ITKReader``, which needs the package itk, finds both.
     """
 
     def verify_suffix(self, filename: Paths) -> bool:

@@ -1,6 +1,6 @@
-"""Images as MONAI's readers give them, (1, x, y, z) with an affine, as slices with a place.
+"""Images as MONAI's readers give them, (1, x, y, z) with an affine, as slices with a position.
 
-Of (1, x, y) there is one slice; ``spatial_shape`` of two sizes in the metadata of k-space makes
+(1, x, y) is one slice; ``spatial_shape`` of two sizes in the metadata of k-space makes
 :class:`FIRENETReconstruct` return (1, x, y) again.
 """
 
@@ -26,7 +26,7 @@ from firenet_mri.simulation.scan import as_volume
 
 @dataclass(frozen=True, eq=False)
 class PlacedImage:
-    """An image of one channel and where it lies.
+    """An image of one channel and its position.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ class PlacedImage:
     affine
         (4, 4) float64, index (x, y, z) to RAS mm.
     geometry
-        The same for a scan; None if there is no place, or one that slices cannot have.
+        The same for a scan; None if there is no position, or one that slices cannot have.
     ndim
         Number of spatial axes that it came with, 2 or 3.
     name
         Its file's name.
     is_simulated
-        Whether it was computed itself.
+        Whether the image itself was computed.
     """
 
     planes: Tensor
@@ -71,7 +71,7 @@ class PlacedImage:
         if given.ndim not in (3, 4) or given.shape[0] != 1:
             raise ShapeError(
                 f"The image has shape {tuple(given.shape)}; give one channel, (1, x, y) or "
-                "(1, x, y, z): use EnsureChannelFirst behind LoadImage, and take one channel of "
+                "(1, x, y, z): use EnsureChannelFirst after LoadImage, and take one channel of "
                 "several"
             )
         meta = image.meta if isinstance(image, MetaTensor) else {}
@@ -98,7 +98,7 @@ class PlacedImage:
     def kspace_of(self, scan: RawScan, *, volume: bool) -> MetaTensor:
         """Return the k-space of a scan of this image, which says where the image lies.
 
-        Without a slice axis for an image of two axes.
+        It has no slice axis for an image of two axes.
         """
         meta = metadata_of(scan)
         meta["affine"] = self.affine
@@ -117,7 +117,7 @@ class PlacedImage:
         return mask.contiguous()
 
     def truth(self, slices: Tensor) -> MetaTensor:
-        """Return slices (z, y, x) in the axes in which the image came, with its place."""
+        """Return slices (z, y, x) in the axes of the original image, with its position."""
         voxels = slices.permute(2, 1, 0)
         voxels = voxels[..., 0] if self.ndim == 2 else voxels
         meta: dict[str, Any] = {
@@ -147,7 +147,7 @@ def _name(source: Any) -> str:
 
 
 def _affine(image: NdarrayOrTensor) -> Tensor:
-    """Return the affine of (x, y, z), (4, 4) float64, that of two axes completed."""
+    """Return the affine of (x, y, z), (4, 4) float64; that of two axes is completed."""
     affine = torch.eye(4, dtype=torch.float64)
     if isinstance(image, MetaTensor):
         found = torch.as_tensor(np.asarray(image.affine.cpu(), float))
@@ -158,7 +158,7 @@ def _affine(image: NdarrayOrTensor) -> Tensor:
 
 
 def _geometry(affine: Tensor, shape: torch.Size) -> Geometry | None:
-    """Return where slices (z, y, x) lie; None if nowhere, or where slices cannot lie."""
+    """Return where slices (z, y, x) lie; None if it is unknown, or where slices cannot lie."""
     ras = affine.numpy()
     if np.allclose(ras, np.eye(4)):
         return None

@@ -17,11 +17,11 @@ from firenet_mri.monai.transforms.reconstruct import FIRENETReconstruct
 
 class ScanInferer(Inferer):
     """Reconstructs whole scans with the options of a :class:`FIRENETModel`; for
-    ``SupervisedEvaluator(inferer=...)`` behind :class:`LoadKspaced`.
+    ``SupervisedEvaluator(inferer=...)`` after :class:`LoadKspaced`.
 
-    The network alone takes slices and returns their images. This takes a batch of scans with the
-    metadata of :class:`LoadKspace`, whitens what has a noise measurement, and returns images where
-    they lie, with their certificates, as :class:`FIRENETReconstruct` does.
+    The network alone takes slices and returns their images. This inferer takes a batch of scans
+    with the metadata of :class:`LoadKspace`, whitens those that have a noise measurement, and
+    returns images at their position, with their certificates, as :class:`FIRENETReconstruct` does.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ScanInferer(Inferer):
 
     Examples
     --------
-    ``PrepareBatchExtraInput("mask")`` hands the mask to it:
+    ``PrepareBatchExtraInput("mask")`` passes the mask to it:
 
     >>> import torch
     >>> from firenet_mri.monai import FIRENETModel, ScanInferer
@@ -60,7 +60,8 @@ class ScanInferer(Inferer):
         Raises
         ------
         UsageError
-            If the network is another one, its maps are no method by name, or its steps are trained.
+            If the network is not a FIRENETModel, its maps are not a method's name, or its steps are
+            trained.
         """
         transform = self._transform(network, str(inputs.device))
         mask = args[0] if args else kwargs.get("mask")
@@ -74,8 +75,8 @@ class ScanInferer(Inferer):
     def _transform(self, network: Any, device: str) -> FIRENETReconstruct:
         if not isinstance(network, FIRENETModel):
             raise UsageError(
-                f"The network is a {type(network).__name__}; certificates are those of a "
-                "FIRENETModel, so use MONAI's SimpleInferer for another"
+                f"The network is a {type(network).__name__}; certificates exist only for a "
+                "FIRENETModel, so use MONAI's SimpleInferer for other networks"
             )
         if network.map_method is None or network.steps is not None:
             raise UsageError(

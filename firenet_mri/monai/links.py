@@ -1,8 +1,8 @@
 """The linear maps that were applied to a scan, as text for MONAI's metadata, and back.
 
-Text survives everything that is done to metadata: scans whose maps differ in number or size can
-stand in one batch, and ``torch.load(weights_only=True)`` takes it. It is JSON, the arrays in
-base 64, and empty where nothing was applied.
+Text survives everything that is done to metadata: scans whose maps differ in number or size can be
+in one batch, and ``torch.load(weights_only=True)`` accepts it. It is JSON with the arrays in base
+64, and is empty where nothing was applied.
 """
 
 from __future__ import annotations

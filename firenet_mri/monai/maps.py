@@ -1,4 +1,4 @@
-"""Sensitivity maps for a batch, whatever its items are like: no item keeps the others waiting."""
+"""Sensitivity maps for a batch, whatever its items are like: no item stops the others."""
 
 from __future__ import annotations
 
@@ -117,13 +117,14 @@ def given_maps(
     Parameters
     ----------
     maps
-        (batch or 1, coil, *spatial) complex or (..., 2) real; without batch, they serve all items.
+        (batch or 1, coil, *spatial) complex or (..., 2) real; without batch, they apply to all
+        items.
     kspace
         (batch, coil, *spatial) complex; along a trajectory (batch, coil, *samples).
     name
         What the maps are, for messages.
     image_shape
-        Sizes of the image along a trajectory; None are those of k-space.
+        Sizes of the image along a trajectory; None takes those of k-space.
 
     Raises
     ------
@@ -180,8 +181,8 @@ def maps_of_module(module: nn.Module, kspace: Tensor, mask: Tensor) -> Tensor:
 
     It is called with k-space (batch, coil, *spatial, 2) and the mask's lines, (1, ..., W, 1) bool,
     along the last axis, as MONAI's and fastMRI's networks take them. Items with different lines are
-    given to it one by one, items without signal not at all, since MONAI's makes NaN of them. Of a
-    mask of points, the lines are those through its calibration region.
+    passed to it one by one. Items without signal are not passed to it, since MONAI's network turns
+    them into NaN. For a mask of points, the lines are those through its calibration region.
 
     Parameters
     ----------

@@ -15,8 +15,8 @@ from firenet_mri.scan import sampled_mask
 def sampling_mask(mask: Tensor | None, kspace: Tensor, spatial_dims: int) -> Tensor:
     """Return which samples of k-space were measured, (batch or 1, 1, *spatial) bool.
 
-    Lines along the last axis's direction that the mask has but that are zero in all coils are not
-    measured: fastMRI fills k-space with such columns.
+    Columns that the mask contains but that are zero in all coils do not count as measured: fastMRI
+    pads k-space with such columns.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A network with certificates in the place of MONAI's and fastMRI's variational networks."""
+"""A network with certificates that replaces MONAI's and fastMRI's variational networks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class FIRENETModel(nn.Module):
         :mod:`firenet_mri.monai.root_sum_of_squares`; it shows the noise of the samples. "magnitude"
         float32 and "complex" complex64: the network's own image, combined over the coils.
     encoding
-        Your own encoding operator in the place of maps and Fourier transform, from the image
+        Your own encoding operator instead of maps and Fourier transform, from the image
         (*spatial) to the samples (coil, *samples) of an item: a
         :class:`firenet_mri.operators.LinearOperator` or a ``sigpy.linop.Linop``, see
         docs/operators.md. For the outputs "magnitude" and "complex".
@@ -80,9 +80,9 @@ class FIRENETModel(nn.Module):
         images: the axes of MONAI's images, to which the affine in the metadata belongs, for metrics
         and ``SaveImage``.
     trainable
-        Make step sizes and one threshold a band parameters, which begin at the network's own
-        values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; that of
-        the maps' module, if it is trained too, is not looked at.
+        Make step sizes and one threshold per band parameters, which start at the network's own
+        values. The Lipschitz bound stays proven, see :mod:`firenet_mri.firenet.trainable`; a maps'
+        module that is trained, too, is not part of it.
     **options
         The fields of :class:`firenet_mri.firenet.options.NetworkOptions`; ``options`` holds them.
         ``weights`` is a file that ``firenet train`` wrote, "learned" or "learned-stable": a trained
@@ -99,24 +99,25 @@ class FIRENETModel(nn.Module):
     -----
     Unless it is trainable or the maps are a module, it has no parameters and an empty
     ``state_dict``: there is nothing to load, and no optimiser to give it to. Trained weights are
-    buffers that stand in no ``state_dict``, since they come with their proof. Everything is
-    computed in single precision, whatever comes and whatever ``autocast`` says. Items of a batch do
+    buffers outside the ``state_dict``, since they come with their proof. Everything is computed in
+    single precision, whatever the input and ``autocast``. Items of a batch do
     not influence each other.
 
-    A MetaTensor's metadata stay with the image as they do behind MONAI's networks, but not the
-    operations applied to k-space. Its affine is k-space's: behind :class:`LoadKspace` that is the
-    one of an image (x, y, z), which ``image_axes="xyz"`` gives for scans of one slice, and for
+    The metadata of a MetaTensor stay with the image, as with MONAI's networks, but the operations
+    applied to k-space do not. The affine is that of k-space: after :class:`LoadKspace` it belongs
+    to an image (x, y, z), which ``image_axes="xyz"`` returns for scans of one slice and for
     volumes.
 
     ``torch.jit.trace`` and ``torch.export.export`` work for a fixed shape and any mask, if
-    ``sens_maps`` is given or maps are a tensor, "lowres", "none", or a module that can be recorded
-    itself: ESPIRiT and JSENSE are computed outside of torch. ``trace`` knows no keyword-only
+    ``sens_maps`` is given or maps are a tensor, "lowres", "none", or a module that can itself be
+    recorded: ESPIRiT and JSENSE are computed outside of torch. ``trace`` accepts no keyword-only
     arguments: give maps to the constructor, or wrap the model in a module with positional ones.
     MONAI's ``CoilSensitivityModel`` cannot be recorded, since it counts the mask's lines in Python:
     ``export`` refuses it, and traced, even alone, it gives NaN (MONAI 1.6). The presets "adaptive"
     and "sharp" cannot either, since the data decide on depth or weights. ``torch.jit.script`` does
     not work: the operators are Python objects. Data are not checked for NaN in a recorded model.
-    ``torch.compile`` runs the model as it is, inside of what it compiles: the images are the same.
+    ``torch.compile`` runs the model unchanged inside the code that it compiles: the images are the
+    same.
 
     Examples
     --------
@@ -214,18 +215,17 @@ class FIRENETModel(nn.Module):
         sens_maps
             Sensitivity maps in the layout of ``masked_kspace``.
         x0
-            Image from which the network starts, such as that of a trained network behind which
-            this one stands: (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last
-            axis of 2. Another real one is a magnitude; it gets the phase of the zero-filled image.
-            The Lipschitz bound is then not that of the whole.
+            Image from which the network starts, such as that of a trained network in front of this
+            one: (batch, *spatial) or (batch, 1, *spatial), complex, or real with a last
+            axis of 2. Any other real image is a magnitude, which gets the phase of the zero-filled
+            image. The Lipschitz bound then does not hold for both networks together.
         trajectory
             Points of k-space, (*samples, ndim) or (batch, *samples, ndim) in cycles per field of
-            view; ``masked_kspace`` is (batch, coil, *samples) then. None takes those in its
-            metadata, as :class:`LoadKspace` puts them there, where there are any.
+            view; ``masked_kspace`` is (batch, coil, *samples) then. None takes those that
+            :class:`LoadKspace` puts into its metadata, if there are any.
         density_weights
-            What the samples stand for, (*samples) or (batch, *samples); None takes those in the
-            metadata, or works them out, see
-            :func:`firenet_mri.operators.density.density_weights`.
+            Density weights of the samples, (*samples) or (batch, *samples); None takes those in the
+            metadata, or computes them, see :func:`firenet_mri.operators.density.density_weights`.
         image_shape
             Sizes of the image along a trajectory; None takes those in the metadata, or the smallest
             even ones that the points fit into.
@@ -318,7 +318,7 @@ class FIRENETModel(nn.Module):
         return image
 
     def _shown(self, image: Tensor, masked_kspace: Tensor) -> Tensor:
-        """Return the image as it was asked for, with the metadata of k-space."""
+        """Return the image as requested, with the metadata of k-space."""
         if self.output == "magnitude":
             image = image.abs()
         if self.image_axes == "xyz":
@@ -354,7 +354,7 @@ class FIRENETModel(nn.Module):
         The image is that of ``output``; the samples that "rss" keeps are in the constant. It holds
         for all k-space, for fixed maps and mask and without x0, with the scale of the steps taken
         from the data (docs/theory.md, section 3.3), and for the trained steps as they are now. With
-        an operator of your own it is None; a certificate says the bound.
+        your own operator it is None; a certificate states the bound.
         """
         if self.options.passes > 1 or self.encoding is not None:
             return None
@@ -556,7 +556,7 @@ def _smallest_shape(options: NetworkOptions, spatial_dims: int) -> tuple[int, ..
 
 
 def check_output(spatial_dims: int, output: str) -> None:
-    """Raise UsageError unless there are images of so many axes and of this kind."""
+    """Raise UsageError unless this number of axes and this kind of image exist."""
     if spatial_dims not in (2, 3):
         raise UsageError(f"spatial_dims is {spatial_dims}; use 2 or 3")
     if output not in get_args(Output):
@@ -575,7 +575,8 @@ def checked_operator(encoding: Any, spatial_dims: int, output: str) -> LinearOpe
     Raises
     ------
     UsageError
-        If it is none, its adjoint is wrong or its norm bound too small, or the output needs maps.
+        If it is not an operator, its adjoint is wrong or its norm bound too small, or the output
+        needs maps.
     ShapeError
         If its images have other axes.
     """
@@ -647,7 +648,7 @@ def start_image(x0: NdarrayOrTensor, zero_filled: Tensor) -> Tensor:
 
 
 def _check_domain(kspace: Tensor, given: Tensor) -> None:
-    """Refuse an image; of k-space off the mask nothing is left by now."""
+    """Refuse an image; k-space outside the mask has been removed by now."""
     if not records_graph():
         metadata = given.meta if isinstance(given, MetaTensor) else None
         check_is_kspace(kspace, kspace.ndim - 2, name="masked_kspace", metadata=metadata)

@@ -1,8 +1,8 @@
 """MONAI ``ImageReader``s of k-space and of complex images.
 
-``LoadImage`` goes on to MONAI's own readers, in silence, where ``read`` of the reader that it was
-given fails. So here ``read`` only hands the path on, and ``get_data`` does the work: an error
-reaches the user. Give ``LoadImage`` ``dtype=numpy.complex64``; its default drops imaginary parts.
+Where ``read`` of the given reader fails, ``LoadImage`` silently tries MONAI's own readers. Here
+``read`` therefore only passes the path on, and ``get_data`` does the work: errors reach the user.
+Give ``LoadImage`` ``dtype=numpy.complex64``; its default drops imaginary parts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class KspaceReader(ImageReader):
     Parameters
     ----------
     **options
-        The fields of :class:`firenet_mri.ReadOptions` but for ``maps_file``. ``LoadImage`` hands
+        The fields of :class:`firenet_mri.ReadOptions` except ``maps_file``. ``LoadImage`` passes
         them on: ``LoadImaged(keys, reader=MRDReader, dtype=numpy.complex64, encoding=1)``.
 
     Raises
@@ -100,19 +100,19 @@ class MRDReader(KspaceReader):
 
 
 class FastMRIKspaceReader(KspaceReader):
-    """Reads fastMRI files, in the place of MONAI's ``FastMRIReader``.
+    """Reads fastMRI files and replaces MONAI's ``FastMRIReader``.
 
     k-space is (slice, coil, readout, phase) complex64 without readout oversampling. The metadata
     are those of :mod:`firenet_mri.monai.scans`, with voxel sizes from the file's header, and
 
     mask
-        (slice, 1, readout, phase, 1) bool: what was measured, of the file's mask and the samples.
+        (slice, 1, readout, phase, 1) bool: what was measured, from the file's mask and the samples.
     reconstruction_rss, reconstruction_esc
         The file's targets (slice, y, x) float32, where there are any.
     acquisition, max, norm
-        The file's attributes; the patient's number is left out.
+        The file's attributes; the patient's number is omitted.
 
-    Options are those of :class:`KspaceReader`; of the targets the same slices are taken.
+    Options are those of :class:`KspaceReader`; they select slices of the targets, too.
     """
 
     def verify_suffix(self, filename: Paths) -> bool:
@@ -126,12 +126,12 @@ class FastMRIKspaceReader(KspaceReader):
         Raises
         ------
         FileError, DataError
-            If it is no fastMRI file, or damaged.
+            If it is not a fastMRI file, or is damaged.
         """
         if not is_fastmri(path):
-            # What else it is, or that it is missing, is said by the reader of all formats.
+            # The reader of all formats says what else it is, or that it is missing.
             scan = read_with(path, ReadOptions())
-            raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but no fastMRI file")
+            raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but not a fastMRI file")
         kspace, meta = self._kspace(path)
         targets = read_targets(path)
         chosen = self.options.slices
@@ -169,10 +169,10 @@ class CflReader(KspaceReader):
         Raises
         ------
         FileError, DataError
-            If it is no pair of .cfl and .hdr, or damaged.
+            If it is not a pair of .cfl and .hdr, or is damaged.
         """
         if find_pair(path) is None:
-            raise FileError(f"{path}: no .cfl file with its .hdr; give one of the two")
+            raise FileError(f"{path}: is not a .cfl file with its .hdr; give one of the two")
         return self._kspace(path)
 
 
@@ -217,8 +217,8 @@ class ComplexDicomReader(ImageReader):
     phase_scale
         See :func:`firenet_mri.io.image.complex_dicom.read_complex_dicom`.
     magnitude
-        Read a series that holds magnitudes only, too, with a phase of zero; False refuses it, so
-        that a phase that was left behind is not taken for zero.
+        Also read a series that holds magnitudes only, with a phase of zero; False refuses it, so
+        that a missing phase is not taken for zero.
     **options
         The fields of :class:`firenet_mri.io.image.options.ImageReadOptions` that choose among
         several images: series, echo, repetition.

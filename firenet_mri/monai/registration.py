@@ -1,4 +1,4 @@
-"""Makes MONAI know the readers and the writer by name, when it is told to."""
+"""Registers the readers and the writer with MONAI by name, on request."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ READERS: dict[str, Any] = {
 def register() -> None:
     """Make ``LoadImage(reader="MRDReader")`` and the like work; may be called again.
 
-    Without a reader's name, ``LoadImage`` then opens ISMRMRD, fastMRI and BART files by themselves,
-    and the enhanced DICOM files of this library with their place; NIfTI and other DICOM stay with
+    Without a reader's name, ``LoadImage`` then opens ISMRMRD, fastMRI and BART files, and the
+    enhanced DICOM files of this library with their position; NIfTI and other DICOM stay with
     MONAI's own readers. ``SaveImage`` finds ``ComplexNiftiWriter`` after
     MONAI's own writers, where these fail.
     """

@@ -1,4 +1,4 @@
-"""The image that fastMRI's and MONAI's targets are: the root-sum-of-squares of coil images.
+"""The image of fastMRI's and MONAI's targets: the root-sum-of-squares of coil images.
 
 From an image x, the samples y and the maps S, with P the projection onto the samples that were
 measured, the coils' k-space and the image of it are
@@ -10,7 +10,7 @@ scale is that of |x| where the maps have root-sum-of-squares 1.
 
 Stability. Let a change of y change x by at most L times as much. y and (1 - P) F S x lie in
 orthogonal subspaces, F is unitary, S has norm 1 at most, and a root-sum-of-squares changes by no
-more than what it is of. So rss changes by at most
+more than its argument. So rss changes by at most
 
     (1 + L^2)^(1/2)
 

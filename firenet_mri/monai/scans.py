@@ -1,8 +1,8 @@
-"""A raw scan as MONAI carries it, k-space with metadata, and back.
+"""A raw scan as k-space with metadata, as MONAI passes it on, and back.
 
 The metadata hold plain Python values and tensors only, as MONAI's collate functions and
-``torch.load(weights_only=True)`` need it, and nothing of the file's header besides. What may differ
-in size from scan to scan is text, so that all of them can stand in one batch.
+``torch.load(weights_only=True)`` require, and nothing else of the file's header. What may differ in
+size from scan to scan is text, so that all scans can be in one batch.
 
 ===================  ===============================================================================
 key                  value
@@ -59,7 +59,7 @@ from firenet_mri.scan import Geometry, RawScan, sampled_mask
 
 _log = logging.getLogger(__name__)
 
-#: Options of reading of which a tensor has no place for what they bring.
+#: Options of reading whose results a tensor cannot hold.
 WITHOUT_A_PLACE = ("maps_file", "calibration_file", "calibration_encoding")
 
 
@@ -71,13 +71,13 @@ def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
     scan
         The scan.
     weights
-        Density weights of its trajectory, where they are known; None works them out.
+        Density weights of its trajectory, where they are known; None computes them.
     """
     trajectory, none = scan.trajectory, torch.zeros(0, dtype=torch.float64)
     if isinstance(trajectory, Sequence):
         raise UsageError(
             f"{scan.name}: its images have trajectories of their own, and the metadata of a tensor "
-            "have a place for one; give FIRENETReconstruct what firenet_mri.read returns"
+            "hold only one; give FIRENETReconstruct what firenet_mri.read returns"
         )
     if trajectory is not None and weights is None:
         weights = density_weights(trajectory, scan.spatial_shape)
@@ -93,7 +93,7 @@ def metadata_of(scan: RawScan, weights: Tensor | None = None) -> dict[str, Any]:
 
 
 def place_of(scan: RawScan) -> dict[str, Any]:
-    """Return of what the table above lists what an image has, too."""
+    """Return the entries of the table above that an image has, too."""
     *_, ny, nx = scan.spatial_shape
     slices = scan.batch_shape[1 if scan.images else 0 :]
     shape = (math.prod(slices) if scan.spatial_ndim == 2 else scan.spatial_shape[0], ny, nx)
@@ -152,20 +152,20 @@ def scan_of(
     spatial_dims: int = 2,
     looks: bool = True,
 ) -> RawScan:
-    """Return the scan of k-space as MONAI's transforms hand it on.
+    """Return the scan of k-space as MONAI's transforms pass it on.
 
     Parameters
     ----------
     kspace
         (*slices, coil, *spatial) complex, or the same with a last axis of 2, real; (*slices, coil,
-        *samples) along the trajectory of its metadata. A MetaTensor's metadata are looked at.
+        *samples) along the trajectory of its metadata. A MetaTensor's metadata are examined.
     mask
         See :func:`firenet_mri.monai.masks.sampling_mask`, slices for batch; None finds it.
     spatial_dims
         2 or 3, where the metadata do not say.
     looks
-        Look at the numbers for an image; False for samples of a user's own operator, which may look
-        like anything.
+        Examine the numbers, too, to recognise an image; False for samples of a user's own operator,
+        which may look like anything.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def scan_of(
         If k-space or mask do not have these shapes.
     DataError
         If it is an image or a batch of several scans; or if k-space was flipped or turned and its
-        geometry is known, which is another image's then.
+        geometry is known, which would then be wrong.
     """
     if isinstance(kspace, MetaTensor):
         if kspace.is_batch:
@@ -225,7 +225,7 @@ def _check_geometry(kspace: MetaTensor) -> None:
     if moved:
         raise DataError(
             f"k-space of shape {tuple(kspace.shape)} went through {', '.join(moved)}, and its "
-            "geometry would be wrong for the image; do that to the image"
+            "geometry would be wrong for the image; do that to the image instead"
         )
 
 
@@ -283,7 +283,7 @@ def weights_of(kspace: Any) -> Tensor | None:
 
 
 def check_all_sampled(mask: NdarrayOrTensor | None) -> None:
-    """Raise DataError if a mask leaves out samples of a trajectory, which are data as they are."""
+    """Raise DataError if a mask leaves out samples of a trajectory, all of which are data."""
     if mask is not None and not bool((plain(mask, "mask") != 0).all()):
         raise DataError(
             f"A mask of shape {tuple(mask.shape)} leaves out samples along a trajectory; leave out "
@@ -292,13 +292,13 @@ def check_all_sampled(mask: NdarrayOrTensor | None) -> None:
 
 
 def _noise(found: Any) -> Tensor | None:
-    """Return a noise measurement, also as earlier versions and users have it, a tensor."""
+    """Return a noise measurement, also from a tensor, as earlier versions and users have it."""
     noise = tensor_of_text(found) if isinstance(found, str) else plain(found, "noise")
     return noise if noise is not None and noise.numel() else None
 
 
 def _geometry(found: str | Mapping[str, Any]) -> Geometry:
-    """Return a geometry, also as earlier versions have it, a dictionary of tensors."""
+    """Return a geometry, also from a dictionary of tensors, as earlier versions have it."""
     values = json.loads(found) if isinstance(found, str) else found
     numbers = {name: np.asarray(value, dtype=float).tolist() for name, value in values.items()}
     return Geometry(

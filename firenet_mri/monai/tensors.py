@@ -44,8 +44,8 @@ def plain(x: NdarrayOrTensor, name: str = "k-space") -> Tensor:
 def with_metadata(image: Tensor, kspace: Tensor) -> Tensor:
     """Return the image as a MetaTensor with the metadata of k-space, if that is one.
 
-    Operations that were applied to k-space are not the image's. A batch stays one: MONAI's
-    ``decollate_batch`` gives every image the metadata of its item.
+    Operations that were applied to k-space do not apply to the image. A batch stays a batch:
+    MONAI's ``decollate_batch`` gives every image the metadata of its item.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def native_kspace(
     ----------
     x
         (..., coil, *spatial) complex; or real (..., 2), real and imaginary part in the last axis.
-        A MetaTensor's metadata are looked at.
+        A MetaTensor's metadata are examined.
     spatial_dims
         2 or 3.
     name
         What it is, for messages.
     looks
-        Look at the numbers, too; False where a mask is still to be applied, and real numbers are
-        looked at all the same.
+        Examine the numbers, too; False where a mask has yet to be applied. Real numbers are
+        examined in any case.
 
     Raises
     ------
@@ -119,9 +119,9 @@ def native_complex(x: Tensor, name: str = "k-space") -> Tensor:
     if x.ndim == 0 or x.shape[-1] != 2:
         raise ShapeError(
             f"{name} is real ({x.dtype}) and has shape {tuple(x.shape)}; its last axis must hold "
-            "real and imaginary part, or the tensor must be complex. An image is no k-space in "
-            "complex numbers either: give it to SimulateKspace. Of k-space, MONAI drops the "
-            "imaginary part in LoadImage unless given dtype=numpy.complex64, and in "
+            "real and imaginary part, or the tensor must be complex. A complex image is not "
+            "k-space either: pass it to SimulateKspace. MONAI drops the imaginary part of "
+            "k-space in LoadImage unless given dtype=numpy.complex64, and in "
             "ScaleIntensity, NormalizeIntensity, Resize, Spacing, GibbsNoise, CastToType and "
             "others: use them on the image"
         )

@@ -1,8 +1,8 @@
 """Tensors as text, for MONAI's metadata.
 
-Text survives everything that is done to metadata: ``DataLoader`` puts tensors of one key together
-and fails where their sizes differ from item to item, and text it puts into a list; and
-``torch.load(weights_only=True)`` takes it. It is JSON, the numbers in base 64.
+Text survives everything that is done to metadata: ``DataLoader`` stacks the tensors of a key and
+fails where their sizes differ from item to item, but collects text in a list; and
+``torch.load(weights_only=True)`` accepts it. It is JSON with the numbers in base 64.
 """
 
 from __future__ import annotations

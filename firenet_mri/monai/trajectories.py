@@ -30,7 +30,7 @@ class Points:
     trajectory
         (batch or 1, *samples, ndim) float64, in cycles per field of view.
     weights
-        (batch or 1, *samples); None works them out.
+        (batch or 1, *samples); None computes them.
     image_shape
         Sizes of the image.
     """
@@ -74,7 +74,7 @@ def points_of(
     meta
         Its metadata, of one item or of a batch, see :mod:`firenet_mri.monai.scans`.
     trajectory, weights, image_shape
-        What goes before the metadata; see :class:`firenet_mri.monai.FIRENETModel`.
+        What takes precedence over the metadata; see :class:`firenet_mri.monai.FIRENETModel`.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _one_shape(found: Tensor) -> tuple[int, ...]:
 
 
 def _check(kspace: Tensor, points: Tensor, weights: Tensor | None) -> None:
-    """Raise ShapeError unless samples, points and weights are as many."""
+    """Raise ShapeError unless samples, points and weights agree in number."""
     samples = tuple(kspace.shape[2:])
     found = {"trajectory": tuple(points.shape[:-1])}
     if weights is not None:

@@ -21,10 +21,10 @@ _SCANNER = 1
 class ComplexNiftiWriter(ImageWriter):
     """Writes .nii and .nii.gz: ``SaveImaged(..., writer=ComplexNiftiWriter, resample=False)``.
 
-    MONAI's ``NibabelWriter`` drops the imaginary part in silence, and refuses coronal, sagittal and
+    MONAI's ``NibabelWriter`` silently drops the imaginary part, and refuses coronal, sagittal and
     single-slice volumes. Complex images are stored as complex64, others in ``output_dtype``; the
-    affine as it is, in sform and, where a quaternion can hold it, qform (code 1, mm). Written to a
-    temporary name and renamed.
+    affine as it is, in sform and, where a quaternion can hold it, qform (code 1, mm). Files are
+    written under a temporary name and renamed.
 
     Parameters
     ----------
@@ -60,15 +60,16 @@ class ComplexNiftiWriter(ImageWriter):
         Raises
         ------
         DataError
-            If resampling is asked for and would be needed: it would cast complex numbers.
+            If resampling is requested and would be needed: it would cast complex numbers.
         """
         original, affine, _ = self.get_meta_info(meta_dict)
         self.affine = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
         moves = original is not None and not np.allclose(original, self.affine, atol=1e-4)
         if resample and moves:
             raise DataError(
-                "The image does not lie where it was loaded, and resampling it back would lose the "
-                "imaginary part; use resample=False, which writes it where it lies"
+                "The image was moved after it was loaded, and resampling it back would lose the "
+                "imaginary part; use resample=False, which writes it at its present "
+                "position"
             )
 
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ is climbed with its gradient g (g / ||g|| where gradients are normalised) and st
     v <- mu v + g,    e <- e + eta (g + mu v)  (Nesterov)    or    e <- e + eta v  (heavy ball).
 
 Either e begins with the wanted norm and stays in its ball, or e begins near zero, climbs until it
-has the wanted norm, and is held there [1]. What is found is a lower bound of the worst case.
+has the wanted norm, and is held there [1]. The result is a lower bound of the worst case.
 
 [1] Colbrook, Antun, Hansen, PNAS 119(12) e2107151119, 2022, and its published code.
 """
@@ -51,7 +51,7 @@ class Ascent:
         None: e begins at the wanted norm and stays in its ball. A number: its real and imaginary
         parts begin uniform in [0, start), and e climbs until it has the wanted norm.
     steps
-        Steps in all; with a start, at most so many until the norm is reached.
+        Total number of steps; with a start, the largest number until the norm is reached.
     hold
         With a start: further steps at the norm after it is reached.
     normalised
@@ -137,7 +137,7 @@ def worst_perturbation(
     """Return the perturbations of k-space that move the reconstructions farthest, as found.
 
     Ascent on ||phi(y + e) - target|| over ||e|| <= radius; the best of all steps and starting
-    points. Where phi or its gradient is NaN, e is passed over.
+    points. An e for which phi or its gradient is NaN is skipped.
 
     Parameters
     ----------
@@ -152,11 +152,11 @@ def worst_perturbation(
     ascent
         How to climb; without a start of its own.
     restarts
-        Starting points an item: random ones of norm ``radius``. All run side by side.
+        Starting points per item: random ones of norm ``radius``. All run side by side.
     seed
         Of the starting points.
     start
-        In the place of the first starting point of each item, scaled to its radius.
+        Replaces the first starting point of each item, scaled to its radius.
     target
         (batch, y, x); None is phi(y), so that the distance is the change.
     on_step
@@ -226,14 +226,14 @@ def ascend(
     mask
         bool, broadcasts against e; gradients count where it is True.
     finite
-        Refuse NaN and infinite values; else such e are passed over.
+        Refuse NaN and infinite values; otherwise such e are skipped.
     on_step
         Called after each e is tried.
 
     Raises
     ------
     DataError
-        If values are not finite and have to be.
+        If values are not finite but must be.
     """
     in_ball = ascent.start is None
     hold = ascent.steps if in_ball else ascent.hold
@@ -310,7 +310,7 @@ def _gradient(difference: Tensor, e: Tensor, ascent: Ascent, mask: Tensor | None
 def _better(
     best: Found, e: Tensor, distance: Tensor, reached: Tensor, done: Tensor, *, is_first: bool
 ) -> Found:
-    """Return the best so far; where the norm is not reached yet, the last e stands for it."""
+    """Return the best so far; where the norm is not reached yet, the last e."""
     # A distance that is NaN is never the larger one.
     better = ~done & (~best.reached | (distance > best.distance))
     return Found(
@@ -331,7 +331,7 @@ def _norms(x: Tensor) -> Tensor:
 
 
 def _like(values: Tensor, x: Tensor) -> Tensor:
-    """Return one value an item, (batch), with the axes of x."""
+    """Return one value per item, (batch), with the axes of x."""
     return values.reshape(-1, *[1] * (x.ndim - 1))
 
 

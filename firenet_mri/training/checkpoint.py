@@ -1,4 +1,4 @@
-"""The file of a training that is under way; it is replaced as a whole, and refuses other work."""
+"""The file of a training in progress; it is replaced as a whole, and refuses other work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = 1
 
 
 class Checkpoint:
-    """Where a training is kept until its network is written.
+    """Keeps a training until its network is written.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Checkpoint:
         self.path, self._options, self._data = path, dict(options), data
 
     def save(self, training: Training) -> None:
-        """Write how far a training is."""
+        """Write the state of a training."""
         content = {
             "version": _VERSION,
             "options": self._options,
@@ -44,7 +44,7 @@ class Checkpoint:
             torch.save(content, path)
 
     def resume(self, training: Training) -> bool:
-        """Take a training to where it was; return whether there was something.
+        """Restore the state of a training; return whether there was a file.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Checkpoint:
         kept = content.get("options")
         if not isinstance(kept, dict):
             raise self._damaged()
-        # A training of an earlier version had what is usual now of options that it did not know.
+        # A training of an earlier version used today's defaults of options that it did not know.
         kept = {**TrainingOptions().key(), **kept}
         others = [
             f"{name} is {kept.get(name)} there and {value} here"
@@ -90,8 +90,8 @@ class Checkpoint:
             others.append("it was trained on other data")
         if others:
             raise FileError(
-                f"{self.path}: is a training with other options: {'; '.join(others)}; use the "
-                "same, name another output, or delete the file"
+                f"{self.path}: belongs to a training with other options: {'; '.join(others)}; use "
+                "the same, name another output, or delete the file"
             )
 
     def _damaged(self) -> FileError:

@@ -21,9 +21,9 @@ def figure(curve: Sequence[Mapping[str, float]], *, wanted: float | None, title:
     Parameters
     ----------
     curve
-        Numbers of every look.
+        Numbers of every validation.
     wanted
-        The wanted constant; None if none is.
+        The wanted constant; None if there is none.
     title
         One line above.
     """

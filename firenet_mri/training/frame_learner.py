@@ -1,6 +1,6 @@
 """A learned frame as a kind of network to train: gap and constant stay those of `accurate`.
 
-Nothing has to be asked of the parameters on the way: every value of them is a Parseval frame.
+The parameters need no constraint during the training: every value of them is a Parseval frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firenet_mri.operators import encoding_operator
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.problem import Problem
 
-# Copies that are equal would stay so; a turn by so little changes no image that one can see.
+# Equal copies would stay equal; so small a rotation changes no image visibly.
 _TURN = 1e-3
 
 
@@ -40,7 +40,7 @@ class FrameLearner:
         self._layout, self._seed, self._network = options.layout, options.seed, network
 
     def weights(self) -> LearnedSparsity:
-        """Return the first weights: those of the preset, with copies that are told apart."""
+        """Return the first weights: those of the preset, with copies that differ slightly."""
         module = LearnedSparsity(self._layout)
         generator = torch.Generator().manual_seed(self._seed)
         noise = torch.randn(module.skews.shape, generator=generator, dtype=torch.float64)
@@ -54,7 +54,7 @@ class FrameLearner:
         return image, problem.reference.new_zeros(())
 
     def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
-        """Return what makes images with the frame that the weights would be written as."""
+        """Return a function that makes images with the frame as it would be written."""
         return self.frozen(copy.deepcopy(weights).cpu()).image
 
     @torch.no_grad()
@@ -98,7 +98,7 @@ class FrozenFrame:
         return {"proven": self.constant, "deviation_from_parseval": float(self.weights.deviation)}
 
     def remarks(self) -> list[tuple[str, bool]]:
-        """Return lines about the constant for people, and whether they warn."""
+        """Return lines about the constant for people, and whether they are warnings."""
         line = (
             f"Proven Lipschitz constant {self.constant:.4g}, that of the preset accurate; images "
             "have a duality gap."

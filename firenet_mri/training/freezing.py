@@ -1,9 +1,9 @@
-"""Trained weights to a network with a proven constant that is the wanted one at most.
+"""Turns trained weights into a network whose proven constant is at most the wanted one.
 
 Filters are scaled until their norm is proven to be at most 2, and the firmness is lowered, by one
 factor for all, until the proven constant is at most the wanted one: the penalty of the training is
-an estimate and leaves a little above. At firmness 0 every layer is nonexpansive, and only the data
-steps are left in the constant.
+an estimate, so that the constant is slightly too large before. At firmness 0 every layer is
+nonexpansive, and only the data steps contribute to the constant.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FrozenStages:
     constant_as_trained
         The same with the firmness that was trained.
     firmness_kept
-        Share of the trained firmness that is left; 1 if the constant was small enough.
+        Share of the trained firmness that is kept; 1 if the constant was small enough.
     wanted
         The wanted constant.
     """
@@ -63,7 +63,7 @@ class FrozenStages:
         return problem.image(stages, problem.adjoint(problem.kspace), self.architecture)
 
     def record(self) -> dict[str, Any]:
-        """Return the constants and the firmness that is left, as plain data."""
+        """Return the constants and the share of the firmness that is kept, as plain data."""
         return {
             "wanted": self.wanted,
             "proven": self.constant,
@@ -72,7 +72,7 @@ class FrozenStages:
         }
 
     def remarks(self) -> list[tuple[str, bool]]:
-        """Return lines about the constant for people, and whether they warn."""
+        """Return lines about the constant for people, and whether they are warnings."""
         line = (
             f"Proven Lipschitz constant {self.constant:.4g} (wanted {self.wanted:g}), at "
             "thresholds that are held fixed."
@@ -86,8 +86,8 @@ class FrozenStages:
             found.append((above, True))
         elif self.firmness_kept < 1:
             less = (
-                f"Trained were {self.constant_as_trained:.4g}; {self.firmness_kept:.1%} of the "
-                "firmness was kept."
+                f"As trained it was {self.constant_as_trained:.4g}; {self.firmness_kept:.1%} of "
+                "the firmness was kept."
             )
             found.append((less, False))
         return found
@@ -106,7 +106,7 @@ def frozen(weights: TrainableStages, bound: float) -> FrozenStages:
     weights
         On the CPU.
     bound
-        Wanted constant. Where even firmness 0 does not have it, the constant is above it.
+        Wanted constant. Where even firmness 0 does not reach it, the constant is above it.
     """
     architecture = weights.architecture
     stages = [_provable(stage) for stage in weights.stages()]
@@ -126,7 +126,7 @@ def frozen(weights: TrainableStages, bound: float) -> FrozenStages:
 
 
 def _provable(stage: Stage) -> Stage:
-    """Return a stage whose filters have norm 2 at most, and whose polynomial is not negative."""
+    """Return a stage whose filters have norm at most 2, and whose polynomial is not negative."""
     a, b = stage.coefficients
     # In single precision b may have become a, or a little more.
     coefficients = torch.stack([a, torch.minimum(b, _ROOM * a)])

@@ -1,7 +1,7 @@
-"""What a network is trained on: files of scans and of images, and a part held out of them.
+"""What a network is trained on: files of scans and images, a part of which is held out.
 
-What is held out are whole files, since neighbouring slices of one are nearly the same image. Where
-there is one file only, it is the last slices of it, with one left out between.
+Whole files are held out, since neighbouring slices of one file are nearly the same image. If there
+is only one file, its last slices are held out, and one slice before them is unused.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from firenet_mri.training.timed import FIRST_VALIDATION
 _HELD_OUT = 0.1
 _LEAST_SLICES = 5
 _VALIDATION_CASES = 24
-# Validation costs time; of usual sizes one will do.
+# Validation costs time; for usual sizes one is enough.
 _VALIDATION_SIZES = (128,)
 _LEAST_CONTRAST = 0.01
-# Of a few slices that stand on both sides, the report says how many; more are refused.
+# The report counts slices that are on both sides; more than this share of them is refused.
 _MOST_SHARED = 0.5
 
 
@@ -62,7 +62,7 @@ class TrainingData:
     simulation
         What simulated scans are like.
     shared
-        Number of validation slices that are among the training's.
+        Number of validation slices that are also training slices.
     """
 
     train: tuple[Source, ...]
@@ -99,7 +99,7 @@ class TrainingData:
         return measured(self.train), pictures_of(self.train)
 
     def validation_cases(self) -> list[TrainingCase]:
-        """Return the cases that choose which weights are kept."""
+        """Return the cases by which the best weights are chosen."""
         slices, pictures = measured(self.validation), pictures_of(self.validation)
         is_usual = self.simulation.sizes == USUAL.sizes
         sizes = _VALIDATION_SIZES if is_usual else tuple(sorted(set(self.simulation.sizes)))
@@ -114,7 +114,7 @@ class TrainingData:
         return cases
 
     def digest(self) -> str:
-        """Return what tells these data from any others."""
+        """Return what distinguishes these data from all others."""
         files = [[one.sha256 for one in part] for part in (self.train, self.validation)]
         return digest_of_data([files, dict(self.record)])
 
@@ -202,7 +202,7 @@ def _held_out(sources: Sequence[Source], seed: int) -> TrainingData:
 
 
 def _split(source: Source) -> tuple[Source, Source]:
-    """Return the first and the last slices of a file, with one left out between."""
+    """Return the first and the last slices of a file, with one unused slice between."""
     count = len(source.items)
     if count < _LEAST_SLICES:
         raise DataError(

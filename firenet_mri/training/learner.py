@@ -1,4 +1,4 @@
-"""What a training needs of the network that it trains."""
+"""What a training requires of the network that it trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PENALTY = 5
 
 
 class Learner(Protocol):
-    """A kind of network: its first weights, its images, and what its weights may not become."""
+    """A kind of network: its first weights, its images, and the constraints on its weights."""
 
     def weights(self) -> nn.Module:
         """Return the weights that a training begins with; the same each time."""
@@ -42,12 +42,12 @@ class Learner(Protocol):
     def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
         """Return what makes the image of a case, (y, x), with weights as they would be written.
 
-        The weights that are kept are chosen by these images: what is written may have had to give
-        up something for its constant.
+        The best weights are chosen by these images, since writing may change the weights to keep
+        the constant.
         """
 
     def numbers(self, weights: nn.Module) -> Mapping[str, float]:
-        """Return what is to be known of weights beside their images, by name."""
+        """Return what the curve shows of the weights besides their images, by name."""
 
 
 class Frozen(Protocol):
@@ -64,7 +64,7 @@ class Frozen(Protocol):
         """Return what the report says of the constant, as plain data."""
 
     def remarks(self) -> Sequence[tuple[str, bool]]:
-        """Return lines about the constant for people, and whether they warn."""
+        """Return lines about the constant for people, and whether they are warnings."""
 
     def save(self, path: Path, report: TrainingReport) -> None:
         """Write the file of the weights."""
@@ -78,7 +78,7 @@ class Family(Learner, Protocol):
 
 
 class CertifiedLearner:
-    """Stages with a proven constant, of which what is above the wanted one is penalised.
+    """Stages with a proven constant, whose excess over the wanted one is penalised.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class CertifiedLearner:
         return image, _PENALTY * excess**2
 
     def as_written(self, weights: nn.Module) -> Callable[[Problem], Tensor]:
-        """Return what makes images with the constant that the weights would be written with."""
+        """Return a function that makes images with the weights as they would be written."""
         return self.frozen(copy.deepcopy(weights).cpu()).image
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class CertifiedLearner:
         return {"bound_estimate": float(soft_bound(stages, self.architecture.sizes))}
 
     def frozen(self, weights: nn.Module) -> Frozen:
-        """Return the weights with a constant that is the wanted one at most, if it can be had."""
+        """Return the weights with a constant of at most the wanted one, if that is possible."""
         return frozen(_stages(weights), self._options.bound)
 
 

@@ -33,7 +33,7 @@ class WeightsFile:
     name
         Of the network, among those of the file.
     overwrite
-        A file of another digest, or none of this experiment, may be replaced.
+        A file with another digest, or of another experiment, may be replaced.
     """
 
     path: Path
@@ -124,8 +124,8 @@ def train(
 ) -> dict[str, list[float]]:
     """Train a network in place; return its curves: mean loss and measurements of every epoch.
 
-    What the weights file holds is not trained again. The network ends ready for use, in evaluation
-    mode.
+    Networks in the weights file are not trained again. The network is returned ready for use, in
+    evaluation mode.
 
     Parameters
     ----------

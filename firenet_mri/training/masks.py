@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 
 from firenet_mri.training.randomness import Random
 
-# Accelerations of lines and of points; the centre is drawn besides.
+# Accelerations of lines and of points; the centre is drawn separately.
 LINES = (2.0, 6.0)
 POINTS = (2.0, 9.0)
 

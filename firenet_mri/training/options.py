@@ -37,7 +37,7 @@ class Simulation:
     Parameters
     ----------
     sizes
-        Pixels along an axis, one of which is taken for each case.
+        Pixels along an axis, one of which is chosen for each case.
     noise
         Least and largest standard deviation of the noise of a sample, relative to the brightest
         pixel; logarithms are drawn evenly between.
@@ -47,7 +47,7 @@ class Simulation:
     noise: tuple[float, float] = (10**-3.2, 10**-1.7)
 
 
-#: Simulated scans if nothing else is asked for.
+#: Simulated scans by default.
 USUAL = Simulation()
 
 

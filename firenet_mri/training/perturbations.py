@@ -1,4 +1,4 @@
-"""Perturbations of the training cases that climb the loss a step each time their case comes up."""
+"""Perturbations of the training cases; each climbs the loss when its case is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firenet_mri.training.problem import Problem
 class Perturbations:
     """Directions of norm 1 in the samples of each case, kept in half precision.
 
-    The first of a case is white noise that its number fixes.
+    The first direction of a case is white noise that the case's number determines.
     """
 
     def __init__(self) -> None:

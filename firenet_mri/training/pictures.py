@@ -1,9 +1,9 @@
 """Magnitudes to simulate scans from: pictures cut, turned, with other contrast; and phantoms.
 
-A picture with a dark border is an object on a background, as anatomy is; another fills its frame,
+A picture with a dark border is an object on a background, as anatomy is; any other fills its frame,
 and an ellipse of it is used. Contrast is changed by a smooth random curve of the intensity, which
-may turn it around; a smooth field makes one side brighter; small discs and strokes of low contrast
-stand for what must not get lost.
+may invert it; a smooth field makes one side brighter; small discs and strokes of low contrast
+represent what must not be lost.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def phantom(size: int, random: Random) -> tuple[Tensor, Tensor]:
 
 
 def ellipse(size: int, random: Random) -> Tensor:
-    """Return a large turned ellipse, (size, size) bool."""
+    """Return a large rotated ellipse, (size, size) bool."""
     u, v = _axes(size, random.uniform(0, math.pi))
     return (u / random.uniform(0.5, 0.95)) ** 2 + (v / random.uniform(0.5, 0.95)) ** 2 < 1
 
@@ -125,7 +125,7 @@ def with_details(image: Tensor, random: Random) -> Tensor:
 
 
 def _axes(size: int | tuple[int, int], angle: float) -> tuple[Tensor, Tensor]:
-    """Return turned coordinates in [-1, 1] of a square or a rectangle."""
+    """Return rotated coordinates in [-1, 1] of a square or a rectangle."""
     shape = (size, size) if isinstance(size, int) else size
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
     return math.cos(angle) * y + math.sin(angle) * x, math.cos(angle) * x - math.sin(angle) * y
@@ -137,7 +137,7 @@ def _box(size: int, random: Random, least: float, most: float) -> Tensor:
 
 
 def _placed(size: int, random: Random) -> tuple[Tensor, Tensor]:
-    """Return turned coordinates about a random point."""
+    """Return rotated coordinates about a random point."""
     u, v = _axes(size, random.uniform(0, math.pi))
     return u - random.uniform(-0.7, 0.7), v - random.uniform(-0.7, 0.7)
 

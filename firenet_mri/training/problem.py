@@ -1,4 +1,4 @@
-"""A training case as a network is given it, on its device, with a gradient that costs little."""
+"""A training case in the form that a network takes, on its device, with a cheap gradient."""
 
 from __future__ import annotations
 

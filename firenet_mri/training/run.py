@@ -1,7 +1,7 @@
-"""Trains a network: resumes where it was, keeps the best weights, writes network and report.
+"""Trains a network: resumes, keeps the best weights, and writes network and report.
 
-While a training is under way it is kept in a hidden file beside the output, which is removed when
-the network is written.
+A training in progress is kept in a hidden file beside the output, which is removed when the network
+is written.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Trained:
     frozen
         Its weights and its constant.
     diverged
-        What was wrong with a training that ended early; None if nothing was.
+        Why a training ended early; None if it did not.
     """
 
     files: TrainingFiles
@@ -86,7 +86,9 @@ def training_files(output: Path, *, overwrite: bool = False) -> TrainingFiles:
         If a file exists and may not be replaced, or cannot be written.
     """
     if output.suffix != _SUFFIX:
-        raise UsageError(f"{output}: a network is written as {_SUFFIX}; give a name that ends so")
+        raise UsageError(
+            f"{output}: a network is written as {_SUFFIX}; give a name that ends in it"
+        )
     files = TrainingFiles(output, output.with_suffix(".json"), output.with_suffix(".png"))
     check_outputs(vars(files).values(), overwrite=overwrite)
     return files
@@ -109,7 +111,7 @@ def train_network(
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
-    """Train a network, or go on with its training, and write it.
+    """Train a network, or resume its training, and write it.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def train_network(
     overwrite
         Replace files that exist.
     finish
-        Train no further; write the best weights so far.
+        Stop training; write the best weights so far.
     on_step, on_look, should_stop
         As :meth:`Training.run` takes them.
     clock
@@ -166,7 +168,7 @@ def _run(
     on_look: Callable[[Look], None],
     should_stop: Callable[[], bool],
 ) -> str | None:
-    """Train until the time is over; return what was wrong if the loss is not finite any more."""
+    """Train until the time is over; return what went wrong if the loss is no longer finite."""
 
     def looked(look: Look) -> None:
         checkpoint.save(training)
@@ -220,7 +222,7 @@ def _write(
 
 @contextmanager
 def memory_errors(kept: Path) -> Iterator[None]:
-    """Say in one line that memory was not enough; torch does so in errors of several kinds.
+    """Report in one line that memory was not enough, which torch does in errors of several kinds.
 
     Parameters
     ----------

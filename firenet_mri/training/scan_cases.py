@@ -1,9 +1,9 @@
 """Training cases from fully sampled scans: random masks, and variations of what was measured.
 
 A scan is whitened, its maps are estimated from the centre of k-space as a reconstruction does it,
-and the combination of its fully sampled coil images is the reference. A case mirrors and turns a
-slice, lowers its resolution, changes its contrast and phase, puts details and noise on it, each
-with some chance, and samples it with a random mask; the maps are turned by the phase of the image
+and the combination of its fully sampled coil images is the reference. A case mirrors and rotates a
+slice, lowers its resolution, changes its contrast and phase, and adds details and noise, each with
+some probability, and samples it with a random mask; the maps are turned by the phase of the image
 at low resolution.
 """
 
@@ -32,7 +32,7 @@ from firenet_mri.training.simulated_cases import TrainingCase, random_noise
 _AXES = (-2, -1)
 # Of the grid a fully sampled scan may lack a margin: readers fill k-space up with zeros.
 _LEAST_BOX = 0.8
-# Slices of less than this share of the strongest one's energy show nothing.
+# Slices with less than this share of the strongest one's energy show nothing.
 _LEAST_ENERGY = 0.01
 # Pixels darker than this share of the brightest are not made brighter by more than others.
 _DARK = 0.1
@@ -158,7 +158,7 @@ def _mirrored(images: Tensor, maps: Tensor, random: Random) -> tuple[Tensor, Ten
 
 
 def _coarser(images: Tensor, maps: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Return a slice of which only a centre of k-space is left, with maps at its pixels."""
+    """Return a slice reduced to the centre of its k-space, with maps at its pixels."""
     shape = images.shape[-2:]
     wanted = [2 * int(max(n * share, min(n, _SMALLEST_SIZE)) / 2) for n in shape]
     y, x = (slice(n // 2 - m // 2, n // 2 + m // 2) for n, m in zip(shape, wanted, strict=True))
@@ -181,7 +181,7 @@ def _at_pixels(maps: Tensor, wanted: Sequence[int]) -> Tensor:
 
 
 def _change(image: Tensor, random: Random) -> Tensor:
-    """Return by what to multiply a slice of a magnitude (y, x), for contrast, details and phase."""
+    """Return factors for a slice of a magnitude (y, x), for contrast, details and phase."""
     brightest = image.max().clamp(min=1e-6)
     was = (image / brightest).clamp(0, 1)
     new = recoloured(was, random) if random.chance(0.5) else was

@@ -1,9 +1,9 @@
 """Simulated scans to train with, each fixed by its seed: many masks, coils, contrasts, phases.
 
-An image of twice the size is cut to the samples of its size in k-space, as a scanner does with an
-object, or averaged; in some cases the ends of k-space are filtered. It gets a phase, coils of
-root-sum-of-squares 1, noise and a mask. Maps are those of the simulation with errors of up to 2 %
-in half of the cases, turned by the phase of the image at low resolution in most, as the
+An image of twice the size is cropped in k-space to the samples of the target size, as a scanner
+does with an object, or averaged; in some cases the edge of k-space is filtered. It gets a phase,
+coils of root-sum-of-squares 1, noise and a mask. Maps are those of the simulation with errors of up
+to 2 % in half of the cases, turned by the phase of the image at low resolution in most, as the
 reconstruction turns estimated maps.
 """
 
@@ -31,7 +31,7 @@ _LEAST_CONTRAST = 0.03
 
 @dataclass(frozen=True, eq=False)
 class TrainingCase:
-    """One under-sampled slice and what it should become.
+    """One under-sampled slice and its reference.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def simulated_case(
 
 
 def random_noise(random: Random, simulation: Simulation) -> float:
-    """Return a standard deviation of the noise of a sample, the brightest pixel being 1."""
+    """Return a standard deviation of the noise of a sample, where the brightest pixel is 1."""
     sigma: float = 10 ** random.uniform(*map(math.log10, simulation.noise))
     return sigma
 
@@ -128,7 +128,7 @@ def _image(
 
 
 def _smoothed(image: Tensor, random: Random) -> Tensor:
-    """Return an image of which the ends of k-space were filtered, as scanners do it."""
+    """Return an image with a filtered edge of k-space, as scanners filter it."""
     size = len(image)
     points = (torch.arange(size) - size // 2) / (size / 2)
     y, x = torch.meshgrid(points, points, indexing="ij")
@@ -138,7 +138,7 @@ def _smoothed(image: Tensor, random: Random) -> Tensor:
 
 
 def _picture(pictures: Sequence[Tensor], random: Random) -> Tensor:
-    """Return a picture, as often one that fills its frame as an object on a background."""
+    """Return a picture, equally often one that fills its frame and an object on a background."""
     wanted = random.chance(0.5)
     return random.choice([one for one in pictures if shows_object(one) == wanted] or pictures)
 
@@ -164,7 +164,7 @@ def _coils(count: int, size: int, random: Random) -> Tensor:
 
 
 def _known_maps(maps: Tensor, support: Tensor, random: Random) -> Tensor:
-    """Return what a calibration would find: zero off the object in most cases, with errors."""
+    """Return maps as a calibration finds them: with errors, mostly zero outside the object."""
     known = maps
     if random.chance(0.6):
         near = max_pool2d(support[None].float(), 5, 1, 2)[0] > 0

@@ -1,9 +1,9 @@
-"""The training of a network on cases, one a step, for a time.
+"""The training of a network on cases, one per step, for a given time.
 
-Adam descends log(error) plus what the network's kind adds for its weights. A share of the steps
-sees data with a perturbation that is kept for its case and climbs the loss each time the case comes
-up. Weights are averaged over the steps; the average is kept that is best on the validation cases
-in the form in which it would be written.
+Adam minimises log(error) plus what the kind of network adds for its weights. A share of the steps
+uses data with a perturbation, which is kept for its case and climbs the loss whenever the case is
+used. Weights are averaged over the steps. The average that is best on the validation cases, in the
+form in which it would be written, is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SLOWEST_AVERAGE = 0.002
 # Seconds of training between two looks at the validation cases: at most so many, and in a short
 # training so many looks, unless these would take more than a part of the time.
 _SECONDS, _LOOKS, _PATIENCE = 240.0, 20, 4
-# So many steps in a row without a finite gradient end the training.
+# This many steps in a row without a finite gradient end the training.
 _DIVERGED = 20
 
 #: The curve: numbers by name, at a look.
@@ -53,7 +53,7 @@ class Progress:
     Parameters
     ----------
     step, seconds
-        Done so far, without validation.
+        Done so far, validation not included.
     best
         Largest validation PSNR in dB.
     curve
@@ -90,7 +90,7 @@ class Training:
     case
         Case of a number from 0 to ``options.cases`` - 1.
     validation
-        Cases that choose which weights are kept.
+        Cases by which the best weights are chosen.
     clock
         Seconds, monotonic.
     """
@@ -134,7 +134,7 @@ class Training:
         on_look: Callable[[Look], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Train until the time is over, or until something wants it to stop after a step.
+        """Train until the time is over, or until it is asked to stop after a step.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class Training:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
+        """Resume from what :meth:`state` returned."""
         self.progress = Progress(**state["progress"])
         self.trainable.load_state_dict(state["trainable"])
         self.average.load_state_dict(state["average"])

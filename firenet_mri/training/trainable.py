@@ -1,7 +1,7 @@
 """The weights of a learned network as parameters, every value of which is a network with a bound.
 
 Filters are divided by the root of their norm where that is above 2, so that every state of a
-training has a Lipschitz constant; what it is above the wanted one is penalised.
+training has a Lipschitz constant; its excess over the wanted one is penalised.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from firenet_mri.firenet.learned.conditions import CONDITIONS
 from firenet_mri.firenet.learned.layers import Stage
 from firenet_mri.firenet.learned.network import Architecture
 
-# Points of the grids on which norms are looked at while training; the proof has its own.
+# Points of the grids on which norms are estimated during training; the proof has its own.
 _FREQUENCIES = 64
 _EIGENVALUES = 201
 _SPECTRUM = 1.99
 # Radii of the first and the last stage at the beginning, in units of the data's scale.
 _RADII = (0.03, 0.004)
-# Ends of what is trained through a logarithm.
+# Limits of what is trained through a logarithm.
 _LEAST_SHARE, _LEAST_FIRMNESS = 1e-4, 1e-5
 
 
@@ -72,7 +72,7 @@ class TrainableStages(nn.Module):
 
     @torch.no_grad()
     def load_stages(self, stages: Sequence[Stage]) -> None:
-        """Become a network of the same sizes, from which training goes on.
+        """Become a network of the same sizes, from which training continues.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ def _of_ridge(mu: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first_filters(architecture: Architecture) -> Tensor:
-    """Return cosines, (filter, k, k), in the order of their frequency, begun anew in each group."""
+    """Return cosines, (filter, k, k), in order of frequency, from the lowest in each group."""
     k = architecture.kernel
     i = torch.arange(k)
     rows = torch.cos(math.pi * (i[None] + 0.5) * i[:, None] / k) * (2 / k) ** 0.5

@@ -1,4 +1,4 @@
-"""What a network was trained on, in plain data: without names of files or people."""
+"""What a network was trained on, as plain data without names of files or people."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def simulated_parts(sources: Iterable[Source]) -> list[str]:
 
 
 def inputs_of(data: TrainingData) -> dict[str, list[str]]:
-    """Return the SHA-256 of every file, which stand beside the weights only: they are many."""
+    """Return the SHA-256 of every file; being many, they are only in the report."""
     return {
         "training": [one.sha256 for one in data.train],
         "validation": [one.sha256 for one in data.validation],

@@ -122,7 +122,7 @@ def test_a_learned_frame_is_run_repeated_and_certified_with_its_gap(
     assert run(*again, "--network", frame) == 0
     assert "the same, bit for bit" in capsys.readouterr().err
     assert run("recon", scan, *flags, "--levels", 2, "-o", tmp_path / "h.nii.gz") == 2
-    assert "levels: a learned frame (--network) takes the place" in capsys.readouterr().err
+    assert "levels: a learned frame (--network) replaces" in capsys.readouterr().err
 
 
 def test_a_host_asks_for_a_frame_with_options_of_its_preset(tmp_path) -> None:

@@ -325,7 +325,7 @@ def test_where_nothing_is_proven_that_is_said() -> None:
     reweighted = FIRENET(None, 0.01, None, NetworkSchedule(3), weights_depend_on_data=True)
     image = torch.ones(12, 12, dtype=torch.complex128)
     for network_, operator, said in (
-        (adaptive, encoding, "decides by the data"),
+        (adaptive, encoding, "depend on the data"),
         (reweighted, encoding, "reweighting"),
         (shortening, encoding, "product of primal and dual step"),
         (net, constrained, "image phase was made with the help of the maps"),
@@ -334,7 +334,7 @@ def test_where_nothing_is_proven_that_is_said() -> None:
         assert entry.status == "not verified"
         assert said in entry.statement
         assert not entry.values
-    with pytest.raises(UsageError, match="decides by the data"):
+    with pytest.raises(UsageError, match="depend on the data"):
         image_change_bound(adaptive, y, encoding, image)
     entry = image_with_other_maps(net, y, encoding, image)
     assert "Kept fixed: data, sampling mask" in entry.statement

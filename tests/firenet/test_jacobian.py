@@ -142,7 +142,7 @@ def test_measuring_leaves_the_network_as_it_was() -> None:
 def test_what_has_no_jacobian_is_named() -> None:
     encoding, y = small_problem(4, complex_data=True)
     adaptive = FIRENET(lam=0.05, schedule=AdaptiveSchedule(1e-2))
-    with pytest.raises(UsageError, match="AdaptiveSchedule decides by the data"):
+    with pytest.raises(UsageError, match="AdaptiveSchedule lets the data decide"):
         jacobian_of(adaptive, y, encoding)
     started = replace(solution_of(FIRENET(), y, encoding), x0=torch.zeros(16, dtype=y.dtype))
     cases = {

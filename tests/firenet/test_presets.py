@@ -113,7 +113,7 @@ def test_sparsities_count_large_coefficients_and_give_the_weights() -> None:
         float((weights[operator.band_levels == k] ** 2)[0]) * s for k, s in enumerate(sparsities)
     ]
     assert total == pytest.approx([sum(sparsities)] * 3)
-    with pytest.raises(ValueError, match="one a level"):
+    with pytest.raises(ValueError, match="one per level"):
         level_weights((1, 2), operator.band_levels)
 
 

@@ -265,7 +265,7 @@ def test_an_image_without_a_gap_says_so(path) -> None:
     assert report["sentence"].startswith("How near the image is to the optimum was not computed")
     found = firenet("certify", certificate, "--scan", path)
     assert found.status == 0
-    assert "was not computed, as was asked for" in " ".join(found.out.split())
+    assert "was not computed, as requested" in " ".join(found.out.split())
 
 
 def test_several_images_of_a_scan_are_refused_before_the_work(randn) -> None:

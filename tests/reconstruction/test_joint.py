@@ -229,5 +229,5 @@ def test_monai_takes_frames_as_slices_of_one_problem() -> None:
         image = transform(scan).as_tensor()
         found = image[0].permute(2, 1, 0)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-    with pytest.raises(UsageError, match="joint serves neither"):
+    with pytest.raises(UsageError, match="joint works neither"):
         FIRENETReconstruct(output="rss", **options)(scan)

@@ -3,15 +3,15 @@
 With eps_0 fixed the network's constant is the schedule's L1. With eps_0 = ||y|| the network is
 positively homogeneous, phi(y) = ||y|| phi_1(y / ||y||), so that its Jacobian at y is at most
 sqrt(L1^2 + B1^2), B1 = ||phi(y)|| / ||y|| <= L1; hence sqrt(2) L1 everywhere. A network that
-projects its image on ||x|| <= R ||y|| has B1 <= R; hence sqrt(L1^2 + R^2) everywhere.
+projects its image onto ||x|| <= R ||y|| has B1 <= R; hence sqrt(L1^2 + R^2) everywhere.
 
 The samples s of the scan reach the network through linear links, y = L s, and its image may be
 multiplied by a gain g: from s to the image the constant is at most g ||L|| times the network's.
 Three numbers follow, each with its own name: for s in noise standard deviations, in the unit of the
 file, and per cent of the image for a per cent of s.
 
-All of this is for what the operators were made from kept fixed. Parts that were made from s itself
-may be kept fixed only if they are named here; with another one, such as the phase of the image, the
+All of this keeps fixed what the operators were made from. Parts that were made from s itself may be
+kept fixed only if they are named here. With another one, such as the phase of the image, the
 composed map was seen to amplify hundreds of times more than the bound, and nothing is called
 proven.
 """
@@ -31,8 +31,8 @@ from firenet_mri.operators.links import COMPRESSION, Chain
 _MAY_BE_KEPT_FIXED = ("sensitivity maps", COMPRESSION, LEVELS)
 
 _LIMITS = (
-    "A small constant alone is no merit: an image that is always zero has the smallest; read it "
-    "together with the gap."
+    "A small constant alone is not an advantage: an image that is always zero has the smallest; "
+    "read it together with the gap."
 )
 
 _BALL_RESTS = (
@@ -105,7 +105,7 @@ def lipschitz_entries(
 def ball_entries(
     net: Network, encoding: LinearOperator, ratios: Sequence[float]
 ) -> tuple[Entry, ...]:
-    """Return what the projection on a ball has done to each item; nothing where there is none.
+    """Return what the projection onto a ball has done to each item; nothing where there is none.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _with_moving_parts(
             "proven",
             f"If the {names} did not change with the data, the image would change by at most this "
             f"many times the size of the data's change. {fixed}",
-            f"The {names} does change with the data: this is no bound of the reconstruction.",
+            f"The {names} does change with the data: this is not a bound of the reconstruction.",
             {"bound": (bound,) * len(items)},
             items,
         ),

@@ -34,7 +34,7 @@ CHANGES = (
     "lipschitz_bound_at_data times."
 )
 
-# What the statement of presets says besides, which their sentence leaves out.
+# What the statement of presets also says, which their sentence omits.
 _BY_STEPS = " It follows from the step sizes."
 
 SCOPE = (
@@ -74,7 +74,7 @@ class Entry:
     limits
         What is not said.
     values
-        Numbers by name, each with one value an item.
+        Numbers by name, each with one value per item.
     items
         Which items it is about, counted from 0.
     """
@@ -88,7 +88,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
-            raise DataError(f"Entry {self.name!r} is marked {self.status!r}, which is no status")
+            raise DataError(f"Entry {self.name!r} is marked {self.status!r}, which is not a status")
         for key, numbers in self.values.items():
             if len(numbers) != len(self.items) or not all(map(math.isfinite, numbers)):
                 raise DataError(
@@ -124,7 +124,7 @@ class Certificate:
     scope
         What the certificate says and what it does not.
     not_checkable
-        Why nobody can check it, empty if one can: it was made by an older version.
+        Why it cannot be checked, empty if it can: it was made by an older version.
     """
 
     entries: tuple[Entry, ...]
@@ -194,7 +194,7 @@ class Certificate:
         """Proven bound of the image's change for a change of the samples as read, by their unit.
 
         The image is in noise standard deviations if the scan has a noise measurement; then the
-        number has the unit of the file in it. None if there is none.
+        number depends on the unit of the file. None if there is none.
         """
         bounds = self.lookup("lipschitz_bound_of_samples", "lipschitz_bound_of_samples")
         return max(bounds.values()) if len(bounds) == self.items else None
@@ -280,7 +280,7 @@ class Certificate:
         if any(entry.statement == NO_OPTIMUM for entry in self.entries):
             return NO_OPTIMUM
         if self.relative_gap is None:
-            return "How near the image is to the optimum was not computed, as was asked for."
+            return "How near the image is to the optimum was not computed, as requested."
         percent = above(100 * max(self.relative_gap), 2)
         return (
             f"The objective is proven to be within {percent} % of its own value from the optimum."
@@ -289,7 +289,7 @@ class Certificate:
     def to_dict(self) -> dict[str, object]:
         """Return the certificate as plain data for JSON.
 
-        The numbers that most ask for stand at the top once more, besides the entries.
+        The most wanted numbers are repeated at the top, in addition to the entries.
         """
         return {
             "version": VERSION,

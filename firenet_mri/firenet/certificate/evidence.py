@@ -1,9 +1,9 @@
-"""What somebody else needs to check a certificate: the image that it is about, and the dual point.
+"""What others need to check a certificate: the image that it is about, and the dual point.
 
 With the scan and the options these few images are enough to compute objective and lower bound
-again. The dual of the data is v = A source - share y; that of the coefficients is found again from
-the signs of W near (see :mod:`firenet_mri.firenet.dual`), since all of it would need the memory of
-as many images as the frame has bands.
+again. The dual of the data is v = A source - share y. That of the coefficients is recovered from
+the signs of W near (see :mod:`firenet_mri.firenet.dual`), since storing it would take as many
+images as the frame has bands.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Evidence:
     Parameters
     ----------
     x
-        (item, *domain_shape) complex64 or complex128: the network's image, of which the
-        objective is.
+        (item, *domain_shape) complex64 or complex128: the network's image, at which the objective
+        is evaluated.
     source, share
         (item, *domain_shape) as x, and (item) float64: the dual of the data; empty where no
         gap was computed.

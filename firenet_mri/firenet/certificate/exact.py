@@ -2,7 +2,7 @@
 
 They are :meth:`Problem.objective` and :meth:`Problem.dual_value` of P2 and P3, which stay the
 definition. Here data go part by part (:meth:`LinearOperator.data_parts`) and coefficients slab by
-slab, so that a volume is never there in double precision as a whole:
+slab, so that no volume is ever held in double precision as a whole:
 
     F(x) = lam sum_i w_i |(W x)_i| + f(||A x - y||),
     D(v) = max over 0 <= s <= limit of -s Re <v, y> - f*(s v),
@@ -85,7 +85,7 @@ def exact_bound(problem: Problem, dual: DataDual, q: Tensor | None) -> Tensor:
     """Return the lower bound of min F, (*batch) float64, for a dual of the coefficients.
 
     q is (*batch, *coefficients) in any precision; None is 0, and in the synthesis form, where it
-    follows from v, it is not looked at.
+    follows from v, it is ignored.
     """
     transform, image = problem.transform, dual.image
     threshold = problem.threshold(image)

@@ -61,8 +61,8 @@ def prove_gap(
     state
         What ``net.solve(y, encoding)`` returned.
     search
-        How long to look for a better dual point. A network that stops itself has run its layers for
-        it already, so that only the rounds follow.
+        How long to look for a better dual point. A network that stops itself has already run layers
+        for this, so that only the rounds follow.
     """
     with torch.no_grad():
         point = _better_point(net, y, encoding, state, search)
@@ -85,8 +85,8 @@ def _better_point(
 def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[Tensor, Tensor]:
     """Return F(x) and the lower bound of min F that a dual point gives, (*batch) float64.
 
-    They are ``problem.objective`` and ``problem.dual_value`` in double precision; of large data and
-    coefficients never more than a part is there in double precision.
+    They are ``problem.objective`` and ``problem.dual_value`` in double precision; only a part of
+    large data and coefficients is held in double precision at a time.
     """
     return exact_objective(problem, y, x), exact_bound(
         problem, dual_of_data(problem, y, point), point.q
@@ -96,16 +96,16 @@ def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[
 def bound_without_q(
     problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float
 ) -> Tensor:
-    """Return the lower bound, float64, of one item whose q has to be found again.
+    """Return the lower bound, float64, of one item whose q has to be recovered.
 
-    It is as large as the target if it can be: q is not in the evidence.
+    It reaches the target if possible: q is not in the evidence.
 
     Parameters
     ----------
     problem, y, x
         Analysis form, data and image, as :func:`evaluate` takes them, without batch axes.
     point
-        The dual point; its q is not looked at.
+        The dual point; its q is ignored.
     target
         Where the search ends.
     """
@@ -129,7 +129,7 @@ def gap_entry(gap: ProvenGap | None, items: tuple[int, ...]) -> Entry:
         return Entry(
             "duality_gap",
             "not verified",
-            "How near the image is to the optimum was not computed, as was asked for (--no-gap).",
+            "How near the image is to the optimum was not computed, as requested (--no-gap).",
             items=items,
         )
     objective, bound = gap.objective, gap.lower_bound

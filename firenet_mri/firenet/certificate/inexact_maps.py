@@ -1,6 +1,6 @@
 """What a change of the encoding operator can do: maps that are one per cent off.
 
-The data y and the steps stay as they are, A becomes A' with ||A' - A|| <= e and ||A'|| no larger
+The data y and the steps are kept, and A becomes A' with ||A' - A|| <= e and ||A'|| no larger
 than the bound that the steps were made for (docs/theory.md, section 3.7).
 
 Objective. For any images x and z
@@ -42,7 +42,7 @@ from firenet_mri.prox import item_norm
 CHANGE = 0.01
 """e / ||A||, with the proven bound of ||A||: the change of which a certificate speaks."""
 
-# Competing images are at most so many times as long as this one.
+# Competing images have at most this many times the norm of this one.
 _LONGEST = 2.0
 
 # Multiples of the image of which the best is taken for r; 0 gives the plain sum over the layers.
@@ -173,7 +173,7 @@ def obstacle(net: FIRENET, encoding: LinearOperator, parts: Sequence[Part] = ())
         What encoding operator and data were made from.
     """
     if not net.solver.is_fixed:
-        return "the network decides by the data and the maps what is done."
+        return "the network's steps depend on the data and the maps."
     if net.weights_depend_on_data:
         return "reweighting takes the weights from an image, which changes with the maps."
     if net.lipschitz_bound(encoding) is None:

@@ -14,8 +14,8 @@ R_k = sup sum_f rho_f |H_f|^2 (learned/filters_norm.py)
 
     L_k = max(S_k - 1, 1 + R_k),   ||dx_K||^2 <= sum_k m_k L_k^2 ... L_K^2 ||dy||^2.
 
-Proofs are in docs/theory.md, section 3.9. All numbers are rounded upwards; the network's own
-arithmetic is not covered.
+Proofs are in docs/theory.md, section 3.9. All numbers are rounded up; the network's own arithmetic
+is not covered.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Stage:
     ----------
     coefficients
         c_0, c_1, ... of p(t) = sum_i c_i t^i. None, or zeros, is a stage without a data step: the
-        second of two layers between the same data steps is a stage of this kind.
+        second of two layers between two data steps is a stage of this kind.
     filters
         (n, k, k) real; n may be 0. Dilation changes nothing.
     firmness
@@ -125,7 +125,7 @@ def layers_bound(stages: Sequence[Stage]) -> float:
 
 
 def homogeneous_bound(layers: float, ball: float | None = None) -> float:
-    """Return the constant of the network whose thresholds are in proportion to ||y||.
+    """Return the constant of the network whose thresholds are proportional to ||y||.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
-"""What a learned network is told of a scan: numbers near 0 that its thresholds depend on.
+"""What a learned network is told about a scan: numbers near 0 on which its thresholds depend.
 
-Three are of the sampling. The others are levels of the data: of the noise, of the samples at the
-ends of k-space, and of those halfway, which say how fine the image is. The noise is the weaker of
-two: the samples at the ends, where little else is left, and what the samples of several coils have
-that no image explains. Means over the samples are geometric, so that a few strong ones do not
-decide. Levels are relative to the scale s of the data, so that the image of c y stays c times that
-of y; as s, they are held fixed in what is proven.
+Three describe the sampling. The others are levels of the data: of the noise, of the samples at the
+edge of k-space, and of those halfway to it, which tell how fine the image is. The level of the
+noise is the lower of two: that of the samples at the edge, where little else is left, and that of
+the part of several coils' samples that no image explains. Means over the samples are geometric, so
+that a few strong ones do not decide. Levels are relative to the scale s of the data, so that the
+image of c y stays c times that of y; like s, they are held fixed in what is proven.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class _Slope(NamedTuple):
     def apply(self, x: Tensor) -> Tensor:
         """Return it of an image, (y, x); it is symmetric."""
         parts = torch.view_as_real(x).movedim(-1, 0)[None].contiguous()
-        # Made again every time: those of all stages together are larger than the samples.
+        # Recomputed every time: those of all stages together are larger than the samples.
         c = self._correlated(torch.view_as_real(self.at).movedim(-1, 1).contiguous())
         changed, _ = firm_slopes(
             c, self.radii, self.weights.firmness, self.sizes, self._correlated(parts)

@@ -1,7 +1,7 @@
 """Files of trained weights: safetensors with arrays, JSON texts, and the SHA-256 of both.
 
-Among the texts are "format" and "version", by which readers are chosen, and "digest". Nothing is
-unpickled, and what is not smaller than 64 MiB is not read.
+The texts include "format" and "version", by which readers are chosen, and "digest". Nothing is
+unpickled, and files of 64 MiB or more are not read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from firenet_mri.temporary import forget, new_token, remove_abandoned, temporary
 _DIGEST = "digest"
 _LENGTH = 8
 
-# Sums over the frequencies are rounded in an order that processors differ in.
+# Sums over the frequencies are rounded in an order that differs between processors.
 _ROUNDING = 1e-9
 
 Made = TypeVar("Made")
@@ -38,7 +38,7 @@ class Content(NamedTuple):
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file as a whole; one that is there is replaced.
 
-    The same content makes the same bytes.
+    The same content gives the same bytes.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def load_weights_as(
     Parameters
     ----------
     path
-        The file, or the name of one that ships.
+        The file, or the name of one that is included.
     wanted, versions
         Format, and the versions of it that are read.
     make
@@ -146,7 +146,7 @@ def mapping(texts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def is_same(stated: Any, found: Any, near_zero: float = 0.0) -> bool:
-    """Return whether plain data is that which was found, numbers but for rounding.
+    """Return whether plain data agree with those found, numbers up to rounding.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def is_same(stated: Any, found: Any, near_zero: float = 0.0) -> bool:
 
 
 def digest_of(content: Content) -> str:
-    """Return the SHA-256 of all that a file holds but for its digest."""
+    """Return the SHA-256 of everything in a file except its digest."""
     texts = {name: text for name, text in content.metadata.items() if name != _DIGEST}
     tensors = content.tensors.items()
     return digest_of_data([texts, {name: digest_of_tensor(tensor) for name, tensor in tensors}])
 
 
 def _checked(content: Content, wanted: str, versions: Sequence[int]) -> dict[str, Any]:
-    """Return the texts as plain data, after checking that they are what is wanted."""
+    """Return the texts as plain data, after checking their format and version."""
     texts: dict[str, Any] = {}
     for name, text in content.metadata.items():
         try:
@@ -188,7 +188,7 @@ def _checked(content: Content, wanted: str, versions: Sequence[int]) -> dict[str
             f"has version {texts.get('version')!r}; this version of firenet_mri reads {readable}"
         )
     if texts.get(_DIGEST) != digest_of(content):
-        raise DataError("was changed after it was written: its digest is another")
+        raise DataError("was changed after it was written: its digest differs")
     return texts
 
 

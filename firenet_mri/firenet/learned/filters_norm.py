@@ -42,19 +42,19 @@ _BITS = 96
 def squared_norm(filters: Array, weights: Array | None = None) -> float:
     """Return a proven upper bound of sup over frequencies of sum_f w_f |H_f|^2.
 
-    It is at least the supremum in exact arithmetic, and at most 3.2e-4 of it above.
+    It is at least the supremum in exact arithmetic, and exceeds it by at most 3.2e-4 of it.
 
     Parameters
     ----------
     filters
         (n, k, k), real; each number is taken as it is.
     weights
-        (n,), w_f, finite and at least 0; None is 1 for all.
+        (n,), w_f, finite and at least 0; None stands for 1.
 
     Raises
     ------
     ShapeError
-        If the shapes are others.
+        If the shapes differ from these.
     UsageError
         If a number is not finite or does not fit into single precision, or a weight is negative.
     """
@@ -104,7 +104,7 @@ def _checked(filters: Array, weights: Array | None) -> tuple[Array, Array]:
         raise ShapeError(f"filters have shape {h.shape}; they must be (n, k, k)")
     w = np.ones(len(h)) if weights is None else np.asarray(weights, dtype=np.float64)
     if w.shape != (len(h),):
-        raise ShapeError(f"weights have shape {w.shape}; they must be ({len(h)},), one a filter")
+        raise ShapeError(f"weights have shape {w.shape}; they must be ({len(h)},), one per filter")
     # Larger numbers could overflow where they are squared; nan fails the comparison.
     greatest = float(np.finfo(np.float32).max)
     if not (np.abs(h) <= greatest).all() or not (np.abs(w) <= greatest).all():

@@ -6,7 +6,7 @@ singular values t (K = 1: on the modulus) by
     phi(t) = t for t <= r,   r - rho (t - r) from there down to 0,   0 beyond r (1 + 1 / rho),
 
 so that p - W^T P(W p) takes small coefficients away and leaves large ones as they are; rho = 0 is
-the projection on the ball of radius r, of which the rest is the soft threshold. With the
+the projection onto the ball of radius r, whose remainder is the soft threshold. With the
 eigenvalues l = t^2 of K = C C^T, P(C) = M C, M = f(K), f(l) = phi(t) / t. For a change dC
 
     D dC = M dC + 2 G C,   G_ij = f[l_i, l_j] H_ij,   H = sym(dC C^T),
@@ -62,7 +62,7 @@ def firm_projection_(c: Tensor, radii: Tensor, firmness: Tensor, sizes: tuple[in
 
 
 def is_looked_at() -> bool:
-    """Return whether a graph or forward-mode derivatives need operations that torch knows."""
+    """Return whether a graph or forward-mode derivatives require operations of torch."""
     return records_graph() or torch.autograd.forward_ad._current_level >= 0
 
 

@@ -1,6 +1,6 @@
 """Which kind of trained weights a file holds, told by its own "format" entry.
 
-Only the header is read, and torch is not loaded: options ask for the kind before any work.
+Only the header is read, without loading torch: options ask for the kind before any work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FRAME = "firenet learned frame"
 MAKE = "give a file that firenet train wrote"
 _MAKE_OR_TAKE = f"{MAKE}, or {' or '.join(SHIPPED)}"
 
-# Far above all weights of use; what is larger is not read.
+# Far above all useful weights; larger files are not read.
 _LARGEST_FILE = 1 << 26
 
 
@@ -64,7 +64,7 @@ def check_file(path: Path) -> None:
 def format_of(name: str | Path) -> str | None:
     """Return the format that a file of weights says it has; None if it says none we know.
 
-    Nothing else of the file is checked: whoever reads it does so.
+    Nothing else in the file is checked; its reader does that.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -9,8 +9,8 @@ learned frame keeps gap and constants").
 
 A file (:mod:`firenet_mri.firenet.learned.files`) holds the parameters, "layout", "proof" (the
 deviation from a Parseval frame, and the constant of the preset `accurate`) and "training" (see
-:class:`~firenet_mri.firenet.learned.report.TrainingReport`). Nothing that it says is believed:
-filters, deviation and constant are computed again when it is loaded.
+:class:`~firenet_mri.firenet.learned.report.TrainingReport`). None of its claims is trusted:
+filters, deviation and constant are recomputed when it is loaded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BLOCK, _AVERAGES = 3, 1
 
 # As far as in firenet/trainable.py: nothing overflows in between.
 _LARGEST_LOG = 30.0
-# Other libraries round the filters in another way; what they are is proven anew.
+# Other libraries round the filters differently; those that result are proven anew.
 _ROUNDING = 1e-9
 _LARGEST_COPIES, _LARGEST_REACH = 8, 16
 
@@ -62,14 +62,14 @@ class FrameLayout:
     Parameters
     ----------
     copies
-        How many copies of the start's eight bands of details there are, 1 to 8.
+        Number of copies of the initial eight bands of details, 1 to 8.
     distances
         Of the cascade's stages, in pixels; filters have
         :func:`~firenet_mri.operators.paraunitary.reach` pixels more to either side than the start's
         3, the largest of distances that grow.
     groups
-        Numbers of successive bands that are penalised together; None: each by itself, as in the
-        preset `accurate`.
+        Numbers of successive bands that are penalised together; None penalises each separately, as
+        the preset `accurate` does.
     coherent
         Groups are penalised by the nuclear norm of their real and imaginary parts, see
         :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent`; False: by the Euclidean norm.
@@ -125,7 +125,7 @@ class LearnedSparsity(nn.Module):
     Notes
     -----
     Without training and without groups the network is that of the preset. Parameters are float64:
-    ``skews`` (stage, angle), one rotation of the bands a stage, and ``log_weights`` (group), the
+    ``skews`` (stage, angle), one rotation of the bands per stage, and ``log_weights`` (group), the
     logarithms of factors on the preset's weights.
 
     Examples

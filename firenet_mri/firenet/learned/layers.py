@@ -62,7 +62,7 @@ class Stage(NamedTuple):
 def data_step(x: Tensor, g: Tensor, gradient: Gradient, coefficients: Tensor) -> Tensor:
     """Return x + p(N) g for g = gradient(x).
 
-    N g is had from the gradient at x + a g, so that nothing but the gradient is needed.
+    N g follows from the gradient at x + a g, so that only the gradient is needed.
     """
     a, b = coefficients.unbind()
     ahead = x + a * g
@@ -192,7 +192,7 @@ def _times(matrix: Tensor, columns: Tensor) -> Tensor:
 
 
 def _neighbours(x: Tensor, size: int, dilation: int) -> Tensor:
-    """Return the pixels under a filter at every place, (item, 2, size^2, pixels)."""
+    """Return the pixels under a filter at every position, (item, 2, size^2, pixels)."""
     return _columns(pad(x, (dilation * (size // 2),) * 4), size, dilation)
 
 

@@ -4,8 +4,8 @@
 
 in units of s = ||y|| / sqrt(pixels), with the layers of ``layers.py`` and A divided by its norm
 bound where that is above 1. Then ||dx_K||^2 <= sum_k m_k prod_{j >= k} L_j^2 ||dy||^2 at fixed s,
-whatever the weights have become (``bound.py``; docs/theory.md). At the end x is projected on
-||x|| <= B ||y||, so that the constant holds with B added for s as it is, too.
+whatever the weights are (``bound.py``; docs/theory.md). At the end x is projected onto ||x|| <= B
+||y||, so that with B a constant also holds where s changes with the data.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class LearnedNetwork(Network):
     stages
         The weights of every stage.
     ball
-        B: the image is projected on ||x|| <= B ||y||, item by item.
+        B: the image is projected onto ||x|| <= B ||y||, item by item.
     report
         What it was trained on; None if that is not known.
 
@@ -275,7 +275,7 @@ class LearnedNetwork(Network):
 
     @property
     def trained(self) -> Trained:
-        """SHA-256 of what decides on the image, and the training report."""
+        """SHA-256 of everything that determines the image, and the training report."""
         tensors = [digest_of_tensor(part) for stage in self.weights for part in stage]
         described = [asdict(self.architecture), self.ball, tensors]
         return Trained(digest_of_data(described), self.report)

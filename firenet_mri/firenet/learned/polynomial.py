@@ -6,10 +6,9 @@ where x changes by d and y by e, and for all A together
     ||d'||^2 <= ||d||^2 + m ||e||^2   if and only if   p >= 0 and p (1 + m t) <= 2 m on [0, 1]
 
 (docs/theory.md, section 3.9). The least such m is the maximum of p / (2 - t p). From x = 0, where
-d = 0, the maximum of t p^2 suffices. The coefficients are taken as the rational
-numbers that they are, and a polynomial is proven to be nonnegative by its Bernstein coefficients
-[1]: it lies between the least and the largest of them, and those of the halves of an interval lie
-closer to it.
+d = 0, the maximum of t p^2 suffices. The coefficients are taken as exact rational numbers, and a
+polynomial is proven to be nonnegative by its Bernstein coefficients [1]: it lies between the least
+and the largest of them, and those of the halves of an interval lie closer to it.
 
 [1] R. T. Farouki, The Bernstein polynomial basis: a centennial retrospective, 2012.
 """
@@ -35,7 +34,7 @@ TOLERANCE = Fraction(1, 10**6)
 # Steps with t p(t) above 2 minus this are refused: their constant would be a million or more.
 _ROOM = Fraction(1, 2**20)
 
-# Halvings of the interval: past these a polynomial is too near to 0 for a proof.
+# Halvings of the interval: beyond these a polynomial is too close to 0 for a proof.
 _DEEPEST = 60
 
 _GRID = 2**12

@@ -47,7 +47,7 @@ class LearnedProof:
 def prove(stages: Sequence[Stage], sizes: Sequence[int]) -> LearnedProof:
     """Return the proof of the constant that stages have.
 
-    Takes a millisecond a stage at the first call, and next to nothing for the same weights.
+    Takes a millisecond per stage at the first call, and almost nothing for the same weights.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What a learned network was trained on, as its maker says: written into the file of its weights.
 
-Nobody can check it, and the proven constant does not depend on it. It serves the reader, and the
-warnings about scans that are unlike those of the training.
+Nobody can check it, and the proven constant does not depend on it. It informs the reader, and the
+warnings about scans that are unlike those of the training use it.
 """
 
 from __future__ import annotations

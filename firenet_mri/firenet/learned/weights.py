@@ -32,7 +32,7 @@ from firenet_mri.firenet.learned.report import TrainingReport
 #: Of files that are written. Thresholds of version 1 depend on the sampling alone.
 VERSION = 2
 
-# Radii beyond e^40 times the data are no radii, and single precision ends at e^88.
+# Radii beyond e^40 times the data are meaningless, and single precision ends at e^88.
 _LARGEST_LOGARITHM = 40.0
 # Larger ones would fill the memory before they are compared with the weights.
 _LARGEST_SIZE = 4096

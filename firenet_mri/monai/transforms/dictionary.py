@@ -199,7 +199,7 @@ class EstimateSensitivityd(Configured, MapTransform):
 
 
 class FixedKspaceMaskd(Configured, MapTransform):
-    """Dictionary form of :class:`FixedKspaceMask`; stands in the place of MONAI's mask transforms.
+    """Dictionary form of :class:`FixedKspaceMask`; replaces MONAI's mask transforms.
 
     Parameters
     ----------
@@ -268,8 +268,8 @@ class FIRENETReconstructd(Configured, MapTransform):
         Key of an encoding operator of the item's own, see :func:`firenet_mri.reconstruct`; None
         takes ``encoding``, or makes one.
     meta_key
-        Key of the k-space whose metadata are the image's, where the reconstructed one has none:
-        what comes from MONAI's mask transforms has lost them.
+        Key of the k-space whose metadata the image gets where the reconstructed k-space has none:
+        MONAI's mask transforms lose them.
     output_postfix
         The image is stored under ``KEY_postfix``; None replaces k-space.
     allow_missing_keys
@@ -453,7 +453,7 @@ def _maps(source: Path | NdarrayOrTensor) -> Tensor:
 
 
 def _of(data: Data, key: str | None) -> Any:
-    """Return the entry of a key that was asked for by name; None if none was."""
+    """Return the entry of a key that was requested by name; None if none was."""
     if key is None:
         return None
     if key not in data:

@@ -38,9 +38,8 @@ class LoadKspace(Configured, Transform):
     Parameters
     ----------
     **options
-        The fields of :class:`firenet_mri.ReadOptions` but for ``maps_file``, which
-        :class:`LoadKspaced` takes. A trajectory stands in the metadata then, with its density
-        weights.
+        The fields of :class:`firenet_mri.ReadOptions` except ``maps_file``, which
+        :class:`LoadKspaced` takes. A trajectory is then in the metadata, with its density weights.
 
     Raises
     ------
@@ -62,8 +61,8 @@ class LoadKspace(Configured, Transform):
     def __call__(self, path: str | os.PathLike[str]) -> MetaTensor:
         """Return k-space (*slices, coil, *spatial) complex64 with the scan's metadata.
 
-        Zero where not sampled; along a trajectory (*slices, coil, *samples). Of several images, as
-        of repetitions, the first axis counts these. The metadata are those of
+        Zero where not sampled; along a trajectory (*slices, coil, *samples). Several images, such
+        as repetitions, are the first axis. The metadata are those of
         :mod:`firenet_mri.monai.scans`; the affine is the image's.
 
         Raises
@@ -75,7 +74,7 @@ class LoadKspace(Configured, Transform):
 
 
 class WhitenCoils(Configured, Transform):
-    """Whitens k-space with the noise measurement in its metadata, which is gone afterwards."""
+    """Whitens k-space with the noise measurement in its metadata, which is then removed."""
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
 
@@ -97,7 +96,7 @@ class WhitenCoils(Configured, Transform):
 
 
 class CompressCoils(Configured, Transform):
-    """Turns the coils to fewer virtual ones, see :func:`firenet_mri.calibration.compress_coils`.
+    """Combines the coils into fewer, see :func:`firenet_mri.calibration.compress_coils`.
 
     Parameters
     ----------
@@ -164,7 +163,7 @@ class EstimateSensitivity(Configured, Transform):
 
 
 class MaskedKspace(NamedTuple):
-    """What MONAI's mask transforms make of k-space: themselves, the image, and the mask."""
+    """What MONAI's mask transforms make of k-space: masked k-space, its image, and the mask."""
 
     kspace: Tensor
     image: Tensor
@@ -174,8 +173,8 @@ class MaskedKspace(NamedTuple):
 class FixedKspaceMask(Configured, Transform):
     """Under-samples k-space by a mask that is always the same, so that datasets can cache it.
 
-    MONAI's ``EquispacedKspaceMask`` and ``RandomKspaceMask`` draw at every call; what stands behind
-    them is never cached.
+    MONAI's ``EquispacedKspaceMask`` and ``RandomKspaceMask`` draw a mask at every call; what
+    follows them is never cached.
 
     Parameters
     ----------
@@ -184,7 +183,7 @@ class FixedKspaceMask(Configured, Transform):
         not zero where sampled, that broadcasts from the right to the spatial axes, such as that of
         :func:`firenet_mri.firenet.sampling_pattern`.
     acceleration, center_fraction
-        As MONAI's masks take them; not looked at where the mask is given.
+        As MONAI's masks take them; ignored where the mask is given.
     seed
         Of the draw.
     spatial_dims

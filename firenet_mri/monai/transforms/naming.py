@@ -1,4 +1,4 @@
-"""Has the errors of dictionary transforms say which entry they are about."""
+"""Makes the errors of dictionary transforms name the entry that they are about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from firenet_mri.errors import FirenetError
 
 @contextmanager
 def named(key: Hashable) -> Iterator[None]:
-    """Have errors say in which entry of the dictionary they arose."""
+    """Make errors say in which entry of the dictionary they arose."""
     try:
         yield
     except FirenetError as error:

@@ -1,4 +1,4 @@
-"""From k-space to the image, with its certificate in the metadata if that is wanted."""
+"""From k-space to the image, with its certificate in the metadata if requested."""
 
 from __future__ import annotations
 
@@ -71,39 +71,39 @@ class FIRENETReconstruct(Configured, Transform):
         certificate: the root-sum-of-squares of the coil images with the measured samples kept as
         they are, as fastMRI's targets have it, see :mod:`firenet_mri.monai.root_sum_of_squares`.
     image_axes
-        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers give images; of several
-        images, such as repetitions, the first axis counts these; (1, x, y) where
+        "xyz": (1, x, y, z), with the affine in RAS mm, as MONAI's readers return images; several
+        images, such as repetitions, are the first axis; (1, x, y) where
         :class:`SimulateKspace` was given an image of these axes. "kspace":
         the axes of k-space without the coil, (slices, y, x) for several slices, else (1, *spatial),
         as MONAI's ``kspace_masked_ifft`` and fastMRI's targets have them; the affine belongs to
         the spatial axes in that order.
     certificate
         Put the certificate into the metadata, ``meta["certificate"]``, as JSON (for
-        :meth:`firenet_mri.Certificate.from_dict`); takes about half as long again, less with
-        ``no_gap``, which the certificate then says.
+        :meth:`firenet_mri.Certificate.from_dict`); takes about half as long again, and less with
+        ``no_gap``, which the certificate then states.
     evidence
-        Put into the metadata, besides, what :class:`SaveCertificate` writes for others to check the
-        certificate, ``meta["evidence"]``: up to four complex images a slice, as text. For
+        Also put into the metadata what :class:`SaveCertificate` writes for others to check the
+        certificate, ``meta["evidence"]``: up to four complex images per slice, as text. For
         ``image_axes="xyz"``.
     spatial_dims
         2 or 3, where the metadata do not say.
     encoding
         Your own encoding operator, see :func:`firenet_mri.reconstruct`; not for the output "rss".
     **options
-        The fields of :class:`firenet_mri.ReconstructionOptions` but for ``map_sets`` and
+        The fields of :class:`firenet_mri.ReconstructionOptions` except ``map_sets`` and
         ``by_readout``. ``maps`` is a method; where a slice's calibration region is too small for
         it, its maps are "lowres", with a warning. ``jacobian`` and ``recovery`` need the
-        certificate. ``device`` is not "cuda" in workers that are forked: run
-        :class:`FIRENETModel` in the loop then.
+        certificate. ``device`` cannot be "cuda" in forked workers: run :class:`FIRENETModel` in the
+        loop instead.
 
     Notes
     -----
-    ``meta["warnings"]`` holds the warnings about the data, a line each (docs/certificates.md). It
+    ``meta["warnings"]`` holds the warnings about the data, one line each (docs/certificates.md). It
     is empty for most scans.
 
-    Deterministic and not random: what stands behind it is cached by MONAI's datasets, unless a
-    random transform stands before it. It does not keep anything from call to call. Operations that
-    were applied to k-space are not the image's: ``applied_operations`` is empty.
+    The transform is deterministic: MONAI's datasets cache its result unless a random transform
+    precedes it. It keeps nothing from call to call. Operations that were applied to k-space do not
+    apply to the image: ``applied_operations`` is empty.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
@@ -130,7 +130,7 @@ class FIRENETReconstruct(Configured, Transform):
             _check_certifiable(output)
         chosen = ReconstructionOptions.from_mapping(options, without=self.REFUSED)
         if not isinstance(chosen.maps, str):
-            raise UsageError("maps is an array here; give maps as sens_maps where it is called")
+            raise UsageError("maps is an array here; pass it as sens_maps in the call")
         if (chosen.jacobian or chosen.recovery) and not certificate:
             raise UsageError(
                 "jacobian and recovery are entries of the certificate; ask for it with "
@@ -181,7 +181,7 @@ class FIRENETReconstruct(Configured, Transform):
             Image to start from, in the axes of k-space without the coil, see
             :class:`FIRENETModel`; not with a certificate.
         encoding
-            The encoding operator of this scan, in the place of the transform's.
+            The encoding operator of this scan, instead of the transform's.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class FIRENETReconstruct(Configured, Transform):
     def _shown(
         self, image: Tensor, scan: RawScan, meta: dict[str, Any], of_plane: bool
     ) -> MetaTensor:
-        """Return the images of a scan as they were asked for, with their metadata."""
+        """Return the images of a scan as requested, with their metadata."""
         if self.output == "magnitude":
             image = image.abs()
         shape = (len(scan.images) or 1, -1, *image.shape[-2:])
@@ -241,21 +241,21 @@ class FIRENETReconstruct(Configured, Transform):
         *,
         again: bool = False,
     ) -> Checked:
-        """Return what of a certificate was recomputed from k-space, which need not be a file's.
+        """Return what was recomputed of a certificate from k-space, which need not be a file's.
 
         Parameters
         ----------
         certificate
             ``NAME.json``, as :class:`SaveCertificate` wrote it; image and evidence lie beside it.
         kspace, mask, sens_maps
-            As they were given for the image.
+            As they were passed for the image.
         again
             Run the network once more, and compare its image.
 
         Raises
         ------
         DataError
-            If k-space, maps, options, image or a number is another one; the message names it.
+            If k-space, maps, options, image or a number differs; the message names it.
         FileError
             If a file is missing or damaged.
         """
@@ -273,7 +273,7 @@ class FIRENETReconstruct(Configured, Transform):
         return scan_of(kspace, mask, spatial_dims=self.spatial_dims, looks=looks)
 
     def _check_encoding(self, encoding: Operators) -> None:
-        """Refuse what cannot be done with a given operator, before any data come."""
+        """Refuse what cannot be done with a given operator, before any data arrive."""
         without_maps(self.options)
         for one in encoding if isinstance(encoding, list | tuple) else [encoding]:
             checked_operator(one, self.spatial_dims, self.output)
@@ -368,9 +368,9 @@ class FIRENETReconstruct(Configured, Transform):
 class StabilityCertificate(Configured, Transform):
     """Puts the certificate of an image into its metadata, after checking that it is this image's.
 
-    The network runs once more, and the image must be the one that comes out: a certificate never
-    stands with an image that was changed. Where the image is not needed before, ask
-    :class:`FIRENETReconstruct` for it with ``certificate=True``: that takes one run.
+    The network runs once more, and the image must be the one that comes out: a changed image never
+    gets a certificate. Where the image is not needed before, use :class:`FIRENETReconstruct` with
+    ``certificate=True``, which takes one run.
 
     Parameters
     ----------
@@ -442,11 +442,13 @@ def _images(
 ) -> tuple[Tensor, list[str]]:
     """Return the images (slices, *spatial) of a scan, without a certificate, and its warnings.
 
-    They are complex but for the output "rss".
+    They are complex except for the output "rss".
     """
     options, count = prepared.options, len(prepared.items)
     if options.joint is not None and (output == "rss" or x0 is not None):
-        raise UsageError("joint serves neither the output rss nor a start x0; leave one out")
+        raise UsageError(
+            "joint works neither with the output rss nor with a start x0; leave one out"
+        )
     starts: list[Tensor | None] = [None] * count
     if x0 is not None:
         if options.phase_constraint is not None:
@@ -493,7 +495,7 @@ def _were_estimated(sens_maps: NdarrayOrTensor) -> bool:
 
 
 def _image_metadata(scan: RawScan, kspace: RawScan | NdarrayOrTensor | None) -> dict[str, Any]:
-    """Return what of the metadata of k-space is the image's too, with the affine of (x, y, z)."""
+    """Return the metadata of k-space that are the image's, too, with the affine of (x, y, z)."""
     meta = place_of(scan)
     if scan.geometry is None and isinstance(kspace, MetaTensor):
         meta["affine"] = kspace.affine

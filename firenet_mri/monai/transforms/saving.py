@@ -28,9 +28,9 @@ _SAME = 1e-6
 class SaveCertificate(Configured, Transform):
     """Writes ``NAME.json`` and ``NAME.evidence.h5`` beside the image of MONAI's SaveImage.
 
-    Put it behind ``SaveImage(..., savepath_in_metadict=True, resample=False)``; the image comes
+    Put it after ``SaveImage(..., savepath_in_metadict=True, resample=False)``; the image comes
     from ``FIRENETReconstruct(certificate=True, evidence=True)``. ``firenet certify NAME.json
-    --scan FILE`` recomputes the certificate then, if k-space came from the file as it is.
+    --scan FILE`` then recomputes the certificate, if k-space is that of the file.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _carried(image: MetaTensor) -> tuple[Carried, Path]:
 def _check_file(path: Path, image: np.ndarray) -> None:
     """Raise DataError if a file does not hold the image, (1, x, y, z)."""
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise UsageError(f"{path}: certificates stand beside NIfTI; use output_ext='.nii.gz'")
+        raise UsageError(f"{path}: certificates are written beside NIfTI; use output_ext='.nii.gz'")
     found = voxels_of(load_nifti(path), path).squeeze()
     expected = image.squeeze()
     is_same = found.shape == expected.shape and bool(

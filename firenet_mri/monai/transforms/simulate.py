@@ -41,16 +41,16 @@ class Simulated(NamedTuple):
 class SimulateKspace(Configured, Transform):
     """Simulates a multi-coil scan of an image, as ``firenet simulate`` does.
 
-    Put it, and :class:`FIRENETReconstruct` behind it, into a pipeline on images to see what
-    acceleration does to it. What comes of it says that it is simulated: a reconstruction shows
-    what a method does, not what it would do on a scanner.
+    Put it and then :class:`FIRENETReconstruct` into a pipeline on images to see the effect of
+    acceleration on it. The result is marked as simulated: it shows what a method does with
+    simulated data, not what it would do on a scanner.
 
     Parameters
     ----------
     noise_scan
         Put a noise measurement into the metadata, with which :class:`FIRENETReconstruct` whitens:
-        its images are in units of the noise then, and its bounds, too. Without, they are in the
-        units of the image.
+        its images and bounds are then in units of the noise. Without it they are in the units of
+        the image.
     **options
         The fields of :class:`firenet_mri.simulation.SimulationOptions`: coils, acceleration,
         pattern or mask, SNR, phase, volume, seed. A mask broadcasts from the right to (y, x) or
@@ -91,8 +91,8 @@ class SimulateKspace(Configured, Transform):
     def __call__(self, image: NdarrayOrTensor) -> MetaTensor:
         """Return k-space ([slice,] coil, [z,] y, x) complex64, zero where not sampled.
 
-        Its metadata are those of :mod:`firenet_mri.monai.scans`, with the image's place; what was
-        asked for and the SHA-256 of the image that was measured stand in the certificate.
+        Its metadata are those of :mod:`firenet_mri.monai.scans`, with the image's position; the
+        options and the SHA-256 of the image that was measured are in the certificate.
 
         Parameters
         ----------
@@ -127,20 +127,20 @@ class SimulateKspace(Configured, Transform):
 class RandSimulateKspace(Configured, Randomizable, Transform):
     """Simulates another scan of an image at every call, to train with.
 
-    Drawn are the acceleration, the signal-to-noise ratio and what the seed decides on: pattern,
-    phase and noise. ``set_random_state`` makes it repeatable. MONAI's cached datasets cache what
-    stands before it.
+    It draws the acceleration, the signal-to-noise ratio and the seed, which determines pattern,
+    phase and noise. ``set_random_state`` makes it reproducible. MONAI's cached datasets cache what
+    precedes it.
 
     Parameters
     ----------
     accelerations
         One of these is drawn.
     snr
-        Range from which the signal-to-noise ratio is drawn, uniformly; a number is always that.
+        Range from which the signal-to-noise ratio is drawn, uniformly; a number is used as it is.
     noise_scan
         See :class:`SimulateKspace`.
     **options
-        The other fields of :class:`firenet_mri.simulation.SimulationOptions`, but for ``seed``.
+        The other fields of :class:`firenet_mri.simulation.SimulationOptions`, except ``seed``.
 
     Raises
     ------
@@ -194,7 +194,7 @@ class RandSimulateKspace(Configured, Randomizable, Transform):
         image
             (1, x, y) or (1, x, y, z), a magnitude or complex.
         randomize
-            Draw anew; else measure with what was drawn last.
+            Draw anew; otherwise measure with what was drawn last.
         """
         return self.measure(image, randomize).kspace
 
@@ -206,17 +206,17 @@ class RandSimulateKspace(Configured, Randomizable, Transform):
 
 
 class ImageToKspace(Configured, Transform):
-    """Turns the complex image of a fully sampled scan back to k-space, of one coil.
+    """Turns the complex image of a fully sampled scan back into k-space of one coil.
 
-    It is the Fourier transform of the image, complete and with the noise that the image has: of
-    what the scanner combined from its coils, filtered, interpolated or corrected, it knows nothing.
+    It is the Fourier transform of the image, complete and with the noise of the image. It does not
+    undo what the scanner combined from its coils, filtered, interpolated or corrected.
     Under-sample it with :class:`FixedKspaceMask`. The result is simulated if the image was.
 
     Parameters
     ----------
     fully_sampled
-        True, by which you say that the image is that of a fully sampled scan: the aliasing and the
-        smoothing of an accelerated reconstruction would be taken for data.
+        True, with which you state that the image is that of a fully sampled scan: the aliasing and
+        the smoothing of an accelerated reconstruction would be taken for data.
     volume
         The scan encoded the slices as one volume.
 
@@ -238,13 +238,13 @@ class ImageToKspace(Configured, Transform):
         self.volume = volume
 
     def __call__(self, image: NdarrayOrTensor) -> MetaTensor:
-        """Return k-space ([slice,] 1, [z,] y, x) complex64, with the image's place.
+        """Return k-space ([slice,] 1, [z,] y, x) complex64, with the image's position.
 
         Parameters
         ----------
         image
-            (1, x, y) or (1, x, y, z) complex, as ComplexNiftiReader and ComplexDicomReader give it
-            behind EnsureChannelFirst.
+            (1, x, y) or (1, x, y, z) complex, as ComplexNiftiReader and ComplexDicomReader return
+            it, after EnsureChannelFirst.
 
         Raises
         ------

@@ -109,7 +109,7 @@ class RandSimulateKspaced(Configured, Randomizable, MapTransform):
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
     ) -> RandSimulateKspaced:
-        """Make what is drawn repeatable."""
+        """Make what is drawn reproducible."""
         super().set_random_state(seed, state)
         self.transform.set_random_state(seed, state)
         return self

@@ -1,6 +1,6 @@
 """FIRENET's presets and sparsifiers beside zero filling, BART and SigPy, on one scan.
 
-All methods get the same k-space, mask and estimated sensitivity maps, which ours turn by a phase
+All methods get the same k-space, mask and estimated sensitivity maps, whose phase ours turn by one
 from the same data, and all images are zero where the maps are. The others' lambdas are tuned on
 this scan, against the reference; FIRENET's parameters are its defaults.
 
@@ -28,7 +28,7 @@ from firenet_mri.operators import encoding_operator
 from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.reconstruction.given import as_operator
 
-#: FIRENET's rows, and what each asks for.
+#: FIRENET's rows, and the options of each.
 _CHOICES: dict[str, dict[str, Any]] = {
     "FIRENET paper": {"preset": "paper"},
     "FIRENET stable": {"preset": "stable"},
@@ -53,7 +53,7 @@ def undersample(scan: RawScan, acceleration: float, *, calibration: int, seed: i
     Parameters
     ----------
     acceleration
-        Grid points a sample.
+        Grid points per sample.
     calibration
         Width of the fully sampled centre.
     seed
@@ -96,20 +96,20 @@ def compare(
     maps
         How sensitivity maps are found.
     encoding
-        Your own encoding operator, as :func:`firenet_mri.reconstruct` takes it; all methods get it
-        then, SigPy's general solvers among them, and the reference is an image.
+        Your own encoding operator, as :func:`firenet_mri.reconstruct` takes it; all methods then
+        get it, SigPy's general solvers among them, and the reference is an image.
 
     Raises
     ------
     UsageError
-        If an operator came, and no image as reference.
+        If an operator is given without a reference image.
     """
     single = _one_slice(scan)
     if encoding is not None:
         if isinstance(reference, RawScan):
             raise UsageError(
-                f"{scan.name}: an operator was given, and without maps a full scan is no "
-                "reference; give a reference image"
+                f"{scan.name}: an operator was given, and without maps a full scan cannot be "
+                "the reference; give a reference image"
             )
         yield from _compare_with(encoding, single, reference)
         return

@@ -1,8 +1,8 @@
-"""Other libraries on the speed problems: each gets data, maps, a lambda, a number of iterations.
+"""Other libraries on the speed problems: each gets data, maps, a lambda and a number of iterations.
 
 lambda is that of 1/2 ||A x - y||^2 + lambda ||W x||_1 for data whose image has the maximum 1, or in
-the units of the library's own data scaling. Every run starts afresh, so that its seconds hold its
-set-up: norm estimates, plans, copies.
+the units of the library's own data scaling. Every run starts afresh, so that its seconds include
+its set-up: norm estimates, plans, copies.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class Baseline:
     run
         Returns the image, (*spatial) complex, and seconds for a number of iterations.
     lambdas
-        Weight by problem, tuned for the best PSNR over powers of two; a problem that is not there
-        is not run.
+        Weight by problem, tuned for the best PSNR over powers of two; other problems are not run.
     """
 
     name: str

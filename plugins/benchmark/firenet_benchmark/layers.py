@@ -38,7 +38,7 @@ class LayerTime:
     layer_ms
         The whole layer.
     fft_ms
-        The FFTs that it needs, as fast as they can be had.
+        The FFTs that it needs, in the fastest form.
     residual_ms
         A^H (A x - y) and ||A x - y||, which holds the FFTs.
     sparsifier_ms
@@ -142,7 +142,7 @@ def _fft_pairs(residual: CartesianResidual, threads: int) -> Iterator[Callable[[
 
 
 def _median_ms(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Return the median of each, in turns, so that what slows the machine slows all of them."""
+    """Return the median of each, in turns, so that whatever slows the machine slows all of them."""
     times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats + 2):
         for work, own in zip(works, times, strict=True):

@@ -103,7 +103,7 @@ def make_problem(name: str) -> SpeedProblem:
     Raises
     ------
     DataError
-        If the template is not there, which nilearn brings.
+        If nilearn, which contains the template, is not installed.
     """
     makers: dict[str, Callable[[np.ndarray], SpeedProblem]] = {
         "A": _make_a,
@@ -257,7 +257,7 @@ def _variable_density(size: int, *, fraction: float, calibration: int, seed: int
 
 
 def _equispaced(size: int, *, acceleration: int, centre: float) -> np.ndarray:
-    """Return lines at equal distances with a full block in the middle, fastMRI's way to count."""
+    """Return equispaced lines with a full block in the middle, counted as fastMRI does."""
     block = round(size * centre)
     lines = np.zeros(size, dtype=bool)
     start = (size - block + 1) // 2

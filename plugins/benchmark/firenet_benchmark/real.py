@@ -3,8 +3,8 @@
 All methods get the same k-space, mask and maps, which are estimated from the under-sampled data;
 ours turn them by a phase that they find in the same data.
 The reference is the fully sampled scan, combined with these maps. It has the scan's own noise, and
-the samples that were kept have the same: who keeps the noise is favoured. With noise added to the
-data only, the reference is fairer.
+so have the samples that were kept: methods that keep the noise are favoured. With noise added to
+the data only, the reference is fairer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from firenet_mri.operators import encoding_operator
 
 Pattern = Literal["random", "equispaced", "points"]
 
-#: Options of :func:`firenet_mri.reconstruct`, by what the table calls them.
+#: Options of :func:`firenet_mri.reconstruct`, by their names in the table.
 METHODS: dict[str, dict[str, Any]] = {
     "FIRENET accurate": {},
     "FIRENET sharp": {"preset": "sharp"},
@@ -53,7 +53,7 @@ class RealProblem:
     Parameters
     ----------
     name
-        Scan, pattern, grid points a sample, and added noise in per cent of the data's norm.
+        Scan, pattern, grid points per sample, and added noise in per cent of the data's norm.
     scan
         What is left, (coil, y, x).
     maps
@@ -87,7 +87,7 @@ def problems(
     Raises
     ------
     DataError
-        If the scan is not fully sampled, or no single slice.
+        If the scan is not fully sampled, or is not a single slice.
     """
     shape = (scan.coils, *scan.spatial_shape)
     if scan.spatial_ndim != 2 or scan.kspace.numel() != torch.Size(shape).numel():
@@ -173,7 +173,7 @@ def opponent_rows(problem: RealProblem, names: Sequence[str]) -> Iterator[Row]:
     Raises
     ------
     FileError
-        If the weights of one are not there.
+        If the weights of one are missing.
     """
     scan = problem.scan
     for name in names:
@@ -199,7 +199,7 @@ def published_rows(
     networks
         Networks of :func:`firenet_benchmark.stability.published.open_published` by their names.
     on_refusal
-        Called with a line that says who cannot take the mask, and why.
+        Called with a line that says which network cannot take the mask, and why.
     """
     scan, maps = problem.scan, problem.maps
     kspace = scan.kspace.reshape(1, *scan.kspace.shape[-3:])

@@ -28,7 +28,7 @@ class ReportFiles:
     data: Path
 
     def text(self) -> str:
-        """Return where they are, a line each."""
+        """Return where they are, one line each."""
         return "\n".join(f"Written: {path}" for path in (self.figure, self.table, self.data))
 
 

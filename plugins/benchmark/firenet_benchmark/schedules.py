@@ -255,7 +255,7 @@ def compare(
     case
         One of :func:`make_cases`.
     pairs
-        Pairs that a schedule may use; the paper's has at most 16 restarts, after which it stands.
+        Pairs that a schedule may use; the paper's has at most 16 restarts, after which it stops.
     on_schedule
         Called with the name of each schedule before it runs.
     """

@@ -1,6 +1,6 @@
 """PSNR against seconds on the speed problems: FIRENET and other libraries in one run.
 
-Every method runs in a process of its own. Its set-up counts; working out the PSNR does not. PSNR is
+Every method runs in a process of its own. Its set-up counts; computing the PSNR does not. PSNR is
 that of the magnitude image, the largest magnitude being 1.
 """
 
@@ -30,7 +30,7 @@ from firenet_mri.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Options of firenet_mri.firenet.presets.make_network, by what the table calls them.
+# Options of firenet_mri.firenet.presets.make_network, by their names in the table.
 NETWORKS: dict[str, dict[str, Any]] = {
     "FIRENET accurate": {},
     "FIRENET undecimated-haar": {"sparsifier": "undecimated-haar"},
@@ -40,17 +40,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
 _ITERATIONS = (5, 10, 15, 20, 30, 40, 60, 100, 160, 300)
 # A run of half a minute is not made longer.
 _PATIENCE_S = 30.0
-# What takes less is run so often, and the median of the times counts.
+# Shorter runs are repeated this often, and the median of the times counts.
 _SHORT_S = 2.0
 _REPEATS = 5
-# So many layers are seen as one point of the curve.
+# This many layers are one point of the curve.
 _STRIDE = 5
 _LAYERS = 100
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a method has after so many seconds; of programs the memory is not known."""
+    """What a method has reached after so many seconds; the memory of programs is not known."""
 
     problem: str
     method: str
@@ -81,7 +81,7 @@ def _curve(
         return
     baseline = _baseline(method)
     lam = baseline.lambdas[problem.name]
-    # The first call of a library loads what later ones do not: not what is compared here.
+    # The first call of a library loads what later ones do not, which is not compared here.
     baseline.run(problem, 1, lam, threads)
     for iterations in _ITERATIONS:
         image, seconds = baseline.run(problem, iterations, lam, threads)
@@ -190,7 +190,7 @@ def _in_a_process(path: Path, method: str, threads: int) -> list[Point]:
 
 
 def _stored(folder: Path, name: str) -> Path:
-    """Return the file of a problem, made if it is not there."""
+    """Return the file of a problem, made if it is missing."""
     path = folder / f"speed-problem-{name}.npz"
     if not path.exists():
         make_problem(name).save(path)
@@ -260,7 +260,7 @@ GOALS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a goal came out: seconds of ours and of the baseline, and their ratio; None is never."""
+    """The outcome of a goal: seconds of ours and the baseline, their ratio; None means never."""
 
     goal: Goal
     method: str
@@ -282,9 +282,9 @@ class Verdict:
 
 
 def judge(points: Sequence[Point]) -> list[Verdict]:
-    """Return how the goals came out for the network that gets there first.
+    """Return the outcome of the goals for the network that reaches them first.
 
-    A baseline that never comes to its level is given the time to within 0.1 dB of its own best.
+    A baseline that never reaches its level gets the time to within 0.1 dB of its own best.
     """
     verdicts = []
     for goal in GOALS:
@@ -332,7 +332,7 @@ def _time_to(curve: Sequence[Point], psnr_db: float) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """One row of the table: best PSNR, seconds to within 0.1 dB of it, ms an iteration."""
+    """One row of the table: best PSNR, seconds to within 0.1 dB of it, ms per iteration."""
 
     problem: str
     method: str

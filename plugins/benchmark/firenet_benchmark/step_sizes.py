@@ -1,8 +1,8 @@
-"""Accuracy against certified stability: what first step, decay and depth of NetworkSchedule buy.
+"""Accuracy against certified stability: what first step, decay and depth of NetworkSchedule gain.
 
 For a scan, every decay in the table of proven bounds and depths from 10 to 60: the relative
 objective gap that the network reaches, and its certified Lipschitz constant at fixed eps_0. The
-first step does not enter the constant, so that every curve takes the best of a few.
+constant does not depend on the first step, so every curve uses the best of a few.
 """
 
 from __future__ import annotations

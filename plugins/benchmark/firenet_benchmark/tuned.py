@@ -1,7 +1,7 @@
 """Other libraries with estimated maps, each at the lambda that is best for the scan.
 
-The lambda is chosen on the scan that it is judged on, against the reference, by PSNR: no user could
-do that, and it is in the others' favour.
+The lambda is chosen by PSNR against the reference, on the scan on which the method is judged: no
+user could do that, and it favours the other libraries.
 
 Total variation converges slowly with the programs' own step sizes. PSNR in dB on a simulated slice
 (the fourth of the benchmark's test slices, seed 5) at the lambda that is best at the end:
@@ -13,8 +13,8 @@ Total variation converges slowly with the programs' own step sizes. PSNR in dB o
 | BART, its own rho .5, lambda 2^-9 | 28.7 / 30.0 / 31.0 | 33.2 / 33.3 / 33.0 |
 | BART, rho .005, lambda 2^-9 | 31.2 / 31.2 / 31.2 | 33.0 / 33.0 / 33.0 |
 
-The minimiser is the same. On points a run that is stopped early is up to 1 dB better than it, so
-that SigPy has a second row, with its own step size and 500 iterations.
+The minimiser is the same. On points a run that is stopped early is up to 1 dB better than the
+minimiser, so that SigPy has a second row, with its own step size and 500 iterations.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ class Peer:
     Parameters
     ----------
     name, needs
-        What the table says, and the module or program that must be there.
+        Its name in the table, and the module or program that it needs.
     run
         Takes k-space (coil, y, x), maps, and a lambda; returns the image (y, x).
     lambdas
-        What is tried, from the largest on.
+        Values that are tried, starting from the largest.
     """
 
     name: str
@@ -126,7 +126,7 @@ def tuned_rows(
             seconds = time.perf_counter() - started
             row = row_of(peer.name, reference, image, seconds)
             if best is not None and row.psnr_db < best.psnr_db - 1:
-                # It falls on from here.
+                # It only falls from here.
                 break
             if best is None or row.psnr_db > best.psnr_db:
                 best = Row(**{**vars(row), "tuned_lambda": lamda})

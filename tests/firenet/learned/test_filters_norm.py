@@ -151,7 +151,7 @@ def test_filters_of_other_shapes_are_refused(filters) -> None:
 
 
 def test_weights_of_another_number_are_refused() -> None:
-    with pytest.raises(ShapeError, match="one a filter"):
+    with pytest.raises(ShapeError, match="one per filter"):
         squared_norm(np.ones((2, 3, 3)), np.ones(3))
 
 

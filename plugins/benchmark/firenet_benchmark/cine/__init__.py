@@ -1,1 +1,1 @@
-"""Images over time: simulated hearts, and who reconstructs them best from few lines a frame."""
+"""Images over time: which method reconstructs them best from few lines per frame."""

@@ -4,7 +4,7 @@ Every tissue has a proton density and a T2*; a smooth field map turns the phase 
 
     x_e = rho exp(-TE_e / T2* + 2 pi i f TE_e + i phi).
 
-The values are those of textbooks at 1.5 T, rounded; no measurement stands behind them.
+The values are rounded textbook values at 1.5 T, not measurements.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FIRST, _SPACING = 2.0, 3.0
 # Density and T2* in ms of tissues that are drawn at random.
 _TISSUES = ((0.5, 12.0), (0.7, 25.0), (0.8, 45.0), (1.0, 80.0), (0.9, 6.0), (0.35, 18.0))
 _INSERTS = 18
-# Hz: the most that the field is off.
+# Hz: largest deviation of the field.
 _FIELD = 60.0
-# Every pixel is the mean of so many squared.
+# Every pixel is the mean of this number squared.
 _FINER = 3
 
 

@@ -5,12 +5,13 @@ The curve of an event is the share of it that a frame shows,
     c_t = <m_t - b_t, a_t - b_t> / ||a_t - b_t||^2,
 
 with the magnitudes m_t, and those of two series in which the event has never (b) and always (a)
-taken place while all else goes on. In the truth c is 0 before the event and 1 from its frame on.
+taken place while everything else is the same. In the truth c is 0 before the event and 1 from its
+frame on.
 
 Its width is the time from 10 % to 90 % of the way between the plateaus, in frames. A plateau is the
-median over the frames that are two at least from the event and from both ends, since sparsifiers
-over time are periodic. Between frames the curve is linear. So an ideal step is .8 frames wide, and
-one that is averaged over n frames .8 n.
+median over the frames that are at least two away from the event and from both ends, since
+sparsifiers over time are periodic. Between frames the curve is linear. So an ideal step is .8
+frames wide, and one that is averaged over n frames .8 n.
 """
 
 from __future__ import annotations

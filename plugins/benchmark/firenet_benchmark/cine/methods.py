@@ -1,4 +1,4 @@
-"""FIRENET frame by frame and jointly, and other libraries with what they have, on one series."""
+"""FIRENET frame by frame and jointly, and other libraries with what they offer, on one series."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CineRow:
         Of all frames' magnitudes.
     change_kept
         <d', d> / <d, d> of the changes d from frame to frame where something moves: 1 keeps them,
-        less smooths in time.
+        less means smoothing in time.
     seconds, processor_s
         Of one warm run, maps included, without the certificate: by the clock, and on processors.
     peak_mib
@@ -102,13 +102,13 @@ def compare(problem: CineProblem) -> Iterator[tuple[CineRow, Tensor]]:
 
 
 def left_out(problem: CineProblem) -> dict[str, str]:
-    """Return why others are not run, by their names."""
+    """Return why other libraries are not run, by their names."""
     reasons = ((peer.name, _why_not(peer, problem)) for peer in _peers(problem))
     return {name: why for name, why in reasons if why is not None}
 
 
 def change_kept(magnitude: Tensor, reference: Tensor, moves: Tensor) -> float:
-    """Return which share of the changes from frame to frame comes out, see :class:`CineRow`."""
+    """Return the share of the changes from frame to frame that is kept, see :class:`CineRow`."""
     found, true = (part.diff(dim=0)[:, moves] for part in (magnitude, reference))
     return float((found * true).sum() / true.square().sum())
 
@@ -138,7 +138,7 @@ def _why_not(peer: Peer, problem: CineProblem) -> str | None:
 
 
 def _warm_up(problem: CineProblem) -> CineProblem:
-    """Return a small problem of the same sort."""
+    """Return a small problem of the same kind."""
     kind: Kind = "echoes" if problem.axis == "contrast" else "beating"
     sizes = {"frames": 6, "size": 32, "coils": 2, "acceleration": 2}
     return cine_problem(kind, 0, **sizes, sampling=problem.sampling)

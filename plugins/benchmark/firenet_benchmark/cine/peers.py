@@ -4,9 +4,8 @@ All minimise 1/2 ||A x - y||^2 + lam R(x) with the maps that FIRENET estimated. 
 is the total variation over the frames, of complex differences. SigPy's is its own
 ``TotalVariationRecon`` with the frames as the axis: a LinearLeastSquares with FiniteDifference,
 which takes PDHG. mrpro's ``TotalVariationRegularizedReconstruction`` takes scans with their
-headers; its ``pdhg`` with its operators is the same without them. Both are given a dual step size
-that was best on seed 0; with those of the libraries they had not converged after so many
-iterations.
+headers; its ``pdhg`` with its operators is the same without them. Both get the dual step size that
+was best on seed 0; with the libraries' own they had not converged after this number of iterations.
 
 Along spokes BART and SigPy take the trajectories with their own non-uniform transforms. mrpro has
 one, too, but is compared along lines only.
@@ -49,7 +48,7 @@ class Peer:
     Parameters
     ----------
     name, needs
-        What the table says, and the module or program that must be there.
+        Its name in the table, and the module or program that it needs.
     run
         Takes scan, maps (coil, y, x), threads and a weight.
     start
@@ -106,7 +105,7 @@ def _sigpy(scan: RawScan, maps: Tensor, threads: int, weight: float) -> Found:
 
     kspace, shape = scan.kspace[:, 0].numpy(), (len(scan.kspace), 1, *maps.shape[1:])
     encoding = _sigpy_encoding(scan, maps)
-    # As its apps for single images are given data: the zero-filled image has maximum 1.
+    # As data are passed to its apps for single images: the zero-filled image has maximum 1.
     scale = float(np.abs(encoding.H * kspace).max())
     solver = sigpy.app.LinearLeastSquares(
         encoding,

@@ -1,7 +1,8 @@
 """Simulated hearts over time: a beating one, one with a contrast agent, one with sudden changes.
 
-Made up of soft ellipses before a textured body; no measurement stands behind the numbers. All
-breathe with another period than that of the series, so that the series is not periodic.
+They consist of soft ellipses in front of a textured body; the numbers do not come from
+measurements. All breathe with a period that differs from the length of the series, so that the
+series is not periodic.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from firenet_benchmark.cine.edge import Event
 from firenet_benchmark.cine.kinds import Heart
 from firenet_mri.errors import UsageError
 
-# Pixels over which an edge goes from nothing to all, as a share of the field of view.
+# Width of an edge, as a share of the field of view.
 _SOFT = 0.012
 _BLOBS = 14
 # Shares of the series after which the pool brightens, the wall jumps and a faint spot appears.
 _EVENTS = (0.32, 0.48, 0.64)
-# So that five frames lie on either side of every event.
+# Leaves five frames on either side of every event.
 _FEWEST = 15
 
 
@@ -79,7 +80,7 @@ def simulated_series(
     begins = [round(share * frames) for share in _EVENTS] if kind == "abrupt" else []
 
     def images(fixed: dict[int, bool]) -> Tensor:
-        """Return the series; of the events some have happened always or never."""
+        """Return the series; some of the events can have happened always or never."""
         found = []
         for frame in range(frames):
             share = frame / frames
@@ -192,6 +193,6 @@ def _bolus(time: float) -> float:
 
 
 def _shifted(image: Tensor, rows: float) -> Tensor:
-    """Return an image moved down by rows, not whole ones, with periodic ends."""
+    """Return an image moved down by a fractional number of rows, with periodic ends."""
     k = torch.fft.fftfreq(image.shape[0])[:, None]
     return torch.fft.ifft2(torch.fft.fft2(image) * torch.exp(-2j * math.pi * k * rows))

@@ -41,10 +41,10 @@ class CineProblem:
     events
         What happens abruptly.
     axis
-        Along which the images belong together: "phase", or "contrast" of echoes.
+        Along which the images belong together: "phase", or "contrast" for echoes.
     maps
-        Those that all methods are given, (coil, y, x): of echoes, since their phases differ, so
-        that maps from their mean are worse. None has the maps estimated from the mean.
+        Maps that all methods get, (coil, y, x). Echoes have them, since their phases differ, so
+        that maps from their mean are worse. With None the maps are estimated from the mean.
     """
 
     name: str
@@ -80,7 +80,7 @@ def cine_problem(
 ) -> CineProblem:
     """Return a simulated series with interleaved lines and four in the centre of every frame.
 
-    Or, radial, with golden-angle spokes that go on from frame to frame.
+    Or, with radial sampling, golden-angle spokes that continue from frame to frame.
 
     Parameters
     ----------

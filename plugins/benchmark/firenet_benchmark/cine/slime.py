@@ -1,8 +1,8 @@
-"""The heart of the package ``mrphantom``: a phantom that others made, beside our own.
+"""The heart of the package ``mrphantom``: a phantom that others made, in addition to our own.
 
 Its body of five tissues breathes and beats; contrast is that of its balanced steady state at 1.5 T,
-and phase and coils are the package's, too. What it draws are tissues without partial volume, so a
-grid finer by four is drawn and averaged; otherwise nothing that moves by less than a pixel moves.
+and phase and coils are the package's, too. It draws tissues without partial volume. A grid that is
+finer by four is therefore drawn and averaged; otherwise motion of less than a pixel would be lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIELD, _BEAT, _BREATH = 1.5, 1.0, 3.0
 
 
 def is_installed() -> bool:
-    """Return whether the package is there."""
+    """Return whether the package is installed."""
     return find_spec("mrphantom") is not None
 
 

@@ -1,6 +1,6 @@
-"""The weight of a method that is best on the very series that it is judged on.
+"""The best weight of a method on the series on which it is judged.
 
-No user could choose it so: it needs the truth, and is in the others' favour.
+No user could choose it this way: it needs the truth, and favours the other methods.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A method in a process of its own, so that its time is warm and its memory its own.
+"""A method in a process of its own, so that its time is that of a warm run and its memory its own.
 
-Memory is the largest resident size during a run over that before the data came, so that libraries
-do not count, and the samples do. Linux only; elsewhere it is not known.
+Memory is the largest resident size during a run minus that before the data arrived, so that the
+samples count and the libraries do not. It is known on Linux only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     gap, constant
         What is proven; None of others.
     apart_s
-        Seconds that do not count, since others do nothing of the kind.
+        Seconds that do not count, since other methods do nothing of the kind.
     program_mib
         Memory of a program that did the work; None where this process did.
     """
@@ -115,8 +115,8 @@ class Worker:
 def run_program(command: Sequence[str], environment: Mapping[str, str]) -> float | None:
     """Run a program and return the most memory that it held in MiB; None if that is not known.
 
-    The usage that the system keeps of ended children is that of the parent where that is larger, so
-    the program is looked at while it runs.
+    For ended children the system reports the parent's usage where that is larger, so the program is
+    watched while it runs.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _processor_s() -> float:
 
 
 def _give_back_freed_memory() -> None:
-    """Have the C library give back what was freed, which would count for the next method."""
+    """Make the C library return freed memory, which would otherwise count for the next method."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

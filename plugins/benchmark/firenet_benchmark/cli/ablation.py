@@ -1,4 +1,4 @@
-"""``firenet benchmark ablation``: what each part of the learned network's training buys."""
+"""``firenet benchmark ablation``: what each part of the learned network's training contributes."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def cine(
     breathing
         Amplitude of the shift by breathing, as a share of the field of view.
     sampling
-        Interleaved lines, or spokes by the golden angle that go on from frame to frame.
+        Interleaved lines, or golden-angle spokes that continue from frame to frame.
     output
         Folder for cine.json and a picture of every series.
     overwrite
@@ -81,7 +81,7 @@ def cine(
         "sampling": sampling,
     }
     chosen = product(seeds or [11, 12], kinds or filter(is_available, KINDS))
-    # All are made first, so that what is refused is refused before the first hour.
+    # All are made first, so that anything refused is refused before hours of work.
     problems = [(seed, kind, cine_problem(kind, seed, **sizes)) for seed, kind in chosen]
     for seed, kind, problem in problems:
         found, absent = list(compare(problem)), left_out(problem)

@@ -77,7 +77,7 @@ def _table(points: Sequence[Point], threads: int) -> Table:
 
     table = Table("", title=f"simulated data, {threads} threads")
     table.add_column("method", no_wrap=True)
-    for column in ("best PSNR dB", "s to 0.1 dB of it", "ms an iteration", "MiB"):
+    for column in ("best PSNR dB", "s to 0.1 dB of it", "ms per iteration", "MiB"):
         table.add_column(column, justify="right")
     for row in summarise(points):
         numbers = (row.best_psnr_db, row.seconds, row.ms_an_iteration)

@@ -10,8 +10,8 @@ is trained every number that goes in is multiplied by one uniform in [1 - noise,
 in [1].
 
 Differs from [1] in: the images are simulated and smaller; training begins with the linear map that
-is best on the training images (ridge regression) in the first layer and identities behind it, and
-goes on with Adam for minutes, where [1] trains for hours from random weights with RMSprop; 8
+is best on the training images (ridge regression) in the first layer and identities after it, and
+continues with Adam for minutes, where [1] trains for hours from random weights with RMSprop; 8
 channels instead of 64, no penalty on their activity; one network for both parts of the image, where
 [1] trains two; a constant phase.
 
@@ -188,8 +188,8 @@ def train_automap(
 ) -> TrainedAutomap:
     """Return the network of a recipe; if its weights file has it, it is not trained again.
 
-    The file is written after every epoch, so that a run that was stopped goes on from there, with
-    the same result.
+    The file is written after every epoch, so that a stopped run resumes from there, with the same
+    result.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def _stream(recipe: AutomapRecipe, epoch: int) -> int:
 
 
 def _digest(encoding: CartesianFourier, recipe: AutomapRecipe) -> str:
-    """Return a number that tells recipes and sampling patterns apart."""
+    """Return a number that distinguishes recipes and sampling patterns."""
     content = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     content.update((encoding.kspace_factor != 0).contiguous().numpy().tobytes())
     content.update(str(encoding.domain_shape).encode())

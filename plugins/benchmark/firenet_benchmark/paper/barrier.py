@@ -6,8 +6,8 @@ and
     A = C [a 0; 0 ||a|| I],    y = C e_1,
     a = (alpha, alpha) + 2^{-n-1} e_j,    alpha = sqrt(2) 10^K / 3,
 
-C the orthonormal DCT-II. The only minimiser is e_j / a_j. The matrices of j = 1 and 2 are 2^{-n}
-near, their minimisers nearly 3 10^{-K} apart. A reading of the matrix to 2^{-n} may come from
+C the orthonormal DCT-II. The only minimiser is e_j / a_j. The matrices of j = 1 and 2 differ by at
+most 2^{-n}, their minimisers by nearly 3 10^{-K}. A reading of the matrix to 2^{-n} may come from
 either; whatever is computed from it lies at least half of that distance from one of the minimisers.
 Here the networks get the matrix of j = 2, and the true problem is j = 1, or 2.
 
@@ -24,7 +24,7 @@ deterministic one does with K - 2 digits from at most L training data. The dista
 on one pair.
 
 Differs from the published code in: the true minimiser is the one of j = 1 for all K, where the
-code's loop variable took the place of j; tau = sigma = 1/||A||, where the code's steps have
+code's loop variable replaced j; tau = sigma = 1/||A||, where the code's steps have
 tau sigma ||A||^2 of about ||A||, and the iteration needs at most 1; how LISTA is trained and used,
 see :mod:`.lista`; the LISTA network that is trained on both problems.
 

@@ -2,8 +2,8 @@
 
 For an image c with data y = A c + e let c_j be what the network has after j inner iterations;
 shown are (F(c_j) - F*) / ||c|| and ||c_j - c|| / ||c||. The theorem promises that F(psi_k) - F* is
-at most eps_k, which falls by nu = e^-1 a restart (plus delta), if p >= 2 chi L / nu. With a small p
-such as the published 5 the gap falls as promised at first, then stays on a plateau that p sets.
+at most eps_k, which falls by nu = e^-1 per restart (plus delta), if p >= 2 chi L / nu. With a small
+p such as the published 5 the gap falls as promised at first, then stays on a plateau that p sets.
 Nobody knows chi here, and with noise the theorem ends at a floor above these plateaus;
 :mod:`.known_constants` has a problem where chi is known, and the theorem's p with it.
 
@@ -81,7 +81,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best objective found, standing for F*, with its certificate.
+    """The best objective found, in place of F*, with its certificate.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Curve:
     inner
         Inner iterations p of a restart.
     gap
-        (F(c_j) - F*) / ||c||; for unknown c the norm of the best image takes its place.
+        (F(c_j) - F*) / ||c||; for unknown c the norm of the best image replaces ||c||.
     error
         ||c_j - c|| / ||c||, empty where c is not known.
     eps
@@ -310,7 +310,7 @@ def curve_of(
 def figure(
     curves: Sequence[Curve], *, title: str, beside: Callable[[Sequence[Any]], None] | None = None
 ) -> Figure:
-    """Return the figure: a column a problem, objective gap above, error below where known.
+    """Return the figure: one column per problem, objective gap above, error below where known.
 
     ``beside`` draws one more column, given its axes from above.
     """

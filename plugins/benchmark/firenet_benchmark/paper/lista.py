@@ -1,6 +1,6 @@
 """Learned ISTA (LISTA), many small networks trained side by side.
 
-With matrices A of unit norm, x_0 = 0 and one learned matrix and threshold a layer,
+With matrices A of unit norm, x_0 = 0 and one learned matrix and threshold per layer,
 
     x_{k+1} = soft(x_k + W_k (y - A x_k), theta_k),        theta_k >= 0.
 
@@ -94,7 +94,7 @@ class Recipe:
     Parameters
     ----------
     layers, steps, batch
-        Layers of a network, optimiser steps, items a step.
+        Layers of a network, optimiser steps, items per step.
     learning_rates
         What is tried; the best on the validation data is taken.
     checks

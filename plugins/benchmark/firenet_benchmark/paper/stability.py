@@ -1,4 +1,4 @@
-"""Worst-case perturbations of an AUTOMAP-type network, FIRENET, and FIRENET behind the network.
+"""Worst-case perturbations of an AUTOMAP-type network, of FIRENET, and of both in sequence.
 
 The last is the paper's stabilisation: the network's image is where FIRENET starts,
 Phi(y) = FIRENET(y, x0 = network(y)). For an image x and perturbations r of growing norm, both in
@@ -9,8 +9,8 @@ image space (see :mod:`firenet_benchmark.paper.worst_case`), the table has
 
 for the r found for each method, those found for the others, and random ones. eps_0 = ||A x|| of the
 unperturbed image stays constant, so that FIRENET's proven Lipschitz bound b holds: its change is at
-most b ||A r||. With a start it is at most b ||A r|| + ||change of the start||, since a layer brings
-two starts no further apart; so the network behind FIRENET has no bound unless the network has one.
+most b ||A r||. With a start it is at most b ||A r|| + ||change of the start||, since a layer moves
+two starts no further apart; so the two together have no bound unless the network has one.
 
 Differs from [1] in: 48 x 48 pixels instead of 128 x 128; images of ellipses, a phantom and a
 template instead of scans; a network trained here for minutes instead of the published weights (see
@@ -125,7 +125,7 @@ class StabilityExperiment:
 
     @classmethod
     def quick(cls, seed: int = 0) -> StabilityExperiment:
-        """Return settings for a look of seconds; the network is hardly trained."""
+        """Return settings for a quick look of seconds; the network is hardly trained."""
         return cls(
             size=24,
             epochs=2,

@@ -58,7 +58,7 @@ def reading(result: Stability) -> list[str]:
         "Stability, largest ||change|| / ||r|| found: "
         + ", ".join(f"{name} {worst[name]:.2f}" for name in order)
         + "; what an ascent finds is a lower bound, and only FIRENET has a proven upper one. Zero "
-        "filling has 1: little amplification alone is no merit"
+        "filling has 1: little amplification alone is not an advantage"
     )
     sentences.append(_transfer(result))
     sentences.append(_attack_strength(result))
@@ -66,7 +66,7 @@ def reading(result: Stability) -> list[str]:
 
 
 def differences(settings: StabilityExperiment) -> str:
-    """Return in what the experiment is not the paper's."""
+    """Return how the experiment differs from the paper's."""
     return (
         f"{settings.size} x {settings.size} pixels instead of 128 x 128, {settings.rate:.0%} of "
         "k-space sampled (60 % in the paper) with this library's pattern; an AUTOMAP-type network "
@@ -121,7 +121,7 @@ def stability_figure(result: Stability) -> Figure:
 
 
 def _draw_pictures(figure: SubFigure, result: Stability) -> None:
-    """Draw the last image: a row a size, a column a method."""
+    """Draw the last image: one row per size, one column per method."""
     own = len(_COLUMNS) - _FIRST_OWN
     # The left group has the rows' names too.
     groups = figure.subfigures(1, 2, width_ratios=(_FIRST_OWN + 0.15, own), squeeze=False)[0]
@@ -190,7 +190,7 @@ def _draw_amplifications(axis: Axes, result: Stability) -> None:
 
 
 def _draw_bounds(axis: Axes, result: Stability) -> None:
-    """Draw amplifications in data space, one point an image and size, below the proven bounds."""
+    """Draw amplifications in data space, one point per image and size, below the proven bounds."""
     for method in METHODS:
         if method == ZERO_FILLING:
             continue

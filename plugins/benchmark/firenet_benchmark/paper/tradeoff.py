@@ -89,7 +89,7 @@ class TradeoffExperiment:
 
     @classmethod
     def quick(cls, seed: int = 0) -> TradeoffExperiment:
-        """Return settings for a look of a minute; the U-Nets are hardly trained."""
+        """Return settings for a quick look of a minute; the U-Nets are hardly trained."""
         return cls(
             size=64,
             rate=0.2,
@@ -325,8 +325,8 @@ def reading(rows: Sequence[TradeoffRow]) -> list[str]:
     sentences.append(
         "Stability, largest amplification found: "
         + ", ".join(f"{name} {worst[name]:.2f}" for name in order)
-        + "; what an attack finds is a lower bound, and of these only FIRENET has a proven upper "
-        "one. Zero filling has 1: little amplification alone is no merit"
+        + "; what an attack finds is a lower bound, and only FIRENET has a proven upper one. "
+        "Zero filling has 1: little amplification alone is not an advantage"
     )
     sentences.append(
         "Detail, part of the letters' contrast that is recovered: "

@@ -44,7 +44,7 @@ def tradeoff_figure(result: Tradeoff) -> Figure:
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[TradeoffRow], colours: Mapping[str, str]) -> None:
-    """Draw accuracy against stability, one point a method."""
+    """Draw accuracy against stability, one point per method."""
     for row in rows:
         worst = max(attack.amplification for attack in row.attacks)
         axes.plot(worst, row.psnr_db, "o", color=colours[row.method], ms=9, label=row.method)

@@ -30,7 +30,7 @@ from firenet_mri.training.loop import TrainingPlan, WeightsFile, shuffled, train
 
 
 class UNet(nn.Module):
-    """A U-Net behind the zero-filled reconstruction.
+    """A U-Net after the zero-filled reconstruction.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def train_unets(
 ) -> dict[str, TrainedUNet]:
     """Return the networks of a recipe; what its weights file has is not trained again.
 
-    The file is written after every epoch, so that a run that was stopped goes on from there, with
-    the same result.
+    The file is written after every epoch, so that a stopped run resumes from there, with the same
+    result.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def random_noise(
 ) -> Tensor:
     """Return noise mu (N(0,1) + i N(0,1)) / sqrt(m) on the samples, (count, y, x) complex64.
 
-    mu is uniform in [0, largest], one number an image.
+    mu is uniform in [0, largest], one number per image.
     """
     shape = (count, *encoding.domain_shape)
     mask = encoding.kspace_factor != 0
@@ -206,7 +206,7 @@ def _of_several(
 
 
 def _digest(images: Tensor, encoding: CartesianFourier, recipe: UNetRecipe) -> str:
-    """Return a number that tells recipes and training data apart."""
+    """Return a number that distinguishes recipes and training data."""
     content = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     for array in (images, encoding.kspace_factor != 0):
         content.update(array.contiguous().numpy().tobytes())

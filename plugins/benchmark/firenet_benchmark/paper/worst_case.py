@@ -71,7 +71,7 @@ def worst_case(
     reference: Tensor | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> list[Perturbation]:
-    """Return the perturbations found, one for each norm; each goes on from the one before.
+    """Return the perturbations found, one for each norm; each search starts from the one before.
 
     Parameters
     ----------

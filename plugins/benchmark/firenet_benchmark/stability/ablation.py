@@ -1,7 +1,8 @@
-"""What each part of the learned network's training buys: variants, trained alike and compared.
+"""What each part of the learned network's training contributes: variants compared.
 
 The bound is varied for the curve of clean against worst-case accuracy; at the middle bound the
-seed, the perturbations, the groups of filters, the number of stages, and the kind of layer.
+seed, the perturbations, the groups of filters, the number of stages and the kind of layer are
+varied.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from firenet_mri.training.timed import Look, Progress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What all variants share but for what they vary.
+#: What all variants share except for what they vary.
 BASE = TrainingOptions()
 
 BOUNDS = (2.0, 4.0, 8.0, 12.0, 16.0)
@@ -97,7 +98,7 @@ def train_variant(
     on_look: Callable[[Look], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train a variant, or go on with it; what is written already is not trained again.
+    """Train a variant, or resume its training; a finished variant is not trained again.
 
     Its minutes are those of the processor.
 

@@ -32,7 +32,7 @@ class Acquisition:
     axis
         Along which lines are left out: "x" is the last axis.
     mask
-        (y, x) bool, in the place of pattern, acceleration and centre.
+        (y, x) bool, instead of pattern, acceleration and centre.
     size
         (y, x) to which built-in images are resampled; None keeps 128 x 128.
 
@@ -70,7 +70,7 @@ class Acquisition:
         )
 
     def sized(self, sources: Tensor) -> Tensor:
-        """Return images (slice, y, x) in [0, 1] of the size that was asked for."""
+        """Return images (slice, y, x) in [0, 1] of the requested size."""
         if self.size is None or tuple(sources.shape[1:]) == self.size:
             return sources
         found = interpolate(sources[:, None], self.size, mode="bicubic", antialias=True)
@@ -110,7 +110,7 @@ class Acquisition:
         return mask if self.axis == "y" else mask.mT.contiguous()
 
     def with_protocol(self, **changes: object) -> Acquisition:
-        """Return the same with some of the protocol changed."""
+        """Return the same with parts of the protocol changed."""
         return replace(self, protocol=replace(self.protocol, **changes))  # type: ignore[arg-type]
 
     def allows(self, acceleration: float, size: int) -> bool:
@@ -150,7 +150,9 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Tensor:
     except (OSError, ValueError, EOFError) as error:
         raise FileError(f"{path}: cannot be read as a mask ({error}); give a .npy array") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: holds no array of numbers; a mask is 0 where not sampled, else 1")
+        raise DataError(
+            f"{path}: is not an array of numbers; a mask is 0 where not sampled, else 1"
+        )
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or not np.isfinite(array).all() or not array.any():

@@ -95,12 +95,12 @@ def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
-    """Return what stands before a parameter's name: "", "module.", "model.varnet.", ..."""
+    """Return the prefix of a parameter's name: "", "module.", "model.varnet.", ..."""
     return [key[: -len(name)] for key in state if key == name or key.endswith(f".{name}")]
 
 
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of one prefix, without it; what stands beside them is left out."""
+    """Return the tensors with one prefix, without it; everything else is left out."""
     return {
         key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)
     }

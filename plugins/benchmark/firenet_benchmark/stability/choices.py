@@ -1,4 +1,4 @@
-"""What can be chosen for the stability benchmark; without torch, so that help comes at once."""
+"""What can be chosen for the stability benchmark; without torch, so that help appears at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MethodChoice = Literal[
     "behind",
 ]
 
-#: What methods are asked.
+#: The questions that methods are asked.
 Question = Literal[
     "accuracy",
     "worst-case",
@@ -44,7 +44,7 @@ Question = Literal[
 ]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
-#: What a look of two minutes leaves out, unless it is asked for by name.
+#: What a quick look of two minutes leaves out, unless it is requested by name.
 LONG_QUESTIONS: tuple[Question, ...] = ("hard-attacks",)
 
 #: What a network is called with.

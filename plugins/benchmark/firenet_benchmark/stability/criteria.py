@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Measurements:
-    """Rows, images and perturbations by name, and why something was not asked."""
+    """Rows, images and perturbations by name, and why a question was not asked."""
 
     rows: list[Row] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -49,14 +49,14 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Attack:
-    """How worst cases are looked for, see :func:`firenet_mri.training.attack.worst_perturbation`.
+    """How worst cases are searched for, see :func:`firenet_mri.training.attack.worst_perturbation`.
 
     Parameters
     ----------
     relative_sizes
-        ||e|| / ||y||, rising; each goes on from the perturbation found before.
+        ||e|| / ||y||, rising; each search starts from the perturbation found before.
     steps, restarts
-        Gradient steps, and starting points a slice.
+        Gradient steps, and starting points per slice.
     strong_steps
         Of the second attack, with three times the starting points, which checks the first at the
         size ``checked_size`` on the first attacked slice; 0 leaves it out.
@@ -103,9 +103,9 @@ def accuracy(method: Method, batch: Batch, test: str, variant: str) -> Measureme
 
 
 def worst_case(method: Method, batch: Batch, attack: Attack, on_step: OnStep) -> Measurements:
-    """Return what worst perturbations do that were found: PSNR, amplification, height.
+    """Return what the worst perturbations found do: PSNR, amplification, height.
 
-    The attack goes after the distance to the reference, or to the clean image where there is none.
+    The attack maximises the distance to the reference, or to the clean image where there is none.
     """
     measured = Measurements()
     sizes, steps = attack.relative_sizes, attack.steps + 1
@@ -245,7 +245,7 @@ def scale(method: Method, batch: Batch, factors: Sequence[float]) -> Measurement
 
 
 def details(method: Method, pairs: Sequence[Detail]) -> Measurements:
-    """Return how much of an inserted detail comes out, and what is invented around it.
+    """Return how much of an inserted detail is reconstructed, and what is invented around it.
 
     recovered: <f(with) - f(without), d> / <d, d> for the detail d in the true image.
     leaked: norm of the rest of f(with) - f(without), over that of d.

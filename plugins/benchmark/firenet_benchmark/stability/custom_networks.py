@@ -35,7 +35,7 @@ class NetworkChoice:
     scale: float | None = 1.0
 
     def names(self) -> list[str]:
-        """Return names for tables, each of which says more than the one before."""
+        """Return names for tables, each more specific than the one before."""
         if self.network in PUBLISHED:
             weights = "" if self.weights is None else self.weights.name
             return [self.network, f"{self.network}, {weights}"]
@@ -74,7 +74,7 @@ def custom_methods(choices: Sequence[NetworkChoice], taken: Sequence[str] = ()) 
 
 
 def _apart(candidates: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:
-    """Return one name of each, the shortest that are apart."""
+    """Return one name of each, the shortest that differ."""
     levels = [0] * len(candidates)
     while True:
         names = [own[level] for own, level in zip(candidates, levels, strict=True)]
@@ -295,7 +295,7 @@ def _from_bundle(folder: Path) -> tuple[nn.Module, str]:
     except Exception as error:
         raise UsageError(f"{configs[0]}: network_def: {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
-        raise UsageError(f"{configs[0]}: network_def is no torch.nn.Module")
+        raise UsageError(f"{configs[0]}: network_def is not a torch.nn.Module")
     code = [configs[0], *sorted(folder.rglob("*.py"))]
     # The class may stand in a module of the user's that is not in the bundle.
     own = hashes.of_code(sys.modules[type(made).__module__])

@@ -1,8 +1,8 @@
 """The slices on which methods are compared: simulated from real T1 images, or read from scans.
 
-Built-in images (brains.npz, provenance beside it): axial slices of one person, of which blocks are
-kept for training, validation and test, with 4 mm between them; training has slices of an average
-brain, too. Scans of them are simulated: six birdcage coils, smooth random phase, white noise,
+Built-in images (brains.npz, provenance beside it): axial slices of one person, divided into blocks
+for training, validation and test that are 4 mm apart; training also has slices of an average brain.
+Scans of them are simulated: six birdcage coils, smooth random phase, white noise,
 random lines with a sampled centre along the last axis. Maps are estimated from these lines by
 ESPIRiT, as they would be for a real scan, and all methods get the same ones.
 """
@@ -48,7 +48,7 @@ class Case:
     maps
         Sensitivity maps, (coil, y, x) complex64, of root-sum-of-squares 1 or 0.
     reference
-        Magnitude image, (y, x) float32; None where nobody knows it.
+        Magnitude image, (y, x) float32; None where it is not known.
     truth
         The noise-free image as these maps combine it, (y, x) complex64; None as the reference.
     simulated
@@ -121,7 +121,7 @@ def simulated_case(
     axis
         Along which lines are left out.
     mask
-        (y, x) bool, in the place of the protocol's pattern, acceleration and centre.
+        (y, x) bool, instead of the protocol's pattern, acceleration and centre.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def smooth_phase(shape: Sequence[int], seed: int) -> Tensor:
 
 
 def training_cases(count: int, *, seed: int, protocol: Protocol | None = None) -> list[Case]:
-    """Return scans to train with: slices turned, mirrored, scaled, with other contrast and noise.
+    """Return scans to train with: slices rotated, mirrored, scaled, with other contrast and noise.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def training_cases(count: int, *, seed: int, protocol: Protocol | None = None) -
 
 
 def _varied(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Return an image turned by up to 20 degrees, mirrored, scaled by 0.9 to 1.1, with a gamma."""
+    """Return an image rotated by up to 20 degrees, mirrored, scaled by 0.9 to 1.1, with a gamma."""
     turn, scale_y, scale_x, gamma, mirror = torch.rand(5, generator=generator).tolist()
     angle = math.radians(40 * (turn - 0.5))
     sy, sx = 0.9 + 0.2 * scale_y, (0.9 + 0.2 * scale_x) * (1 if mirror < 0.5 else -1)

@@ -82,10 +82,10 @@ def built_in(
     slices, attacked, shifted
         How many slices are for accuracy, for attacks, and for each shift.
     accelerations
-        For the curve of accuracy; those whose lines cannot hold the sampled centre are left out,
-        and all of them with a mask of the user's.
+        For the curve of accuracy; those whose lines cannot include the sampled centre are left out,
+        and so are all of them with a user's mask.
     acquisition
-        How they are scanned; None is as the networks were trained.
+        How they are scanned; None scans them as in the networks' training.
     leave_out
         "shifts", "details" or both.
 
@@ -127,7 +127,7 @@ def from_scans(
     """Return the middle slices of scans of one size.
 
     A fully sampled scan is under-sampled as an acquisition says, and its coil-combined image is the
-    reference; of another one nobody knows the true image, and accuracy is not asked.
+    reference; for any other scan the true image is not known, and accuracy is not measured.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def _shifts(
 def _sampled_otherwise(
     sources: Tensor, accelerations: Sequence[float], acquisition: Acquisition
 ) -> dict[tuple[str, str], Batch]:
-    """Return scans of other accelerations and of the other pattern; none with a user's mask."""
+    """Return scans with other accelerations and the other pattern; none with a user's mask."""
     if acquisition.mask is not None:
         return {}
     own = acquisition.protocol
@@ -252,7 +252,7 @@ def _sampled_otherwise(
 
 
 def _inverted(sources: Tensor) -> Tensor:
-    """Return heads whose bright tissue is dark and the other way round."""
+    """Return heads with inverted contrast: bright tissue is dark and dark tissue bright."""
     head = avg_pool2d(sources[:, None], 5, 1, 2)[:, 0] > 0.08
     return head * (1.05 - sources).clamp(0, 1)
 

@@ -2,7 +2,7 @@
 
 Sensitivity maps by a U-Net of the centre of k-space; then cascades k - eta M (k - y) - F S U(S^H
 F^-1 k), where U is another U-Net each time; the image is the root-sum-of-squares of the coils.
-Written anew for what ``fastmri.models.VarNet`` 0.3 computes.
+Our own code, which computes what ``fastmri.models.VarNet`` 0.3 computes.
 
 Source: Sriram et al., End-to-End Variational Networks for Accelerated MRI Reconstruction, MICCAI
 2020.
@@ -110,7 +110,7 @@ class _NormUnet(nn.Module):
 
 
 class _Unet(nn.Module):
-    """Convolutions, halvings by means, and back with what was found on the way."""
+    """Convolutions and halvings by means, and back up with skip connections."""
 
     def __init__(self, chans: int, pools: int) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ _MARKERS = "osD^vP*X"
 
 
 def frontier(comparison: Comparison) -> Figure:
-    """Return clean against attacked PSNR on the attacked slices: a point a method."""
+    """Return clean against attacked PSNR on the attacked slices: one point per method."""
     figure, axes = _figure(8.5, 6)
     size = f"{100 * comparison.settings.attack.checked_size:g} %"
     attacked = means(comparison.rows, "worst case", size, "psnr_db")

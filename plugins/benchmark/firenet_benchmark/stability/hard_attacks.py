@@ -8,8 +8,8 @@ black box  no gradient at all: a (1+1) evolution strategy with the rule of one f
            Fourier coefficient, as in [5];
 transfer   the worst perturbation found for every other method.
 
-All are of the size of the usual one, and go after the same distance. What they find are lower
-bounds, too: that none is ahead of the usual one does not prove that nothing is.
+All have the size of the usual one, and maximise the same distance. What they find are lower bounds,
+too: that none is ahead of the usual one does not prove that no attack is.
 
 [1] Athalye, Carlini, Wagner, ICML 2018, arXiv 1802.00420.
 [2] Uesato, O'Donoghue, van den Oord, Kohli, ICML 2018, arXiv 1802.05666.
@@ -61,7 +61,7 @@ _SHORTEST, _LONGEST = 0.02, 1.0
 
 @dataclass(frozen=True)
 class HardAttack:
-    """How hard it is tried.
+    """How hard the attacks try.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class HardAttack:
 
     @classmethod
     def smoke(cls) -> HardAttack:
-        """Return what shows that everything runs."""
+        """Return settings that only show that everything runs."""
         return cls((0.01,), 1, 3, 2, 2, 2, queries=5)
 
 
@@ -196,7 +196,7 @@ def _keep(
 
 
 def _harm(rows: list[Row]) -> float:
-    """Return how bad a perturbation is: by PSNR where a reference is known."""
+    """Return how harmful a perturbation is: by PSNR where a reference is known."""
     values = {row.metric: row.value for row in rows}
     return -values["psnr_db"] if "psnr_db" in values else values["amplification"]
 
@@ -241,7 +241,7 @@ class _Search:
         ).e
 
     def smoothed(self, size: float) -> Tensor:
-        """Return what an ascent finds whose gradients are averaged over noise on the samples."""
+        """Return what an ascent along gradients averaged over noise on the samples finds."""
         draws = self.hard.draws
         generator = torch.Generator().manual_seed(self.seed + 2)
         several, target, radius = repeated(self.item, draws), self._target(), self._radius(size)
@@ -283,7 +283,7 @@ class _Search:
         return best
 
     def _mutated(self, u: Tensor, length: float, generator: torch.Generator) -> Tensor:
-        """Return coefficients of norm 1 of which one is another."""
+        """Return coefficients of norm 1, one of which was changed."""
         index = int(torch.randint(u.numel(), (1,), generator=generator))
         angle = 2 * math.pi * float(torch.rand(1, generator=generator))
         change = torch.zeros_like(u).flatten()
@@ -316,7 +316,7 @@ class _Search:
         return size * torch.linalg.vector_norm(self.item.kspace).reshape(1)
 
     def _target(self) -> Tensor:
-        """Return what images are to be taken away from, (1, y, x)."""
+        """Return the image from which attacks move away, (1, y, x)."""
         if self.item.reference is not None:
             return self.item.reference
         with torch.no_grad():

@@ -26,9 +26,9 @@ class HardResult:
     psnr_db
         Mean over slices by attack; of the worst, the worst of each slice.
     loss
-        By how many decibels the worst of all is below the usual attack; None without gradients.
+        Decibels by which the worst of all is below the usual attack; None without gradients.
     ahead
-        The attack, but for the usual one, with the lowest mean.
+        The attack, other than the usual one, with the lowest mean.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""SHA-256 of what numbers depend on: code, weights, data, options.
+"""SHA-256 of everything that numbers depend on: code, weights, data, options.
 
 A measurement is kept under a hash of all of these, so that nothing that was edited keeps its old
 number; the report names them, so that others can tell what was measured.
@@ -53,7 +53,7 @@ def of_json(content: object) -> str:
 def of_files(paths: Iterable[Path], root: Path | None = None) -> str:
     """Return the hash of files' contents, in the given order.
 
-    Below a root their places count, too; without one only contents do, and the hash of one file is
+    Below a root their paths count, too; without one only contents do, and the hash of one file is
     that of its content.
     """
     paths = list(paths)
@@ -130,7 +130,7 @@ def of_library() -> str:
 def of_code(module: ModuleType) -> str:
     """Return the hash of a module's file and the files that it imports; not of installed ones.
 
-    Imports are found by what stands in a module's namespace after it has run.
+    Imports are found in a module's namespace after it has run.
     """
     return of_files(sorted(set(_sources(module, set())), key=lambda path: (path.name, str(path))))
 

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else; CSV and JSON of every number beside it."""
+"""The report: one self-contained HTML file, and every number as CSV and JSON beside it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _has_worst_cases(comparison: Comparison) -> bool:
 
 
 def _main_picture(comparison: Comparison) -> bytes:
-    """Return clean against attacked PSNR, or amplification where nobody knows the true image."""
+    """Return clean against attacked PSNR, or amplification where the true image is not known."""
     if _has_frontier(comparison):
         return figures.png_of_figure(figures.frontier(comparison))
     return _curve(comparison, "amplification", "amplification found")
@@ -177,13 +177,13 @@ def page_of(comparison: Comparison, picture: bytes, outcomes: Sequence[Outcome] 
         _failures(comparison),
         _notes(comparison),
         _requirements(outcomes),
-        "<h2>In a minute</h2>",
+        "<h2>Summary</h2>",
         _count_words(found),
         _verdict_table(found),
         "<p class=note>The best of each family is chosen by its mean in the row's own question, "
         "for both families alike. Intervals: 95 %, Student's t, paired over slices; slices of one "
-        "head are not independent patients, so they say less than they seem to. <i>ahead</i> is "
-        "said where the interval leaves out 0.</p>",
+        "head are not independent patients, so they say less than they seem to. A "
+        "method is <i>ahead</i> where the interval excludes 0.</p>",
         _frontier(comparison, picture),
         _goal_table(comparison),
         "<h2>All methods</h2>",
@@ -235,7 +235,7 @@ def _worst_cases(comparison: Comparison) -> str:
 def _frontier(comparison: Comparison, picture: bytes) -> str:
     """Return the main picture and what it shows."""
     if not _has_reference(comparison):
-        return "<p>Without a reference image, or unasked: there is no accuracy to compare.</p>"
+        return "<p>Accuracy was not measured: it needs a reference image and its question.</p>"
     if not _has_frontier(comparison):
         return ""
     checked = f"{100 * comparison.settings.attack.checked_size:g} %"
@@ -276,7 +276,7 @@ def _notes(comparison: Comparison) -> str:
     lines = "".join(
         f"<li><b>{_e(name)}</b>: {_e(note)}</li>" for name, note in comparison.notes.items()
     )
-    return f"<p>What was not asked of single methods:</p><ul>{lines}</ul>"
+    return f"<p>Questions that single methods were not asked:</p><ul>{lines}</ul>"
 
 
 def _requirements(outcomes: Sequence[Outcome]) -> str:
@@ -388,9 +388,9 @@ def _main_table(comparison: Comparison) -> str:
 
 _MAIN_NOTE = (
     "<p class=note>Hover over a number for its 95 % interval over slices. Jacobian at the data: "
-    "the largest amplification of a vanishing change of the samples, as it was seen, and an upper "
+    "the largest amplification of a vanishing change of the samples that was seen, and an upper "
     f"bound, which fails with a probability of at most {FAILURE:g} for each slice (over the random "
-    "start of the search); the largest of the slices that were looked at. It says nothing of "
+    "start of the search); the largest over the slices examined. It says nothing about "
     "larger changes, and holds at these data only; the proven bound holds everywhere.</p>"
 )
 
@@ -414,7 +414,7 @@ def _check_table(comparison: Comparison) -> str:
         f"points, "
         f"instead of {attack.steps} and {attack.restarts}: the distance it reaches over the "
         "first one's. Far above 1, the first is too weak, and the numbers of this method are too "
-        "kind.</p>" + _table(["method", "slice", "stronger over first"], rows)
+        "good.</p>" + _table(["method", "slice", "stronger over first"], rows)
     )
 
 
@@ -618,9 +618,9 @@ def _protocol(comparison: Comparison) -> str:
 INTENDED_USE = (
     "To compare methods for research and development, and to notice when a new version of a "
     "network is less accurate or less stable than required on these data. It is not a validation "
-    "for clinical use: no reader has judged the images, slices of few heads stand for no "
-    "population, and other scanners, anatomies, diseases and sequences than those named are not "
-    "covered."
+    "for clinical use: no radiologist has judged the images, slices of a few heads do not "
+    "represent a population, and other scanners, anatomies, diseases and sequences than those "
+    "named are not covered."
 )
 
 _WORDS = """
@@ -629,12 +629,12 @@ _WORDS = """
 never rescaled; HaarPSI of Reisenhofer et al., Signal Processing: Image Communication 61, 2018.</li>
 <li>Worst cases: projected gradient ascent with momentum on the distance between image and
 reference, over all perturbations of the samples of one size, as Genzel, Macdonald and Maerz (IEEE
-TPAMI 45, 2023) bound them; Antun et al. (PNAS 117, 2020) began it. All methods are attacked through
-all that they compute from the samples but the maps.</li>
+TPAMI 45, 2023) bound them; Antun et al. (PNAS 117, 2020) introduced them. All methods are attacked
+through everything that they compute from the samples except the maps.</li>
 <li>False structures: Bhadra et al., IEEE TMI 40(11), 2021.</li>
 <li>Proven bounds: Lipschitz bounds of the fixed network for fixed maps (docs/theory.md); there is
 none for a trained network, and none where the phase is taken from the data.</li>
-<li>A stable method can be useless: zero filling stands in every table for that.</li>
+<li>A stable method can be useless: zero filling is in every table as a reminder.</li>
 </ul>
 """
 

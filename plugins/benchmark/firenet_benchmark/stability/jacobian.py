@@ -1,8 +1,8 @@
 """How strongly a method amplifies vanishing changes: both sides of ||J|| at the data.
 
 J is the Jacobian of the magnitude image by the samples, for fixed maps, by automatic
-differentiation in double precision, see :mod:`firenet_mri.amplification`. It is about changes that
-vanish: one of 1 % may be amplified more, or less.
+differentiation in double precision, see :mod:`firenet_mri.amplification`. It is about vanishing
+changes: one of 1 % may be amplified more, or less.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def jacobian(method: Method, batch: Batch, seed: int, on_step: OnStep) -> Measur
 def gradient_problem(method: Method, batch: Batch) -> str | None:
     """Return why attacks cannot climb along a method's gradient; None if they can.
 
-    The gradient of the image's energy must be what a small change along it does: else a part of the
-    method is cut off from the graph, and an attack would find nothing. What a method raises without
-    a gradient, it raises here, too.
+    The gradient of the image's energy must agree with the effect of a small change along it.
+    Otherwise a part of the method is cut off from the graph, and an attack would find nothing.
+    Errors that a method raises without a gradient are raised here, too.
     """
     with torch.no_grad():
         method.magnitude(batch)
@@ -91,7 +91,7 @@ def _misleading(method: Method, batch: Batch, gradient: Tensor) -> str | None:
     )
     seen = float(last - first) / (2 * step)
     if abs(seen - slope) > _TOLERANCE_SINGLE * max(abs(seen), slope):
-        return f"its gradient promises a change of {slope:.3g} of the energy, which is {seen:.3g}"
+        return f"its gradient predicts a change of the energy of {slope:.3g}, and it is {seen:.3g}"
     return None
 
 
@@ -133,9 +133,9 @@ def _bounds(method: Method, item: Batch, seed: int, on_step: OnStep) -> Jacobian
 def _compare(
     function: Callable[[Tensor], Tensor], kspace: Tensor, change: Tensor, image: Tensor
 ) -> None:
-    """Refuse a derivative that is not what a small change of the data does.
+    """Refuse a derivative that does not match the effect of a small change of the data.
 
-    So it is where part of a network is cut off from the graph, or rounds what it gets.
+    This happens where a part of a network is cut off from the graph, or rounds its input.
     """
     found = []
     for share in _STEPS:

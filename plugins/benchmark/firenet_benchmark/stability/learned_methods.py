@@ -1,6 +1,6 @@
 """Networks that learned from simulated scans of many kinds, as methods: ours, and its opponents.
 
-Weights that do not ship leave their method out, which is named.
+Methods whose weights are not included are left out and named.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOT_SHIPPED = "no weights ship with this version"
 
 
 def learned_methods() -> list[Method]:
-    """Return the learned networks that ship, absent where their weights do not."""
+    """Return the included learned networks; they are absent where their weights are."""
     return [
         learned_method(name, f"FIRENET {name}")
         if weights_path(name).exists()

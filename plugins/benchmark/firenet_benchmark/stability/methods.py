@@ -1,4 +1,4 @@
-"""The methods that are compared, all of one call: magnitude images from k-space, mask and maps."""
+"""The methods that are compared, all called alike: magnitude images from k-space, mask and maps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Batch:
     Parameters
     ----------
     names
-        One a slice.
+        One per slice.
     kspace, mask, maps
         (batch, coil, y, x) complex64, (batch, 1, y, x) bool, (batch, coil, y, x) complex64.
     reference, truth
@@ -97,7 +97,7 @@ def batch_of(cases: Sequence[Case]) -> Batch:
     )
 
 
-#: Images (batch, y, x), complex or magnitude, from slices whose k-space stands beside them.
+#: Images (batch, y, x), complex or magnitude, from slices and their k-space.
 Image = Callable[[Batch, Tensor], Tensor]
 
 
@@ -124,7 +124,7 @@ class Method:
     is_users
         Whether a user brought it.
     absent
-        Why it cannot be asked anything, such as that no weights ship; empty if it can.
+        Why it cannot be asked anything, such as missing weights; empty if it can.
     origin
         Where code and weights come from: file names and hashes, in words.
     """
@@ -175,7 +175,7 @@ def turn_of_maps(batch: Batch) -> Tensor:
 
 
 def zero_filling() -> Method:
-    """Return A^H y: stable since it ignores what was not measured."""
+    """Return A^H y: stable, since it ignores what was not measured."""
     return Method(
         ZERO_FILLING,
         "reference",

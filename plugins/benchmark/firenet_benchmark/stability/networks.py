@@ -1,9 +1,9 @@
-"""The trained networks of the benchmark, all of the same call.
+"""The trained networks of the benchmark, all called alike.
 
 ``network(kspace, mask, maps)`` returns images (batch, y, x), complex or magnitude, for k-space
 (batch, coil, y, x) complex, masks (batch, 1, y, x) bool and maps (batch, coil, y, x) complex of
 root-sum-of-squares 1. Data are divided by the largest value of the zero-filled image, and the image
-multiplied by it, so that every network is indifferent to the scale of the data.
+is multiplied by it, so that no network depends on the scale of the data.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class VarNet(ScaledNetwork):
 
 
 class _GivenMaps(nn.Module):
-    """Stands in the place of the network that estimates maps."""
+    """Replaces the network that estimates maps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _GivenMaps(nn.Module):
 
 
 class MoDL(ScaledNetwork):
-    """Unrolled: a small network that takes noise off, then min ||A x - y||^2 + mu ||x - z||^2.
+    """Unrolled: a small network that removes noise, then min ||A x - y||^2 + mu ||x - z||^2.
 
     The network is the same in all unrolled steps; the minimum is approached by conjugate gradients.
 
@@ -124,11 +124,11 @@ class MoDL(ScaledNetwork):
 
 
 class Automap(ScaledNetwork):
-    """One learned map of every line from samples to pixels in the place of the Fourier transform.
+    """One learned map from the samples of a line to its pixels, instead of the Fourier transform.
 
     All samples of an image to all its pixels, as AUTOMAP learns it, takes too many weights at this
     size. After a Fourier transform along the fully sampled axis the lines are separate problems, so
-    that one map serves all lines and coils, as in [1]; maps combine the coils and convolutions
+    that one map is used for all lines and coils, as in [1]; maps combine the coils and convolutions
     follow.
 
     [1] Schlemper, Oksuz, Clough, Duan, King, Schnabel, Hajnal, Rueckert, ISMRM 2019 (dAUTOMAP).
@@ -187,7 +187,7 @@ def from_channels(channels: Tensor) -> Tensor:
 
 
 def conjugate_gradients(normal, right: Tensor, start: Tensor, steps: int) -> Tensor:  # type: ignore[no-untyped-def]
-    """Return x after steps towards normal(x) = right, an item at a time."""
+    """Return x after steps towards normal(x) = right, one item at a time."""
     axes = (-2, -1)
 
     def inner(a: Tensor, b: Tensor) -> Tensor:

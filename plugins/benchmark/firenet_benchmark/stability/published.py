@@ -1,11 +1,11 @@
-"""Networks that others published, opened from their weights, each handed what it was trained on.
+"""Networks that others published, opened from their weights, each with its own input.
 
 The sizes are read from the weights. All are called as the benchmark's own networks are,
 ``network(kspace, mask, maps)``, and are told neither widths nor scale:
 
 - "monai-varnet", of MONAI's tutorial, and "fastmri-varnet": multi-coil k-space and its lines. They
-  make maps of their own and normalise by themselves, so that they are indifferent to the scale;
-  the image is a root-sum-of-squares.
+  make maps of their own and normalise by themselves, so that they do not depend on the scale; the
+  image is a root-sum-of-squares.
 - "monai-unet", of MONAI's tutorial: the zero-filled root-sum-of-squares, of mean 0 and standard
   deviation 1 in each slice and cut off at 6, as the tutorial trains it.
 - "modl": the zero-filled image of the maps that are given, of largest value 1; names and layers are
@@ -43,7 +43,7 @@ from firenet_benchmark.stability.networks import (
 from firenet_mri.errors import FileError, ShapeError, UsageError
 from firenet_mri.operators import CartesianFourier
 
-#: A parameter that only one of the networks has, by which its weights are known.
+#: A parameter that only one of the networks has, by which its weights are recognised.
 _MARKS: dict[PublishedName, str] = {
     "fastmri-varnet": "sens_net.norm_unet.unet.down_sample_layers.0.layers.0.weight",
     "monai-varnet": "coil_sensitivity_model.conv_net.unet.conv_0.conv_0.conv.weight",
@@ -70,7 +70,7 @@ class OneByOne(nn.Module, ABC):
         kspace, mask
             (batch, coil, y, x) complex, zero where not sampled; (batch or 1, 1, y, x) bool.
         maps
-            Not looked at.
+            Ignored.
 
         Raises
         ------
@@ -178,7 +178,7 @@ class PublishedMoDL(ScaledNetwork):
     Parameters
     ----------
     widths
-        Channels behind each convolution.
+        Channels after each convolution.
     steps
         How many; they share D and lam.
     """
@@ -234,7 +234,7 @@ def open_published(name: PublishedName, weights: Path, *, steps: int = MODL_STEP
         raise UsageError(f"Unknown network {name!r}; use {', '.join(get_args(PublishedName))}")
     state = _own_state(named_tensors(read_weights(weights), weights), weights, name)
     try:
-        # Without memory, and without a draw of weights that would be thrown away.
+        # Without memory, and without drawing weights that would be discarded.
         with torch.device("meta"):
             called, network = _MAKERS[name](state, steps)
     except KeyError as error:

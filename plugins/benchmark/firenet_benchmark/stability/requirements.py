@@ -1,7 +1,7 @@
-"""What a network has to reach: 'worst_1%>=28, lesion_5%>=.9, jacobian<=10', read and judged.
+"""What a network must reach: 'worst_1%>=28, lesion_5%>=.9, jacobian<=10', read and judged.
 
-A quantity is a mean over slices, or the largest value where no single slice may exceed it. Names
-follow from what was asked: ``quantities`` lists them.
+A quantity is a mean over slices, or the largest value where no single slice may exceed it. The
+names follow from the questions asked: ``quantities`` lists them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a requirement for a method; value None was not measured."""
+    """The outcome of a requirement for a method; a value of None was not measured."""
 
     method: str
     requirement: Requirement
@@ -102,7 +102,7 @@ def parse(text: str) -> list[Requirement]:
     Raises
     ------
     UsageError
-        If a term is none, or is there twice.
+        If a term cannot be read, or occurs twice.
     """
     found: list[Requirement] = []
     for term in text.split(","):
@@ -181,12 +181,12 @@ def check(
     known: Mapping[str, Quantity],
     questions: Sequence[Question],
 ) -> None:
-    """Refuse what is not known or not asked, before the long work.
+    """Refuse what is unknown or was not asked, before the long work.
 
     Raises
     ------
     UsageError
-        With the names that there are, or the question that is missing.
+        With the known names, or the question that is missing.
     """
     for one in requirements:
         if one.name == _BOUND:

@@ -1,4 +1,4 @@
-"""Runs the comparison, a method at a time side by side, and keeps what is finished."""
+"""Runs the comparison, several methods side by side, and keeps finished results."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class StabilityBenchmark:
 
     @classmethod
     def smoke(cls) -> StabilityBenchmark:
-        """Return settings for a look of a minute or two; what takes long is left out."""
+        """Return settings for a quick look of a minute or two; whatever takes long is left out."""
         attack = Attack(relative_sizes=(0.01,), steps=2, restarts=1, strong_steps=3)
         few = tuple(one for one in QUESTIONS if one not in LONG_QUESTIONS)
         hard = HardAttack.smoke()
@@ -137,9 +137,9 @@ class Comparison:
     settings, data
         What it was run with, and on what, in words.
     notes
-        What single methods were not asked, and why, by name.
+        Questions that single methods were not asked, and why, by name.
     data_sha256
-        Of all that methods saw and were judged by.
+        Of everything that methods saw and were judged by.
     """
 
     methods: tuple[Method, ...]
@@ -176,14 +176,14 @@ def default_methods(
 ) -> list[Method]:
     """Return the columns: zero filling, trained networks, the user's, FIRENETs, combinations.
 
-    Where weights do not ship, their column is there and says so.
+    Where weights are not included, their column says so.
 
     Parameters
     ----------
     settings
         For the lam of the curve.
     users
-        Networks of the user, which are there in any case.
+        Networks of the user, which are always included.
     chosen
         Which of the others; none chosen is all.
     """
@@ -228,11 +228,11 @@ def compare(
     on_step: OnStep | None = None,
     on_method: Callable[[], None] | None = None,
 ) -> Comparison:
-    """Return the comparison; what lies in the folder ``kept`` from a run before is not done again.
+    """Return the comparison; results of earlier runs in the folder ``kept`` are not computed again.
 
-    A method that fails, whatever it raises, is named with its error; the others finish. So is one
-    that is absent or does not take images of this width, and what a method without a derivative is
-    not asked.
+    A method that fails, whatever it raises, is named with its error, and the others finish. A
+    method that is absent or does not take images of this width is named, too, and so are the
+    questions that a method without a derivative is not asked.
 
     Parameters
     ----------
@@ -298,7 +298,7 @@ def _left_out(method: Method, width: int) -> str:
 def default_data(
     settings: StabilityBenchmark, acquisition: Acquisition | None = None
 ) -> EvaluationData:
-    """Return the built-in data of these settings, without shifts or details if nobody asks."""
+    """Return the built-in data of these settings, with shifts and details only if asked for."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return built_in(
@@ -516,7 +516,7 @@ def _digest(
     data_sha256: Mapping[str, str],
 ) -> str:
     """Return a number that tells apart whatever changes a measurement, and how it is called."""
-    # What else is asked changes no answer.
+    # Other questions change no answer.
     own = {name: value for name, value in asdict(settings).items() if name != "questions"}
     facts: list[Any] = [question, method.name, method.description, dict(method.origin)]
     part = "test" if question == "accuracy" and is_main(method) else _SEEN[question]

@@ -15,7 +15,7 @@ _CONFIDENCE = 0.95
 
 
 class Criterion(NamedTuple):
-    """What is compared: test, variant, metric, in words, and whether more is better."""
+    """What is compared: test, variant and metric, its name, and whether more is better."""
 
     test: str
     variant: str
@@ -79,7 +79,7 @@ def means(rows: Iterable[Row], test: str, variant: str, metric: str) -> dict[str
 
 
 def criteria(comparison: Comparison) -> list[Criterion]:
-    """Return what the summary compares, of what was asked."""
+    """Return what the summary compares, among the questions asked."""
     asked = {(row.test, row.variant, row.metric) for row in comparison.rows}
     wanted = [
         Criterion("clean", "all", "psnr_db", "PSNR, clean", True),
@@ -146,7 +146,7 @@ SHIFTS = (
 def verdicts(comparison: Comparison) -> list[Verdict]:
     """Return who is ahead by each criterion, the best of each family, by paired differences.
 
-    The best of each family is chosen by its mean by this very criterion, for both families alike.
+    The best of each family is chosen by its mean of this criterion, for both families alike.
     """
     families = {method.name: method.family for method in comparison.methods if is_main(method)}
     found = []
@@ -180,7 +180,7 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 
 
 def _ahead(difference: Interval, sign: int) -> str:
-    # Rounding is no lead.
+    # Rounding does not count as a lead.
     if abs(difference.mean) < 1e-5:
         return "neither"
     if math.isnan(difference.low) or difference.low > 0 or difference.high < 0:

@@ -70,7 +70,7 @@ class Recipe:
 
 
 _EPOCHS: dict[NetworkName, int] = {"U-Net": 20, "VarNet": 12, "MoDL": 6, "AUTOMAP-type": 15}
-# In a short trial better than 1e-3, which the others have.
+# In a short trial this was better than 1e-3, which the others have.
 _LEARNING_RATES: dict[NetworkName, float] = {"VarNet": 3e-3}
 JITTER = 0.04
 JITTERED = ", jittered"
@@ -137,8 +137,8 @@ def train_network(
 ) -> TrainedNetwork:
     """Return a trained network; what its weights file has is not trained again.
 
-    The file is written after every epoch, so that a run that was stopped goes on from there, with
-    the same result.
+    The file is written after every epoch, so that a stopped run resumes from there, with the same
+    result.
 
     Parameters
     ----------
@@ -241,6 +241,6 @@ def _from_file(stored: dict[str, Any], recipe: Recipe) -> TrainedNetwork:
 
 
 def _digest(recipe: Recipe) -> str:
-    """Return a number that tells recipes apart."""
+    """Return a number that distinguishes recipes."""
     content = json.dumps([asdict(recipe), asdict(Protocol())], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Opponents trained for many scans: on the cases, by the loop and in the time of ``learned``.
+"""Opponents trained on the cases, with the loop and in the time of ``learned``.
 
-``firenet train`` makes a network with a proven constant of simulated scans of many images, masks,
+``firenet train`` makes a network with a proven constant from simulated scans of many images, masks,
 coils, contrasts and phases, a part of them under attack. Here MoDL and a variational network learn
-from the same cases, so that what differs is the network, not what it has seen.
+from the same cases, so that only the network differs.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class WideNetwork:
     options
         How it was trained, as plain data.
     curve
-        Numbers of every look.
+        Numbers of every validation.
     data
         Digest of what it was trained on.
     """
@@ -105,7 +105,7 @@ def file_name(name: str) -> str:
 
 
 def options_of(name: str, minutes: float) -> TrainingOptions:
-    """Return how an opponent is trained: as ``learned``, but for the step size."""
+    """Return how an opponent is trained: as ``learned``, except for the step size."""
     return TrainingOptions(minutes=minutes, learning_rate=_RATES[name])
 
 
@@ -121,9 +121,9 @@ def train_opponent(
     on_look: Callable[[Look], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> WideNetwork | None:
-    """Train an opponent, or go on with its training, and write it when the time is over.
+    """Train an opponent, or resume its training, and write it when the time is over.
 
-    The time is that of the processor. What is written already is not trained again.
+    The time is processor time. An opponent that is already written is not trained again.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def train_opponent(
     overwrite
         Replace a file that exists.
     finish
-        Train no further: write the best weights so far.
+        Stop training: write the best weights so far.
     on_step, on_look, should_stop
         As :meth:`Training.run` takes them.
 

@@ -95,7 +95,7 @@ def test_a_gradient_that_misleads_is_averaged_all_the_same(small: EvaluationData
         return along + 100 * period * torch.sin(along / period)
 
     found = hard_attacks(planted(item, white(item), shattered, "a"), item, USUAL, HARD, nothing)
-    assert "not attacked along its gradient: its gradient promises" in found.note
+    assert "not attacked along its gradient: its gradient predicts" in found.note
     assert {row.variant for row in found.rows} == {"4 %, black box", "4 %, smoothed"}
     (smoothed,) = values(found.rows, "smoothed", "amplification")
     assert smoothed > 0.5 * GAIN

@@ -135,7 +135,7 @@ class Constant(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "no_jacobian", "no_attack"),
     [
-        (CutOff, "the change itself", "promises a change"),
+        (CutOff, "the change itself", "predicts a change"),
         (Numpy, "numpy", "numpy"),
         (Constant, "the change itself", "carries no gradient"),
         (Single, "double precision", None),

@@ -1,1 +1,1 @@
-"""The commands of ``firenet paper``: one an experiment, ending in figure and table."""
+"""The commands of ``firenet paper``: one per experiment, which writes a figure and a table."""

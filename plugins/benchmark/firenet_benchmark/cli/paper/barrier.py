@@ -65,7 +65,8 @@ def _table(rows: Sequence[BarrierRow]) -> Table:
         "LISTA",
         "LISTA, both",
         title="Distance to the minimiser if problem 1 is true (left) and if 2 is (right); the "
-        "networks get problem 2, whose matrix is 2^-n near. LISTA, both: trained on both problems",
+        "networks get problem 2, whose matrix is within 2^-n. LISTA, both: trained on both "
+        "problems",
     )
     for row in rows:
         distances = (

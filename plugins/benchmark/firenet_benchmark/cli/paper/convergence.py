@@ -178,7 +178,7 @@ def _table(curves: Sequence[Curve]) -> Table:
         "p",
         *(f"j = {j}" for j in places),
         "end",
-        "fall a restart",
+        "fall per restart",
         title="(F(c_j) - F*) / ||c|| | ||c_j - c|| / ||c||",
     )
     for curve in curves:
