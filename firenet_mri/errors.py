@@ -13,6 +13,8 @@ may be any number of bytes: here is the one place that shortens it.
 
 from __future__ import annotations
 
+import math
+
 #: Characters of a message or a line of a log.
 LONGEST_MESSAGE = 2000
 # What says how much was left out takes less.
@@ -60,3 +62,9 @@ class ShapeError(DataError, ValueError):
 
 class CalibrationError(DataError):
     """Sensitivity maps cannot be estimated from this scan."""
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise UsageError, which calls a number by its name, unless it is positive and finite."""
+    if not 0 < value < math.inf:
+        raise UsageError(f"{name} is {value}; it must be a positive number")

@@ -6,6 +6,8 @@ gradient instead of NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,11 @@ def relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:
     return after if relaxation == 1 else before + relaxation * (after - before)
 
 
+def over_axes(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return values, (*batch), with an axis of size 1 after them for each of so many axes."""
+    return values.reshape(*values.shape, *[1] * len(axes))
+
+
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the Euclidean norm over the last axes, kept as axes of size 1; real.
 
@@ -44,7 +51,7 @@ def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
         # A power of two changes no digit.
         scale = _scale(flat)
         norm = torch.linalg.vector_norm(flat * scale.unsqueeze(-1), dim=-1) / scale
-    return norm.reshape(*norm.shape, *[1] * len(axes))
+    return over_axes(norm, axes)
 
 
 def scale_to_one(x: Tensor, axes: tuple[int, ...]) -> Tensor | None:
@@ -57,7 +64,7 @@ def scale_to_one(x: Tensor, axes: tuple[int, ...]) -> Tensor | None:
     scale = _scale(_flat(x, axes))
     if _is_ordinary(scale):
         return None
-    return scale.reshape(*scale.shape, *[1] * len(axes))
+    return over_axes(scale, axes)
 
 
 def _flat(x: Tensor, axes: tuple[int, ...]) -> Tensor:

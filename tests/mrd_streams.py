@@ -132,7 +132,7 @@ def serving(
     """
     server = Server(
         port=0,
-        limits=Limits(**{"idle_s": 5.0, **limits}),
+        limits=Limits(**{"idle": 5.0, **limits}),
         saving=saving,
         reconstructor=None if own else reconstructor(),
     )

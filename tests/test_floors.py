@@ -33,7 +33,7 @@ FLOORS = (
         "temporary",
         "rounding",
     ),
-    ("cores", "device", "domain", "arrays"),
+    ("device", "domain", "arrays"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators", "linops"),
     ("firenet",),
     ("geometry", "scan", "resizing", "calibration"),

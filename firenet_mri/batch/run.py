@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from firenet_mri.batch.jobs import Job, Outcome, failed, reconstruct_job
+from firenet_mri.batch.options import ClusterOptions
 from firenet_mri.errors import UsageError
 from firenet_mri.extras import require
+from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.run import check_options
 from firenet_mri.threads import passive_waiting
 
@@ -21,15 +24,13 @@ _KEEP_FREED_MEMORY = {
 }
 
 
+@takes_options(ClusterOptions)
 def run_jobs(
     jobs: Sequence[Job],
     *,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    memory: str = "auto",
-    retries: int = 2,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_cluster: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> list[Outcome]:
     """Return the outcome of every job, in the order of the jobs.
 
@@ -41,36 +42,32 @@ def run_jobs(
     ----------
     jobs
         See :func:`firenet_mri.batch.find_jobs`; workers must see the same paths.
-    scheduler
-        Address of a cluster, such as tcp://host:8786; None starts one on this machine.
-    workers
-        Processes of the own cluster; None is one for every core.
-    memory
-        Limit of each of them, such as "4GiB"; "auto" shares the machine's.
-    retries
-        How often a task is tried again.
     on_outcome
         Called with each outcome as it arrives.
     on_cluster
         Called with the address of the cluster's dashboard.
+    options
+        Those of :class:`ClusterOptions`.
 
     Raises
     ------
     UsageError
-        If Dask is not installed, the cluster cannot be reached, or as :func:`check_run`.
+        If Dask is not installed, the cluster cannot be reached, an option is out of its range, or
+        as :func:`check_jobs`.
     """
     require("distributed")
     from distributed import as_completed
 
-    check_run(jobs, scheduler=scheduler, workers=workers, memory=memory, retries=retries)
+    cluster = ClusterOptions.from_mapping(options)
+    check_jobs(jobs, cluster)
     found: dict[int, Outcome] = {}
-    with _client(scheduler, workers, memory) as client:
+    with _client(cluster) as client:
         if on_cluster is not None:
             on_cluster(str(client.dashboard_link))
         # Dask takes tasks of one key for one task, whosever they are.
         batch = secrets.token_hex(8)
         futures = {
-            client.submit(_task, job, key=f"firenet-{batch}-{i}", retries=retries): i
+            client.submit(_task, job, key=f"firenet-{batch}-{i}", retries=cluster.retries): i
             for i, job in enumerate(jobs)
         }
         for future in as_completed(futures):
@@ -83,42 +80,19 @@ def run_jobs(
     return [found[i] for i in range(len(jobs))]
 
 
-def check_run(
-    jobs: Sequence[Job],
-    *,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    memory: str = "auto",
-    retries: int = 2,
-) -> None:
+def check_jobs(jobs: Sequence[Job], cluster: ClusterOptions) -> None:
     """Refuse what :func:`run_jobs` could only fail on after a cluster was started.
 
     Raises
     ------
     UsageError
-        If a number is out of its range, workers or memory are given for an existing cluster,
-        or an option of the jobs can be used for no scan.
+        If an option of the jobs can be used for no scan.
     FileError
         If the file of trained weights cannot be used.
     """
-    from dask.utils import parse_bytes
-
-    if retries < 0:
-        raise UsageError(f"retries is {retries}; give 0 or more")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}; give at least 1")
-    if scheduler is not None and (workers is not None or memory != "auto"):
-        raise UsageError(
-            f"{scheduler} has workers of its own; leave --workers and --memory out, or --scheduler"
-        )
-    if memory != "auto":
-        try:
-            parse_bytes(memory)
-        except ValueError:
-            raise UsageError(f"memory is {memory!r}; give a size such as 4GiB, or auto") from None
     # Most often all jobs share one value.
     for options in {id(job.options): job.options for job in jobs}.values():
-        check_options(options.reconstruction, here=scheduler is None)
+        check_options(options.reconstruction, here=cluster.scheduler is None)
 
 
 def _task(job: Job) -> Outcome:
@@ -141,25 +115,27 @@ def _outcome_of(future: Any, job: Job) -> Outcome:
     return outcome
 
 
+def _client(cluster: ClusterOptions) -> AbstractContextManager[Any]:
+    """Return a client of the cluster; one of this machine's own ends with it."""
+    if cluster.scheduler is None:
+        return _own_cluster(cluster.workers, cluster.memory)
+    from distributed import Client
+
+    try:
+        client: AbstractContextManager[Any] = Client(cluster.scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{cluster.scheduler}: no Dask cluster answers ({type(error).__name__}); start one, or "
+            "leave the address out"
+        ) from None
+    return client
+
+
 @contextmanager
-def _client(scheduler: str | None, workers: int | None, memory: str) -> Iterator[Any]:
-    """Yield a client of the cluster; one of this machine's own ends with it."""
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"{scheduler}: no Dask cluster answers ({type(error).__name__}); start one, or "
-                "leave the address out"
-            ) from None
-        with client:
-            yield client
-        return
-    import os
-
+def _own_cluster(workers: int | None, memory: str) -> Iterator[Any]:
+    """Yield a client of a cluster on this machine, which ends with it."""
     import dask
+    from distributed import Client, LocalCluster
 
     count = workers or os.cpu_count() or 1
     threads = max(1, (os.cpu_count() or 1) // count)

@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 
 from firenet_mri.calibration.methods import Background
-from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
+from firenet_mri.operators.workers import on_all_cores, one_by_one
 
 # Eigenvalues below belong to pixels without signal; BART's value.
 _CROP = 0.8

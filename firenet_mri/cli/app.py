@@ -98,7 +98,7 @@ COMMANDS = (
     ),
     Command(
         "send",
-        "serve:send",
+        "send:send",
         "Send a scan to a reconstruction server.",
         "firenet send scan.h5 -o images.h5 --port 9002",
     ),

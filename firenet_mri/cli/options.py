@@ -19,6 +19,7 @@ _PANELS = (
     "Input",
     "Simulated scans",
     "Options",
+    "Limits",
     "Network",
     "Maps and coils",
     "Certificate",

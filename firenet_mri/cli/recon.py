@@ -101,6 +101,43 @@ def reconstruct_file(
     written: OutputOptions,
 ) -> Reconstruction:
     """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
+    _check_asked(path, output, reading, options, written)
+    _load()
+    from firenet_mri.io import read_reference
+    from firenet_mri.io.image.dicom import read_dicom_reference
+    from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.reconstruction.run import check_options
+
+    _check_outputs(path, output, reading, options, written)
+    check_options(options)
+    options = with_maps(reading, options)
+    raw = read_with(path, reading)
+    reference = written.dicom_reference
+    series = None if reference is None else read_dicom_reference(reference)
+    _check_written(raw, output, written, options, series)
+    shape = (*raw.batch_shape, *raw.spatial_shape)
+    target = None if written.reference is None else read_reference(written.reference, shape=shape)
+    result = _reconstructed(raw, output, options, quiet=written.json)
+    files = _save_image(result, output, written, target, series)
+    others = _save_others(result, written, series)
+    film = _save_film(result, written)
+    page = _save_report(result, output, written, target)
+    _remove_slices(output)
+    if written.json:
+        sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
+    else:
+        _tell(result, files, others, page, film)
+    return result
+
+
+def _check_asked(
+    path: Path,
+    output: Path,
+    reading: ReadOptions,
+    options: ReconstructionOptions,
+    written: OutputOptions,
+) -> None:
+    """Refuse what can be seen to be wrong without torch."""
     if written.sign is not None:
         require("cryptography")
     check_inputs([path])
@@ -111,21 +148,30 @@ def reconstruct_file(
         raise UsageError(
             f"{output}: DICOM images hold the magnitude only; leave --complex out, or write NIfTI"
         )
-    with loading():
-        from firenet_mri.io import read_reference
-        from firenet_mri.io.image.dicom import read_dicom_reference
-        from firenet_mri.io.kspace.reading import read_with
-        from firenet_mri.io.signatures import read_private_key
-        from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
-        from firenet_mri.reconstruction.run import check_options
-        from firenet_mri.report import report_path, reports_beside
 
-        # The layers and the picture need them later.
+
+def _load() -> None:
+    """Load torch with the reconstruction, and what the layers and the picture need later."""
+    with loading():
+        importlib.import_module("firenet_mri.reconstruction.run")
+        importlib.import_module("firenet_mri.report")
         importlib.import_module("numba")
         importlib.import_module("matplotlib.figure")
         importlib.import_module("matplotlib.backends.backend_agg")
 
-    # Before any work.
+
+def _check_outputs(
+    path: Path,
+    output: Path,
+    reading: ReadOptions,
+    options: ReconstructionOptions,
+    written: OutputOptions,
+) -> None:
+    """Refuse before the scan is read outputs that could not be written, or signed."""
+    from firenet_mri.io.signatures import read_private_key
+    from firenet_mri.reconstruction import output_paths
+    from firenet_mri.report import report_path
+
     files = output_paths(
         output,
         overwrite=written.overwrite,
@@ -137,35 +183,6 @@ def reconstruct_file(
     check_replaces_none([*files.paths, *reports], [path], reading, options, written)
     if written.sign is not None:
         read_private_key(written.sign)
-    check_options(options)
-    options = with_maps(reading, options)
-    raw = read_with(path, reading)
-    reference = written.dicom_reference
-    series = None if reference is None else read_dicom_reference(reference)
-    _check_written(raw, output, written, options, series)
-    shape = (*raw.batch_shape, *raw.spatial_shape)
-    target = None if written.reference is None else read_reference(written.reference, shape=shape)
-    result = _reconstructed(raw, output, options, quiet=written.json)
-    files = result.save(
-        output,
-        overwrite=written.overwrite,
-        complex_image=written.complex,
-        reference=target,
-        dicom_reference=series,
-        scanner_matrix=written.scanner_matrix,
-        evidence=not written.no_evidence,
-        key=written.sign,
-        removing=reports_beside(output) if written.overwrite else [],
-    )
-    others = _save_others(result, written, series)
-    film = _save_film(result, written)
-    page = _save_report(result, output, written, target)
-    _remove_slices(output)
-    if written.json:
-        sys.stdout.write(files.certificate.read_text(encoding="utf-8"))
-    else:
-        _tell(result, files, others, page, film)
-    return result
 
 
 def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
@@ -263,6 +280,29 @@ def _reconstructed(
         return reconstruct_with(
             raw, options, on_layer=on_layer, checkpoint=kept if resumes else None
         )
+
+
+def _save_image(
+    result: Reconstruction,
+    output: Path,
+    written: OutputOptions,
+    reference: Tensor | None,
+    series: DicomReference | None,
+) -> SavedFiles:
+    """Write image, picture, certificate and evidence; return where they are."""
+    from firenet_mri.report import reports_beside
+
+    return result.save(
+        output,
+        overwrite=written.overwrite,
+        complex_image=written.complex,
+        reference=reference,
+        dicom_reference=series,
+        scanner_matrix=written.scanner_matrix,
+        evidence=not written.no_evidence,
+        key=written.sign,
+        removing=reports_beside(output) if written.overwrite else [],
+    )
 
 
 def _save_others(result: Reconstruction, written: OutputOptions, series: Any) -> list[Path]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from firenet_mri.geometry import Geometry
     from firenet_mri.report.content import Content
     from firenet_mri.report.saved import SavedImage, ZeroFilled
-    from firenet_mri.report.serving import Served
+    from firenet_mri.report.serving import PageServer, Served
 
 #: Entry points of this group show volumes: a function from a NIfTI file's bytes and a title to
 #: pages by path, of which "/volume" is the first.
@@ -96,30 +96,45 @@ def view(
     check_inputs(one for one in (image_or_scan, scan, reference) if one is not None)
     check_files(reading, wanted)
     with loading():
-        from firenet_mri.io import read_certificate
-        from firenet_mri.report.saved import is_image
         from firenet_mri.report.serving import PageServer
 
-    console = Console(highlight=False, soft_wrap=True)
     # The port first: what is taken is found before the work.
     with PageServer(port) as server:
-        if image_or_scan.suffix == ".json":
-            image_or_scan = read_certificate(image_or_scan).check_image()
-        if is_image(image_or_scan):
-            content, image, geometry = _of_image(image_or_scan, scan, reference, reading, wanted)
-        elif scan is not None:
-            raise UsageError(f"{image_or_scan}: is itself a scan; leave out --scan")
-        else:
-            content, image, geometry = _of_scan(image_or_scan, reference, reading, wanted)
-        pages = _pages(content, image, geometry)
-        console.print(f"{content.title} is shown at {server.url} until Control-C.", markup=False)
-        sys.stdout.flush()
-        if not no_browser:
-            webbrowser.open(server.url)
-        try:
-            server.serve(pages)
-        except KeyboardInterrupt:
-            console.print("Stopped.")
+        content, image, geometry = _shown(image_or_scan, scan, reference, reading, wanted)
+        _serve(server, content.title, _pages(content, image, geometry), opens=not no_browser)
+
+
+def _serve(server: PageServer, title: str, pages: Mapping[str, Served], *, opens: bool) -> None:
+    """Say where the pages are, open a browser if that is wanted, and serve until Control-C."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{title} is shown at {server.url} until Control-C.", markup=False)
+    sys.stdout.flush()
+    if opens:
+        webbrowser.open(server.url)
+    try:
+        server.serve(pages)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def _shown(
+    path: Path,
+    scan: Path | None,
+    reference: Path | None,
+    reading: ReadOptions,
+    wanted: ReconstructionOptions,
+) -> tuple[Content, Tensor, Geometry | None]:
+    """Return what the page shows of an image, of the image of a certificate, or of a scan."""
+    from firenet_mri.io import read_certificate
+    from firenet_mri.report.saved import is_image
+
+    if path.suffix == ".json":
+        path = read_certificate(path).check_image()
+    if is_image(path):
+        return _of_image(path, scan, reference, reading, wanted)
+    if scan is not None:
+        raise UsageError(f"{path}: is itself a scan; leave out --scan")
+    return _of_scan(path, reference, reading, wanted)
 
 
 def _of_image(

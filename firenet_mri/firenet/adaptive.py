@@ -48,7 +48,6 @@ from firenet_mri.firenet.look import (
     in_double,
     keep,
     on_coefficients,
-    over_axes,
     refuse_shifts,
     result_of,
     tighten,
@@ -58,7 +57,7 @@ from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.solver import AdaptiveResult as AdaptiveResult
 from firenet_mri.firenet.solver import Schedule
 from firenet_mri.operators.base import LinearOperator
-from firenet_mri.prox import item_norm
+from firenet_mri.prox import item_norm, over_axes
 
 _SUFFICIENT, _NECESSARY, _LONGEST = 0.2, 0.8, 0.36
 _DAMPING = 0.4

@@ -37,7 +37,7 @@ from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators import LinearOperator, PhaseConstrained
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.operators.slopes import DualSlopes, Projection, dual_slopes
-from firenet_mri.prox import item_norm
+from firenet_mri.prox import item_norm, over_axes
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.network import FIRENET, Task
@@ -407,13 +407,13 @@ def _slopes(
 ) -> _Slopes:
     """Return the derivatives of one step, see :func:`firenet_mri.firenet.primal_dual.step`."""
     axes, transform = problem.image_axes, problem.transform
-    moved = state.x - _expand(tau * state.rho, axes) * state.gradient
+    moved = state.x - over_axes(tau * state.rho, axes) * state.gradient
     if state.synthesised is None:
         inside = problem.analyse(moved)
-        radius = _expand(tau, problem.coefficient_axes) * problem.threshold(inside)
+        radius = over_axes(tau, problem.coefficient_axes) * problem.threshold(inside)
         return _Slopes(Projection.at(transform, inside, radius, moves=moves), None)
     assert state.q is not None
-    moved = moved - _expand(tau, axes) * state.synthesised
+    moved = moved - over_axes(tau, axes) * state.synthesised
     ahead = 2 * moved - state.x
     limit = problem.threshold(ahead)
     return _Slopes(None, dual_slopes(transform, state.q, ahead, sigma, limit, moves=moves))
@@ -466,8 +466,3 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if a is None or b is None:
         return b if a is None else a
     return a + b
-
-
-def _expand(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return one number per item with axes of size 1 after it."""
-    return values.reshape(*values.shape, *[1] * len(axes))

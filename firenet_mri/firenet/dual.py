@@ -29,7 +29,7 @@ from torch import Tensor
 from firenet_mri.firenet.primal_dual import LayerState, State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.operators.base import Residual
-from firenet_mri.prox import item_norm, relaxed
+from firenet_mri.prox import item_norm, over_axes, relaxed
 
 _RELAXATION = 1.8
 _ROUND_RELAXATION = 1.9
@@ -61,7 +61,7 @@ class DualPoint(NamedTuple):
 
     def dual(self, problem: Problem, y: Tensor) -> Tensor:
         """Return v, of the shape of the data y."""
-        return problem.encoding(self.source) - _expand(self.share, problem.data_axes) * y
+        return problem.encoding(self.source) - over_axes(self.share, problem.data_axes) * y
 
 
 def point_of(problem: Problem, y: Tensor, state: State) -> DualPoint:
@@ -71,7 +71,7 @@ def point_of(problem: Problem, y: Tensor, state: State) -> DualPoint:
     distance = item_norm(problem.encoding(state.x) - y, problem.data_axes)
     batch = y.shape[: y.ndim - len(problem.data_axes)]
     share = 1 / torch.where(distance > 0, distance, torch.ones_like(distance)).reshape(batch)
-    return DualPoint(_expand(share, problem.image_axes) * state.x, share, state.q, state.x)
+    return DualPoint(over_axes(share, problem.image_axes) * state.x, share, state.q, state.x)
 
 
 def search_dual(
@@ -90,12 +90,12 @@ def search_dual(
         Of the two kinds.
     """
     at = _after_layers(problem, y, start, layers)
-    source = _expand(at.rho, problem.image_axes) * at.mean
+    source = over_axes(at.rho, problem.image_axes) * at.mean
     if at.q is None:
         return DualPoint(source, at.rho, None, at.x)
-    image = _expand(at.rho, problem.image_axes) * at.gradient
+    image = over_axes(at.rho, problem.image_axes) * at.gradient
     if problem.transform.annihilates_constants:
-        v = problem.encoding(source) - _expand(at.rho, problem.data_axes) * y
+        v = problem.encoding(source) - over_axes(at.rho, problem.data_axes) * y
         _, image = problem.without_constants(v, image)
     assert at.synthesised is not None
     # Its memory is used again.
@@ -172,7 +172,7 @@ def _begin(problem: Problem, residual: Residual, start: DualPoint) -> LayerState
     """Return a dual point as a state from which layers go on."""
     x, is_known = start.near, start.share > 0
     safe = torch.where(is_known, start.share, torch.ones_like(start.share))
-    mean = start.source / _expand(safe, problem.image_axes)
+    mean = start.source / over_axes(safe, problem.image_axes)
     # v without a share is no multiple of a residual, and begins at 0.
     rho = torch.where(is_known, start.share, torch.zeros_like(safe))
     gradient, _ = residual(mean)
@@ -210,21 +210,21 @@ def _relaxed_step(
     """Return the state r times the way to what a layer makes of it."""
     axes = problem.image_axes
     x, mean, rho, gradient, q, synthesised = state
-    inside = x - _expand(tau * rho, axes) * gradient
+    inside = x - over_axes(tau * rho, axes) * gradient
     if synthesised is None:
         x_next = problem.prox(inside, tau)
     else:
-        x_next = inside - _expand(tau, axes) * synthesised
+        x_next = inside - over_axes(tau, axes) * synthesised
     ahead = 2 * x_next - x
     total = rho + sigma
-    mean_next = mean + _expand(sigma / total, axes) * (ahead - mean)
+    mean_next = mean + over_axes(sigma / total, axes) * (ahead - mean)
     gradient_next, norm = residual(mean_next)
     rho_next = total * problem.data_factor(total * norm, sigma)
     share = relaxed(rho, rho_next, relaxation)
     # v stays a positive multiple of a residual; where relaxing would end that, it is omitted.
     is_relaxed = share > 0
     share = torch.where(is_relaxed, share, rho_next)
-    part = _expand(torch.where(is_relaxed, relaxation * rho_next / share, 1.0), axes)
+    part = over_axes(torch.where(is_relaxed, relaxation * rho_next / share, 1.0), axes)
     if q is not None:
         q, synthesised = problem.coefficient_step(q, ahead, sigma, relaxation)
     return LayerState(
@@ -235,7 +235,3 @@ def _relaxed_step(
         q,
         synthesised,
     )
-
-
-def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return value.reshape((*value.shape, *[1] * len(axes)))

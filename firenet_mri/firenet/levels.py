@@ -50,7 +50,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import UsageError
+from firenet_mri.errors import UsageError, check_positive
 from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.wavelets import OrthogonalWavelet
 from firenet_mri.rounding import above, below
@@ -157,7 +157,7 @@ class NullSpaceConstants:
     def __post_init__(self) -> None:
         if not 0 <= self.rho < 1:
             raise UsageError(f"rho is {self.rho}; it must be at least 0 and less than 1")
-        _check_positive("gamma", self.gamma)
+        check_positive("gamma", self.gamma)
 
     def largest_perturbation(self, kappa: float) -> float:
         """Return the error e of A, in the spectral norm, that C1 and C2 of Theorem 3 allow.
@@ -269,8 +269,8 @@ def smallest_inner(chi: float, norm: float, *, nu: float = _NU, step: float | No
     UsageError
         If the step is not in (1/(4 L), 1/L], nu not in (0, 1), or a number not positive.
     """
-    _check_positive("chi", chi)
-    _check_positive("norm", norm)
+    check_positive("chi", chi)
+    check_positive("norm", norm)
     _check_nu(nu)
     relative = 1.0 if step is None else step * norm
     if not 0.25 < relative <= 1 + 1e-12:
@@ -315,8 +315,8 @@ def smallest_restarts(
     UsageError
         If no number of restarts reaches the accuracy, since delta is too large.
     """
-    _check_positive("chi", chi)
-    _check_positive("accuracy", accuracy)
+    check_positive("chi", chi)
+    check_positive("accuracy", accuracy)
     limit = delta * nu / (1 - nu)
     objective_bound(eps0, 0, delta=delta, nu=nu)
     rest = accuracy / chi - limit
@@ -521,7 +521,7 @@ def image_sparsities(
     UsageError
         If the threshold is not positive, or the image is zero.
     """
-    _check_positive("threshold", threshold)
+    check_positive("threshold", threshold)
     largest = float(image.abs().max())
     if largest == 0:
         raise UsageError("The image is zero; give one from which sparsities can be measured")
@@ -604,11 +604,6 @@ def count_levels(values: Tensor, length: int) -> tuple[int, ...]:
 def _ceil(value: float) -> int:
     """Return the least integer not below the value, one rounding unit of slack for exact ones."""
     return math.ceil(value * (1 - 1e-14))
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise UsageError(f"{name} is {value}; it must be a positive number")
 
 
 def _check_not_negative(name: str, value: float) -> None:

@@ -19,6 +19,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.primal_dual import State, TrackedState
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.solver import AdaptiveResult, Observer, Progress, Schedule, Solver
+from firenet_mri.prox import over_axes
 
 # Rounds that tighten the dual of the analysis form: at every look, and where the gap is within
 # reach of the wanted one.
@@ -242,8 +243,3 @@ def _axes(problem: Problem) -> tuple[tuple[int, ...], ...]:
     """Return the axes of one item in each field of a tracked state."""
     image, data, coefficients = problem.image_axes, problem.data_axes, problem.coefficient_axes
     return (image, data, coefficients, data, image, coefficients, image, image, ())
-
-
-def over_axes(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return values, (*batch), with axes of size 1 after them."""
-    return values.reshape((*values.shape, *[1] * len(axes)))

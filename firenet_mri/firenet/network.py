@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError, check_positive
 from firenet_mri.firenet.base import Network, Trained
 from firenet_mri.firenet.derivative import NetworkDerivative
 from firenet_mri.firenet.lipschitz import ProvenBound
@@ -409,8 +408,7 @@ class FIRENET(Network):
 
 
 def _check_ball(ball: float, schedule: Schedule, solver: Solver) -> None:
-    if not 0 < ball < math.inf:
-        raise UsageError(f"ball is {ball}; it must be a positive number")
+    check_positive("ball", ball)
     if schedule.eps0 is not None or not solver.is_fixed:
         raise UsageError(
             f"A ball of {ball} asked for with {type(schedule).__name__}; it needs a schedule of "

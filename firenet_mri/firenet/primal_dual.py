@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.firenet.updates import descended, extrapolated
 from firenet_mri.operators.base import Residual
-from firenet_mri.prox import item_norm
+from firenet_mri.prox import item_norm, over_axes
 
 
 class State(NamedTuple):
@@ -67,9 +67,9 @@ class LayerState(NamedTuple):
 
     def bare(self, problem: Problem, y: Tensor) -> State:
         """Return image and duals in full; costs one application of A."""
-        v = _expand(self.rho, problem.data_axes) * (problem.encoding(self.mean) - y)
+        v = over_axes(self.rho, problem.data_axes) * (problem.encoding(self.mean) - y)
         q = None if self.q is None else problem.coefficients(self.q)
-        return State(self.x, v, q, _expand(self.rho, problem.image_axes) * self.mean, self.rho)
+        return State(self.x, v, q, over_axes(self.rho, problem.image_axes) * self.mean, self.rho)
 
 
 class TrackedState(NamedTuple):
@@ -183,7 +183,7 @@ def _tracked_step(
     problem: Problem, y: Tensor, state: TrackedState, tau: Tensor, sigma: Tensor
 ) -> TrackedState:
     """Return the same step; the operators are applied to what it returns."""
-    tau_x, sigma_v = _expand(tau, problem.image_axes), _expand(sigma, problem.data_axes)
+    tau_x, sigma_v = over_axes(tau, problem.image_axes), over_axes(sigma, problem.data_axes)
     if state.synthesised is None:
         x = problem.prox(state.x - tau_x * state.gradient, tau)
     else:
@@ -193,21 +193,17 @@ def _tracked_step(
     factor = problem.data_factor(item_norm(inside, problem.data_axes), sigma_v)
     v = factor * inside
     factor = factor.reshape(sigma.shape)
-    source = state.source + _expand(sigma, problem.image_axes) * (2 * x - state.x)
-    source, share = _expand(factor, problem.image_axes) * source, factor * (state.share + sigma)
+    source = state.source + over_axes(sigma, problem.image_axes) * (2 * x - state.x)
+    source, share = over_axes(factor, problem.image_axes) * source, factor * (state.share + sigma)
     gradient = problem.encoding.adjoint(v)
     if state.q is None or state.coefficients is None:
         return TrackedState(x, v, None, data, gradient, None, None, source, share)
     coefficients = problem.analyse(x)
-    sigma_q = _expand(sigma, problem.coefficient_axes)
+    sigma_q = over_axes(sigma, problem.coefficient_axes)
     ahead = 2 * coefficients - state.coefficients
     q = problem.project_coefficient_dual(state.q + sigma_q * ahead)
     synthesised = problem.synthesise(q)
     return TrackedState(x, v, q, data, gradient, coefficients, synthesised, source, share)
-
-
-def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return value.reshape(*value.shape, *[1] * len(axes))
 
 
 class PrimalDualLayer(nn.Module):

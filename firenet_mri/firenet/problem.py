@@ -36,7 +36,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.errors import DataError, ShapeError, UsageError, check_positive
 from firenet_mri.operators.base import LinearOperator, Shape, records_graph
 from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
 from firenet_mri.prox import item_norm
@@ -397,7 +397,7 @@ class SquareRootLasso(Problem):
         return torch.where(norm > 1 - _ON_SPHERE, distance, torch.zeros_like(distance))
 
     def _check_number(self) -> None:
-        _check_lam(self.lam)
+        check_positive("lam", self.lam)
         _check_fits_single(self.lam, self.weights)
 
 
@@ -443,7 +443,7 @@ class Lasso(Problem):
         return torch.full_like(distance, 0.5)
 
     def _check_number(self) -> None:
-        _check_lam(self.lam)
+        check_positive("lam", self.lam)
 
 
 @dataclass(frozen=True, eq=False)
@@ -562,11 +562,6 @@ class QuadraticallyConstrainedBasisPursuit(Problem):
             raise UsageError(f"eta is {self.eta}; it must be a number of at least 0")
 
 
-def _check_lam(lam: float) -> None:
-    if not 0 < lam < math.inf:
-        raise UsageError(f"lam is {lam}; it must be a positive number")
-
-
 def _check_fits_single(lam: float, weights: Tensor | None) -> None:
     largest = 1.0 if weights is None else float(weights.detach().max())
     if not _SMALLEST_RADIUS <= lam * largest <= _LARGEST_RADIUS:
@@ -608,7 +603,3 @@ def _check_groups(weights: Tensor, shape: Shape, groups: tuple[int, ...] | None)
 
 def _trailing(shape: Shape) -> tuple[int, ...]:
     return tuple(range(-len(shape), 0))
-
-
-def _expand(value: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return value.reshape(*value.shape, *[1] * len(axes))

@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from firenet_mri.errors import UsageError
+from firenet_mri.errors import UsageError, check_positive
 from firenet_mri.firenet.levels import (
     LevelStructure,
     NullSpaceConstants,
@@ -80,8 +80,7 @@ class TheoremPromise:
     lam: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.accuracy < math.inf:
-            raise UsageError(f"accuracy is {self.accuracy}; it must be a positive number")
+        check_positive("accuracy", self.accuracy)
         layers = self.inner * self.restarts
         if layers > MOST_LAYERS:
             raise UsageError(

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from firenet_mri.errors import UsageError
+from firenet_mri.errors import UsageError, check_positive
 from firenet_mri.firenet.levels import (
     LevelStructure,
     RecoveryConstants,
@@ -88,7 +88,7 @@ class PaperSchedule(FixedSchedule):
         for name in ("tau", "sigma", "norm", "eps0"):
             value = getattr(self, name)
             if value is not None:
-                _check_positive(name, value)
+                check_positive(name, value)
         _check_decrease(self.nu, self.delta)
 
     @classmethod
@@ -253,9 +253,9 @@ class NetworkSchedule(FixedSchedule):
 
     def __post_init__(self) -> None:
         _check_count("layers", self.layers)
-        _check_positive("tau", self.tau)
+        check_positive("tau", self.tau)
         if self.eps0 is not None:
-            _check_positive("eps0", self.eps0)
+            check_positive("eps0", self.eps0)
         if not 0 < self.decay <= 1:
             raise UsageError(f"decay is {self.decay}; it must lie in (0, 1]")
         if not 0 <= self.data_consistency <= 1:
@@ -333,9 +333,9 @@ class WARPdSchedule(FixedSchedule):
     def __post_init__(self) -> None:
         _check_count("restarts", self.restarts)
         _check_count("inner", self.inner)
-        _check_positive("tau", self.tau)
+        check_positive("tau", self.tau)
         if self.eps0 is not None:
-            _check_positive("eps0", self.eps0)
+            check_positive("eps0", self.eps0)
         _check_decrease(self.nu, self.delta)
 
     @property
@@ -398,11 +398,6 @@ def _are_too_long(tau: float, sigma: float, norm: float) -> bool:
 def _check_count(name: str, value: int) -> None:
     if value < 1:
         raise UsageError(f"{name} is {value}; it must be a whole number of at least 1")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise UsageError(f"{name} is {value}; it must be a positive number")
 
 
 def _check_decrease(nu: float, delta: float) -> None:

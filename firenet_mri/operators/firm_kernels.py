@@ -84,6 +84,21 @@ def gram(c: Array, first: int, last: int, aa: Array, bb: Array, dd: Array) -> No
             dd[i] += q * q
 
 
+def cross(
+    c: Array, cotangent: Array, first: int, last: int, h1: Array, h2: Array, h12: Array
+) -> None:
+    """Set h1, h2, h12 to the entries of the symmetric part of K C^T, K the cotangent's bands."""
+    for i in range(h1.size):
+        h1[i], h2[i], h12[i] = 0, 0, 0
+    for band in range(first, last):
+        for i in range(h1.size):
+            p, q = c[0, band, i], c[1, band, i]
+            u, v = cotangent[0, band, i], cotangent[1, band, i]
+            h1[i] += u * p
+            h2[i] += v * q
+            h12[i] += (u * q + v * p) / 2
+
+
 def firm_slopes(
     c: Array,
     radii: Array,
@@ -106,29 +121,15 @@ def firm_slopes(
     """
     pixels = c.shape[2]
     buffers = np.empty((9, pixels), c.dtype)
-    aa, bb, dd, h1, h2, h12 = (
-        buffers[0],
-        buffers[1],
-        buffers[2],
-        buffers[3],
-        buffers[4],
-        buffers[5],
-    )
+    aa, bb, dd = buffers[0], buffers[1], buffers[2]
+    h1, h2, h12 = buffers[3], buffers[4], buffers[5]
     w1, w2, w12 = buffers[6], buffers[7], buffers[8]
     first = 0
     for group in range(sizes.size):
         last = first + sizes[group]
         r, rho = radii[group], firmness[group]
         gram(c, first, last, aa, bb, dd)
-        for i in range(pixels):
-            h1[i], h2[i], h12[i] = 0, 0, 0
-        for band in range(first, last):
-            for i in range(pixels):
-                p, q = c[0, band, i], c[1, band, i]
-                u, v = cotangent[0, band, i], cotangent[1, band, i]
-                h1[i] += u * p
-                h2[i] += v * q
-                h12[i] += (u * q + v * p) / 2
+        cross(c, cotangent, first, last, h1, h2, h12)
         top = r * (1 + rho)
         by_radius, by_firmness = 0.0, 0.0
         for i in range(pixels):

@@ -19,7 +19,7 @@ from firenet_mri.operators.derivative import Map, linear
 from firenet_mri.operators.frame_passes import FramePart, frame_steps_
 from firenet_mri.operators.kernels import can_compile
 from firenet_mri.operators.sparsifier import Sparsifier
-from firenet_mri.prox import relaxed
+from firenet_mri.prox import over_axes, relaxed
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
@@ -190,7 +190,7 @@ class Frame(Sparsifier):
         if parts is not None:
             return q, frame_steps_(parts, x, sigma, relaxation)
         planes = _split(x) if x.is_complex() else x.unsqueeze(0)
-        steps = sigma.reshape(*sigma.shape, *[1] * len(self.codomain_shape))
+        steps = over_axes(sigma, self.codomain_shape)
         if torch.is_grad_enabled():
             projected = self._project(torch.addcmul(q, self._bands(planes), steps), radius)
             q = relaxed(q, projected, relaxation)

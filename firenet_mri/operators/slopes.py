@@ -31,6 +31,7 @@ from firenet_mri.operators.spectral_ball import (
     spectral_numbers,
 )
 from firenet_mri.operators.stacked import StackedFrame
+from firenet_mri.prox import over_axes
 
 
 class DualSlopes(ABC):
@@ -208,7 +209,7 @@ class PlainSlopes(DualSlopes):
 
     def _moved(self, q: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
         transform = self.projection.transform
-        steps = lengths.reshape(*lengths.shape, *[1] * len(transform.codomain_shape))
+        steps = over_axes(lengths, transform.codomain_shape)
         moved: Tensor = q + steps * transform(x)
         return moved
 
@@ -328,7 +329,7 @@ def dual_slopes(
         )
     frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:
-        steps = sigma.reshape(*sigma.shape, *[1] * len(transform.codomain_shape))
+        steps = over_axes(sigma, transform.codomain_shape)
         z = transform.coefficients(q) + steps * transform(x)
         if isinstance(transform, StackedFrame) and transform.is_coherent:
             return PlainSlopes(StackedProjection.at(transform, z, radius))

@@ -13,7 +13,7 @@ from firenet_mri.operators.kernels import can_compile, shrink_
 from firenet_mri.operators.shift import CyclicShift
 from firenet_mri.operators.wavelet_passes import Wavelet, shrink_coefficients
 from firenet_mri.operators.wavelets import OrthogonalWavelet
-from firenet_mri.prox import project_modulus, relaxed, soft_threshold
+from firenet_mri.prox import over_axes, project_modulus, relaxed, soft_threshold
 
 
 class Sparsifier(LinearOperator):
@@ -239,7 +239,7 @@ class TightSparsifier(Sparsifier):
         if can_compile(c, tau):
             shrink_(c, tau, threshold)
         else:
-            c = soft_threshold(c, _expand(tau, self.codomain_shape) * threshold)
+            c = soft_threshold(c, over_axes(tau, self.codomain_shape) * threshold)
         return self.operator.adjoint(c)
 
     def solve_gram(self, x: Tensor) -> Tensor:
@@ -263,7 +263,7 @@ class TightSparsifier(Sparsifier):
         relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+."""
-        step = _expand(sigma, self.codomain_shape) * self.operator(x)
+        step = over_axes(sigma, self.codomain_shape) * self.operator(x)
         q = relaxed(q, self.project(q + step, radius), relaxation)
         return q, self.operator.adjoint(q)
 
@@ -298,7 +298,7 @@ class NoSparsifier(Sparsifier):
 
     def shrink(self, x: Tensor, tau: Tensor, threshold: Tensor | float) -> Tensor:
         """Return soft(x, tau threshold)."""
-        return soft_threshold(x, _expand(tau, self.codomain_shape) * threshold)
+        return soft_threshold(x, over_axes(tau, self.codomain_shape) * threshold)
 
     def solve_gram(self, x: Tensor) -> Tensor:
         """Return x."""
@@ -321,7 +321,7 @@ class NoSparsifier(Sparsifier):
         relaxation: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma x on |q_i| <= radius_i, twice."""
-        step = _expand(sigma, self.codomain_shape) * x
+        step = over_axes(sigma, self.codomain_shape) * x
         q = relaxed(q, self.project(q + step, radius), relaxation)
         return q, q
 
@@ -351,7 +351,3 @@ def _wavelet(operator: LinearOperator) -> Wavelet | None:
             else None
         )
     return None
-
-
-def _expand(value: Tensor, shape: Shape) -> Tensor:
-    return value.reshape(*value.shape, *[1] * len(shape))

@@ -145,10 +145,6 @@ def split_rows(
     half, side, taps = ny // 2, nx // 2, low.size
     middle = taps // 2
     length, is_last = shrinkage
-    # Nothing is divided by zero where a limit and a number are 0.
-    tiny = np.finfo(out.dtype).tiny
-    # An integer would make double precision of single.
-    unit = out.dtype.type(1)
     limits = np.full(nx, length * weights[0, 0], out.dtype)
     lines = np.empty((2, parts * nx), out.dtype)
     moved = np.empty(parts * nx, out.dtype)
@@ -159,10 +155,7 @@ def split_rows(
             lines[:] = 0
             for tap in range(taps):
                 source = x[((2 * r + middle - tap) % (2 * half) - shift[0]) % ny]
-                g, h, a, d = low[tap], high[tap], lines[0], lines[1]
-                for i in range(parts * nx):
-                    a[i] += g * source[i]
-                    d[i] += h * source[i]
+                spread(source, low[tap], high[tap], lines[0], lines[1])
         else:
             copy_row(x[(ny - 1 - shift[0]) % ny, : parts * nx], lines[0])
         for b in range(2 if r < half else 1):
@@ -173,24 +166,7 @@ def split_rows(
                 copy_row(line[kept:], moved[: parts * nx - kept])
                 line = moved
             target = out[row]
-            # Every second number, with those of the other end before and after.
-            here = even[parts * middle : parts * (middle + side)]
-            next_to = odd[parts * middle : parts * (middle + side)]
-            if parts == 2:
-                for i in range(side):
-                    here[2 * i], here[2 * i + 1] = line[4 * i], line[4 * i + 1]
-                    next_to[2 * i], next_to[2 * i + 1] = line[4 * i + 2], line[4 * i + 3]
-            else:
-                for i in range(side):
-                    here[i], next_to[i] = line[2 * i], line[2 * i + 1]
-            for i in range(middle):
-                before, after = (i - middle) % side, i % side
-                for p in range(parts):
-                    even[parts * i + p] = line[2 * parts * before + p]
-                    odd[parts * i + p] = line[2 * parts * before + parts + p]
-                    place = parts * (middle + side + i) + p
-                    even[place] = line[2 * parts * after + p]
-                    odd[place] = line[2 * parts * after + parts + p]
+            part_phases(line, parts, middle, even, odd)
             average = target[: parts * side]
             detail = target[parts * (nx - side) : parts * nx]
             average[:] = 0
@@ -199,10 +175,7 @@ def split_rows(
                 begin = parts * (middle + (middle - tap) // 2)
                 phase = even if (middle - tap) % 2 == 0 else odd
                 source = phase[begin : begin + parts * side]
-                g, h = low[tap], high[tap]
-                for i in range(parts * side):
-                    average[i] += g * source[i]
-                    detail[i] += h * source[i]
+                spread(source, low[tap], high[tap], average, detail)
             if nx > 2 * side:
                 for p in range(parts):
                     target[parts * side + p] = line[parts * (nx - 1) + p]
@@ -214,17 +187,76 @@ def split_rows(
                     factors = weights[row, first:nx]
                     for i in range(nx - first):
                         limit[i] = length * factors[i]
-                if parts == 2:
-                    for i in range(nx - first):
-                        re, im = numbers[2 * i], numbers[2 * i + 1]
-                        size = max(math.sqrt(re * re + im * im), limit[i])
-                        factor = unit - limit[i] / max(size, tiny)
-                        numbers[2 * i] = factor * re
-                        numbers[2 * i + 1] = factor * im
-                else:
-                    for i in range(nx - first):
-                        size = max(abs(numbers[i]), limit[i])
-                        numbers[i] *= unit - limit[i] / max(size, tiny)
+                shrink_row(numbers, limit, parts)
+
+
+def spread(source: Array, low: float, high: float, average: Array, detail: Array) -> None:
+    """Add a row, times one tap of each filter, to averages and details."""
+    for i in range(average.size):
+        average[i] += low * source[i]
+        detail[i] += high * source[i]
+
+
+def gather(average: Array, detail: Array, low: float, high: float, target: Array) -> None:
+    """Add averages and details, times one tap of each filter, to a row: the adjoint of spread."""
+    for i in range(target.size):
+        target[i] += low * average[i] + high * detail[i]
+
+
+def part_phases(line: Array, parts: int, middle: int, even: Array, odd: Array) -> None:
+    """Set even and odd to every second number, with ``middle`` of the other end at each end."""
+    side = even.size // parts - 2 * middle
+    here = even[parts * middle : parts * (middle + side)]
+    next_to = odd[parts * middle : parts * (middle + side)]
+    if parts == 2:
+        for i in range(side):
+            here[2 * i], here[2 * i + 1] = line[4 * i], line[4 * i + 1]
+            next_to[2 * i], next_to[2 * i + 1] = line[4 * i + 2], line[4 * i + 3]
+    else:
+        for i in range(side):
+            here[i], next_to[i] = line[2 * i], line[2 * i + 1]
+    pad_ends(even, parts, middle)
+    pad_ends(odd, parts, middle)
+
+
+def join_phases(even: Array, odd: Array, parts: int, line: Array) -> None:
+    """Set the numbers of a line in turn to those of even and of odd."""
+    if parts == 2:
+        for i in range(even.size // 2):
+            line[4 * i], line[4 * i + 1] = even[2 * i], even[2 * i + 1]
+            line[4 * i + 2], line[4 * i + 3] = odd[2 * i], odd[2 * i + 1]
+    else:
+        for i in range(even.size):
+            line[2 * i], line[2 * i + 1] = even[i], odd[i]
+
+
+def pad_ends(padded: Array, parts: int, middle: int) -> None:
+    """Continue what lies within periodically, by ``middle`` numbers at each end."""
+    side = padded.size // parts - 2 * middle
+    for i in range(middle):
+        before, after = middle + (i - middle) % side, middle + i % side
+        for p in range(parts):
+            padded[parts * i + p] = padded[parts * before + p]
+            padded[parts * (middle + side + i) + p] = padded[parts * after + p]
+
+
+def shrink_row(numbers: Array, limit: Array, parts: int) -> None:
+    """Overwrite every number c with max(|c| - limit, 0) c / |c|."""
+    # Nothing is divided by zero where a limit and a number are 0.
+    tiny = np.finfo(numbers.dtype).tiny
+    # An integer would make double precision of single.
+    unit = numbers.dtype.type(1)
+    if parts == 2:
+        for i in range(limit.size):
+            re, im = numbers[2 * i], numbers[2 * i + 1]
+            size = max(math.sqrt(re * re + im * im), limit[i])
+            factor = unit - limit[i] / max(size, tiny)
+            numbers[2 * i] = factor * re
+            numbers[2 * i + 1] = factor * im
+    else:
+        for i in range(limit.size):
+            size = max(abs(numbers[i]), limit[i])
+            numbers[i] *= unit - limit[i] / max(size, tiny)
 
 
 def merge_rows(
@@ -278,28 +310,14 @@ def merge_rows(
                 pads[band, parts * middle : parts * (middle + side)] = source[
                     start : start + parts * side
                 ]
-                for i in range(middle):
-                    before, after = (i - middle) % side, i % side
-                    for p in range(parts):
-                        pads[band, parts * i + p] = source[start + parts * before + p]
-                        place = parts * (middle + side + i) + p
-                        pads[band, place] = source[start + parts * after + p]
+                pad_ends(pads[band], parts, middle)
             phases[:] = 0
             for tap in range(taps):
                 begin = parts * (middle - (middle - tap) // 2)
                 a = pads[0, begin : begin + parts * side]
                 d = pads[1, begin : begin + parts * side]
-                g, h, phased = low[tap], high[tap], phases[(middle - tap) % 2]
-                for i in range(parts * side):
-                    phased[i] += g * a[i] + h * d[i]
-            here, next_to = phases[0], phases[1]
-            if parts == 2:
-                for i in range(side):
-                    line[4 * i], line[4 * i + 1] = here[2 * i], here[2 * i + 1]
-                    line[4 * i + 2], line[4 * i + 3] = next_to[2 * i], next_to[2 * i + 1]
-            else:
-                for i in range(side):
-                    line[2 * i], line[2 * i + 1] = here[i], next_to[i]
+                gather(a, d, low[tap], high[tap], phases[(middle - tap) % 2])
+            join_phases(phases[0], phases[1], parts, line)
             if nx > 2 * side:
                 for p in range(parts):
                     line[parts * (nx - 1) + p] = source[parts * side + p]
@@ -311,9 +329,7 @@ def merge_rows(
             for tap in range(taps):
                 if (middle - tap) % 2 == phase and not is_odd_row:
                     pair = lines[(r - (middle - tap) // 2) % window]
-                    g, h, a, d = low[tap], high[tap], pair[0], pair[1]
-                    for i in range(parts * nx):
-                        target[i] += g * a[i] + h * d[i]
+                    gather(pair[0], pair[1], low[tap], high[tap], target)
             if is_odd_row:
                 copy_row(lines[step % window, 0], target)
             row = (ny - 1 if is_odd_row else 2 * r + phase) - shift[0]
@@ -357,15 +373,12 @@ def split_planes(
         if r == half:
             copy_row(x[(nz - 1 - shift) % nz, y, : parts * nx], out[0, y])
             continue
-        a, d = out[0, y], out[1, y]
+        a, d = out[0, y, : parts * nx], out[1, y, : parts * nx]
         a[:] = 0
         d[:] = 0
         for tap in range(taps):
             source = x[((2 * r + taps // 2 - tap) % (2 * half) - shift) % nz, y]
-            g, h = low[tap], high[tap]
-            for i in range(parts * nx):
-                a[i] += g * source[i]
-                d[i] += h * source[i]
+            spread(source, low[tap], high[tap], a, d)
 
 
 def merge_planes(
@@ -410,6 +423,4 @@ def merge_planes(
             for tap in range(low.size):
                 if (middle - tap) % 2 == phase:
                     plane = (r - (middle - tap) // 2) % half
-                    a, d, g, h = c[plane, y], c[nz - half + plane, y], low[tap], high[tap]
-                    for i in range(parts * nx):
-                        target[i] += g * a[i] + h * d[i]
+                    gather(c[plane, y], c[nz - half + plane, y], low[tap], high[tap], target)

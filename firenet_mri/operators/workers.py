@@ -1,4 +1,4 @@
-"""Work in parts, side by side on threads of one thread each.
+"""Work in parts, side by side on threads of one thread each: passes of a layer, or whole slices.
 
 The passes of a layer release Python's lock, compiled ones and FFTs alike. A thread that takes a
 part of the image or of the coils keeps it in its own cache, which pays more than to share every
@@ -7,19 +7,22 @@ operation; and a thread that waits sleeps, so that a busy machine is not made bu
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 import torch
 
 from firenet_mri.operators.denormals import subnormals_are_zero
 
+_T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
@@ -40,19 +43,33 @@ def in_parallel(work: Callable[[int], _R], count: int) -> list[_R]:
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         return [work(part) for part in range(count)]
-    flushes = subnormals_are_zero()
-    # A number is handed out once, whoever asks.
-    parts = iter(range(count))
-    pool = _pool(torch.get_num_threads())
-    futures = [pool.submit(_run, work, parts, flushes) for _ in range(threads)]
-    done: dict[int, _R] = {}
-    for future in futures:
-        # The others do all that is left, or fail, too, before an error is passed on.
-        if future.exception() is None:
-            done.update(future.result())
-    for future in futures:
-        future.result()
-    return [done[part] for part in range(count)]
+    return _shared_out(_standing_pool(torch.get_num_threads()), work, count, threads)
+
+
+def on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Return ``work`` of each item, as many at once as torch has threads, each on one thread.
+
+    For work of seconds and more: the threads are its own, since those of :func:`in_parallel` would
+    be missed by every other caller meanwhile. Work that calls either function again is done in its
+    thread, item by item. Gradients are recorded as in the calling thread, and what is logged
+    belongs to the job that the caller works on.
+    """
+    threads = min(torch.get_num_threads(), len(items))
+    if threads <= 1:
+        return one_by_one(work, items)
+    contexts, is_recording = [copy_context() for _ in items], torch.is_grad_enabled()
+
+    def of_part(part: int) -> _R:
+        with torch.set_grad_enabled(is_recording):
+            return contexts[part].run(work, items[part])
+
+    with _new_pool(threads) as pool:
+        return _shared_out(pool, of_part, len(items), threads)
+
+
+def one_by_one(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Return ``work`` of each item."""
+    return [work(item) for item in items]
 
 
 @functools.lru_cache(256)
@@ -68,22 +85,56 @@ def even_parts(size: int, largest: int) -> tuple[range, ...]:
     return tuple(range(*pair) for pair in itertools.pairwise(bounds))
 
 
+def _shared_out(
+    pool: ThreadPoolExecutor, work: Callable[[int], _R], count: int, threads: int
+) -> list[_R]:
+    """Return work(0), ..., work(count - 1), done by so many threads of a pool."""
+    flushes = subnormals_are_zero()
+    # A number is handed out once, whoever asks.
+    parts = iter(range(count))
+    futures = [pool.submit(_run, work, parts, flushes) for _ in range(threads)]
+    try:
+        for future in futures:
+            # What others still do ends before an error is passed on.
+            future.exception()
+    finally:
+        # After Control-C nothing more is begun.
+        _hand_out_all(parts)
+    done = dict(itertools.chain.from_iterable(future.result() for future in futures))
+    return [done[part] for part in range(count)]
+
+
 def _run(work: Callable[[int], _R], parts: Iterator[int], flushes: bool) -> list[tuple[int, _R]]:
     """Return numbers and results of the parts that this thread came to do."""
     torch.set_flush_denormal(flushes)
-    return [(part, work(part)) for part in parts]
+    try:
+        return [(part, work(part)) for part in parts]
+    except BaseException:
+        # Nobody needs the rest.
+        _hand_out_all(parts)
+        raise
+
+
+def _hand_out_all(parts: Iterator[int]) -> None:
+    collections.deque(parts, maxlen=0)
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _standing_pool(threads: int) -> ThreadPoolExecutor:
     """Return so many waiting threads, made at the first call."""
+    return _new_pool(threads)
+
+
+def _new_pool(threads: int) -> ThreadPoolExecutor:
+    """Return so many new threads, each with one thread of torch's."""
+    before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "firenet", initializer=_prepare_thread)
     # Threads of the user's that start later take over the number that was set last. The pool has
     # all of its own when so many wait for each other.
     barrier = threading.Barrier(threads)
     for future in [pool.submit(barrier.wait) for _ in range(threads)]:
         future.result()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     return pool
 
 
@@ -96,4 +147,4 @@ def _prepare_thread() -> None:
 
 # Threads do not live on in a forked process.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_standing_pool.cache_clear)

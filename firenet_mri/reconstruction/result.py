@@ -192,32 +192,40 @@ class Reconstruction:
         if files.image.suffix == ".dcm":
             check_place(self.scan.geometry, dicom_reference, str(path))
         digests = self._own_digests()
-        accuracy = None if reference is None else self.accuracy(reference)
-        if reference is not None and accuracy is not None and accuracy.reference_factor != 1:
-            reference = accuracy.reference_factor * reference
-            _log.warning("%s", accuracy.other_units)
+        target, accuracy = self._compared(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
         # What the replaced image had beside it would be taken for this one's.
         every = files_of(path, sensitivity=True).paths if overwrite else ()
         stale = [*(one for one in every if one not in files.paths), *removing]
+        report = self.report(accuracy)
+        if scanner_matrix:
+            report["resized_to_the_scanners_grid"] = list(image.shape)
         with atomic_writes(files.paths, overwrite=overwrite, removing=stale) as temporary:
             place = dict(zip(files.paths, temporary, strict=True))
-            written, picture, certificate = (place[path] for path in files.paths[:3])
+            written = place[files.image]
             write_image(
                 written, image, scan, description=self._description(), reference=dicom_reference
             )
-            self._write_picture(picture, reference, accuracy)
-            digests = replace(digests, file=digest_of_file(written))
-            signed = replace(self.certificate, digests=digests)
-            resized = {"resized_to_the_scanners_grid": list(image.shape)} if scanner_matrix else {}
-            report = self.report(accuracy) | resized
+            self._write_picture(place[files.picture], target, accuracy)
             if files.evidence is not None:
                 write_evidence(place[files.evidence], self.evidence)
                 report["evidence"] = digest_of_file(place[files.evidence])
             if files.sensitivity is not None:
                 self._write_jacobian_picture(place[files.sensitivity])
-            write_certificate(certificate, signed, report, key=key)
+            digests = replace(digests, file=digest_of_file(written))
+            signed = replace(self.certificate, digests=digests)
+            write_certificate(place[files.certificate], signed, report, key=key)
         return files
+
+    def _compared(self, reference: Tensor | None) -> tuple[Tensor | None, Accuracy | None]:
+        """Return a reference in the units of the image, and how the image compares with it."""
+        if reference is None:
+            return None, None
+        accuracy = self.accuracy(reference)
+        if accuracy.reference_factor == 1:
+            return reference, accuracy
+        _log.warning("%s", accuracy.other_units)
+        return accuracy.reference_factor * reference, accuracy
 
     def _write_picture(
         self, path: Path, reference: Tensor | None, accuracy: Accuracy | None

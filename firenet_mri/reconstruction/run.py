@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from firenet_mri.amplification import OnApplication
-from firenet_mri.cores import on_all_cores, one_by_one
 from firenet_mri.device import find_device
 from firenet_mri.domain import check_is_kspace
 from firenet_mri.errors import UsageError
 from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.networks import check_network
 from firenet_mri.memory import give_back_freed_memory
+from firenet_mri.operators.workers import on_all_cores, one_by_one
 from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution

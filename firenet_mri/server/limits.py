@@ -1,66 +1,102 @@
-"""What clients may take of a server."""
+"""What clients may take of a server, as options: ``firenet serve`` makes its flags from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from firenet_mri.errors import UsageError
-from firenet_mri.server.address import check_limit
+from firenet_mri.options import Options, documented, option
+
+_GIB = 1 << 30
+# What a system's calls still count.
+_MOST_SECONDS, _MOST_BYTES, _MOST_CLIENTS = 1e8, 1 << 50, 1 << 50
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What clients may take.
+def _up_to(most: float) -> Callable[[float], str | None]:
+    """Return the check of a limit that is positive, and at most this large."""
+    advice = f"use a number above 0, at most {most:g}"
+    return lambda value: None if 0 < value <= most else advice
 
-    Parameters
-    ----------
-    message_bytes
-        Of one part of a message.
-    scan_bytes
-        Of all that a client sends.
-    held_bytes
-        Of all that the connected clients have sent; a client that sends more is refused.
-    ahead_bytes
-        Of what a client has sent while its earlier data are reconstructed; it has to wait then.
-    clients
-        Connected at once; further ones are told to come back, and closed.
-    idle_s
-        Seconds without a byte, in either direction, after which a client is disconnected.
-    scan_s
-        Seconds that a client may take to send its scan, or to take an image, however slowly the
-        bytes come or go.
-    recon_s
-        Seconds that one reconstruction may take.
-    recon_bytes
-        Memory that its process may hold, libraries included; Linux only.
-    stop_s
-        Seconds that clients have to finish when the server is told to stop.
-    networks
-        Folder of trained networks that clients may name; None is those that are included alone.
 
-    Raises
-    ------
-    UsageError
-        If one is not positive, or beyond what can be counted, or the folder does not exist.
-    """
+_gib = _up_to(_MOST_BYTES / _GIB)
+_bytes = _up_to(_MOST_BYTES)
+_seconds = _up_to(_MOST_SECONDS)
 
-    message_bytes: int = 1 << 28
-    scan_bytes: int = 1 << 33
-    held_bytes: int = 1 << 34
-    ahead_bytes: int = 1 << 28
-    clients: int = 32
-    idle_s: float = 60.0
-    scan_s: float = 6 * 3600.0
-    recon_s: float = 1800.0
-    recon_bytes: int = 1 << 33
-    stop_s: float = 300.0
-    networks: Path | None = None
 
-    def __post_init__(self) -> None:
+@documented
+@dataclass(frozen=True, eq=False)
+class Limits(Options):
+    """What clients may take of a server."""
+
+    panel = "Limits"
+    #: What the command line does not offer: they bound single reads of a socket.
+    REFUSED: ClassVar[tuple[str, ...]] = ("message_bytes", "ahead_bytes")
+
+    clients: int = option(32, "Number of clients served at once.", check=_up_to(_MOST_CLIENTS))
+    idle: float = option(
+        60.0, "Seconds of silence after which a client is disconnected.", check=_seconds
+    )
+    scan_gib: float = option(8.0, "Largest scan of one client, in GiB.", check=_gib)
+    memory_gib: float = option(
+        16.0, "Memory for the scans of all connected clients, in GiB.", check=_gib
+    )
+    recon_minutes: float = option(
+        30.0,
+        "Longest time that one reconstruction may take, in minutes.",
+        check=_up_to(_MOST_SECONDS / 60),
+    )
+    recon_gib: float = option(8.0, "Memory that one reconstruction may take, in GiB.", check=_gib)
+    stop_seconds: float = option(
+        300.0,
+        "Time that connected clients have to finish after SIGTERM, in seconds.",
+        check=_seconds,
+    )
+    scan_hours: float = option(
+        6.0,
+        "Longest time that a client may take to send its scan, in hours.",
+        check=_up_to(_MOST_SECONDS / 3600),
+    )
+    networks: Path | None = option(
+        None,
+        "Folder of trained networks (.safetensors) that clients may name in the parameter "
+        "weights; by default only those that are included.",
+    )
+    message_bytes: int = option(1 << 28, "Largest part of a message, in bytes.", check=_bytes)
+    ahead_bytes: int = option(
+        1 << 28,
+        "Bytes that a client may send while its earlier data are reconstructed; then it waits.",
+        check=_bytes,
+    )
+
+    def _check_together(self) -> None:
         if self.networks is not None and not self.networks.is_dir():
             raise UsageError(f"{self.networks}: is not a folder; name one with trained networks")
-        for field in fields(self):
-            if field.name == "networks":
-                continue
-            check_limit(field.name, getattr(self, field.name))
+
+    @property
+    def scan_bytes(self) -> int:
+        """Bytes that one client may send."""
+        return math.ceil(self.scan_gib * _GIB)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that all connected clients may have sent together."""
+        return math.ceil(self.memory_gib * _GIB)
+
+    @property
+    def recon_bytes(self) -> int:
+        """Bytes that the process of the reconstructions may hold, libraries included (Linux)."""
+        return math.ceil(self.recon_gib * _GIB)
+
+    @property
+    def scan_s(self) -> float:
+        """Seconds in which a scan must have come, or an image have gone, however slowly."""
+        return self.scan_hours * 3600
+
+    @property
+    def recon_s(self) -> float:
+        """Seconds that one reconstruction may take."""
+        return self.recon_minutes * 60

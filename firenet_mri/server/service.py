@@ -182,7 +182,7 @@ class Server:
             Leave those that are here; else they have the time of the limits to finish.
         """
         # The end first: who sees that it is stopping looks at it.
-        end = time.monotonic() + (0 if at_once else self.limits.stop_s)
+        end = time.monotonic() + (0 if at_once else self.limits.stop_seconds)
         self._end = min(self._end, end)
         self._is_stopping = True
 

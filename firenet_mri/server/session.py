@@ -87,10 +87,10 @@ class Session:
         self._health = health
         self._incoming = Incoming(self._message, limits.ahead_bytes)
         self._wire = Wire(
-            client, limits.idle_s, longest_s=limits.scan_s, excuse=self._owes_the_client
+            client, limits.idle, longest_s=limits.scan_s, excuse=self._owes_the_client
         )
         self._deadline = time.monotonic() + limits.scan_s
-        self._header_by = time.monotonic() + limits.idle_s
+        self._header_by = time.monotonic() + limits.idle
         #: Bytes.
         self.received = 0
         self._is_closed = False
@@ -169,7 +169,7 @@ class Session:
         self._count(count)
         # The next message may be long in coming; one that has begun, or the first ones, may not.
         is_expected = self._is_within or not self._has_begun
-        patience_s = self._limits.idle_s if is_expected else math.inf
+        patience_s = self._limits.idle if is_expected else math.inf
         deadline = self._deadline if self.header else min(self._deadline, self._header_by)
         self._is_within = True
         try:
@@ -268,7 +268,7 @@ class Session:
         if self._is_broken:
             self._wire.end()
         # What the thread reads, it throws away.
-        self._wire.finish(min(self._limits.idle_s, _LINGER_S))
+        self._wire.finish(min(self._limits.idle, _LINGER_S))
         self._wire.end()
         self._incoming.join()
 

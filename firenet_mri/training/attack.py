@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from firenet_mri.errors import DataError, UsageError
+from firenet_mri.errors import DataError, UsageError, check_positive
 from firenet_mri.operators.denormals import denormals_flushed
 from firenet_mri.prox import item_norm
 
@@ -75,8 +75,8 @@ class Ascent:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "start"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} is {value}; it must be a positive number")
+            if value is not None:
+                check_positive(name, value)
         if not 0 <= self.lam < math.inf:
             raise UsageError(f"lam is {self.lam}; it must be a number of at least 0")
         if not 0 <= self.momentum < 1:

@@ -34,11 +34,11 @@ from firenet_mri.batch import jobs as jobs_module
 from firenet_mri.batch.jobs import _identity
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.batch.tree import image_paths
-from firenet_mri.cores import on_all_cores
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io import write_scan
 from firenet_mri.io.certificates import read_certificate
 from firenet_mri.io.evidence import read_evidence
+from firenet_mri.operators.workers import on_all_cores
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import check_reconstruction
 
@@ -439,9 +439,10 @@ def test_warnings_stay_with_their_scan_where_a_worker_has_several_threads(
         return Outcome(job.scan.name, "", "done")
 
     monkeypatch.setattr(jobs_module, "_done", logging_job)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    with ThreadPoolExecutor(3) as pool:
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(3, initializer=torch.set_num_threads, initargs=(2,)) as pool:
         outcomes = list(pool.map(reconstruct_job, jobs))
+    torch.set_num_threads(before)
     for outcome in outcomes:
         assert sorted(outcome.warnings) == [f"{outcome.scan} slice {i}" for i in range(2)]
 

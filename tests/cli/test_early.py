@@ -133,9 +133,9 @@ def test_what_serves_no_scan_is_refused_before_one_is_read(
         (f"send {SCAN} -o a.nii.gz --port 1", "the images are written as MRD"),
         (f"send {SCAN} -o {SCAN} --overwrite --port 1", "is an input of this command"),
         ("send no.h5 -o a.h5 --port 1", "no.h5: no such file"),
-        ("serve --port 0 --idle nan", "--idle is nan"),
-        ("serve --port 0 --scan-hours -1", "--scan-hours is -1"),
-        ("serve --port 0 --clients 0", "--clients is 0"),
+        ("serve --port 0 --idle nan", "idle is nan"),
+        ("serve --port 0 --scan-hours -1", "scan_hours is -1"),
+        ("serve --port 0 --clients 0", "clients is 0"),
         ("train --images sample_data --validation tests -o a.safetensors", "tests: holds no image"),
     ],
 )

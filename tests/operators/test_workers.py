@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firenet_mri.operators.denormals import denormals_flushed, subnormals_are_zero
-from firenet_mri.operators.workers import even_parts, in_parallel
+from firenet_mri.operators.workers import even_parts, in_parallel, on_all_cores
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,41 @@ def test_no_part_is_worked_on_after_an_error_has_reached_the_caller() -> None:
     seen = len(done)
     time.sleep(0.1)
     assert len(done) == seen
+
+
+def test_no_part_is_begun_after_an_error() -> None:
+    begun = []
+
+    def work(part: int) -> None:
+        begun.append(part)
+        if part == 1:
+            raise ValueError
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        on_all_cores(work, range(40))
+    assert len(begun) <= 4
+
+
+def test_items_on_all_cores_keep_their_order_and_record_what_the_caller_records() -> None:
+    seen = on_all_cores(lambda i: (i, torch.is_grad_enabled(), torch.get_num_threads()), range(5))
+    assert seen == [(i, True, 1) for i in range(5)]
+    with torch.no_grad():
+        assert on_all_cores(lambda _: torch.is_grad_enabled(), range(2)) == [False, False]
+    assert torch.get_num_threads() == 2
+
+
+def test_long_work_leaves_the_threads_of_short_work_free() -> None:
+    """Else the layers of another caller would wait until all slices of this one are done."""
+    passed = threading.Event()
+    long = threading.Thread(target=on_all_cores, args=(lambda _: passed.wait(30), range(2)))
+    long.start()
+    try:
+        assert in_parallel(lambda part: part, 2) == [0, 1]
+        assert long.is_alive()
+    finally:
+        passed.set()
+        long.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

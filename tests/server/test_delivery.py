@@ -88,7 +88,7 @@ def test_images_that_fill_all_buffers_while_the_scan_is_sent_arrive(
 ) -> None:
     small_buffers(monkeypatch)
     instead_of_process(large_images)
-    with serving(buffer_bytes=SMALL, idle_s=1.0, ahead_bytes=1000) as server:
+    with serving(buffer_bytes=SMALL, idle=1.0, ahead_bytes=1000) as server:
         answer = send_scan(scan, port=server.port)
         assert ask_health(port=server.port)["undelivered"] == 0
     assert [image.slice for image in answer.images] == list(range(6))
@@ -99,7 +99,7 @@ def test_a_client_that_takes_nothing_gets_no_close_and_its_images_are_not_counte
 ) -> None:
     instead_of_process(large_images)
     lines = [line for i in range(6) for line in readouts(kspace(i), slice=i)]
-    with serving(buffer_bytes=SMALL, idle_s=0.3) as server:
+    with serving(buffer_bytes=SMALL, idle=0.3) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
             client.sendall(START)
@@ -120,7 +120,7 @@ def test_a_client_that_takes_an_image_slowly_is_not_idle(instead_of_process) -> 
     data = b"".join(message_bytes(Kind.ACQUISITION, line) for line in lines)
     received = 0
     with (
-        serving(buffer_bytes=SMALL, idle_s=0.3) as server,
+        serving(buffer_bytes=SMALL, idle=0.3) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
@@ -138,7 +138,7 @@ def test_a_client_that_reads_only_when_all_is_sent_is_not_idle_while_it_sends(
     instead_of_process(large_images)
     first, second = (readouts(kspace(i), slice=i) for i in range(2))
     with (
-        serving(buffer_bytes=SMALL, idle_s=0.9) as server,
+        serving(buffer_bytes=SMALL, idle=0.9) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
@@ -199,7 +199,7 @@ def test_a_client_waits_where_what_it_sent_ahead_fills_its_share_and_nothing_is_
     lines = [line for i in range(30) for line in readouts(kspace(i), slice=i)]
     data = b"".join(message_bytes(Kind.ACQUISITION, line) for line in lines)
     with (
-        serving(buffer_bytes=SMALL, ahead_bytes=50_000, idle_s=0.5) as server,
+        serving(buffer_bytes=SMALL, ahead_bytes=50_000, idle=0.5) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=1) as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
@@ -222,7 +222,7 @@ def test_a_client_that_waits_for_an_answer_is_not_idle(instead_of_process) -> No
     instead_of_process(work)
     line = message_bytes(Kind.ACQUISITION, readouts(kspace())[0])
     with (
-        serving(idle_s=0.3) as server,
+        serving(idle=0.3) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
     ):
         client.sendall(START)

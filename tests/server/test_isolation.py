@@ -80,7 +80,7 @@ def assert_serves(reconstructor: Reconstructor) -> None:
 
 
 def test_a_reconstruction_beyond_its_deadline_is_ended_and_the_next_one_served() -> None:
-    reconstructor = made_of(HANGS, recon_s=0.3)
+    reconstructor = made_of(HANGS, recon_minutes=0.3 / 60)
     started = time.monotonic()
     with pytest.raises(DataError, match=r"took more than 0\.3 s and was ended; ask for fewer"):
         reconstructor.make(work())
@@ -92,7 +92,7 @@ def test_a_reconstruction_beyond_its_deadline_is_ended_and_the_next_one_served()
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_reconstruction_beyond_its_memory_is_ended_and_the_next_one_served() -> None:
     grows = "kept = bytearray(os.urandom(1 << 20) * 90); time.sleep(1000)"
-    reconstructor = made_of(grows, recon_bytes=80 << 20)
+    reconstructor = made_of(grows, recon_gib=80 / 1024)
     with pytest.raises(DataError, match=r"took 0\.1 GiB of memory, where 0\.0781 are allowed"):
         reconstructor.make(work())
     assert_serves(reconstructor)
@@ -309,7 +309,7 @@ STOPPED = "ERROR    the server is being stopped; send the scan again later"
 def test_a_server_ends_within_its_time_though_a_reconstruction_is_stuck(monkeypatch) -> None:
     reconstructor = made_of(HANGS, HANGS)
     with (
-        serving_with(reconstructor, monkeypatch, stop_s=0.5) as server,
+        serving_with(reconstructor, monkeypatch, stop_seconds=0.5) as server,
         connected(server) as stuck,
         connected(server) as silent,
     ):
@@ -373,7 +373,7 @@ def trickle(connection: socket.socket, data: bytes) -> float:
 @pytest.mark.parametrize("before", [b"", START, START + SCAN])
 def test_who_trickles_a_message_is_refused_within_the_time_of_silence(before, monkeypatch) -> None:
     data = START if not before else SCAN
-    with serving_with(made_of(), monkeypatch, idle_s=0.5) as server:
+    with serving_with(made_of(), monkeypatch, idle=0.5) as server:
         with connected(server) as client:
             client.sendall(before)
             assert trickle(client, data) < 4
@@ -383,7 +383,7 @@ def test_who_trickles_a_message_is_refused_within_the_time_of_silence(before, mo
 
 def test_who_goes_on_trickling_after_a_refusal_keeps_no_place(monkeypatch) -> None:
     magic = message_bytes(Kind.TEXT, '{"parameters": {"preset": "magic"}}')
-    with serving_with(made_of(), monkeypatch, idle_s=0.5) as server, connected(server) as client:
+    with serving_with(made_of(), monkeypatch, idle=0.5) as server, connected(server) as client:
         client.sendall(START + magic + SCAN[:1000])
         assert "magic" in texts(client)[0]
         started = time.monotonic()
@@ -397,7 +397,7 @@ def test_who_goes_on_trickling_after_a_refusal_keeps_no_place(monkeypatch) -> No
 def test_small_messages_are_counted_with_what_python_holds_of_them(monkeypatch) -> None:
     empty = 200 * message_bytes(Kind.TEXT, "")
     with (
-        serving_with(made_of(), monkeypatch, scan_bytes=100_000) as server,
+        serving_with(made_of(), monkeypatch, scan_gib=100_000 / 2**30) as server,
         connected(server) as client,
     ):
         client.sendall(START + SCAN + empty)
@@ -418,7 +418,7 @@ def test_the_real_process_is_replaced_when_it_is_killed_and_when_it_is_stuck() -
         assert worker is not None
         return worker._process.pid
 
-    with serving(own=True, recon_s=20.0) as server, connected(server) as first:
+    with serving(own=True, recon_minutes=20 / 60) as server, connected(server) as first:
         first.sendall(START + options(layers=1000, reweighting=10) + SCAN + CLOSE)
         until(lambda: server._reconstructor.running_s is not None, 120)
         os.kill(process(), signal.SIGKILL)

@@ -140,7 +140,7 @@ def test_clients_that_misbehave_are_left_and_others_served() -> None:
         "garbage after data": start + line + b"\x99\x99",
         "too large": start + struct.pack("<HI", Kind.TEXT, 1 << 31),
     }
-    with serving(idle_s=1.0) as server:
+    with serving(idle=1.0) as server:
         for name, data in refused.items():
             with connected(server) as connection:
                 connection.sendall(data)
@@ -184,7 +184,7 @@ def received_until_end(connection: socket.socket) -> list[Kind]:
 
 def test_more_bytes_than_allowed_are_refused() -> None:
     line = message_bytes(Kind.ACQUISITION, read_acquisitions(SAMPLE)[1][0])
-    with serving(scan_bytes=1 << 16) as server, connected(server) as connection:
+    with serving(scan_gib=2**-14) as server, connected(server) as connection:
         connection.sendall(message_bytes(Kind.HEADER, header_text()) + line)
         assert received(connection) == [Kind.TEXT, Kind.CLOSE]
 
@@ -192,7 +192,7 @@ def test_more_bytes_than_allowed_are_refused() -> None:
 def test_more_bytes_of_all_clients_than_allowed_are_refused_until_one_ends() -> None:
     line = message_bytes(Kind.ACQUISITION, read_acquisitions(SAMPLE)[1][0])
     start = message_bytes(Kind.HEADER, header_text())
-    with serving(held_bytes=len(start) + 3 * len(line)) as server:
+    with serving(memory_gib=(len(start) + 3 * len(line)) / 2**30) as server:
         with connected(server) as first:
             first.sendall(start + 2 * line)
             time.sleep(0.5)
@@ -214,7 +214,7 @@ def test_more_bytes_of_all_clients_than_allowed_are_refused_until_one_ends() -> 
 
 
 def test_a_client_that_trickles_meets_its_deadline() -> None:
-    with serving(scan_s=1.0) as server, connected(server) as connection:
+    with serving(scan_hours=1 / 3600) as server, connected(server) as connection:
         started = time.monotonic()
         with contextlib.suppress(OSError):
             for byte in message_bytes(Kind.HEADER, header_text()):

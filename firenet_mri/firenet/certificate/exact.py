@@ -18,7 +18,7 @@ from torch import Tensor
 
 from firenet_mri.firenet.dual import DualPoint
 from firenet_mri.firenet.problem import Problem
-from firenet_mri.prox import item_norm
+from firenet_mri.prox import item_norm, over_axes
 
 
 class DataDual(NamedTuple):
@@ -68,7 +68,7 @@ def dual_of_data(problem: Problem, y: Tensor, point: DualPoint) -> DataDual:
         v, image = problem.without_constants(v, problem.encoding.adjoint(v))
         slope = _slope(v, data, axes)
         return DataDual(slope, item_norm(v, axes).reshape(slope.shape), image)
-    share = exact.share.reshape(*exact.share.shape, *[1] * len(axes))
+    share = over_axes(exact.share, axes)
     image, slopes, norms = torch.zeros_like(exact.source), [], []
     for first, part in problem.encoding.data_parts():
         data = _part(problem, y, first, part.codomain_shape[0]).to(double)

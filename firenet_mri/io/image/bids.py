@@ -20,9 +20,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firenet_mri.errors import FileError, ShapeError, UsageError
+from firenet_mri.errors import FileError, UsageError
 from firenet_mri.geometry import AcquisitionParameters, Geometry
-from firenet_mri.io.image.labels import ImageLabel, labels_of, time_between, times_of
+from firenet_mri.io.image.labels import ImageLabel, labels_of, labels_of_all, time_between, times_of
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes
 
@@ -153,39 +153,47 @@ def write_bids(
     """
     stack = image.reshape((1,) * (4 - image.ndim) + image.shape) if image.ndim < 4 else image
     known = parameters or AcquisitionParameters()
-    labels = _labels(names, known, len(stack), str(stem))
+    labels = labels_of_all(names, known, len(stack), str(stem))
     parts: Sequence[Part | None] = _PARTS if np.iscomplexobj(image) else (part,)
-    shared = _sidecar(known, simulated)
-    if method is not None:
-        shared["ReconMethodName"] = method
-    if weights is not None:
-        shared["ReconMethodParameters"] = {"WeightsSHA256": weights}
+    shared = {**_sidecar(known, simulated), **_made_by(method, weights)}
     files = _files(stem, labels, parts)
     targets = [path for file in files for path in (file.path, file.sidecar)]
     with atomic_writes(targets, overwrite=overwrite) as paths:
         for file, nifti, sidecar in zip(files, paths[::2], paths[1::2], strict=True):
             values = _part_of(stack[list(file.indices)], file.part)
-            is_series = len(file.indices) > 1
             shown = [labels[index] for index in file.indices]
             between = _between(shown, known)
-            write_nifti(
-                nifti,
-                # A file of one image has the axes that were given.
-                values if is_series else values[0].reshape(image.shape[-min(image.ndim, 3) :]),
-                geometry,
-                time_between_ms=between,
-            )
+            # A file of one image has the axes that were given.
+            single = values[0].reshape(image.shape[-min(image.ndim, 3) :])
+            written = values if len(file.indices) > 1 else single
+            write_nifti(nifti, written, geometry, time_between_ms=between)
             fields = {**shared, **_of_image(file, values), **_times(shown, between)}
             fields = {name: value for name, value in fields.items() if value is not None}
             sidecar.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    description = _study_of(stem)
-    if description is not None:
-        try:
-            write_description(description, simulated=simulated)
-        except FileError as error:
-            # The images are there; a study that cannot be written to is somebody else's.
-            _log.warning("%s", error)
+    _describe_study(stem, simulated=simulated)
     return targets
+
+
+def _made_by(method: str | None, weights: str | None) -> dict[str, object]:
+    """Return what sidecars say of the method and of its trained weights."""
+    fields: dict[str, object] = {}
+    if method is not None:
+        fields["ReconMethodName"] = method
+    if weights is not None:
+        fields["ReconMethodParameters"] = {"WeightsSHA256": weights}
+    return fields
+
+
+def _describe_study(stem: Path, *, simulated: bool) -> None:
+    """Write the description of the study in whose tree a name lies, if it lies in one."""
+    study = _study_of(stem)
+    if study is None:
+        return
+    try:
+        write_description(study, simulated=simulated)
+    except FileError as error:
+        # The images are there; a study that cannot be written to is somebody else's.
+        _log.warning("%s", error)
 
 
 def write_description(study: Path, *, simulated: bool = False) -> None:
@@ -211,15 +219,6 @@ def folder_of(suffix: str) -> str | None:
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes of MR images that BIDS knows."""
     return tuple(suffix for known in _SUFFIXES.values() for suffix in known)
-
-
-def _labels(
-    names: Sequence[str], known: AcquisitionParameters, count: int, name: str
-) -> list[ImageLabel]:
-    if names and len(names) != count:
-        raise ShapeError(f"{name}: {len(names)} names for {count} images")
-    numbered = [f"image {i}" for i in range(count)] if count > 1 else []
-    return labels_of(names or numbered, known)
 
 
 def _files(stem: Path, labels: Sequence[ImageLabel], parts: Sequence[Part | None]) -> list[_File]:

@@ -29,6 +29,7 @@ from firenet_mri.io.image.labels import (
     ImageLabel,
     films_of,
     labels_of,
+    labels_of_all,
     time_axis,
     time_between,
 )
@@ -243,7 +244,7 @@ def write_dicom_series(
         If an output exists and may not be replaced, or the folder cannot be written.
     """
     pixels = _Pixels.of(image, str(folder), component)
-    labels = _labels(names, parameters, len(pixels.stored), str(folder))
+    labels = labels_of_all(names, parameters, len(pixels.stored), str(folder))
     place = _place(geometry, reference, pixels.shape, str(folder))
     films = films_of(labels)
     files = _series_files(folder, films, pixels.shape[0])
@@ -288,7 +289,7 @@ def write_enhanced_dicom(
             f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
             "a series"
         )
-    (label,) = _labels(names, parameters, 1, str(path))
+    (label,) = labels_of_all(names, parameters, 1, str(path))
     place = _place(geometry, reference, pixels.shape, str(path))
     shared = _shared(reference, description, simulated, parameters, title)
     dataset = _enhanced(shared, place, pixels)
@@ -299,16 +300,6 @@ def write_enhanced_dicom(
         groups.MREchoSequence = [_group(EffectiveEchoTime=label.echo_time_ms)]
     dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(), 1
     _save(dataset, path, _ENHANCED_MR)
-
-
-def _labels(
-    names: Sequence[str], parameters: AcquisitionParameters | None, count: int, name: str
-) -> list[ImageLabel]:
-    """Return what each of so many images is; without names they are numbered."""
-    if names and len(names) != count:
-        raise ShapeError(f"{name}: {len(names)} names for {count} images")
-    numbered = [f"image {i}" for i in range(count)] if count > 1 else []
-    return labels_of(names or numbered, parameters)
 
 
 def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:

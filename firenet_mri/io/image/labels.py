@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from firenet_mri.errors import ShapeError
 from firenet_mri.geometry import AcquisitionParameters
 
 _ECHOES = ("echo", "contrast")
@@ -113,6 +114,22 @@ def labels_of(
             )
         )
     return labels
+
+
+def labels_of_all(
+    names: Sequence[str], parameters: AcquisitionParameters | None, count: int, name: str
+) -> list[ImageLabel]:
+    """Return what each of ``count`` images is; without names they are numbered.
+
+    Raises
+    ------
+    ShapeError
+        If there are names, but not as many as images; ``name`` is what the message calls them.
+    """
+    if names and len(names) != count:
+        raise ShapeError(f"{name}: {len(names)} names for {count} images")
+    numbered = [f"image {i}" for i in range(count)] if count > 1 else []
+    return labels_of(names or numbered, parameters)
 
 
 def time_axis(labels: Sequence[ImageLabel]) -> TimeAxis | None:

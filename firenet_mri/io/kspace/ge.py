@@ -111,22 +111,7 @@ class _Header:
     @staticmethod
     def of(raw: bytes, path: Path) -> _Header:
         """Return what the header says, after checking that this can be read."""
-        if len(raw) < _SLICES_OF_28 + 4:
-            raise FileError(f"{path}: the P-file ends in its header; copy it again")
-        (revision,) = struct.unpack_from("<f", raw, _REVISION)
-        if not 26 <= revision < 32:
-            raise FileError(
-                f"{path}: a GE P-file of revision {revision:.3f}; 26 to 31 can be read, convert "
-                "others with ge_to_ismrmrd"
-            )
-        (data,), (table,), (image,) = (
-            struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
-        )
-        offsets_fit = all(0 < offset < _LARGEST_HEADER for offset in (data, table, image))
-        if offsets_fit and image + _SEQUENCE.stop > len(raw):
-            raise FileError(f"{path}: the P-file ends in its header; copy it again")
-        if not offsets_fit:
-            raise FileError(f"{path}: the P-file's header is damaged; copy it again")
+        revision, (data, table, image) = _start_of(raw, path)
 
         def short(at: int) -> int:
             return int(struct.unpack_from("<h", raw, at)[0])
@@ -146,19 +131,7 @@ class _Header:
             coils=short(_LAST_COIL) - short(_FIRST_COIL) + 1,
             point_bytes=short(_POINT_SIZE),
         )
-        sizes = (header.slices, header.frames, header.samples, header.coils)
-        if min(sizes) < 1 or header.slices > 2048 or header.point_bytes not in (2, 4):
-            raise FileError(
-                f"{path}: the P-file's header is damaged: {header.slices} slices, {header.frames} "
-                f"views, {header.samples} samples, {header.coils} coils; copy it again"
-            )
-        passes, echoes = short(_PASSES), short(_ECHOES)
-        if passes != 1 or echoes != 1 or header.views != header.frames + 1:
-            raise DataError(
-                f"{path}: {passes} passes, {echoes} echoes, {header.views} stored for "
-                f"{header.frames} views; P-files of one pass and one echo can be read, convert "
-                "others with ge_to_ismrmrd"
-            )
+        header.check(short(_PASSES), short(_ECHOES), path)
         sequence = raw[image:][_SEQUENCE].split(b"\0")[0].decode("ascii", "replace").lower()
         if any(name in sequence for name in _OTHER_SEQUENCES):
             raise DataError(
@@ -166,6 +139,41 @@ class _Header:
                 "convert it with ge_to_ismrmrd"
             )
         return header
+
+    def check(self, passes: int, echoes: int, path: Path) -> None:
+        """Raise FileError if the sizes are impossible, DataError if such a scan cannot be read."""
+        sizes = (self.slices, self.frames, self.samples, self.coils)
+        if min(sizes) < 1 or self.slices > 2048 or self.point_bytes not in (2, 4):
+            raise FileError(
+                f"{path}: the P-file's header is damaged: {self.slices} slices, {self.frames} "
+                f"views, {self.samples} samples, {self.coils} coils; copy it again"
+            )
+        if passes != 1 or echoes != 1 or self.views != self.frames + 1:
+            raise DataError(
+                f"{path}: {passes} passes, {echoes} echoes, {self.views} stored for "
+                f"{self.frames} views; P-files of one pass and one echo can be read, convert "
+                "others with ge_to_ismrmrd"
+            )
+
+
+def _start_of(raw: bytes, path: Path) -> tuple[float, tuple[int, int, int]]:
+    """Return the revision, and where samples, table of slices and image header begin."""
+    if len(raw) < _SLICES_OF_28 + 4:
+        raise FileError(f"{path}: the P-file ends in its header; copy it again")
+    (revision,) = struct.unpack_from("<f", raw, _REVISION)
+    if not 26 <= revision < 32:
+        raise FileError(
+            f"{path}: a GE P-file of revision {revision:.3f}; 26 to 31 can be read, convert "
+            "others with ge_to_ismrmrd"
+        )
+    (data,), (table,), (image,) = (
+        struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
+    )
+    if not all(0 < offset < _LARGEST_HEADER for offset in (data, table, image)):
+        raise FileError(f"{path}: the P-file's header is damaged; copy it again")
+    if image + _SEQUENCE.stop > len(raw):
+        raise FileError(f"{path}: the P-file ends in its header; copy it again")
+    return revision, (data, table, image)
 
 
 def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:

@@ -150,17 +150,17 @@ def assemble(
     scan = _turned(_assemble(header, readouts, layout, name), sign)
     if scan.trajectory is None:
         check_gaps(scan.mask.numpy(), scan.spatial_ndim, name)
-    if wanted:
-        return with_reference(
-            scan, _reference(header, wanted, sign, name, readouts.phase_correction)
-        )
-    if not layout.apart:
+    lines = wanted or layout.apart
+    if not lines:
         return scan
     try:
         return with_reference(
-            scan, _reference(header, layout.apart, sign, name, readouts.phase_correction)
+            scan, _reference(header, lines, sign, name, readouts.phase_correction)
         )
     except FirenetError as error:
+        # Lines that were asked for must be of use.
+        if wanted:
+            raise
         _log.warning("%s; these lines are not used", error)
         return scan
 

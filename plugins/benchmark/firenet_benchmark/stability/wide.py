@@ -168,31 +168,48 @@ def train_opponent(
     if not checkpoint.resume(training) and finish:
         raise UsageError(f"{checkpoint.path}: no training to finish; leave --finish out")
 
+    if finish:
+        training.look()
+    elif not _is_trained(training, checkpoint, on_step, on_look, should_stop):
+        return None
+    if training.progress.step == 0:
+        raise DataError("No step was done, so there is no network to write; train longer")
+    _write(path, name, options, data, training)
+    checkpoint.remove()
+    return read_opponent(path)
+
+
+def _is_trained(
+    training: Training,
+    checkpoint: Checkpoint,
+    on_step: Callable[[Progress], None],
+    on_look: Callable[[Look], None],
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Train, keeping what was reached at every look; return whether the time is over."""
+
     def looked(look: Look) -> None:
         checkpoint.save(training)
         on_look(look)
 
-    if not finish:
-        training.run(on_step, looked, should_stop)
-        checkpoint.save(training)
-        if not training.is_done:
-            return None
-    else:
-        training.look()
-    if training.progress.step == 0:
-        raise DataError("No step was done, so there is no network to write; train longer")
-    weights = {key: value.half() for key, value in training.best().state_dict().items()}
+    training.run(on_step, looked, should_stop)
+    checkpoint.save(training)
+    return training.is_done
+
+
+def _write(
+    path: Path, name: str, options: TrainingOptions, data: TrainingData, training: Training
+) -> None:
+    """Write the best weights, in half precision, with how they were trained."""
     content = {
         "name": name,
         "options": options.key(),
         "data": data.digest(),
         "curve": training.progress.curve,
-        "network": weights,
+        "network": {key: value.half() for key, value in training.best().state_dict().items()},
     }
     with atomic_writes([path], overwrite=True) as (temporary,):
         torch.save(content, temporary)
-    checkpoint.remove()
-    return read_opponent(path)
 
 
 def _finished(path: Path, options: TrainingOptions, data: TrainingData) -> WideNetwork:
