@@ -119,8 +119,8 @@ def native_complex(x: Tensor, name: str = "k-space") -> Tensor:
     if x.ndim == 0 or x.shape[-1] != 2:
         raise ShapeError(
             f"{name} is real ({x.dtype}) and has shape {tuple(x.shape)}; its last axis must hold "
-            "real and imaginary part, or the tensor must be complex. An image is no k-space in "
-            "complex numbers either: give it to SimulateKspace. Of k-space, MONAI drops the "
+            "real and imaginary part, or the tensor must be complex. An image does not become "
+            "k-space by complex numbers: give it to SimulateKspace. Of k-space, MONAI drops the "
             "imaginary part in LoadImage unless given dtype=numpy.complex64, and in "
             "ScaleIntensity, NormalizeIntensity, Resize, Spacing, GibbsNoise, CastToType and "
             "others: use them on the image"
