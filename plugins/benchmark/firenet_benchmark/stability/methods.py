@@ -220,7 +220,7 @@ def zero_filling() -> Method:
         ZERO_FILLING,
         "reference",
         Batch.zero_filled,
-        "inverse Fourier transform of the samples, combined with the maps",
+        "adjoint of the encoding: inverse Fourier transform, combined with the maps",
         lipschitz_bound=1.0,
         needs_maps=False,
         bound_with=lambda encoding: encoding.norm_bound,

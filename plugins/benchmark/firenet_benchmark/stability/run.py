@@ -152,6 +152,12 @@ class Comparison:
     notes: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""
 
+    @property
+    def has_no_reference(self) -> bool:
+        """Whether nobody knows what the attacked images should be."""
+        found = [row.metric for row in self.rows if row.test == "worst case"]
+        return bool(found) and "psnr_db" not in found
+
 
 # What a question shows to the methods; accuracy shows the test slices to those of the main table.
 _SEEN: dict[Question, str] = {

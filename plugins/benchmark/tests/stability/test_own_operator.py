@@ -22,6 +22,7 @@ from firenet_benchmark.stability.methods import (
     zero_filling,
 )
 from firenet_benchmark.stability.run import StabilityBenchmark, compare
+from firenet_benchmark.stability.summary import overview
 from firenet_mri import RawScan
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.sigpy import from_sigpy
@@ -134,12 +135,16 @@ def test_operators_that_do_not_fit_are_refused(scan) -> None:
 
 def test_methods_that_take_maps_are_left_out_by_name(data, tmp_path) -> None:
     methods = [zero_filling(), *(method for method in firenets() if method.name == PHASE)]
-    settings = StabilityBenchmark(1, 1, 1, (), (), questions=("scale",))
+    attack = Attack((0.01,), 1, 1, 0)
+    settings = StabilityBenchmark(1, 1, 1, (), (), attack, ("scale", "worst-case"))
     found = compare(methods, settings, tmp_path, data=data)
     assert "sensitivity maps" in found.notes.pop(PHASE)
     assert not found.notes
     assert not found.failures
-    assert max(row.value for row in found.rows) < 1e-5
+    assert max(row.value for row in found.rows if row.test == "scale") < 1e-5
+    heads, rows = overview(found)
+    assert heads == ["method", "amplified 1 %", "proven"]
+    assert float(rows[0][1]) <= float(rows[0][2])
 
 
 def test_the_command_wants_a_scan_and_its_own_sampling(firenet, capsys, tmp_path) -> None:
