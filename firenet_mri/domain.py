@@ -10,7 +10,8 @@ is compared for x and for its unitary Fourier transform F x. It is an image if s
 .3 and twice share(x) along an axis, and share(x) is not so along another. Brains and phantoms, of
 one coil or of many, have .6 or more in the domain where their energy lies and .1 or less in the
 other; noise, and k-space without its centre, stay below in both. x_0 is left out because random
-numbers with a mean would pass for an image.
+numbers with a mean would pass for an image. Axes of fewer than 16 samples have no such box; along
+them an array is an image only if it is real and nowhere negative, as magnitudes are.
 
 What is decided from the array is a guess with margins: an image whose phase runs through many
 turns is missed, and k-space of an object of three pixels at the very centre would be refused.
@@ -178,14 +179,25 @@ def _affine_of_image(known: Mapping[str, Any], samples: Tensor) -> str | None:
 def _look_of_image(samples: Tensor, spatial_ndim: int) -> str | None:
     """Return what in the numbers shows an image; None if nothing does."""
     shares = _shares(samples, spatial_ndim)
-    if not _prevails([(image, kspace) for kspace, image in shares]) or _is_flat(samples):
-        return None
-    real = "its imaginary part is zero, and " if _is_real(samples) else ""
-    return f"{real}it has no dominant centre, but its Fourier transform has"
+    sign = None
+    if _prevails([(image, kspace) for kspace, image in shares]):
+        real = "its imaginary part is zero, and " if _is_real(samples) else ""
+        sign = f"{real}it has no dominant centre, but its Fourier transform has"
+    elif _is_magnitude(samples) and not _prevails(shares):
+        sign = "its imaginary part is zero, and no value is negative, as in a magnitude"
+    return None if sign is None or _is_flat(samples) else sign
 
 
 def _is_real(x: Tensor) -> bool:
     return not x.is_complex() or not bool(x.detach().imag.any())
+
+
+def _is_magnitude(x: Tensor) -> bool:
+    """Return whether many values are positive, and none is negative or has an imaginary part."""
+    if not x.is_complex() or not _is_real(x):
+        return False
+    values = x.detach().real
+    return bool((values >= 0).all()) and int((values > 0).sum()) >= _SMALLEST
 
 
 def _looks_like_kspace(image: Tensor, spatial_ndim: int) -> bool:
@@ -253,5 +265,5 @@ def _low_frequencies(x: Tensor, axis: int) -> Tensor:
 def _is_flat(x: Tensor) -> bool:
     """Return whether all values that are not zero are alike, as the samples of a point are."""
     magnitude = x.detach().abs()
-    values = magnitude[magnitude > 0]
+    values = magnitude[magnitude > 0].float()
     return bool(values.numel() < 2 or values.std() <= _FLAT * values.mean())

@@ -29,6 +29,12 @@ def with_phase(image: torch.Tensor) -> torch.Tensor:
     return torch.polar(image, 1.5 * y[:, None] ** 2 + x + torch.zeros_like(image))
 
 
+def frames() -> torch.Tensor:
+    """Return magnitudes (x, y, 9 slices, 8 frames): the last axes are too short to judge by."""
+    factors = torch.rand(9, 8, generator=torch.Generator().manual_seed(0))
+    return brain()[0, ::4, ::4, None, None] * (1 + factors)
+
+
 IMAGES = {
     "magnitudes as complex numbers": lambda: brain().to(torch.complex64),
     "magnitudes": brain,
@@ -37,6 +43,8 @@ IMAGES = {
     "a normalised image": lambda: (brain() - brain().mean()).to(torch.complex64),
     "phantoms": lambda: ellipses(64, 4, seed=0),
     "slices as coils": lambda: ellipses(24, 24, seed=0).to(torch.complex64),
+    "whole numbers": lambda: (1000 * brain()).to(torch.int32),
+    "magnitudes along short axes": lambda: frames().to(torch.complex64),
 }
 
 
@@ -84,6 +92,11 @@ KSPACE = {
     "without its centre": without_centre,
     "not shifted": lambda: torch.fft.ifftshift(read(SCAN).kspace, (-2, -1)),
     "noise": lambda: random(2, 4, 32, 24),
+    "real noise": lambda: random(2, 4, 32, 24).real + 0j,
+    "magnitudes of k-space": lambda: read(SCAN).kspace.abs() + 0j,
+    "of frames of one coil": lambda: centred_fft(
+        with_phase(frames().movedim((0, 1), (2, 3))), (2, 3)
+    ),
     "uniform random numbers": lambda: torch.view_as_complex(torch.rand(4, 32, 24, 2)),
     "zeros": lambda: torch.zeros(4, 32, 24, dtype=torch.complex64),
     "ones": lambda: torch.ones(4, 32, 24, dtype=torch.complex64),

@@ -23,6 +23,9 @@ from firenet_mri.monai.tensors import plain
 from firenet_mri.scan import Geometry, RawScan
 from firenet_mri.simulation.scan import as_volume
 
+# The DICOM attribute of several frames, as MONAI's PydicomReader names it.
+_FRAMES = "52009230"
+
 
 @dataclass(frozen=True, eq=False)
 class PlacedImage:
@@ -76,6 +79,7 @@ class PlacedImage:
             )
         meta = image.meta if isinstance(image, MetaTensor) else {}
         check_is_image(given, given.ndim - 1, name="The image", metadata=meta)
+        _check_axes(given, meta)
         ndim = given.ndim - 1
         voxels = given.detach().cpu().reshape((*given.shape[1:], 1)[:3])
         slices = voxels.permute(2, 1, 0).contiguous()
@@ -137,6 +141,17 @@ def check_volume(image: PlacedImage, *, volume: bool) -> None:
     if volume and image.planes.shape[0] < 2:
         raise UsageError(
             f"{image.name}: has one slice, and volume=True encodes several; leave it out"
+        )
+
+
+def _check_axes(image: Tensor, meta: dict[str, Any]) -> None:
+    """Refuse what MONAI's PydicomReader makes of several frames, (y, frame, x) without a place."""
+    if image.ndim == 4 and _FRAMES in meta:
+        raise DataError(
+            f"{_name(meta.get('filename_or_obj', 'image'))}: MONAI's PydicomReader puts the frames "
+            "of an enhanced DICOM file between rows and columns, and does not find their position; "
+            "read it with firenet_mri.monai.ComplexDicomReader(magnitude=True) and "
+            "dtype=numpy.complex64"
         )
 
 

@@ -36,7 +36,7 @@ from PIL import Image
 import firenet_mri.monai as fm
 from firenet_mri import read
 from firenet_mri.errors import DataError, ShapeError, UsageError
-from firenet_mri.io.image.dicom import write_dicom_series
+from firenet_mri.io.image.dicom import write_dicom_series, write_enhanced_dicom
 from firenet_mri.metrics import psnr
 from firenet_mri.monai.text import tensor_of_text
 from firenet_mri.phantoms import ellipses
@@ -354,6 +354,27 @@ SAMPLE = "sample_data/brain_8coil.h5"
 def test_what_is_no_image_of_one_channel_is_refused(image, words) -> None:
     with pytest.raises((ShapeError, DataError), match=rf"'image': .*{words}"):
         fm.SimulateKspaced("image")({"image": image})
+
+
+@pytest.mark.filterwarnings("ignore:PydicomReader")
+def test_frames_that_monai_puts_between_the_axes_are_refused_by_name(folder, tmp_path) -> None:
+    """MONAI's PydicomReader returns (y, frame, x) of several frames and loses their position."""
+    place = Geometry.from_affine(np.diag([-1.0, -1, 1, 1]) @ AFFINE, (3, 32, 40))
+    write_enhanced_dicom(tmp_path / "frames.dcm", np.ascontiguousarray(volume().T), place)
+    image = EnsureChannelFirst()(LoadImage(reader="PydicomReader")(tmp_path / "frames.dcm"))
+    with pytest.raises(DataError, match=r"frames\.dcm: .*ComplexDicomReader\(magnitude=True\)"):
+        fm.SimulateKspace(**SMALL)(image)
+    reader = fm.ComplexDicomReader(magnitude=True)
+    ours = LoadImage(reader=reader, dtype=np.complex64)(tmp_path / "frames.dcm")
+    assert fm.SimulateKspace(**SMALL)(ours[None]).shape == (3, 4, 32, 40)
+
+
+def test_a_part_of_a_complex_image_is_sent_to_our_readers(folder, tmp_path) -> None:
+    place = Geometry.from_affine(np.diag([-1.0, -1, 1, 1]) @ AFFINE, (3, 32, 40))
+    slices = np.ascontiguousarray(volume().T) - 1
+    write_dicom_series(tmp_path / "real", slices, place, component="real")
+    with pytest.raises(DataError, match=r"real or imaginary part .* ComplexDicomReader"):
+        fm.SimulateKspace(**SMALL)(EnsureChannelFirst()(LoadImage()(tmp_path / "real")))
 
 
 def test_kspace_is_not_simulated_again() -> None:

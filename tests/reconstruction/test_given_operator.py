@@ -14,10 +14,13 @@ from firenet_command import firenet
 from laws import assert_close, check_linear_operator
 
 import firenet_benchmark.accuracy as accuracy
+import firenet_benchmark.stability.methods as methods
 import firenet_benchmark.tuned as tuned
 import firenet_mri.monai as fm
+from firenet_benchmark.stability.evaluation_data import from_operator
 from firenet_mri import Certificate, RawScan, ReconstructionOptions, reconstruct
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.io import read_certificate
 from firenet_mri.io.evidence import read_evidence
 from firenet_mri.monai.scans import kspace_of
@@ -79,16 +82,18 @@ def expected(scan):
     return reconstruct(scan, encoding=linop(), **OPTIONS)
 
 
-def test_one_operator_gives_one_image_in_every_face(scan, image, expected, monkeypatch) -> None:
-    """reconstruct, FIRENETModel, FIRENETReconstruct(d), the benchmark."""
-    own = from_sigpy(linop())
+@pytest.mark.parametrize("make", [linop, OffResonance], ids=["Linop", "LinearOperator"])
+def test_one_operator_gives_one_image_in_every_face(make, scan, image, monkeypatch) -> None:
+    """reconstruct, FIRENETModel, FIRENETReconstruct(d), both benchmarks."""
+    own = make()
+    expected = reconstruct(scan, encoding=own, **OPTIONS)
     target = expected.image
     batch = torch.stack([scan.kspace, 2 * scan.kspace, 0 * scan.kspace])
-    model = fm.FIRENETModel(encoding=linop(), output="complex", **OPTIONS)
+    model = fm.FIRENETModel(encoding=own, output="complex", **OPTIONS)
     assert_close(model(batch, MASK), torch.stack([target, 2 * target, 0 * target]), 1e-5)
     assert not model.state_dict()
     options = {"output": "complex", "image_axes": "kspace", **OPTIONS}
-    data = {"kspace": scan.kspace, "mask": MASK, "operator": linop()}
+    data = {"kspace": scan.kspace, "mask": MASK, "operator": own}
     made = [
         fm.FIRENETReconstruct(encoding=own, **options)(scan.kspace, MASK),
         fm.FIRENETReconstructd("kspace", encoding=own, **options)(data)["kspace"],
@@ -102,12 +107,19 @@ def test_one_operator_gives_one_image_in_every_face(scan, image, expected, monke
     assert certificate.lipschitz_bound == pytest.approx(bound, rel=1e-6)
     monkeypatch.setattr(accuracy, "_CHOICES", {"ours": OPTIONS})
     monkeypatch.setattr(tuned, "ITERATIONS", 10)
-    rows = {row.method: row for row in accuracy.compare(scan, image.abs(), encoding=linop())}
+    rows = {row.method: row for row in accuracy.compare(scan, image.abs(), encoding=own)}
     assert rows["ours"] == replace(
         accuracy.row_of("ours", image.abs(), target), seconds=rows["ours"].seconds
     )
     assert rows["ours"].psnr_db > rows["zero filling"].psnr_db + 1
     assert rows["SigPy L1 of wavelets"].psnr_db > rows["zero filling"].psnr_db + 1
+    slices = from_operator(scan, own, 1, 1).test
+    monkeypatch.setattr(methods.FIRENETImage, "_options", NetworkOptions(**OPTIONS))
+    for method, one in (
+        (methods.firenet_method("ours", "accurate", ""), slices.encoding.gain * target),
+        (methods.zero_filling(), OffResonance().adjoint(scan.kspace) / slices.encoding.gain),
+    ):
+        assert_close(method.magnitude(slices)[0], one.abs(), 1e-5)
 
 
 def test_a_class_of_the_users_gives_the_image_of_the_linop(scan, expected) -> None:

@@ -316,5 +316,6 @@ def _check_magnitude(placed: PlacedImage) -> None:
         raise DataError(
             f"{placed.name}: the image has values from {lowest:.4g} to {highest:.4g}, and a "
             "magnitude has none below zero; put SimulateKspace before the intensities are "
-            "normalised, or scale them to [0, 1] first"
+            "normalised, or scale them to [0, 1] first; the real or imaginary part of a complex "
+            "image is read with ComplexDicomReader or ComplexNiftiReader"
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def stability(
     *,
     data: Path | None = None,
+    encoding: str | None = None,
     networks: CustomNetworks = CustomNetworks(),
     sampling: Sampling = Sampling(),
     chosen: Chosen = Chosen(),
@@ -45,6 +46,10 @@ def stability(
     ----------
     data
         Folder of raw scans, or one scan. Default: simulated brains.
+    encoding
+        Your own encoding operator for the scan of --data, as FILE.py:FUNCTION; the function takes
+        the scan and returns a firenet_mri LinearOperator or a SigPy Linop. Methods that take
+        sensitivity maps are left out.
     report
         Folder for the report.
     smoke
@@ -62,6 +67,7 @@ def stability(
     from firenet_benchmark.stability.requirements import check, judged, parse, quantities
     from firenet_benchmark.stability.run import StabilityBenchmark
 
+    _check_encoding(encoding, data, sampling)
     files = pages_in(report, overwrite=overwrite)
     settings = StabilityBenchmark.smoke() if smoke else StabilityBenchmark()
     attack = replace(settings.attack, seed=seed)
@@ -69,7 +75,7 @@ def stability(
     settings = replace(settings, seed=seed, attack=attack, questions=asked)
     required = [] if chosen.require is None else parse(chosen.require)
     methods = _methods(settings, networks, chosen)
-    evaluation = _evaluation_data(data, settings, sampling)
+    evaluation = _evaluation_data(data, encoding, settings, sampling)
     known = quantities(settings, evaluation)
     check(required, known, settings.questions)
     found = _compare(methods, settings, report / "finished", evaluation)
@@ -98,18 +104,42 @@ def _methods(
 
 
 def _evaluation_data(
-    data: Path | None, settings: StabilityBenchmark, sampling: Sampling
+    data: Path | None, encoding: str | None, settings: StabilityBenchmark, sampling: Sampling
 ) -> EvaluationData:
     from firenet_benchmark.stability.data import images
     from firenet_benchmark.stability.evaluation_data import from_scans, read_scans
     from firenet_benchmark.stability.run import default_data
 
+    if encoding is not None and data is not None:
+        return _data_with_operator(data, encoding, settings)
     if data is None:
         y, x = images("test").shape[1:]
         return default_data(settings, sampling.acquisition(sampling.size or (y, x)))
     scans = read_scans(data)
     y, x = scans[0].spatial_shape
     return from_scans(scans, settings.slices, settings.attacked, sampling.acquisition((y, x)))
+
+
+def _check_encoding(encoding: str | None, data: Path | None, sampling: Sampling) -> None:
+    """Refuse an operator without a scan, and other sampling than that of the scan."""
+    from firenet_mri.errors import UsageError
+
+    if encoding is not None and (data is None or sampling != Sampling()):
+        raise UsageError(
+            "--encoding describes the samples of one scan as they are; name it with --data, and "
+            "leave out the options of sampling"
+        )
+
+
+def _data_with_operator(data: Path, encoding: str, settings: StabilityBenchmark) -> EvaluationData:
+    """Return the slices of a scan with an operator of the user's, as they were sampled."""
+    from firenet_benchmark.operators import load_encoding
+    from firenet_benchmark.stability.evaluation_data import from_operator
+    from firenet_mri.io import read
+
+    scan = read(data)
+    operator = load_encoding(encoding, scan)
+    return from_operator(scan, operator, settings.slices, settings.attacked)
 
 
 def _compare(

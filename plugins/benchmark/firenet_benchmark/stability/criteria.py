@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firenet_benchmark.stability.evaluation_data import Detail, EvaluationData
 from firenet_benchmark.stability.methods import Batch, Method
-from firenet_benchmark.stability.networks import combine, conjugate_gradients, spread
+from firenet_benchmark.stability.networks import conjugate_gradients
 from firenet_mri.errors import DataError
 from firenet_mri.metrics import haarpsi, nmse, psnr, ssim
 from firenet_mri.prox import item_norm
@@ -161,7 +161,8 @@ def repeated(batch: Batch, count: int) -> Batch:
     if count == 1:
         return batch
     kspace, mask, maps = (x.repeat(count, 1, 1, 1) for x in (batch.kspace, batch.mask, batch.maps))
-    return Batch(batch.names * count, kspace, mask, maps, None, None, batch.simulated)
+    names = batch.names * count
+    return Batch(names, kspace, mask, maps, None, None, batch.simulated, batch.encoding)
 
 
 def attack_rows(method: Method, batch: Batch, e: Tensor, size: float, test: str) -> Iterator[Row]:
@@ -303,7 +304,7 @@ def _measured_part(image: Tensor, batch: Batch) -> Tensor:
     """Return the part of images that the samples see: A^+ A x, approached from 0."""
 
     def normal(x: Tensor) -> Tensor:
-        return combine(batch.mask * spread(x, batch.maps), batch.maps)
+        return batch.zero_filled(batch.samples_of(x))
 
     right = normal(image)
     return conjugate_gradients(normal, right, torch.zeros_like(right), _NULL_SPACE_STEPS)

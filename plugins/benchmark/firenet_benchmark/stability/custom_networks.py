@@ -19,7 +19,7 @@ from firenet_benchmark.stability import hashes
 from firenet_benchmark.stability.checkpoints import read_weights
 from firenet_benchmark.stability.choices import PUBLISHED, PublishedName, Takes
 from firenet_benchmark.stability.methods import Batch, Method, NetworkImage, trained_firenet
-from firenet_benchmark.stability.networks import combine, from_channels, to_channels
+from firenet_benchmark.stability.networks import from_channels, to_channels
 from firenet_benchmark.stability.published import open_published
 from firenet_mri.errors import FileError, ShapeError, UsageError
 from firenet_mri.firenet.learned.formats import SHIPPED
@@ -156,6 +156,7 @@ def custom_method(
         sum(parameter.numel() for parameter in module.parameters()),
         is_users=True,
         origin=origin,
+        needs_maps=takes == "maps",
     )
 
 
@@ -200,7 +201,7 @@ class _UserImage:
         return torch.cat(images)
 
     def _one(self, kspace: Tensor, item: Batch) -> Tensor:
-        zero_filled = combine(kspace, item.maps)
+        zero_filled = item.zero_filled(kspace)
         factor = torch.ones(())
         if self.scale is not None:
             factor = self.scale / zero_filled.abs().max().clamp(min=1e-30)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from firenet_benchmark.stability.data import Case, ImageSet, images, maps_of
 from firenet_benchmark.stability.methods import Batch, batch_of
 from firenet_mri import RawScan
 from firenet_mri.calibration import normalise_maps, whiten
-from firenet_mri.errors import FirenetError, UsageError
+from firenet_mri.errors import FirenetError, ShapeError, UsageError
 from firenet_mri.operators import encoding_operator
+from firenet_mri.operators.given import GivenEncoding, check_operator, describe
 from firenet_mri.prox import item_norm
+from firenet_mri.reconstruction.given import as_operator
 
 #: Contrast of the lesions, relative to the image's largest value.
 LESIONS = (0.4, 0.2, 0.1, 0.05)
@@ -153,6 +156,59 @@ def from_scans(
         f"Scans of the user ({names}), {' and '.join(sorted(kinds))}, {known} a reference; "
         f"{_MAPS}. Fully sampled scans are under-sampled: {acquisition.words()}. The trained "
         "networks were trained on simulated brains."
+    )
+    return EvaluationData(description, test, test[:attacked], {}, ())
+
+
+def from_operator(scan: RawScan, encoding: Any, slices: int, attacked: int) -> EvaluationData:
+    """Return the middle slices of a scan with a user's own operator in the place of maps.
+
+    Nothing is whitened or under-sampled: the operator describes the samples as they are. Nobody
+    knows the true image, and accuracy is not asked. Images, and what amplifies them, are in the
+    unit in which the operator's columns have the mean norm of those of maps.
+
+    Parameters
+    ----------
+    scan
+        Slices with one mask; with spokes for lines if the operator knows their trajectory.
+    encoding
+        A LinearOperator or a SigPy Linop for all slices, see :func:`firenet_mri.reconstruct`.
+    slices, attacked
+        How many slices there are, and how many of them are attacked.
+
+    Raises
+    ------
+    UsageError
+        If the operator is none, its adjoint or its norm bound are wrong, or the masks differ.
+    ShapeError
+        If it does not fit the samples, or makes volumes.
+    """
+    operator = as_operator(encoding)
+    shape = (scan.coils, *scan.kspace.shape[-scan.sample_ndim :])
+    kspace = scan.kspace.reshape(-1, *shape)
+    masks = scan.mask.expand(*scan.batch_shape, 1, *shape[1:]).reshape(-1, 1, *shape[1:])
+    if not bool((masks == masks[:1]).all()):
+        raise UsageError(f"{scan.name}: its slices have masks that differ; give one slice")
+    given = GivenEncoding(operator, masks[0])
+    if len(given.domain_shape) != 2:
+        raise ShapeError(f"{operator!r} makes images of shape {given.domain_shape}; give slices")
+    first = max(0, len(kspace) // 2 - slices // 2)
+    chosen = (kspace * masks)[first : first + slices]
+    check_operator(operator, chosen[0])
+    test = Batch(
+        tuple(f"{scan.name} {first + i}" for i in range(len(chosen))),
+        chosen,
+        masks[first : first + slices],
+        torch.ones(len(chosen), 1, *given.domain_shape, dtype=torch.complex64),
+        None,
+        None,
+        scan.simulated,
+        given,
+    )
+    kind = "simulated" if scan.simulated else "measured"
+    description = (
+        f"A scan of the user ({scan.name}), {kind}, without a reference, and {describe(operator)}. "
+        f"Images are in units in which it is divided by {given.gain:.4g}."
     )
     return EvaluationData(description, test, test[:attacked], {}, ())
 

@@ -38,7 +38,6 @@ from firenet_benchmark.stability.criteria import (
 )
 from firenet_benchmark.stability.jacobian import gradient_problem
 from firenet_benchmark.stability.methods import Batch, Method
-from firenet_benchmark.stability.networks import spread
 from firenet_mri.metrics import psnr
 from firenet_mri.training.attack import (
     Ascent,
@@ -293,19 +292,19 @@ class _Search:
 
     def _coefficients(self, generator: torch.Generator) -> Tensor:
         """Return random Fourier coefficients of norm 1, (y, x)."""
-        shape = [min(self.hard.width, size) for size in self.item.kspace.shape[-2:]]
+        shape = [min(self.hard.width, size) for size in self.item.image_shape]
         parts = torch.randn(*shape, 2, generator=generator)
         return torch.view_as_complex(parts / torch.linalg.vector_norm(parts))
 
     def _smooth(self, u: Tensor, radius: Tensor) -> Tensor:
         """Return A u of a norm for coefficients of low frequency, (1, coil, y, x)."""
-        rows, columns = self.item.kspace.shape[-2:]
+        rows, columns = self.item.image_shape
         high, wide = u.shape
         top, left = (rows - high) // 2, (columns - wide) // 2
         spectrum = u.new_zeros(rows, columns)
         spectrum[top : top + high, left : left + wide] = u
         image = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(spectrum)))[None]
-        return scaled_to(self.item.mask * spread(image, self.item.maps), radius)
+        return scaled_to(self.item.samples_of(image), radius)
 
     def _white(self, count: int, generator: torch.Generator) -> Tensor:
         """Return white noise on the samples, (count, coil, y, x)."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from firenet_benchmark.stability.evaluation_data import EvaluationData
 from firenet_benchmark.stability.methods import Batch
+from firenet_mri.operators.given import GivenEncoding
 
 # Readers, writers and faces do not compute an image from samples.
 _NOT_MEASURING = ("cli", "io", "monai", "server")
@@ -103,13 +104,28 @@ def of_data(data: EvaluationData) -> dict[str, str]:
 
 
 def _of_batches(batches: Mapping[str, Batch]) -> str:
+    tensors = {
+        f"{name}/{'/'.join(batch.names)}/{part}": getattr(batch, part)
+        for name, batch in batches.items()
+        for part in ("kspace", "mask", "maps", "reference", "truth")
+    }
     return of_tensors(
-        {
-            f"{name}/{'/'.join(batch.names)}/{part}": getattr(batch, part)
+        tensors
+        | {
+            f"{name}/encoding": _samples_of_noise(batch.encoding)
             for name, batch in batches.items()
-            for part in ("kspace", "mask", "maps", "reference", "truth")
+            if batch.encoding is not None
         }
     )
+
+
+def _samples_of_noise(encoding: GivenEncoding) -> Tensor:
+    """Return what an operator makes of one random image, by which two of them are told apart."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(encoding.domain_shape, dtype=torch.complex64, generator=generator)
+    with torch.no_grad():
+        samples: Tensor = encoding(noise)
+    return samples
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from firenet_benchmark.stability.data import Case
-from firenet_benchmark.stability.networks import Automap, combine
+from firenet_benchmark.stability.networks import Automap, combine, spread
 from firenet_benchmark.stability.training import RECIPES, shipped_network
 from firenet_mri.calibration import (
     calibration_region,
@@ -28,6 +28,7 @@ from firenet_mri.firenet.options import NetworkOptions, Preset
 from firenet_mri.firenet.presets import preset_network
 from firenet_mri.firenet.reweighting import solve_passes
 from firenet_mri.operators import LinearOperator, PhaseConstrained, encoding_operator
+from firenet_mri.operators.given import GivenEncoding
 
 Family = Literal["reference", "trained", "FIRENET", "combined"]
 
@@ -57,6 +58,9 @@ class Batch:
         (batch, y, x) float32 and complex64; None where a slice has none.
     simulated
         Whether all of it is.
+    encoding
+        A user's own operator, from images (y, x) to the samples of all coils, which it takes the
+        mask from; the maps are one then, of a single coil. None encodes by maps and Fourier.
     """
 
     names: tuple[str, ...]
@@ -66,6 +70,7 @@ class Batch:
     reference: Tensor | None
     truth: Tensor | None
     simulated: bool
+    encoding: GivenEncoding | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,7 +81,25 @@ class Batch:
             None if images is None else images[part] for images in (self.reference, self.truth)
         )
         tensors = (self.kspace[part], self.mask[part], self.maps[part])
-        return Batch(self.names[part], *tensors, reference, truth, self.simulated)
+        return Batch(self.names[part], *tensors, reference, truth, self.simulated, self.encoding)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """The size of the images, (y, x)."""
+        return self.maps.shape[-2], self.maps.shape[-1]
+
+    def samples_of(self, images: Tensor) -> Tensor:
+        """Return A x of images (batch, y, x): k-space (batch, coil, y, x), zero off the mask."""
+        if self.encoding is not None:
+            samples: Tensor = self.encoding(images)
+            return samples
+        return self.mask * spread(images, self.maps)
+
+    def zero_filled(self, kspace: Tensor) -> Tensor:
+        """Return A^H y of k-space (batch, coil, y, x): images (batch, y, x) complex."""
+        if self.encoding is not None:
+            return self.encoding.adjoint(kspace)
+        return combine(kspace * self.mask, self.maps)
 
 
 def batch_of(cases: Sequence[Case]) -> Batch:
@@ -127,6 +150,10 @@ class Method:
         Why it cannot be asked anything, such as missing weights; empty if it can.
     origin
         Where code and weights come from: file names and hashes, in words.
+    needs_maps
+        Whether it cannot do with an operator of the user's, in which maps are hidden.
+    bound_with
+        Returns the bound for an operator of the user's; None where there is none.
     """
 
     name: str
@@ -139,6 +166,19 @@ class Method:
     is_users: bool = False
     absent: str = ""
     origin: Mapping[str, str] = field(default_factory=dict)
+    needs_maps: bool = True
+    bound_with: Callable[[GivenEncoding], float | None] | None = None
+
+    def for_operator(self, encoding: GivenEncoding | None) -> Method:
+        """Return the method with the bound that it has for an operator; as it is for None.
+
+        A norm that is stated rather than proven leaves no proven bound.
+        """
+        if encoding is None:
+            return self
+        if self.bound_with is None or encoding.norm_is_stated:
+            return replace(self, lipschitz_bound=None)
+        return replace(self, lipschitz_bound=self.bound_with(encoding))
 
     def magnitude(self, batch: Batch, kspace: Tensor | None = None) -> Tensor:
         """Return (batch, y, x) float32; of the batch's own k-space if none is given.
@@ -151,7 +191,7 @@ class Method:
             If the image is not of the batch's size.
         """
         image = self.image(batch, batch.kspace if kspace is None else kspace)
-        expected = (len(batch), *batch.kspace.shape[-2:])
+        expected = (len(batch), *batch.image_shape)
         if tuple(image.shape) != expected:
             raise ShapeError(
                 f"The method returned images of shape {tuple(image.shape)}; it must be {expected}"
@@ -179,9 +219,11 @@ def zero_filling() -> Method:
     return Method(
         ZERO_FILLING,
         "reference",
-        lambda batch, kspace: combine(kspace * batch.mask, batch.maps),
-        "inverse Fourier transform of the samples, combined with the maps",
+        Batch.zero_filled,
+        "adjoint of the encoding: inverse Fourier transform, combined with the maps",
         lipschitz_bound=1.0,
+        needs_maps=False,
+        bound_with=lambda encoding: encoding.norm_bound,
     )
 
 
@@ -246,8 +288,8 @@ class FIRENETImage:
         kspace = kspace * batch.mask
         turn = self._turn(batch)
         maps = batch.maps if turn is None else batch.maps * turn.unsqueeze(1)
-        encoding: LinearOperator = encoding_operator(batch.mask, maps)
-        net = self.network(kspace.shape[-3], tuple(kspace.shape[-2:]))
+        encoding: LinearOperator = batch.encoding or encoding_operator(batch.mask, maps)
+        net = self.network(kspace.shape[-3], batch.image_shape)
         x0 = None
         if self.start is not None:
             x0 = self.start(batch, kspace)
@@ -257,7 +299,7 @@ class FIRENETImage:
             elif turn is not None:
                 x0 = x0 * turn.conj()
         if self._options.passes > 1:
-            image = self._in_passes(net, kspace, batch.mask, maps)
+            image = self._in_passes(net, kspace, replace(batch, maps=maps))
         elif self.imaginary_weight is None:
             image = net(kspace, encoding, x0)
         else:
@@ -268,7 +310,9 @@ class FIRENETImage:
         return image * torch.linalg.vector_norm(batch.maps, dim=-3)
 
     def _turn(self, batch: Batch) -> Tensor | None:
-        return None if self.imaginary_weight is not None else turn_of_maps(batch)
+        if self.imaginary_weight is not None or batch.encoding is not None:
+            return None
+        return turn_of_maps(batch)
 
     def network(self, coils: int, shape: tuple[int, ...]) -> Network:
         """Return the network, that of the first pass where there are several."""
@@ -282,12 +326,12 @@ class FIRENETImage:
     def _options(self) -> NetworkOptions:
         return NetworkOptions(preset=self.preset)
 
-    def _in_passes(self, net: Network, kspace: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
+    def _in_passes(self, net: Network, kspace: Tensor, batch: Batch) -> Tensor:
         """Return the images of items one by one, whose weights an attack moves, too."""
         images = []
         for index, item in enumerate(kspace):
-            mask, own = (part[min(index, len(part) - 1)] for part in (masks, maps))
-            encoding = encoding_operator(mask, own)
+            mask, maps = (part[min(index, len(part) - 1)] for part in (batch.mask, batch.maps))
+            encoding = batch.encoding or encoding_operator(mask, maps)
             state = solve_passes(net, item, encoding, passes=self._options.passes)[1]
             images.append(state.x)
         return torch.stack(images)
@@ -318,7 +362,20 @@ def firenet_method(
         image,
         description,
         lipschitz_bound=bound,
+        needs_maps=imaginary_weight is not None,
+        bound_with=_BoundOf(image) if is_fixed else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _BoundOf:
+    """The proven bound of a FIRENET for somebody's operator."""
+
+    image: FIRENETImage
+
+    def __call__(self, encoding: GivenEncoding) -> float | None:
+        coils, shape = encoding.codomain_shape[0], encoding.domain_shape
+        return self.image.network(coils, shape).lipschitz_bound_everywhere(encoding)
 
 
 def trained_firenet(name: str, weights: Path, *, source: str) -> Method:
@@ -341,15 +398,18 @@ def trained_firenet(name: str, weights: Path, *, source: str) -> Method:
     learned = load_weights(weights)
     maps = torch.ones(1, 64, 64, dtype=torch.complex64)
     net = learned.network(1, (64, 64))
+    image = FIRENETImage("accurate", learned=learned)
     return Method(
         name,
         "trained",
-        FIRENETImage("accurate", learned=learned),
+        image,
         f"trained weights of {source}, with a proven constant",
         learned.trained_numbers,
         lipschitz_bound=net.lipschitz_bound_everywhere(encoding_operator(None, maps)),
         is_users=True,
         origin={"weights": source, "weights sha256": digest_of_file(weights_path(weights))},
+        needs_maps=False,
+        bound_with=_BoundOf(image),
     )
 
 
@@ -380,4 +440,5 @@ def behind(trained: Method) -> Method:
         trained.parameters,
         width=trained.width,
         origin=trained.origin,
+        needs_maps=trained.needs_maps,
     )

@@ -50,6 +50,7 @@ from firenet_benchmark.stability.jacobian import gradient_problem, jacobian
 from firenet_benchmark.stability.learned_methods import learned_methods, wide_methods
 from firenet_benchmark.stability.methods import (
     IMAGINARY_WEIGHT,
+    Batch,
     Method,
     behind,
     firenet_method,
@@ -150,6 +151,12 @@ class Comparison:
     data: str
     notes: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""
+
+    @property
+    def has_no_reference(self) -> bool:
+        """Whether nobody knows what the attacked images should be."""
+        found = [row.metric for row in self.rows if row.test == "worst case"]
+        return bool(found) and "psnr_db" not in found
 
 
 # What a question shows to the methods; accuracy shows the test slices to those of the main table.
@@ -260,11 +267,11 @@ def compare(
     kept.mkdir(parents=True, exist_ok=True)
     if data is None:
         data = default_data(settings)
-    width = data.test.kspace.shape[-1]
+    methods = [method.for_operator(data.test.encoding) for method in methods]
     notes = {
         method.name: f"left out: {reason}"
         for method in methods
-        if (reason := _left_out(method, width))
+        if (reason := _left_out(method, data.test))
     }
     work = _Work(settings, data, kept, hashes.of_data(data), on_step, on_method)
     _on_all_cores(work, [m for m in methods if m.name not in notes], work.stopped)
@@ -288,8 +295,11 @@ def compare(
     )
 
 
-def _left_out(method: Method, width: int) -> str:
+def _left_out(method: Method, batch: Batch) -> str:
     """Return why a method is not asked anything; empty if it is."""
+    if batch.encoding is not None and method.needs_maps:
+        return "it takes sensitivity maps, which an operator of your own hides"
+    width = batch.image_shape[-1]
     if method.width not in (None, width):
         return f"it takes images {method.width} wide, these are {width}"
     return method.absent

@@ -238,6 +238,8 @@ def _overview_columns(comparison: Comparison) -> list[tuple[str, dict[str, float
     for size in dict.fromkeys((attack.checked_size, max(attack.relative_sizes))):
         percent = f"{100 * size:g} %"
         columns.append((f"worst {percent}", "worst case", percent, "psnr_db"))
+        if comparison.has_no_reference:
+            columns.append((f"amplified {percent}", "worst case", percent, "amplification"))
     columns.append(("lesion 5 %", "details", "lesion 5 %", "recovered"))
     columns.append(("wrong maps", "wrong maps", "5 %", "psnr_db"))
     found = [(head, means(comparison.rows, *which)) for head, *which in columns]
