@@ -181,7 +181,7 @@ def test_a_mask_of_the_user_is_the_mask(tmp_path) -> None:
         (np.zeros((4, 4)), DataError, "1 where sampled"),
         (np.ones((2, 4, 4)), DataError, "shape"),
         (np.full((4, 4), np.nan), DataError, "1 where sampled"),
-        (np.array(["a"]), DataError, "no array of numbers"),
+        (np.array(["a"]), DataError, "not an array of numbers"),
         (None, FileError, "cannot be read as a mask"),
     ],
 )
