@@ -96,9 +96,9 @@ def test_what_is_wrong_is_said_by_name(options, said) -> None:
 def test_empty_text_is_no_value_of_any_option(cls) -> None:
     for field in cls.fields():
         for text in ("", "  "):
-            with pytest.raises(UsageError, match=f"^{field.name} is '{text}'; give a value, or"):
+            with pytest.raises(UsageError, match=rf"^{field.name} is '{text}'; give a value, or"):
                 cls.from_mapping({field.name: text})
-    with pytest.raises(UsageError, match="^joint is ''; give a value, or leave it out"):
+    with pytest.raises(UsageError, match=r"^joint is ''; give a value, or leave it out"):
         ReconstructionOptions(joint="")
 
 

@@ -15,6 +15,7 @@ from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.options import Debug, chosen, output_flag, panel, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.extras import require
+from firenet_mri.plurals import by_number, counted
 
 _RUNNING = panel("Running")
 
@@ -125,9 +126,10 @@ def batch(
     for outcome in failed:
         console.print(f"Failed: {outcome.scan}: {outcome.error}", markup=False)
     table, page = write_summary(output, outcomes)
+    made = len(outcomes) - len(failed)
     Console(highlight=False, soft_wrap=True).print(
-        f"{len(outcomes) - len(failed)} of {len(outcomes)} scans are reconstructed. Summary: "
-        f"{table}, {page}",
+        f"{made} of {counted(len(outcomes), 'scan')} "
+        f"{by_number(made or len(outcomes), 'is', 'are')} reconstructed. Summary: {table}, {page}",
         markup=False,
     )
     if failed:

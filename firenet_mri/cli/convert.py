@@ -13,6 +13,7 @@ from firenet_mri.cli.early import check_files, check_inputs
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.conversion.options import ConversionOptions
+from firenet_mri.plurals import by_number, counted
 
 if TYPE_CHECKING:
     from firenet_mri.conversion import Conversion, Converted, ConvertedFilm, ConvertedImages
@@ -108,8 +109,9 @@ def _convert_folder(
             sys.stderr.write(f"Failed: {outcome.scan}: {outcome.error}\n")
     made = len(outcomes) - counts["failed"]
     Console(highlight=False, soft_wrap=True).print(
-        f"{made} of {len(outcomes)} scans are converted, {counts['kept']} of them before. "
-        f"Summary: {summary_path(output)}",
+        f"{made} of {counted(len(outcomes), 'scan')} "
+        f"{by_number(made or len(outcomes), 'is', 'are')} converted, {counts['kept']} of them "
+        f"before. Summary: {summary_path(output)}",
         markup=False,
     )
     if counts["failed"]:

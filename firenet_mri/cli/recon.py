@@ -22,6 +22,7 @@ from firenet_mri.extras import require
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import READABLE
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
@@ -321,7 +322,8 @@ def _told_what_is_kept(folder: Path) -> Iterator[None]:
         count = len(list(folder.glob("*.npz"))) if folder.is_dir() else 0
         if count:
             sys.stderr.write(
-                f"{count} finished slices are kept in {folder}; the same command resumes there\n"
+                f"{counted(count, 'finished slice')} {by_number(count, 'is', 'are')} kept in "
+                f"{folder}; the same command resumes there\n"
             )
         raise
 
@@ -345,7 +347,10 @@ def _tell(
     if files.evidence is not None:
         console.print(f"Evidence:    {files.evidence}", markup=False)
     if others:
-        console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)
+        more = " ..." if len(others) > 1 else ""
+        console.print(
+            f"Further:     {counted(len(others), 'file')}, {others[0]}{more}", markup=False
+        )
     console.print(result.certificate.sentence(), markup=False)
     for line in result.warning_lines:
         console.print(line, markup=False, style="yellow")

@@ -18,6 +18,7 @@ from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.kspace.ismrmrd import centre_of
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.mrd_messages import NotDelivered
+from firenet_mri.plurals import counted
 from firenet_mri.server.options import StreamOptions
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.slices import Groups
@@ -170,7 +171,7 @@ class _Stream:
             self._maker.saved()
             raise
         self._sent += len(made.images)
-        self._connection.send_logging("INFO", f"{len(made.images)} images sent")
+        self._connection.send_logging("INFO", f"{counted(len(made.images), 'image')} sent")
         saved = self._maker.saved()
         if saved is not None:
             self._connection.send_logging(*saved)

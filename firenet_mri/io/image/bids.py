@@ -25,6 +25,7 @@ from firenet_mri.geometry import AcquisitionParameters, Geometry
 from firenet_mri.io.image.labels import ImageLabel, labels_of, time_between, times_of
 from firenet_mri.io.image.nifti import write_nifti
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def _labels(
     names: Sequence[str], known: AcquisitionParameters, count: int, name: str
 ) -> list[ImageLabel]:
     if names and len(names) != count:
-        raise ShapeError(f"{name}: {len(names)} names for {count} images")
+        raise ShapeError(f"{name}: {counted(len(names), 'name')} for {counted(count, 'image')}")
     numbered = [f"image {i}" for i in range(count)] if count > 1 else []
     return labels_of(names or numbered, known)
 

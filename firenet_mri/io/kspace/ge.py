@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, as_vector
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
@@ -149,15 +150,17 @@ class _Header:
         sizes = (header.slices, header.frames, header.samples, header.coils)
         if min(sizes) < 1 or header.slices > 2048 or header.point_bytes not in (2, 4):
             raise FileError(
-                f"{path}: the P-file's header is damaged: {header.slices} slices, {header.frames} "
-                f"views, {header.samples} samples, {header.coils} coils; copy it again"
+                f"{path}: the P-file's header is damaged: {counted(header.slices, 'slice')}, "
+                f"{counted(header.frames, 'view')}, {counted(header.samples, 'sample')}, "
+                f"{counted(header.coils, 'coil')}; copy it again"
             )
         passes, echoes = short(_PASSES), short(_ECHOES)
         if passes != 1 or echoes != 1 or header.views != header.frames + 1:
             raise DataError(
-                f"{path}: {passes} passes, {echoes} echoes, {header.views} stored for "
-                f"{header.frames} views; P-files of one pass and one echo can be read, convert "
-                "others with ge_to_ismrmrd"
+                f"{path}: {counted(passes, 'pass', 'passes')}, "
+                f"{counted(echoes, 'echo', 'echoes')}, {header.views} stored for "
+                f"{counted(header.frames, 'view')}; P-files of one pass and one echo can be read, "
+                "convert others with ge_to_ismrmrd"
             )
         sequence = raw[image:][_SEQUENCE].split(b"\0")[0].decode("ascii", "replace").lower()
         if any(name in sequence for name in _OTHER_SEQUENCES):
@@ -181,8 +184,9 @@ def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
     if found > count:
         raise FileError(
             f"{path}: the P-file holds {found} numbers, its header states {count} "
-            f"({header.coils} coils, {header.slices} slices, {header.views} views of "
-            f"{header.samples} samples); copy it again"
+            f"({counted(header.coils, 'coil')}, {counted(header.slices, 'slice')}, "
+            f"{counted(header.views, 'view')} of {counted(header.samples, 'sample')}); copy it "
+            "again"
         )
     dtype = f"<i{header.point_bytes}"
     numbers = np.frombuffer(raw, dtype, count, header.data).astype(np.float32)
@@ -207,7 +211,8 @@ def _slice_table(raw: bytes, header: _Header, path: Path) -> list[_Slice]:
             table.append(_Slice(number - 1, corners))
     if sorted(entry.slot for entry in table) != list(range(header.slices)):
         raise FileError(
-            f"{path}: the P-file's table of {header.slices} slices is damaged; copy it again"
+            f"{path}: the P-file's table of {counted(header.slices, 'slice')} is damaged; copy it "
+            "again"
         )
     return table
 
