@@ -23,9 +23,12 @@ from rich.console import Console
 from firenet_mri.cli.app import make_app
 from firenet_mri.cli.options import known_flags
 from firenet_mri.errors import FirenetError, UsageError, shortened
+from firenet_mri.memory import check_limit, memory_ran_out, shortage
 from firenet_mri.threads import wait_passively
 
 _STDERR = 2
+_WITHOUT_TORCH = ("info", "bundle", "serve", "send")
+_HELP = ("--help", "-h", "--version", "--install-completion")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
@@ -50,11 +53,13 @@ def main() -> None:
         _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
         _complain("interrupted; no output was written", 130)
-    except MemoryError:
-        if debug:
+    except (MemoryError, RuntimeError, SystemError, ImportError) as error:
+        if debug or not memory_ran_out(error):
             raise
-        _complain("not enough memory for this scan; reconstruct on a larger machine", 1)
+        _complain(shortage(), 1)
     except OSError as error:
+        if not debug and memory_ran_out(error):
+            _complain(shortage(), 1)
         if debug or error.errno not in (*_FULL, errno.ENAMETOOLONG):
             raise
         if error.errno == errno.ENAMETOOLONG:
@@ -114,6 +119,8 @@ def _run(app: App, words: Sequence[str]) -> None:
     try:
         _, path, rest = app.parse_commands(words)
     except ImportError as error:
+        if memory_ran_out(error):
+            raise
         raise FirenetError(
             f"firenet {words[0]} cannot be loaded ({error.__cause__ or error}); install the "
             "package that brings it again"
@@ -124,6 +131,8 @@ def _run(app: App, words: Sequence[str]) -> None:
         raise SystemExit(2)
     if group.default_command is None:
         raise UsageError(_unknown(rest[0], list(group)))
+    if words and words[0] not in _WITHOUT_TORCH and not any(w in _HELP for w in words):
+        check_limit()
     app(words)
 
 

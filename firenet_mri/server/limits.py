@@ -8,6 +8,12 @@ from pathlib import Path
 from firenet_mri.errors import UsageError
 from firenet_mri.server.address import check_limit
 
+#: What a client is told when memory ran out.
+SHORTAGE = (
+    "There was not enough memory to reconstruct the scan; send a smaller scan or fewer slices at "
+    "once, or have the limit of the service's memory raised"
+)
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.extras import require
 from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.memory import refuse_shortage
 from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.comple
         raise
     # brukerapi evaluates rules on the content of the files, and damaged ones fail in many ways.
     except Exception as error:
+        refuse_shortage(folder, error)
         raise FileError(
             f"{folder}: the Bruker experiment is truncated, damaged or of an unknown kind "
             f"({type(error).__name__}); copy it again"
