@@ -7,6 +7,8 @@ from pathlib import Path
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.inputs import check_regular
+from firenet_mri.io.names import why_missing
 from firenet_mri.io.outputs import check_apart, check_outputs
 from firenet_mri.options import Options
 
@@ -25,6 +27,7 @@ def check_files(*groups: Options) -> None:
     for flag, path in _read(groups):
         if not is_there(path):
             raise FileError(f"{path}: no such file; check the path after {flag}")
+        check_regular(path)
 
 
 def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups: Options) -> None:
@@ -58,7 +61,8 @@ def check_inputs(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if not is_there(path):
-            raise FileError(f"{path}: no such file; check the path")
+            raise FileError(f"{path}: {why_missing(path)}")
+        check_regular(path)
 
 
 def check_image(path: Path, *, overwrite: bool) -> None:

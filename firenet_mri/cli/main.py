@@ -29,6 +29,7 @@ from firenet_mri.threads import wait_passively
 _STDERR = 2
 _WITHOUT_TORCH = ("info", "bundle", "serve", "send")
 _HELP = ("--help", "-h", "--version", "--install-completion")
+_REFUSED = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
@@ -60,7 +61,11 @@ def main() -> None:
     except OSError as error:
         if not debug and memory_ran_out(error):
             _complain(shortage(), 1)
-        if debug or error.errno not in (*_FULL, errno.ENAMETOOLONG):
+        if debug:
+            raise
+        if error.filename is not None and error.errno in _REFUSED:
+            _complain(f"{shortened(str(error.filename))}: {error.strerror}; check the path", 1)
+        if error.errno not in (*_FULL, errno.ENAMETOOLONG):
             raise
         if error.errno == errno.ENAMETOOLONG:
             _complain(
