@@ -38,7 +38,11 @@ def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups
     FileError
         For the first of them.
     """
-    check_apart(outputs, [*inputs, *(path for _, path in _read(groups))])
+    named = [*inputs, *(path for _, path in _read(groups))]
+    # BART's names are those of pairs, with or without a suffix.
+    stems = [path if path.suffix == "" else path.with_suffix("") for path in named]
+    pairs = [stem.with_name(stem.name + end) for stem in stems for end in (".cfl", ".hdr")]
+    check_apart(outputs, [*named, *pairs])
 
 
 def _read(groups: Iterable[Options]) -> Iterator[tuple[str, Path]]:

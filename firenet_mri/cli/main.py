@@ -73,6 +73,9 @@ def main() -> None:
             )
         # Errors of files are told by name where they are written: this is what is printed.
         _drop_output()
+        if error.errno == errno.EPIPE:
+            # Whoever reads has seen enough, as head has.
+            raise SystemExit(1) from None
         _complain(
             f"the output could not be written ({error.strerror}); free space, or write it "
             "elsewhere",

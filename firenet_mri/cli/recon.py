@@ -100,8 +100,12 @@ def reconstruct_file(
     reading: ReadOptions,
     options: ReconstructionOptions,
     written: OutputOptions,
+    kept: Sequence[Path] = (),
 ) -> Reconstruction:
-    """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
+    """Read, reconstruct and write a scan, and say where the outputs are; return what was made.
+
+    Files of ``kept`` are not replaced, as those that are read.
+    """
     if written.sign is not None:
         require("cryptography")
     check_inputs([path])
@@ -118,6 +122,7 @@ def reconstruct_file(
         from firenet_mri.io.kspace.reading import read_with
         from firenet_mri.io.signatures import read_private_key
         from firenet_mri.reconstruction import output_paths, reconstruct_with  # noqa: F401
+        from firenet_mri.reconstruction.prepare import check_scan
         from firenet_mri.reconstruction.run import check_options
         from firenet_mri.report import report_path, reports_beside
 
@@ -134,13 +139,14 @@ def reconstruct_file(
         sensitivity=options.jacobian,
     )
     reports = [report_path(output)] if written.report else []
-    _check_apart([*files.paths, *reports], written)
-    check_replaces_none([*files.paths, *reports], [path], reading, options, written)
+    every = _check_apart([*files.paths, *reports], written)
+    check_replaces_none(every, [path, *kept], reading, options, written)
     if written.sign is not None:
         read_private_key(written.sign)
     check_options(options)
     options = with_maps(reading, options)
     raw = read_with(path, reading)
+    check_scan(raw, options)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
     _check_written(raw, output, written, options, series)
@@ -169,8 +175,11 @@ def reconstruct_file(
     return result
 
 
-def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
-    """Refuse outputs of which one would lie in the place of another, before anything is read."""
+def _check_apart(files: Sequence[Path], written: OutputOptions) -> list[Path]:
+    """Refuse outputs of which one would lie in the place of another, before anything is read.
+
+    All that can be named by then is returned; files of a DICOM series are not.
+    """
     from firenet_mri.io.image.bids import bids_paths
     from firenet_mri.io.image.film import check_film
     from firenet_mri.io.outputs import check_outputs
@@ -183,7 +192,7 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
         paths.append(written.film)
     check_outputs(paths, overwrite=written.overwrite)
     if written.dicom is None:
-        return
+        return paths
     if not written.dicom.exists():
         check_outputs([written.dicom])
     folder = written.dicom.resolve()
@@ -193,6 +202,7 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
                 f"{written.dicom}: must hold the DICOM series only, but {path} would be inside it; "
                 "give a folder of its own"
             )
+    return paths
 
 
 def _check_written(
