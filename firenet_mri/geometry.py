@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firenet_mri.errors import DataError, ShapeError, UsageError
+from firenet_mri.plurals import counted
 
 Vector = tuple[float, float, float]
 
@@ -140,7 +141,7 @@ class Geometry:
         positions = np.array(self.positions_mm, dtype=float)
         many = len(positions) > 1
         if many and len(positions) != nz:
-            raise ShapeError(f"{len(positions)} slice positions for {nz} slices")
+            raise ShapeError(f"{len(positions)} slice positions for {counted(nz, 'slice')}")
         column_x = np.array(self.read_direction) * fov_x / nx
         column_y = np.array(self.phase_direction) * fov_y / ny
         if many:

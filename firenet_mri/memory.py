@@ -1,18 +1,110 @@
-"""Gives memory that was freed back to the system, where the C library would keep it.
+"""Tells that memory ran out, and gives back to the system what the C library would keep of it.
 
 Layers are faster where freed blocks are kept (:mod:`firenet_mri.operators.cartesian_residual`). Of
 a volume what is kept of one stage adds to what the next one needs.
+
+Libraries say in many ways that memory ran out: torch by a RuntimeError, the loader of shared
+libraries by an ImportError, C code that forgot to say why by a SystemError.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from firenet_mri.errors import DataError, FileError
 
 #: Bytes of the data of an item from which on giving back is worth its milliseconds.
 LARGE = 1 << 24
+
+# What the words of libraries contain where memory ran out.
+_WORDS = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "unable to allocate",
+    "failed to map segment",
+    "memory allocation failed",
+)
+_KINDS = (RuntimeError, ImportError, OSError)
+# Address space that loading torch takes; with less its C++ code ends the process by itself.
+_LOADING = 600 << 20
+
+
+def memory_ran_out(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it comes from, says that memory ran out.
+
+    A SystemError does not say why; where the address space is limited, this is taken for why.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or _says_so(error):
+            return True
+        if isinstance(error, SystemError) and limit_bytes() is not None:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def shortage() -> str:
+    """Return what to say when memory ran out: whether it is limited, and what to do."""
+    limit = limit_bytes()
+    where, raised = "", ""
+    if limit is not None:
+        where = f" (the limit, ulimit -v, is {limit / 2**20:.0f} MiB)"
+        raised = "raise the limit, "
+    return (
+        f"memory ran out{where}; {raised}take fewer slices or coils or a smaller image, close "
+        "other programs, or use a larger machine"
+    )
+
+
+def check_limit() -> None:
+    """Refuse a limit of the address space under which torch cannot even be loaded.
+
+    Raises
+    ------
+    DataError
+        If there is such a limit.
+    """
+    limit = limit_bytes()
+    if limit is not None and limit < _LOADING:
+        raise DataError(
+            f"the memory is limited to {limit / 2**20:.0f} MiB (ulimit -v), and loading torch "
+            f"alone takes {_LOADING / 2**20:.0f}; raise the limit"
+        )
+
+
+def limit_bytes() -> int | None:
+    """Return how much address space this process may have, in bytes; None if it is not limited."""
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def refuse_shortage(path: Path | str, error: Exception) -> None:
+    """Raise FileError if memory ran out while a file was read.
+
+    Readers take every error of a library for damage, and a good file need not be copied again.
+    """
+    if memory_ran_out(error):
+        raise FileError(f"{path}: while the file was read, {shortage()}") from None
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, _KINDS) and any(word in str(error).lower() for word in _WORDS)
 
 
 def give_back_freed_memory(data_bytes: int) -> None:

@@ -354,6 +354,7 @@ def _value(cls: type[Options], entry: dataclasses.Field[Any], given: Any) -> Any
             given = tuple(operator.index(one) for one in given)
     if not isinstance(given, str):
         return given
+    _refuse_empty(entry.name, given)
     hint = _hints(cls)[entry.name]
     words = [word for part in _parts(hint) if _is_literal(part) for word in typing.get_args(part)]
     if given in words:
@@ -366,8 +367,14 @@ def _value(cls: type[Options], entry: dataclasses.Field[Any], given: Any) -> Any
         raise UsageError(f"{entry.name} is {given!r}; {text}") from None
 
 
+def _refuse_empty(name: str, text: str) -> None:
+    """Raise UsageError for text without content: it is rather a variable that is not set."""
+    if not text.strip():
+        raise UsageError(f"{name} is {text!r}; give a value, or leave it out")
+
+
 def _by_type(text: str, parts: tuple[Any, ...]) -> Any:
-    if type(None) in parts and text.lower() in ("none", "null", ""):
+    if type(None) in parts and text.lower() in ("none", "null"):
         return None
     if bool in parts:
         words = {"true": True, "false": False, "1": True, "0": False}
@@ -386,6 +393,8 @@ def _check(entry: dataclasses.Field[Any], value: Any, hint: Any) -> None:
     parts = _parts(hint)
     if isinstance(value, Options) or (value is None and type(None) in parts):
         return
+    if isinstance(value, str):
+        _refuse_empty(entry.name, value)
     words = [word for part in parts if _is_literal(part) for word in typing.get_args(part)]
     others = [part for part in parts if not _is_literal(part)]
     if isinstance(value, str) and words and value not in words and str not in others:

@@ -23,6 +23,7 @@ from firenet_mri.operators.base import LinearOperator
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.echo_planar import KspaceReversal, reversed_about_centre
 from firenet_mri.operators.nonuniform import check_trajectory
+from firenet_mri.plurals import counted
 
 __all__ = [
     "AcquisitionParameters",
@@ -141,7 +142,7 @@ class RawScan:
             raise DataError(f"{name}: mask is {self.mask.dtype}; it must be bool")
         if self.images and (not self.batch_shape or self.batch_shape[0] != len(self.images)):
             raise ShapeError(
-                f"{name}: {len(self.images)} images are named, k-space has shape "
+                f"{name}: {counted(len(self.images), 'image name')} given, k-space has shape "
                 f"{tuple(self.kspace.shape)}; its first axis must count them"
             )
         shape = (*self.batch_shape, 1, *self.kspace.shape[-self.sample_ndim :])
@@ -155,8 +156,8 @@ class RawScan:
         object.__setattr__(self, "mask", full_mask)
         if self.noise is not None and self.noise.shape[0] != self.coils:
             raise ShapeError(
-                f"{name}: noise measurement has {self.noise.shape[0]} coils, k-space has "
-                f"{self.coils}"
+                f"{name}: noise measurement has {counted(self.noise.shape[0], 'coil')}, k-space "
+                f"has {self.coils}"
             )
 
         if self.reference is not None:
@@ -214,8 +215,9 @@ class RawScan:
         items, images = math.prod(batch), batch[0] if self.images else 1
         if len(each) not in (images, items):
             raise ShapeError(
-                f"{self.name}: {len(each)} trajectories for {images} images of {items // images} "
-                "slices; give one for all, or one for each"
+                f"{self.name}: {counted(len(each), 'trajectory', 'trajectories')} for "
+                f"{counted(images, 'image')} of {counted(items // images, 'slice')}; give one for "
+                "all, or one for each"
             )
         if all(one is each[0] or torch.equal(one, each[0]) for one in each):
             return each[0]

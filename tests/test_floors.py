@@ -32,6 +32,7 @@ FLOORS = (
         "memory",
         "temporary",
         "rounding",
+        "plurals",
     ),
     ("device", "domain", "arrays"),
     ("prox", "metrics", "phantoms", "krylov", "amplification", "operators", "linops"),

@@ -19,6 +19,7 @@ from firenet_mri import NetworkOptions, ReadOptions, ReconstructionOptions, reco
 from firenet_mri.digests import digest_of_tensor
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.options import Options, documented, option, takes_options
+from firenet_mri.simulation.options import SimulationOptions
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,16 @@ def test_what_is_wrong_is_said_by_name(options, said) -> None:
     with pytest.raises(UsageError) as raised:
         ReconstructionOptions.from_mapping(options)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("cls", [ReconstructionOptions, ReadOptions, SimulationOptions])
+def test_empty_text_is_no_value_of_any_option(cls) -> None:
+    for field in cls.fields():
+        for text in ("", "  "):
+            with pytest.raises(UsageError, match=rf"^{field.name} is '{text}'; give a value, or"):
+                cls.from_mapping({field.name: text})
+    with pytest.raises(UsageError, match=r"^joint is ''; give a value, or leave it out"):
+        ReconstructionOptions(joint="")
 
 
 def test_a_face_refuses_by_name_what_means_nothing_there() -> None:

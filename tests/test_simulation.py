@@ -174,10 +174,18 @@ def test_real_dicom_images_are_read_where_dcm2niix_puts_them(name, tmp_path) -> 
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"coils": 0}, UsageError, "coils is 0; give a number of at least 1"),
+        ({"coils": 0}, UsageError, "coils is 0; give a number from 1 to 1024"),
+        ({"coils": 10**20}, UsageError, "give a number from 1 to 1024"),
         ({"acceleration": 0.5}, UsageError, "acceleration is 0.5"),
-        ({"acceleration": 8}, UsageError, "24 of 6 samples"),
-        ({"snr": 0}, UsageError, "snr is 0; give a positive number"),
+        ({"acceleration": 8}, UsageError, "leaves 6 samples of 48, .* alone has 24; .* of 1 to 2,"),
+        ({"acceleration": 1e9}, UsageError, r"is 1e\+09; .* give a number from 1 to 48"),
+        ({"acceleration": 1e9, "pattern": "radial"}, UsageError, "give a number from 1 to 48"),
+        ({"acceleration": 1e9, "pattern": "interleaved"}, UsageError, "a number from 1 to 48"),
+        ({"acceleration": 1e308, "pattern": "points"}, UsageError, "a number from 1 to 1920"),
+        ({"frames": 10**9}, UsageError, "frames is 1000000000; give a number from 2 to 10000"),
+        ({"snr": 0}, UsageError, r"snr is 0; give a number from 1e-06 to 1e\+12"),
+        ({"snr": 1e300}, UsageError, "give a number from"),
+        ({"phase": 1e308}, UsageError, "give a number from 0 to 1000"),
         ({"pattern": "spiral"}, UsageError, "'spiral'; use one of lines, points"),
     ],
 )

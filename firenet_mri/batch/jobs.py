@@ -37,6 +37,7 @@ from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes, check_outputs
 from firenet_mri.io.signatures import public_digest
+from firenet_mri.memory import memory_ran_out, shortage
 from firenet_mri.reconstruction import output_paths
 from firenet_mri.reconstruction.result import files_of
 from firenet_mri.reconstruction.run import reconstruct_with
@@ -187,9 +188,15 @@ def reconstruct_job(job: Job) -> Outcome:
     started = time.perf_counter()
     try:
         outcome = _done(job, started)
-    except (FirenetError, OSError, MemoryError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        outcome = failed(job, text)
+    except FirenetError as error:
+        outcome = failed(job, " ".join(str(error).split()))
+    except (OSError, MemoryError, RuntimeError, SystemError, ImportError) as error:
+        if memory_ran_out(error):
+            outcome = failed(job, f"{shortage()}; in a batch also take fewer --workers")
+        elif isinstance(error, OSError):
+            outcome = failed(job, " ".join(str(error).split()) or type(error).__name__)
+        else:
+            raise
     finally:
         _collects.reset(before)
         logger.removeHandler(warnings)

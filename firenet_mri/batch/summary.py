@@ -14,6 +14,7 @@ from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.tables import cell
+from firenet_mri.plurals import counted
 from firenet_mri.report.layers import data_url
 from firenet_mri.report.markup import Markup, element, join
 from firenet_mri.report.page import badge, document
@@ -125,7 +126,7 @@ def _warnings(lines: Sequence[str]) -> Markup | None:
     """Return how many warnings there are, and when that is opened, which."""
     if not lines:
         return None
-    count = "1 warning" if len(lines) == 1 else f"{len(lines)} warnings"
+    count = counted(len(lines), "warning")
     return element(
         "details",
         element("summary", badge(count, "assumed")),

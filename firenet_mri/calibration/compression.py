@@ -27,6 +27,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.centred import centred_ifft
 from firenet_mri.operators.links import COMPRESSION, CoilMixing
+from firenet_mri.plurals import counted
 from firenet_mri.scan import RawScan, readouts_are_whole
 
 _PART = Part(COMPRESSION, from_data=True)
@@ -59,8 +60,8 @@ def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd
         )
     if not is_share and not 1 <= coils <= scan.coils:
         raise UsageError(
-            f"{scan.name}: {coils} virtual coils asked for; there are {scan.coils} coils, use 1 to "
-            f"{scan.coils}"
+            f"{scan.name}: {counted(coils, 'virtual coil')} asked for; the scan has "
+            f"{counted(scan.coils, 'coil')}, use 1 to {scan.coils}"
         )
     if method not in get_args(Compression):
         raise UsageError(f"Unknown compression {method!r}; use svd or geometric")

@@ -33,6 +33,7 @@ from torch import Tensor
 from firenet_mri.calibration.methods import Background
 from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 from firenet_mri.operators.workers import on_all_cores, one_by_one
+from firenet_mri.plurals import counted
 
 # Eigenvalues below belong to pixels without signal; BART's value.
 _CROP = 0.8
@@ -158,7 +159,9 @@ def espirit(
         )
     coils, *spatial = kspace.shape[-spatial_ndim - 1 :]
     if not 1 <= sets <= coils:
-        raise UsageError(f"{sets} map sets of {coils} coils asked for; use 1 to {coils}")
+        raise UsageError(
+            f"{counted(sets, 'map set')} of {counted(coils, 'coil')} asked for; use 1 to {coils}"
+        )
     if not kernel < width <= min(spatial):
         raise CalibrationError(
             f"A calibration region of {width} along every axis; neighbourhoods of {kernel} need at "

@@ -14,6 +14,7 @@ from torch import Tensor
 from firenet_mri.errors import DataError
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.links import WHITENING, CoilMixing
+from firenet_mri.plurals import counted
 from firenet_mri.scan import RawScan, sampled_mask
 
 
@@ -64,8 +65,8 @@ def whitening(scan: RawScan) -> CoilMixing:
     coils, samples = noise.shape
     if samples < 2 * coils:
         raise DataError(
-            f"{scan.name}: {samples} noise samples for {coils} coils; whitening needs at least "
-            f"{2 * coils}"
+            f"{scan.name}: {counted(samples, 'noise sample')} for {counted(coils, 'coil')}; "
+            f"whitening needs at least {2 * coils}"
         )
     covariance = noise @ noise.mH / samples
     factor, failed = torch.linalg.cholesky_ex(covariance)

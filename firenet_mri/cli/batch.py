@@ -17,6 +17,7 @@ from firenet_mri.cli.options import Debug, chosen, output_flag, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.extras import require
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import by_number, counted
 
 if TYPE_CHECKING:
     from firenet_mri.batch import Job, Outcome
@@ -85,9 +86,10 @@ def batch(
     for outcome in failed:
         console.print(f"Failed: {outcome.scan}: {outcome.error}", markup=False)
     table, page = write_summary(output, outcomes)
+    made = len(outcomes) - len(failed)
     Console(highlight=False, soft_wrap=True).print(
-        f"{len(outcomes) - len(failed)} of {len(outcomes)} scans are reconstructed. Summary: "
-        f"{table}, {page}",
+        f"{made} of {counted(len(outcomes), 'scan')} "
+        f"{by_number(made or len(outcomes), 'is', 'are')} reconstructed. Summary: {table}, {page}",
         markup=False,
     )
     if failed:

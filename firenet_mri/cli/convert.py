@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.early import check_files, check_inputs
+from firenet_mri.cli.early import check_files, check_inputs, check_replaces_none
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.cli.progress import progress
 from firenet_mri.conversion.options import ConversionOptions
+from firenet_mri.plurals import by_number, counted
 
 if TYPE_CHECKING:
     from firenet_mri.conversion import Conversion, Converted, ConvertedFilm, ConvertedImages
@@ -54,6 +55,7 @@ def convert(
     wanted = chosen(ConversionOptions, options)
     check_inputs([scan])
     check_files(wanted)
+    _check_replaces_none(output, scan, wanted)
     from firenet_mri.conversion import convert_film, convert_images, convert_scan
     from firenet_mri.io.kspace.bruker import find_experiment
     from firenet_mri.io.kspace.targets import image_target_of, is_film
@@ -68,6 +70,14 @@ def convert(
         _convert_folder(scan, output, wanted, overwrite)
         return
     _tell(convert_scan(scan, output, wanted, overwrite=overwrite))
+
+
+def _check_replaces_none(output: Path, scan: Path, wanted: ConversionOptions) -> None:
+    """Refuse an output, or what is written beside it, in the place of a file that is read."""
+    from firenet_mri.io.kspace.targets import beside, files_of
+
+    names = (output, beside(output, "noise"), beside(output, "trajectory"))
+    check_replaces_none([file for name in names for file in files_of(name)], [scan], wanted)
 
 
 def _tell(made: Converted | ConvertedFilm | ConvertedImages) -> None:
@@ -108,8 +118,9 @@ def _convert_folder(
             sys.stderr.write(f"Failed: {outcome.scan}: {outcome.error}\n")
     made = len(outcomes) - counts["failed"]
     Console(highlight=False, soft_wrap=True).print(
-        f"{made} of {len(outcomes)} scans are converted, {counts['kept']} of them before. "
-        f"Summary: {summary_path(output)}",
+        f"{made} of {counted(len(outcomes), 'scan')} "
+        f"{by_number(made or len(outcomes), 'is', 'are')} converted, {counts['kept']} of them "
+        f"before. Summary: {summary_path(output)}",
         markup=False,
     )
     if counts["failed"]:

@@ -16,6 +16,7 @@ from firenet_mri.cli.options import Debug, Overwrite, output_flag, with_flags
 from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.options import Options, documented, option
+from firenet_mri.simulation.options import MOST_FRAMES
 
 if TYPE_CHECKING:
     from firenet_mri.firenet.levels import TheoremParameters
@@ -26,6 +27,7 @@ _Transform = Literal["fourier", "walsh"]
 _Kind = Literal["points", "lines", "plane", "radial"]
 # What a pattern for several frames is made from.
 _OF_FRAMES = {"rate", "kind", "calibration", "frames"}
+_LEAST_SIZE, _MOST_SIZE = 2, 8192
 _NAMES = (
     "C1",
     "C2",
@@ -55,7 +57,9 @@ class DesignOptions(Options):
         None,
         "Number of frames over time that are reconstructed together, each with other lines or "
         "spokes.",
-        check=lambda value: None if value > 1 else "give at least 2 frames",
+        check=lambda value: (
+            None if 1 < value <= MOST_FRAMES else f"give a number from 2 to {MOST_FRAMES}"
+        ),
     )
     calibration: int = option(0, "Width of a fully sampled centre for coil maps, in samples.")
     sparsities: str | None = option(
@@ -69,7 +73,11 @@ class DesignOptions(Options):
     lam: float | None = option(
         None, "Weight of the sparsity; the largest admissible one by default."
     )
-    accuracy: float = option(0.01, "Error that the network itself may have, relative to ||y||.")
+    accuracy: float = option(
+        0.01,
+        "Error that the network itself may have, relative to ||y||, at most 1.",
+        check=lambda value: None if 1e-15 <= value <= 1 else "give a number from 1e-15 to 1",
+    )
     seed: int = option(0, "Seed of the random draw.")
 
     def _check_together(self) -> None:
@@ -199,6 +207,10 @@ def _axis_names(transform: _Transform, kind: _Kind) -> tuple[str, str]:
 def _shape(size: str, kind: _Kind) -> Shape:
     """Return the sizes; one number is the size of all axes."""
     numbers = _numbers(size, separator="x")
+    if not all(_LEAST_SIZE <= number <= _MOST_SIZE for number in numbers):
+        raise UsageError(
+            f"Size {size} given; give sizes of {_LEAST_SIZE} to {_MOST_SIZE} along each axis"
+        )
     return numbers * (3 if kind == "plane" else 2) if len(numbers) == 1 else numbers
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firenet_mri.errors import UsageError
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +34,13 @@ def frames_of_lines(
     from firenet_mri.calibration.region import calibration_region
     from firenet_mri.simulation.frames import interleaved_lines
 
-    every = _every(rate)
     size, columns = shape
+    every = _every(rate, size)
+    if not 0 <= calibration <= size:
+        raise UsageError(
+            f"A centre of {counted(calibration, 'line')} asked for; give 0 to {size} "
+            "(--calibration)"
+        )
     lines = interleaved_lines(frames, size, every, calibration)
     counts = lines.sum(1)
     fewest, most = int(counts.min()), int(counts.max())
@@ -70,13 +76,13 @@ def frames_of_spokes(
     if calibration:
         raise UsageError("Spokes all pass through the centre; leave calibration out")
     size = max(shape)
-    spokes = max(1, round(size / _every(rate)))
+    spokes = max(1, round(size / _every(rate, size)))
     needed = math.ceil(math.pi / 2 * size)
     points = golden_angle_frames(frames, spokes, 2 * size, (shape[0], shape[1]))
     said = [
-        f"Each frame: {spokes} spokes of {2 * size} samples; {needed} would sample k-space fully, "
-        f"so this is an acceleration of {needed / spokes:.1f}. The golden angle continues from "
-        "frame to frame.",
+        f"Each frame: {counted(spokes, 'spoke')} of {2 * size} samples; {needed} would sample "
+        f"k-space fully, so this is an acceleration of {needed / spokes:.1f}. The golden angle "
+        "continues from frame to frame.",
         f"All {frames} frames together: {frames * spokes} spokes. "
         f"{_maps(min(size, int(2 * frames * spokes / math.pi)))}",
         _PROVEN,
@@ -91,9 +97,13 @@ def usage(output: Path, *, along: bool) -> str:
     return f"firenet simulate IMAGE --mask {output}, firenet recon SCAN --joint repetition"
 
 
-def _every(rate: float) -> int:
-    if not 0 < rate <= 1:
-        raise UsageError(f"A rate of {rate:g} asked for; give a fraction in (0, 1]")
+def _every(rate: float, size: int) -> int:
+    """Return how many lines or spokes would be measured fully for one that is."""
+    if not 0 < rate <= 1 or 1 / rate >= size + 0.5:
+        raise UsageError(
+            f"A rate of {rate:g} asked for; of {size} lines or spokes give a fraction from "
+            f"{1 / size:.3g} to 1"
+        )
     return round(1 / rate)
 
 

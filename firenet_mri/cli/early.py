@@ -7,6 +7,8 @@ from pathlib import Path
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.image.suffixes import image_stem
+from firenet_mri.io.inputs import check_regular
+from firenet_mri.io.names import why_missing
 from firenet_mri.io.outputs import check_apart, check_outputs
 from firenet_mri.options import Options
 
@@ -25,6 +27,7 @@ def check_files(*groups: Options) -> None:
     for flag, path in _read(groups):
         if not is_there(path):
             raise FileError(f"{path}: no such file; check the path after {flag}")
+        check_regular(path)
 
 
 def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups: Options) -> None:
@@ -35,7 +38,11 @@ def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups
     FileError
         For the first of them.
     """
-    check_apart(outputs, [*inputs, *(path for _, path in _read(groups))])
+    named = [*inputs, *(path for _, path in _read(groups))]
+    # BART's names are those of pairs, with or without a suffix.
+    stems = [path if path.suffix == "" else path.with_suffix("") for path in named]
+    pairs = [stem.with_name(stem.name + end) for stem in stems for end in (".cfl", ".hdr")]
+    check_apart(outputs, [*named, *pairs])
 
 
 def _read(groups: Iterable[Options]) -> Iterator[tuple[str, Path]]:
@@ -58,7 +65,8 @@ def check_inputs(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if not is_there(path):
-            raise FileError(f"{path}: no such file; check the path")
+            raise FileError(f"{path}: {why_missing(path)}")
+        check_regular(path)
 
 
 def check_image(path: Path, *, overwrite: bool) -> None:

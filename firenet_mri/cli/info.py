@@ -16,6 +16,7 @@ from rich.table import Table
 from firenet_mri.cli.options import AsJson, Debug
 from firenet_mri.cli.tables import print_table
 from firenet_mri.errors import FileError, FirenetError
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,12 +51,12 @@ class Summary:
 
     def line(self) -> str:
         """Return the summary in one line."""
-        images = f", {len(self.images)} images" if self.images else ""
+        images = f", {counted(len(self.images), 'image')}" if self.images else ""
         slices = f" x {self.slices} slices" if self.slices > 1 else ""
         kind = ", simulated" if self.simulated else ""
         return (
-            f"{self.file}: {self.format}, {self.coils} coils, {_times(self.matrix)}{slices}"
-            f"{images}, {self.sampled_percent:.0f} % sampled{kind}"
+            f"{self.file}: {self.format}, {counted(self.coils, 'coil')}, "
+            f"{_times(self.matrix)}{slices}{images}, {self.sampled_percent:.0f} % sampled{kind}"
         )
 
 
@@ -209,8 +210,13 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.calibration_region is not None:
         yield "Fully sampled centre", _times(summary.calibration_region)
     if summary.reference_lines:
-        yield "Reference for the maps", f"{summary.reference_lines} readouts measured separately"
-    noise = f"{summary.noise_samples} samples per coil" if summary.noise_samples else "none"
+        yield (
+            "Reference for the maps",
+            f"{counted(summary.reference_lines, 'readout')} measured separately",
+        )
+    noise = "none"
+    if summary.noise_samples:
+        noise = f"{counted(summary.noise_samples, 'sample')} per coil"
     yield "Noise measurement", noise
     if summary.field_of_view_mm is None:
         yield "Place", "not in the file"
@@ -227,7 +233,7 @@ def _times(sizes: tuple[int, ...]) -> str:
 def _picture(raw: Outline) -> str:
     """Return the sampling of the first slice as text, darker where more was sampled."""
     if raw.mask is None:
-        return f"A trajectory of {raw.points} points."
+        return f"A trajectory of {counted(raw.points, 'point')}."
     mask = raw.mask.reshape(-1, *raw.spatial_shape)[0].astype(float)
     if mask.ndim == 3:
         # Along the readout the pattern of a volume is the same, or nearly so.

@@ -23,9 +23,13 @@ from rich.console import Console
 from firenet_mri.cli.app import make_app
 from firenet_mri.cli.options import known_flags
 from firenet_mri.errors import FirenetError, UsageError, shortened
+from firenet_mri.memory import check_limit, memory_ran_out, shortage
 from firenet_mri.threads import wait_passively
 
 _STDERR = 2
+_WITHOUT_TORCH = ("info", "bundle", "serve", "send")
+_HELP = ("--help", "-h", "--version", "--install-completion")
+_REFUSED = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
@@ -50,12 +54,18 @@ def main() -> None:
         _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
         _complain("interrupted; no output was written", 130)
-    except MemoryError:
+    except (MemoryError, RuntimeError, SystemError, ImportError) as error:
+        if debug or not memory_ran_out(error):
+            raise
+        _complain(shortage(), 1)
+    except OSError as error:
+        if not debug and memory_ran_out(error):
+            _complain(shortage(), 1)
         if debug:
             raise
-        _complain("not enough memory for this scan; reconstruct on a larger machine", 1)
-    except OSError as error:
-        if debug or error.errno not in (*_FULL, errno.ENAMETOOLONG):
+        if error.filename is not None and error.errno in _REFUSED:
+            _complain(f"{shortened(str(error.filename))}: {error.strerror}; check the path", 1)
+        if error.errno not in (*_FULL, errno.ENAMETOOLONG):
             raise
         if error.errno == errno.ENAMETOOLONG:
             _complain(
@@ -63,6 +73,9 @@ def main() -> None:
             )
         # Errors of files are told by name where they are written: this is what is printed.
         _drop_output()
+        if error.errno == errno.EPIPE:
+            # Whoever reads has seen enough, as head has.
+            raise SystemExit(1) from None
         _complain(
             f"the output could not be written ({error.strerror}); free space, or write it "
             "elsewhere",
@@ -114,6 +127,8 @@ def _run(app: App, words: Sequence[str]) -> None:
     try:
         _, path, rest = app.parse_commands(words)
     except ImportError as error:
+        if memory_ran_out(error):
+            raise
         raise FirenetError(
             f"firenet {words[0]} cannot be loaded ({error.__cause__ or error}); install the "
             "package that brings it again"
@@ -124,6 +139,8 @@ def _run(app: App, words: Sequence[str]) -> None:
         raise SystemExit(2)
     if group.default_command is None:
         raise UsageError(_unknown(rest[0], list(group)))
+    if words and words[0] not in _WITHOUT_TORCH and not any(w in _HELP for w in words):
+        check_limit()
     app(words)
 
 

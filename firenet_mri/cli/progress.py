@@ -17,6 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from firenet_mri.errors import FirenetError
+
 
 @contextmanager
 def progress(
@@ -40,7 +42,8 @@ def noted_progress(
         yield lambda done, total, note: None
         return
     note_column = TextColumn("{task.fields[note]}", markup=False)
-    with Progress(*_columns(unit), note_column, console=Console(stderr=True)) as bars:
+    bars = Progress(*_columns(unit), note_column, console=Console(stderr=True))
+    with bars, _no_bar_of_nothing(bars):
         task = bars.add_task(description, total=None, note="")
 
         def report(done: int, total: int, note: str) -> None:
@@ -56,7 +59,8 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
     The first stays; others vanish when they are complete.
     """
     tasks: dict[str, TaskID] = {}
-    with Progress(*_columns(unit), console=Console(stderr=True)) as bars:
+    bars = Progress(*_columns(unit), console=Console(stderr=True))
+    with bars, _no_bar_of_nothing(bars):
 
         def report(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
@@ -65,6 +69,19 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
             bars.update(tasks[name], completed=done, total=total, visible=stays)
 
         yield report
+
+
+@contextmanager
+def _no_bar_of_nothing(bars: Progress) -> Iterator[None]:
+    """Leave no bar behind if the work is refused before anything of it is done."""
+    try:
+        yield
+    except FirenetError:
+        if not any(task.completed for task in bars.tasks):
+            bars.live.transient = True
+            # Elsewhere it is written once, at its end.
+            bars.console.quiet = not bars.console.is_interactive
+        raise
 
 
 def _columns(unit: str) -> tuple[ProgressColumn, ...]:

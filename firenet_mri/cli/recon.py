@@ -22,6 +22,7 @@ from firenet_mri.extras import require
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.io.kspace.recognise import READABLE
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
@@ -99,19 +100,25 @@ def reconstruct_file(
     reading: ReadOptions,
     options: ReconstructionOptions,
     written: OutputOptions,
+    kept: Sequence[Path] = (),
 ) -> Reconstruction:
-    """Read, reconstruct and write a scan, and say where the outputs are; return what was made."""
+    """Read, reconstruct and write a scan, and say where the outputs are; return what was made.
+
+    Files of ``kept`` are not replaced either, although they are not read here.
+    """
     _check_asked(path, output, reading, options, written)
     _load()
     from firenet_mri.io import read_reference
     from firenet_mri.io.image.dicom import read_dicom_reference
     from firenet_mri.io.kspace.reading import read_with
+    from firenet_mri.reconstruction.prepare import check_scan
     from firenet_mri.reconstruction.run import check_options
 
-    _check_outputs(path, output, reading, options, written)
+    _check_outputs([path, *kept], output, reading, options, written)
     check_options(options)
     options = with_maps(reading, options)
     raw = read_with(path, reading)
+    check_scan(raw, options)
     reference = written.dicom_reference
     series = None if reference is None else read_dicom_reference(reference)
     _check_written(raw, output, written, options, series)
@@ -161,7 +168,7 @@ def _load() -> None:
 
 
 def _check_outputs(
-    path: Path,
+    inputs: Sequence[Path],
     output: Path,
     reading: ReadOptions,
     options: ReconstructionOptions,
@@ -179,14 +186,17 @@ def _check_outputs(
         sensitivity=options.jacobian,
     )
     reports = [report_path(output)] if written.report else []
-    _check_apart([*files.paths, *reports], written)
-    check_replaces_none([*files.paths, *reports], [path], reading, options, written)
+    every = _check_apart([*files.paths, *reports], written)
+    check_replaces_none(every, inputs, reading, options, written)
     if written.sign is not None:
         read_private_key(written.sign)
 
 
-def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
-    """Refuse outputs of which one would lie in the place of another, before anything is read."""
+def _check_apart(files: Sequence[Path], written: OutputOptions) -> list[Path]:
+    """Refuse outputs of which one would lie in the place of another, before anything is read.
+
+    All that can be named by then is returned; files of a DICOM series are not.
+    """
     from firenet_mri.io.image.bids import bids_paths
     from firenet_mri.io.image.film import check_film
     from firenet_mri.io.outputs import check_outputs
@@ -199,7 +209,7 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
         paths.append(written.film)
     check_outputs(paths, overwrite=written.overwrite)
     if written.dicom is None:
-        return
+        return paths
     if not written.dicom.exists():
         check_outputs([written.dicom])
     folder = written.dicom.resolve()
@@ -209,6 +219,7 @@ def _check_apart(files: Sequence[Path], written: OutputOptions) -> None:
                 f"{written.dicom}: must hold the DICOM series only, but {path} would be inside it; "
                 "give a folder of its own"
             )
+    return paths
 
 
 def _check_written(
@@ -361,7 +372,8 @@ def _told_what_is_kept(folder: Path) -> Iterator[None]:
         count = len(list(folder.glob("*.npz"))) if folder.is_dir() else 0
         if count:
             sys.stderr.write(
-                f"{count} finished slices are kept in {folder}; the same command resumes there\n"
+                f"{counted(count, 'finished slice')} {by_number(count, 'is', 'are')} kept in "
+                f"{folder}; the same command resumes there\n"
             )
         raise
 
@@ -385,7 +397,10 @@ def _tell(
     if files.evidence is not None:
         console.print(f"Evidence:    {files.evidence}", markup=False)
     if others:
-        console.print(f"Further:     {len(others)} files, {others[0]} ...", markup=False)
+        more = " ..." if len(others) > 1 else ""
+        console.print(
+            f"Further:     {counted(len(others), 'file')}, {others[0]}{more}", markup=False
+        )
     console.print(result.certificate.sentence(), markup=False)
     for line in result.warning_lines:
         console.print(line, markup=False, style="yellow")

@@ -42,7 +42,7 @@ def repeat(
 
     saved = read_certificate(certificate)
     reading, wanted = recorded_options(saved, chosen(ReadOptions, options), network)
-    result = reconstruct_file(scan, output, reading, wanted, written)
+    result = reconstruct_file(scan, output, reading, wanted, written, [certificate])
     digests = result.certificate.digests
     same = digests is not None and digests.pixels == saved.digests.pixels
     said = "the same, bit for bit" if same else "different"

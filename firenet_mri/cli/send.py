@@ -13,6 +13,7 @@ from rich.console import Console
 from firenet_mri.cli.early import check_inputs, check_replaces_none
 from firenet_mri.cli.options import Debug, Overwrite, output_flag
 from firenet_mri.errors import DataError, UsageError
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_mri.server.answer import Answer
@@ -93,7 +94,7 @@ def send(
     with atomic_writes([output], overwrite=overwrite) as (path,):
         write_images(path, answer.images)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Wrote {len(answer.images)} images to {output}", markup=False)
+    console.print(f"Wrote {counted(len(answer.images), 'image')} to {output}", markup=False)
 
 
 def _check_files(scan: Path, output: Path, *, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from firenet_mri.cli.options import Debug, chosen, with_flags
 from firenet_mri.errors import DataError, UsageError, shortened
+from firenet_mri.plurals import counted
 from firenet_mri.server.address import check_port
 from firenet_mri.server.limits import Limits
 
@@ -80,7 +81,7 @@ def serve(
     logging.info("listening at %s:%d", host, server.port)
     left = server.serve()
     if left:
-        logging.warning("stopped; %d clients were left", left)
+        logging.warning("stopped; %s left", counted(left, "client"))
     else:
         logging.info("stopped; all clients were served")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from firenet_mri.cli.early import check_files, check_inputs
+from firenet_mri.cli.early import check_files, check_inputs, check_replaces_none
 from firenet_mri.cli.options import Debug, Overwrite, chosen, output_flag, with_flags
 from firenet_mri.errors import UsageError
 from firenet_mri.io.image.options import ImageReadOptions
@@ -50,6 +50,10 @@ def simulate(
     check_inputs([image])
     check_files(wanted)
     from firenet_mri.domain import check_is_image
+    from firenet_mri.io.kspace.targets import beside, files_of
+
+    names = (output, beside(output, "noise"), beside(output, "trajectory"))
+    check_replaces_none([file for name in names for file in files_of(name)], [image], wanted)
     from firenet_mri.io import write_scan
     from firenet_mri.io.image.reading import read_image
     from firenet_mri.io.kspace.writing import check_conversion

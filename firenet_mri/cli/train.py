@@ -21,6 +21,7 @@ from firenet_mri.cli.training_progress import (
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -190,12 +191,13 @@ def _tell(trained: Trained) -> None:
         console.print(line, style="yellow" if warns else None)
     psnr = recipe["validation_psnr_db"]["of_the_weights_as_written"]
     console.print(
-        f"Validation {psnr:.2f} dB after {recipe['steps']} steps in {recipe['minutes']:.1f} min "
-        f"({recipe['cases']['validation_is']})."
+        f"Validation {psnr:.2f} dB after {counted(recipe['steps'], 'step')} in "
+        f"{recipe['minutes']:.1f} min ({recipe['cases']['validation_is']})."
     )
     if shared := recipe["cases"]["validation_slices_among_the_training"]:
         console.print(
-            f"{shared} validation slices are among the training's; the validation is too good.",
+            f"{counted(shared, 'validation slice')} {by_number(shared, 'is', 'are')} among the "
+            "training's; the validation is too good.",
             style="yellow",
         )
     for part in recipe["simulated"]:

@@ -26,7 +26,7 @@ from firenet_mri.io.image.mrd_series import read_mrd_images
 from firenet_mri.io.image.nifti_files import time_of_nifti
 from firenet_mri.io.image.reading import read_image
 from firenet_mri.io.kspace.recognise import is_dicom, read_head
-from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.io.outputs import atomic_writes, check_apart, check_outputs
 
 PathLike = str | os.PathLike[str]
 
@@ -81,6 +81,7 @@ def convert_film(
     source, output = Path(source), Path(output)
     options.check_only("series", "frame_rate", what="a film")
     check_film(output)
+    check_apart([output], [source])
     check_outputs([output], overwrite=overwrite)
     image, geometry, pace = _read(source, options)
     if image.ndim != 4 or len(image) < 2:

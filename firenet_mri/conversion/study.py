@@ -33,6 +33,7 @@ from firenet_mri.io.kspace.writing import check_conversion
 from firenet_mri.io.names import printable
 from firenet_mri.io.outputs import atomic_writes
 from firenet_mri.io.tables import cell, text_of_cell
+from firenet_mri.memory import memory_ran_out, shortage
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,12 @@ class _Study:
             self.record(replace(start, state="begun", job=job))
             made = convert_scan(source, target, options, overwrite=may_replace)
             return replace(start, state="done", job=job, **_described(made))
-        except (FirenetError, OSError, MemoryError) as error:
+        except (FirenetError, OSError, MemoryError, RuntimeError, SystemError) as error:
             text = printable(" ".join(str(error).split())) or type(error).__name__
+            if not isinstance(error, FirenetError) and memory_ran_out(error):
+                text = shortage()
+            elif not isinstance(error, FirenetError | OSError):
+                raise
             # What an earlier conversion has written is still there, and still known.
             return replace(before or start, state="failed", error=text)
 

@@ -53,6 +53,7 @@ from torch import Tensor
 from firenet_mri.errors import UsageError, check_positive
 from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.plurals import counted
 from firenet_mri.rounding import above, below
 
 #: Local sparsities of the paper's 256 x 256 phantom in 7 Haar levels at threshold 0.5. 324 of its
@@ -96,8 +97,8 @@ class LevelStructure:
         check_sparsities(self.sparsities, self.sizes)
         if len(self.weights) != len(self.sizes):
             raise UsageError(
-                f"{len(self.weights)} weights given for {len(self.sizes)} levels; give one "
-                "per level"
+                f"{counted(len(self.weights), 'weight')} given for "
+                f"{counted(len(self.sizes), 'level')}; give one per level"
             )
         if not all(0 < weight < math.inf for weight in self.weights):
             raise UsageError(f"Weights {self.weights} given; all must be positive numbers")
@@ -580,8 +581,8 @@ def check_sparsities(sparsities: Sequence[int], sizes: Sequence[int]) -> None:
     """Raise UsageError unless there is one sparsity per level, from 1 to the level's size."""
     if len(sparsities) != len(sizes) or not sizes:
         raise UsageError(
-            f"{len(sparsities)} sparsities {tuple(sparsities)} given; {len(sizes)} levels of sizes "
-            f"{tuple(sizes)} need one each"
+            f"{counted(len(sparsities), 'sparsity', 'sparsities')} {tuple(sparsities)} given; give "
+            f"one for each level, of sizes {tuple(sizes)}"
         )
     for level, (sparsity, size) in enumerate(zip(sparsities, sizes, strict=True), 1):
         if not 1 <= sparsity <= size:

@@ -41,6 +41,7 @@ from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.sparsifier import Sparsifier, as_sparsifier
 from firenet_mri.operators.sparsifiers import UNDECIMATED_HAAR, make_sparsifier
 from firenet_mri.options import takes_options
+from firenet_mri.plurals import counted
 
 # The paper's experiments; the local sparsities are those of its 256 x 256 phantom, 7 Haar levels.
 _PAPER_LAM = 0.00025
@@ -190,8 +191,8 @@ def _paper_network(spatial_shape: Shape, options: NetworkOptions) -> FIRENET:
         restarts, rest = divmod(options.layers, PaperSchedule.inner)
         if rest or restarts < 1:
             raise UsageError(
-                f"{options.layers} layers asked for; the paper preset has {PaperSchedule.inner} "
-                f"layers per restart, use a multiple of {PaperSchedule.inner}"
+                f"{counted(options.layers, 'layer')} asked for; the paper preset has "
+                f"{PaperSchedule.inner} layers per restart, use a multiple of {PaperSchedule.inner}"
             )
         schedule = PaperSchedule(restarts=restarts)
     levels = options.levels

@@ -57,6 +57,7 @@ from firenet_mri.firenet.levels import (
 )
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.plurals import counted
 
 Transform = Literal["fourier", "walsh"]
 #: points: single points of a 2D k-space; lines: whole phase-encode lines, (y, x) with x read out;
@@ -203,7 +204,12 @@ def sampling_design(
     wanted = density(sparsities, len(shape), wavelet=wavelet, transform=transform)
     band = _band_index(shape, len(sparsities), transform)
     fixed = _fixed_samples(shape, transform, calibration)
-    total = max(1, round(rate * math.prod(shape)))
+    total = round(rate * math.prod(shape))
+    if total < 1:
+        raise UsageError(
+            f"rate is {rate}, less than one of {math.prod(shape)} samples; give at least "
+            f"{1 / math.prod(shape):.3g}"
+        )
     if fixed.sum() > total:
         raise UsageError(
             f"A calibration region of width {calibration} has {int(fixed.sum())} samples, the "
@@ -410,8 +416,8 @@ def _levels(shape: Shape, sparsities: Sequence[int]) -> LevelStructure:
     most = int(math.log2(min(shape)))
     if not 1 <= len(sparsities) <= most:
         raise UsageError(
-            f"{len(sparsities)} sparsities given; axes of size {shape} allow from 1 to {most} "
-            "levels, with one sparsity each"
+            f"{counted(len(sparsities), 'sparsity', 'sparsities')} given; axes of size {shape} "
+            f"allow from 1 to {most} levels, with one sparsity each"
         )
     sizes = level_sizes(OrthogonalWavelet("haar", len(sparsities), shape))
     check_sparsities(sparsities, sizes)

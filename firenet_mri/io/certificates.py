@@ -24,10 +24,13 @@ from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.io.evidence import evidence_path
 from firenet_mri.io.image.suffixes import IMAGE_SUFFIXES
+from firenet_mri.io.inputs import check_regular
 from firenet_mri.io.signatures import check_signature, sign
 from firenet_mri.scan import RawScan, digest_of_scan
 
 _FORMAT = "firenet certificate"
+# Far more than any has: a crafted file would be held in memory several times.
+_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,13 @@ def _check_options(digests: Digests, report: Mapping[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> object:
+    check_regular(path)
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise FileError(
+                f"{path}: has {size / 2**20:.0f} MiB, and a certificate at most "
+                f"{_MOST_BYTES / 2**20:.0f}; give the .json that firenet recon wrote"
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; give the .json next to an image") from None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import FileError
 from firenet_mri.io.hdf5_heaps import has_damaged_heap
 from firenet_mri.io.sizes import ALWAYS_FINE, check_unpacked
+from firenet_mri.plurals import by_number, counted
 
 # No scan has as many parts.
 _MOST_LINKS = 100_000
@@ -215,8 +216,9 @@ def _records_at_once(dataset: Any, path: Path) -> int:
     shared = len(places) - len(np.unique(places))
     if shared:
         raise FileError(
-            f"{path}: {shared} readouts of {dataset.name} have the samples of another one; the "
-            "file is damaged, copy or export it again"
+            f"{path}: {counted(shared, 'readout')} of {dataset.name} "
+            f"{by_number(shared, 'has', 'have')} the samples of another one; the file is damaged, "
+            "copy or export it again"
         )
     return max(1, len(dataset))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 # Bytes of a name that is not UTF-8 are these characters in Python.
@@ -23,6 +24,11 @@ def is_dangling(path: Path) -> bool:
 
 def why_missing(path: Path) -> str:
     """Return what is wrong with a file that is not there, and what to do."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads back to itself; correct the link"
     if is_dangling(path):
         return (
             "is a link to a file that is not there; fetch the file (git annex get, datalad get), "

@@ -32,6 +32,7 @@ from firenet_mri.io.kspace.reading import read_with
 from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE, read_head
 from firenet_mri.monai.scans import WITHOUT_A_PLACE, metadata_of
 from firenet_mri.options import Options, takes_options
+from firenet_mri.plurals import counted
 
 Paths = Sequence[PathLike] | PathLike
 
@@ -131,7 +132,9 @@ class FastMRIKspaceReader(KspaceReader):
         if not is_fastmri(path):
             # The reader of all formats says what else it is, or that it is missing.
             scan = read_with(path, ReadOptions())
-            raise FileError(f"{path}: is a raw scan ({scan.coils} coils), but not a fastMRI file")
+            raise FileError(
+                f"{path}: is a raw scan ({counted(scan.coils, 'coil')}), but not a fastMRI file"
+            )
         kspace, meta = self._kspace(path)
         targets = read_targets(path)
         chosen = self.options.slices

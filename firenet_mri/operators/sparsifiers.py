@@ -22,6 +22,7 @@ from firenet_mri.operators.stationary_cosine import StationaryCosine
 from firenet_mri.operators.stationary_wavelet import StationaryWavelet
 from firenet_mri.operators.undecimated_wavelet import UndecimatedWavelet
 from firenet_mri.operators.wavelets import OrthogonalWavelet
+from firenet_mri.plurals import counted
 
 UNDECIMATED_HAAR = "undecimated-haar"
 
@@ -71,7 +72,7 @@ def make_sparsifier(
     if any(part.startswith(_ACROSS) for part in names):
         return _make_space_time(names, spatial_shape, levels)
     if levels is not None and all(_has_no_levels(part) for part in names):
-        raise UsageError(f"{levels} levels asked for; {name} has none, leave them out")
+        raise UsageError(f"{counted(levels, 'level')} asked for; {name} has none, leave them out")
     frames = [_make_frame(part, spatial_shape, levels) for part in names]
     redundant = [frame for frame in frames if frame is not None]
     if len(redundant) < len(names):

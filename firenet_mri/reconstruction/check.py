@@ -27,6 +27,7 @@ from firenet_mri.firenet.primal_dual import State
 from firenet_mri.firenet.problem import Problem
 from firenet_mri.io.certificates import SavedCertificate
 from firenet_mri.io.image.comparing import compare_image
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certificate_for, look_further
 from firenet_mri.reconstruction.comparison import (
@@ -248,8 +249,8 @@ def _check_count(claim: Claim, items: int) -> None:
     count, images = claim.certificate.items, len(claim.evidence.x)
     if len({count, images, items}) > 1:
         raise DataError(
-            f"{claim.name}: has {count} slices, its evidence {images}, and the scan {items}; give "
-            "the files that belong together"
+            f"{claim.name}: has {counted(count, 'slice')}, its evidence {images}, and the scan "
+            f"{items}; give the files that belong together"
         )
 
 

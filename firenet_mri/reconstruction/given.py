@@ -15,6 +15,7 @@ from firenet_mri.firenet.certificate.certificate import Status
 from firenet_mri.operators import LinearOperator
 from firenet_mri.operators.given import GivenEncoding, check_operator, states_norm
 from firenet_mri.operators.links import Chain
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
@@ -65,7 +66,8 @@ def as_operators(encoding: Operators, count: int) -> tuple[LinearOperator, ...]:
         return (as_operator(encoding),) * count
     if len(encoding) != count:
         raise ShapeError(
-            f"{len(encoding)} operators came for {count} slices; give one for all, or one for each"
+            f"{counted(len(encoding), 'operator')} came for {counted(count, 'slice')}; give one "
+            "for all, or one for each"
         )
     found = tuple(map(as_operator, encoding))
     shapes = {one.domain_shape for one in found}

@@ -25,6 +25,7 @@ from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.frame_wise import FramesApart, FrameWise
 from firenet_mri.operators.links import Chain, SampleWeighting
 from firenet_mri.operators.low_rank import LocalLowRank
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
@@ -84,7 +85,7 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
         )
     if len(sizes) > 1:
         raise DataError(
-            f"{scan.name}: along {axis} some images have {min(sizes)} frames, others "
+            f"{scan.name}: along {axis} some images have {counted(min(sizes), 'frame')}, others "
             f"{max(sizes)}; choose images that have as many, or leave joint out"
         )
     for members in found.values():

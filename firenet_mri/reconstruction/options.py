@@ -10,6 +10,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.firenet.learned.formats import FRAME, format_of
 from firenet_mri.firenet.options import NetworkOptions
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,9 +158,9 @@ class ReconstructionOptions(Options):
             )
         if self.reweighting and self.network.preset == "coherent":
             raise UsageError(
-                f"{self.reweighting} further passes and the preset coherent were asked for; "
-                "reweighting sets the weight of every coefficient, which phase-coherent sparsity "
-                "takes together, so leave one out"
+                f"{counted(self.reweighting, 'further pass', 'further passes')} and the preset "
+                "coherent were asked for; reweighting sets the weight of every coefficient, which "
+                "phase-coherent sparsity takes together, so leave one out"
             )
         if self.phase_constraint is None:
             return

@@ -284,7 +284,7 @@ def prepare(
     """
     if encoding is not None:
         options = without_maps(options)
-    _check(scan, options)
+    check_scan(scan, options if encoding is None else options.replace(joint=None))
     digests = digest_of_scan(scan)
     norms = _norms_as_read(scan, options.by_readout)
     as_read = scan
@@ -323,10 +323,19 @@ def _transforms(scan: RawScan, weights: Tensor | None) -> tuple[NonuniformFourie
     )
 
 
-def _check(scan: RawScan, options: ReconstructionOptions) -> None:
-    """Refuse what does not go together, before any work."""
+def check_scan(scan: RawScan, options: ReconstructionOptions) -> None:
+    """Refuse options that do not go with a scan, before any work.
+
+    Raises
+    ------
+    UsageError, DataError
+        If a volume cannot be taken apart, images are no frames of one another, or what was asked
+        for needs a Cartesian scan.
+    """
     if options.by_readout:
         check_readout_splits(scan)
+    elif options.joint is not None:
+        groups_along(scan, options.joint)
     if scan.trajectory is None:
         return
     wanted = {

@@ -36,6 +36,7 @@ from firenet_mri.io.image.suffixes import image_stem
 from firenet_mri.io.image.writing import write_image
 from firenet_mri.metrics import nmse, psnr, ssim, units_factor
 from firenet_mri.operators.links import Chain
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.checkpoint import FinishedSlice
 from firenet_mri.reconstruction.data_warnings.places import places_of
 from firenet_mri.reconstruction.data_warnings.warning import DataWarning, warnings_of
@@ -458,7 +459,7 @@ class Reconstruction:
     def _caption(self) -> str:
         kind = "simulated scan" if self.scan.simulated else "scan"
         name = (
-            f"{self.scan.name} ({kind}, {self.scan.coils} coils, "
+            f"{self.scan.name} ({kind}, {counted(self.scan.coils, 'coil')}, "
             f"{100 * self.scan.sampled_fraction:.0f} % sampled)"
         )
         places = places_of(self.scan, self.certificate.items, self.options.joint)

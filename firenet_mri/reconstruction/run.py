@@ -23,6 +23,7 @@ from firenet_mri.reconstruction.amplification import seed_of
 from firenet_mri.reconstruction.certify import certify_solution
 from firenet_mri.reconstruction.checkpoint import Checkpoint, FinishedSlice
 from firenet_mri.reconstruction.given import Operators
+from firenet_mri.reconstruction.joint import joint_network
 from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Item, Prepared, key_of, prepare
 from firenet_mri.reconstruction.result import Reconstruction, assemble, versions
@@ -111,12 +112,15 @@ def check_options(options: ReconstructionOptions, *, here: bool = True) -> None:
     Raises
     ------
     UsageError
-        If the sparsifier is unknown, or the device is not available.
+        If the sparsifier is unknown, the network is none for frames, or the device is not
+        available.
     FileError
         If the file of trained weights cannot be used.
     """
     if here:
         find_device(options.device)
+    if options.joint is not None:
+        joint_network(options.network)
     check_network(options.network)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from firenet_mri.firenet.certificate import Certificate
 from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io.image.labels import labels_of
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.data_warnings.places import places_of, slices_of
 from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.layers import Images, Layers, layers_of
@@ -216,7 +217,7 @@ def _subtitle(
 ) -> str:
     parts = []
     if scan.get("coils") is not None:
-        parts.append(f"{scan['coils']} coils")
+        parts.append(counted(scan["coils"], "coil"))
     fraction = scan.get("sampled_fraction")
     if isinstance(fraction, int | float):
         parts.append(f"{100 * fraction:.3g} % sampled")
@@ -226,7 +227,7 @@ def _subtitle(
     elif options.get("preset") is not None:
         parts.append(f"preset {options['preset']}")
     if network.get("layers") is not None:
-        parts.append(f"{network['layers']} layers")
+        parts.append(counted(network["layers"], "layer"))
     return " · ".join(parts)
 
 

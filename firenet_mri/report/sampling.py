@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.io.image.png import grey_levels, png_bytes
+from firenet_mri.plurals import counted
 from firenet_mri.scan import RawScan, readouts_are_whole
 
 # Squares along an edge of the picture of a trajectory, and how bright a single point is.
@@ -36,14 +37,14 @@ def sampling_of(scan: RawScan) -> SamplingPicture:
         volumes = scan.mask.numpy(force=True)[..., 0, :, :, :]
         first = volumes.reshape(-1, *volumes.shape[-3:])[0]
         plane = first.any(-1)
-        detail = f"{int(plane.sum())} of {plane.size} readouts; shown is the plane across them"
-        return _picture(plane, f"{share}: {detail}.")
+        detail = f"{int(plane.sum())} of {counted(plane.size, 'readout')}"
+        return _picture(plane, f"{share}: {detail}; shown is the plane across them.")
     planes = mask.reshape(-1, *mask.shape[-2:])
     first = planes[0]
     differ = "" if (planes == first).all() else " The slices differ; shown is the first."
     if readouts_are_whole(scan.mask):
         lines = int(first.any(-1).sum())
-        return _picture(first, f"{share}: {lines} of {len(first)} lines.{differ}")
+        return _picture(first, f"{share}: {lines} of {counted(len(first), 'line')}.{differ}")
     return _picture(first, f"{share}, point by point.{differ}")
 
 
@@ -63,7 +64,7 @@ def _points(scan: RawScan) -> SamplingPicture:
     levels = np.where(counts > 0, _FAINTEST + np.log1p(counts) / np.log1p(counts.max()), 0)
     differ = " The images differ; shown are all." if len(each) > 1 else ""
     text = (
-        f"{len(each[0])} points along a trajectory, {scan.sampled_fraction:.3g} for each pixel; "
-        f"bright is dense.{differ}"
+        f"{counted(len(each[0]), 'point')} along a trajectory, {scan.sampled_fraction:.3g} for "
+        f"each pixel; bright is dense.{differ}"
     )
     return SamplingPicture(png_bytes(grey_levels(levels, float(levels.max()))), text)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from firenet_mri.errors import DataError
+from firenet_mri.plurals import counted
 from firenet_mri.server.slices import is_image_data
 
 _COUNTERS = ("slice", "repetition", "contrast", "phase", "set")
 # What our server says of the images that it has sent.
-_SAID = re.compile(r"INFO\s+(\d+) images sent")
+_SAID = re.compile(r"INFO\s+(\d+) images? sent")
 _SHOWN = 10
 
 _Key = tuple[int, ...]
@@ -68,21 +69,21 @@ def check_answer(
     if errors:
         why = errors[0].removeprefix("ERROR").strip()
         raise IncompleteAnswerError(
-            f"{name} reports an error after {len(answer.images)} images: {why}", answer
+            f"{name} reports an error after {counted(len(answer.images), 'image')}: {why}", answer
         )
     said = [int(found[1]) for found in map(_SAID.match, answer.log) if found]
     if said and sum(said) != len(answer.images):
         raise IncompleteAnswerError(
-            f"{len(answer.images)} of the {sum(said)} images that {name} has sent arrived; send "
-            "the scan again",
+            f"{name} has sent {counted(sum(said), 'image')}, of which {len(answer.images)} "
+            "arrived; send the scan again",
             answer,
         )
     if expected is None:
         _check_planes(answer, header, acquisitions, name)
     elif len(answer.images) < expected:
         raise IncompleteAnswerError(
-            f"{name} sent {len(answer.images)} images where {expected} are expected; its log says "
-            "why",
+            f"{name} sent {counted(len(answer.images), 'image')} instead of {expected}; its log "
+            "says why",
             answer,
         )
 
@@ -100,8 +101,8 @@ def _check_planes(answer: Answer, header: Any, acquisitions: Sequence[Any], name
         return
     missing = "" if depth > 1 else _named(sorted(keys - found.keys()))
     raise IncompleteAnswerError(
-        f"{name} sent {count} of {wanted} images{missing}; its log says why, and a server that "
-        "makes another number of images needs --expect",
+        f"{name} sent {count} of {counted(wanted, 'image')}{missing}; its log says why, and a "
+        "server that makes another number of images needs --expect",
         answer,
     )
 

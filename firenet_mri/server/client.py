@@ -23,6 +23,7 @@ from firenet_mri.io.mrd_messages import (
     message_bytes,
     read_message,
 )
+from firenet_mri.plurals import counted
 from firenet_mri.server.answer import Answer, check_answer
 from firenet_mri.server.health import HEALTH
 from firenet_mri.server.outgoing import allowed_header, allowed_readout
@@ -96,8 +97,8 @@ def send_scan(
             answer = _exchange(connection, messages, timeout_s)
     except ConnectionEnded:
         raise DataError(
-            f"{host}:{port} disconnected before it was done: {messages.sent} of "
-            f"{len(acquisitions)} readouts were sent; look at its log"
+            f"{host}:{port} disconnected before it was done, after {messages.sent} of "
+            f"{counted(len(acquisitions), 'readout')}; look at its log"
         ) from None
     except OSError as error:
         raise DataError(

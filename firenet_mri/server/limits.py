@@ -15,6 +15,12 @@ _GIB = 1 << 30
 # What a system's calls still count.
 _MOST_SECONDS, _MOST_BYTES, _MOST_CLIENTS = 1e8, 1 << 50, 1 << 50
 
+#: What a client is told when memory ran out.
+SHORTAGE = (
+    "There was not enough memory to reconstruct the scan; send a smaller scan or fewer slices at "
+    "once, or have the limit of the service's memory raised"
+)
+
 
 def _up_to(most: float) -> Callable[[float], str | None]:
     """Return the check of a limit that is positive, and at most this large."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.ismrmrd import Extent
+from firenet_mri.plurals import counted
 
 _COMPLEX = 8
 _WORKED_ON, _WORKED_ON_PER_COIL, _KEPT_PER_COIL = 90, 5, 4
@@ -43,10 +44,11 @@ def check_needs(most_bytes: int) -> Callable[[Extent], None]:
         matrix = " x ".join(map(str, reversed(extent.encoded)))
         if needed > most_bytes:
             raise DataError(
-                f"A matrix of {matrix}, {extent.coils} coils, {extent.slices} slices and "
-                f"{extent.images} images need about {needed / 2**30:.1f} GiB, and a "
-                f"reconstruction may take {most_bytes / 2**30:.3g}; correct the header's matrix, "
-                "send fewer slices at once, or have --recon-gib raised"
+                f"A matrix of {matrix}, {counted(extent.coils, 'coil')}, "
+                f"{counted(extent.slices, 'slice')} and {counted(extent.images, 'image')} need "
+                f"about {needed / 2**30:.1f} GiB, and a reconstruction may take "
+                f"{most_bytes / 2**30:.3g}; correct the header's matrix, send fewer slices at "
+                "once, or have --recon-gib raised"
             )
 
     return check

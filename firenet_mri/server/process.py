@@ -18,6 +18,9 @@ from firenet_mri.errors import DataError, FirenetError, UsageError
 from firenet_mri.io.kspace.ismrmrd import centre_of
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.mrd_messages import NotDelivered
+from firenet_mri.memory import memory_ran_out
+from firenet_mri.plurals import counted
+from firenet_mri.server.limits import SHORTAGE
 from firenet_mri.server.options import StreamOptions
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.slices import Groups
@@ -110,9 +113,9 @@ def process(
         connection.send_logging("ERROR", " ".join(str(error).split()))
     # Words of other libraries may quote what came: of what nobody foresaw the kind is told.
     except Exception as error:
-        connection.send_logging(
-            "ERROR", f"The scan could not be reconstructed ({type(error).__name__}); see the header"
-        )
+        kind = type(error).__name__
+        why = f"The scan could not be reconstructed ({kind}); see the header"
+        connection.send_logging("ERROR", SHORTAGE if memory_ran_out(error) else why)
         raise
     finally:
         connection.send_close()
@@ -170,7 +173,7 @@ class _Stream:
             self._maker.saved()
             raise
         self._sent += len(made.images)
-        self._connection.send_logging("INFO", f"{len(made.images)} images sent")
+        self._connection.send_logging("INFO", f"{counted(len(made.images), 'image')} sent")
         saved = self._maker.saved()
         if saved is not None:
             self._connection.send_logging(*saved)

@@ -11,6 +11,7 @@ import time
 
 from firenet_mri.errors import UsageError
 from firenet_mri.io.mrd_messages import Kind, message_bytes
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.server.address import check_port, family_of
 from firenet_mri.server.health import HEALTH, Health
 from firenet_mri.server.limits import Limits
@@ -148,7 +149,11 @@ class Server:
     def _admit(self, client: socket.socket) -> None:
         """Serve a client, or turn it away."""
         if not self._clients.acquire(blocking=False):
-            self._turn_away(client, f"{self.limits.clients} are connected")
+            self._turn_away(
+                client,
+                f"{counted(self.limits.clients, 'client')} "
+                f"{by_number(self.limits.clients, 'is', 'are')} connected",
+            )
             return
         try:
             self._begin(client)

@@ -25,6 +25,7 @@ from firenet_mri.io.mrd_messages import (
     message_bytes,
     read_message,
 )
+from firenet_mri.plurals import counted
 from firenet_mri.server.health import HEALTH, Health
 from firenet_mri.server.incoming import Incoming
 from firenet_mri.server.limits import Limits
@@ -241,7 +242,8 @@ class Session:
             except NotDelivered as error:
                 self._health.count("undelivered", len(found) - number)
                 raise NotDelivered(
-                    f"{len(found) - number} of {len(found)} images could not be sent: {error}"
+                    f"{len(found) - number} of {counted(len(found), 'image')} could not be sent: "
+                    f"{error}"
                 ) from None
             self._health.count("images")
 

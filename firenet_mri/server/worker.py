@@ -31,6 +31,8 @@ from typing import Any, TextIO
 
 from firenet_mri.errors import FirenetError
 from firenet_mri.io.mrd_messages import ConnectionEnded, Kind, Message, message_bytes, read_message
+from firenet_mri.memory import memory_ran_out
+from firenet_mri.server.limits import SHORTAGE
 from firenet_mri.server.options import StreamOptions
 from firenet_mri.server.saving import Saving
 
@@ -310,19 +312,12 @@ def _do(told: dict[str, Any], header: str, readouts: list[Any], say: _Speaker) -
     except FirenetError as error:
         say("error", str(error))
         return
-    except MemoryError as error:
-        _log_kind(error)
-        say(
-            "error",
-            "There was not enough memory to reconstruct the scan; send a smaller scan or fewer "
-            "slices at once, or have the limit of the service's memory raised",
-        )
-        return
     # Words of other libraries may quote what came: of what nobody foresaw, kind and place are told.
     except Exception as error:
         _log_kind(error)
         kind = type(error).__name__
-        say("error", f"The scan could not be reconstructed ({kind}); see the header")
+        why = f"The scan could not be reconstructed ({kind}); see the header"
+        say("error", SHORTAGE if memory_ran_out(error) else why)
         return
     say("made", list(made.warning_lines))
     if told["folder"] is not None:

@@ -22,6 +22,7 @@ from firenet_mri.linops.arrays import as_tensor
 from firenet_mri.operators import CartesianFourier, LinearOperator, NonuniformFourier, Sense
 from firenet_mri.operators.base import Part
 from firenet_mri.operators.links import Chain, SampleWeighting
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.solve import Encoded
 
 _WEIGHTS = Part("weights")
@@ -193,8 +194,8 @@ def _check_shapes(y: Tensor, maps: Tensor, trajectory: Tensor | None) -> None:
         )
     if y.ndim == 0 or y.shape[0] != maps.shape[0]:
         raise ShapeError(
-            f"y has {y.shape[0] if y.ndim else 0} coils and mps {maps.shape[0]}; give both for the "
-            "same coils"
+            f"y has {counted(y.shape[0] if y.ndim else 0, 'coil')} and mps {maps.shape[0]}; give "
+            "both for the same coils"
         )
     samples = tuple(maps.shape[1:] if trajectory is None else trajectory.shape[:-1])
     if tuple(y.shape[1:]) != samples:

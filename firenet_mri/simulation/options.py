@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 Pattern = Literal["lines", "points", "interleaved", "radial"]
 
 
+#: Most frames of one image, here and in a pattern.
+MOST_FRAMES = 10_000
+
+
+def _between(least: float, most: float) -> Callable[[float], str | None]:
+    def check(value: float) -> str | None:
+        if least <= value <= most:
+            return None
+        return f"give a number from {least:g} to {most:g}"
+
+    return check
+
+
 def _at_least(least: int) -> Callable[[float], str | None]:
     def check(value: float) -> str | None:
         if least <= value < math.inf:
@@ -25,16 +38,12 @@ def _at_least(least: int) -> Callable[[float], str | None]:
     return check
 
 
-def _positive(value: float) -> str | None:
-    return None if 0 < value < math.inf else "give a positive number"
-
-
 @documented
 @dataclass(frozen=True, eq=False)
 class SimulationOptions(Options):
     """The coils, the sampling and the noise of a simulated scan."""
 
-    coils: int = option(8, "Number of coils of the simulated birdcage.", check=_at_least(1))
+    coils: int = option(8, "Number of coils of the simulated birdcage.", check=_between(1, 1024))
     acceleration: float = option(
         4.0, "Undersampling factor: grid points per sampled point.", check=_at_least(1)
     )
@@ -52,7 +61,7 @@ class SimulationOptions(Options):
         None,
         "Number of frames of one image, each with other samples; a series, with time as its "
         "fourth axis, has its own.",
-        check=_at_least(2),
+        check=_between(2, MOST_FRAMES),
     )
     mask: Path | Tensor | None = option(
         None,
@@ -60,13 +69,13 @@ class SimulationOptions(Options):
         "file or an array that broadcasts to ([frame,] [z,] y, x); nonzero means sampled.",
     )
     snr: float = option(
-        40.0, "Mean signal divided by the noise's standard deviation.", check=_positive
+        40.0, "Mean signal divided by the noise's standard deviation.", check=_between(1e-6, 1e12)
     )
     phase: float = option(
         0.0,
         "Largest value, in radians, of a smooth random phase that is added to the image, "
         "in addition to that of a complex image.",
-        check=_at_least(0),
+        check=_between(0, 1000),
     )
     volume: bool = option(
         False, "Encode the slices as one volume instead of one by one.", flag="3d"

@@ -11,6 +11,7 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError, UsageError
 from firenet_mri.io.kspace.reading import mask_array
 from firenet_mri.operators.trajectories import golden_angle_frames
+from firenet_mri.plurals import counted
 from firenet_mri.simulation.frames import interleaved_lines
 from firenet_mri.simulation.options import SimulationOptions
 
@@ -66,6 +67,7 @@ def spokes_of(spatial: tuple[int, ...], options: SimulationOptions, frames: int 
         what = "a mask" if options.mask is not None else "a volume (3d)"
         raise UsageError(f"radial and {what} were asked for; leave one out")
     ny, nx = spatial
+    _check_acceleration(options.acceleration, max(spatial))
     spokes = max(1, round(max(spatial) / options.acceleration))
     return golden_angle_frames(frames, spokes, _OVERSAMPLING * max(spatial), (ny, nx))
 
@@ -79,6 +81,7 @@ def _interleaved(spatial: tuple[int, ...], options: SimulationOptions, frames: i
             "whole number"
         )
     size = spatial[-2]
+    _check_acceleration(every, size)
     lines = interleaved_lines(frames, size, every, min(options.calibration, size))
     shaped = lines.reshape(frames, *[1] * (len(spatial) - 2), size, 1)
     return shaped.expand(frames, *spatial).clone()
@@ -93,12 +96,15 @@ def _drawn(
     chosen = spatial[:1] if options.pattern == "lines" and len(spatial) == 2 else spatial[:2]
     if options.pattern == "lines" and len(spatial) == 3:
         chosen = (1, spatial[1])
-    count = round(math.prod(chosen) / options.acceleration)
+    total = math.prod(chosen)
+    _check_acceleration(options.acceleration, total)
+    count = round(total / options.acceleration)
     centre, distance = _centre(chosen, options.calibration)
-    if centre.sum() > count:
+    if (inner := int(centre.sum())) > count:
         raise UsageError(
-            f"{centre.sum()} of {count} samples lie in the fully sampled centre; ask for a smaller "
-            "acceleration or calibration region"
+            f"acceleration {options.acceleration:g} leaves {counted(count, 'sample')} of {total}, "
+            f"and the fully sampled centre alone has {inner}; give an acceleration of 1 to "
+            f"{math.floor(100 * total / inner) / 100:g}, or a narrower calibration region"
         )
     density = np.where(centre, 0, np.clip(1 - np.sqrt(distance), 0, None)) ** 1.5 + 1e-6 * ~centre
     outside = count - int(centre.sum())
@@ -109,6 +115,15 @@ def _drawn(
         ] = True
     shaped = mask.reshape(*chosen, *[1] * (len(spatial) - len(chosen)))
     return np.broadcast_to(shaped, (1, *spatial)).copy()
+
+
+def _check_acceleration(acceleration: float, total: int) -> None:
+    """Refuse an acceleration that leaves less than one sample, line or spoke."""
+    if acceleration > total:
+        raise UsageError(
+            f"acceleration is {acceleration:g}; this image has {total} lines or points to choose "
+            f"from, give a number from 1 to {total}"
+        )
 
 
 def _centre(sizes: tuple[int, ...], calibration: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import torch
 
 from firenet_mri.errors import FileError
 from firenet_mri.io.outputs import atomic_writes
+from firenet_mri.memory import refuse_shortage
 from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.timed import Training
 
@@ -57,7 +58,8 @@ class Checkpoint:
         self._check(content)
         try:
             training.load_state(content["state"])
-        except (KeyError, TypeError, ValueError, RuntimeError):
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            refuse_shortage(self.path, error)
             raise self._damaged() from None
         return True
 
@@ -69,7 +71,8 @@ class Checkpoint:
         try:
             content = torch.load(self.path, weights_only=True, map_location="cpu")
         # Damaged and foreign files make the unpickler fail in a dozen ways.
-        except Exception:
+        except Exception as error:
+            refuse_shortage(self.path, error)
             raise self._damaged() from None
         if not isinstance(content, dict) or content.get("version") != _VERSION:
             raise self._damaged()

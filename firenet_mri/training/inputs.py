@@ -18,6 +18,7 @@ from firenet_mri.calibration.methods import MapMethod
 from firenet_mri.digests import digest_of_data
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.io.kspace.options import ReadOptions
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.training.options import USUAL, Simulation
 from firenet_mri.training.scan_cases import (
     MeasuredSlice,
@@ -83,8 +84,9 @@ class TrainingData:
         object.__setattr__(self, "shared", shared)
         if shared > _MOST_SHARED * len(found):
             raise DataError(
-                f"{shared} of {len(found)} validation slices are among the training's; give other "
-                "files with --validation"
+                f"{shared} of {counted(len(found), 'validation slice')} "
+                f"{by_number(shared, 'is', 'are')} among the training's; give other files with "
+                "--validation"
             )
 
     def case(self, number: int) -> TrainingCase:
@@ -206,7 +208,7 @@ def _split(source: Source) -> tuple[Source, Source]:
     count = len(source.items)
     if count < _LEAST_SLICES:
         raise DataError(
-            f"One {source.kind} with {count} {'slice' if count == 1 else 'slices'} is too little "
+            f"One {source.kind} with {counted(count, 'slice')} is too little "
             "to hold a part out for validation; give more files, or some with --validation"
         )
     last = max(1, round(_HELD_OUT * count))

@@ -18,6 +18,7 @@ from firenet_mri.device import find_device
 from firenet_mri.errors import DataError, UsageError
 from firenet_mri.firenet.learned.report import TrainingReport
 from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.memory import memory_ran_out
 from firenet_mri.training.checkpoint import Checkpoint
 from firenet_mri.training.curve import figure
 from firenet_mri.training.families import learner_of
@@ -231,8 +232,8 @@ def memory_errors(kept: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+    except (MemoryError, RuntimeError, SystemError) as error:
+        if not memory_ran_out(error):
             raise
         where = f"; {kept} is kept" if kept.exists() else ""
         raise DataError(

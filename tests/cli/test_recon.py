@@ -20,6 +20,8 @@ import torch
 from firenet_command import firenet as run_here
 from PIL import Image
 
+from firenet_mri.cli.progress import progress
+from firenet_mri.errors import DataError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, Moment
 from firenet_mri.io import read, write_scan
 from firenet_mri.scan import RawScan
@@ -467,3 +469,38 @@ def test_a_film_of_one_image_is_refused_before_the_work(kspace, tmp_path) -> Non
     assert result.returncode == 2
     assert "scan.npy is one image, and a film needs several" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.npy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--joint", "repetition"), "does not have several images along such an axis"),
+        (("--joint", "slice", "--preset", "paper"), "the preset paper serves single images"),
+        (("--layers", "2"), "the image is shown"),
+    ],
+)
+def test_what_is_refused_leaves_no_line_of_progress(
+    arguments, said, kspace, tmp_path, monkeypatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise DataError("the image is shown")
+
+    np.save(tmp_path / "scan.npy", kspace)
+    monkeypatch.setattr("firenet_mri.reconstruction.run.reconstruct_prepared", refuse)
+    result = firenet("recon", "scan.npy", "-o", "a.nii", *arguments, folder=tmp_path)
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+
+
+def test_progress_that_was_made_is_still_shown_when_the_work_fails(capsys) -> None:
+    for done in (0, 3):
+        try:
+            with progress("Reading", "files") as on_file:
+                assert on_file is not None
+                if done:
+                    on_file(done, 5)
+                raise DataError("no")
+        except DataError:
+            pass
+        assert ("3/5 files" in capsys.readouterr().err) == bool(done)

@@ -180,7 +180,7 @@ def test_files_that_are_not_fully_sampled_are_named(folder) -> None:
     [
         ((), (), "There are neither scans nor images to train on"),
         ((), SCANS[:1], "One scan with 1 slice is too little"),
-        (("--validation", "a.npy"), SCANS[:2], "1 of 1 validation slices are among the training's"),
+        (("--validation", "a.npy"), SCANS[:2], "1 of 1 validation slice is among the training's"),
         (("--images", "none"), SCANS[:2], "none: no such file"),
         (("--minutes", "0"), SCANS, "minutes is 0.0; it must be positive"),
         (("--attack", "400%"), SCANS, "attack is 4.0; it must lie in [0, 1]"),

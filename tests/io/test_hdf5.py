@@ -161,7 +161,7 @@ def test_readouts_that_share_samples_are_refused(tmp_path: Path) -> None:
         # The last part of a record is where its samples are.
         raw[4 * size - 16 : 4 * size] = raw[3 * size - 16 : 3 * size]
         data.id.write_direct_chunk((0,), bytes(raw))
-    with pytest.raises(FileError, match="1 readouts of /dataset/data have the samples of another"):
+    with pytest.raises(FileError, match="1 readout of /dataset/data has the samples of another"):
         read(path)
 
 

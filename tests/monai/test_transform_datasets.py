@@ -243,7 +243,7 @@ def test_a_trained_networks_image_can_be_the_start(kspace) -> None:
     near = transform(kspace * lines, lines, x0=start)
     far = transform(kspace * lines, lines)
     assert (near - start).norm() < (far - start).norm()
-    with pytest.raises(ShapeError, match="x0 has 1 slices, k-space 2"):
+    with pytest.raises(ShapeError, match="x0 has 1 slice, k-space 2"):
         transform(kspace, x0=start[:1])
 
 

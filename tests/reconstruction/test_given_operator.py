@@ -279,7 +279,7 @@ def test_a_wrong_operator_is_refused_by_name_in_every_face(make, error, message,
         ({"map_sets": 2}, UsageError, "map_sets: the given"),
         ({"phase_constraint": 0.3}, UsageError, "phase_constraint: the given"),
         ({"encoding": Nothing()}, UsageError, "makes nothing, or NaN"),
-        ({"encoding": [linop()] * 2}, ShapeError, "2 operators came for 1 slices"),
+        ({"encoding": [linop()] * 2}, ShapeError, "2 operators came for 1 slice;"),
     ],
 )
 def test_what_does_not_go_with_an_operator_is_refused(options, error, message, scan) -> None:

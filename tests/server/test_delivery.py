@@ -67,7 +67,7 @@ def large_images(connection) -> None:
     for item in connection:
         if item.is_flag_set(ismrmrd.ACQ_LAST_IN_SLICE):
             connection.send_image(picture(item.idx.slice, 60_000))
-            connection.send_logging("INFO", "1 images sent")
+            connection.send_logging("INFO", "1 image sent")
 
 
 def small_buffers(monkeypatch) -> None:
@@ -111,7 +111,7 @@ def test_a_client_that_takes_nothing_gets_no_close_and_its_images_are_not_counte
         found = ask_health(port=server.port)
     assert found["images"] < 6
     assert found["undelivered"] == 1
-    assert "1 of 1 images could not be sent: the client took nothing more" in caplog.text
+    assert "1 of 1 image could not be sent: the client took nothing more" in caplog.text
 
 
 def test_a_client_that_takes_an_image_slowly_is_not_idle(instead_of_process) -> None:
@@ -284,9 +284,12 @@ def images_of(numbers, *log: str, close: bool = True):
     [
         (images_of([0, 1, 3, 4]), r"sent 4 of 6 images \(missing: slice 2, slice 5\)"),
         (images_of([0, 1, 2, 3, 3, 3]), r"sent 4 of 6 images \(missing: slice 4, slice 5\)"),
-        (images_of(range(6), "INFO     7 images sent"), "6 of the 7 images"),
+        (images_of(range(6), "INFO     7 images sent"), "7 images, of which 6 arrived"),
         (images_of(range(6), "ERROR    no memory"), "an error after 6 images: no memory"),
-        (images_of(range(6), close=False), "disconnected before it was done: 144 of 144 readouts"),
+        (
+            images_of(range(6), close=False),
+            "disconnected before it was done, after 144 of 144 readouts",
+        ),
     ],
 )
 def test_an_answer_that_lacks_something_fails_by_number_and_writes_nothing(
@@ -307,7 +310,7 @@ def test_how_many_images_another_server_sends_can_be_said(scan) -> None:
         assert len(send_scan(scan, port=port, expected=2).images) == 2
     with answering(images_of([])) as port:
         assert not send_scan(scan, port=port, expected=0).images
-    with answering(images_of([0])) as port, pytest.raises(DataError, match="1 images where 2"):
+    with answering(images_of([0])) as port, pytest.raises(DataError, match="1 image instead of 2"):
         send_scan(scan, port=port, expected=2)
 
 

@@ -130,11 +130,12 @@ def test_an_error_in_the_process_is_told_and_the_process_stays() -> None:
     assert first.ended == 0
 
 
-def test_a_lack_of_memory_is_told_with_what_to_do(monkeypatch) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 8 bytes")])
+def test_a_lack_of_memory_is_told_with_what_to_do(monkeypatch, error) -> None:
     from firenet_mri.server import images, worker
 
     def lacks(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise error
 
     said: list[tuple[str, object]] = []
     monkeypatch.setattr(images, "make_images", lacks)

@@ -48,7 +48,7 @@ def test_the_ismrmrd_package_as_client_gets_the_image_bit_for_bit(scan) -> None:
         found = list(ProtocolDeserializer(file).deserialize())
     (image,) = (item for item in found if isinstance(item, ismrmrd.Image))
     assert_is_recon(image, scan)
-    assert "INFO     1 images sent\0" in found
+    assert "INFO     1 image sent\0" in found
 
 
 def test_the_ismrmrd_package_as_server_is_served(scan) -> None:

@@ -53,7 +53,7 @@ def test_the_image_is_that_of_the_file_and_lies_there() -> None:
     assert image.meta["Keep_image_geometry"] == "1"
     assert "proven" in image.meta["ImageComments"]
     first, *others = answer.log
-    assert first == "INFO     1 images sent"
+    assert first == "INFO     1 image sent"
     # Two layers leave more of the data than noise, and that is said.
     assert [line[:28] for line in others] == ["WARNING  Warning: The image d"[:28]]
     assert "does not explain the data" in image.meta["ImageComments"]

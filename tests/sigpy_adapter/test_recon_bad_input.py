@@ -32,7 +32,7 @@ def radial(scale: float = 1.0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": Y[:1]}, ShapeError, "1 coils and mps 2"),
+        ({"y": Y[:1]}, ShapeError, "1 coil and mps 2"),
         ({"y": Y[:, :8]}, ShapeError, r"mps calls for \(2, 16, 12\)"),
         ({"y": Y[0, 0, 0]}, UsageError, "NumPy or CuPy arrays"),
         ({"y": Y.real.astype(np.int16)}, DataError, r"y is int16.*y.astype\(np.complex64\)"),

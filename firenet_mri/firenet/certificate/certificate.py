@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from firenet_mri.digests import Digests
 from firenet_mri.errors import DataError
+from firenet_mri.plurals import counted
 from firenet_mri.rounding import above, below
 
 VERSION = 2
@@ -92,8 +93,8 @@ class Entry:
         for key, numbers in self.values.items():
             if len(numbers) != len(self.items) or not all(map(math.isfinite, numbers)):
                 raise DataError(
-                    f"Entry {self.name!r} has {key} = {numbers}; it needs one finite number for "
-                    f"each of {len(self.items)} items"
+                    f"Entry {self.name!r} has {key} = {numbers}; it needs "
+                    f"{counted(len(self.items), 'finite number')}, one for each item"
                 )
 
     @property

@@ -17,6 +17,7 @@ from torch import Tensor
 from firenet_mri.digests import digest_of_data, digest_of_tensor
 from firenet_mri.errors import DataError, FileError, UsageError
 from firenet_mri.firenet.learned.formats import MAKE, check_file, weights_path
+from firenet_mri.memory import refuse_shortage
 from firenet_mri.temporary import forget, new_token, remove_abandoned, temporary_beside
 
 _DIGEST = "digest"
@@ -79,6 +80,7 @@ def read_tensors(path: Path) -> Content:
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+        refuse_shortage(path, error)
         reason = str(error).partition("\n")[0]
         raise FileError(f"{path}: is not a safetensors file, or is damaged ({reason})") from None
 

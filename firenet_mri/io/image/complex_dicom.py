@@ -22,6 +22,7 @@ from firenet_mri.io.image.dicom_frames import Frame, pixels_of
 from firenet_mri.io.image.dicom_parts import radians_per_unit
 from firenet_mri.io.image.dicom_selection import chosen_frames
 from firenet_mri.io.image.options import ImageReadOptions
+from firenet_mri.plurals import by_number
 
 _log = logging.getLogger(__name__)
 _DIRECTION_SLACK = 1e-3
@@ -127,18 +128,20 @@ def _check_rescale(frames: list[Frame], name: str) -> None:
     unsaid = sum(not frame.says_rescale for frame in frames)
     if 0 < unsaid < len(frames):
         raise DataError(
-            f"{name}: {unsaid} of {len(frames)} slices of the {what} have no rescale slope, the "
-            "others have one; export the series again"
+            f"{name}: {unsaid} of {len(frames)} slices of the {what} "
+            f"{by_number(unsaid, 'has', 'have')} no rescale slope, the others have one; export the "
+            "series again"
         )
     usual, count = Counter(frame.rescale for frame in frames).most_common(1)[0]
     if len(frames) > 2 and 0 < len(frames) - count <= max(1, len(frames) // 10):
         _log.warning(
-            "%s: %d of %d slices of the %s have another rescale slope or intercept than the "
+            "%s: %d of %d slices of the %s %s another rescale slope or intercept than the "
             "others, %s; it may be wrong",
             name,
             len(frames) - count,
             len(frames),
             what,
+            by_number(len(frames) - count, "has", "have"),
             usual,
         )
 

@@ -34,6 +34,7 @@ from firenet_mri.io.image.labels import (
     time_between,
 )
 from firenet_mri.io.outputs import atomic_writes, check_outputs
+from firenet_mri.plurals import by_number, counted
 from firenet_mri.scan import AcquisitionParameters, Geometry
 
 _log = logging.getLogger(__name__)
@@ -136,12 +137,14 @@ def _reference(path: Path) -> DicomReference:
     datasets = [dataset for dataset in every if "ImagePositionPatient" in dataset]
     if not datasets:
         raise FileError(f"{path}: holds no DICOM image with a position; give a series of MR images")
-    if len(datasets) < len(every):
+    placeless = len(every) - len(datasets)
+    if placeless:
         _log.warning(
-            "%s: %d of %d DICOM files have no position and are left out",
+            "%s: %d of %d DICOM files %s left out, without a position",
             path,
-            len(every) - len(datasets),
+            placeless,
             len(every),
+            by_number(placeless, "is", "are"),
         )
     series = {str(dataset.get("SeriesInstanceUID")) for dataset in datasets}
     planes = {
@@ -150,8 +153,8 @@ def _reference(path: Path) -> DicomReference:
     }
     if len(series) > 1 or len(planes) > 1:
         raise DataError(
-            f"{path}: {len(series)} series, {len(planes)} image planes; give the slices of one "
-            "volume of one series"
+            f"{path}: {len(series)} series, {counted(len(planes), 'image plane')}; give the slices "
+            "of one volume of one series"
         )
     rows, columns, *plane = next(iter(planes))
     read, phase, (row_spacing, column_spacing) = (
@@ -524,8 +527,8 @@ def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> No
     others = {path.name for path in folder.iterdir()} - {file.name for file in files}
     if others:
         raise FileError(
-            f"{folder}: holds {len(others)} other files, such as {min(others)}; a series needs a "
-            "folder of its own"
+            f"{folder}: holds {counted(len(others), 'other file')}, such as {min(others)}; a "
+            "series needs a folder of its own"
         )
     check_outputs(files, overwrite=overwrite)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import FileError
 from firenet_mri.io.kspace.recognise import HEAD_BYTES, is_dicom
 from firenet_mri.io.sizes import ALWAYS_FINE, MOST_TIMES, check_unpacked
+from firenet_mri.memory import refuse_shortage
 
 DAMAGED = "is truncated or damaged; copy or export it again"
 
@@ -71,7 +72,8 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
     except FileError:
         raise
     # Damaged files fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(file, error)
         raise FileError(f"{file}: {DAMAGED}") from None
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
@@ -93,6 +95,7 @@ def stored_pixels(dataset: Any, name: str) -> NDArray[Any]:
     except FileError:
         raise
     except Exception as error:
+        refuse_shortage(name, error)
         raise FileError(
             f"{name}: the pixels cannot be decoded ({type(error).__name__}); the file is "
             "truncated, or compressed: export it uncompressed"

@@ -21,6 +21,7 @@ from firenet_mri.io.image.complex_image import PARTNERS, Component
 from firenet_mri.io.image.dicom_files import POSITION_SLACK_MM
 from firenet_mri.io.image.dicom_frames import Frame, frames_of, series_of
 from firenet_mri.io.image.options import ImageReadOptions, names
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 _LISTED = 12
@@ -51,12 +52,12 @@ class _Series:
         try:
             rows, columns = self.frames[0].shape
         except DataError:
-            return f"{len(self.images)} files that are not slices of an image"
+            return f"{counted(len(self.images), 'file')} without slices of an image"
         named: list[str] = [part or "no part named" for part in self.parts]
         named += ["map"] * any(frame.is_map for frame in self.frames)
         parts = ", ".join(sorted(named))
         echoes = "/".join(f"{echo:g}" for echo in _echoes(self.frames) if echo)
-        size = f"{len(self.frames)} images of {columns} x {rows}"
+        size = f"{counted(len(self.frames), 'image')} of {columns} x {rows}"
         return f"{parts}, {size}" + (f", TE {echoes} ms" * bool(echoes))
 
 
@@ -84,7 +85,7 @@ def chosen_frames(
     frames = _of_series(_series_of(images), options.series, name)
     maps = Counter(frame.kind for frame in frames if frame.is_map)
     frames = [frame for frame in frames if not frame.is_map]
-    said = ", ".join(f"{count} frames of {kind}" for kind, count in maps.items())
+    said = ", ".join(f"{counted(count, 'frame')} of {kind}" for kind, count in maps.items())
     if not frames:
         raise DataError(f"{name}: holds {said} only, which is not part of a complex image")
     if maps:

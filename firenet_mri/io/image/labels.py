@@ -17,6 +17,7 @@ from typing import Literal
 
 from firenet_mri.errors import ShapeError
 from firenet_mri.geometry import AcquisitionParameters
+from firenet_mri.plurals import counted
 
 _ECHOES = ("echo", "contrast")
 _TIMES = ("repetition", "dynamic")
@@ -127,7 +128,7 @@ def labels_of_all(
         If there are names, but not as many as images; ``name`` is what the message calls them.
     """
     if names and len(names) != count:
-        raise ShapeError(f"{name}: {len(names)} names for {count} images")
+        raise ShapeError(f"{name}: {counted(len(names), 'name')} for {counted(count, 'image')}")
     numbered = [f"image {i}" for i in range(count)] if count > 1 else []
     return labels_of(names or numbered, parameters)
 

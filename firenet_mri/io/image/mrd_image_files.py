@@ -18,6 +18,8 @@ from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.kspace.ismrmrd_stream import is_stream, messages
 from firenet_mri.io.kspace.recognise import HDF5_SIGNATURE, describe_foreign, read_head
 from firenet_mri.io.mrd_messages import Kind
+from firenet_mri.memory import refuse_shortage
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def _of_hdf5(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
     except (DataError, FileError):
         raise
     # Damaged files fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise FileError(
             f"{path}: the file of MRD images is truncated or damaged; copy or export it again"
         ) from None
@@ -121,8 +124,9 @@ def _of_group(group: Any, name: str, path: Path) -> Iterator[MrdImage]:
         texts = read_texts(group["attributes"], path)
     if not len(heads) == len(pixels) == len(texts):
         raise FileError(
-            f"{path}: /{name} has {len(heads)} headers, {len(pixels)} images and {len(texts)} "
-            "attributes; export it again"
+            f"{path}: /{name} has {counted(len(heads), 'header')}, "
+            f"{counted(len(pixels), 'image')} and {counted(len(texts), 'attribute')}; export it "
+            "again"
         )
     for head, text, values in zip(heads, texts, pixels, strict=True):
         axes = (1,) * (4 - values.ndim) + values.shape

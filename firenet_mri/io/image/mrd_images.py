@@ -17,6 +17,7 @@ from firenet_mri.io.hdf5 import open_hdf5, read_whole
 from firenet_mri.io.image.labels import ImageLabel, labels_of
 from firenet_mri.io.kspace.ismrmrd_times import stamp, stamps_of
 from firenet_mri.io.kspace.ismrmrd_writer import image_counters
+from firenet_mri.memory import refuse_shortage
 
 _MAGNITUDE, _COMPLEX = 1, 5
 
@@ -147,6 +148,7 @@ def read_mrd_images(path: Path) -> Tensor:
         raise
     # Damaged files fail in many ways.
     except Exception as error:
+        refuse_shortage(path, error)
         raise FileError(
             f"{path}: holds no MRD images ({type(error).__name__}); give an image that firenet "
             "wrote"

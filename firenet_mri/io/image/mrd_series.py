@@ -34,6 +34,7 @@ from firenet_mri.io.image.mrd_image_files import (
 from firenet_mri.io.image.mrd_images import FROM_FIRST, FROM_TRIGGER
 from firenet_mri.io.kspace.ismrmrd import is_simulated, parameters_of, placed_images
 from firenet_mri.io.kspace.ismrmrd_times import moments_of
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _chosen(
 ) -> int:
     """Return the index of the series that is read."""
     listed = "; ".join(
-        f"{number + 1}: {name} ({group[0].component}, {len(group)} images)"
+        f"{number + 1}: {name} ({group[0].component}, {counted(len(group), 'image')})"
         for number, (name, group) in enumerate(zip(names, groups, strict=True))
     )
     if wanted is None:
@@ -238,8 +239,9 @@ def _layout(
     for key in keys:
         if set(found[key]) != set(slices):
             raise DataError(
-                f"{path}: {name}: its images have {len(slices)} and {len(found[key])} slices; some "
-                "are missing, or occur twice with the same counters"
+                f"{path}: {name}: its images have {len(slices)} and "
+                f"{counted(len(found[key]), 'slice')}; some are missing, or occur twice with the "
+                "same counters"
             )
     varying = [i for i in range(len(counters)) if len({key[i] for key in keys}) > 1]
     labels = [", ".join(f"{counters[i]} {key[i]}" for i in varying) for key in keys]

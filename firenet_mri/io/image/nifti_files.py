@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from firenet_mri.errors import FileError
 from firenet_mri.io.kspace.recognise import read_head
 from firenet_mri.io.sizes import check_unpacked
+from firenet_mri.memory import refuse_shortage
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def load_nifti(path: Path) -> Any:
     except FileError:
         raise
     # Fields of a damaged header are interpreted in many places, and fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise _damaged(path) from None
 
 
@@ -106,7 +108,8 @@ def voxels_of(image: Any, path: Path) -> NDArray[Any]:
     """
     try:
         return np.asanyarray(image.dataobj)
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise _damaged(path) from None
 
 

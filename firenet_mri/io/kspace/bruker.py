@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.extras import require
 from firenet_mri.geometry import AcquisitionParameters, Geometry
+from firenet_mri.memory import refuse_shortage
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
@@ -79,7 +81,8 @@ def read(data: Path) -> RawScan:
     slices = int(np.sum(method.numbers("PVM_SPackArrNSlices") or [1]))
     if echoes > 1 or (not is_3d and kspace.shape[2] != slices):
         raise DataError(
-            f"{name}: {kspace.shape[2]} images of {slices} slices ({echoes:.0f} echoes); "
+            f"{name}: {counted(kspace.shape[2], 'image')} of {counted(slices, 'slice')} "
+            f"({counted(round(echoes), 'echo', 'echoes')}); "
             "experiments of one echo can be read"
         )
     if any(factor > 1 + 1e-6 for factor in (method.numbers("PVM_EncPft") or [1])[:1]):
@@ -147,8 +150,9 @@ def _read_ute(data: Path) -> RawScan:
     points = np.fromfile(folder / _POINTS, np.dtype("<f8"))
     if points.size != spokes * samples * ndim or not np.isfinite(points).all():
         raise FileError(
-            f"{folder}: {_POINTS} has {points.size} numbers, {spokes} spokes of {samples} samples "
-            f"in {ndim}D need {spokes * samples * ndim} finite ones; copy the experiment again"
+            f"{folder}: {_POINTS} has {counted(points.size, 'number')}, {counted(spokes, 'spoke')} "
+            f"of {counted(samples, 'sample')} in {ndim}D need {spokes * samples * ndim} finite "
+            "ones; copy the experiment again"
         )
     shape = tuple(matrix[::-1])
     in_order = points.reshape(spokes, samples, ndim)[..., ::-1]
@@ -238,6 +242,7 @@ def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.comple
         raise
     # brukerapi evaluates rules on the content of the files, and damaged ones fail in many ways.
     except Exception as error:
+        refuse_shortage(folder, error)
         raise FileError(
             f"{folder}: the Bruker experiment is truncated, damaged or of an unknown kind "
             f"({type(error).__name__}); copy it again"
@@ -295,8 +300,9 @@ def _places(
     places = np.rint(np.array(sorted(steps) if is_sorted else steps)).astype(np.int64) + size // 2
     if len(places) != count or places.min() < 0 or places.max() >= size or len(set(places)) < count:
         raise DataError(
-            f"{folder}: {name} has {len(places)} steps from {min(steps):g} to {max(steps):g} for "
-            f"{count} lines of a grid of {size}; the method is damaged, copy it again"
+            f"{folder}: {name} has {counted(len(places), 'step')} from {min(steps):g} to "
+            f"{max(steps):g} for {counted(count, 'line')} of a grid of {size}; the method is "
+            "damaged, copy it again"
         )
     return places
 

@@ -19,6 +19,7 @@ from firenet_mri.errors import FileError, ShapeError
 from firenet_mri.geometry import Geometry
 from firenet_mri.io.hdf5 import open_hdf5, read_whole
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
+from firenet_mri.memory import refuse_shortage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +68,8 @@ def read(path: Path) -> RawScan:
     except FileError:
         raise
     # Damaged files fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise FileError(
             f"{path}: the fastMRI file is truncated or damaged; copy it again"
         ) from None

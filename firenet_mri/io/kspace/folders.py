@@ -6,6 +6,7 @@ kept from before are its own.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ def find_scans(folder: Path) -> list[Path]:
                 found.append(path)
         elif path.suffix.lower() in _SUFFIXES and not _lies_beside_a_scan(path):
             found.append(path)
+    if not found and not os.access(folder, os.R_OK | os.X_OK):
+        raise FileError(f"{folder}: Permission denied; check the path")
     if not found:
         images = images_in(folder)
         raise UsageError(

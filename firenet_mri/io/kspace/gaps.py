@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError
+from firenet_mri.plurals import by_number
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
     empty = np.flatnonzero(~slices.any(axis=tuple(range(1, slices.ndim))))
     if len(empty):
         raise DataError(
-            f"{name}: no sample of slices {_listed(empty)} of {len(slices)} was measured; a part "
-            "of the file is missing: copy it again, or choose the others (--slices)"
+            f"{name}: no sample of {by_number(len(empty), 'slice')} {_listed(empty)} of "
+            f"{len(slices)} was measured; a part of the file is missing: copy it again, or choose "
+            "the others (--slices)"
         )
     for axis, what in ((-1, "rows"), (-2, "columns")):
         lines = _lines(slices, axis)

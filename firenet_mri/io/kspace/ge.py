@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.geometry import AcquisitionParameters, Geometry, as_vector
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
@@ -145,14 +146,16 @@ class _Header:
         sizes = (self.slices, self.frames, self.samples, self.coils)
         if min(sizes) < 1 or self.slices > 2048 or self.point_bytes not in (2, 4):
             raise FileError(
-                f"{path}: the P-file's header is damaged: {self.slices} slices, {self.frames} "
-                f"views, {self.samples} samples, {self.coils} coils; copy it again"
+                f"{path}: the P-file's header is damaged: {counted(self.slices, 'slice')}, "
+                f"{counted(self.frames, 'view')}, {counted(self.samples, 'sample')}, "
+                f"{counted(self.coils, 'coil')}; copy it again"
             )
         if passes != 1 or echoes != 1 or self.views != self.frames + 1:
             raise DataError(
-                f"{path}: {passes} passes, {echoes} echoes, {self.views} stored for "
-                f"{self.frames} views; P-files of one pass and one echo can be read, convert "
-                "others with ge_to_ismrmrd"
+                f"{path}: {counted(passes, 'pass', 'passes')}, "
+                f"{counted(echoes, 'echo', 'echoes')}, {self.views} stored for "
+                f"{counted(self.frames, 'view')}; P-files of one pass and one echo can be read, "
+                "convert others with ge_to_ismrmrd"
             )
 
 
@@ -189,8 +192,9 @@ def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
     if found > count:
         raise FileError(
             f"{path}: the P-file holds {found} numbers, its header states {count} "
-            f"({header.coils} coils, {header.slices} slices, {header.views} views of "
-            f"{header.samples} samples); copy it again"
+            f"({counted(header.coils, 'coil')}, {counted(header.slices, 'slice')}, "
+            f"{counted(header.views, 'view')} of {counted(header.samples, 'sample')}); copy it "
+            "again"
         )
     dtype = f"<i{header.point_bytes}"
     numbers = np.frombuffer(raw, dtype, count, header.data).astype(np.float32)
@@ -215,7 +219,8 @@ def _slice_table(raw: bytes, header: _Header, path: Path) -> list[_Slice]:
             table.append(_Slice(number - 1, corners))
     if sorted(entry.slot for entry in table) != list(range(header.slices)):
         raise FileError(
-            f"{path}: the P-file's table of {header.slices} slices is damaged; copy it again"
+            f"{path}: the P-file's table of {counted(header.slices, 'slice')} is damaged; copy it "
+            "again"
         )
     return table
 

@@ -58,6 +58,7 @@ from firenet_mri.io.kspace.ismrmrd_references import one_of_each, sorted_referen
 from firenet_mri.io.kspace.ismrmrd_times import moments_of
 from firenet_mri.io.kspace.outline import Outline, check_samples
 from firenet_mri.io.kspace.pulseq_readouts import check_readouts_alone, describes_nothing
+from firenet_mri.plurals import by_number, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -525,8 +526,9 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
     """Return the one encoding of the imaging lines, which must be Cartesian."""
     if not readouts.imaging:
         raise DataError(
-            f"{name}: no imaging readouts that are not zero ({len(readouts.noise)} noise, "
-            f"{len(readouts.calibration)} calibration readouts); export the image data too"
+            f"{name}: no imaging readouts that are not zero (noise readouts: "
+            f"{len(readouts.noise)}, calibration readouts: {len(readouts.calibration)}); export "
+            "the image data too"
         )
     references = sorted({line.encoding_space_ref for line in readouts.imaging})
     if len(references) > 1:
@@ -814,11 +816,13 @@ def _noise_of_the_coils(readouts: _Readouts, name: str) -> list[Any]:
     """Return the noise readouts that have the channels of the image; others cannot whiten it."""
     coils = readouts.imaging[0].active_channels
     measured = [readout for readout in readouts.noise if readout.active_channels == coils]
-    if len(measured) < len(readouts.noise):
+    others = len(readouts.noise) - len(measured)
+    if others:
         _log.warning(
-            "%s: %d noise readouts of other coils are not used (%s channels, the image has %d)",
+            "%s: %s of other coils %s not used (%s channels, the image has %d)",
             name,
-            len(readouts.noise) - len(measured),
+            counted(others, "noise readout"),
+            by_number(others, "is", "are"),
             sorted({one.active_channels for one in readouts.noise} - {coils}),
             coils,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from firenet_mri.errors import DataError
 from firenet_mri.io.kspace.ismrmrd_images import span_of
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def check_discarded(lines: Sequence[Any], name: str) -> None:
     for line in lines:
         if line.discard_pre + line.discard_post >= line.number_of_samples:
             raise DataError(
-                f"{name}: a readout ({_place(line)}) has {line.number_of_samples} samples and "
+                f"{name}: a readout ({_place(line)}) has "
+                f"{counted(line.number_of_samples, 'sample')} and "
                 f"discards {line.discard_pre} at its start and {line.discard_post} at its end; its "
                 "header is damaged, export the scan again"
             )
@@ -114,9 +116,9 @@ def say_uncounted(header: Any, lines: Sequence[Any], name: str) -> None:
     stated = getattr(header.acquisitionSystemInformation, "receiverChannels", None)
     if stated and stated != first.active_channels:
         _log.warning(
-            "%s: the header states %d channels, the readouts have %d",
+            "%s: the header states %s, the readouts have %d",
             name,
-            stated,
+            counted(stated, "channel"),
             first.active_channels,
         )
 

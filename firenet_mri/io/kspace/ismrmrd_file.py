@@ -13,6 +13,7 @@ from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.hdf5 import check_size, open_hdf5, read_records
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.kspace.recognise import describe_hdf5
+from firenet_mri.memory import refuse_shortage
 
 
 def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[Any]]:
@@ -44,7 +45,8 @@ def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[A
     except (UsageError, FileError):
         raise
     # Damaged files fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise FileError(
             f"{path}: the ISMRMRD file is truncated or damaged; copy or export the scan again"
         ) from None

@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Any, get_args, get_type_hints
 
 from firenet_mri.errors import FileError, shortened
+from firenet_mri.plurals import by_number, counted
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ def _say(notes: list[str], name: str) -> None:
     for note in notes[:_MOST_NOTES]:
         _log.warning("%s: header: %s", name, shortened(note, _LONGEST_NOTE))
     if len(notes) > _MOST_NOTES:
-        _log.warning("%s: header: %d further faults were corrected", name, len(notes) - _MOST_NOTES)
+        more = len(notes) - _MOST_NOTES
+        verb = by_number(more, "was", "were")
+        _log.warning("%s: header: %s %s corrected", name, counted(more, "further fault"), verb)
 
 
 class _MissingError(Exception):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firenet_mri.io.kspace.ismrmrd_images import Images
+from firenet_mri.plurals import by_number, counted
 
 _log = logging.getLogger(__name__)
 
@@ -68,11 +69,11 @@ def sorted_references(
         apart = _of_first_encoding(others)
         if apart:
             _log.warning(
-                "%s: %d calibration readouts of encoding %d are used for the sensitivity maps "
-                "alone",
+                "%s: %s of encoding %d %s used for the sensitivity maps alone",
                 name,
-                len(apart),
+                counted(len(apart), "calibration readout"),
                 apart[0].encoding_space_ref,
+                by_number(len(apart), "is", "are"),
             )
         return References([], apart)
     mode = getattr(encoding.parallelImaging, "calibrationMode", None)
@@ -85,10 +86,10 @@ def sorted_references(
         is_apart, why = difference is not None, f"the header does not say, but {difference}"
     if is_apart:
         _log.warning(
-            "%s: %d calibration readouts were measured separately (%s); they are used for the "
-            "sensitivity maps and are not part of the image",
+            "%s: %s %s measured separately (%s) for the maps, and not as a part of the image",
             name,
-            len(own),
+            counted(len(own), "calibration readout"),
+            by_number(len(own), "was", "were"),
             why,
         )
         return References([], own)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 from firenet_mri.errors import FileError, UsageError
 from firenet_mri.io.kspace.ismrmrd_header import parse_header
 from firenet_mri.io.mrd_messages import ConnectionEnded, Kind, Message, ProtocolError, read_message
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +168,8 @@ def _next(file: BinaryIO, size: int) -> Message:
 def _instead(images: int) -> str:
     if images:
         return (
-            f"{images} images and no readouts; firenet convert writes them as NIfTI, DICOM or BIDS"
+            f"{counted(images, 'image')} and no readouts; firenet convert writes images as NIfTI, "
+            "DICOM or BIDS"
         )
     return "no readouts; convert the scan again"
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
+from firenet_mri.plurals import counted
 
 
 def place(
@@ -44,9 +45,10 @@ def place(
     for (label, _), found in zip(items, data, strict=True):
         if found.shape != wanted:
             raise ShapeError(
-                f"{name}: {label} has {found.shape[1]} readouts of {found.shape[2]} samples, "
-                f"{first} has {wanted[1]} of {wanted[2]}; along a trajectory all images need as "
-                "many, so export those that are complete and not repeated"
+                f"{name}: {label} has {counted(found.shape[1], 'readout')} of "
+                f"{counted(found.shape[2], 'sample')}, {first} has {wanted[1]} of {wanted[2]}; "
+                "along a trajectory all images need as many, so export those that are complete and "
+                "not repeated"
             )
     # The unit is that of all images.
     where = in_cycles_per_fov(np.stack(points)[..., ::-1], shape, name)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError
 from firenet_mri.extras import require
+from firenet_mri.memory import refuse_shortage
 
 SIGNATURE = b"yardl"
 
@@ -99,6 +100,7 @@ def _items(path: Path) -> Iterator[tuple[str, Any]]:
         raise
     # The package raises whatever its decoder stumbles over.
     except Exception as error:
+        refuse_shortage(path, error)
         if "schema" in str(error).lower():
             raise FileError(
                 f"{path}: was written by another version of MRD 2 than mrd-python "

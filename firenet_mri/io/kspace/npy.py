@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
+from firenet_mri.memory import refuse_shortage
 
 if TYPE_CHECKING:
     from firenet_mri.scan import RawScan
@@ -71,7 +72,8 @@ def read_array(path: Path) -> NDArray[np.generic]:
     except FileError:
         raise
     # Its header is parsed as Python, and damaged ones fail in many ways.
-    except Exception:
+    except Exception as error:
+        refuse_shortage(path, error)
         raise FileError(
             f"{path}: the .npy file is truncated, damaged or holds Python objects; save the array "
             "again with numpy.save"

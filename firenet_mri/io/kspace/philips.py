@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import DataError, FileError, ShapeError
 from firenet_mri.io.kspace.philips_list import Index, is_index, read_index
+from firenet_mri.plurals import by_number, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +144,8 @@ def _samples(data: Path, index: Index) -> NDArray[np.complex64]:
     if wanted > stored:
         there = int((index.column("offset") + index.column("size") <= stored).sum())
         raise FileError(
-            f"{data}: the file is truncated: {there} of {len(index.types)} readouts are there; "
-            "copy it again"
+            f"{data}: the file is truncated: it holds {there} of "
+            f"{counted(len(index.types), 'readout')}; copy it again"
         )
     if (index.column("offset") % 8).any():
         raise FileError(f"{data}: readouts begin between samples; export the scan again")
@@ -159,8 +160,9 @@ def _check_used_once(data: Path, index: Index, stored: int) -> None:
     overlaps = int((starts[1:] < (starts + sizes)[:-1]).sum())
     if overlaps:
         raise FileError(
-            f"{data}: {overlaps} readouts of the index share samples with another one; the index "
-            "is damaged, export the scan again"
+            f"{data}: {counted(overlaps, 'readout')} of the index "
+            f"{by_number(overlaps, 'shares', 'share')} samples with another one; the index is "
+            "damaged, export the scan again"
         )
     unused = stored - int(sizes.sum())
     if unused:
@@ -298,7 +300,7 @@ def _kx_of(image: Index, mix: int, echo: int, index_file: Path) -> NDArray[np.in
     if abs(last - first) + 1 != count:
         raise ShapeError(
             f"{index_file}: kx_range of echo {echo} is {first} to {last}, its readouts have "
-            f"{count} samples; export the scan again"
+            f"{counted(count, 'sample')}; export the scan again"
         )
     shown = image.numbers("X_range", mix, echo)
     is_mirrored = len(shown) == 2 and shown[0] > shown[1] and first < last
@@ -348,7 +350,8 @@ def _check_counters(image: Index, index_file: Path) -> None:
     doubled = len(counters) - len(np.unique(counters, axis=0))
     if doubled:
         raise DataError(
-            f"{index_file}: {doubled} readouts come again with the same counters, and with the "
+            f"{index_file}: {counted(doubled, 'readout')} "
+            f"{by_number(doubled, 'comes', 'come')} again with the same counters, and with the "
             "same average; the index is damaged, export the scan again"
         )
 

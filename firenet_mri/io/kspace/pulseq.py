@@ -27,6 +27,7 @@ from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.pulseq_readouts import smallest_size
 from firenet_mri.io.kspace.pulseq_sequence import PulseqSequence
+from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
@@ -169,14 +170,15 @@ def _matched(
         sequence = sequence.only(~is_noise)
     if len(lines) != len(sequence.points):
         raise DataError(
-            f"{name}: has {len(lines)} readouts, {sequence.name} has {len(sequence.points)}; give "
-            "the sequence that was played"
+            f"{name}: has {counted(len(lines), 'readout')}, {sequence.name} has "
+            f"{len(sequence.points)}; give the sequence that was played"
         )
     for number, (line, size) in enumerate(zip(lines, sequence.sizes, strict=True)):
         if line.number_of_samples != size:
             raise DataError(
-                f"{name}: readout {number} has {line.number_of_samples} samples, in "
-                f"{sequence.name} it has {size}; give the sequence that was played"
+                f"{name}: readout {number} has "
+                f"{counted(line.number_of_samples, 'sample')}, in {sequence.name} it has {size}; "
+                "give the sequence that was played"
             )
     return sequence, [copy.deepcopy(line) for line in lines], noise
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from firenet_mri.errors import FileError
+from firenet_mri.io.inputs import check_regular
 from firenet_mri.io.names import why_missing
 
 HEAD_BYTES = 4096
@@ -65,11 +66,12 @@ def read_head(path: Path) -> bytes:
     Raises
     ------
     FileError
-        If it is missing, a folder, empty or not readable.
+        If it is missing, a folder, a pipe or a device, empty or not readable.
     """
     if path.is_dir():
         images = describe_folder(path) or images_in(path)
         raise FileError(f"{path}: is a folder{images or '; give a scan file in it'}")
+    check_regular(path)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -21,6 +21,7 @@ from torch import Tensor
 from firenet_mri.calibration.region import calibration_region
 from firenet_mri.errors import DataError, ShapeError
 from firenet_mri.geometry import Geometry
+from firenet_mri.plurals import counted
 from firenet_mri.scan import RawScan, sampled_mask
 
 _log = logging.getLogger(__name__)
@@ -102,8 +103,8 @@ def _check(scan: RawScan, reference: RawScan) -> None:
         )
     if reference.coils != scan.coils:
         raise ShapeError(
-            f"{reference.name}: has {reference.coils} coils, the scan {scan.coils}; give a "
-            "reference of the same coils"
+            f"{reference.name}: has {counted(reference.coils, 'coil')}, the scan {scan.coils}; "
+            "give a reference of the same coils"
         )
     if reference.spatial_ndim != scan.spatial_ndim:
         raise ShapeError(
@@ -133,8 +134,8 @@ def _slices(scan: RawScan, reference: RawScan) -> list[int]:
     if mine is None or other is None or scan.spatial_ndim == 3:
         if count != found:
             raise DataError(
-                f"{reference.name}: has {found} slices, the scan {count}, and their positions are "
-                "not known; give a reference of the same slices"
+                f"{reference.name}: has {counted(found, 'slice')}, the scan {count}, and their "
+                "positions are not known; give a reference of the same slices"
             )
         return list(range(count))
     normal = np.array(mine.slice_direction)

@@ -35,6 +35,7 @@ from firenet_mri.extras import require
 from firenet_mri.geometry import ImageGrid
 from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.siemens_pulseq import encoding_of, is_pulseq
+from firenet_mri.plurals import by_number, counted
 
 _log = logging.getLogger(__name__)
 
@@ -301,9 +302,9 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
         # VB counts one channel's block, and newer versions all.
         if measurement.is_vd and length != int(mdh_def.get_dma_len(mdh)):
             raise FileError(
-                f"{path}: readout {count} of the Siemens raw file is {coils} channels of {samples} "
-                f"samples, {length} bytes, and says it has {int(mdh_def.get_dma_len(mdh))}; copy "
-                "the file again"
+                f"{path}: readout {count} of the Siemens raw file is {counted(coils, 'channel')} "
+                f"of {counted(samples, 'sample')}, {length} bytes, and says it has "
+                f"{int(mdh_def.get_dma_len(mdh))}; copy the file again"
             )
         if "SYNCDATA" not in flags:
             file.seek(position + (header_size if measurement.is_vd else 0))
@@ -332,8 +333,8 @@ def _check_is_end(
     following = int(after.UsedChannels) * (ctypes.sizeof(channel) + 8 * int(after.SamplesInScan))
     if position + own + following <= measurement.stop:
         raise FileError(
-            f"{path}: the end mark comes after {count} readouts of the Siemens raw file, "
-            "but further ones follow; the file is damaged, copy it again"
+            f"{path}: the end mark comes after {counted(count, 'readout')} of the Siemens raw "
+            "file, but further ones follow; the file is damaged, copy it again"
         )
 
 
@@ -352,8 +353,9 @@ _MARKS = ("ACQEND", "SYNCDATA")
 
 def _damaged(path: Path, count: int, position: int, size: int) -> FileError:
     return FileError(
-        f"{path}: the Siemens raw file is truncated or damaged: {count} readouts were found up to "
-        f"byte {position} of {size}, but no mark of the end; copy it again"
+        f"{path}: the Siemens raw file is truncated or damaged: {counted(count, 'readout')} "
+        f"{by_number(count, 'was', 'were')} found up to byte {position} of {size}, but no mark of "
+        "the end; copy it again"
     )
 
 
@@ -392,7 +394,10 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
     found = len({int(line.mdh.Counter.Sli) for line in image})
     if image and stated not in (0, found):
         _log.warning(
-            "%s: the protocol has %d slices, the readouts are of %d", path.name, stated, found
+            "%s: the protocol has %s, the readouts are of %d",
+            path.name,
+            counted(stated, "slice"),
+            found,
         )
     _say_short_readouts(protocol, image, path)
     steps = np.diff([int(line.mdh.ScanCounter) for line in lines])
@@ -401,10 +406,10 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
     if odd.any() and odd.mean() < _RARE:
         where = int(np.flatnonzero(odd)[0])
         _log.warning(
-            "%s: the scanner's counter jumps at %d places, first by %d after readout %d; readouts "
+            "%s: the scanner's counter jumps at %s, first by %d after readout %d; readouts "
             "are missing, doubled or out of order",
             path.name,
-            int(odd.sum()),
+            counted(int(odd.sum()), "place"),
             int(steps[where]),
             where + 1,
         )
@@ -419,10 +424,10 @@ def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> 
         ((samples, centre),) = shapes
         if samples < columns and centre == samples // 2:
             _log.warning(
-                "%s: the readouts have %d samples, the protocol states %d columns; the image "
+                "%s: the readouts have %s, the protocol states %d columns; the image "
                 "may have another field of view",
                 path.name,
-                samples,
+                counted(samples, "sample"),
                 columns,
             )
 

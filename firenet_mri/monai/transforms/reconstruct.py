@@ -41,6 +41,7 @@ from firenet_mri.monai.tensors import plain
 from firenet_mri.monai.transforms.configuration import Configured
 from firenet_mri.operators.density import density_weights
 from firenet_mri.options import Options, takes_options
+from firenet_mri.plurals import counted
 from firenet_mri.reconstruction import ReconstructionOptions
 from firenet_mri.reconstruction.check import Checked, check_prepared
 from firenet_mri.reconstruction.data_warnings import item_warnings
@@ -455,7 +456,9 @@ def _images(
             raise UsageError("With a phase constraint the network starts at zero; leave x0 out")
         starts = list(plain(x0, "x0").split(1))
     if len(starts) != count:
-        raise ShapeError(f"x0 has {len(starts)} slices, k-space {count}; give one for each")
+        raise ShapeError(
+            f"x0 has {counted(len(starts), 'slice')}, k-space {count}; give one for each"
+        )
     device = find_device(options.device)
     net = prepared.net.to(device)
     images: list[Tensor] = []

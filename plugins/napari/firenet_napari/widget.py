@@ -183,7 +183,8 @@ class ReconstructWidget(QWidget):
         self.certificate.setPlainText(_words(result))
         self.save.setEnabled(True)
         count = len(result.warning_lines)
-        self.status.setText("Done." if not count else f"Done, with {count} warnings; read below.")
+        said = "1 warning" if count == 1 else f"{count} warnings"
+        self.status.setText(f"Done, with {said}; read below." if count else "Done.")
 
     def _ask_and_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the image", "image.nii.gz", _ENDINGS)

@@ -68,7 +68,7 @@ def test_what_is_no_pair_is_refused(image, tmp_path) -> None:
         write_bids(tmp_path / "sub-01_T1w.nii.gz", image)
     with pytest.raises(UsageError, match="without extension and part"):
         write_bids(tmp_path / "sub-01_part-mag_T1w", image)
-    with pytest.raises(ShapeError, match="3 names for 1 images"):
+    with pytest.raises(ShapeError, match="3 names for 1 image"):
         write_bids(tmp_path / "sub-01_T1w", image, names=["a 0", "a 1", "a 2"])
     write_bids(tmp_path / "sub-01_T1w", image)
     with pytest.raises(FileError, match="exists; use --overwrite"):

@@ -349,7 +349,7 @@ def test_outputs_are_kept_and_folders_not_mixed(tmp_path) -> None:
     assert [path.read_bytes() for path in files] == before
     write_dicom_series(folder, np.ones((3, 5, 6)), place, overwrite=True)
     assert [path.read_bytes() for path in files] != before
-    with pytest.raises(FileError, match="1 other files, such as 01_0003"):
+    with pytest.raises(FileError, match="1 other file, such as 01_0003"):
         write_dicom_series(folder, np.ones((2, 5, 6)), geometry("axial", 2), overwrite=True)
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(FileError, match="is not a folder"):

@@ -165,7 +165,7 @@ def test_slices_of_which_some_are_scaled_and_others_not_are_refused(tmp_path) ->
         read_dicom_image(tmp_path / "series")
     del dataset.RescaleIntercept
     dataset.save_as(files[1])
-    with pytest.raises(DataError, match="1 of 3 slices of the magnitude have no rescale slope"):
+    with pytest.raises(DataError, match="1 of 3 slices of the magnitude has no rescale slope"):
         read_dicom_image(tmp_path / "series")
 
 

@@ -105,7 +105,7 @@ def test_images_that_no_counter_tells_apart_are_images_of_their_own(tmp_path) ->
     found = read_mrd_images(write(tmp_path / "a.h5", {"dataset/image_0": made}))
     assert found.names == ("measurement 0", "measurement 1")
     np.testing.assert_array_equal(found.image[1, 0], made[2].data[0, 0])
-    with pytest.raises(DataError, match="its images have 2 and 1 slices"):
+    with pytest.raises(DataError, match="its images have 2 and 1 slice;"):
         read_mrd_images(write(tmp_path / "b.h5", {"dataset/image_0": made[:3]}))
 
 

@@ -169,7 +169,7 @@ def test_a_slice_without_any_sample_is_refused_until_the_others_are_chosen(tmp_p
 
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["kspace"] = kspace
-    with pytest.raises(DataError, match="no sample of slices 1 of 3 was measured"):
+    with pytest.raises(DataError, match="no sample of slice 1 of 3 was measured"):
         read(tmp_path / "scan.h5")
     assert read(tmp_path / "scan.h5", slices="0,2").batch_shape == (2,)
 

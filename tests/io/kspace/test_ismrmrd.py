@@ -245,7 +245,7 @@ def test_calibration_lines_of_a_separate_scan_are_not_mixed_in(
     other = make_readout(kspace[:, 7], row=7, flags=[ismrmrd.ACQ_IS_PARALLEL_CALIBRATION])
     scan = assemble(header, [*make_readouts(kspace)[::2], other])
     assert not scan.mask[..., 7, :].any()
-    assert "1 calibration readouts" in caplog.text
+    assert "1 calibration readout " in caplog.text
 
 
 # Trap 10
@@ -355,7 +355,7 @@ def test_noise_of_other_coils_is_not_used_and_said(
     other = make_readout(kspace[:2, 0], flags=flags)
     scan = assemble(header, [other, *make_readouts(kspace)])
     assert scan.noise is None
-    assert "1 noise readouts of other coils are not used ([2] channels" in caplog.text
+    assert "1 noise readout of other coils is not used ([2] channels" in caplog.text
     assert outline(header, [other, *make_readouts(kspace)]).noise_samples == 0
     own = make_readout(kspace[:, 1], flags=flags)
     both = assemble(header, [other, own, *make_readouts(kspace)])

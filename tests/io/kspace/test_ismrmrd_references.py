@@ -331,7 +331,7 @@ def test_an_array_of_slices_is_a_reference_of_slices(
     array = torch.from_numpy(np.stack([other, 2 * other]))
     path = write_mrd(header(None), lines)
     assert torch.equal(read(path, calibration_file=array).reference, array)
-    with pytest.raises(DataError, match="has 1 slices, the scan 2"):
+    with pytest.raises(DataError, match="has 1 slice, the scan 2"):
         read(path, calibration_file=array[0])
 
 

@@ -124,7 +124,7 @@ def test_bytes_that_are_no_message_are_named(noisy, tmp_path) -> None:
 def test_streams_without_readouts_say_what_they_hold(noisy, tmp_path) -> None:
     image = ismrmrd.Image.from_array(np.ones((4, 3), np.float32))
     header, *readouts = scan(noisy)
-    with pytest.raises(FileError, match="1 images and no readouts; firenet convert"):
+    with pytest.raises(FileError, match="1 image and no readouts; firenet convert"):
         read(write(tmp_path / "image.mrd", image))
     with pytest.raises(FileError, match="no readouts; convert the scan again"):
         read(write(tmp_path / "empty.mrd", header))

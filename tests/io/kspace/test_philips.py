@@ -246,13 +246,13 @@ def test_nothing_of_the_comments_is_told(write, kspace) -> None:
 def test_readouts_of_the_same_counters_or_samples_are_refused(write, kspace) -> None:
     readouts = lines_of(kspace)
     path = write([*readouts, readouts[3]], GENERAL)
-    with pytest.raises(DataError, match="1 readouts come again with the same counters"):
+    with pytest.raises(DataError, match="1 readout comes again with the same counters"):
         read(path)
     path = write(readouts, GENERAL)
     lines = path.read_text("latin1").splitlines()
     lines[-1] = lines[-1][:-5] + lines[-2][-5:]
     path.write_text("\n".join(lines), encoding="latin1")
-    with pytest.raises(FileError, match="1 readouts of the index share samples"):
+    with pytest.raises(FileError, match="1 readout of the index shares samples"):
         read(path)
 
 

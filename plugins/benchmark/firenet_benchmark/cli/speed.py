@@ -11,6 +11,7 @@ from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
 from firenet_mri.cli.tables import print_table
+from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_benchmark.speed import Point
@@ -75,7 +76,7 @@ def speed(
 def _table(points: Sequence[Point], threads: int) -> Table:
     from firenet_benchmark.speed import summarise
 
-    table = Table("", title=f"simulated data, {threads} threads")
+    table = Table("", title=f"simulated data, {counted(threads, 'thread')}")
     table.add_column("method", no_wrap=True)
     for column in ("best PSNR dB", "s to 0.1 dB of it", "ms per iteration", "MiB"):
         table.add_column(column, justify="right")

@@ -1,0 +1,33 @@
+"""Numbers and what they count, as messages and logs write them: 1 image, 2 images."""
+
+from __future__ import annotations
+
+from typing import SupportsIndex
+
+
+def counted(number: SupportsIndex | float, noun: str, nouns: str | None = None) -> str:
+    """Return a number with its noun, such as "1 image" or "3 images".
+
+    Parameters
+    ----------
+    number
+        How many.
+    noun, nouns
+        What is counted, in singular and plural; the plural has an s more by default.
+    """
+    return f"{number} {by_number(number, noun, nouns)}"
+
+
+def by_number(number: SupportsIndex | float, one: str, several: str | None = None) -> str:
+    """Return the word that goes with a number, such as "is" or "are".
+
+    Parameters
+    ----------
+    number
+        How many.
+    one, several
+        The word for one, and for none or several; the latter has an s more by default.
+    """
+    if number == 1:
+        return one
+    return f"{one}s" if several is None else several
