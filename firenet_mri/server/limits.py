@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from firenet_mri.errors import UsageError
+from firenet_mri.plurals import counted
 from firenet_mri.server.address import check_limit
 
 #: What a client is told when memory ran out.
@@ -13,6 +14,9 @@ SHORTAGE = (
     "There was not enough memory to reconstruct the scan; send a smaller scan or fewer slices at "
     "once, or have the limit of the service's memory raised"
 )
+
+# Files and sockets of the service itself and its process, and some to spare.
+_OWN_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,22 @@ class Limits:
             if field.name == "networks":
                 continue
             check_limit(field.name, getattr(self, field.name))
+
+
+def lack_of_files(clients: int) -> str | None:
+    """Return what to say if the system lets this process open too few files for its clients.
+
+    Every client takes a socket; without one it waits, or is turned away, and nothing says why.
+    """
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
+        return None
+    limit, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], clients + _OWN_FILES
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return None
+    return (
+        f"the limit of open files (ulimit -n) is {limit}, and {counted(clients, 'client')} and the "
+        f"service itself need {needed}; raise the limit, or give fewer --clients"
+    )
