@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import errno
 import io
@@ -22,7 +21,8 @@ from rich.console import Console
 
 from firenet_mri.cli.app import make_app
 from firenet_mri.cli.options import known_flags
-from firenet_mri.errors import FirenetError, UsageError, shortened
+from firenet_mri.cli.streams import drop
+from firenet_mri.errors import FileError, FirenetError, UsageError, shortened
 from firenet_mri.memory import check_limit, memory_ran_out, shortage
 from firenet_mri.threads import wait_passively
 
@@ -72,7 +72,7 @@ def main() -> None:
                 f"{shortened(str(error.filename))}: the name is too long; use a shorter one", 1
             )
         # Errors of files are told by name where they are written: this is what is printed.
-        _drop_output()
+        drop(sys.stdout)
         if error.errno == errno.EPIPE:
             # Whoever reads has seen enough, as head has.
             raise SystemExit(1) from None
@@ -82,15 +82,6 @@ def main() -> None:
             1,
         )
     raise SystemExit(0)
-
-
-def _drop_output() -> None:
-    """Send what is still in the buffer nowhere, else Python tries to write it again at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    # Without a descriptor there is nothing to try again.
-    with contextlib.suppress(OSError):
-        os.dup2(null, sys.stdout.fileno())
-    os.close(null)
 
 
 def _open_standard_streams() -> None:
@@ -139,9 +130,22 @@ def _run(app: App, words: Sequence[str]) -> None:
         raise SystemExit(2)
     if group.default_command is None:
         raise UsageError(_unknown(rest[0], list(group)))
-    if words and words[0] not in _WITHOUT_TORCH and not any(w in _HELP for w in words):
-        check_limit()
+    if not any(word in _HELP for word in words):
+        _check_folder()
+        if words and words[0] not in _WITHOUT_TORCH:
+            check_limit()
     app(words)
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that was deleted: libraries of torch end the process there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise FileError(
+            f"the current folder cannot be found ({error.strerror}); it was deleted or moved: "
+            "change to another one"
+        ) from None
 
 
 def _unknown(word: str, names: Sequence[str]) -> str:

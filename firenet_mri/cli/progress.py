@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,17 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from firenet_mri.cli.streams import drop
 from firenet_mri.errors import FirenetError
+
+
+class _Patient(Console):
+    """A console whose reader may go away, which is no reason to stop the work."""
+
+    def on_broken_pipe(self) -> None:
+        """Show nothing more, instead of ending the program."""
+        self.quiet = True
+        drop(sys.stderr)
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def noted_progress(
         yield lambda done, total, note: None
         return
     note_column = TextColumn("{task.fields[note]}", markup=False)
-    bars = Progress(*_columns(unit), note_column, console=Console(stderr=True))
+    bars = Progress(*_columns(unit), note_column, console=_Patient(stderr=True))
     with bars, _no_bar_of_nothing(bars):
         task = bars.add_task(description, total=None, note="")
 
@@ -59,7 +70,7 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
     The first stays; others vanish when they are complete.
     """
     tasks: dict[str, TaskID] = {}
-    bars = Progress(*_columns(unit), console=Console(stderr=True))
+    bars = Progress(*_columns(unit), console=_Patient(stderr=True))
     with bars, _no_bar_of_nothing(bars):
 
         def report(name: str, done: int, total: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from firenet_mri.errors import UsageError
 from firenet_mri.options import Options, documented, option
+from firenet_mri.plurals import counted
 
 _GIB = 1 << 30
 # What a system's calls still count.
@@ -20,6 +21,9 @@ SHORTAGE = (
     "There was not enough memory to reconstruct the scan; send a smaller scan or fewer slices at "
     "once, or have the limit of the service's memory raised"
 )
+
+# Files and sockets of the service itself and its process, and some to spare.
+_OWN_FILES = 32
 
 
 def _up_to(most: float) -> Callable[[float], str | None]:
@@ -106,3 +110,22 @@ class Limits(Options):
     def recon_s(self) -> float:
         """Seconds that one reconstruction may take."""
         return self.recon_minutes * 60
+
+
+def lack_of_files(clients: int) -> str | None:
+    """Return what to say if the system lets this process open too few files for its clients.
+
+    Every client takes a socket; without one it waits, or is turned away, and nothing says why.
+    """
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
+        return None
+    limit, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], clients + _OWN_FILES
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return None
+    return (
+        f"the limit of open files (ulimit -n) is {limit}, and {counted(clients, 'client')} and the "
+        f"service itself need {needed}; raise the limit, or give fewer --clients"
+    )

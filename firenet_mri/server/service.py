@@ -14,7 +14,7 @@ from firenet_mri.io.mrd_messages import Kind, message_bytes
 from firenet_mri.plurals import by_number, counted
 from firenet_mri.server.address import check_port, family_of
 from firenet_mri.server.health import HEALTH, Health
-from firenet_mri.server.limits import Limits
+from firenet_mri.server.limits import Limits, lack_of_files
 from firenet_mri.server.reconstructor import Reconstructor
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.session import Held, Session
@@ -92,6 +92,8 @@ class Server:
         self._is_stopping = False
         self._end = math.inf
         self.health = Health(self._reconstructor, self.limits.recon_s)
+        if why := lack_of_files(self.limits.clients):
+            _log.warning("%s", why)
 
     @property
     def port(self) -> int:

@@ -10,6 +10,7 @@ from firenet_mri import ReconstructionOptions
 from firenet_mri.errors import UsageError
 from firenet_mri.server.limits import Limits
 from firenet_mri.server.options import StreamOptions
+from firenet_mri.server.service import Server
 
 
 def of(**parameters: object) -> StreamOptions:
@@ -78,3 +79,14 @@ def test_parameters_of_other_programs_are_ignored_and_logged_once_without_values
     assert "'config', 'customconfig', 'patient'" in text
     assert "Doe" not in text
     assert "\n" not in text
+
+
+def test_a_limit_of_open_files_that_is_too_low_for_the_clients_is_told(monkeypatch, caplog) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    for clients, said in ((32, ""), (33, "is 64, and 33 clients and the service itself need 65; ")):
+        caplog.clear()
+        server = Server(port=0, limits=Limits(clients=clients))
+        server._socket.close()
+        assert said in caplog.text
+        assert bool(said) == bool(caplog.records)
