@@ -92,8 +92,8 @@ class Server:
         self._is_stopping = False
         self._end = math.inf
         self.health = Health(self._reconstructor, self.limits.recon_s)
-        if why := lack_of_files(self.limits.clients):
-            _log.warning("%s", why)
+        if lack := lack_of_files(self.limits.clients):
+            _log.warning("%s", lack)
 
     @property
     def port(self) -> int:

@@ -14,7 +14,8 @@ from laws import assert_close
 from firenet_mri.calibration import normalise_maps, sensitivity_maps
 from firenet_mri.calibration.sensitivity import low_resolution_maps, sensitivities
 from firenet_mri.errors import CalibrationError, UsageError
-from firenet_mri.operators import encoding_operator
+from firenet_mri.operators import NonuniformFourier, encoding_operator
+from firenet_mri.operators.trajectories import golden_angle_frames
 from firenet_mri.scan import RawScan
 
 SIZE = 48
@@ -154,3 +155,37 @@ def test_eigenvalues_are_those_of_a_single_slice_in_the_unit_of_its_samples(scan
     assert found is not None
     assert huge is not None
     assert float(huge.noise) == pytest.approx(2.0**80 * float(found.noise), rel=1e-4)
+
+
+def test_a_faint_slice_has_the_maps_that_it_has_alone(scan) -> None:
+    """About 1e-20 of the other slice: squares of both do not fit single precision together."""
+    first = scan.kspace[0] / scan.kspace[0].abs().max()
+    both = dataclasses.replace(scan, kspace=torch.stack([first, first * 2.0**-66]))
+    bright, faint = sensitivity_maps(both, "lowres")
+    assert_close(faint, bright, 1e-5)
+
+
+def test_eigenvalues_belong_to_one_slice_on_a_grid(scan) -> None:
+    one = dataclasses.replace(scan, kspace=scan.kspace[0], mask=scan.mask[0])
+    axis_of_one = dataclasses.replace(scan, kspace=scan.kspace[:1], mask=scan.mask[:1])
+    points = golden_angle_frames(1, SIZE, 2 * SIZE, (SIZE, SIZE))[0]
+    fourier = NonuniformFourier(points, (SIZE, SIZE))
+    images = encoding_operator(None, torch.ones(4, SIZE, SIZE, dtype=torch.complex64)).fourier
+    along = RawScan(
+        fourier(images.adjoint(scan.kspace[0])),
+        torch.ones((), dtype=torch.bool),
+        2,
+        trajectory=points,
+        image_shape=(SIZE, SIZE),
+    )
+    assert sensitivities(one).eigenvalues is not None
+    assert sensitivities(axis_of_one).eigenvalues is None
+    assert sensitivities(along).eigenvalues is None
+
+
+def test_maps_of_low_resolution_take_of_every_axis_what_is_sampled_up_to_24(scan) -> None:
+    mask = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    mask[:, 16:32] = True
+    narrow = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
+    expected = low_resolution_maps(narrow.kspace, [16, 24])
+    assert_close(sensitivity_maps(narrow, "lowres"), expected, 1e-5)

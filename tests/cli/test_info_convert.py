@@ -174,5 +174,5 @@ def test_a_scan_is_not_written_over_itself(tmp_path, monkeypatch, capsys) -> Non
     monkeypatch.setattr("sys.argv", ["firenet", "convert", str(path), str(path), "--overwrite"])
     with pytest.raises(SystemExit):
         main()
-    assert "is the scan itself" in capsys.readouterr().err
+    assert "is an input of this command" in capsys.readouterr().err
     assert path.read_bytes() == SAMPLE.read_bytes()
