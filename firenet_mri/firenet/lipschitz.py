@@ -10,7 +10,7 @@ rho_k ||y - y'||, and ||x_{k+1}|| <= ||u_k||. For steps that do not grow: the su
 Performance estimation [1] (section 3.4): multipliers of what the monotonicity of the layers says
 (:mod:`firenet_mri.firenet.monotonicity`) prove a bound that does not add up worst cases which
 exclude each other. For the presets' steps and some others they are included in
-lipschitz_table.json.xz; for other steps they are found on request
+lipschitz_table.json; for other steps they are found on request
 (:mod:`firenet_mri.firenet.multipliers`). Both are proofs in rational arithmetic
 (:mod:`firenet_mri.firenet.rational`) and rest on no solver's tolerance; those found now are proven
 now, those of the table in the tests.
@@ -155,13 +155,8 @@ def _tabulated(iteration: UnrolledIteration) -> LipschitzProof | None:
 
 @lru_cache(maxsize=1)
 def _raw_entries() -> tuple[Mapping[str, Any], ...]:
-    try:
-        import lzma
-    except ImportError:
-        # Some builds of Python lack it: every bound is found and proven anew there.
-        return ()
-    packed = files("firenet_mri.firenet").joinpath("lipschitz_table.json.xz").read_bytes()
-    return tuple(json.loads(lzma.decompress(packed))["entries"])
+    text = files("firenet_mri.firenet").joinpath("lipschitz_table.json").read_text(encoding="utf-8")
+    return tuple(json.loads(text)["entries"])
 
 
 def _layers(raw: Mapping[str, Any]) -> int:

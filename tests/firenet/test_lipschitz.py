@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -66,7 +65,7 @@ def test_all_shipped_multipliers_prove_their_bounds() -> None:
         assert proves(entry.iteration, entry.multipliers, entry.bound)
 
 
-@pytest.mark.parametrize("entry", ENTRIES[::60], ids=lambda entry: str(float(entry.bound)))
+@pytest.mark.parametrize("entry", ENTRIES[::8], ids=lambda entry: str(float(entry.bound)))
 def test_exact_elimination_finds_the_shipped_bound_and_no_smaller_one_is_proven(entry) -> None:
     square = proven_square(entry.iteration, entry.multipliers)
     assert (entry.bound - Fraction(1, 10**4)) ** 2 < square <= entry.bound**2
@@ -102,14 +101,13 @@ def test_proof_does_not_trust_the_factor_that_it_is_given(monkeypatch, factor) -
 
 
 def test_table_covers_presets_and_default_schedules() -> None:
-    decay = Fraction(str(NetworkSchedule().decay))
-    inner = PaperSchedule().inner
-    for layers in range(2, 61):
-        assert UnrolledIteration.geometric(decay, layers) in table()
-    for restarts in range(1, 60 // inner + 1):
-        assert UnrolledIteration.restarted(restarts, inner) in table()
+    for iteration in DEFAULTS:
+        assert iteration in table()
+    for restarts in range(1, 13):
+        assert UnrolledIteration.restarted(restarts, PaperSchedule().inner) in table()
     for preset in ("accurate", "stable", "coherent"):
         iteration = make_network(1, (16, 16), preset=preset).schedule.iteration
+        assert iteration in table()
         assert replace(iteration, data_share=NORMALISED) in table()
 
 
@@ -127,7 +125,7 @@ def test_table_covers_presets_and_default_schedules() -> None:
 )
 def test_bounds_agree_with_the_values_of_the_full_program(iteration, value) -> None:
     """Values of the program with an unknown operator of norm at most 1, solved independently."""
-    assert float(table()[iteration].bound) == pytest.approx(value, rel=2e-3)
+    assert lipschitz_bound(iteration) == pytest.approx(value, rel=2e-3)
 
 
 def gram_program(iteration: UnrolledIteration) -> float:
@@ -194,7 +192,7 @@ def analysis_program(iteration: UnrolledIteration) -> float:
 @pytest.mark.parametrize(
     "iteration",
     [
-        UnrolledIteration.geometric(Fraction("0.9"), 9),
+        UnrolledIteration.geometric(Fraction("0.9"), 10),
         UnrolledIteration.geometric(Fraction("0.77"), 8),
         UnrolledIteration.restarted(3, 4),
         UnrolledIteration(((Fraction(1), Fraction(2), Fraction(1, 3)),) * 3, False, True),
@@ -249,15 +247,13 @@ def test_there_is_no_cliff_behind_the_table() -> None:
     assert lipschitz_bound(next_one) < 1.02 * lipschitz_bound(last)
 
 
-def test_without_lzma_the_shipped_bounds_are_proven_anew(monkeypatch) -> None:
-    iteration = UnrolledIteration.geometric(Fraction("0.9"), 4)
+def test_the_shipped_bounds_are_those_that_are_found_without_them(monkeypatch) -> None:
+    iteration = UnrolledIteration.geometric(Fraction("0.8"), 15, NORMALISED)
     shipped = proof_of(iteration)
-    monkeypatch.setitem(sys.modules, "lzma", None)
-    for cached in (lipschitz.proof_of, lipschitz._raw_entries):
-        monkeypatch.setattr(lipschitz, cached.__name__, cached.__wrapped__)
-    found = lipschitz.proof_of(iteration)
+    monkeypatch.setattr(lipschitz, "_raw_entries", tuple)
+    found = lipschitz.proof_of.__wrapped__(iteration)
     assert (shipped.method, found.method) == (TABLE, RUN_TIME)
-    assert found.value == pytest.approx(shipped.value, rel=1e-3)
+    assert shipped.value <= found.value < shipped.value * (1 + 2e-5)
 
 
 def test_there_is_no_cliff_where_steps_become_trainable() -> None:

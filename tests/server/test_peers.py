@@ -36,7 +36,7 @@ def assert_is_recon(image: Any, scan: Any) -> None:
 def test_the_ismrmrd_package_as_client_gets_the_image_bit_for_bit(scan) -> None:
     with (
         serving() as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection,
         connection.makefile("rwb") as file,
     ):
         with ProtocolSerializer(file) as sending:
