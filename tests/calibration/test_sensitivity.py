@@ -202,3 +202,10 @@ def test_maps_of_low_resolution_take_of_every_axis_what_is_sampled_up_to_24(scan
     narrow = dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask)
     expected = low_resolution_maps(narrow.kspace, [16, 24])
     assert_close(sensitivity_maps(narrow, "lowres"), expected, 1e-5)
+
+
+def test_a_slice_of_zeros_has_the_same_constant_map_in_all_coils(scan) -> None:
+    dark = torch.stack([scan.kspace[0], torch.zeros_like(scan.kspace[1])])
+    maps = sensitivity_maps(dataclasses.replace(scan, kspace=dark))
+    assert_close(maps[1], torch.full_like(maps[1], 0.5), 1e-6)
+    assert_close(maps[0], sensitivity_maps(scan)[0], 1e-6)
