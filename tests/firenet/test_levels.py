@@ -346,13 +346,16 @@ RECOVERY = RecoveryConstants(2.0, 4.0)
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: LevelStructure((1,), (4, 4), (1.0, 1.0)), "1 sparsities .* 2 levels"),
+        (
+            lambda: LevelStructure((1,), (4, 4), (1.0, 1.0)),
+            r"1 sparsity \(1,\) given; .* sizes \(4, 4\)",
+        ),
         (lambda: LevelStructure((), (), ()), "0 sparsities"),
         (lambda: LevelStructure((5, 1), (4, 4), (1.0, 1.0)), "level 1 is 5.*size 4"),
         (lambda: LevelStructure((1, 0), (4, 4), (1.0, 1.0)), "level 2 is 0"),
         (lambda: LevelStructure((1, 1), (4, 4), (1.0, -1.0)), "must be positive"),
         (lambda: LevelStructure((1, 1), (4, 4), (1.0, math.nan)), "must be positive"),
-        (lambda: LevelStructure((1, 1), (4, 4), (1.0,)), "1 weights .* 2 levels"),
+        (lambda: LevelStructure((1, 1), (4, 4), (1.0,)), "1 weight given for 2 levels"),
         (lambda: LevelStructure.balanced((0, 1), (4, 4)), "level 1 is 0"),
         (lambda: NullSpaceConstants(1.0, 1.0), "rho is 1.0"),
         (lambda: NullSpaceConstants(-0.1, 1.0), "rho is -0.1"),

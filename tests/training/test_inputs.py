@@ -92,7 +92,7 @@ def test_a_validation_that_is_the_training_is_refused_and_a_part_is_counted(fold
 
 def test_the_same_picture_in_another_file_is_found(folder) -> None:
     Image.open(folder / "1.png").save(folder / "copy.png", compress_level=0)
-    with pytest.raises(DataError, match="1 of 1 validation slices"):
+    with pytest.raises(DataError, match="1 of 1 validation slice is among"):
         gathered(images=[folder / "1.png"], validation=[folder / "copy.png"])
 
 

@@ -176,7 +176,7 @@ def test_a_slice_that_is_scaled_otherwise_is_named(tmp_path, caplog) -> None:
     dataset.save_as(files[1])
     with caplog.at_level(logging.WARNING):
         read_dicom_image(tmp_path / "series")
-    assert "1 of 3 slices of the magnitude have another rescale slope" in caplog.text
+    assert "1 of 3 slices of the magnitude has another rescale slope" in caplog.text
 
 
 def test_bytes_that_came_in_between_are_named(tmp_path, caplog) -> None:

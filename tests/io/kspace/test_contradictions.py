@@ -255,7 +255,7 @@ def test_a_jump_of_the_scanners_counter_is_named(tmp_path, caplog) -> None:
 
     with caplog.at_level(logging.WARNING):
         read(twix(tmp_path, count))
-    assert "counter jumps at 1 places, first by 2 after readout 7" in caplog.text
+    assert "counter jumps at 1 place, first by 2 after readout 7" in caplog.text
 
 
 def test_slices_of_the_protocol_that_nobody_measured_are_named(tmp_path, caplog) -> None:

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from firenet_benchmark.cli.options import BenchmarkOutput
 from firenet_mri.cli.tables import print_table
-from firenet_mri.plurals import counted
 
 if TYPE_CHECKING:
     from firenet_benchmark.speed import Point
@@ -76,7 +75,8 @@ def speed(
 def _table(points: Sequence[Point], threads: int) -> Table:
     from firenet_benchmark.speed import summarise
 
-    table = Table("", title=f"simulated data, {counted(threads, 'thread')}")
+    used = "1 thread" if threads == 1 else f"{threads} threads"
+    table = Table("", title=f"simulated data, {used}")
     table.add_column("method", no_wrap=True)
     for column in ("best PSNR dB", "s to 0.1 dB of it", "ms per iteration", "MiB"):
         table.add_column(column, justify="right")
