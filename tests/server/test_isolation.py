@@ -91,7 +91,7 @@ def test_a_reconstruction_beyond_its_deadline_is_ended_and_the_next_one_served()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_reconstruction_beyond_its_memory_is_ended_and_the_next_one_served() -> None:
-    grows = "kept = bytearray(os.urandom(1 << 20) * 90); time.sleep(1000)"
+    grows = "kept = os.urandom(1 << 20) * 90; time.sleep(1000)"
     reconstructor = made_of(grows, recon_gib=80 / 1024)
     with pytest.raises(DataError, match=r"took 0\.1 GiB of memory, where 0\.0781 are allowed"):
         reconstructor.make(work())
