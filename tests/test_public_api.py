@@ -79,7 +79,7 @@ NAMES = {
     "firenet_mri.metrics": "haarpsi nmse psnr ssim",
     "firenet_mri.operators.cartesian_residual": "CartesianResidual",
     "firenet_mri.operators.density": "compensated density_weights geometric pipe_menon",
-    "firenet_mri.operators.given": "GivenEncoding",
+    "firenet_mri.operators.given": "GivenEncoding check_operator describe",
     "firenet_mri.operators.links": "Chain CoilMixing SampleWeighting",
     "firenet_mri.operators.trajectories": "golden_angle_frames radial spiral stack_of_stars",
     "firenet_mri.options": "Field Options documented option takes_options",
