@@ -253,7 +253,7 @@ def test_two_series_are_one_image_only_if_they_are_its_parts(folder) -> None:
 
 def test_a_series_that_is_no_image_does_not_hide_the_others(folder) -> None:
     classic(folder, OTHER, (*MAGNITUDE, "MOSAIC"), AXIAL, "1.2", number=4)
-    with pytest.raises(DataError, match="4: 5 files that are not slices of an image"):
+    with pytest.raises(DataError, match="4: 5 files without slices of an image"):
         read(folder)
     np.testing.assert_array_equal(read(folder, series="3"), VOLUME)
     with pytest.raises(DataError, match="one picture holds all slices side by side"):
