@@ -222,6 +222,12 @@ def test_zero_frequency_is_always_sampled(shape, rate) -> None:
     assert float(kspace.abs().max()) == pytest.approx(math.sqrt(math.prod(shape)))
 
 
+def test_a_rate_of_less_than_one_sample_is_refused_with_the_lowest_rate() -> None:
+    assert int(sampling_pattern((8, 45), 0.0028).sum()) == 1
+    with pytest.raises(UsageError, match=r"less than one of 360 samples; give at least 0\.00278"):
+        sampling_pattern((8, 45), 0.001)
+
+
 def test_zero_sequency_is_always_sampled() -> None:
     mask = sampling_pattern((32, 32), 0.001, transform="walsh")
     sampled = WalshHadamard(mask, (32, 32))(torch.ones(32, 32))
