@@ -37,7 +37,7 @@ def relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:
 
 def over_axes(values: Tensor, axes: Sequence[int]) -> Tensor:
     """Return values, (*batch), with an axis of size 1 after them for each of so many axes."""
-    return values.reshape(*values.shape, *[1] * len(axes))
+    return values.reshape((*values.shape, *[1] * len(axes)))
 
 
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -317,11 +317,6 @@ class _Asked(NamedTuple):
         return bool(record["source"] == self.source and record.get("wish") == self.wish)
 
 
-def _identity(job: Job) -> str:
-    """Return a digest of the scan's bytes, the options that change its image, and the version."""
-    return _Asked.of(job).job
-
-
 def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     """Return whether all requested files are there, unchanged."""
     wants_second = job.options.reconstruction.jacobian

@@ -130,7 +130,7 @@ class NetworkDerivative:
             # A block that begins with a dual of zero does not depend on what came before.
             before = self._latest if float(state.rho) > 0 else None
             numbers = (float(state.rho), float(tau), float(sigma))
-            layers.append(_layer(self._data, problem, slopes, numbers, before, after))
+            layers.append(_layer(self._data, slopes, numbers, before, after))
             self._latest = layers[-1].after
 
         return keep
@@ -421,7 +421,6 @@ def _slopes(
 
 def _layer(
     data: _Data,
-    problem: Problem,
     slopes: _Slopes,
     numbers: tuple[float, float, float],
     before: _Point | None,

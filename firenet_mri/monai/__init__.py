@@ -15,51 +15,56 @@ from firenet_mri.monai.readers import (
     MRDReader,
 )
 from firenet_mri.monai.registration import register
-from firenet_mri.monai.transforms import (
-    CompressCoils,
+from firenet_mri.monai.transforms.dictionary import (
     CompressCoilsD,
     CompressCoilsd,
     CompressCoilsDict,
-    EstimateSensitivity,
     EstimateSensitivityD,
     EstimateSensitivityd,
     EstimateSensitivityDict,
-    FIRENETReconstruct,
     FIRENETReconstructD,
     FIRENETReconstructd,
     FIRENETReconstructDict,
-    FixedKspaceMask,
     FixedKspaceMaskD,
     FixedKspaceMaskd,
     FixedKspaceMaskDict,
-    ImageToKspace,
-    ImageToKspaceD,
-    ImageToKspaced,
-    ImageToKspaceDict,
-    LoadKspace,
     LoadKspaceD,
     LoadKspaced,
     LoadKspaceDict,
-    RandSimulateKspace,
-    RandSimulateKspaceD,
-    RandSimulateKspaced,
-    RandSimulateKspaceDict,
-    SaveCertificate,
     SaveCertificateD,
     SaveCertificated,
     SaveCertificateDict,
-    SimulateKspace,
-    SimulateKspaceD,
-    SimulateKspaced,
-    SimulateKspaceDict,
-    StabilityCertificate,
     StabilityCertificateD,
     StabilityCertificated,
     StabilityCertificateDict,
-    WhitenCoils,
     WhitenCoilsD,
     WhitenCoilsd,
     WhitenCoilsDict,
+)
+from firenet_mri.monai.transforms.kspace import (
+    CompressCoils,
+    EstimateSensitivity,
+    FixedKspaceMask,
+    LoadKspace,
+    WhitenCoils,
+)
+from firenet_mri.monai.transforms.reconstruct import FIRENETReconstruct, StabilityCertificate
+from firenet_mri.monai.transforms.saving import SaveCertificate
+from firenet_mri.monai.transforms.simulate import (
+    ImageToKspace,
+    RandSimulateKspace,
+    SimulateKspace,
+)
+from firenet_mri.monai.transforms.simulate_dictionary import (
+    ImageToKspaceD,
+    ImageToKspaced,
+    ImageToKspaceDict,
+    RandSimulateKspaceD,
+    RandSimulateKspaced,
+    RandSimulateKspaceDict,
+    SimulateKspaceD,
+    SimulateKspaced,
+    SimulateKspaceDict,
 )
 from firenet_mri.monai.writer import ComplexNiftiWriter
 

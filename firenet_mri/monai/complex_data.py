@@ -10,15 +10,17 @@ import torch
 from monai.transforms import Compose, MapTransform
 
 from firenet_mri.errors import DataError
-from firenet_mri.monai.transforms import (
+from firenet_mri.monai.transforms.dictionary import (
     CompressCoilsd,
     EstimateSensitivityd,
     FIRENETReconstructd,
     FixedKspaceMaskd,
+    WhitenCoilsd,
+)
+from firenet_mri.monai.transforms.simulate_dictionary import (
     ImageToKspaced,
     RandSimulateKspaced,
     SimulateKspaced,
-    WhitenCoilsd,
 )
 
 # What returned float32 for complex64 in MONAI 1.6, without an error.

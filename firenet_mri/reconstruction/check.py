@@ -305,7 +305,7 @@ def _gap_of(
     with torch.no_grad():
         objective, bound = evaluate(problem, y, x, point)
         if not problem.is_synthesis:
-            bound = bound_without_q(problem, y, x, point, target)
+            bound = bound_without_q(problem, y, point, target)
     # What overflowed proves nothing; zero always holds.
     bound = torch.where(bound.isfinite(), bound, torch.zeros_like(bound))
     if stated is None:

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from firenet_mri import read, reconstruct
 from firenet_mri.batch import Job, Outcome, find_jobs, reconstruct_job, write_summary
 from firenet_mri.batch import jobs as jobs_module
-from firenet_mri.batch.jobs import _identity
+from firenet_mri.batch.jobs import _Asked
 from firenet_mri.batch.options import JobOptions
 from firenet_mri.batch.tree import image_paths
 from firenet_mri.errors import FileError, UsageError
@@ -262,13 +262,13 @@ def test_what_lies_beside_a_scan_is_read_with_it_and_is_no_scan(small_job) -> No
     assert [path.name for path in written] == ["scan.npy", "scan_noise.npy"]
     (job,) = find_jobs(small_job.scan.parent, small_job.image.parents[2], FAST)
     assert job == small_job
-    before = _identity(job)
+    before = _Asked.of(job).job
     assert reconstruct_job(job).state == "done"
     image = nibabel.load(job.image).get_fdata()
     expected = reconstruct(scan, **FAST).image.abs().mT
     np.testing.assert_allclose(np.squeeze(image), expected, rtol=1e-4, atol=1e-4 * image.max())
     np.save(written[1], 2 * np.load(written[1]))
-    assert _identity(job) != before
+    assert _Asked.of(job).job != before
 
 
 def test_experiments_of_bruker_are_jobs(tmp_path) -> None:
@@ -352,10 +352,10 @@ def test_records_hold_digests_and_no_names(small_job) -> None:
 )
 def test_every_option_that_changes_the_image_changes_the_job(job, options) -> None:
     other = replace(job, options=job.options.replace(**options))
-    assert _identity(other) != _identity(job)
+    assert _Asked.of(other).job != _Asked.of(job).job
     # Where the work is done is no matter.
     there = replace(job, options=job.options.replace(device="cuda"))
-    assert _identity(there) == _identity(job)
+    assert _Asked.of(there).job == _Asked.of(job).job
 
 
 def test_options_of_reading_are_used_and_travel_to_workers(job) -> None:

@@ -118,15 +118,22 @@ def test_items_on_all_cores_keep_their_order_and_record_what_the_caller_records(
 
 def test_long_work_leaves_the_threads_of_short_work_free() -> None:
     """Else the layers of another caller would wait until all slices of this one are done."""
-    passed = threading.Event()
-    long = threading.Thread(target=on_all_cores, args=(lambda _: passed.wait(30), range(2)))
+    begun, passed = threading.Barrier(3, timeout=30), threading.Event()
+    in_time: list[bool] = []
+
+    def work(_: int) -> None:
+        begun.wait()
+        in_time.append(passed.wait(10))
+
+    long = threading.Thread(target=on_all_cores, args=(work, range(2)))
     long.start()
+    begun.wait()
     try:
         assert in_parallel(lambda part: part, 2) == [0, 1]
-        assert long.is_alive()
     finally:
         passed.set()
         long.join()
+    assert in_time == [True, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -302,6 +302,9 @@ def test_a_reference_in_other_units_is_compared_in_those_of_the_image(
     assert 0.7 < factor < 1.1
     assert found["psnr_db"] == pytest.approx(result.accuracy(factor * reference).psnr_db)
     assert "it was multiplied by 0.0" in caplog.text
+    shown, _ = result._compared(100 * reference)
+    assert shown is not None
+    assert_close(shown, factor * reference, 1e-6)
 
 
 def test_saved_files_hold_image_picture_and_certificate(scan, tmp_path) -> None:

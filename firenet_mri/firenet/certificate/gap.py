@@ -93,17 +93,15 @@ def evaluate(problem: Problem, y: Tensor, x: Tensor, point: DualPoint) -> tuple[
     )
 
 
-def bound_without_q(
-    problem: Problem, y: Tensor, x: Tensor, point: DualPoint, target: float
-) -> Tensor:
+def bound_without_q(problem: Problem, y: Tensor, point: DualPoint, target: float) -> Tensor:
     """Return the lower bound, float64, of one item whose q has to be recovered.
 
     It reaches the target if possible: q is not in the evidence.
 
     Parameters
     ----------
-    problem, y, x
-        Analysis form, data and image, as :func:`evaluate` takes them, without batch axes.
+    problem, y
+        Analysis form and data, as :func:`evaluate` takes them, without batch axes.
     point
         The dual point; its q is ignored.
     target

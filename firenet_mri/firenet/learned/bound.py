@@ -119,34 +119,6 @@ def combined_bound(bounds: Sequence[StageBound]) -> float:
     return root_above(square)
 
 
-def layers_bound(stages: Sequence[Stage]) -> float:
-    """Return L1, the proven Lipschitz constant of data -> image for fixed thresholds."""
-    return combined_bound(stage_bounds(stages))
-
-
-def homogeneous_bound(layers: float, ball: float | None = None) -> float:
-    """Return the constant of the network whose thresholds are proportional to ||y||.
-
-    Parameters
-    ----------
-    layers
-        L1, its constant for fixed thresholds.
-    ball
-        B where the image is projected on ||x|| <= B ||y|| at the end; None is no projection.
-
-    Returns
-    -------
-    float
-        sqrt(L1^2 + min(L1, B)^2), rounded upwards (docs/theory.md, section 3.3 e').
-    """
-    if ball is not None and not 0 < ball < math.inf:
-        raise UsageError(f"ball is {ball}; it must be positive, or None for no projection")
-    if layers == math.inf:
-        return layers
-    radial = layers if ball is None else min(layers, ball)
-    return root_above(Fraction(layers) ** 2 + Fraction(radial) ** 2)
-
-
 def _stage_bound(stage: Stage, from_zero: bool) -> StageBound:
     step = first_step_constant if from_zero else step_constant
     norm = squared_norm(stage.filters)

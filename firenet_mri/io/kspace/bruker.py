@@ -109,7 +109,7 @@ def read(data: Path) -> RawScan:
         torch.from_numpy(full if images else full[0]),
         torch.from_numpy(mask),
         3 if is_3d else 2,
-        geometry=_geometry(method, 1 if is_3d else third, columns, rows),
+        geometry=_geometry(method, 1 if is_3d else third),
         name=str(name.name),
         images=images,
         parameters=_parameters(method),
@@ -165,7 +165,7 @@ def _read_ute(data: Path) -> RawScan:
         torch.from_numpy(full if images else full[0]),
         torch.ones((1, spokes, samples), dtype=torch.bool),
         ndim,
-        geometry=_geometry(method, slices, matrix[0], matrix[1]),
+        geometry=_geometry(method, slices),
         name=folder.name,
         images=images,
         trajectory=torch.from_numpy(np.ascontiguousarray(trajectory)),
@@ -307,7 +307,7 @@ def _places(
     return places
 
 
-def _geometry(method: _Method, slices: int, columns: int, rows: int) -> Geometry | None:
+def _geometry(method: _Method, slices: int) -> Geometry | None:
     """Return sizes in mm; where the animal lay is not told."""
     fov, factors = method.numbers("PVM_Fov"), method.numbers("PVM_AntiAlias")
     wide = [

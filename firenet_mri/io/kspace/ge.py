@@ -51,7 +51,6 @@ _ENTRY_BYTES = 72
 _LARGEST_THICKNESS_MM = 1e3
 _LARGEST_HEADER = 1 << 22
 _NO_CHOPPING = 1
-_SUPPORTED = range(26, 32)
 _OTHER_SEQUENCES = ("epi", "spiral", "spep", "propeller", "radial", "probe", "press", "3d", "ute")
 
 

@@ -15,8 +15,6 @@ from firenet_mri.firenet.learned.bound import (
     Stage,
     StageBound,
     combined_bound,
-    homogeneous_bound,
-    layers_bound,
     stage_bounds,
 )
 from firenet_mri.firenet.learned.filters_norm import scaled
@@ -164,6 +162,10 @@ def random_network(seed: int, depth: int = 3) -> tuple[Network, Tensor]:
     return network, torch.from_numpy(rng.standard_normal((2, 25)))
 
 
+def layers_bound(stages) -> float:
+    return combined_bound(stage_bounds(stages))
+
+
 def jacobian_norm(function, y: Tensor) -> float:
     jacobian = torch.autograd.functional.jacobian(function, y).reshape(-1, y.numel())
     return float(torch.linalg.matrix_norm(jacobian, 2))
@@ -180,7 +182,7 @@ def test_jacobians_of_random_networks_stay_below_the_bound(seed) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_jacobians_with_thresholds_in_proportion_to_the_data_stay_below_the_bound(seed) -> None:
     network, y = random_network(seed)
-    bound = homogeneous_bound(layers_bound(network.stages))
+    bound = math.sqrt(2) * layers_bound(network.stages)
     norm = jacobian_norm(lambda z: network(z, torch.linalg.vector_norm(z)), y)
     assert norm <= bound
 
@@ -230,17 +232,6 @@ def test_layers_without_a_data_step_multiply() -> None:
     twice = layers_bound([Stage((1.0,), filters, firmness), Stage((), filters, firmness)])
     assert once == pytest.approx(1.5, rel=1e-5)
     assert twice == pytest.approx(2.25, rel=1e-5)
-
-
-def test_a_ball_replaces_the_radial_part() -> None:
-    assert homogeneous_bound(4.0) == pytest.approx(32**0.5)
-    assert homogeneous_bound(4.0, ball=3.0) == 5
-    assert homogeneous_bound(4.0, ball=30.0) == pytest.approx(32**0.5)
-    assert Fraction(homogeneous_bound(1.1, 1.1)) ** 2 >= 2 * Fraction(1.1) ** 2
-    assert homogeneous_bound(math.inf, 1.0) == math.inf
-    for ball in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(UsageError, match="ball"):
-            homogeneous_bound(4.0, ball)
 
 
 def test_a_bound_beyond_double_precision_is_infinite() -> None:

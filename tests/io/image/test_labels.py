@@ -6,8 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from firenet_mri.errors import ShapeError
 from firenet_mri.geometry import AcquisitionParameters, Moment
-from firenet_mri.io.image.labels import films_of, labels_of, time_between
+from firenet_mri.io.image.labels import films_of, labels_of, labels_of_all, time_between
 from firenet_mri.io.image.nifti import write_nifti
 
 
@@ -98,3 +99,11 @@ def test_images_that_differ_in_more_than_time_are_no_one_film() -> None:
     # Within a beat, for each of several.
     beats = labels_of(["repetition 0, phase 1", "repetition 0, phase 0", "repetition 1, phase 0"])
     assert films_of(beats) == [[1, 0], [2]]
+
+
+def test_images_without_names_are_numbered_and_names_must_be_as_many_as_images() -> None:
+    assert [label.name for label in labels_of_all([], None, 2, "x")] == ["image 0", "image 1"]
+    assert len(labels_of_all([], None, 1, "x")) == 1
+    for names in (["phase 0"], ["phase 0", "phase 1", "phase 2"]):
+        with pytest.raises(ShapeError, match=f"x: {len(names)} names for 2 images"):
+            labels_of_all(names, None, 2, "x")

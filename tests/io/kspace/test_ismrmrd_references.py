@@ -196,6 +196,13 @@ def test_lines_of_another_encoding_serve_the_maps(kspace) -> None:
         assemble(found, [*lines, *imaging(kspace)])
     with pytest.raises(UsageError, match="encoding 3 asked for the maps"):
         assemble(found, imaging(kspace), calibration_encoding=3)
+    few = [
+        make_readout(small[:4, row], row=row, encoding_space_ref=1, position=position)
+        for row in range(size)
+    ]
+    # Lines that were asked for are not left out.
+    with pytest.raises(ShapeError, match="has 4 coils, the scan 8"):
+        assemble(found, [*few, *imaging(kspace)], calibration_encoding=1)
 
 
 def test_the_maps_come_from_another_file(
