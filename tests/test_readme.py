@@ -31,6 +31,7 @@ def test_dicom_and_nifti_samples_become_scans_and_images_again(tmp_path) -> None
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     lines = commands()
     assert [words[0] for words in lines] == ["convert", "simulate", "simulate", "recon"]
+    assert f"    firenet {shlex.join(lines[1])}\n" in README
     for words in lines:
         result = firenet(*words, folder=tmp_path)
         assert result.status == 0, result.err

@@ -115,7 +115,8 @@ def _convert_folder(
     counts = {state: sum(one.state == state for one in outcomes) for state in ("kept", "failed")}
     for outcome in outcomes:
         if outcome.state == "failed":
-            sys.stderr.write(f"Failed: {outcome.scan}: {outcome.error}\n")
+            reason = outcome.error.removeprefix(f"{outcome.scan}: ")
+            sys.stderr.write(f"Failed: {outcome.scan}: {reason}\n")
     made = len(outcomes) - counts["failed"]
     Console(highlight=False, soft_wrap=True).print(
         f"{made} of {counted(len(outcomes), 'scan')} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -60,10 +61,10 @@ def script(tmp_path):
     return path
 
 
-def test_there_are_twelve_examples_each_with_a_place_and_a_title() -> None:
+def test_there_are_thirteen_examples_each_with_a_place_and_a_title() -> None:
     names = [example.path.name for example in gallery.examples()]
-    assert [name[:3] for name in names] == [f"{number:02}_" for number in range(1, 13)]
-    assert len({example.title for example in EXAMPLES.values()}) == 12
+    assert [name[:3] for name in names] == [f"{number:02}_" for number in range(1, 14)]
+    assert len({example.title for example in EXAMPLES.values()}) == 13
     lengths = [len(one.path.read_text(encoding="utf-8").splitlines()) for one in EXAMPLES.values()]
     assert max(lengths) <= 90
 
@@ -180,3 +181,9 @@ def test_every_example_runs_and_draws(name, tmp_path) -> None:
         (reached,) = numbers(r"that is amplified ([\d.]+) times", outcome)
         (proven,) = numbers(r"over all data: ([\d.]+)", outcome)
         assert reached < proven
+    if name == "accelerate_a_segmentation":
+        rows = re.findall(r"(\d)x: (.*)", "\n".join(outcome.printed))
+        scores = [ast.literal_eval(row) for _, row in rows]
+        assert [factor for factor, _ in rows] == ["2", "4", "6", "8"]
+        assert all(each["FIRENET"] > each["zero filling"] for each in scores)
+        assert scores[0]["FIRENET"] > scores[-1]["FIRENET"]
