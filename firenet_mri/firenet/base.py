@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from firenet_mri.firenet.lipschitz import ProvenBound
 from firenet_mri.firenet.primal_dual import State
+from firenet_mri.firenet.rational import length_above
 from firenet_mri.firenet.solver import Progress
 from firenet_mri.operators.base import LinearOperator, Part, Shape
 
@@ -197,4 +198,4 @@ class Network(nn.Module, ABC):
         fixed = self.lipschitz_bound(encoding)
         if fixed is None or not self.is_homogeneous:
             return fixed
-        return math.hypot(fixed, min(fixed, self.radius(encoding)))
+        return length_above(fixed, min(fixed, self.radius(encoding)))

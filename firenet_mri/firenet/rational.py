@@ -91,6 +91,13 @@ def root_above(square: Fraction) -> float:
     return root
 
 
+def length_above(*numbers: float) -> float:
+    """Return a double not below the root of the sum of the squares of the numbers; inf as it is."""
+    if math.inf in numbers:
+        return math.inf
+    return root_above(sum((Fraction(number) ** 2 for number in numbers), Fraction(0)))
+
+
 def matrix(form: Form, multipliers: Sequence[Fraction], square: Fraction) -> Rows:
     """Return the matrix of a form for multipliers and t^2."""
     rows: Rows = [{} for _ in range(form.size)]

@@ -20,6 +20,7 @@ from firenet_mri.firenet.lipschitz import ProvenBound, proof_of, share_of_data
 from firenet_mri.firenet.monotonicity import UnrolledIteration
 from firenet_mri.firenet.primal_dual import LayerState, PrimalDualLayer, start
 from firenet_mri.firenet.problem import Problem
+from firenet_mri.firenet.rational import length_above
 from firenet_mri.firenet.solver import LinearParts, Observer, Progress, Schedule, Solver
 from firenet_mri.operators.base import LinearOperator, Residual
 from firenet_mri.operators.shift import CyclicShift
@@ -280,7 +281,7 @@ class UnrolledSolver(Solver):
         proven = self.schedule.proven_bound(problem.norm_bound, share)
         if proven is None or self.schedule.data_consistency == 0:
             return proven
-        return proven._replace(value=math.hypot(proven.value, 1 / norm))
+        return proven._replace(value=length_above(proven.value, math.nextafter(1 / norm, math.inf)))
 
     def obstacle(self) -> None:
         """Return None: whether a bound is proven depends on the steps alone."""

@@ -19,11 +19,10 @@ times the change of y.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from firenet_mri.firenet.rational import length_above
 from firenet_mri.operators.centred import centred_fft, centred_ifft
 
 
@@ -49,4 +48,4 @@ def root_sum_of_squares(image: Tensor, maps: Tensor, kspace: Tensor, sampled: Te
 
 def bound_with_samples(bound: float) -> float:
     """Return the Lipschitz constant of k-space -> root-sum-of-squares, from that of the image."""
-    return math.hypot(1.0, bound)
+    return length_above(1.0, bound)

@@ -31,7 +31,12 @@ from firenet_mri.firenet.lipschitz import (
 from firenet_mri.firenet.monotonicity import UnrolledIteration, forms
 from firenet_mri.firenet.presets import make_network
 from firenet_mri.firenet.primal_dual import start, step
-from firenet_mri.firenet.rational import is_proven_semidefinite, proven_square, proves
+from firenet_mri.firenet.rational import (
+    is_proven_semidefinite,
+    length_above,
+    proven_square,
+    proves,
+)
 from firenet_mri.firenet.schedules import WARPdSchedule
 from firenet_mri.firenet.trainable import LearnedSchedule, TrainableSteps
 from firenet_mri.operators import MatrixOperator, OrthogonalWavelet, StationaryWavelet
@@ -524,3 +529,20 @@ def test_bound_scales_with_the_norm_and_the_steps() -> None:
     assert shorter.lipschitz_bound(1.0) == pytest.approx(PaperSchedule().lipschitz_bound(1.0) / 2)
     long = NetworkSchedule(10, tau=100.0)
     assert long.lipschitz_bound(1.0) == schedule.lipschitz_bound(1.0)
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=3))
+def test_a_root_of_squares_is_not_rounded_below_itself(numbers: list[float]) -> None:
+    found = length_above(*numbers)
+    assert Fraction(found) ** 2 >= sum(Fraction(number) ** 2 for number in numbers)
+    assert found == pytest.approx(math.hypot(*numbers), rel=1e-15)
+    assert length_above(*numbers, math.inf) == math.inf
+
+
+def test_the_constant_at_the_scale_of_the_data_is_not_rounded_down() -> None:
+    for layers in range(2, 9):
+        net = FIRENET(schedule=NetworkSchedule(layers), ball=2.5)
+        encoding = MatrixOperator(torch.eye(4), 1.0)
+        fixed = net.lipschitz_bound(encoding)
+        exact = Fraction(fixed) ** 2 + Fraction(min(fixed, net.radius(encoding))) ** 2
+        assert Fraction(net.lipschitz_bound_everywhere(encoding)) ** 2 >= exact

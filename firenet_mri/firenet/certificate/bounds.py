@@ -18,12 +18,12 @@ proven.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from firenet_mri.firenet.base import Network
 from firenet_mri.firenet.certificate.certificate import CHANGES, KEPT_FIXED, Entry
 from firenet_mri.firenet.learned.conditions import LEVELS
+from firenet_mri.firenet.rational import length_above
 from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.links import COMPRESSION, Chain
 
@@ -85,7 +85,7 @@ def lipschitz_entries(
     if reason is not None or proven is None or everywhere is None:
         return (Entry("lipschitz_bound", "not verified", reason or "", items=items), *ball)
     free = net.is_homogeneous
-    at_data = tuple(math.hypot(proven.value, ratio if free else 0.0) for ratio in ratios)
+    at_data = tuple(length_above(proven.value, ratio if free else 0.0) for ratio in ratios)
     fixed = f"{KEPT_FIXED} {kept_fixed(parts)}."
     moving = [part.name for part in parts if part.from_data and not _may_be_fixed(part)]
     if moving:
