@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from firenet_mri._lazy import lazy
 from firenet_mri.threads import wait_passively
 
-# A host's server imports this package as its configuration; what follows loads torch.
-wait_passively()
-
-from firenet_mri.server.options import StreamOptions  # noqa: E402
-from firenet_mri.server.process import process  # noqa: E402
+if TYPE_CHECKING:
+    from firenet_mri.server.answering import process
+    from firenet_mri.server.options import StreamOptions
 
 __all__ = ["StreamOptions", "process"]
+
+# A host's server imports this package as its configuration; what is used of it loads torch.
+wait_passively()
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "StreamOptions": "firenet_mri.server.options",
+        "process": "firenet_mri.server.answering",
+    },
+)

@@ -55,7 +55,7 @@ def send_scan(
     config
         Name of the configuration, or itself as XML, which Gadgetron takes.
     parameters
-        See :class:`firenet_mri.server.process.Options`.
+        See :class:`firenet_mri.server.answering.Options`.
     whole_header
         Send institution, station, device, serial number, names of coils and the times of readouts,
         too; patient and study never.

@@ -317,7 +317,7 @@ class _Turns:
 
 
 class Elsewhere:
-    """Makes the images of one connection in the process, see ``firenet_mri.server.process.Maker``.
+    """Makes the images of one connection in the process; see ``server.answering.Maker``.
 
     Parameters
     ----------

@@ -26,10 +26,10 @@ from firenet_mri.io.mrd_messages import (
     read_message,
 )
 from firenet_mri.plurals import counted
+from firenet_mri.server.answering import parse_parameters, process
 from firenet_mri.server.health import HEALTH, Health
 from firenet_mri.server.incoming import Incoming
 from firenet_mri.server.limits import Limits
-from firenet_mri.server.process import parse_parameters, process
 from firenet_mri.server.reconstructor import Elsewhere, Reconstructor
 from firenet_mri.server.saving import Saving
 from firenet_mri.server.wire import Wire

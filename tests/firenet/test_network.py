@@ -244,7 +244,7 @@ def test_obstacle_is_said_exactly_where_no_constant_is_certified(encoding) -> No
     reweighted = FIRENET(schedule=NetworkSchedule(3), weights_depend_on_data=True)
     assert "reweighting" in reweighted.obstacle()
     assert reweighted.lipschitz_bound(encoding) is None
-    assert "AdaptiveSchedule decides" in FIRENET(schedule=AdaptiveSchedule()).obstacle()
+    assert "AdaptiveSchedule uses the data" in FIRENET(schedule=AdaptiveSchedule()).obstacle()
     long = FIRENET(schedule=PaperSchedule(norm=0.1))
     assert long.obstacle() is None
     assert long.obstacle(encoding=encoding).endswith("for PaperSchedule with these steps.")
