@@ -105,5 +105,5 @@ def test_images_without_names_are_numbered_and_names_must_be_as_many_as_images()
     assert [label.name for label in labels_of_all([], None, 2, "x")] == ["image 0", "image 1"]
     assert len(labels_of_all([], None, 1, "x")) == 1
     for names in (["phase 0"], ["phase 0", "phase 1", "phase 2"]):
-        with pytest.raises(ShapeError, match=f"x: {len(names)} names for 2 images"):
+        with pytest.raises(ShapeError, match=f"x: {len(names)} name for 2 images"):
             labels_of_all(names, None, 2, "x")

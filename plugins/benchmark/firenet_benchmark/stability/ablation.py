@@ -193,7 +193,10 @@ def picture(found: Sequence[Variant], rows: Sequence[dict[str, object]]) -> Figu
 
     figure = Figure((7.5, 5), layout="constrained")
     axes = figure.subplots()
-    points = {row["variant"]: (row["clean"], row["worst 4 %"]) for row in rows}
+    every = {row["variant"]: (row["clean"], row["worst 4 %"]) for row in rows}
+    # What could not be attacked has no place here; the table shows its other numbers.
+    points = {name: point for name, point in every.items() if None not in point}
+    found = [one for one in found if one.name in points]
     curve = [points[one.name] for one in found if one.is_of_curve]
     if curve:
         axes.plot(*zip(*curve, strict=True), "-o", color="#0072b2", label="over the bound")

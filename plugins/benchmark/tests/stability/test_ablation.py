@@ -134,3 +134,13 @@ def test_variants_differ_in_what_their_names_say() -> None:
     }
     filters = {options.architecture.filters for options in found.values()}
     assert filters == {32}
+
+
+def test_a_variant_that_could_not_be_attacked_is_left_out_of_the_picture() -> None:
+    found = ablation.variants(TrainingOptions())[:2]
+    rows = [
+        {"variant": found[0].name, "clean": 30.0, "worst 4 %": None},
+        {"variant": found[1].name, "clean": 31.0, "worst 4 %": 24.0},
+    ]
+    axes = ablation.picture(found, rows).axes[0]
+    assert [text.get_text() for text in axes.texts] == [found[1].name]
