@@ -66,11 +66,22 @@ def test_without_an_address_words_are_left_and_no_dead_link(release) -> None:
     assert release.with_addresses("[project.urls]\n", "") == "[project.urls]\n"
 
 
-def test_the_container_has_what_it_copies_and_runs_the_command() -> None:
+@pytest.mark.parametrize("name", ["Containerfile", "plugins/openrecon/Dockerfile"])
+def test_a_container_copies_what_is_there_and_nothing_else_is_sent_to_its_builder(name) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    copied = {
+        source
+        for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert all((ROOT / source).exists() for source in copied)
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[1] == "*"
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+
+
+def test_the_container_runs_the_command() -> None:
     text = (ROOT / "Containerfile").read_text(encoding="utf-8")
-    for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE):
-        *sources, _ = line.split()
-        assert all((ROOT / source).exists() for source in sources)
     assert 'ENTRYPOINT ["firenet"]' in text
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cyclopts import (
     App,
@@ -59,29 +60,31 @@ def main() -> None:
             raise
         _complain(shortage(), 1)
     except OSError as error:
-        if not debug and memory_ran_out(error):
-            _complain(shortage(), 1)
         if debug:
             raise
-        if error.filename is not None and error.errno in _REFUSED:
-            _complain(f"{shortened(str(error.filename))}: {error.strerror}; check the path", 1)
-        if error.errno not in (*_FULL, errno.ENAMETOOLONG):
-            raise
-        if error.errno == errno.ENAMETOOLONG:
-            _complain(
-                f"{shortened(str(error.filename))}: the name is too long; use a shorter one", 1
-            )
-        # Errors of files are told by name where they are written: this is what is printed.
-        drop(sys.stdout)
-        if error.errno == errno.EPIPE:
-            # Whoever reads has seen enough, as head has.
-            raise SystemExit(1) from None
-        _complain(
-            f"the output could not be written ({error.strerror}); free space, or write it "
-            "elsewhere",
-            1,
-        )
+        _complain_of_system(error)
     raise SystemExit(0)
+
+
+def _complain_of_system(error: OSError) -> NoReturn:
+    """End the command with a line about what the system refused; raise errors of other kinds."""
+    if memory_ran_out(error):
+        _complain(shortage(), 1)
+    name = shortened(str(error.filename))
+    if error.filename is not None and error.errno in _REFUSED:
+        _complain(f"{name}: {error.strerror}; check the path", 1)
+    if error.errno == errno.ENAMETOOLONG:
+        _complain(f"{name}: the name is too long; use a shorter one", 1)
+    if error.errno not in _FULL:
+        raise error
+    # Errors of files are told by name where they are written: this is what is printed.
+    drop(sys.stdout)
+    if error.errno == errno.EPIPE:
+        # Whoever reads has seen enough, as head has.
+        raise SystemExit(1) from None
+    _complain(
+        f"the output could not be written ({error.strerror}); free space, or write it elsewhere", 1
+    )
 
 
 def _open_standard_streams() -> None:
@@ -172,7 +175,7 @@ def _words(error: CycloptsError, command: str) -> str:
     return str(error)
 
 
-def _complain(message: str, status: int) -> None:
+def _complain(message: str, status: int) -> NoReturn:
     """Print one line on stderr and leave."""
     sys.stderr.write("firenet: " + " ".join(message.split()) + "\n")
     raise SystemExit(status)

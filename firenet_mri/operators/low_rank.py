@@ -10,7 +10,7 @@ for K tilings that lie differently, so that no edge of a square is an edge for a
 Parseval frame whatever the tilings are, and the dual of a square lies in the ball of the spectral
 norm, on which :mod:`firenet_mri.operators.singular_values` projects (docs/theory.md, section 3.11).
 
-Differs from [1] in: several tilings at once in the place of one that moves at random.
+Differs from [1] in: several tilings at once instead of one that moves at random.
 
 [1] J. Trzasko, A. Manduca, Local versus global low-rank promotion in dynamic MRI series
     reconstruction, Proc. ISMRM 19, 2011.

@@ -1,4 +1,4 @@
-"""A reconstruction with the user's own encoding operator, in the place of maps and Fourier."""
+"""A reconstruction with the user's own encoding operator instead of maps and Fourier transform."""
 
 from __future__ import annotations
 

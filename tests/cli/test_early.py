@@ -80,6 +80,10 @@ UNUSABLE = {
     "--network README.md": "README.md: is not a safetensors file",
 }
 WORK = (
+    # Modules with the name of their own come first: loaded later they would keep what replaced it.
+    "firenet_mri.batch.jobs.read_with",
+    "firenet_mri.conversion.convert.read_with",
+    "firenet_mri.training.sources.read_with",
     "firenet_mri.io.kspace.reading.read_with",
     "firenet_mri.batch.run._client",
     "firenet_mri.training.inputs.read_image_source",

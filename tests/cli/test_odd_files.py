@@ -1,4 +1,4 @@
-"""What is no file, or cannot be opened, is told in one line and never waited for."""
+"""Pipes, sockets and files that cannot be opened are refused in one line, without waiting."""
 
 from __future__ import annotations
 

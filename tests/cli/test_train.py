@@ -64,6 +64,7 @@ def test_scans_become_a_network_with_report_and_curve(folder) -> None:
     assert not any(name in text for name in (*SCANS, str(folder)))
 
 
+@pytest.mark.slow
 def test_a_learned_frame_is_trained_by_the_same_command(folder) -> None:
     flags = ("--family", "frame", "--copies", 1, "--distances", "0,1", "--cases", 2)
     options = (*flags, "--maps", "lowres", "--minutes", 0.005, "-o", "net.safetensors")

@@ -39,7 +39,10 @@ print((peak() - before) / size)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize(("sparsifier", "most"), [("haar", 2.7), ("undecimated-haar", 3.2)])
+@pytest.mark.parametrize(
+    ("sparsifier", "most"),
+    [pytest.param("haar", 2.7, marks=pytest.mark.slow), ("undecimated-haar", 3.2)],
+)
 def test_peak_memory_is_a_small_multiple_of_data_and_maps(sparsifier, most) -> None:
     # Freed arrays go back to the system at once; what the allocator would keep varies.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}

@@ -108,6 +108,7 @@ def test_persistent_datasets_keep_images(track_meta, hashing, files, expected, t
     assert len(list((tmp_path / "cache").glob("*.pt"))) == 3
 
 
+@pytest.mark.slow
 def test_hashes_change_with_parameters_alone_and_are_the_same_in_every_process(files) -> None:
     script = (
         "from monai.data import pickle_hashing; import firenet_mri.monai as fm;"

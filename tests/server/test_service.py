@@ -93,6 +93,7 @@ def idle() -> Reconstructor:
     return Reconstructor(Limits())
 
 
+@pytest.mark.slow
 def test_arrays_between_the_readouts_do_not_matter(monkeypatch) -> None:
     found: list[object] = []
     monkeypatch.setattr(session, "process", lambda stream, *_, **__: found.extend(stream))

@@ -161,11 +161,11 @@ def from_scans(
 
 
 def from_operator(scan: RawScan, encoding: Any, slices: int, attacked: int) -> EvaluationData:
-    """Return the middle slices of a scan with a user's own operator in the place of maps.
+    """Return the middle slices of a scan with a user's own operator instead of maps.
 
-    Nothing is whitened or under-sampled: the operator describes the samples as they are. Nobody
-    knows the true image, and accuracy is not asked. Images, and what amplifies them, are in the
-    unit in which the operator's columns have the mean norm of those of maps.
+    Nothing is whitened or under-sampled: the operator describes the samples as they are. The true
+    image is not known, so accuracy is not measured. Images and amplifications are in the unit in
+    which the columns of the operator have the mean norm of those of maps.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def from_operator(scan: RawScan, encoding: Any, slices: int, attacked: int) -> E
     Raises
     ------
     UsageError
-        If the operator is none, its adjoint or its norm bound are wrong, or the masks differ.
+        If this is not an operator, its adjoint or norm bound is wrong, or the masks differ.
     ShapeError
         If it does not fit the samples, or makes volumes.
     """

@@ -154,7 +154,7 @@ class Comparison:
 
     @property
     def has_no_reference(self) -> bool:
-        """Whether nobody knows what the attacked images should be."""
+        """Whether the true images of the attacked slices are not known."""
         found = [row.metric for row in self.rows if row.test == "worst case"]
         return bool(found) and "psnr_db" not in found
 
