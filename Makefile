@@ -1,4 +1,4 @@
-# make demo: reconstruct the sample scan.      make test: all checks and the default tests.
+# make demo: reconstruct the sample scan.      make test: all checks, the default tests and a strict build of the site.
 # make docs: build the site into build/site, after running the examples of its gallery.
 # make docs-check: build it strictly without running them, in a folder that is thrown away.
 # Both make the environment .venv first, if it is missing or a pyproject.toml or constraints.txt changed.
@@ -21,13 +21,12 @@ demo: .venv/ready
 	    --reference sample_data/brain_8coil_reference.nii.gz --overwrite
 
 # One thread a process: the tests' problems are small, and threads cost them more than they give.
-test: .venv/ready-for-tests
+test: .venv/ready-for-tests .venv/ready-for-docs
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile
-	@if .venv/bin/python -c "import zensical, mkdocstrings" 2> /dev/null; then $(CHECK_DOCS); \
-	    else echo "The site was not built, since its generator is not here; make docs-check installs it."; fi
+	$(CHECK_DOCS)
 
 # All pages, links, anchors and the reference are those of the site; the examples' pictures are not.
 CHECK_DOCS = .venv/bin/python -m pytest -q -m slow tests/docs_site/test_site.py -k built_strictly
