@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import partial
 
+import cvxpy
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from jacobians import solution_of
+from jacobians import jacobian_of_batches, norm_of, solution_of
 from torch import Tensor
 
 from firenet_mri import (
@@ -54,23 +57,28 @@ def sparsifiers() -> dict[str, object]:
 
 
 def accurate_minimum(problem: SquareRootLasso, y: Tensor) -> float:
-    """Return min F to ten digits, by many plain Chambolle-Pock steps."""
-    schedule = NetworkSchedule(layers=6000, tau=0.3, decay=1.0)
-    net = FIRENET(problem.sparsifier, problem.lam, schedule=schedule)
-    with torch.no_grad():
-        return float(problem.objective(net(y, problem.encoding), y))
+    """Return min F to nine digits, by an interior-point method."""
+    x = cvxpy.Variable(16, complex=True)
+    w = np.eye(16)
+    if problem.sparsifier is not None:
+        columns = problem.sparsifier(torch.eye(16, dtype=torch.complex128))
+        w = columns.flatten(1).T.numpy()
+    residual = problem.encoding.matrix.numpy() @ x - y.numpy()
+    objective = problem.lam * cvxpy.sum(cvxpy.abs(w @ x)) + cvxpy.norm(residual)
+    tight = {f"tol_{name}": 1e-11 for name in ("gap_abs", "gap_rel", "feas")}
+    return float(cvxpy.Problem(cvxpy.Minimize(objective)).solve(solver="CLARABEL", **tight))
 
 
 @pytest.mark.parametrize("name", sparsifiers())
 def test_certified_gap_is_at_least_the_true_gap_and_closes(name) -> None:
     encoding, y = small_problem(1)
     minimum = accurate_minimum(FIRENET(sparsifiers()[name], 0.1).problem(encoding), y)
-    for schedule in (PaperSchedule(), NetworkSchedule(10), NetworkSchedule(3000, decay=1.0)):
+    for schedule in (PaperSchedule(), NetworkSchedule(10), NetworkSchedule(1000, decay=1.0)):
         net = FIRENET(sparsifiers()[name], 0.1, schedule=schedule)
         certificate = certify(net, y, encoding, net.solve(y, encoding))
         true_gap = certificate.objective[0] - minimum
-        assert certificate.duality_gap[0] >= true_gap - 1e-9 * minimum
-        assert certificate.lower_bound[0] <= minimum * (1 + 1e-9)
+        assert certificate.duality_gap[0] >= true_gap - 1e-8 * minimum
+        assert certificate.lower_bound[0] <= minimum * (1 + 1e-8)
     # The last schedule runs to convergence: a bound that never gets tight would pass all else.
     assert certificate.relative_gap[0] < 1e-4
 
@@ -127,20 +135,6 @@ def test_objective_is_its_formula() -> None:
     assert SquareRootLasso(encoding, None, weights, 0.3).objective(x, y) == pytest.approx(expected)
 
 
-def jacobian_norm(net: FIRENET, encoding: MatrixOperator, y: Tensor) -> float:
-    """Return the spectral norm of the real Jacobian of data -> image at y."""
-
-    def real_map(data: Tensor) -> Tensor:
-        z = torch.view_as_complex(data) if y.is_complex() else data
-        image = net(z, encoding)
-        return torch.view_as_real(image) if image.is_complex() else image
-
-    point = torch.view_as_real(y) if y.is_complex() else y
-    jacobian = torch.autograd.functional.jacobian(real_map, point)
-    matrix = jacobian.reshape(-1, point.numel())
-    return float(torch.linalg.matrix_norm(matrix, 2))
-
-
 @pytest.mark.parametrize("name", sparsifiers())
 @pytest.mark.parametrize("eps0", [None, 2.0])
 @pytest.mark.parametrize(("restarts", "inner"), [(1, 2), (5, 5)])
@@ -153,7 +147,7 @@ def test_jacobian_never_exceeds_the_lipschitz_bounds(name, eps0, restarts, inner
         certificate = certify(net, y, encoding, net.solve(y, encoding))
         assert certificate.lipschitz_bound is not None
         assert certificate.lipschitz_bound_at_data is not None
-        norm = jacobian_norm(net, encoding, y)
+        norm = norm_of(jacobian_of_batches(partial(net, encoding=encoding), y))
         assert norm <= certificate.lipschitz_bound_at_data[0] * (1 + 1e-9)
         assert certificate.lipschitz_bound_at_data[0] <= certificate.lipschitz_bound * (1 + 1e-9)
         largest = max(largest, norm / certificate.lipschitz_bound_at_data[0])
@@ -375,7 +369,7 @@ def test_more_layers_for_the_dual_tighten_the_gap_and_keep_it_true(name) -> None
     assert tight.objective == rough.objective
     for item, data in enumerate(batch):
         minimum = accurate_minimum(net.problem(encoding), data)
-        assert minimum * (1 - 1e-3) < tight.lower_bound[item] <= minimum * (1 + 1e-9)
+        assert minimum * (1 - 1e-3) < tight.lower_bound[item] <= minimum * (1 + 1e-8)
         assert tight.duality_gap[item] < 0.95 * rough.duality_gap[item]
 
 

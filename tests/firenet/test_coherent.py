@@ -9,7 +9,7 @@ import cvxpy
 import numpy as np
 import pytest
 import torch
-from jacobians import automatic_jacobian, jacobian_of, norm_of
+from jacobians import jacobian_of, jacobian_of_batches, norm_of
 from laws import assert_close
 from torch import Tensor
 
@@ -153,7 +153,7 @@ def test_bound_is_that_of_accurate_and_no_jacobian_exceeds_it() -> None:
     accurate = make_network(2, (5, 4), layers=6)
     assert bound == pytest.approx(accurate.lipschitz_bound_everywhere(encoding), rel=1e-9)
     for data in (y, random(6, *y.shape)):
-        assert norm_of(automatic_jacobian(lambda d: net(d, encoding), data)) <= bound
+        assert norm_of(jacobian_of_batches(lambda d: net(d, encoding), data)) <= bound
 
 
 @torch.no_grad()
@@ -177,7 +177,7 @@ def test_no_pair_of_data_is_amplified_beyond_the_bound() -> None:
 
 def test_derivative_is_that_of_automatic_differentiation() -> None:
     net, encoding, y = small_network()
-    expected = automatic_jacobian(lambda data: net(data, encoding), y)
+    expected = jacobian_of_batches(lambda data: net(data, encoding), y)
     jacobian = jacobian_of(net, y, encoding)
     change = random(8, *y.shape)
     with torch.no_grad():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from jacobians import as_real, automatic_jacobian, jacobian_of, norm_of, solution_of
+from jacobians import as_real, jacobian_of, jacobian_of_batches, norm_of, solution_of
 from torch import Tensor
 
 from firenet_mri import FIRENET, NetworkSchedule, PaperSchedule, WARPdSchedule
@@ -56,7 +56,7 @@ def test_derivative_and_its_transpose_are_those_of_automatic_differentiation(
     weights = torch.linspace(0.5, 2, 16, dtype=torch.float64)
     seed = 3 if name == "unitary" else None
     net = FIRENET(SPARSIFIERS[name](), 0.05, weights, schedule, seed)
-    expected = automatic_jacobian(lambda data: net(data, encoding), y)
+    expected = jacobian_of_batches(lambda data: net(data, encoding), y)
     jacobian = jacobian_of(net, y, encoding)
     for _ in range(2):
         u, image = randn(10, dtype=y.dtype), randn(16, dtype=y.dtype)
@@ -70,7 +70,7 @@ def test_both_sides_enclose_the_norm(name, schedule) -> None:
     for seed in range(2):
         encoding, y = small_problem(seed, complex_data=seed > 0)
         net = FIRENET(SPARSIFIERS[name](), 0.05, schedule=schedule)
-        norm = norm_of(automatic_jacobian(lambda data: net(data, encoding), y))  # noqa: B023
+        norm = norm_of(jacobian_of_batches(lambda data: net(data, encoding), y))  # noqa: B023
         bounds = jacobian_bounds(jacobian_of(net, y, encoding), y)
         assert bounds.lower <= norm * (1 + 1e-12)
         assert norm <= bounds.upper * (1 + 1e-12) <= 1.15 * bounds.lower * (1 + 1e-9)

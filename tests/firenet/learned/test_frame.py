@@ -12,7 +12,7 @@ import cvxpy
 import numpy as np
 import pytest
 import torch
-from jacobians import automatic_jacobian, jacobian_of, norm_of, solution_of
+from jacobians import jacobian_of, jacobian_of_batches, norm_of, solution_of
 from laws import assert_close
 from learned_networks import REPORT, weights_file
 from torch import Tensor
@@ -166,7 +166,7 @@ def test_no_jacobian_exceeds_the_constant_and_ours_is_that_of_automatic_differen
 ) -> None:
     encoding, y = small_data()
     net = small_network(LAYOUTS[name])
-    expected = automatic_jacobian(lambda data: net(data, encoding), y)
+    expected = jacobian_of_batches(lambda data: net(data, encoding), y)
     assert norm_of(expected) <= net.lipschitz_bound_everywhere(encoding)
     change = random(8, *y.shape)
     with torch.no_grad():
