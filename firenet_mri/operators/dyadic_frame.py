@@ -1,4 +1,4 @@
-"""What undecimated wavelet transforms share: bands in dyadic levels, and their norms."""
+"""The common part of undecimated wavelet transforms: bands in dyadic levels, and their norms."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from firenet_mri.operators.frame import Frame
 class DyadicFrame(Frame):
     """A Parseval frame whose levels split the averages of the level before, without decimation.
 
-    Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
-    coarsest level, and so on to the finest.
+    Band 0 holds the averages of the last level. The 2^ndim - 1 detail bands of each level follow,
+    from the coarsest level to the finest.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class DyadicFrame(Frame):
     Raises
     ------
     UsageError
-        If the size does not allow so many levels.
+        If the size does not allow this number of levels.
     """
 
     is_parseval = True
@@ -64,7 +64,7 @@ class DyadicFrame(Frame):
     def band_norms(self) -> Tensor:
         """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation.
 
-        Exact where no wavelet is longer than the image.
+        Exact if no wavelet is longer than the image.
         """
         # A level halves the energy along every axis; averages are as large as the coarsest details.
         depth = self.levels + 1 - self.band_levels.clamp(min=1)
