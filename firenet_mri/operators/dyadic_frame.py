@@ -8,6 +8,7 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
+from firenet_mri.plurals import counted
 
 
 class DyadicFrame(Frame):
@@ -42,8 +43,8 @@ class DyadicFrame(Frame):
         allowed = min(spatial_shape).bit_length() - 1
         if not 1 <= levels <= allowed:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
-                f"allows 1 to {allowed}"
+                f"{counted(levels, 'wavelet level')} requested; an image of size "
+                f"{tuple(spatial_shape)} allows 1 to {allowed}"
             )
         bands = 1 + levels * (2 ** len(spatial_shape) - 1)
         reach = (taps - 1) * (2**levels - 1)

@@ -11,6 +11,7 @@ from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Residual
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.sense import Sense
+from firenet_mri.plurals import counted
 
 
 class FrameWise(LinearOperator):
@@ -44,8 +45,8 @@ class FrameWise(LinearOperator):
         for found in leading:
             if tuple(found) not in ((), (1,), (frames,)):
                 raise ShapeError(
-                    f"{frames} frames were given with masks or maps with leading axes "
-                    f"{tuple(found)}; give one for all frames, or one for each"
+                    f"The masks or maps have the leading axes {tuple(found)}, for "
+                    f"{counted(frames, 'frame')}; give one for all frames, or one per frame"
                 )
         coils, *samples = sense.codomain_shape
         shapes = (frames, *sense.domain_shape), (coils, frames, *samples)

@@ -17,6 +17,7 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.plurals import counted
 
 WHITENING = "noise whitening"
 COMPRESSION = "coil compression"
@@ -61,8 +62,8 @@ class CoilMixing(LinearOperator):
     ) -> None:
         if matrix.ndim == 3 and matrix.shape[0] != sample_shape[-1]:
             raise ShapeError(
-                f"{matrix.shape[0]} mixing matrices were given for {sample_shape[-1]} pixels along "
-                "the readout; give one per pixel"
+                f"{counted(len(matrix), 'mixing matrix', 'mixing matrices')} given for "
+                f"{counted(sample_shape[-1], 'pixel')} along the readout; give one per pixel"
             )
         rows, coils = matrix.shape[-2:]
         largest = float(torch.linalg.matrix_norm(matrix.to(torch.complex128), 2).max())

@@ -248,7 +248,7 @@ class CoherentPart(NamedTuple):
         step: Tensor,
         radius: Tensor,
     ) -> CoherentPart:
-        """Return the part at a dual (item, 2, band, ny, nx), before a step along images in planes."""
+        """Return the part at a dual (item, 2, band, ny, nx), before a step along images."""
         rows, numbers = [], []
         moved = before + (scale * step).reshape(-1, 1, 1, 1, 1) * frame.bands_of(planes)
         for part, limit in frame.with_radii(moved.movedim(1, 0), radius):

@@ -105,7 +105,7 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
     across = [part for part in names if part.startswith(_ACROSS)]
     in_plane = [part for part in names if part not in across]
     if len(shape) != 3:
-        raise UsageError(f"{'+'.join(across)} is for several images reconstructed jointly; give joint")
+        raise UsageError(f"{'+'.join(across)} is for images reconstructed jointly; give joint")
     parts: list[tuple[float, Frame]] = []
     if in_plane:
         plane = make_sparsifier("+".join(in_plane), shape[1:], levels)

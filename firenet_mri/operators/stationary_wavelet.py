@@ -93,7 +93,7 @@ class StationaryWavelet(DyadicFrame):
 
 
 def _neighbours(bands: Tensor, axis: int, distance: int, *, wraps: bool) -> tuple[Tensor, Tensor]:
-    """Return samples and those ``distance`` ahead, as views; if not wrapped, only complete pairs."""
+    """Return samples and those ``distance`` ahead, as views; unwrapped, only full pairs."""
     if wraps:
         bands = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
     size = bands.shape[axis] - distance

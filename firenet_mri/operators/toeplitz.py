@@ -53,8 +53,8 @@ class ToeplitzResidual(Residual):
     """x -> (A^H (A x - y), ||A x - y||) for A = F S, without leaving the image.
 
     It computes A^H A x - b with b = A^H y, and ||A x - y||^2 = Re <x, A^H A x - 2 b> + ||y||^2. The
-    difference loses digits where the residual is small: it is not resolved below 3e-4 ||y|| in single
-    precision and 1e-8 ||y|| in double.
+    difference loses digits where the residual is small: it is not resolved below 3e-4 ||y|| in
+    single precision and 1e-8 ||y|| in double.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class UndecimatedWavelet(DyadicFrame):
     Raises
     ------
     UsageError
-        If the wavelet is unknown or not orthogonal, or the size does not allow this number of levels.
+        If the wavelet is unknown or not orthogonal, or has too many levels for the size.
     """
 
     kernels: Tensor

@@ -20,6 +20,7 @@ from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.filter_bank import FilterBank
 from firenet_mri.operators.kernels import can_compile, kernels, real_array
 from firenet_mri.operators.wavelet_passes import Wavelet
+from firenet_mri.plurals import counted
 
 
 class OrthogonalWavelet(LinearOperator):
@@ -37,7 +38,7 @@ class OrthogonalWavelet(LinearOperator):
     Raises
     ------
     UsageError
-        If the wavelet is unknown or not orthogonal, or the size does not allow this number of levels.
+        If the wavelet is unknown or not orthogonal, or has too many levels for the size.
     """
 
     is_unitary = True
@@ -130,7 +131,7 @@ def _corner(x: Tensor, shape: Shape) -> Tensor:
 
 
 def _nested(blocks: list[Tensor]) -> Tensor:
-    """Return the first block with the second in its leading corner, the third in that of the second ..."""
+    """Return the blocks nested: the second in the first's leading corner, the third in its, ..."""
     if len(blocks) == 1:
         return blocks[0]
     result = blocks[0].clone()
@@ -157,14 +158,14 @@ def orthogonal_filters(name: str) -> tuple[np.ndarray, np.ndarray]:
 def _level_shapes(shape: Shape, levels: int) -> list[Shape]:
     """Return the block shape that each level splits, finest first."""
     if levels < 1:
-        raise UsageError(f"{levels} wavelet levels requested; use at least 1")
+        raise UsageError(f"{counted(levels, 'wavelet level')} requested; use at least 1")
     shapes = [tuple(shape)]
     while len(shapes) <= levels:
         shapes.append(tuple((size + 1) // 2 for size in shapes[-1]))
     for level, block in enumerate(shapes[:levels]):
         if min(block) < 2:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(shape)} allows at "
-                f"most {level}"
+                f"{counted(levels, 'wavelet level')} requested; an image of size "
+                f"{tuple(shape)} allows at most {level}"
             )
     return shapes[:levels]
