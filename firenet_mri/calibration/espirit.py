@@ -164,8 +164,8 @@ def espirit(
         )
     if not kernel < width <= min(spatial):
         raise CalibrationError(
-            f"The calibration region has width {width} along every axis; neighbourhoods of "
-            f"{kernel} need at least {kernel + 1}, and the matrix {tuple(spatial)} is the upper limit"
+            f"The calibration region has width {width}; neighbourhoods of {kernel} need at least "
+            f"{kernel + 1}, and the matrix {tuple(spatial)} is the upper limit"
         )
     items = kspace.reshape(-1, coils, *spatial)
     # Eigenvalues of a projection are at least 0, except for rounding.
