@@ -72,7 +72,11 @@ class _Moved(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module under its new name."""
         new = _MOVED[spec.name]
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"{spec.name} is now {new}; the old name will be removed in 0.4",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         module = importlib.import_module(new)
         spec.loader_state = module.__spec__
         return module

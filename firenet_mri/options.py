@@ -172,7 +172,7 @@ class Options:
         """
         refused = set(without) & set(values)
         if refused:
-            raise UsageError(f"{', '.join(sorted(refused))}: not available here; omit it")
+            raise UsageError(f"{', '.join(sorted(refused))}: not possible here; leave it out")
         known = {field.name for field in cls.fields()}
         chosen: dict[str, Any] = {}
         rest = dict(values)

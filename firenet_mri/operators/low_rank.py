@@ -62,7 +62,7 @@ class LocalLowRank(Frame):
         frames, *plane = shape
         if frames < 2:
             raise UsageError(
-                f"across-low-rank asked for across {frames} image; it needs at least 2"
+                f"across-low-rank requested across {frames} image; it needs at least 2"
             )
         if not 2 <= patch <= min(plane):
             raise UsageError(

@@ -107,7 +107,7 @@ class GroupedInPlane(Frame):
 
     def __init__(self, frames: int, plane: Frame) -> None:
         if frames < 2:
-            raise UsageError(f"across-groups asked for across {frames} image; it needs at least 2")
+            raise UsageError(f"across-groups requested across {frames} image; it needs at least 2")
         each = InPlane(frames, plane)
         super().__init__(each.domain_shape, each.codomain_shape[0], each.norm_bound)
         self.each = each
@@ -247,7 +247,7 @@ def across_frames(name: str, shape: Shape) -> AcrossFrames:
     if name not in ACROSS:
         raise UsageError(f"Unknown sparsifier {name!r} across images; use {', '.join(ACROSS)}")
     if frames < 2:
-        raise UsageError(f"{name} asked for across {frames} image; it needs at least 2")
+        raise UsageError(f"{name} requested across {frames} image; it needs at least 2")
     one = torch.eye(frames, dtype=torch.float64)
     following = one.roll(1, 1)
     if name == "across-tv":

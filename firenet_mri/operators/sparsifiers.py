@@ -73,7 +73,7 @@ def make_sparsifier(
     if any(part.startswith(_ACROSS) for part in names):
         return _make_space_time(names, spatial_shape, levels)
     if levels is not None and all(_has_no_levels(part) for part in names):
-        raise UsageError(f"{counted(levels, 'level')} asked for; {name} has none, so omit them")
+        raise UsageError(f"{counted(levels, 'level')} requested; {name} has none, so omit them")
     frames = [_make_frame(part, spatial_shape, levels) for part in names]
     redundant = [frame for frame in frames if frame is not None]
     if len(redundant) < len(names):

@@ -41,7 +41,7 @@ class StationaryCosine(Frame):
     def __init__(self, block: int, spatial_shape: Shape) -> None:
         if not 2 <= block <= min(spatial_shape):
             raise UsageError(
-                f"Cosine blocks of size {block} asked for; an image of size "
+                f"Cosine blocks of size {block} requested; an image of size "
                 f"{tuple(spatial_shape)} allows 2 to {min(spatial_shape)}"
             )
         ndim = len(spatial_shape)

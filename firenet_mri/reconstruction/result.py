@@ -366,7 +366,9 @@ class Reconstruction:
     def settings(self) -> SimpleNamespace:
         """Former name of ``options`` and ``network``, which will be removed in 0.4."""
         warnings.warn(
-            "Reconstruction.settings is now options and network", DeprecationWarning, stacklevel=2
+            "Reconstruction.settings is now options and network; settings will be removed in 0.4",
+            DeprecationWarning,
+            stacklevel=2,
         )
         values = {**self.options.flat(), **self.network.to_dict()}
         return SimpleNamespace(**values, whitened=self.is_whitened)

@@ -97,7 +97,7 @@ def elsewhere(report: Report) -> None:
 )
 def test_entry_that_the_options_do_not_give_is_refused(folder, change) -> None:
     forge(folder, change)
-    with pytest.raises(DataError, match=r"says something about|twice|slices"):
+    with pytest.raises(DataError, match=r"states something about|twice|slices"):
         check(folder)
 
 
@@ -107,7 +107,7 @@ def test_with_the_network_run_again_nothing_is_left_unknown(folder) -> None:
     )
     forge(folder, add("theorem", "proven"))
     assert "theorem" in [entry.name for entry in check(folder).not_recomputed]
-    with pytest.raises(DataError, match=r"says something about|twice"):
+    with pytest.raises(DataError, match=r"states something about|twice"):
         check(folder, again=True)
 
 
