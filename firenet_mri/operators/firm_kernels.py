@@ -33,8 +33,8 @@ def firm_project(
         (2, bands, pixels).
     radii, firmness
         r and rho of each group.
-    Numbers of bands of the groups, which follow one another.
-        Bands of each group, which follow one another.
+    sizes
+        Number of bands of each group; the groups follow one another.
     """
     pixels = c.shape[2]
     aa, bb, dd = np.empty(pixels, c.dtype), np.empty(pixels, c.dtype), np.empty(pixels, c.dtype)

@@ -42,9 +42,9 @@ class NonuniformFourier(LinearOperator):
         axis in the order of the image's axes.
     spatial_shape
         Sizes of the 1, 2 or 3 axes.
-    Relative accuracy. With 1e-5 or more, complex64 images are transformed in single precision,
-    otherwise in double.
-        in double.
+    eps
+        Relative accuracy. With 1e-5 or more, complex64 images are transformed in single precision,
+        otherwise in double.
     weights
         w, (*samples) real, not negative: density compensation, whose root is in F. None means 1.
 

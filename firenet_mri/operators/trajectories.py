@@ -55,8 +55,8 @@ def spiral(interleaves: int, samples: int, size: int, turns: float) -> Tensor:
 
     Parameters
     ----------
-    Number of spirals, at evenly spaced angles, and of samples on each, at equal angular steps.
-        Numbers of spirals, turned evenly, and of samples on each, at equal angles.
+    interleaves, samples
+        Number of spirals, at evenly spaced angles, and of samples on each, at equal angular steps.
     size
         Pixels of the square image; the spirals stay within [-size/2, size/2).
     turns

@@ -128,8 +128,8 @@ def encode_given(
         (*batch, coil, *samples) complex, zero where not sampled.
     encoding
         The operator, from the image to these samples.
-    The maps that mixed the coils since the file was read.
-        What mixed the coils since the file was read.
+    applied
+        The maps that mixed the coils since the file was read.
     """
     chain = Chain(tuple(applied), gain=1 / encoding.gain)
     support = torch.ones(encoding.domain_shape, device=kspace.device)

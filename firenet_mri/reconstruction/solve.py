@@ -40,8 +40,9 @@ class Encoded:
         The network's data, (*batch, *codomain_shape).
     encoding
         The operator that it inverts.
-    Factors of the image, (..., *domain_shape), at most 1, and 0 where no coil is sensitive and
-    the data contain nothing.
+    support
+        Factors of the image, (..., *domain_shape), at most 1, and 0 where no coil is sensitive and
+        the data contain nothing.
     chain
         The linear maps from the samples as read to y, and the gain of the image.
     samples

@@ -101,8 +101,8 @@ def check(path: Path, origin: Origin, work: Work, *, again: bool) -> Checked:
 
     Raises
     ------
-    If an array, an option, the image or a number differs; the message names it.
-        If an array, an option, the image or a number is another one; the message names it.
+    DataError
+        If an array, an option, the image or a number differs; the message names it.
     FileError
         If a file is missing or damaged.
     """
