@@ -65,7 +65,7 @@ _NOT_RUN = (
 
 
 _ROUNDED = (
-    f"Differences below {100 * TOLERANCE:g} %, of the objective for the gap, and of bounds up to "
+    f"Differences below {100 * TOLERANCE:g} % (for the gap, of the objective), and of bounds up to "
     f"{100 * _PART_OF_GAP:g} % of the gap: values that are estimated again differ by rounding."
 )
 

@@ -93,7 +93,7 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
         If an entry differs, is missing, occurs twice or is unknown.
     """
     if claim.certificate.scope != found.scope:
-        raise DataError(f"{claim.name}: its scope, what it states and what not, has other words")
+        raise DataError(f"{claim.name}: the words of its scope differ from those of this version")
     stated: dict[tuple[str, tuple[int, ...]], Entry] = {}
     for entry in claim.certificate.entries:
         if (entry.name, entry.items) in stated:
@@ -105,8 +105,8 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
         known = stated.pop((entry.name, entry.items), None)
         if known is None:
             raise DataError(
-                f"{claim.name}: states nothing about {entry.name.replace('_', ' ')}, or is about "
-                "other slices than were recomputed"
+                f"{claim.name}: states nothing about {entry.name.replace('_', ' ')}, or covers "
+                "other slices than those recomputed"
             )
         _compare_words(claim, known, entry)
         _compare_numbers(claim, known, entry)

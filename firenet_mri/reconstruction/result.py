@@ -108,7 +108,7 @@ class Reconstruction:
         counts them. In units of the noise standard deviation if the scan was whitened, otherwise in
         the units of the data.
     zero_filled
-        A^H y of the same shape: the image without regularisation.
+        A^H y of the same shape: the zero-filled image, without the method.
     certificate
         What is proven, slice by slice.
     options, network, timings

@@ -218,7 +218,7 @@ def solve(net: Network, encoded: Encoded, *, x0: Tensor | None = None, passes: i
 
 
 def zero_filled(encoded: Encoded) -> Tensor:
-    """Return A^H y, scaled to fit the data best: the image without regularisation.
+    """Return A^H y, scaled to fit the data best: the image without the method.
 
     On Cartesian scans the factor is 1; density weights and a given operator leave it undetermined.
     """
