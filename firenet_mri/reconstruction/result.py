@@ -291,7 +291,7 @@ class Reconstruction:
         scanner_matrix: bool = False,
         overwrite: bool = False,
     ) -> Pace:
-        """Write the magnitude of several images as a film; return its frame rate.
+        """Write the magnitude of several images as a film; return its pace.
 
         Parameters
         ----------
