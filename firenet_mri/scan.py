@@ -434,5 +434,5 @@ def _indices(wanted: Sequence[int], count: int, what: str) -> list[int]:
         raise UsageError(f"{what}s were chosen, but the scan has only one; omit that option")
     missing = sorted(set(wanted) - set(range(count)))
     if missing or not wanted:
-        raise UsageError(f"{what} {missing} requested; valid indices are 0 to {count - 1}")
+        raise UsageError(f"{what} {missing} asked for; there are 0 to {count - 1}")
     return sorted(set(wanted))

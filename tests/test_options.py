@@ -82,7 +82,7 @@ def test_text_of_reading_stands_for_what_it_says(name, text, value) -> None:
         ({"relative_gap": 0.1}, "only the adaptive preset stops on one"),
         ({"budget": 0.01, "lam": 0.1}, "a budget chooses the automatic lam"),
         ({"map_sets": 2, "preset": "paper"}, "a preset other than paper"),
-        ({"maps": torch.ones(1, 2, 2), "coils": 2}, "Given maps are those of the coils"),
+        ({"maps": torch.ones(1, 2, 2), "coils": 2}, "Given maps are for the original coils"),
         ({"phase_constraint": 0.3, "map_sets": 2}, "single map set"),
     ],
 )

@@ -224,7 +224,7 @@ def test_other_words_are_refused(folder, field) -> None:
         entry[field] = {"statement": "The image is true.", "status": "proven"}[field]
 
     forge(folder, change)
-    with pytest.raises(DataError, match="its entry arithmetic says"):
+    with pytest.raises(DataError, match="its entry arithmetic states"):
         check(folder)
 
 

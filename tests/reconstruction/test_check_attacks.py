@@ -122,7 +122,7 @@ def test_what_was_not_recomputed_is_told_apart(folder) -> None:
 
 def test_limits_and_scope_are_compared(folder) -> None:
     forge(folder, lambda report: entry(report, "duality_gap").update(limits=""))
-    with pytest.raises(DataError, match="its entry duality_gap says"):
+    with pytest.raises(DataError, match="its entry duality_gap states"):
         check(folder)
 
 
@@ -137,7 +137,7 @@ def test_swapped_status_is_refused(folder) -> None:
         entry(report, "lipschitz_bound")["status"] = "verified on this scan"
 
     forge(folder, change)
-    with pytest.raises(DataError, match="its entry lipschitz_bound says"):
+    with pytest.raises(DataError, match="its entry lipschitz_bound states"):
         check(folder)
 
 
