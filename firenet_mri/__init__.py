@@ -62,7 +62,7 @@ __all__ = [
     "sampling_pattern",
 ]
 
-# torch is not loaded before something is computed.
+# torch is not loaded until something is computed.
 __getattr__ = lazy(
     __name__,
     {

@@ -1,4 +1,4 @@
-"""Modules that moved in this version: their old names work until the next one, with a warning."""
+"""Modules that moved in 0.2: their old names still work in 0.2 and 0.3, with a warning."""
 
 from __future__ import annotations
 
@@ -61,18 +61,22 @@ _MOVED = {
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Finds a module under its old name and gives the one under the new name."""
+    """Finds a module by its old name and returns the one under the new name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to load a module that moved; None for any other."""
+        """Return the spec of a module that moved; None for any other module."""
         return ModuleSpec(fullname, self) if fullname in _MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module under its new name."""
         new = _MOVED[spec.name]
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"{spec.name} is now {new}; the old name will be removed in 0.4",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         module = importlib.import_module(new)
         spec.loader_state = module.__spec__
         return module
@@ -80,11 +84,11 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Leave the module as it is: it was loaded under its new name."""
         assert module.__spec__ is not None
-        # The import machinery has put the old name there.
+        # The import machinery has stored the old name in it.
         module.__spec__ = module.__spec__.loader_state
 
 
 def find_moved_modules() -> None:
-    """Have old names of modules found, after all others."""
+    """Make the import system find modules under their old names, after all other finders."""
     if not any(type(finder).__name__ == _Moved.__name__ for finder in sys.meta_path):
         sys.meta_path.append(_Moved())

@@ -1,10 +1,10 @@
 """How strongly a reconstruction can amplify a small change of given data: both sides of ||J||.
 
-J is the Jacobian at the data, a real-linear map also for complex data. ||J||^2 is the largest
-eigenvalue of J J^T and of J^T J; one Krylov space of one random vector, in the smaller of the two
-spaces, gives a lower bound and an upper bound that fails with a known probability (see ``krylov``).
-This holds for every reconstruction that has a derivative, trained networks included. It is about
-vanishing changes: a change of 1 % may be amplified more.
+J is the Jacobian at the data, which is a real-linear map even for complex data. ||J||^2 is the
+largest eigenvalue of J J^T and of J^T J. One Krylov space of one random vector, in the smaller of
+the two spaces, gives a lower bound and an upper bound that fails with a known probability (see
+``krylov``). This holds for every differentiable reconstruction, trained networks included. The
+bounds are about vanishing changes: a change of 1 % may be amplified more.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from torch.autograd import forward_ad
 from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.krylov import KrylovSpace
 
-#: Called after every application with how many were made, and how many there are at most.
+#: Called after every application with the number made so far and the largest number allowed.
 OnApplication = Callable[[int, int], None]
 
-# The upper bound is at most so many times the lower one when the search may stop.
+# The search may stop when the upper bound is at most this many times the lower one.
 RATIO = 1.15
 
 # Reached after 20 to 30 applications in most cases.
 LARGEST_COUNT = 60
 
-# Of the upper bound, for one set of data.
+# Probability that the upper bound fails, for one set of data.
 FAILURE = 1e-9
 
 
@@ -42,10 +42,10 @@ class LinearMap(Protocol):
     """A real-linear map and its transpose for the real inner product Re <a, b>."""
 
     def forward(self, u: Tensor) -> Tensor:
-        """Return the image that a change u of the data makes."""
+        """Return the change of the image that a change u of the data causes."""
 
     def transpose(self, image: Tensor) -> Tensor:
-        """Return what is transposed to :meth:`forward`, of the shape of the data."""
+        """Return the transpose of :meth:`forward` applied to an image, of the data's shape."""
 
 
 class JacobianBounds(NamedTuple):
@@ -54,17 +54,17 @@ class JacobianBounds(NamedTuple):
     Parameters
     ----------
     lower
-        ||J change|| / ||change||, which was seen.
+        ||J change|| / ||change||, which was attained.
     upper
-        The norm exceeds it with probability ``failure`` at most.
+        Exceeded by the norm with probability ``failure`` at most.
     applications
         How often J and its transpose were applied, once each.
     failure
-        Of the random start; rounding errors of double precision are not in it.
+        Probability over the random start; it does not cover rounding errors of double precision.
     change
-        The change of the data that is amplified most, of those found; of unit norm.
+        The most amplified change of the data that was found, of unit norm.
     image
-        What it does to the image: J change, of norm ``lower``.
+        Effect of this change on the image: J change, of norm ``lower``.
     """
 
     lower: float
@@ -91,24 +91,26 @@ def jacobian_bounds(
     Parameters
     ----------
     function
-        Data to image, both real or complex, differentiable by torch; it is called in double
-        precision and must compute in it. A module is copied and its parameters made double;
-        evaluation mode is up to the caller. Or the Jacobian itself, as a :class:`LinearMap`.
+        Maps data to image, both real or complex, and is differentiable by torch. It is called in
+        double precision and must compute in it. A module is copied and its parameters are converted
+        to double; the caller sets evaluation mode. The Jacobian itself is accepted, too, as a
+        :class:`LinearMap`.
     data
-        Where the derivative is taken, any shape.
+        The data at which the derivative is taken, of any shape.
     sampled
-        bool, broadcasts against the data: what was measured, and can change. None is all.
+        bool, broadcasts against the data: the samples that were measured and can change. None
+        selects all.
     failure
         Probability with which the upper bound may be too small, over the random start.
     seed
-        Of the start. To be fixed after the data are, and not to be tried again: every try adds its
-        own ``failure``.
+        Seed of the random start. Fix it after the data are known, and do not try several seeds:
+        each try adds its own ``failure``.
     ratio
-        Stop where upper is at most so many times lower.
+        Stop when the upper bound is at most this many times the lower one.
     most
-        Stop after so many applications of J and its transpose in any case.
+        Largest number of applications of J and its transpose.
     on_application
-        Called after each of them.
+        Called after each application.
 
     Raises
     ------
@@ -146,9 +148,9 @@ def jacobian_bounds(
 class Linearisation:
     """The Jacobian of a function at data in double precision, by automatic differentiation.
 
-    Forward derivatives are carried along a run of the function; where it has an operation without
-    one, J u is taken as the derivative of <J^T z, u> by z. The graph of one run is kept for the
-    transpose.
+    Forward derivatives are propagated along one run of the function. If it contains an operation
+    without a forward derivative, J u is computed as the derivative of <J^T z, u> by z. The graph of
+    one run is kept for the transpose.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ class Linearisation:
     Raises
     ------
     UsageError
-        If what it returns is not in double precision.
+        If the function's result is not in double precision.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], data: Tensor) -> None:
@@ -181,12 +183,12 @@ class Linearisation:
             try:
                 return self._carried(u)
             except RuntimeError:
-                # torch says so of an operation that has no forward rule.
+                # torch raises this for an operation that has no forward rule.
                 self._has_forward = False
         return self._by_two_transposes(u)
 
     def transpose(self, image: Tensor) -> Tensor:
-        """Return J^T of an image."""
+        """Return J^T applied to an image."""
         return self._gradient(image).detach()
 
     def _carried(self, u: Tensor) -> Tensor:
@@ -221,9 +223,9 @@ class Linearisation:
 
 @functools.cache
 def _load_forward_rules() -> None:
-    """Load what torch would load with the first tangent.
+    """Load what torch would otherwise load with the first tangent.
 
-    torch 2.13 warns there of its own use of torch.jit.script.
+    torch 2.13 warns about its own use of torch.jit.script at that point.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -231,7 +233,7 @@ def _load_forward_rules() -> None:
 
 
 class _Coordinates(NamedTuple):
-    """Real numbers that a tensor of one shape and type is made of, or those of them that count."""
+    """The real numbers that make up a tensor of one shape and type, or those under a mask."""
 
     like: Tensor
     kept: Tensor | None
@@ -250,7 +252,7 @@ class _Coordinates(NamedTuple):
         parts = 2 if like.is_complex() else 1
         kept = full.unsqueeze(-1).expand(*full.shape, parts).reshape(-1)
         if not bool(kept.any()):
-            raise DataError("Nothing was sampled; there is no change of the data to look at")
+            raise DataError("Nothing was sampled; there is no change of the data to examine")
         return cls(like, kept)
 
     @property
@@ -277,7 +279,7 @@ class _Coordinates(NamedTuple):
 
 
 class _Search:
-    """The Krylov space of J J^T, or of J^T J where the data have fewer numbers than the image."""
+    """The Krylov space of J J^T, or of J^T J if the data have fewer numbers than the image."""
 
     def __init__(
         self, jacobian: LinearMap, data: _Coordinates, failure: float, ratio: float
@@ -290,7 +292,7 @@ class _Search:
         self.on_image = self.image.numbers < data.numbers
 
     def run(self, seed: int, most: int, on_application: OnApplication | None) -> int:
-        """Apply the map until the ratio is reached; return how often."""
+        """Apply the map until the ratio is reached; return the number of applications."""
         generator = torch.Generator().manual_seed(seed)
         count = self.image.numbers if self.on_image else self.data.numbers
         start = torch.randn(count, dtype=torch.float64, generator=generator)
@@ -308,7 +310,7 @@ class _Search:
         return done
 
     def change(self) -> Tensor:
-        """Return the unit change of the data that is amplified most in the space."""
+        """Return the unit change of the data that is amplified most within the space."""
         row = self.krylov.vector()
         if self.on_image:
             row = self.data.row(self.jacobian.transpose(self.image.tensor(row)))

@@ -11,33 +11,33 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError
 
-# What torch computes with, by NumPy's kind; larger ones are rounded to these.
+# The types that torch computes with, by NumPy's kind; larger types are rounded to these.
 _LARGEST = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}
-# Torch stores unsigned numbers, but does next to nothing with them.
+# Torch stores unsigned numbers, but has hardly any arithmetic for them.
 _SIGNED = {2: np.dtype(np.int32), 4: np.dtype(np.int64), 8: np.dtype(np.int64)}
 
 
 def tensor_of_array(array: NDArray[Any], name: str = "the array") -> Tensor:
-    """Return an array as a tensor, on the same memory where torch can use it.
+    """Return an array as a tensor, sharing its memory where torch can use it.
 
-    Copied are big-endian arrays, those with negative strides, those that are read-only, and those
-    in extended precision or of unsigned numbers, for which torch has no arithmetic.
+    The array is copied if it is big-endian, read-only, has negative strides, or is in extended
+    precision or of unsigned numbers, for which torch has no arithmetic.
 
     Parameters
     ----------
     array
         Real, complex or boolean numbers.
     name
-        What it is, for messages.
+        Name of the array, for messages.
 
     Raises
     ------
     DataError
-        If it holds something else.
+        If the array holds anything else.
     """
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
-        raise DataError(f"{name} is an array of {array.dtype}; it must be numbers")
+        raise DataError(f"{name} is an array of {array.dtype}; it must contain numbers")
     dtype: Any = array.dtype.newbyteorder("=")
     largest = _LARGEST.get(dtype.kind)
     if largest is not None and dtype.itemsize > largest.itemsize:

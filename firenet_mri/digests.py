@@ -1,4 +1,4 @@
-"""SHA-256 digests of data, options, images and files, by which a certificate knows its own."""
+"""SHA-256 digests of data, options, images and files, by which a certificate identifies them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART = 1 << 22
 class ScanDigests(NamedTuple):
     """The digests of a scan as it was read, before anything was applied to it.
 
-    Named and ordered as in :class:`Digests`.
+    The digests are named and ordered as in :class:`Digests`.
     """
 
     kspace: str
@@ -30,13 +30,14 @@ class ScanDigests(NamedTuple):
 
 @dataclass(frozen=True)
 class Digests:
-    """What a certificate belongs to, as SHA-256 in hexadecimal.
+    """SHA-256 digests, in hexadecimal, of everything that a certificate belongs to.
 
     Parameters
     ----------
     kspace, mask, noise, trajectory
-        The scan as it was read, before whitening, zero where not sampled; noise is None if the scan
-        had no noise measurement, trajectory (points of k-space and image size) if it is Cartesian.
+        The scan as it was read, before whitening, zero where not sampled. noise is None if the scan
+        had no noise measurement. trajectory (points of k-space and image size) is None if the scan
+        is Cartesian.
     maps
         The sensitivity maps as used.
     parameters
@@ -44,7 +45,7 @@ class Digests:
     pixels
         The complex image.
     file
-        The written image file; None as long as there is none.
+        The written image file; None until there is one.
     """
 
     kspace: str
@@ -67,7 +68,7 @@ def digest_of_tensor(values: Tensor | Any) -> str:
 
 
 def digest_of_parts(dtype: object, shape: Sequence[int], parts: Iterable[Tensor]) -> str:
-    """Return the digest of a tensor that comes in parts, in order: large ones are not copied."""
+    """Return the digest of a tensor that comes in consecutive parts, without copying it whole."""
     arrays = (part.cpu().resolve_conj().contiguous().numpy() for part in parts)
     return _digest(dtype, shape, arrays)
 

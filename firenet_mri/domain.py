@@ -1,21 +1,22 @@
-"""Tells an image from k-space, by what comes with an array and by the array itself.
+"""Tells an image from k-space, by the metadata of an array and by the array itself.
 
-k-space has its energy at its centre, where the low frequencies are; an image has it anywhere, and
-it is the image's Fourier transform that has it at the centre. Along an axis of N samples, with
-E(B) the energy within the box B of 1 to 5 samples about the centre, x_0 the sample at the centre,
+k-space has its energy at its centre, where the low frequencies are. An image can have it anywhere;
+the image's Fourier transform has it at the centre. Along an axis of N samples, let E(B) be the
+energy within the box B of 1 to 5 samples about the centre, and x_0 the sample at the centre. Then
 
     share(x) = (E(B) - |x_0|^2) / (|x|^2 - |x_0|^2)
 
-is compared for x and for its unitary Fourier transform F x. It is an image if share(F x) is above
-.3 and twice share(x) along an axis, and share(x) is not so along another. Brains and phantoms, of
-one coil or of many, have .6 or more in the domain where their energy lies and .1 or less in the
-other; noise, and k-space without its centre, stay below in both. x_0 is left out because random
-numbers with a mean would pass for an image. Axes of fewer than 16 samples have no such box; along
-them an array is an image only if it is real and nowhere negative, as magnitudes are.
+is compared for x and for its unitary Fourier transform F x. The array is an image if, along some
+axis, share(F x) is above .3 and at least twice share(x), and the reverse holds along no axis.
+Brains and phantoms, of one coil or of many, have .6 or more in the domain where their energy lies
+and .1 or less in the other; noise, and k-space without its centre, stay below in both. x_0 is left
+out because random numbers with a mean would otherwise pass for an image. Axes of fewer than 16
+samples have no such box; along them an array is an image only if it is real and nowhere negative,
+as magnitudes are.
 
-What is decided from the array is a guess with margins: an image whose phase runs through many
-turns is missed, and k-space of an object of three pixels at the very centre would be refused.
-Metadata of readers decide first.
+A decision from the array is a guess with margins: an image whose phase runs through many turns is
+missed, and k-space of an object of three pixels at the very centre would be refused. Metadata of
+readers therefore decide first.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from torch import Tensor
 
 from firenet_mri.errors import DataError
 
-#: Key of metadata that says what an array is, and its values.
+#: Metadata key that states what an array is, and its values.
 DOMAIN = "domain"
 IMAGE = "image"
 KSPACE = "kspace"
 
-# What our readers of scans, and MONAI's of fastMRI files, write for k-space.
+# Keys that our scan readers and MONAI's fastMRI reader write for k-space.
 _MARKS_OF_KSPACE = frozenset({"spatial_ndim", "applied", "kspace", "reconstruction_rss", "norm"})
-# What readers of images write: MONAI's of all formats with a place, NIfTI's header, pictures.
+# Keys that image readers write: MONAI's for formats with a position, NIfTI's header, pictures.
 _MARKS_OF_IMAGES = {
     "original_affine": "an image reader's affine",
     "pixdim": "a NIfTI header",
@@ -46,17 +47,17 @@ _MARKS_OF_IMAGES = {
 }
 _DICOM_TAG = re.compile(r"[0-9A-Fa-f]{4}\|?[0-9A-Fa-f]{4}")
 
-# Width of the box about the centre, and the number of samples below which chance could decide.
+# Width of the box about the centre, and the number of samples below which chance would decide.
 _BOX = 5
 _SMALLEST = 256
-# Share that shows a domain, and how many times the other domain's it must be.
+# Share that identifies a domain, and its least ratio to the share in the other domain.
 _SHARE = 0.3
 _TIMES = 2
-# Spread of the magnitudes, relative to their mean, below which they are those of one point.
+# Spread of the magnitudes, relative to their mean, below which they come from a single point.
 _FLAT = 1e-3
 
 _WHAT_TO_DO = (
-    "make k-space of it with firenet_mri.monai.SimulateKspace or with firenet simulate, or give "
+    "convert it to k-space with firenet_mri.monai.SimulateKspace or with firenet simulate, or give "
     "the scanner's raw data"
 )
 
@@ -71,8 +72,8 @@ def check_is_kspace(
 ) -> None:
     """Raise an error if an array that is given as k-space is an image.
 
-    k-space without metadata passes, whatever was sampled of it, and so do noise, zeros and single
-    points. ``metadata["domain"] = "kspace"`` says that it is k-space whatever it looks like.
+    k-space without metadata passes, whatever its sampling, and so do noise, zeros and single
+    points. ``metadata["domain"] = "kspace"`` declares any array to be k-space.
 
     Parameters
     ----------
@@ -81,16 +82,16 @@ def check_is_kspace(
     spatial_ndim
         Number of spatial axes, the last ones.
     name
-        What it is, for messages.
+        Name of the array, for messages.
     metadata
-        What its reader said, such as the ``meta`` of MONAI's tensors, of a batch too.
+        What its reader recorded, such as the ``meta`` of MONAI's tensors, also of a batch.
     looks
-        Look at the numbers, too: at places that were not sampled they must be zero.
+        Examine the numbers, too; they must be zero where nothing was sampled.
 
     Raises
     ------
     DataError
-        If it is an image; the message says how that was seen, and what to do.
+        If the array is an image; the message states the evidence and what to do.
     """
     known = _known(metadata or {})
     if known.get(DOMAIN) == KSPACE:
@@ -119,12 +120,12 @@ def check_is_image(
     Parameters
     ----------
     image, spatial_ndim, name, metadata
-        As :func:`check_is_kspace` takes them.
+        See :func:`check_is_kspace`.
 
     Raises
     ------
     DataError
-        If it is k-space; the message says how that was seen, and what to do.
+        If the array is k-space; the message states the evidence and what to do.
     """
     known = _known(metadata or {})
     if known.get(DOMAIN) == IMAGE:
@@ -143,7 +144,7 @@ def check_is_image(
 
 
 def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata of one array; in a batch, of its first item, but an image if any is one."""
+    """Return the metadata of one array; of a batch's first image, or else of its first item."""
     known = {str(key): value for key, value in metadata.items()}
     found = known.get(DOMAIN)
     if isinstance(found, list | tuple):
@@ -152,7 +153,7 @@ def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sign_of_image(known: Mapping[str, Any]) -> str | None:
-    """Return what in the metadata shows an image; None if nothing does."""
+    """Return which metadata show an image; None if none do."""
     if known.get(DOMAIN) == IMAGE:
         return "its metadata say so"
     if _MARKS_OF_KSPACE & known.keys():
@@ -166,7 +167,7 @@ def _sign_of_image(known: Mapping[str, Any]) -> str | None:
 
 
 def _affine_of_image(known: Mapping[str, Any], samples: Tensor) -> str | None:
-    """Return what shows that an affine is an image's: MONAI's transforms give k-space one, too."""
+    """Return evidence that an affine is an image's: MONAI's transforms give k-space one, too."""
     if "affine" not in known or _MARKS_OF_KSPACE & known.keys() or not samples.is_complex():
         return None
     values = np.asarray(known["affine"], dtype=float)
@@ -205,14 +206,14 @@ def _looks_like_kspace(image: Tensor, spatial_ndim: int) -> bool:
 
 
 def _prevails(shares: list[tuple[float, float]]) -> bool:
-    """Return whether along some axis the first share stands out, and along none the second."""
+    """Return whether the first share dominates along some axis, and the second along none."""
     wins = any(first > max(_SHARE, _TIMES * second) for first, second in shares)
     loses = any(second > max(_SHARE, _TIMES * first) for first, second in shares)
     return wins and not loses
 
 
 def _shares(x: Tensor, spatial_ndim: int) -> list[tuple[float, float]]:
-    """Return, for every spatial axis, share(x) and share(F x); none where chance could decide."""
+    """Return share(x) and share(F x) per spatial axis, omitting axes where chance would decide."""
     x = x.detach()
     x = (x if x.is_complex() else x.float()).to(torch.complex64)
     if x.numel() < _SMALLEST or x.ndim < spatial_ndim:
@@ -230,10 +231,10 @@ def _shares(x: Tensor, spatial_ndim: int) -> list[tuple[float, float]]:
 
 
 def _share(box: Tensor, energy: float) -> float:
-    """Return the share of a box (..., width) in the energy, both without its middle."""
+    """Return the share of the energy in a box (..., width), both without the middle sample."""
     of_middle = _energy(box[..., box.shape[-1] // 2])
     rest = energy - of_middle
-    # Rounding leaves something of an array that is constant.
+    # Rounding leaves a residue of a constant array.
     return max(_energy(box) - of_middle, 0.0) / rest if rest > 1e-5 * energy else 0.0
 
 
@@ -254,7 +255,7 @@ def _centre(x: Tensor, axis: int) -> Tensor:
 
 
 def _low_frequencies(x: Tensor, axis: int) -> Tensor:
-    """Return that box of the unitary Fourier transform along an axis, which becomes the last."""
+    """Return this box of the unitary Fourier transform along an axis, which becomes the last."""
     size = x.shape[axis]
     frequency = torch.arange(_width(size), dtype=torch.float64) - _width(size) // 2
     place = torch.arange(size, dtype=torch.float64) - size // 2
@@ -263,7 +264,7 @@ def _low_frequencies(x: Tensor, axis: int) -> Tensor:
 
 
 def _is_flat(x: Tensor) -> bool:
-    """Return whether all values that are not zero are alike, as the samples of a point are."""
+    """Return whether all values that are not zero are equal, as the samples of a point are."""
     magnitude = x.detach().abs()
     values = magnitude[magnitude > 0].float()
     return bool(values.numel() < 2 or values.std() <= _FLAT * values.mean())

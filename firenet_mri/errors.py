@@ -2,29 +2,29 @@
 
     FirenetError
     ├── UsageError      an option or argument cannot be used as given; exit status 2
-    └── DataError       a file or an array is not what the work needs; exit status 1
+    └── DataError       a file or an array is not suitable for the task; exit status 1
         ├── FileError           cannot be read or written: missing, truncated, foreign, existing
         ├── ShapeError          axes or sizes do not fit together (also a ValueError)
         └── CalibrationError    sensitivity maps cannot be estimated from this scan
 
-Every message is one sentence: what came, what is needed, what to do. It may quote what came, which
-may be any number of bytes: here is the one place that shortens it.
+Every message is one sentence: what was found, what is needed, what to do. It may quote input of any
+length, so this module shortens long messages in one place.
 """
 
 from __future__ import annotations
 
 import math
 
-#: Characters of a message or a line of a log.
+#: Longest message or log line, in characters.
 LONGEST_MESSAGE = 2000
-# What says how much was left out takes less.
+# The note on how much was left out is shorter than this.
 _NOTE = 60
 
 
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """Return a text of at most so many characters, with its middle left out if it has more.
+    """Return a text of at most ``longest`` characters, with its middle left out if it has more.
 
-    The end is kept, too: it says what to do.
+    The end is kept, since it states what to do.
     """
     if len(text) <= longest:
         return text
@@ -49,7 +49,7 @@ class UsageError(FirenetError, ValueError):
 
 
 class DataError(FirenetError):
-    """A file or an array is not what the work needs."""
+    """A file or an array is not suitable for the task."""
 
 
 class FileError(DataError):
@@ -65,6 +65,6 @@ class CalibrationError(DataError):
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise UsageError, which calls a number by its name, unless it is positive and finite."""
+    """Raise UsageError, naming the number, unless it is positive and finite."""
     if not 0 < value < math.inf:
         raise UsageError(f"{name} is {value}; it must be a positive number")

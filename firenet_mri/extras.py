@@ -1,7 +1,7 @@
 """Optional packages: which extra of firenet_mri installs each of them.
 
-A module that needs one calls :func:`require` before it imports it, so that every absence is told
-in the same words.
+A module that needs one calls :func:`require` before it imports it, so that every missing package is
+reported in the same words.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from firenet_mri.errors import UsageError
 
-# For each optional package: what needs it, and the extra in pyproject.toml that installs it.
+# For each optional package: its purpose, and the extra in pyproject.toml that installs it.
 EXTRAS = {
     "twixtools": ("Siemens raw data", "siemens"),
     "brukerapi": ("Bruker raw data", "bruker"),
@@ -18,7 +18,7 @@ EXTRAS = {
     "cryptography": ("Signed certificates", "sign"),
     "mrd": ("MRD 2 streams", "mrd2"),
     "pypulseq": ("Pulseq sequences", "pulseq"),
-    "imageio_ffmpeg": ("MP4 films, where there is no program ffmpeg,", "film"),
+    "imageio_ffmpeg": ("MP4 films, without a system ffmpeg,", "film"),
 }
 
 
@@ -28,7 +28,7 @@ def require(package: str) -> None:
     Parameters
     ----------
     package
-        Name under which it is imported; one of ``EXTRAS``.
+        Name under which the package is imported; one of ``EXTRAS``.
 
     Raises
     ------

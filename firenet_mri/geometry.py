@@ -1,6 +1,6 @@
-"""Where an image lies in the scanner, on which grid, and what its headers say; without torch.
+"""Where an image lies in the scanner, its grid, and what its headers state; without torch.
 
-Geometry follows ISMRMRD and DICOM: LPS coordinates in mm, the pixel with index N//2 of every axis
+Geometry follows ISMRMRD and DICOM: LPS coordinates in mm. The pixel with index N//2 of every axis
 (the centre of the discrete Fourier transform) lies at ``position``.
 """
 
@@ -31,10 +31,10 @@ class Geometry:
     positions_mm
         Centre of each slice (2D) or of the one volume (3D), LPS.
     read_direction, phase_direction, slice_direction
-        Unit vectors, LPS. Taken as they are: a left-handed frame stays left-handed.
+        Unit vectors, LPS. They are not corrected: a left-handed frame stays left-handed.
     is_placed
-        False if the sizes are known but position and directions are made up; an image is then
-        written without claiming to lie in the scanner.
+        False if the sizes are known but position and directions are invented; the image is then
+        written without a position in the scanner.
     """
 
     field_of_view_mm: Vector
@@ -73,7 +73,7 @@ class Geometry:
     def from_affine(
         cls, affine_lps: np.ndarray, shape: tuple[int, int, int], *, is_placed: bool = True
     ) -> Geometry:
-        """Return the geometry of slices (z, y, x) whose affine is known.
+        """Return the geometry of slices (z, y, x) with a known affine.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Geometry:
         )
 
     def slice_thickness_mm(self, slices: int) -> float:
-        """Return the thickness of one of so many slices: of a volume, its share of the extent."""
+        """Return the thickness of one of so many slices; for a volume, its share of the extent."""
         return self.field_of_view_mm[0] / (1 if len(self.positions_mm) > 1 else slices)
 
     def of_slices(self, slices: Sequence[int]) -> Geometry:
@@ -126,7 +126,7 @@ class Geometry:
         if len(steps) > 1:
             raise UsageError(
                 f"slices {list(slices)} are not evenly spaced, and no single geometry fits them; "
-                "choose evenly spaced ones"
+                "choose evenly spaced slices"
             )
         positions = tuple(self.positions_mm[i] for i in slices)
         return dataclasses.replace(self, positions_mm=positions)
@@ -134,7 +134,7 @@ class Geometry:
     def affine_lps(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Return the 4x4 matrix from index (x, y, z) to LPS mm for an array of ``shape`` (z, y, x).
 
-        For several positions z counts slices and the step is the one between their centres.
+        For several positions z counts slices, and the step is the distance between their centres.
         """
         nz, ny, nx = shape
         fov_z, fov_y, fov_x = self.field_of_view_mm
@@ -161,7 +161,7 @@ class Geometry:
 
 
 def as_vector(values: np.ndarray) -> Vector:
-    """Return three numbers of an array as plain ones."""
+    """Return three numbers of an array as plain floats."""
     x, y, z = (float(value) for value in values)
     return x, y, z
 
@@ -176,16 +176,16 @@ class ImageGrid:
 
 @dataclass(frozen=True)
 class Moment:
-    """When one of several images was taken; never a time of day.
+    """The time at which one of several images was taken; never a time of day.
 
     Parameters
     ----------
     image
-        Its name, see :class:`firenet_mri.scan.RawScan`.
+        Name of the image, see :class:`firenet_mri.scan.RawScan`.
     from_first_ms
-        Milliseconds from the first image of the scan; None if that is not known.
+        Milliseconds since the first image of the scan; None if unknown.
     from_trigger_ms
-        Milliseconds from the heart's trigger; None if that is not known.
+        Milliseconds since the trigger of the heartbeat; None if unknown.
     """
 
     image: str
@@ -195,7 +195,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class AcquisitionParameters:
-    """What an image's headers say of the sequence, as far as it is known; nothing of the patient.
+    """What an image's headers state about the sequence, as far as known; nothing about the patient.
 
     Parameters
     ----------
@@ -204,11 +204,11 @@ class AcquisitionParameters:
     repetition_time_ms, inversion_time_ms
         Milliseconds.
     echo_times_ms
-        Milliseconds, one an echo.
+        Milliseconds, one per echo.
     flip_angle_deg
         Degrees.
     moments
-        When the images were taken, of those of which it is known.
+        When the images were taken; images without a known time are omitted.
     """
 
     field_strength_t: float | None = None

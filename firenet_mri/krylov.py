@@ -2,23 +2,24 @@
 
 Let G be symmetric and positive semidefinite on R^n, lambda its largest eigenvalue, w its unit
 eigenvector, and u a unit vector. The Lanczos process, G u_i = b_i u_{i-1} + a_i u_i + b_{i+1}
-u_{i+1} from u_0 = u, stands for polynomials p_i of degree i with u_i = p_i(G) u, orthonormal in
-u: p_0 = 1 and b_{i+1} p_{i+1}(t) = (t - a_i) p_i(t) - b_i p_{i-1}(t).
+u_{i+1} from u_0 = u, defines polynomials p_i of degree i with u_i = p_i(G) u, orthonormal with
+respect to u: p_0 = 1 and b_{i+1} p_{i+1}(t) = (t - a_i) p_i(t) - b_i p_{i-1}(t).
 
-Below: the largest eigenvalue theta of the tridiagonal matrix of a_i and b_i is at most lambda.
+Lower bound: the largest eigenvalue theta of the tridiagonal matrix of a_i and b_i is at most
+lambda.
 
-Above: for every polynomial q of degree at most k, |q(lambda)| |<u, w>| = |<q(G) u, w>| <=
-||q(G) u||. With q = sum_i c_i p_i that is |sum_i c_i p_i(lambda)| |<u, w>| <= ||c||, and the best c
+Upper bound: for every polynomial q of degree at most k, |q(lambda)| |<u, w>| = |<q(G) u, w>| <=
+||q(G) u||. With q = sum_i c_i p_i this is |sum_i c_i p_i(lambda)| |<u, w>| <= ||c||, and the best c
 has c_i = p_i(lambda), so that
 
     |<u, w>|^2 sum_{i=0}^k p_i(lambda)^2 <= 1.
 
 Let u be uniformly random on the sphere. For n >= 3 the density of <u, w> is largest at 0, where it
-is at most sqrt(n / (2 pi)), so that P(|<u, w>| <= t) <= t sqrt(2 n / pi), for n < 3 as well. With
-t = delta sqrt(pi / (2 n)) the sum is at most 1 / t^2 but for a probability of delta. All p_i grow
-above theta, and so does the sum: **lambda is at most the one number above theta where the sum is
-1 / t^2**, with probability at least 1 - delta, for all k at once, since only <u, w> is random. No
-polynomial gives more from this space; those of Chebyshev [1] are among them.
+at most sqrt(n / (2 pi)), so that P(|<u, w>| <= t) <= t sqrt(2 n / pi), which also holds for n < 3.
+With t = delta sqrt(pi / (2 n)) the sum is at most 1 / t^2, except with probability delta. All p_i
+grow above theta, and so does the sum: **lambda is at most the one number above theta where the sum
+is 1 / t^2**, with probability at least 1 - delta, for all k at once, since only <u, w> is random.
+No polynomial gets more from this space; those of Chebyshev [1] are among them.
 
 [1] Dixon, Estimating extremal eigenvalues and condition numbers of matrices, SIAM J. Numer. Anal.
     20(4), 1983; Kuczynski, Wozniakowski, SIAM J. Matrix Anal. Appl. 13(4), 1992.
@@ -31,7 +32,7 @@ import math
 import torch
 from torch import Tensor
 
-# A coefficient b below this share of the largest is rounding; a larger one only makes the bound
+# A coefficient b below this share of the largest is rounding; a larger share only makes the bound
 # larger.
 _ROUNDING = 1e-13
 
@@ -54,23 +55,23 @@ class KrylovSpace:
 
     @property
     def degree(self) -> int:
-        """k: how often G was applied."""
+        """k: the number of applications of G."""
         return len(self._diagonal)
 
     @property
     def last(self) -> Tensor:
-        """The unit vector that G is to be applied to next, (n) float64."""
+        """The unit vector to which G must be applied next, (n) float64."""
         return self._basis[-1]
 
     @property
     def is_invariant(self) -> bool:
-        """True if G leads out of the space by no more than rounding."""
+        """True if G leaves the space by no more than rounding."""
         return self.degree > 0 and self._off_diagonal[-1] <= _ROUNDING * self._scale()
 
     def extend(self, image: Tensor) -> None:
         """Add G applied to :attr:`last`, (n) float64."""
         self._diagonal.append(float(self.last @ image))
-        # Twice: once leaves rounding errors of the size of what is taken off.
+        # Twice: one pass leaves rounding errors as large as what is subtracted.
         for _ in range(2):
             for other in self._basis:
                 image = torch.sub(image, other, alpha=float(other @ image))
@@ -93,7 +94,7 @@ class KrylovSpace:
     def above(self, failure: float) -> float:
         """Return a number that the largest eigenvalue exceeds with probability at most ``failure``.
 
-        The probability is that of the start, uniformly random on the sphere.
+        The probability is over the start, which is uniformly random on the sphere.
         """
         low = self.below()
         least = failure * math.sqrt(math.pi / (2 * len(self._basis[0])))
@@ -110,12 +111,12 @@ class KrylovSpace:
     def _exceeds(self, value: float, least: float) -> bool:
         """Return whether the sum of all p_i(value)^2 is more than 1 / least^2."""
         smallest = _ROUNDING * self._scale()
-        # least p_i in place of p_i: nothing overflows.
+        # least p_i instead of p_i: nothing overflows.
         before, now, total, coefficient = 0.0, least, least**2, 0.0
         for a, b in zip(self._diagonal, self._off_diagonal, strict=True):
             b = max(b, smallest)
             before, now, coefficient = now, ((value - a) * now - coefficient * before) / b, b
-            # What comes later only adds.
+            # All further terms only add.
             if now > 1:
                 return True
             total += now**2

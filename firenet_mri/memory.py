@@ -1,10 +1,10 @@
-"""Tells that memory ran out, and gives back to the system what the C library would keep of it.
+"""Detects that memory ran out, and returns freed memory that the C library would keep.
 
-Layers are faster where freed blocks are kept (:mod:`firenet_mri.operators.cartesian_residual`). Of
-a volume what is kept of one stage adds to what the next one needs.
+Layers are faster where freed blocks are kept (:mod:`firenet_mri.operators.cartesian_residual`). For
+a volume, the memory kept by one stage adds to what the next stage needs.
 
-Libraries say in many ways that memory ran out: torch by a RuntimeError, the loader of shared
-libraries by an ImportError, C code that forgot to say why by a SystemError.
+Libraries report in many ways that memory ran out: torch by a RuntimeError, the loader of shared
+libraries by an ImportError, C code that sets no exception by a SystemError.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from firenet_mri.errors import DataError, FileError
 
-#: Bytes of the data of an item from which on giving back is worth its milliseconds.
+#: Bytes of an item's data above which returning memory is worth its milliseconds.
 LARGE = 1 << 24
 
-# What the words of libraries contain where memory ran out.
+# What the messages of libraries contain when memory ran out.
 _WORDS = (
     "allocate memory",
     "not enough memory",
@@ -32,14 +32,14 @@ _WORDS = (
     "memory allocation failed",
 )
 _KINDS = (RuntimeError, ImportError, OSError)
-# Address space that loading torch takes; with less its C++ code ends the process by itself.
+# Address space for loading torch; with less, its C++ code terminates the process.
 _LOADING = 600 << 20
 
 
 def memory_ran_out(error: BaseException | None) -> bool:
-    """Return whether an error, or one that it comes from, says that memory ran out.
+    """Return whether an error, or one of its causes, means that memory ran out.
 
-    A SystemError does not say why; where the address space is limited, this is taken for why.
+    A SystemError gives no reason; with a limited address space, memory is assumed to be the reason.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -53,7 +53,7 @@ def memory_ran_out(error: BaseException | None) -> bool:
 
 
 def shortage() -> str:
-    """Return what to say when memory ran out: whether it is limited, and what to do."""
+    """Return the message for when memory ran out: whether it is limited, and what to do."""
     limit = limit_bytes()
     where, raised = "", ""
     if limit is not None:
@@ -66,7 +66,7 @@ def shortage() -> str:
 
 
 def check_limit() -> None:
-    """Refuse a limit of the address space under which torch cannot even be loaded.
+    """Refuse a limit of the address space with which torch cannot even be loaded.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def check_limit() -> None:
 
 
 def limit_bytes() -> int | None:
-    """Return how much address space this process may have, in bytes; None if it is not limited."""
+    """Return the limit of this process's address space in bytes; None if there is no limit."""
     try:
         import resource
     except ImportError:
@@ -95,7 +95,7 @@ def limit_bytes() -> int | None:
 def refuse_shortage(path: Path | str, error: Exception) -> None:
     """Raise FileError if memory ran out while a file was read.
 
-    Readers take every error of a library for damage, and a good file need not be copied again.
+    Readers treat every error of a library as damage, but a good file need not be copied again.
     """
     if memory_ran_out(error):
         raise FileError(f"{path}: while the file was read, {shortage()}") from None
@@ -108,9 +108,9 @@ def _says_so(error: BaseException) -> bool:
 
 
 def give_back_freed_memory(data_bytes: int) -> None:
-    """Give freed memory back after a stage, if the data that it was about are large.
+    """Return freed memory to the system after a stage, if its data were large.
 
-    Nothing happens where the C library has no ``malloc_trim``: it is glibc's.
+    This has no effect if the C library has no ``malloc_trim``, which only glibc has.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Image metrics in fastMRI's definitions: NMSE, PSNR and SSIM of real magnitude images.
 
-Images are never rescaled to the reference. Volumes (slice, y, x) count as one: one data range, the
-largest value of the reference.
+Images are never rescaled to the reference. A volume (slice, y, x) counts as one image with one data
+range, the largest value of the reference.
 
 Source: Zbontar et al., fastMRI, arXiv 1811.08839; SSIM of Wang et al., IEEE TIP 13(4), 2004, with a
 uniform 7 x 7 window, K1 = 0.01, K2 = 0.03 and the sample covariance.
@@ -72,7 +72,8 @@ def _prepare(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
 def haarpsi(reference: Tensor, image: Tensor) -> float:
     """Return the Haar wavelet-based perceptual similarity index, in [0, 1].
 
-    Images are scaled so that the reference's largest value is 255. Volumes: the mean over slices.
+    Images are scaled so that the reference's largest value is 255. A volume gives the mean over
+    slices.
 
     Parameters
     ----------
@@ -82,7 +83,8 @@ def haarpsi(reference: Tensor, image: Tensor) -> float:
     Notes
     -----
     Source: Reisenhofer, Bosse, Kutyniok, Wiegand, Signal Processing: Image Communication 61, 2018,
-    for grey images, with its C = 30 and alpha = 4.2, halving the resolution first as it does.
+    for grey images, with its C = 30 and alpha = 4.2. As in the source, the resolution is halved
+    first.
     """
     reference, image = _prepare(reference, image)
     size = reference.shape[-2:]
@@ -108,7 +110,7 @@ _HAARPSI_C, _HAARPSI_ALPHA = 30.0, 4.2
 
 
 def _haar(image: Tensor, level: int, axis: int) -> Tensor:
-    """Return the moduli of the responses to a Haar wavelet along an axis, of the image's size."""
+    """Return the moduli of Haar wavelet responses along an axis, of the image's size."""
     width = 2**level
     kernel = torch.full((1, 1, width, width), 2.0**-level, dtype=image.dtype)
     half = [slice(None)] * 4
@@ -120,20 +122,20 @@ def _haar(image: Tensor, level: int, axis: int) -> Tensor:
 
 
 def units_factor(reference: Tensor, image: Tensor) -> float:
-    """Return by what a reference is to be multiplied to be in the units of an image.
+    """Return the factor that converts a reference to the units of an image.
 
-    An image may be in noise standard deviations, and a reference in the units of its own file.
+    An image may be in noise standard deviations, while a reference is in the units of its own file.
 
     Parameters
     ----------
     reference, image
-        Of one shape, real.
+        Real, of the same shape.
 
     Returns
     -------
     float
-        1 if the units are the same: if the multiple of the reference that is nearest to the image
-        is between two thirds and one and a half of it.
+        1 if the units are the same, that is, if the multiple of the reference nearest to the image
+        is between two thirds and one and a half.
     """
     flat, other = reference.double().flatten(), image.double().flatten()
     energy = float(flat @ flat)

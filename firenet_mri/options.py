@@ -1,8 +1,8 @@
-"""Options as values: a frozen dataclass that is checked once, and is record, key and digest.
+"""Options as values: a frozen dataclass that is checked once and is record, key and digest.
 
-What a user may ask for is a field of one such class. The command line, Python, MONAI, SigPy, the
-server and the batch all take it from there: name, type, default, help and check stand in one place,
-so a field that is added appears everywhere. Nothing here needs torch.
+Everything that a user may ask for is a field of such a class. The command line, Python, MONAI,
+SigPy, the server and the batch all take it from there: name, type, default, help and check are
+defined in one place, so a new field appears everywhere. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from firenet_mri.digests import digest_of_data, digest_of_file, digest_of_tensor
 from firenet_mri.errors import FileError, UsageError
 
-# How alike a name must be to an option to be that one mistyped.
+# Similarity above which a name is taken for a misspelt option.
 _ALIKE = 0.8
 
 _Class = TypeVar("_Class", bound="type[Options]")
@@ -47,21 +47,21 @@ def option(
     Parameters
     ----------
     default
-        Its value if nothing is asked for.
+        Its default value.
     help
-        What it is, as a sentence, with unit and range.
+        Help text: a sentence with unit and range.
     parse
-        Turns text, as it comes from a command line or from JSON, into the value; None does so by
+        Converts text, as it comes from a command line or from JSON, to the value; None converts by
         the field's type.
     check
-        Returns what is wrong with a value and what to do, None if nothing is.
+        Returns what is wrong with a value and what to do; None if nothing is wrong.
     panel
-        Topic under which a face shows it; None is that of the class.
+        Topic under which a face shows the option; None is the topic of the class.
     changes_image
-        False for what only says where or how the work is done, such as the device: it is recorded,
-        but finished work is reused whatever it is.
+        False for an option that only sets where or how the work is done, such as the device. It is
+        recorded, but finished work is reused whatever its value.
     flag
-        What the command line calls it, without dashes; None is its name.
+        Name on the command line, without dashes; None is the field's name.
     """
     metadata = {
         "help": help,
@@ -81,17 +81,17 @@ class Field:
     Parameters
     ----------
     name, default, help, panel
-        What it is called, its default, what it is, and the topic under which it is shown.
+        Name, default, help text, and the topic under which the option is shown.
     choices
-        The words that are allowed, where only some are.
+        The allowed words, if only some are allowed.
     is_flag
-        True for what is on or off.
+        True for an option that is on or off.
     parse
-        Turns text into a value.
+        Converts text to a value.
     annotation
-        Its type.
+        The field's type.
     word
-        What the command line calls it, without dashes, where that is not its name.
+        Name on the command line, without dashes, if it is not ``name``.
     """
 
     name: str
@@ -106,15 +106,15 @@ class Field:
 
     @property
     def flag(self) -> str:
-        """What the command line calls it, such as "--map-sets"."""
+        """The flag on the command line, such as "--map-sets"."""
         return "--" + (self.word or self.name).replace("_", "-")
 
 
 class Options:
-    """What all options classes share; derive frozen dataclasses with ``eq=False`` from it.
+    """Base of all options classes; derive frozen dataclasses with ``eq=False`` from it.
 
-    A field whose type is itself an options class is a group: its options are given flat, beside the
-    others.
+    A field whose type is itself an options class is a group: its options are passed flat, beside
+    the others.
     """
 
     #: Topic under which a face shows the fields.
@@ -134,7 +134,7 @@ class Options:
 
     @classmethod
     def fields(cls, *, without: Iterable[str] = ()) -> tuple[Field, ...]:
-        """Return all options, those of the groups included, but for some that a face refuses."""
+        """Return all options, those of the groups included, except those that a face refuses."""
         found: list[Field] = []
         for entry in _own_fields(cls):
             group = _group_of(cls, entry.name)
@@ -144,9 +144,9 @@ class Options:
 
     @classmethod
     def own_among(cls, names: Iterable[str]) -> set[str]:
-        """Return the names that are options, or so like one that it must be meant.
+        """Return the names that are options, or so similar to an option that it must be meant.
 
-        Where other programs' parameters stand beside ours, these are the ones to be checked.
+        Where other programs' parameters are mixed with ours, only these names are checked.
         """
         known = [field.name for field in cls.fields()]
         return {name for name in names if difflib.get_close_matches(name, known, 1, _ALIKE)}
@@ -155,15 +155,15 @@ class Options:
     def from_mapping(
         cls: type[_Options], values: Mapping[str, Any], *, without: Iterable[str] = ()
     ) -> _Options:
-        """Return the options that a mapping holds, the others at their defaults.
+        """Return the options in a mapping, with defaults for all others.
 
         Parameters
         ----------
         values
-            Options by name, those of the groups flat or under the group's name, as
-            :meth:`to_dict` gives them. Text stands for what it says: "99%" is 0.99.
+            Options by name, those of a group flat or under the group's name, as :meth:`to_dict`
+            returns them. Text is parsed: "99%" is 0.99.
         without
-            Names that mean nothing where they are given; they are refused.
+            Names that have no meaning in the calling face; they are refused.
 
         Raises
         ------
@@ -191,11 +191,11 @@ class Options:
         return cls(**chosen)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options as plain data for JSON; arrays and files enter by their SHA-256."""
+        """Return the options as plain data for JSON; arrays and files appear as their SHA-256."""
         return {entry.name: _plain(getattr(self, entry.name)) for entry in _own_fields(type(self))}
 
     def key(self) -> dict[str, Any]:
-        """Return those of :meth:`to_dict` that change the image or its certificate."""
+        """Return the part of :meth:`to_dict` that changes the image or its certificate."""
         return {
             entry.name: value.key()
             if isinstance(value := getattr(self, entry.name), Options)
@@ -213,7 +213,7 @@ class Options:
         return found
 
     def replace(self: _Options, **changes: Any) -> _Options:
-        """Return the options with some changed, those of the groups given flat."""
+        """Return the options with some values changed; those of the groups are given flat."""
         return type(self).from_mapping({**self.flat(), **changes})
 
     def __eq__(self, other: object) -> bool:
@@ -224,7 +224,7 @@ class Options:
 
 
 def documented(cls: _Class) -> _Class:
-    """Give an options class a docstring that lists its fields, from their help."""
+    """Give an options class a docstring that lists its fields with their help texts."""
     lines = [cls.__doc__ or "", "", "Parameters", "----------"]
     for entry in _own_fields(cls):
         group = _group_of(cls, entry.name)
@@ -238,14 +238,14 @@ def documented(cls: _Class) -> _Class:
 def takes_options(
     *classes: type[Options], without: Iterable[str] = ()
 ) -> Callable[[_Function], _Function]:
-    """Give a function with ``**options`` the signature that names them all.
+    """Give a function with ``**options`` a signature that names them all.
 
     Parameters
     ----------
     classes
         The options classes whose fields it takes.
     without
-        Fields that mean nothing there.
+        Fields that have no meaning there.
     """
     fields = [field for cls in classes for field in cls.fields(without=without)]
 
@@ -270,11 +270,11 @@ def takes_options(
 
 
 def share(text: str) -> float:
-    """Return the number that a percentage, or a number, stands for."""
+    """Return the number given as a percentage or as a number."""
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise ValueError("it is not a size; give one such as 2% or 0.02") from None
+        raise ValueError("it is not a share; give one such as 2% or 0.02") from None
 
 
 def indices(text: str) -> tuple[int, ...]:
@@ -331,7 +331,7 @@ def _described(cls: type[Options], entry: dataclasses.Field[Any]) -> Field:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """Return the words that a type allows; () if other text or numbers are allowed besides."""
+    """Return the words that a type allows; () if other text or numbers are allowed, too."""
     parts = _parts(hint)
     words = [word for part in parts if _is_literal(part) for word in typing.get_args(part)]
     others = [one for one in parts if not _is_literal(one) and one not in (type(None), Any)]
@@ -348,7 +348,7 @@ def _is_literal(hint: Any) -> bool:
 
 
 def _value(cls: type[Options], entry: dataclasses.Field[Any], given: Any) -> Any:
-    """Return a value as the field has it, from text if it comes as text."""
+    """Return a value in the field's type, parsed if it is text."""
     if isinstance(given, list | tuple | range | set | frozenset):
         with contextlib.suppress(TypeError):
             given = tuple(operator.index(one) for one in given)
@@ -368,9 +368,9 @@ def _value(cls: type[Options], entry: dataclasses.Field[Any], given: Any) -> Any
 
 
 def _refuse_empty(name: str, text: str) -> None:
-    """Raise UsageError for text without content: it is rather a variable that is not set."""
+    """Raise UsageError for empty text, which is more likely an unset variable."""
     if not text.strip():
-        raise UsageError(f"{name} is {text!r}; give a value, or leave it out")
+        raise UsageError(f"{name} is {text!r}; give a value, or omit it")
 
 
 def _by_type(text: str, parts: tuple[Any, ...]) -> Any:
@@ -389,7 +389,7 @@ def _by_type(text: str, parts: tuple[Any, ...]) -> Any:
 
 
 def _check(entry: dataclasses.Field[Any], value: Any, hint: Any) -> None:
-    """Raise UsageError if a field does not take a value."""
+    """Raise UsageError if a field does not accept a value."""
     parts = _parts(hint)
     if isinstance(value, Options) or (value is None and type(None) in parts):
         return
@@ -407,10 +407,10 @@ def _check(entry: dataclasses.Field[Any], value: Any, hint: Any) -> None:
 
 
 def _fits(value: Any, parts: tuple[Any, ...]) -> bool:
-    """Return whether a value is of one of the types."""
+    """Return whether a value has one of the types."""
     for part in parts:
         if part is Any:
-            # Somebody else's array.
+            # An array of another library.
             if hasattr(value, "shape"):
                 return True
         elif _is_literal(part):
@@ -432,7 +432,7 @@ def _fits(value: Any, parts: tuple[Any, ...]) -> bool:
 
 
 def _kinds(hint: Any) -> str:
-    """Return in words what a type allows."""
+    """Return what a type allows, in words."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
     words |= {Path: "a file", Any: "an array"}
     found = []
@@ -465,7 +465,7 @@ def _mapping(name: str, given: Any, group: type[Options]) -> dict[str, Any]:
     """Return the options of a group that was given under its own name."""
     if not isinstance(given, Mapping):
         names = ", ".join(field.name for field in group.fields())
-        raise UsageError(f"{name} is {given!r}; its options are given one by one: {names}")
+        raise UsageError(f"{name} is {given!r}; give its options one by one: {names}")
     return dict(given)
 
 

@@ -1,8 +1,8 @@
-"""Images to test with and to train with: the modified Shepp-Logan phantom, and random ellipses.
+"""Images for testing and training: the modified Shepp-Logan phantom, and random ellipses.
 
 The phantom is Toft's modification [1] of the Shepp-Logan head phantom (higher contrast), on the
-grid of MATLAB's ``phantom``: positions are linspace(-1, 1, size), the border included, rows from
-top to bottom; a pixel belongs to an ellipse if its position does, the edge included.
+grid of MATLAB's ``phantom``: positions are linspace(-1, 1, size), including the border, with rows
+from top to bottom. A pixel belongs to an ellipse if its position does, including the edge.
 
 [1] P. A. Toft, "The Radon transform: theory and implementation", PhD thesis, Technical University
 of Denmark, 1996, table B.3.
@@ -55,15 +55,15 @@ def shepp_logan(size: int) -> Tensor:
     1.0
     """
     _check_size(size)
-    # The sum of 1 and -0.8 and -0.2 is zero up to rounding only.
+    # The sum of 1, -0.8 and -0.2 is zero only up to rounding.
     return torch.from_numpy(_draw(size, _SHEPP_LOGAN)).clamp(0, 1)
 
 
 def ellipses(size: int, count: int, seed: int) -> Tensor:
     """Return images of random overlapping ellipses, (count, size, size) float32 in [0, 1].
 
-    Every image has 12 ellipses with random intensity, place, axes and angle; what they add up to
-    is cut to [0, 1]. Image i depends on size, seed and i alone.
+    Every image has 12 ellipses with random intensity, place, axes and angle; their sum is clipped
+    to [0, 1]. Image i depends only on size, seed and i.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def ellipses(size: int, count: int, seed: int) -> Tensor:
     """
     _check_size(size)
     if count < 1:
-        raise UsageError(f"{count} images asked for; ask for at least 1")
+        raise UsageError(f"{count} images requested; request at least 1")
     if seed < 0:
         raise UsageError(f"seed is {seed}; it must be at least 0")
     uniform = np.random.default_rng(seed).random((count, _ELLIPSES_AN_IMAGE, len(_LOWEST)))
@@ -103,4 +103,4 @@ def _draw(size: int, table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _check_size(size: int) -> None:
     if size < 2:
-        raise UsageError(f"An image of size {size} asked for; the size must be at least 2")
+        raise UsageError(f"An image of size {size} was requested; the size must be at least 2")

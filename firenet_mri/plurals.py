@@ -1,4 +1,4 @@
-"""Numbers and what they count, as messages and logs write them: 1 image, 2 images."""
+"""Numbers with the nouns they count, as in messages and logs: 1 image, 2 images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def counted(number: SupportsIndex | float, noun: str, nouns: str | None = None) 
     Parameters
     ----------
     number
-        How many.
+        The count.
     noun, nouns
-        What is counted, in singular and plural; the plural has an s more by default.
+        The noun in singular and plural; the plural adds an s by default.
     """
     return f"{number} {by_number(number, noun, nouns)}"
 
@@ -24,9 +24,9 @@ def by_number(number: SupportsIndex | float, one: str, several: str | None = Non
     Parameters
     ----------
     number
-        How many.
+        The count.
     one, several
-        The word for one, and for none or several; the latter has an s more by default.
+        The word for one, and the word for none or several; the latter adds an s by default.
     """
     if number == 1:
         return one

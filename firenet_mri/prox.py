@@ -1,7 +1,7 @@
 """Proximal maps and projections of the primal-dual iteration, for real and complex tensors.
 
-A number is shrunk along its own direction, so phases are kept. Zero stays zero, with a zero
-gradient instead of NaN.
+A number is shrunk along its own direction, so its phase is kept. Zero stays zero and has a zero
+gradient, not NaN.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ def project_modulus(x: Tensor, radius: Tensor | float) -> Tensor:
 
 
 def relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:
-    """Return the point so many times the way from before to after; 1 is after itself."""
+    """Return before + relaxation (after - before); a relaxation of 1 returns after itself."""
     return after if relaxation == 1 else before + relaxation * (after - before)
 
 
 def over_axes(values: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return values, (*batch), with an axis of size 1 after them for each of so many axes."""
+    """Return values, (*batch), followed by one axis of size 1 for each of ``axes``."""
     return values.reshape((*values.shape, *[1] * len(axes)))
 
 
 def item_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the Euclidean norm over the last axes, kept as axes of size 1; real.
 
-    Squares that do not fit the precision neither overflow nor vanish.
+    Squares outside the range of the precision neither overflow nor vanish.
     """
     flat = _flat(x, axes)
     norm = torch.linalg.vector_norm(flat, dim=-1)
     if not _is_ordinary(norm):
-        # A power of two changes no digit.
+        # Scaling by a power of two is exact.
         scale = _scale(flat)
         norm = torch.linalg.vector_norm(flat * scale.unsqueeze(-1), dim=-1) / scale
     return over_axes(norm, axes)
 
 
 def scale_to_one(x: Tensor, axes: tuple[int, ...]) -> Tensor | None:
-    """Return for each item a power of two that brings its largest number near 1; None if all are.
+    """Return per item a power of two that brings its largest number near 1; None if all are near.
 
-    It is a constant for derivatives, of the shape of :func:`item_norm`, and 1 for an item of zeros.
-    Near means that squares and products are far from the ends of the precision; while a graph is
-    recorded it is always given.
+    The result has the shape of :func:`item_norm`, is a constant for derivatives, and is 1 for an
+    item of zeros. Near means that squares and products are far from the limits of the precision.
+    While a graph is recorded, the power of two is always returned.
     """
     scale = _scale(_flat(x, axes))
     if _is_ordinary(scale):
@@ -69,7 +69,7 @@ def scale_to_one(x: Tensor, axes: tuple[int, ...]) -> Tensor | None:
 
 def _flat(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the items as rows of real numbers."""
-    # Over one flat real axis it takes a hundredth of the time of a complex norm over several.
+    # A norm over one flat real axis takes a hundredth of the time of a complex one over several.
     flat = x.reshape(*x.shape[: x.ndim - len(axes)], -1)
     return torch.view_as_real(flat.resolve_conj()).flatten(-2) if x.is_complex() else flat
 
@@ -96,13 +96,13 @@ def _is_ordinary(sizes: Tensor) -> bool:
 
 
 def _length_over_modulus(length: Tensor | float, x: Tensor) -> Tensor:
-    """Return length / |x|, where it is at most 2, else 2.
+    """Return length / |x|, capped at 2.
 
-    The callers clamp at 1. Without the 2 the derivative for small x is infinite, and times the
-    clamp's zero NaN.
+    The callers clamp at 1. Without the cap the derivative for small x is infinite, which times the
+    clamp's zero gives NaN.
     """
     square = x.real**2 + x.imag**2 if x.is_complex() else x**2
-    # Where the length is zero too, any positive modulus does.
+    # Where the length is zero too, any positive modulus works.
     floor = length**2 / 4 + torch.finfo(square.dtype).tiny
     if isinstance(floor, Tensor):
         floor = floor.to(square.dtype)

@@ -1,4 +1,4 @@
-"""Brings an image to the pixels on which the scanner shows it: cropped, padded, interpolated."""
+"""Resamples an image to the scanner's pixels: cropped, padded, interpolated."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from firenet_mri.scan import Geometry, ImageGrid, RawScan
 def on_scanner_grid(image: Tensor, scan: RawScan) -> tuple[Tensor, RawScan]:
     """Return an image with the scanner's field of view and matrix, and the scan with its geometry.
 
-    The field of view is cropped, or padded with zeros, in the image; the matrix is padded with
-    zeros, or cropped, in k-space, which interpolates. Pixel N//2 keeps its place and the image its
-    scale. Slices of a 2D scan stay as they are.
+    The field of view is cropped, or padded with zeros, in the image. The matrix is padded with
+    zeros, or cropped, in k-space, which interpolates. Pixel N//2 keeps its place, and the image
+    keeps its scale. Slices of a 2D scan are not resampled across slices.
 
     Parameters
     ----------
     image
-        (..., *spatial) complex, of the scan.
+        (..., *spatial) complex, the image of the scan.
     scan
-        With geometry and ``scanner_grid``.
+        The scan, with geometry and ``scanner_grid``.
 
     Raises
     ------
     DataError
-        If the scan does not know both.
+        If the scan lacks either.
     """
     grid, geometry = scanner_grid_of(scan)
     axes = range(-scan.spatial_ndim, 0)
@@ -56,12 +56,12 @@ def scanner_grid_of(scan: RawScan) -> tuple[ImageGrid, Geometry]:
     Raises
     ------
     DataError
-        If the scan does not know both.
+        If the scan lacks either.
     """
     grid, geometry = scan.scanner_grid, scan.geometry
     if grid is None or geometry is None:
         raise DataError(
-            f"{scan.name}: does not say on which grid the scanner shows the image; leave it alone"
+            f"{scan.name}: does not state the grid on which the scanner shows the image; omit this"
         )
     return grid, geometry
 

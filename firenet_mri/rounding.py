@@ -1,4 +1,4 @@
-"""Rounds bounds to few digits so that they stay bounds."""
+"""Rounds bounds to a few digits such that they remain bounds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 
 def above(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not smaller, "inf" or "nan" as they are."""
+    """Return a number rounded up to ``digits`` digits, "inf" or "nan" unchanged."""
     return _rounded(value, digits, ROUND_CEILING)
 
 
 def below(value: float, digits: int = 3) -> str:
-    """Return a number of so many digits that is not larger, "inf" or "nan" as they are."""
+    """Return a number rounded down to ``digits`` digits, "inf" or "nan" unchanged."""
     return _rounded(value, digits, ROUND_FLOOR)
 
 

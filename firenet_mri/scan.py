@@ -1,4 +1,4 @@
-"""What a scan is once it is read: k-space, sampling mask, noise measurement and geometry."""
+"""A scan as it was read: k-space, sampling mask, noise measurement and geometry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def _is_finite(kspace: Tensor) -> bool:
-    """Return whether all samples are, plane by plane: large ones leave no room for a mask."""
+    """Return whether all samples are finite, plane by plane to save memory."""
     planes = kspace.reshape(-1, *kspace.shape[-2:])
     return all(bool(torch.isfinite(torch.view_as_real(plane)).all()) for plane in planes)
 
@@ -56,48 +56,48 @@ class RawScan:
     kspace
         (..., coil, *spatial) complex64, zero frequency at index N//2 of every spatial axis, zero
         where not sampled. Leading axes are slices. Readout oversampling is already removed. With a
-        trajectory (..., coil, *samples).
+        trajectory the shape is (..., coil, *samples).
     mask
         bool, True where sampled; broadcasts from the right to (..., 1, *spatial), the shape in
-        which it is kept; with a trajectory (..., 1, *samples).
+        which it is stored; with a trajectory to (..., 1, *samples).
     spatial_ndim
         2 or 3.
     noise
         (coil, samples) complex64, scaled to the noise of one k-space sample; None if there was no
         noise measurement or the scan is already whitened.
     geometry
-        None if the file does not say.
+        None if the file does not state it.
     name
         File name for messages; never a patient's.
     simulated
         True if the data were computed from an image.
     trajectory
         (*samples, spatial_ndim) real, in cycles per field of view, the last axis in the order of
-        the image's axes; None if Cartesian. Where it differs, a sequence of as many as there are
-        images, or slices of all images in their order, all of one shape; it is kept as a tuple of
-        the latter, or as one tensor if all are equal.
+        the image's axes; None if Cartesian. If trajectories differ, a sequence with one per image,
+        or one per slice of all images in their order, all of one shape. They are stored as a tuple
+        with one per slice, or as one tensor if all are equal.
     image_shape
-        Sizes of the image where there is a trajectory.
+        Sizes of the image if there is a trajectory.
     images
-        What the images along the first axis are, such as "repetition 0", "repetition 1", where the
-        scan has several; the slices are the second axis then. Empty for one image.
+        Names of the images along the first axis, such as "repetition 0", "repetition 1", if the
+        scan has several; the slices are then the second axis. Empty for one image.
     scanner_grid
-        The grid on which the scanner itself shows the image; None if the file does not say.
+        The grid on which the scanner itself shows the image; None if the file does not state it.
     parameters
         Field strength and times, for the headers of images.
     applied
-        Linear maps that were applied to the samples since they were read, in their order, such as
-        whitening; every bound of a certificate goes through them.
+        Linear maps that were applied to the samples after reading, in order, such as whitening;
+        every bound of a certificate includes them.
     reference
         (..., coil, *spatial) complex64 on the grid of the image's k-space, zero where not measured:
-        what was measured apart for the sensitivity maps, and is no part of the image. Leading axes
-        broadcast to those of k-space; None if there is none.
+        lines that were measured apart for the sensitivity maps and are not part of the image.
+        Leading axes broadcast to those of k-space; None if there are no such lines.
     norms_as_read
-        (*batch) real: norms of the samples of every item before ``applied``, where reading itself
-        applied something; None is unknown, or nothing was applied.
+        (*batch) real: norms of the samples of every item before ``applied``, if reading itself
+        applied something. None if unknown, or if nothing was applied.
     record
-        How it was read, as plain data for the certificate: options by name, files and arrays by
-        their SHA-256.
+        How the scan was read, as plain data for the certificate: options by name, files and arrays
+        by their SHA-256.
     """
 
     kspace: Tensor
@@ -121,7 +121,7 @@ class RawScan:
         name = self.name
         if self.spatial_ndim not in (2, 3):
             raise ShapeError(
-                f"{name}: {self.spatial_ndim} spatial axes; 2 or 3 can be reconstructed"
+                f"{name}: {self.spatial_ndim} spatial axes; only 2 or 3 can be reconstructed"
             )
         if self.trajectory is not None:
             self._check_trajectories()
@@ -164,7 +164,7 @@ class RawScan:
             self._check_reference(self.reference)
 
     def _check_reference(self, reference: Tensor) -> None:
-        """Raise a named error unless the reference has the coils and the grid of the image."""
+        """Raise a named error unless the reference has the image's coils and grid."""
         tail = (self.coils, *self.spatial_shape)
         if reference.shape[-len(tail) :] != tail:
             raise ShapeError(
@@ -181,8 +181,8 @@ class RawScan:
         """Raise a named error unless trajectories, image size and data belong together."""
         if self.image_shape is None or len(self.image_shape) != self.spatial_ndim:
             raise ShapeError(
-                f"{self.name}: the image size is {self.image_shape}; with a trajectory give one of "
-                f"{self.spatial_ndim} numbers"
+                f"{self.name}: the image size is {self.image_shape}; with a trajectory give a size "
+                f"of {self.spatial_ndim} numbers"
             )
         given = self.trajectory
         each = (given,) if isinstance(given, Tensor) else tuple(given or ())
@@ -195,7 +195,7 @@ class RawScan:
         if len(shapes) != 1:
             raise ShapeError(
                 f"{self.name}: the images' trajectories have the shapes {shapes}; all images need "
-                "as many samples, so leave out the image that has others, or its further readouts"
+                "the same number of samples, so omit the image that differs, or its extra readouts"
             )
         samples = shapes[0][:-1]
         found = tuple(self.kspace.shape[-len(samples) :])
@@ -210,7 +210,7 @@ class RawScan:
     def _of_all_slices(
         self, each: tuple[Tensor, ...], sample_ndim: int
     ) -> Tensor | tuple[Tensor, ...]:
-        """Return the trajectory of every slice of every image, or the one that all have."""
+        """Return the trajectory of every slice of every image, or the one they all share."""
         batch = tuple(self.kspace.shape[: -sample_ndim - 1])
         items, images = math.prod(batch), batch[0] if self.images else 1
         if len(each) not in (images, items):
@@ -232,7 +232,7 @@ class RawScan:
 
     @property
     def trajectories(self) -> tuple[Tensor, ...]:
-        """The trajectories that differ: one of all, or one of every slice of every image."""
+        """The distinct trajectories: one for all, or one per slice of every image."""
         if self.trajectory is None:
             return ()
         given = self.trajectory
@@ -257,17 +257,17 @@ class RawScan:
 
     @property
     def sampled_fraction(self) -> float:
-        """Share of the k-space grid that was sampled; samples a pixel where it has a trajectory."""
+        """Sampled share of the k-space grid; with a trajectory, samples per pixel."""
         if self.trajectories:
             return self.trajectories[0].shape[:-1].numel() / math.prod(self.spatial_shape)
         return float(self.mask.float().mean())
 
 
 def digest_of_scan(scan: RawScan) -> ScanDigests:
-    """Return the digests of a scan: what was sampled, and where."""
+    """Return the digests of a scan: its samples and their positions."""
     full = scan.mask.expand(scan.kspace.shape)
     zero = torch.zeros((), dtype=scan.kspace.dtype, device=scan.kspace.device)
-    # Not a product: it would keep the sign of the zeros.
+    # Not a product, which would keep the sign of the zeros.
     leading = np.ndindex(scan.kspace.shape[:-2])
     planes = (torch.where(full[i], scan.kspace[i], zero) for i in leading)
     trajectory = None
@@ -288,15 +288,16 @@ def sampled_mask(kspace: Tensor, spatial_ndim: int) -> Tensor:
 
 
 def readouts_are_whole(mask: Tensor, axis: int = -1) -> bool:
-    """Return whether along an axis, the readout, either all or nothing was sampled."""
+    """Return whether, along an axis (the readout), either everything or nothing was sampled."""
     return bool((mask.all(axis) == mask.any(axis)).all())
 
 
 def with_reversed_kspace(scan: RawScan) -> RawScan:
     """Return the scan with k-space reversed about its centre.
 
-    Its inverse Fourier transform is the forward transform of the scan as it was: the image turned
-    about pixel N//2. Scanners differ in which of the two shows the image along their directions.
+    The inverse Fourier transform of the result is the forward transform of the original scan: the
+    image reflected through pixel N//2. Scanners differ in which of the two shows the image along
+    their directions.
     """
     ndim = scan.spatial_ndim
     reference = scan.reference
@@ -323,26 +324,26 @@ def check_readout_splits(scan: RawScan) -> None:
     is_volume = scan.spatial_ndim == 3 and len(scan.batch_shape) == bool(scan.images)
     if not is_volume or scan.trajectory is not None or not readouts_are_whole(scan.mask):
         raise UsageError(
-            f"{scan.name}: only a Cartesian volume with whole readouts can be taken apart along "
-            "the readout; reconstruct it as a whole"
+            f"{scan.name}: only a Cartesian volume with whole readouts can be split along the "
+            "readout; reconstruct it as a whole"
         )
 
 
 def split_readout(scan: RawScan) -> RawScan:
-    """Return volumes with whole readouts as slices across the readout, each a 2D scan.
+    """Return a volume with whole readouts as slices across the readout, each a 2D scan.
 
-    The inverse Fourier transform along the readout, which is unitary, takes the volume apart: what
-    was measured of the plane at pixel x is k-space (z, y), with the same mask for every x and noise
-    of the same variance. There is no geometry: the planes' place is the volume's.
+    The inverse Fourier transform along the readout, which is unitary, splits the volume: the data
+    of the plane at pixel x are k-space (z, y), with the same mask for every x and noise of the same
+    variance. The result has no geometry, since the position of the planes is that of the volume.
 
     Raises
     ------
     UsageError
-        If it is no Cartesian volume, or has readouts of which not all was measured.
+        If the scan is not a Cartesian volume, or has partially measured readouts.
     """
     check_readout_splits(scan)
     hybrid = torch.empty_like(scan.kspace)
-    # One coil at a time: a volume is large.
+    # One coil at a time, since a volume is large.
     for at in np.ndindex(*scan.kspace.shape[:-3]):
         hybrid[at] = centred_ifft(scan.kspace[at], [-1])
     reference = scan.reference
@@ -372,7 +373,7 @@ def select(
     images
         Indices along the axis of images; None keeps all.
     slices
-        Indices along the axis of slices of a 2D scan, evenly spaced where its place is known; None
+        Indices along the axis of slices of a 2D scan, evenly spaced if its position is known; None
         keeps all.
 
     Raises
@@ -382,7 +383,7 @@ def select(
     """
     kspace, mask, geometry, names = scan.kspace, scan.mask, scan.geometry, scan.images
     reference, norms = scan.reference, scan.norms_as_read
-    # Which slices of which images are left.
+    # The slices of the images that remain.
     left = torch.arange(math.prod(scan.batch_shape)).reshape(scan.batch_shape)
     if images is not None:
         chosen = _indices(images, len(names), f"{scan.name}: image")
@@ -421,7 +422,7 @@ def select(
 
 
 def _slices_of(reference: Tensor, chosen: Sequence[int], spatial_ndim: int) -> Tensor:
-    """Return some slices of (..., slice, coil, *spatial); one of all slices stays."""
+    """Return some slices of (..., slice, coil, *spatial); one shared by all slices stays."""
     axis = reference.ndim - spatial_ndim - 2
     if axis < 0 or reference.shape[axis] == 1:
         return reference
@@ -430,7 +431,7 @@ def _slices_of(reference: Tensor, chosen: Sequence[int], spatial_ndim: int) -> T
 
 def _indices(wanted: Sequence[int], count: int, what: str) -> list[int]:
     if count == 0:
-        raise UsageError(f"{what}s were chosen, but the scan has one only; leave that out")
+        raise UsageError(f"{what}s were chosen, but the scan has only one; omit that option")
     missing = sorted(set(wanted) - set(range(count)))
     if missing or not wanted:
         raise UsageError(f"{what} {missing} asked for; there are 0 to {count - 1}")

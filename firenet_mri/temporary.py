@@ -1,6 +1,6 @@
-"""Names of temporary files, by which those of runs that were killed are known and removed.
+"""Names of temporary files, by which those of killed runs are recognised and removed.
 
-``.fn-NODE-PID-TOKEN-NAME``: the machine and process that write it, and the output that it becomes.
+``.fn-NODE-PID-TOKEN-NAME``: the machine and process that write the file, and the output's name.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 _NAME = re.compile(r"\.fn-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-(.+)", re.DOTALL)
 _ASIDE = "~"
-# Of another machine's process nothing is known; nobody writes a file for longer without a byte.
+# Nothing is known of another machine's process; no write pauses for longer than this.
 _ABANDONED_S = 24 * 3600.0
-# Tokens of this process's files: after a restart in a container another may have had its number.
+# Tokens of this process's files: after a container restart, another process may have had its PID.
 _own: set[str] = set()
 
 
@@ -31,7 +31,7 @@ def new_token() -> str:
 
 
 def forget(token: str) -> None:
-    """Say that files with this token are written no more."""
+    """Record that files with this token are no longer being written."""
     _own.discard(token)
 
 
@@ -41,20 +41,20 @@ def temporary_beside(path: Path, token: str) -> Path:
 
 
 def set_aside(path: Path, token: str) -> Path:
-    """Return where a file is put that is being replaced, until all of the new ones are there."""
+    """Return where to put a file that is being replaced until all of the new ones exist."""
     return temporary_beside(path.with_name(f"{_ASIDE}{path.name}"), token)
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a file is a temporary one, of a run that goes on or was killed."""
+    """Return whether a file is a temporary one, of a running or killed run."""
     return _NAME.fullmatch(path.name) is not None
 
 
 def remove_abandoned(folder: Path) -> None:
     """Remove from a folder the temporary files of runs that were killed.
 
-    Those of processes that are alive stay; those of another machine stay for a day. What was put
-    aside stays while nothing has taken its place.
+    Files of living processes stay; files of another machine stay for a day. A file that was set
+    aside stays until a new one has replaced it.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -75,9 +75,9 @@ def _is_abandoned(entry: os.DirEntry[str], node: str, pid: str, token: str, name
 
 
 def _is_alive(pid: int) -> bool:
-    """Return whether a process of this machine lives, as far as that can be told."""
+    """Return whether a process of this machine is alive, as far as can be told."""
     if pid == os.getpid():
-        # Its own files are known by their tokens.
+        # A process recognises its own files by their tokens.
         return False
     if os.name != "posix":
         return True
@@ -92,7 +92,7 @@ def _is_alive(pid: int) -> bool:
 
 @functools.cache
 def _node() -> str:
-    """Return what tells this machine, or container, whose processes have numbers of their own."""
+    """Return an identifier of this machine or container, whose process numbers are its own."""
     numbers = ""
     with contextlib.suppress(OSError):
         numbers = str(Path("/proc/self/ns/pid").readlink())

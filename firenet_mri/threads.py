@@ -1,8 +1,8 @@
 """How OpenMP's threads wait for each other: asleep, so that other processes can have the cores.
 
-Left to itself, libgomp, which torch carries on Linux, has a waiting thread try again 300,000 times
-before it sleeps. On a core that is shared it does so in the time of the thread for which it waits.
-OpenMP reads its settings once, when its library is loaded, which ``import torch`` does.
+By default, libgomp, which torch uses on Linux, lets a waiting thread spin 300,000 times before it
+sleeps. On a shared core it thereby takes time from the thread for which it waits. OpenMP reads its
+settings once, when its library is loaded, which ``import torch`` does.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-#: Of the standard, of libgomp, and of LLVM's and Intel's library; any of them says how to wait.
+#: Of the standard, of libgomp, and of LLVM's and Intel's library; any of them sets how to wait.
 _SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def passive_waiting(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what is to be added to an environment so that waiting threads sleep.
+    """Return what must be added to an environment so that waiting threads sleep.
 
-    Nothing where the user has set how they wait.
+    The result is empty if the user has already set how they wait.
     """
     if any(name in environment for name in _SETTINGS):
         return {}
@@ -25,8 +25,8 @@ def passive_waiting(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def wait_passively() -> None:
-    """Have the threads of this process and its children sleep while they wait.
+    """Make the threads of this process and its children sleep while they wait.
 
-    It has no effect once torch or another library that brings OpenMP is loaded.
+    This has no effect once torch or another library that brings OpenMP is loaded.
     """
     os.environ.update(passive_waiting(os.environ))

@@ -81,8 +81,8 @@ def test_text_of_reading_stands_for_what_it_says(name, text, value) -> None:
         ({"reweighting": -1}, "use 0 or more"),
         ({"relative_gap": 0.1}, "only the adaptive preset stops on one"),
         ({"budget": 0.01, "lam": 0.1}, "a budget chooses the automatic lam"),
-        ({"map_sets": 2, "preset": "paper"}, "presets other than paper"),
-        ({"maps": torch.ones(1, 2, 2), "coils": 2}, "Given maps are those of the coils"),
+        ({"map_sets": 2, "preset": "paper"}, "a preset other than paper"),
+        ({"maps": torch.ones(1, 2, 2), "coils": 2}, "Given maps are for the original coils"),
         ({"phase_constraint": 0.3, "map_sets": 2}, "single map set"),
     ],
 )
@@ -98,7 +98,7 @@ def test_empty_text_is_no_value_of_any_option(cls) -> None:
         for text in ("", "  "):
             with pytest.raises(UsageError, match=rf"^{field.name} is '{text}'; give a value, or"):
                 cls.from_mapping({field.name: text})
-    with pytest.raises(UsageError, match=r"^joint is ''; give a value, or leave it out"):
+    with pytest.raises(UsageError, match=r"^joint is ''; give a value, or omit it"):
         ReconstructionOptions(joint="")
 
 

@@ -66,5 +66,5 @@ def test_a_volume_is_resized_along_all_axes_and_padded_where_the_field_grows() -
 
 def test_without_a_grid_or_place_there_is_nothing_to_do() -> None:
     for fov, grid in ((None, ImageGrid((1, 4, 4), (1, 1, 1))), ((1.0, 1.0, 1.0), None)):
-        with pytest.raises(DataError, match="does not say on which grid"):
+        with pytest.raises(DataError, match="does not state the grid"):
             on_scanner_grid(torch.ones(4, 4, dtype=torch.complex64), scan((4, 4), fov, grid))

@@ -132,7 +132,7 @@ def test_chosen_images_keep_their_names() -> None:
         ({"slices": [4]}, r"slice \[4\] asked for; there are 0 to 3"),
         ({"slices": []}, "asked for"),
         ({"slices": [0, 1, 3]}, "evenly"),
-        ({"images": [0]}, "has one only"),
+        ({"images": [0]}, "has only one"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(wanted, match) -> None:

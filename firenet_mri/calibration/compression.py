@@ -1,11 +1,12 @@
-"""Coil compression: fewer virtual coils that hold nearly all of the signal.
+"""Coil compression: fewer virtual coils that contain nearly all of the signal.
 
-With y_k the samples of all coils at point k, the virtual coils are V y_k with the rows of V the
-leading eigenvectors of sum_k y_k y_k^H [1]. The rows are orthonormal: white noise stays white.
+With y_k the samples of all coils at point k, the virtual coils are V y_k, where the rows of V are
+the leading eigenvectors of sum_k y_k y_k^H [1]. The rows are orthonormal, so white noise stays
+white.
 
-Geometric compression [2] has a V for every pixel along the readout, where the coils see other
-things, and so fewer virtual coils hold the same signal. Each V is rotated to be as near as it can
-to that of the pixel before, so that the virtual coils' sensitivities are smooth.
+Geometric compression [2] has a separate V for every pixel along the readout. Coil sensitivities
+differ along the readout, so fewer virtual coils contain the same signal. Each V is rotated as near
+as possible to the V of the previous pixel, so that the virtual coils' sensitivities are smooth.
 
 [1] Buehrer et al., Magn Reson Med 57:1131-1139, 2007.
 [2] Zhang et al., Magn Reson Med 69:571-582, 2013.
@@ -39,29 +40,30 @@ def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd
     Parameters
     ----------
     scan
-        The scan, whitened if it has a noise measurement, so that signal and not noise decides.
+        The scan, whitened if it has a noise measurement, so that signal decides, not noise.
     coils
-        How many virtual coils; or, a float in (0, 1], the share of the signal's energy that they
-        must hold together.
+        Number of virtual coils; or, as a float in (0, 1], the share of the signal's energy that
+        they must contain.
     method
-        "svd": the same for all samples, in falling order of their signal. "geometric": for each
-        pixel along the readout, of Cartesian scans with whole readouts.
+        "svd": the same matrix for all samples, in decreasing order of signal. "geometric": one
+        matrix per pixel along the readout, for Cartesian scans with whole readouts.
 
     Raises
     ------
     UsageError
-        If that number is less than 1, more than there are coils, or a share outside (0, 1]; or if
-        the method is unknown, or geometric and the scan has no whole readouts or is not yet white.
+        If the number is less than 1 or more than the number of coils, or the share is outside
+        (0, 1]; if the method is unknown; or if it is geometric and the scan has no whole readouts
+        or is not whitened.
     """
     is_share = isinstance(coils, float)
     if is_share and not 0 < coils <= 1:
         raise UsageError(
-            f"{coils} coils asked for; give a whole number, or a share of the energy in (0, 1]"
+            f"{coils} coils requested; give a whole number, or a share of the energy in (0, 1]"
         )
     if not is_share and not 1 <= coils <= scan.coils:
         raise UsageError(
-            f"{scan.name}: {counted(coils, 'virtual coil')} asked for; the scan has "
-            f"{counted(scan.coils, 'coil')}, use 1 to {scan.coils}"
+            f"{scan.name}: {counted(coils, 'virtual coil')} requested; the scan has "
+            f"{counted(scan.coils, 'coil')}, so use 1 to {scan.coils}"
         )
     if method not in get_args(Compression):
         raise UsageError(f"Unknown compression {method!r}; use svd or geometric")
@@ -79,7 +81,7 @@ def compress_coils(scan: RawScan, coils: int | float, method: Compression = "svd
 
 
 def _count(energies: Tensor, coils: int | float) -> int:
-    """Return how many coils are wanted, of which the energies fall."""
+    """Return the number of coils for a request, given the energies in decreasing order."""
     if not isinstance(coils, float):
         return int(coils)
     held = energies.clamp(min=0).cumsum(0) / energies.clamp(min=0).sum()
@@ -102,7 +104,7 @@ def _geometric(scan: RawScan, coils: int | float) -> CoilMixing:
         )
     along_readout = centred_ifft(scan.kspace, [-1])
     axis = -scan.spatial_ndim - 1
-    # The readout first, then coils, then all other samples.
+    # Order: readout, coils, all other samples.
     samples = along_readout.movedim((-1, axis), (0, 1)).flatten(2).to(torch.complex128)
     energies, vectors = torch.linalg.eigh(samples @ samples.mH)
     count = _count(energies.flip(1).sum(0), coils)
@@ -114,14 +116,14 @@ def _geometric(scan: RawScan, coils: int | float) -> CoilMixing:
 
 
 def _align(matrices: Tensor, order: Iterable[int], neighbour: int) -> None:
-    """Rotate each matrix to be as near as it can to its neighbour's, in place."""
+    """Rotate each matrix as near as possible to its neighbour, in place."""
     for x in order:
         u, _, v = torch.linalg.svd(matrices[x] @ matrices[x + neighbour].mH)
         matrices[x] = (u @ v).mH @ matrices[x]
 
 
 def _fixed_phase(vectors: Tensor) -> Tensor:
-    """Return the eigenvectors, columns, with their largest entry real and positive."""
+    """Return the eigenvectors (columns) with their largest entry real and positive."""
     largest = vectors.abs().argmax(dim=0, keepdim=True)
     entry = vectors.gather(0, largest)
     return vectors * (entry.conj() / entry.abs())

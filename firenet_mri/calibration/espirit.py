@@ -1,20 +1,20 @@
-"""ESPIRiT: sensitivity maps as eigenvectors of what the calibration region says of all pixels.
+"""ESPIRiT: sensitivity maps as eigenvectors of a matrix from the calibration region at each pixel.
 
 The k x k neighbourhoods of all coils in the calibration region span a small space. A pixel's coil
-sensitivities s(x), modulated over such a neighbourhood, lie in it, and so s(x) is an eigenvector to
-the eigenvalue 1 of a Hermitian matrix of coils,
+sensitivities s(x), modulated over such a neighbourhood, lie in this space. So s(x) is an
+eigenvector with eigenvalue 1 of a Hermitian matrix over coils,
 
     G(x) = k^-d sum_l R(l) exp(2 pi i l x / N),   R_cc'(l) = sum_{a - b = l} P_(c a)(c' b),
 
-with P the projection onto that space [1]. R has (2k - 1)^d lags only, so that G costs two small
-matrix products an axis and no Fourier transform of each of the space's vectors.
+with P the projection onto this space [1]. R has only (2k - 1)^d lags, so G costs two small matrix
+products per axis and no Fourier transform of each vector of the space.
 
-Where an object is larger than the field of view, pixels show two of its places: a second map set is
-the eigenvector to the second eigenvalue, which is near 1 there and near 0 elsewhere.
+Where an object is larger than the field of view, pixels show two places of the object. A second map
+set is the eigenvector of the second eigenvalue, which is near 1 there and near 0 elsewhere.
 
-Where there is no signal, no eigenvalue is near 1. The eigenvector to the largest is still that of
-the coils which the neighbourhoods come nearest to, it varies as smoothly as G, and its norm is 1:
-it extends the maps beyond the object, if that is asked for.
+Where there is no signal, no eigenvalue is near 1. The eigenvector of the largest eigenvalue is
+still the coil vector to which the neighbourhoods come nearest. It varies as smoothly as G and has
+norm 1, so that it can extend the maps beyond the object, on request.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
 """
@@ -35,24 +35,24 @@ from firenet_mri.errors import CalibrationError, ShapeError, UsageError
 from firenet_mri.operators.workers import on_all_cores, one_by_one
 from firenet_mri.plurals import counted
 
-# Eigenvalues below belong to pixels without signal; BART's value.
+# Smaller eigenvalues belong to pixels without signal; BART's value.
 _CROP = 0.8
-# SigPy's value.
+# Singular values below this share of the largest are noise; SigPy's value.
 _NOISE = 0.02
-# Entries of the pixels' matrices that are kept at once, 8 MiB in several arrays: those of all
-# pixels take as many times k-space as there are coils.
+# Entries of the pixels' matrices that are kept at once, 8 MiB in several arrays. Those of all
+# pixels are larger than k-space by the number of coils.
 _BLOCK = 1 << 20
-# Columns of the neighbourhoods' matrix from which on few of its eigenvectors are made.
+# Columns of the neighbourhoods' matrix above which only the needed eigenvectors are computed.
 _LARGE = 1500
 
 
 class Eigenvalues(NamedTuple):
-    """What the eigenvalues say of how many places a pixel shows.
+    """The eigenvalues that tell how many places a pixel shows.
 
     ``second`` and ``third`` are (..., *spatial) float32, 0 to 1, and near 1 where a pixel shows two
-    or three places; ``third`` is 0 for two coils. They mean that only where the noise of a sample
-    has a standard deviation below ``noise``, (...) float64, in the unit of k-space: more of it is
-    taken for signal.
+    or three places; ``third`` is 0 for two coils. This holds only if the noise of a sample has a
+    standard deviation below ``noise``, (...) float64, in the unit of k-space; more noise is taken
+    for signal.
     """
 
     second: Tensor
@@ -61,15 +61,15 @@ class Eigenvalues(NamedTuple):
 
 
 class Eigenmaps(NamedTuple):
-    """Maps of :func:`espirit_maps`, and what was found on the way."""
+    """Maps of :func:`espirit_maps`, with the eigenvalues that were computed on the way."""
 
     maps: Tensor
     eigenvalues: Eigenvalues
 
 
 class _Space(NamedTuple):
-    """Columns that span the neighbourhoods' space, (coil k^d, rank) orthonormal, and what noise
-    would be taken for signal.
+    """Columns that span the neighbourhoods' space, (coil k^d, rank) orthonormal, and the noise
+    level above which noise would be taken for signal.
     """
 
     basis: Tensor
@@ -87,13 +87,13 @@ def espirit_maps(
     threshold: float = _NOISE,
     background: Background = "crop",
 ) -> Tensor:
-    """Return sensitivity maps of one or more sets.
+    """Return one or more sets of sensitivity maps.
 
     Parameters
     ----------
     kspace
         (..., coil, *spatial) complex, zero frequency at index N//2, at least two coils. Leading
-        axes are batch.
+        axes are batch axes.
     width
         Size of the fully sampled centre along every axis, at least ``kernel`` + 1.
     spatial_ndim
@@ -103,28 +103,28 @@ def espirit_maps(
     kernel
         Size of the neighbourhoods along every axis.
     crop
-        Maps are zero where their eigenvalue, 0 to 1, is smaller.
+        Maps are set to zero where their eigenvalue, 0 to 1, is smaller.
     threshold
-        Singular values of the neighbourhoods below this share of the largest are taken as noise.
-        Second sets of data with little noise are better with less.
+        Singular values of the neighbourhoods below this share of the largest are treated as noise.
+        For a second set from data with little noise, a smaller value is better.
     background
         "crop": zero where the eigenvalue is small, see ``crop``. "keep": the first set is the
-        eigenvector everywhere; further sets are cropped all the same, since a second unknown in
-        pixels that show one place would be nothing but that.
+        eigenvector everywhere. Further sets are cropped in any case, since in pixels that show one
+        place a second unknown would have no meaning.
 
     Returns
     -------
     Tensor
         (..., coil, *spatial) complex64 of root-sum-of-squares 1 or 0; with several sets
         (..., set, coil, *spatial), orthogonal in every pixel, the largest eigenvalue first. Their
-        phase is that at which the coils' principal component is real and positive.
+        phase makes the principal component of the coils real and positive.
 
     Raises
     ------
     ShapeError
-        If k-space has not these axes.
+        If k-space does not have these axes.
     UsageError
-        If there are more sets than coils, or less than one.
+        If more sets than coils, or fewer than one, are requested.
     CalibrationError
         If the region is too small for the neighbourhoods, or has no signal.
     """
@@ -151,7 +151,7 @@ def espirit(
     threshold: float = _NOISE,
     background: Background = "crop",
 ) -> Eigenmaps:
-    """Return the maps of :func:`espirit_maps`, which see, with the eigenvalues after the first."""
+    """Return the maps of :func:`espirit_maps`, with the eigenvalues after the first."""
     if kspace.ndim < spatial_ndim + 1:
         raise ShapeError(
             f"k-space has shape {tuple(kspace.shape)}; it must be (..., coil, *spatial) with "
@@ -160,22 +160,22 @@ def espirit(
     coils, *spatial = kspace.shape[-spatial_ndim - 1 :]
     if not 1 <= sets <= coils:
         raise UsageError(
-            f"{counted(sets, 'map set')} of {counted(coils, 'coil')} asked for; use 1 to {coils}"
+            f"{counted(sets, 'map set')} of {counted(coils, 'coil')} requested; use 1 to {coils}"
         )
     if not kernel < width <= min(spatial):
         raise CalibrationError(
-            f"A calibration region of {width} along every axis; neighbourhoods of {kernel} need at "
-            f"least {kernel + 1}, and the matrix {tuple(spatial)} is the most"
+            f"The calibration region has width {width}; neighbourhoods of {kernel} need at least "
+            f"{kernel + 1}, and the matrix {tuple(spatial)} is the upper limit"
         )
     items = kspace.reshape(-1, coils, *spatial)
-    # No eigenvalue of a projection is below 0, but its rounding is.
+    # Eigenvalues of a projection are at least 0, except for rounding.
     first = crop if background == "crop" else -1.0
     crops = [first, *[crop] * (sets - 1)]
 
     def of_item(item: Tensor) -> Eigenmaps:
         return _maps(item, width, kernel, crops, threshold)
 
-    # Of volumes several at once would need their memory together.
+    # Several volumes at once would need too much memory.
     found = (on_all_cores if _can_share(kspace, spatial_ndim) else one_by_one)(of_item, list(items))
     maps = _stacked([one.maps for one in found])
     if sets == 1:
@@ -190,12 +190,12 @@ def espirit(
 
 
 def _can_share(kspace: Tensor, spatial_ndim: int) -> bool:
-    """Return whether slices may be worked on in threads of their own."""
+    """Return whether slices may be processed in separate threads."""
     return spatial_ndim < 3 and kspace.device.type == "cpu" and not kspace.requires_grad
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Return the parts along a new first axis; of one no copy is made."""
+    """Return the parts along a new first axis; a single part is not copied."""
     return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(list(parts))
 
 
@@ -231,7 +231,7 @@ def _maps(
             vector = vector * (values[..., -1 - index, None] >= crop)
             maps[index].movedim(0, -1)[place] = vector
 
-    # Small matrices gain nothing from threads of their own, and wait for them.
+    # Small matrices gain nothing from further threads, and would wait for them.
     is_shared = kspace.device.type == "cpu" and not kspace.requires_grad
     (on_all_cores if is_shared else one_by_one)(fill, list(_places(coils, spatial)))
     noise = space.noise.cpu() * float(scale)
@@ -239,16 +239,16 @@ def _maps(
 
 
 def _space(centre: Tensor, kernel: int, threshold: float) -> _Space:
-    """Return the space of neighbourhoods, singular values below a share of the largest left out."""
+    """Return the space of neighbourhoods, without singular values below a share of the largest."""
     coils, ndim = centre.shape[0], centre.ndim - 1
     windows = centre
     for axis in range(1, centre.ndim):
         windows = windows.unfold(axis, kernel, 1)
-    # The coil axis between those of the windows' places and those of their samples.
+    # The coil axis lies between the axes of the windows' positions and those of their samples.
     windows = windows.movedim(0, ndim)
     columns = coils * kernel**ndim
     gram = centre.new_zeros((columns, columns))
-    # Part by part: in 3D all neighbourhoods together are larger than many a volume.
+    # In parts, since in 3D all neighbourhoods together can be larger than the volume.
     for part in windows:
         rows = part.reshape(-1, columns)
         gram.addmm_(rows.mT, rows.conj())
@@ -259,9 +259,9 @@ def _space(centre: Tensor, kernel: int, threshold: float) -> _Space:
 
 
 def _strongest(gram: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalue, and the eigenvectors to those above a share of it.
+    """Return the largest eigenvalue, and the eigenvectors of eigenvalues above a share of it.
 
-    The matrix is overwritten on a CPU. Where it is large, only these vectors are made there, which
+    The matrix is overwritten on a CPU. If it is large, only these vectors are computed there, which
     takes a third of the time and half of the memory.
     """
     if gram.device.type != "cpu" or gram.requires_grad or len(gram) < _LARGE:
@@ -270,7 +270,7 @@ def _strongest(gram: Tensor, share: float) -> tuple[Tensor, Tensor]:
     from scipy import linalg
     from scipy.sparse.linalg import eigsh
 
-    # In Fortran's order the transpose lies as it is; it is the conjugate.
+    # In Fortran's order the memory is that of the transpose, which is the conjugate.
     matrix = gram.numpy().T
     start = np.random.default_rng(0).standard_normal(len(gram)).astype(matrix.dtype)
     largest = float(eigsh(matrix, k=1, v0=start, return_eigenvectors=False)[0])
@@ -289,7 +289,7 @@ def _lags(basis: Tensor, coils: int, kernel: int, ndim: int) -> Tensor:
     rows = basis.reshape(coils, *[kernel] * ndim, -1)
     lags = basis.new_zeros((coils, coils, *[2 * kernel - 1] * ndim))
     for place in itertools.product(range(kernel), repeat=ndim):
-        # With b at this place, a - b runs over k lags.
+        # With b fixed, a - b runs over k lags.
         columns, target = rows, lags
         for axis, at in enumerate(place):
             columns = columns.select(1, at)
@@ -316,8 +316,8 @@ def _waves(size: int, kernel: int, like: Tensor) -> Tensor:
 def _places(coils: int, spatial: Sequence[int]) -> Iterator[tuple[slice, slice]]:
     """Yield the rows along the first axis and along the second of every block of the image.
 
-    A block is as much along the first axis as may be kept at once; where one row is too much, it is
-    that row and a part of the second axis.
+    A block has as many rows along the first axis as may be kept at once. If one row is too large, a
+    block is a part of this row along the second axis.
     """
     pixels = max(1, _BLOCK // coils**2)
     for first in _parts(spatial[0], pixels // math.prod(spatial[1:])):
@@ -329,13 +329,13 @@ def _matrices(lags: Tensor, waves: Sequence[Tensor], place: tuple[slice, slice])
     """Return G of a block, (*pixels, coil, coil)."""
     first, second = place
     for wave in (waves[0][:, first], waves[1][:, second], *waves[2:]):
-        # The axis of lags goes, that of its pixels becomes the last.
+        # The axis of lags is replaced by an axis of pixels, which becomes the last.
         lags = torch.tensordot(lags, wave, dims=([2], [0]))
     return lags.movedim((0, 1), (-2, -1)).contiguous()
 
 
 def _parts(size: int, count: int) -> Iterator[slice]:
-    """Yield slices of so many entries of an axis, at least one."""
+    """Yield slices of ``count`` entries of an axis, at least one."""
     count = max(1, count)
     for start in range(0, size, count):
         yield slice(start, min(start + count, size))

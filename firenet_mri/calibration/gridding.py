@@ -18,10 +18,10 @@ _STEPS = 8
 
 
 def cartesian_centre(scan: RawScan, width: int) -> RawScan:
-    """Return a Cartesian scan of the same image of which the centre of k-space alone is sampled.
+    """Return a Cartesian scan of the same image with only the centre of k-space sampled.
 
-    Each coil's image is the least-squares one, with density compensation, after a few conjugate
-    gradient steps; its k-space in the centre is interpolated between the samples there.
+    Each coil's image is the least-squares solution, with density compensation, after a few
+    conjugate gradient steps. Its k-space in the centre is interpolated between the samples there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The words for ways of calibration, without what computes them."""
+"""The names of calibration methods, without the code that computes them."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from firenet_mri.operators import encoding_operator
 
 # Where the low-resolution image is darker than this share of its brightest, its phase is noise.
 _SIGNAL = 1e-3
-# Samples along an axis that make a phase of reference; 12 and 24 were as good.
+# Samples along an axis that make a reference phase; 12 and 24 were as good.
 _REFERENCE = 16
 
 
 def low_resolution_phase(kspace: Tensor, maps: Tensor, widths: Sequence[int]) -> Tensor:
-    """Return exp(i phase) of the image that a Hann window of the centre gives.
+    """Return exp(i phase) of the image from a Hann window of the centre of k-space.
 
     Parameters
     ----------
@@ -27,35 +27,35 @@ def low_resolution_phase(kspace: Tensor, maps: Tensor, widths: Sequence[int]) ->
     maps
         Sensitivity maps of the same shape.
     widths
-        Sizes of the centre, one for each spatial axis.
+        Sizes of the centre, one per spatial axis.
 
     Returns
     -------
     Tensor
-        (..., *spatial) complex of modulus 1; 0 where there is no signal to take a phase from.
+        (..., *spatial) complex of modulus 1; 0 where there is no signal.
     """
     return PhaseOfCentre(kspace, maps, widths).phase
 
 
 def reference_phase(kspace: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-    """Return the phase of a smooth image for which maps are turned, of modulus 1 everywhere.
+    """Return the phase of a smooth image by which maps are rotated, of modulus 1 everywhere.
 
-    Maps that were estimated have a phase by convention. With the phase of the image at low
-    resolution in them the rest of the image is nearly real, and sparser: 0.1 to 0.5 dB on real
+    Estimated maps have a phase by convention. If they include the phase of the image at low
+    resolution, the rest of the image is nearly real and sparser, which gains 0.1 to 0.5 dB on real
     scans (docs/performance_details.md).
 
     Parameters
     ----------
     kspace, maps
-        As :func:`low_resolution_phase` takes them, of one item: (coil, *spatial).
+        See :func:`low_resolution_phase`; of one item, (coil, *spatial).
     mask
-        (..., 1, *spatial) bool; up to 16 samples of its sampled centre count along each axis, as
-        many along one as along the others.
+        (..., 1, *spatial) bool. Up to 16 samples of the sampled centre are used along each axis,
+        the same number along all axes.
 
     Returns
     -------
     Tensor
-        (*spatial) complex; 1 where there is no signal to take a phase from.
+        (*spatial) complex; 1 where there is no signal.
     """
     ndim = maps.ndim - 1
     width = min(*calibration_region(mask, ndim), _REFERENCE)
@@ -93,7 +93,7 @@ class PhaseOfCentre:
         return self._turned(self._encoding.adjoint(u * self._window))
 
     def transpose(self, phase: Tensor) -> Tensor:
-        """Return what is transposed to :meth:`forward`, of k-space's shape."""
+        """Return the transpose of :meth:`forward` applied to a phase, of k-space's shape."""
         back: Tensor = self._encoding(self._turned(phase))
         return back * self._window
 

@@ -1,7 +1,7 @@
-"""What sensitivity maps are made from where the image's own samples do not serve.
+"""Sources for sensitivity maps other than the image's own samples.
 
-That is a reference which was measured apart, or, of images over time of which each has another part
-of the centre of k-space, their mean: the coils do not move.
+A source is a separately measured reference, or the mean of images over time that each sample a
+different part of the centre of k-space: the coils do not move.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from firenet_mri.scan import RawScan, sampled_mask
 
 _log = logging.getLogger(__name__)
 
-# What counts the time in an image's name.
+# The counters of time in an image's name.
 _TIME = re.compile(r"(repetition|phase) \d+")
 
 
 def serves(kspace: Tensor, width: int) -> bool:
-    """Return whether the centre of (coil, *spatial) was measured, so wide along every axis."""
+    """Return whether the centre of (coil, *spatial) was measured, ``width`` wide on all axes."""
     mask = sampled_mask(kspace, kspace.ndim - 1)[0]
     return has_calibration_region(mask, width)
 
 
 def reference_of_items(scan: RawScan) -> list[Tensor | None]:
-    """Return the reference (coil, *spatial) of every slice of every image; None without one."""
+    """Return the reference (coil, *spatial) of every slice of every image, or None."""
     leading = list(np.ndindex(scan.batch_shape))
     if scan.reference is None:
         return [None] * len(leading)
@@ -44,16 +44,16 @@ def time_average(scan: RawScan, width: int) -> Tensor | None:
     Parameters
     ----------
     scan
-        A Cartesian scan. Echoes and sets of images differ in phase, and are not averaged with each
-        other.
+        A Cartesian scan. Echoes and sets of images differ in phase, so they are not averaged with
+        each other.
     width
-        Width of the fully sampled centre that is needed along every axis.
+        Width of the fully sampled centre that is required along every axis.
 
     Returns
     -------
     Tensor or None
-        Of the shape of k-space, or with one image where all have the same mean; zero where nothing
-        was measured at any time. None if it is not needed, or does not suffice.
+        Of the shape of k-space, or with one image if all have the same mean; zero where nothing was
+        measured at any time. None if the mean is not needed, or has no such centre.
     """
     if scan.trajectory is not None or len(scan.images) < 2:
         return None
@@ -82,7 +82,7 @@ def time_average(scan: RawScan, width: int) -> Tensor | None:
 
 
 def _mean(scan: RawScan, images: list[int]) -> Tensor:
-    """Return the mean of some images at every point over those that have it."""
+    """Return the mean of some images, at every point over the images that measured it."""
     total = torch.zeros_like(scan.kspace[0])
     count = torch.zeros(scan.mask[0].shape)
     for i in images:

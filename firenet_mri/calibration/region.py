@@ -19,14 +19,14 @@ def calibration_region(mask: Tensor | NDArray[np.bool_], spatial_ndim: int) -> t
     Parameters
     ----------
     mask
-        (..., *spatial) bool; a sample counts where every leading index has it.
+        (..., *spatial) bool; a sample counts if all leading indices have it.
     spatial_ndim
         Number of spatial axes, 2 or 3.
 
     Returns
     -------
     tuple of int
-        One width an axis; all 0 if the centre is not sampled. The box begins at N//2 - width//2.
+        One width per axis; all 0 if the centre is not sampled. The box begins at N//2 - width//2.
     """
     sampled: Any = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(0)
     shape = sampled.shape
@@ -45,12 +45,12 @@ def calibration_region(mask: Tensor | NDArray[np.bool_], spatial_ndim: int) -> t
 
 
 def one_sided_shift(mask: Tensor, spatial_ndim: int, width: int) -> tuple[int, ...]:
-    """Return how far k-space must be rolled for a box at the edge of the centre to lie in it.
+    """Return the shift of k-space that centres a sampled box at the edge of the centre.
 
-    Of a half echo the centre is sampled on one side only, and no centred box is wide. A box of the
-    given width that still holds the centre, and lies as near to it as it can, serves calibration
-    methods that look at the relations between neighbouring samples alone, as ESPIRiT does: rolling
-    k-space turns the phase of all coil images alike.
+    The centre of a half echo is sampled on one side only, so that no centred box is wide. Methods
+    that use only the relations between neighbouring samples, as ESPIRiT does, can use a box of the
+    given width that still contains the centre and lies as near to it as possible: rolling k-space
+    changes the phase of all coil images by the same factor.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def one_sided_shift(mask: Tensor, spatial_ndim: int, width: int) -> tuple[int, .
     Returns
     -------
     tuple of int
-        For ``torch.roll``, one number an axis; 0 where the centred box is wide enough.
+        For ``torch.roll``, one number per axis; 0 where the centred box is wide enough.
     """
     sampled: Any = mask.reshape(-1, *mask.shape[mask.ndim - spatial_ndim :]).all(0)
     widths = calibration_region(sampled, spatial_ndim)
@@ -87,17 +87,17 @@ def one_sided_shift(mask: Tensor, spatial_ndim: int, width: int) -> tuple[int, .
 
 
 def calibration_regions(masks: Tensor, largest: int) -> Tensor:
-    """Return the widths of :func:`calibration_region`, cut off at ``largest``, of several masks.
+    """Return the widths of :func:`calibration_region` of several masks, limited to ``largest``.
 
-    It computes with tensors alone, so that a graph that is traced or exported finds the region of
-    the masks that it gets later.
+    It computes only with tensors, so that a traced or exported graph finds the region of the masks
+    that it is given later.
 
     Parameters
     ----------
     masks
         (batch, *spatial) bool.
     largest
-        No width is greater.
+        Upper limit of all widths.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def calibration_regions(masks: Tensor, largest: int) -> Tensor:
     import torch
 
     sizes = [min(largest, size) for size in masks.shape[1:]]
-    # An axis that is still growing here has passed the limit, so what lies outside is not asked.
+    # An axis that still grows here has passed the limit, so places outside are not checked.
     missing = ~masks[(slice(None), *_centre(masks.shape[1:], sizes))]
     needed = _needed_widths(sizes, masks.device)
     found = [masks.new_ones(len(masks), dtype=torch.int64) for _ in sizes]
@@ -129,9 +129,9 @@ def calibration_regions(masks: Tensor, largest: int) -> Tensor:
 
 
 def has_calibration_region(mask: Tensor, width: int) -> bool:
-    """Return whether :func:`calibration_region` of one slice is at least so wide along every axis.
+    """Return whether :func:`calibration_region` of one slice is at least ``width`` on all axes.
 
-    ``mask`` is (*spatial) bool. It looks at one box, and so takes no time.
+    ``mask`` is (*spatial) bool. Only one box is checked, so this is fast.
     """
     if width > min(mask.shape):
         return False
@@ -139,7 +139,7 @@ def has_calibration_region(mask: Tensor, width: int) -> bool:
 
 
 def _needed_widths(sizes: list[int], device: torch.device) -> list[Tensor]:
-    """Return the smallest width of a centred box that holds each place, one tensor an axis."""
+    """Return the smallest width of a centred box that holds each place, one tensor per axis."""
     import torch
 
     needed = []
@@ -156,7 +156,7 @@ def _box(sampled: Any, widths: list[int]) -> Any:
 
 
 def _centre(shape: Sequence[int], widths: Sequence[int]) -> tuple[slice, ...]:
-    """Return the places of the centred box of the given widths."""
+    """Return the indices of the centred box of the given widths."""
     return tuple(
         slice(size // 2 - width // 2, size // 2 - width // 2 + width)
         for size, width in zip(shape, widths, strict=True)

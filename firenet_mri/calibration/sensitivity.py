@@ -1,5 +1,5 @@
-"""Coil sensitivity maps from a scan's calibration region: ESPIRiT, SigPy's JSENSE, or its
-coil images at low resolution.
+"""Coil sensitivity maps from a scan's calibration region: by ESPIRiT, by SigPy's JSENSE, or from
+its coil images at low resolution.
 
 [1] Uecker et al., ESPIRiT, Magn Reson Med 71:990-1001, 2014.
 [2] Ying, Sheng, JSENSE, Magn Reson Med 57:1196-1202, 2007.
@@ -25,17 +25,17 @@ from firenet_mri.prox import scale_to_one
 from firenet_mri.scan import RawScan, sampled_mask
 
 _CALIBRATION_WIDTH = 24
-# On one side of the centre there is less signal: with 13 samples the maps of one simulated object
-# of two went wrong, with 15 those of neither.
+# One side of the centre has less signal: of two simulated objects, 13 samples gave wrong maps for
+# one, 15 for none.
 _ONE_SIDED_WIDTH = 15
-#: Width of the calibration region that a method needs along every axis.
+#: Width of the calibration region that each method needs along every axis.
 SMALLEST_WIDTH = {"espirit": 12, "jsense": 8, "lowres": 4}
 
 
 class Sensitivities(NamedTuple):
-    """Sensitivity maps, and the eigenvalues that ESPIRiT finds on the way.
+    """Sensitivity maps, and the eigenvalues that ESPIRiT computes on the way.
 
-    These are None with another method, along a trajectory, and for several slices at once.
+    The eigenvalues are None with another method, along a trajectory, or for several slices at once.
     """
 
     maps: Tensor
@@ -54,28 +54,28 @@ def sensitivity_maps(
     Parameters
     ----------
     scan
-        The scan, whitened if it has a noise measurement. The maps are made of its reference where
-        it has one that suffices, else of its own samples.
+        The scan, whitened if it has a noise measurement. The maps are made from its reference if it
+        has a sufficient one, otherwise from its own samples.
     method
-        "espirit": ESPIRiT [1], one map set, zero where there is no signal. (A slice of which all
-        samples are zero has the same constant map in all coils, with any method.) Where the centre
-        was sampled on one side only, as by a half echo, that side serves it, 15 samples wide.
+        "espirit": ESPIRiT [1], one map set, zero where there is no signal. (With any method, a
+        slice whose samples are all zero has the same constant map in all coils.) If the centre was
+        sampled on one side only, as by a half echo, that side is used, 15 samples wide.
         "jsense": JSENSE [2], smooth maps everywhere.
-        "lowres": the coil images of the calibration region alone, over their root-sum-of-squares.
+        "lowres": the coil images of the calibration region, divided by their root-sum-of-squares.
         "none": all maps are 1, for a single coil.
     sets
-        Number of map sets, several with "espirit" only; the maps are (..., set, coil, *spatial)
-        then, and zero for a slice without signal.
+        Number of map sets, several with "espirit" only; the maps are then
+        (..., set, coil, *spatial), and zero for a slice without signal.
     background
-        "crop": maps by "espirit" are zero where there is no signal. "keep": the first set is not,
-        see :func:`firenet_mri.calibration.espirit_maps`. Other methods know no difference.
+        "crop": "espirit" maps are zero where there is no signal. "keep": the first set is not, see
+        :func:`firenet_mri.calibration.espirit_maps`. Other methods ignore this.
 
     Raises
     ------
     UsageError
-        If the method is unknown, or "none" is asked for with several coils.
+        If the method is unknown, or "none" is requested with several coils.
     CalibrationError
-        If there is one coil only, or the calibration region is too small for the method.
+        If there is only one coil, or the calibration region is too small for the method.
     """
     return sensitivities(scan, method, sets, background=background).maps
 
@@ -87,7 +87,7 @@ def sensitivities(
     *,
     background: Background = "crop",
 ) -> Sensitivities:
-    """Return the maps of :func:`sensitivity_maps`, which see, with ESPIRiT's eigenvalues."""
+    """Return the maps of :func:`sensitivity_maps`, with ESPIRiT's eigenvalues."""
     _check_choice(scan, method, sets)
     if method == "none":
         shape = (*scan.batch_shape, scan.coils, *scan.spatial_shape)
@@ -96,11 +96,11 @@ def sensitivities(
         scan = _of_reference(scan, SMALLEST_WIDTH[method])
     if scan.coils == 1:
         raise CalibrationError(
-            f"{scan.name}: 1 coil found, sensitivity maps need at least 2; use --maps none to "
+            f"{scan.name}: 1 coil found, but sensitivity maps need at least 2; use --maps none to "
             "reconstruct a single coil"
         )
     is_one = not scan.batch_shape and scan.trajectory is None
-    # Squares of samples must fit single precision; maps have no scale.
+    # Squares of samples must fit single precision; the scale does not affect maps.
     scale = scale_to_one(scan.kspace, tuple(range(len(scan.batch_shape) - scan.kspace.ndim, 0)))
     if scale is not None:
         scan = replace(scan, kspace=scan.kspace * scale)
@@ -115,22 +115,22 @@ def sensitivities(
 
 
 def _check_choice(scan: RawScan, method: MapMethod, sets: int) -> None:
-    """Refuse a method that is unknown, or that the coils or the number of sets do not suit."""
+    """Refuse a method that is unknown or does not suit the number of coils or sets."""
     if method not in get_args(MapMethod):
         raise UsageError(
             f"Unknown map method {method!r}; use one of {', '.join(get_args(MapMethod))}"
         )
     if sets != 1 and method != "espirit":
-        raise UsageError(f"{sets} map sets asked for; only espirit has several, {method} has one")
+        raise UsageError(f"{sets} map sets requested; only espirit has several, {method} has one")
     if method == "none" and scan.coils > 1:
         raise UsageError(
-            f"{scan.name}: {scan.coils} coils found; unit maps (none) serve a single coil, use "
-            "espirit or jsense"
+            f"{scan.name}: {scan.coils} coils found; unit maps (none) are for a single coil, so "
+            "use espirit or jsense"
         )
 
 
 def _with_calibration(scan: RawScan, method: MapMethod) -> tuple[RawScan, tuple[int, ...]]:
-    """Return a Cartesian scan whose centre serves the method, and the centre's widths.
+    """Return a Cartesian scan whose centre is sufficient for the method, and the centre's widths.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _with_calibration(scan: RawScan, method: MapMethod) -> tuple[RawScan, tuple[
     others = [name for name, least in SMALLEST_WIDTH.items() if width >= least]
     advice = f"use --maps {others[0]} or give maps" if others else "give maps"
     raise CalibrationError(
-        f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, {method} needs "
+        f"{scan.name}: the fully sampled centre of k-space is {_times(region)}, but {method} needs "
         f"at least {SMALLEST_WIDTH[method]} along every axis; {advice} "
         "with --maps-file, or a scan to make them from with --calibration"
     )
@@ -164,7 +164,7 @@ def _estimated(
     maps = torch.full_like(kspace, scan.coils**-0.5)
     if sets > 1:
         maps = maps.new_zeros((len(kspace), sets, *kspace.shape[1:]))
-    # A slice without signal has no maps of its own, and any serve it.
+    # A slice without signal has no maps of its own; any maps are valid for it.
     has_signal = kspace.flatten(1).any(1)
     eigenvalues = None
     try:
@@ -193,7 +193,7 @@ def _estimated(
 
 
 def _of_reference(scan: RawScan, width: int) -> RawScan:
-    """Return the scan that a scan's reference is; the scan itself if its reference is too small."""
+    """Return a scan's reference as a scan; the scan itself if its reference is too small."""
     assert scan.reference is not None
     kspace = scan.reference.expand(*scan.batch_shape, scan.coils, *scan.spatial_shape)
     mask = sampled_mask(kspace, scan.spatial_ndim)
@@ -204,17 +204,17 @@ def _of_reference(scan: RawScan, width: int) -> RawScan:
 
 
 def low_resolution_maps(kspace: Tensor, widths: Sequence[int] | Tensor) -> Tensor:
-    """Return maps from the centre of k-space: its coil images over their root-sum-of-squares.
+    """Return maps from the centre of k-space: its coil images divided by their root-sum-of-squares.
 
-    A Hann window of the centre keeps ringing low. An item of which nothing was sampled in the
-    centre gets the maps of all its samples. Nothing but torch is used.
+    A Hann window of the centre keeps ringing low. An item with nothing sampled in the centre gets
+    the maps of all its samples. Only torch is used.
 
     Parameters
     ----------
     kspace
         (..., coil, *spatial) complex, zero where not sampled.
     widths
-        Sizes of the centre, one for each spatial axis; a tensor (batch, axis) for each item.
+        Sizes of the centre, one per spatial axis; or a tensor (batch, axis), per item.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def normalise_maps(maps: Tensor, spatial_ndim: int) -> Tensor:
 
 
 def _with_one_sided_centre(scan: RawScan) -> RawScan:
-    """Return a scan whose centre was sampled on one side with this side in the middle."""
+    """Return a scan whose centre was sampled on one side, with this side moved to the middle."""
     shifts = one_sided_shift(scan.mask, scan.spatial_ndim, _CALIBRATION_WIDTH)
     axes = list(range(-scan.spatial_ndim, 0))
     kspace, mask = scan.kspace.roll(shifts, axes), scan.mask.roll(shifts, axes)

@@ -19,13 +19,13 @@ from firenet_mri.scan import RawScan, sampled_mask
 
 
 def whiten(scan: RawScan) -> RawScan:
-    """Return the scan with white noise of unit variance a complex sample, and no noise measurement.
+    """Return the scan with noise of unit variance per complex sample, without a noise measurement.
 
     Raises
     ------
     DataError
-        If the scan has no noise measurement (or is already whitened), or one with fewer samples
-        than twice the coils, or one in which the coils are not linearly independent.
+        If the scan has no noise measurement (or is already whitened), or if the measurement has
+        fewer samples than twice the number of coils, or linearly dependent coils.
     """
     operator = whitening(scan)
     white = operator(scan.kspace)
@@ -39,7 +39,7 @@ def whiten(scan: RawScan) -> RawScan:
 
 
 def mixed_reference(operator: CoilMixing, scan: RawScan) -> Tensor | None:
-    """Return the scan's reference with its coils mixed as an operator mixes those of the scan."""
+    """Return the scan's reference with its coils mixed by the same operator as the scan's."""
     reference = scan.reference
     if reference is None:
         return None
@@ -50,16 +50,16 @@ def mixed_reference(operator: CoilMixing, scan: RawScan) -> Tensor | None:
 
 
 def whitening(scan: RawScan) -> CoilMixing:
-    """Return the operator L^{-1} that makes the scan's noise white; it was made from the noise.
+    """Return the operator L^{-1} that whitens the scan's noise, made from its noise measurement.
 
     Raises
     ------
     DataError
-        As :func:`whiten`.
+        See :func:`whiten`.
     """
     if scan.noise is None:
         raise DataError(
-            f"{scan.name}: no noise measurement to whiten with; it may be white already"
+            f"{scan.name}: no noise measurement to whiten with; the scan may already be whitened"
         )
     noise = scan.noise.to(torch.complex128)
     coils, samples = noise.shape
@@ -70,7 +70,7 @@ def whitening(scan: RawScan) -> CoilMixing:
         )
     covariance = noise @ noise.mH / samples
     factor, failed = torch.linalg.cholesky_ex(covariance)
-    # A dead coil or a copied one passes Cholesky by rounding alone.
+    # A dead or duplicated coil can pass Cholesky because of rounding.
     diagonal = factor.diagonal().abs()
     if bool(failed) or float(diagonal.min()) < 1e-6 * float(diagonal.max()):
         raise DataError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def hann_window(shape: Sequence[int], widths: Sequence[int] | Tensor) -> Tensor:
-    """Return the product of Hann windows of some widths, (*shape) real, 0 outside of the centre.
+    """Return the product of Hann windows of given widths, (*shape) real, 0 outside the centre.
 
     Widths in a tensor (*batch, axis) give (*batch, *shape).
 
@@ -19,7 +19,7 @@ def hann_window(shape: Sequence[int], widths: Sequence[int] | Tensor) -> Tensor:
     shape
         Sizes of the axes.
     widths
-        Sizes of the centre along them; the window ends just outside.
+        Sizes of the centre along the axes; the window ends just outside it.
     """
     sizes = torch.as_tensor(widths)
     window = torch.ones(tuple(shape), device=sizes.device)

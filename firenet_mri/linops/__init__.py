@@ -1,4 +1,4 @@
-"""SigPy's linear operators as ours, and ours as SigPy's; ``firenet_mri.sigpy`` is their face."""
+"""SigPy's linear operators as ours, and ours as SigPy's; ``firenet_mri.sigpy`` exports them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Operators to and from SigPy: any ``sigpy.linop.Linop`` in a FIRENET, any of ours in a SigPy app.
+"""Operators to and from SigPy: any ``sigpy.linop.Linop`` in FIRENET, any of ours in a SigPy app.
 
-Arrays are shared without a copy where memory allows; SigPy has no batch axis, so batches loop.
+Arrays are shared without a copy where their layout allows. SigPy has no batch axis: batches loop.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ def from_sigpy(
 ) -> LinearOperator:
     """Return a SigPy linear operator as one of ours, batched and differentiable to any order.
 
-    It takes tensors of any floating-point type with any number of leading batch axes and returns
-    complex ones of the same precision. On the CPU, array and tensor are one memory; on a GPU CuPy
-    must be installed. Forward-mode differentiation and ``torch.func.vmap`` work, pickling does
-    where it does for the Linop.
+    It accepts tensors of any floating-point type with any number of leading batch axes and returns
+    complex ones of the same precision. On the CPU, array and tensor share memory; on a GPU CuPy
+    must be installed. Forward-mode differentiation and ``torch.func.vmap`` work; pickling works if
+    the Linop can be pickled.
 
     Parameters
     ----------
     linop
-        Any Linop from arrays to arrays. What :func:`to_sigpy` made is handed back as it was.
+        Any Linop from arrays to arrays. The result of :func:`to_sigpy` is unwrapped.
     norm_bound
-        A bound of its norm that the caller has proven; None derives one from the structure of the
-        Linop, see :mod:`firenet_mri.linops.norms`.
+        A bound of its norm that the caller has proven; None derives a bound from the structure of
+        the Linop, see :mod:`firenet_mri.linops.norms`.
     check
         Test <A x, y> = <x, A^H y> on random complex vectors in double precision, three times.
     seed
-        Of these vectors.
+        Seed of these vectors.
 
     Raises
     ------
     UsageError
         If no bound can be derived and none is given, or ``check`` finds a wrong adjoint. SigPy's
-        ``MaxEig`` is no substitute for a bound: a power iteration approaches the norm from below.
+        ``MaxEig`` does not replace a bound: a power iteration approaches the norm from below.
 
     Examples
     --------
@@ -74,8 +74,8 @@ def from_sigpy(
     bound = structural_bound(linop) if norm_bound is None else norm_bound
     if not 0 <= bound < math.inf:
         raise UsageError(
-            f"The norm bound of {linop!r} is {bound}; it must be a number of at least 0, are there "
-            "NaN or infinite values in the Linop?"
+            f"The norm bound of {linop!r} is {bound}; it must be a number of at least 0, so check "
+            "the Linop for NaN or infinite values"
         )
     return SigpyOperator(linop, bound, norm_is_stated=norm_bound is not None)
 
@@ -83,17 +83,17 @@ def from_sigpy(
 def to_sigpy(operator: LinearOperator) -> linops.Linop:
     """Return one of our operators as a ``sigpy.linop.Linop``, without batch axes.
 
-    What :func:`from_sigpy` made, or its adjoint, is handed back as the Linop that it was.
+    The result of :func:`from_sigpy`, or its adjoint, is unwrapped to the original Linop.
 
     Parameters
     ----------
     operator
-        Any of our operators. It runs where it lives; move it with ``.to()`` before.
+        Any of our operators. It runs on its own device; move it with ``.to()`` first.
 
     Raises
     ------
     UsageError
-        If it is no LinearOperator.
+        If ``operator`` is not a LinearOperator.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class SigpyOperator(LinearOperator):
 
 
 def _holds_stated_norm(linop: linops.Linop) -> bool:
-    """Return whether one of ours, whose bound somebody states, is among the parts of a Linop."""
+    """Return whether a Linop contains one of our operators whose norm bound is only stated."""
     if isinstance(linop, TorchLinop):
         return states_norm(linop.operator)
     parts = [*getattr(linop, "linops", ()), getattr(linop, "A", None)]
@@ -146,12 +146,12 @@ def _holds_stated_norm(linop: linops.Linop) -> bool:
 
 def _applied(linop: linops.Linop, x: Tensor) -> Tensor:
     """Return A x of a batch, differentiably."""
-    # linop.H is made only where it is needed: a Linop may have none.
+    # linop.H is made only where needed, since a Linop may have no adjoint.
     return linear(x, lambda x: _apply_to_items(linop, x), lambda y: _apply_to_items(linop.H, y))
 
 
 def _apply_to_items(linop: linops.Linop, x: Tensor) -> Tensor:
-    """Return what a Linop makes of a batch, (*batch, *oshape)."""
+    """Return a Linop applied to a batch, (*batch, *oshape)."""
     batch = x.shape[: x.ndim - len(linop.ishape)]
     if not batch:
         return _apply(linop, x)
@@ -162,7 +162,7 @@ def _apply_to_items(linop: linops.Linop, x: Tensor) -> Tensor:
 
 
 def _apply(linop: linops.Linop, x: Tensor) -> Tensor:
-    """Return what a Linop makes of one item, in the precision and on the device of the item."""
+    """Return a Linop applied to one item, in the item's precision and on its device."""
     array = as_array(x)
     try:
         output = linop.apply(array)
@@ -176,43 +176,43 @@ def _apply(linop: linops.Linop, x: Tensor) -> Tensor:
         output = _apply_to_parts(linop, array)
     if tuple(output.shape) != tuple(linop.oshape):
         raise ShapeError(
-            f"{linop!r} returned an array of shape {output.shape}; it has to return "
+            f"{linop!r} returned an array of shape {output.shape}; it must return "
             f"{tuple(linop.oshape)}"
         )
     result = as_tensor(output).to(x.device, x.dtype)
-    # An operator's result is not its argument: Identity, Reshape, Slice ... return a view of it.
+    # A result must not share memory with its argument: Identity, Reshape, Slice ... return views.
     shared = result.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
     return result.clone() if shared else result
 
 
 def _apply_to_parts(linop: linops.Linop, array: Any) -> Any:
-    """Return A Re x + i A Im x, for a Linop that takes real arrays only.
+    """Return A Re x + i A Im x, for a Linop that only accepts real arrays.
 
-    Such is SigPy's ConvolveFilter with real data.
+    One such Linop is SigPy's ConvolveFilter with real data.
     """
     try:
         return linop.apply(array.real.copy()) + 1j * linop.apply(array.imag.copy())
     except RuntimeError as error:
         cause = _cause(error)
         raise UsageError(
-            f"{linop!r} takes neither complex nor real arrays of shape {array.shape}: "
+            f"{linop!r} accepts neither complex nor real arrays of shape {array.shape}: "
             f"{type(cause).__name__}: {cause}"
         ) from error
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what was raised first: SigPy wraps it once for every level of composition."""
+    """Return the original exception, which SigPy wraps once per level of composition."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _complex(x: Tensor) -> Tensor:
-    """Return x in complex numbers: a stack of Linops would drop imaginary parts of real input."""
+    """Return x as a complex tensor: a stack of Linops would drop imaginary parts of real input."""
     if not (x.is_complex() or x.is_floating_point()):
         raise DataError(
-            f"A SigPy operator got a tensor of {x.dtype}; it takes real or complex floating-point "
-            "numbers, convert with .to(torch.complex64)"
+            f"A SigPy operator got a tensor of {x.dtype}; it accepts real or complex "
+            "floating-point numbers, so convert with .to(torch.complex64)"
         )
     return x.to(torch.promote_types(x.dtype, torch.complex64))
 
@@ -225,7 +225,7 @@ def check_adjoint(linop: linops.Linop, seed: int = 0) -> None:
     """
     if tuple(linop.H.ishape) != tuple(linop.oshape) or tuple(linop.H.oshape) != tuple(linop.ishape):
         raise UsageError(
-            f"The adjoint of {linop!r} is {linop.H!r}, which has other shapes; correct its "
+            f"The adjoint of {linop!r} is {linop.H!r}, which has different shapes; correct its "
             "_adjoint_linop"
         )
     random = np.random.default_rng(seed)
@@ -240,13 +240,13 @@ def check_adjoint(linop: linops.Linop, seed: int = 0) -> None:
         size = float(ahead.norm() * y.norm()) / math.sqrt(y.numel())
         difference = float(abs(left - right))
         if not math.isfinite(difference):
-            raise UsageError(f"{linop!r} returns NaN or infinite values for finite ones")
+            raise UsageError(f"{linop!r} returns NaN or infinite values for finite input")
         worst = max(worst, difference / size if size > 0 else math.copysign(math.inf, difference))
     if worst > _ADJOINT_TOLERANCE:
         raise UsageError(
             f"The adjoint of {linop!r} is wrong: <A x, y> and <x, A^H y> differ by {worst:.1e} of "
-            f"their size, {_ADJOINT_TOLERANCE:.0e} is allowed; gradients and certificates would be "
-            "wrong, correct its _adjoint_linop (SigPy's InverseWavelet is the adjoint for "
+            f"their size, but {_ADJOINT_TOLERANCE:.0e} is allowed; correct its _adjoint_linop, as "
+            "gradients and certificates would be wrong (SigPy's InverseWavelet is the adjoint for "
             "orthogonal wavelets only)"
         )
 

@@ -15,30 +15,30 @@ from firenet_mri.errors import UsageError
 
 
 def as_array(x: Tensor) -> Any:
-    """Return a tensor as a contiguous NumPy or CuPy array on the same memory.
+    """Return a tensor as a contiguous NumPy or CuPy array that shares its memory.
 
     Only a tensor that is not contiguous, or has a pending conjugation or sign, is copied.
 
     Raises
     ------
     UsageError
-        If the tensor is on a device for which there is no array library here.
+        If no array library for the tensor's device is installed.
     """
     plain = x.detach().resolve_conj().resolve_neg().contiguous()
     if plain.device.type == "cpu":
         return plain.numpy()
     if plain.device.type != "cuda" or not sigpy.config.cupy_enabled:
         raise UsageError(
-            f"SigPy has no arrays on {x.device} here; move the tensor to the CPU, or install CuPy "
+            f"SigPy has no arrays on {x.device}; move the tensor to the CPU, or install CuPy "
             "for CUDA"
         )
     return sigpy.Device(plain.device.index).xp.from_dlpack(plain)
 
 
 def as_tensor(array: Any) -> Tensor:
-    """Return an array as a tensor on the same memory.
+    """Return an array as a tensor that shares its memory.
 
-    A NumPy array is copied where torch cannot use it as it is, see
+    A NumPy array is copied if torch cannot use it directly, see
     :func:`firenet_mri.arrays.tensor_of_array`.
     """
     if isinstance(array, np.ndarray | np.generic):

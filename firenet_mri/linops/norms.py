@@ -1,16 +1,16 @@
-"""Proven upper bounds of the norms of SigPy's operators, from the way they are put together.
+"""Proven upper bounds of the norms of SigPy's operators, derived from their structure.
 
-``sigpy.app.MaxEig`` is a power iteration and approaches a norm from below; step sizes and
-certificates need a bound from above. What is used, with |A| the matrix of moduli:
+``sigpy.app.MaxEig`` is a power iteration and approaches a norm from below, but step sizes and
+certificates need a bound from above. With |A| the matrix of moduli, the rules are:
 
-1. ||A B|| <= ||A|| ||B||, ||A + B|| <= ||A|| + ||B||; rows of blocks (U_i M_i): ||.||^2 is at most
-   the sum of the ||U_i M_i||^2, and at most max ||U_i||^2 times ||(M_i)||^2.
+1. ||A B|| <= ||A|| ||B||, ||A + B|| <= ||A|| + ||B||. For rows of blocks (U_i M_i), ||.||^2 is at
+   most the sum of the ||U_i M_i||^2, and at most max ||U_i||^2 times ||(M_i)||^2.
 2. ||A|| <= || |A| ||, and for nonnegative A and any p > 0, ||A||^2 <= max_i (A^T A p)_i / p_i
    (Collatz and Wielandt); p is improved by a few power steps, each of which gives a bound. This
-   covers multiplications, sums, copies, rearrangements, blocks and interpolation, also in
-   products; it is exact where A^T A is diagonal.
-3. FFTs are unitary; a convolution is a part of a circular one of size m + n - 1, so that its norm
-   is at most the largest one over the frequencies of the filter's Fourier transform.
+   covers multiplications, sums, copies, rearrangements, blocks and interpolation, and products of
+   these; it is exact if A^T A is diagonal.
+3. FFTs are unitary. A convolution is a part of a circular one of size m + n - 1, so that its norm
+   is at most the largest norm over the frequencies of the filter's Fourier transform.
 
 Rounding errors of the bounds themselves are not bounded.
 """
@@ -33,7 +33,7 @@ from firenet_mri.linops.torch_linop import TorchLinop
 Linop = Any
 _POWER_STEPS = 20
 
-# What is affordable for the norm of a NUFFT: multiplications, and entries or samples at once.
+# Affordable size for the norm of a NUFFT: multiplications, and entries or samples at once.
 _LARGEST_PRODUCT = 2 * 10**10
 _LARGEST_BLOCK = 2**23
 _POSITIONS = 4096
@@ -45,7 +45,7 @@ def norm_bound(linop: Linop) -> float:
     Raises
     ------
     UsageError
-        If a part of it is not an operator of SigPy's (nor one of ours) or has no known bound.
+        If a part of it is neither an operator of SigPy or ours nor has a known bound.
     """
     bounds = [_nonnegative_bound(modulus)] if (modulus := _modulus(linop)) is not None else []
     rule = _RULES.get(type(linop))
@@ -61,7 +61,7 @@ def norm_bound(linop: Linop) -> float:
 
 def _nonnegative_bound(linop: Linop) -> float:
     """Return a bound for a Linop with a nonnegative matrix: Collatz and Wielandt's, improved."""
-    # The smaller side costs less, and is the one on which sums of squares over coils are diagonal.
+    # The smaller side costs less, and sums of squares over coils are diagonal on it.
     if math.prod(linop.ishape) > math.prod(linop.oshape):
         linop = linop.H
     p = np.ones(linop.ishape)
@@ -74,14 +74,14 @@ def _nonnegative_bound(linop: Linop) -> float:
         bound = latest
         if bound == 0:
             break
-        # A step with A^T A + bound: entries stay positive, and it converges.
+        # A step with A^T A + bound keeps entries positive and converges.
         p = p + following / bound
         p /= p.max()
     return math.sqrt(min(latest, bound))
 
 
 def _modulus(linop: Linop) -> Linop | None:
-    """Return a Linop whose nonnegative matrix dominates |A|; None where there is no simple one."""
+    """Return a Linop whose nonnegative matrix dominates |A|; None if there is no simple one."""
     kind = type(linop)
     if kind in _NONNEGATIVE or (kind in (linops.Slice, linops.Embed) and _is_basic(linop.idx)):
         return linop
@@ -99,13 +99,13 @@ def _modulus(linop: Linop) -> Linop | None:
 
 
 def _is_basic(index: object) -> bool:
-    """Return whether an index picks every entry at most once, as slices and whole numbers do."""
+    """Return whether an index selects every entry at most once, as slices and integers do."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(isinstance(part, slice | int | EllipsisType | None) for part in parts)
 
 
 def _compose(linop: Linop) -> float:
-    """Return the product of the bounds; neighbours with a modulus are bounded together."""
+    """Return the product of the bounds; adjacent factors with a modulus are bounded together."""
     return _product(linop.linops)
 
 
@@ -121,7 +121,7 @@ def _product(pieces: Sequence[Linop]) -> float:
 
 
 def _rows(parts: Sequence[Linop]) -> float:
-    """Return a bound for parts (A_i) that act on one input and are stacked."""
+    """Return a bound for stacked parts (A_i) that act on the same input."""
     each = math.hypot(*(norm_bound(part) for part in parts))
     split = [_split(part) for part in parts]
     tails = [
@@ -135,7 +135,7 @@ def _rows(parts: Sequence[Linop]) -> float:
 
 
 def _split(linop: Linop) -> tuple[list[Linop], list[Linop]]:
-    """Return the factors U and M of a product U M; M, the longest one, has a modulus."""
+    """Return the factors U and M of a product U M, where M is the longest with a modulus."""
     pieces = list(linop.linops) if type(linop) is linops.Compose else [linop]
     count = len(pieces)
     while count and _modulus(pieces[count - 1]) is not None:
@@ -146,7 +146,7 @@ def _split(linop: Linop) -> tuple[list[Linop], list[Linop]]:
 def _matrix(linop: Linop) -> float:
     """Return the norm of x -> M x: the largest of the matrices that act on separate columns.
 
-    Where one x is copied to several matrices, these are one matrix on top of another.
+    If one x is copied to several matrices, they are stacked on top of each other.
     """
     matrix = sigpy.to_device(linop.mat)
     if linop.adjoint:
@@ -164,13 +164,13 @@ def _matrix(linop: Linop) -> float:
 
 
 def _convolution(linop: Linop) -> float:
-    """Return the largest norm of the matrices that a convolution is at each frequency."""
+    """Return the largest norm over frequencies of the matrix of a convolution."""
     filters = type(linop) is linops.ConvolveFilter
     fixed = sigpy.to_device(linop.data if filters else linop.filt)
     ndim = len(linop.ishape if filters else fixed.shape) - 2 * linop.multi_channel
     sizes = [a + b - 1 for a, b in zip(linop.ishape[-ndim:], fixed.shape[-ndim:], strict=True)]
     response = np.fft.fftn(fixed, s=sizes, axes=range(-ndim, 0))
-    # Data (batch, channel, *m) are a matrix batch x channel; one filter is a matrix 1 x 1.
+    # Data (batch, channel, *m) give a matrix batch x channel; one filter gives a matrix 1 x 1.
     channels = response.shape[-ndim - 1] if linop.multi_channel else 1
     matrices = np.moveaxis(response.reshape(-1, channels, math.prod(sizes)), -1, 0)
     return float(np.linalg.norm(matrices, 2, axis=(-2, -1)).max())
@@ -179,11 +179,11 @@ def _convolution(linop: Linop) -> float:
 def _wavelet(linop: Linop) -> float:
     """Return a bound for an orthogonal wavelet with zero padding.
 
-    One level is a restriction of the filter bank on all integers, whose Gram matrix has the
-    correlations of the filters at even lags as entries: its norm is at most the largest sum of
-    moduli of a row (Gershgorin); 1 + 1e-10 for tabulated orthogonal filters.
+    One level is a restriction of the filter bank on all integers. The entries of its Gram matrix
+    are the correlations of the filters at even lags, so its norm is at most the largest row sum of
+    moduli (Gershgorin): 1 + 1e-10 for tabulated orthogonal filters.
     """
-    # The PyWavelets that SigPy itself uses.
+    # The PyWavelets module that SigPy itself uses.
     pywt = sigpy.wavelet.pywt
     wavelet = pywt.Wavelet(linop.wave_name)
     if not wavelet.orthogonal:
@@ -211,17 +211,17 @@ def _even_lags(first: np.ndarray, second: np.ndarray) -> float:
 def nufft_norm_bound(linop: Linop, weights: np.ndarray | None = None) -> float:
     """Return a proven upper bound of the norm of sqrt(weights) A for a ``sigpy.linop.NUFFT`` A.
 
-    By way of the exact transform E: A_jn = c_jn E_jn, c a product of one factor an axis; and
-    ||c E|| <= (1 + max_j ||c_j - 1||) ||E|| for entrywise products, since c_jn - 1 is the inner
-    product of its row j with the unit vector n. Where that is too long, by way of the steps of the
-    NUFFT; their scaling varies much over the image, which makes the bound loose.
+    The bound uses the exact transform E: A_jn = c_jn E_jn, with c a product of one factor per axis,
+    and ||c E|| <= (1 + max_j ||c_j - 1||) ||E|| for entrywise products, since c_jn - 1 is the inner
+    product of its row j with the unit vector n. If that takes too long, the bound uses the steps of
+    the NUFFT; their scaling varies much over the image, which makes this bound loose.
 
     Parameters
     ----------
     linop
         The NUFFT.
     weights
-        At least 0, one a sample; None is 1.
+        At least 0, one per sample; None means 1.
     """
     ndim = linop.coord.shape[-1]
     sizes = linop.ishape[-ndim:]
@@ -244,7 +244,7 @@ def nufft_norm_bound(linop: Linop, weights: np.ndarray | None = None) -> float:
 def _transform_bound(sizes: Sequence[int], coord: np.ndarray, weights: np.ndarray) -> float:
     """Return a bound for E_jn = sqrt(weights_j / prod N) exp(-2 pi i <k_j, n / N>).
 
-    E^H E depends on the difference of two pixels only, so that it is a part of a circulant matrix
+    E^H E depends only on the difference of two pixels. It is therefore a part of a circulant matrix
     of twice the size, whose norm is the largest modulus of its Fourier coefficients.
     """
     waves = [
@@ -285,7 +285,7 @@ def _of_adjoint(linop: Linop) -> float:
     return norm_bound(linop.H)
 
 
-# Operators whose matrices have entries of at least 0.
+# Operators whose matrices have no negative entries.
 _NONNEGATIVE = {
     linops.Identity,
     linops.Reshape,
@@ -315,7 +315,7 @@ _RULES: dict[Any, Callable[[Linop], float]] = {
     TorchLinop: lambda linop: linop.operator.norm_bound,
     linops.FFT: lambda _: 1.0,
     linops.IFFT: lambda _: 1.0,
-    # The array stays what it is.
+    # The array does not change.
     linops.ToDevice: lambda _: 1.0,
     # ||conj(A conj(x))|| = ||A conj(x)||.
     linops.Conj: lambda linop: norm_bound(linop.A),

@@ -16,12 +16,12 @@ from firenet_mri.operators.base import LinearOperator
 class TorchLinop(linops.Linop):  # type: ignore[misc]
     """A LinearOperator as a Linop, without batch axes.
 
-    It runs where its operator lives: on NumPy arrays on the CPU, on CuPy arrays on a GPU.
+    It runs on the device of its operator: on NumPy arrays on the CPU, on CuPy arrays on a GPU.
 
     Parameters
     ----------
     operator
-        Any of our operators; it is kept and not copied.
+        Any of our operators; it is not copied.
     """
 
     def __init__(self, operator: LinearOperator) -> None:
@@ -31,7 +31,7 @@ class TorchLinop(linops.Linop):  # type: ignore[misc]
         self.operator = operator
 
     def _apply(self, input: Any) -> Any:
-        # SigPy itself compares the leading axes only.
+        # SigPy itself compares only the leading axes.
         if tuple(input.shape) != self.operator.domain_shape:
             raise ShapeError(
                 f"{self.repr_str} got an array of shape {input.shape}; it takes "
@@ -39,8 +39,8 @@ class TorchLinop(linops.Linop):  # type: ignore[misc]
             )
         if input.dtype.kind not in "fc":
             raise DataError(
-                f"{self.repr_str} got an array of {input.dtype}; it takes real or complex "
-                "floating-point numbers, convert with astype"
+                f"{self.repr_str} got an array of {input.dtype}; it accepts real or complex "
+                "floating-point numbers, so convert with astype"
             )
         with torch.no_grad():
             result: Tensor = self.operator(as_tensor(input))

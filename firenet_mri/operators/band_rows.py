@@ -1,10 +1,10 @@
-"""From rows of an image to a row of a frame's bands and back: loops that ``kernels`` has compiled.
+"""Loops from rows of an image to a row of a frame's bands and back, compiled by ``kernels``.
 
 Band k2 K + k1 of a frame with K filters is sum over s, t of filters[k1, s] filters[k2, t]
-x[y + s, n + t], indices modulo the size. For one row y of the bands the sums over s are taken
-first (``across_rows``), with the first columns repeated behind the last, so that the sum over t
+x[y + s, n + t], indices modulo the size. For one row y of the bands, the sums over s are computed
+first (``across_rows``). The first columns are then repeated after the last, so that the sum over t
 needs no modulo (``add_shifted``). The way back is the transpose, step by step: ``spread_shifted``,
-``fold_columns`` and ``add_row``, or ``add_rows`` where planes lie apart.
+``fold_columns`` and ``add_row``, or ``add_rows`` where planes are stored apart.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def add_shifted(row: Array, factor: Number, taps: Array, source: Array) -> None:
 def spread_shifted(row: Array, factor: Number, taps: Array, target: Array) -> None:
     """Add factor * taps[t] row[n] to target[n + t] for all t, the transpose of ``add_shifted``.
 
-    target is what source is there.
+    ``target`` has the shape of ``source`` in ``add_shifted``.
     """
     for t in range(taps.size):
         g, shifted = factor * taps[t], target[t : t + row.size]
@@ -74,7 +74,7 @@ def spread_shifted(row: Array, factor: Number, taps: Array, target: Array) -> No
 
 
 def fold_columns(back: Array, nx: int) -> None:
-    """Add the columns of back behind the last to the first; back is (planes, K, nx + reach)."""
+    """Add the columns of back after the last to the first; back is (planes, K, nx + reach)."""
     for p in range(back.shape[0]):
         for k in range(back.shape[1]):
             row = back[p, k]
@@ -90,7 +90,7 @@ def add_row(back: Array, factor: Number, taps: Array, row: Array) -> None:
     back
         (planes, K, nx + reach), its columns folded.
     taps
-        (K), the tap of every filter that leads to this row.
+        (K), the tap of every filter that contributes to this row.
     row
         (planes, nx).
     """
@@ -103,7 +103,7 @@ def add_row(back: Array, factor: Number, taps: Array, row: Array) -> None:
 
 
 def add_rows(back: Array, filters: Array, y: int, last: int, image: Array, border: Array) -> None:
-    """Add to image rows y, y + 1, ... what a row y of the bands has for them.
+    """Add to image rows y, y + 1, ... the contributions of row y of the bands.
 
     Parameters
     ----------
@@ -112,9 +112,9 @@ def add_rows(back: Array, filters: Array, y: int, last: int, image: Array, borde
     filters
         (K, taps).
     last
-        Rows from this one on are in the border.
+        Rows from this one on belong to the border.
     image
-        (ny, planes * nx), a row of one plane after that of the other.
+        (ny, planes * nx); each row holds the row of one plane after that of the other.
     border
         (taps - 1 or more, planes * nx).
     """

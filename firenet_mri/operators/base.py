@@ -16,15 +16,15 @@ Shape = tuple[int, ...]
 
 
 def records_graph() -> bool:
-    """Return whether a graph is traced, exported or compiled: numbers in tensors are not known."""
+    """Return whether a graph is traced, exported or compiled, so that tensors have no values."""
     return torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
 
 
 class Part(NamedTuple):
-    """What an operator was made from, such as sensitivity maps: a bound keeps it fixed.
+    """Something that an operator was made from, such as sensitivity maps; a bound keeps it fixed.
 
-    ``from_data`` is True if it was made from the very samples that the operator is applied to, so
-    that a change of these would change the operator, too.
+    ``from_data`` is True if it was made from the very samples to which the operator is applied, so
+    that a change of the samples would also change the operator.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Residual(ABC):
-    """What a primal-dual layer needs of the data y: x -> (A^H (A x - y), ||A x - y||)."""
+    """What a primal-dual layer computes from the data y: x -> (A^H (A x - y), ||A x - y||)."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,11 +40,11 @@ class Residual(ABC):
 
 
 class LinearOperator(nn.Module, ABC):
-    """A linear map between tensors, with any number of leading batch axes on top of its shapes.
+    """A linear map between tensors, with any number of leading batch axes before its shapes.
 
     Operators are modules, so that ``.to()`` moves maps, masks and filters; they have no parameters
     and an empty ``state_dict``. ``forward`` and ``adjoint`` are differentiable to any order, also
-    with respect to the tensors that the operator was made from.
+    with respect to the tensors from which the operator was made.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ class LinearOperator(nn.Module, ABC):
 
     #: A^H A = A A^H = identity.
     is_unitary = False
-    #: A^H A = identity, as unitary operators and Parseval frames have it.
+    #: A^H A = identity, as for unitary operators and Parseval frames.
     is_parseval = False
-    #: The bound of the norm is somebody's statement and not worked out from what it was made of.
+    #: The norm bound was stated by a caller or author, not derived from the operator's structure.
     norm_is_stated = False
-    #: What it was made from, beyond what its name says.
+    #: What the operator was made from, beyond what its name states.
     made_from: tuple[Part, ...] = ()
 
     def __init__(self, domain_shape: Shape, codomain_shape: Shape, norm_bound: float) -> None:
@@ -78,13 +78,13 @@ class LinearOperator(nn.Module, ABC):
         """Return A^H y, (*batch, *domain_shape), for y of shape (*batch, *codomain_shape)."""
 
     def image(self, x: Tensor) -> Tensor:
-        """Return the image that x stands for, (*batch, *domain_shape): x itself in most cases."""
+        """Return the image that x represents, (*batch, *domain_shape): usually x itself."""
         return x
 
     def residual(self, y: Tensor) -> Residual:
         """Return the function x -> (A^H (A x - y), ||A x - y||) for data y.
 
-        Made once before a loop: an operator may have a faster way than forward and adjoint.
+        Call this once before a loop: an operator may have a faster way than forward and adjoint.
 
         Parameters
         ----------
@@ -97,8 +97,8 @@ class LinearOperator(nn.Module, ABC):
     def data_parts(self) -> Iterator[tuple[int, LinearOperator]]:
         """Yield operators to successive parts of the data, with the first index of each part.
 
-        They are counted along the first axis of ``codomain_shape``. A large operator has several,
-        which together do what it does with less memory; others have one, the operator itself.
+        Parts are counted along the first axis of ``codomain_shape``. A large operator has several
+        parts, which together equal it but need less memory; others are their only part.
         """
         yield 0, self
 
@@ -116,7 +116,7 @@ class LinearOperator(nn.Module, ABC):
         return f"{self.domain_shape} -> {self.codomain_shape}"
 
     def __repr__(self) -> str:
-        """Return one line, without the modules that the operator is made of."""
+        """Return one line, without the operator's submodules."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def check_domain(self, x: Tensor) -> None:

@@ -1,17 +1,17 @@
 """The residual of a multi-coil Cartesian scan at the cost of its FFTs.
 
-A layer needs of the data only A^H (A x - y) and ||A x - y||, and both stay the same when the data
-are written in another orthonormal basis. So they are brought, once, to the one in which the loop is
+A layer needs only A^H (A x - y) and ||A x - y||, and both stay the same when the data are written
+in another orthonormal basis. So the data are transformed, once, to the basis in which the loop is
 cheapest:
 
-- Along an axis on which the mask does not depend no FFT is left: data and maps stay in image space
-  there. Such axes come first, the transformed ones last and contiguous.
-- Along the others zero frequency comes first, as the FFT has it: no shift and no factor remains.
+- Along an axis on which the mask does not depend, no FFT is needed: data and maps stay in image
+  space there. Such axes come first; the transformed ones come last and contiguous.
+- Along the other axes zero frequency comes first, as in the FFT: no shift and no factor remains.
 
-The loop goes through blocks that fit the cache: maps, FFT, mask and data, FFT back, coil sum. The
-mask also conjugates k-space, for nothing, since A^H r = conj(sum_c s_c F conj(r_c)): no conjugate
-of the maps is needed. Mask and data hold the scale of the FFTs, which need none of their own. Where
-no gradients are recorded, on a CPU, what lies between the FFTs is compiled (``residual_passes``).
+The loop processes blocks that fit the cache: maps, FFT, mask and data, FFT back, coil sum. The
+mask also conjugates k-space at no cost, since A^H r = conj(sum_c s_c F conj(r_c)), so the maps need
+no conjugate. Mask and data include the scale of the FFTs, which therefore need none. Where no
+gradients are recorded, on a CPU, the steps between the FFTs are compiled (``residual_passes``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from firenet_mri.prox import item_norm
 # Complex numbers of k-space in a block on a CPU: 2 MiB in single precision.
 _BLOCK = 1 << 18
 
-# Just below the largest block that glibc will learn to keep.
+# Just below the largest block that glibc's adaptive threshold lets it keep.
 _KEPT_BYTES = (32 << 20) - (1 << 14)
 
 
@@ -63,7 +63,7 @@ class CartesianResidual(Residual):
         mask = self._arrange(_thin(mask, self._transformed, ndim)).to(y.real.dtype)
         mask = mask.expand(*mask.shape[:-1], fourier.domain_shape[self._order[-1]])
         factor = torch.stack([mask, -mask], dim=-1).flatten(-2)
-        # One row stands for all where the mask does not depend on the first axis.
+        # One row is enough where the mask does not depend on the first axis.
         sizes = [fourier.domain_shape[axis] for axis in self._order]
         if ndim > 1:
             factor = factor.expand(*factor.shape[: 1 - ndim], *sizes[1:-1], 2 * sizes[-1])
@@ -71,7 +71,7 @@ class CartesianResidual(Residual):
         self._norm_factor = math.sqrt(points)
         maps = self._arrange(maps.to(y.dtype)).contiguous()
         factors = _unbatch(factor, self._batch, ndim + 1)
-        # The data off the mask are zeros, which need no place where the passes are compiled.
+        # The data off the mask are zeros, which the compiled passes do not store.
         is_sparse = factor.shape[-ndim - 1] == 1 and are_plain(maps, y, factor)
         is_sparse = is_sparse and ndim > 1 and 2 * int(mask.count_nonzero()) <= mask.numel()
         patterns = [Samples.pattern(f, sizes[0]) for f in factors] if is_sparse else None
@@ -93,7 +93,7 @@ class CartesianResidual(Residual):
     ) -> tuple[Sequence[Tensor | Samples], Tensor]:
         """Return the offset of each item, and the norm off the mask, (item)."""
         ndim, coil_axis = self._ndim, -self._ndim - 1
-        # Coil by coil, to need little memory, unless the coils have masks of their own.
+        # Coil by coil, to save memory, unless each coil has its own mask.
         count = 1 if factor.shape[coil_axis] == 1 else y.shape[coil_axis]
         sizes = [y.shape[axis] for axis in self._order]
         shape = (*y.shape[:-ndim], *sizes[:-1], 2 * sizes[-1])
@@ -113,7 +113,7 @@ class CartesianResidual(Residual):
                 items = _unbatch(flat, self._batch, ndim + 1)
                 for own, item, pattern in zip(parts, items, patterns, strict=True):
                     own.append(pattern.taken_from(item).div_(self._norm_factor))
-            # What is off the mask is out of reach of A x: it only adds to the norm.
+            # A x cannot reach data off the mask; they only add to the norm.
             unreached = item_norm(part * ~fourier.mask, tuple(range(coil_axis, 0)))
             norms.append(unreached.reshape(-1))
         norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
@@ -130,7 +130,7 @@ class CartesianResidual(Residual):
             gradients, norm = self._compiled(images)
         else:
             gradients, norm = self._recorded(images)
-        # Not one by one where there is one: that would copy it.
+        # A single item is not stacked, which would copy it.
         gradient = gradients[0] if len(gradients) == 1 else torch.stack(gradients)
         gradient = gradient.reshape(*self._batch, *gradients[0].shape)
         back = sorted(range(self._ndim), key=lambda i: self._order[i])
@@ -139,7 +139,7 @@ class CartesianResidual(Residual):
     def _compiled(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return the gradients, in the loop's order of axes, and the norms of all items."""
         gradients, norms = [], []
-        # Numbers, since operations on tensors of one take longer than a pass over a small image.
+        # Plain numbers, since one-element tensors take longer than a pass over a small image.
         for item, image, unreached in zip(
             self._items, images, self._unreached.tolist(), strict=True
         ):
@@ -149,7 +149,7 @@ class CartesianResidual(Residual):
         return gradients, torch.tensor(norms, dtype=images[0].real.dtype)
 
     def _recorded(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Return the same by torch, which records gradients."""
+        """Return the same as :meth:`_compiled` by torch, which records gradients."""
         pairs = [self._residual(*pair) for pair in zip(self._items, images, strict=True)]
         gradients = [gradient for gradient, _ in pairs]
         reached = torch.stack([norm for _, norm in pairs])
@@ -158,7 +158,7 @@ class CartesianResidual(Residual):
     def workload(self) -> tuple[Tensor, tuple[int, ...], int, int]:
         """Return an array like one item's data, the axes that are transformed, and the blocks.
 
-        For benchmarks. A block is so many entries of the first axis, and so many coils.
+        For benchmarks. A block is given as numbers of entries of the first axis and of coils.
         """
         maps = self._items[0].maps
         axes = tuple(range(-len(self._transformed), 0))
@@ -191,9 +191,9 @@ class CartesianResidual(Residual):
     def _block(
         self, maps: Tensor, factor: Tensor, offset: Tensor, image: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the share of some coils and rows."""
+        """Return the contribution of some coils and rows."""
         kspace = self._transform(maps * image)
-        # Two interleaved reals times a real are several times faster than a complex number.
+        # Real arithmetic on interleaved parts is several times faster than complex arithmetic.
         flat = torch.view_as_real(kspace).flatten(-2)
         if torch.is_grad_enabled():
             flat = torch.addcmul(offset, flat, factor)
@@ -229,8 +229,8 @@ class CartesianResidual(Residual):
 def _keep_freed_memory() -> None:
     """Have the C library keep freed blocks of up to 32 MiB instead of returning them at once.
 
-    Page faults on memory that was just given back cost up to as much as an FFT. glibc keeps blocks
-    as large as the largest that it has seen freed; this one is never touched.
+    Page faults on memory that was just returned cost up to as much as an FFT. glibc keeps blocks
+    as large as the largest that it has seen freed; this block is never touched.
     """
     torch.empty(_KEPT_BYTES, dtype=torch.uint8)
 
@@ -238,7 +238,7 @@ def _keep_freed_memory() -> None:
 def _varies_along(mask: Tensor, axis: int) -> bool:
     if mask.ndim < -axis or mask.shape[axis] == 1:
         return False
-    # A recorded graph serves any mask.
+    # A recorded graph must work for any mask.
     return records_graph() or not bool((mask == mask.narrow(axis, 0, 1)).all())
 
 
@@ -253,7 +253,7 @@ def _thin(mask: Tensor, transformed: Sequence[int], ndim: int) -> Tensor:
 
 
 def _permute(x: Tensor, order: Sequence[int]) -> Tensor:
-    """Return x with its last axes in another order, contiguous if that is another one."""
+    """Return x with its last axes in another order, contiguous if the order changes."""
     if list(order) == list(range(-len(order), 0)):
         return x
     return x.permute(*range(x.ndim - len(order)), *[axis + x.ndim for axis in order]).contiguous()

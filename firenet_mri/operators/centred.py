@@ -1,4 +1,4 @@
-"""The centred unitary Fourier transform of tensors, zero frequency and zero at index N//2."""
+"""The centred unitary Fourier transform of tensors; the origin is at index N//2 in both domains."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 With kernels k_b and a distance d between taps, c_b[n] = sum_t k_b[t] x[n + d t], indices modulo the
 size. A slab is a part of the images along the first axis, followed by the rows that the filters
-reach to; it does not wrap along that axis.
+reach; it does not wrap along that axis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CORRELATE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def analyse(images: Tensor, kernels: Tensor, distance: int, *, is_slab: bool) -> Tensor:
-    """Return c, (..., band, *spatial), a slab without the rows that the filters reach to.
+    """Return c, (..., band, *spatial); for a slab without the extra rows that the filters reach.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def synthesise(bands: Tensor, kernels: Tensor, distance: int, *, is_slab: bool) 
     """Return the adjoint of :func:`analyse` for c, (..., *spatial)."""
     ndim = kernels.ndim - 1
     item = bands.shape[bands.ndim - ndim :]
-    # One product makes the share of every tap; that takes a quarter of a transposed convolution.
+    # One product gives all taps' contributions, in a quarter of a transposed convolution's time.
     taps = kernels.to(bands).flatten(1).T @ bands.flatten(-ndim)
     shares = taps.unflatten(-1, item).unbind(-ndim - 1)
     shifts = [distance * (count - 1) for count in kernels.shape[1:]]
@@ -58,7 +58,7 @@ def synthesise(bands: Tensor, kernels: Tensor, distance: int, *, is_slab: bool) 
 
 
 def separable(filters: Tensor, ndim: int) -> Tensor:
-    """Return products of 1D filters (band, tap), (band^ndim, *taps); the first axis is fastest."""
+    """Return products of 1D filters (band, tap), (band^ndim, *taps); first axis fastest."""
     kernels = filters
     for _ in range(ndim - 1):
         kernels = torch.einsum("a...,bt->ba...t", kernels, filters).flatten(0, 1)
@@ -66,7 +66,7 @@ def separable(filters: Tensor, ndim: int) -> Tensor:
 
 
 def _wrapped(x: Tensor, axis: int, extra: int) -> Tensor:
-    """Return x with as many samples more, from its other end."""
+    """Return x followed by ``extra`` samples from its other end."""
     size = x.shape[axis]
     rounds = -(-extra // size)
     parts = [x.narrow(axis, 0, min(size, extra - size * i)) for i in range(rounds)]

@@ -1,7 +1,7 @@
-"""The dual step of coherent groups and its derivative, as numba compiles them, see ``kernels``.
+"""The dual step of coherent groups and its derivative, compiled by numba, see ``kernels``.
 
 At every pixel the 2 x K matrix of a group's real and imaginary parts is rotated into its principal
-axes, its two rows are made as long as the radius at most, and it is rotated back.
+axes, its two rows are shortened to the radius if they are longer, and it is rotated back.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def coherent_step(
     groups: NDArray[np.int64],
     relaxation: float,
 ) -> None:
-    """Do what ``coherent_step_`` says for some rows of one item.
+    """Apply ``coherent_step_`` to some rows of one item.
 
     Parameters
     ----------
     q
-        The memory in which the dual lies, of which plane p and band b begin at
+        The memory that holds the dual; plane p and band b begin at
         start + p strides[0] + b strides[1].
     x
         (2, ny, nx).
     image
-        (ny, 2 nx), a row of one plane after that of the other; the rows get W^H q of theirs.
+        (ny, 2 nx), a row of one plane after that of the other; the given rows receive their W^H q.
     border
-        (reach, 2 nx), the same for the rows after them.
+        (reach, 2 nx), the same for the rows after the given ones.
     rows
         First and last + 1.
     length
@@ -63,14 +63,14 @@ def coherent_step(
     groups
         Numbers of successive bands.
     relaxation
-        q moves so many times the way to its projection.
+        Relaxation factor; 1 moves q exactly to its projection.
     """
     nx = x.shape[2]
     count, taps = filters.shape
     before = np.empty((2, count * count, nx), x.dtype)
     ahead = np.empty((2, count, nx + taps - 1), x.dtype)
     back = np.empty((2, count, nx + taps - 1), x.dtype)
-    # Sums over the bands of a group, apart, since the compiler then knows that they do not overlap.
+    # Separate arrays for the sums over a group's bands: the compiler knows they are disjoint.
     one, two, cross = np.empty(nx, x.dtype), np.empty(nx, x.dtype), np.empty(nx, x.dtype)
     cos, sin = np.empty(nx, x.dtype), np.empty(nx, x.dtype)
     image[rows[0] : rows[1]] = 0
@@ -123,12 +123,12 @@ def _add_products(re: Array, im: Array, one: Array, two: Array, cross: Array) ->
 
 
 def _set_axes(one: Array, two: Array, cross: Array, cos: Array, sin: Array) -> None:
-    """Set cosine and sine of the turn to the principal axes of symmetric 2 x 2 matrices.
+    """Set cosine and sine of the rotation to the principal axes of symmetric 2 x 2 matrices.
 
     Parameters
     ----------
     one, two, cross
-        (nx), both numbers of the diagonal, and the one beside it.
+        (nx), both diagonal entries, and the off-diagonal one.
     cos, sin
         (nx).
     """
@@ -146,7 +146,7 @@ def _set_axes(one: Array, two: Array, cross: Array, cos: Array, sin: Array) -> N
 
 
 def _turn(re: Array, im: Array, cos: Array, sin: Array, one: Array, two: Array) -> None:
-    """Turn re and im to the principal axes, and add their squares to one and two."""
+    """Rotate re and im to the principal axes, and add their squares to one and two."""
     for n in range(re.size):
         u = cos[n] * re[n] + sin[n] * im[n]
         v = cos[n] * im[n] - sin[n] * re[n]
@@ -157,14 +157,14 @@ def _turn(re: Array, im: Array, cos: Array, sin: Array, one: Array, two: Array) 
 
 
 def _set_factors(squares: Array, radius: float) -> None:
-    """Overwrite squares of norms with what makes these norms the radius at most."""
+    """Overwrite squared norms with factors that limit the norms to the radius."""
     least = radius * radius
     for n in range(squares.size):
         squares[n] = radius / math.sqrt(squares[n] if squares[n] > least else least)
 
 
 def _turn_back(re: Array, im: Array, one: Array, two: Array, cos: Array, sin: Array) -> None:
-    """Multiply re by one and im by two, and turn them back."""
+    """Multiply re by one and im by two, and rotate them back."""
     for n in range(re.size):
         u, v = one[n] * re[n], two[n] * im[n]
         re[n] = cos[n] * u - sin[n] * v
@@ -184,7 +184,7 @@ def coherent_tangent(
     filters: Array,
     groups: NDArray[np.int64],
 ) -> None:
-    """Do what ``coherent_tangent_`` says for some rows of one item.
+    """Apply ``coherent_tangent_`` to some rows of one item.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def coherent_tangent(
     x
         (2, ny, nx).
     image, border, rows
-        As ``coherent_step`` takes them.
+        See ``coherent_step``.
     numbers
         (group, 7, ny, nx).
     length
@@ -240,14 +240,14 @@ def coherent_tangent(
 def _turn_along(
     re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
 ) -> None:
-    """Turn re and im to the principal axes, and add their products with the slopes to sums.
+    """Rotate re and im to the principal axes, and add their products with the slopes to sums.
 
     Parameters
     ----------
     re, im, first, second
         (nx).
     own
-        (7, ny, nx), numbers of the group, of which row y counts.
+        (7, ny, nx), numbers of the group, of which row y is used.
     sums
         (3, nx): re with first, im with second, and both crosswise.
     """
@@ -266,9 +266,9 @@ def _turn_along(
 def _apply_along(
     re: Array, im: Array, own: Array, y: int, first: Array, second: Array, sums: Array
 ) -> None:
-    """Set re and im to the derivative of the projection, and turn them back.
+    """Set re and im to the derivative of the projection, and rotate them back.
 
-    The arrays are those of ``_turn_along``, and sums what it added up times the last three numbers.
+    The arrays are those of ``_turn_along``; sums are its results times the last three numbers.
     """
     cos, sin, share_one, share_two = own[0, y], own[1, y], own[2, y], own[3, y]
     one, two, both = sums[0], sums[1], sums[2]

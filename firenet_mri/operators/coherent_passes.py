@@ -1,8 +1,8 @@
 """The dual step of phase-coherent groups and its derivative, in blocks of rows.
 
 They are :func:`firenet_mri.operators.frame_passes.frame_steps_` and ``frame_tangent_`` with another
-projection, of the 2 x K matrix of a group's real and imaginary parts at every pixel. The torch
-version is :mod:`firenet_mri.operators.spectral_ball`, which has the formulas.
+projection, that of the 2 x K matrix of a group's real and imaginary parts at every pixel. The torch
+version, with the formulas, is :mod:`firenet_mri.operators.spectral_ball`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def coherent_step_(
     groups: tuple[int, ...],
     relaxation: float = 1.0,
 ) -> Tensor:
-    """Overwrite q with its projection after a step along W x, and return W^H of it.
+    """Overwrite q with its projection after a step along W x, and return W^H q.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ def coherent_step_(
     lengths
         (*batch) step sizes.
     radii
-        (1 or K^2), one number for a group.
+        (1 or K^2), one number per group.
     scales
-        (K^2), one factor a band.
+        (K^2), one factor per band.
     filters
         (K, taps), see :class:`firenet_mri.operators.frame_passes.FramePart`.
     groups
         Numbers of successive bands that make one matrix.
     relaxation
-        q moves so many times the way to its projection.
+        Relaxation factor; 1 moves q exactly to its projection.
     """
     ny, nx = x.shape[-2:]
     source = x.reshape(2, -1, ny, nx).transpose(0, 1).contiguous()
@@ -101,12 +101,12 @@ def coherent_tangent_(
         (item, group, 7, ny, nx), see
         :func:`firenet_mri.operators.spectral_ball.spectral_numbers`.
     lengths, scales, filters, groups
-        As :func:`coherent_step_` takes them.
+        See :func:`coherent_step_`.
 
     Returns
     -------
     Tensor
-        W^H of it, as x.
+        W^H q, shaped like x.
     """
     items, _, ny, nx = x.shape
     image = torch.empty(items, ny, 2 * nx, dtype=x.dtype)

@@ -1,7 +1,7 @@
 """Arithmetic without subnormal numbers (IEEE 754), on which many CPUs are far slower.
 
 Where the maps are zero, layer after layer moves ever smaller values away from the object, down to
-numbers below 1e-38; what that costs is measured in docs/performance_details.md.
+numbers below 1e-38; docs/performance_details.md gives the measured cost.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SUBNORMAL = np.float32(1e-39)
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Take subnormal numbers for zero in this thread, and do as before afterwards.
+    """Treat subnormal numbers as zero in this thread, and restore its mode afterwards.
 
-    Nothing where the CPU cannot, or a graph is traced. Threads of OpenMP that share an operation
-    keep their own mode; those of ``workers`` take over the caller's.
+    This has no effect if the CPU cannot do so, or while a graph is traced. Threads of OpenMP that
+    share an operation keep their own mode; those of ``workers`` adopt the caller's.
     """
     if records_graph() or subnormals_are_zero():
         yield
@@ -35,5 +35,5 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def subnormals_are_zero() -> bool:
-    """Return whether this thread takes subnormal numbers for zero."""
+    """Return whether this thread treats subnormal numbers as zero."""
     return bool(_SUBNORMAL * np.float32(1) == 0)

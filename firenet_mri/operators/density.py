@@ -1,7 +1,7 @@
-"""Density compensation: weights that make samples of a trajectory stand for equal areas.
+"""Density compensation: weights that make samples of a trajectory represent equal areas.
 
-With their roots in the encoding operator A^H A comes near the identity, and the iteration needs few
-layers; noise is then no longer weighted by its variance alone.
+With the roots of the weights in the encoding operator, A^H A comes near the identity and the
+iteration needs few layers. Noise is then no longer weighted by its variance alone.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def compensated(trajectory: Tensor, spatial_shape: Shape) -> NonuniformFourier:
 
 
 def density_weights(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
-    """Return the weights of :func:`pipe_menon` as a reconstruction takes them, (*samples) float64.
+    """Return the weights of :func:`pipe_menon` scaled for reconstruction, (*samples) float64.
 
-    Scaled so that sum w^2 = sum w: |F^H w^(1/2) r| of white noise r before the weights is then as
-    large beside the weighted noise as on a Cartesian scan, which sparsity weights and steps rest
-    on.
+    They are scaled so that sum w^2 = sum w. For white noise r, before the weights, F^H w^(1/2) r is
+    then as large relative to the weighted noise as on a Cartesian scan; sparsity weights and steps
+    rely on this.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ def density_weights(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
 
 
 def pipe_menon(trajectory: Tensor, spatial_shape: Shape, iterations: int = 20) -> Tensor:
-    """Return weights w <- w / (K w), which tends to K w = 1 [1].
+    """Return weights from the iteration w <- w / (K w), which tends to K w = 1 [1].
 
-    K spreads every sample over its neighbours with a kernel that is not negative: the squared sinc
-    of the field of view, that is F diag(t) F^H with a triangle t on twice the field of view.
+    K spreads every sample over its neighbours with a non-negative kernel, the squared sinc of the
+    field of view; that is, F diag(t) F^H with a triangle t on twice the field of view.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def pipe_menon(trajectory: Tensor, spatial_shape: Shape, iterations: int = 20) -
     [1] Pipe, Menon, Magnetic Resonance in Medicine 41, 1999.
     """
     if iterations < 1:
-        raise UsageError(f"{iterations} iterations asked for; at least 1 is needed")
+        raise UsageError(f"{iterations} iterations requested; at least 1 is needed")
     doubled = tuple(2 * size for size in spatial_shape)
     check_trajectory(trajectory, spatial_shape)
     fourier = NonuniformFourier(2 * trajectory, doubled, eps=1e-5)
@@ -93,8 +93,8 @@ def pipe_menon(trajectory: Tensor, spatial_shape: Shape, iterations: int = 20) -
 def geometric(trajectory: Tensor, spatial_shape: Shape) -> Tensor:
     """Return the area of k-space that is nearest to each sample (Voronoi cells), 2D.
 
-    Samples at one point share its cell; a cell at the rim counts as its nearest inner neighbour.
-    Scaled as :func:`pipe_menon`.
+    Samples at one point share its cell; a cell at the rim gets the area of its nearest inner
+    neighbour. The weights are scaled as in :func:`pipe_menon`.
 
     Parameters
     ----------

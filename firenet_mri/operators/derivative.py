@@ -1,4 +1,4 @@
-"""Derivatives that are known in closed form, in the place of those of every operation inside."""
+"""Derivatives known in closed form, which replace those of every operation inside a function."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Takes any leading batch axes.
+#: Accepts any leading batch axes.
 Map = Callable[[Tensor], Tensor]
 
 
 def linear(x: Tensor, forward: Map, adjoint: Map) -> Tensor:
-    """Return ``forward(x)`` of a linear map; ``adjoint`` is what gradients go back through.
+    """Return ``forward(x)`` of a linear map; gradients are propagated through ``adjoint``.
 
-    Differentiable to any order, forwards and backwards, and by ``torch.func.vmap``. No gradients
-    are recorded inside the two functions.
+    The result is differentiable to any order, in reverse and forward mode, and works with
+    ``torch.func.vmap``. No gradients are recorded inside the two functions.
 
     Parameters
     ----------
     x
         (*batch, *domain).
     forward, adjoint
-        The map and its adjoint, both for any batch axes in front.
+        The map and its adjoint, both for any leading batch axes.
     """
     result: Tensor = _Linear.apply(x, forward, adjoint)  # type: ignore[no-untyped-call]
     return result

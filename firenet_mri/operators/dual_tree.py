@@ -1,10 +1,10 @@
 """The dual-tree complex wavelet transform [1] as a Parseval frame: directional, almost shift-free.
 
-Two orthogonal wavelet transforms along every axis, the trees a and b, whose wavelets are almost a
-Hilbert pair: one sample apart at the first level, then with filters that are each other's mirror
-image, a quarter of a sample off the middle [2]. With all choices of a tree for each axis there are
-2^ndim orthogonal transforms U_t; for signs s the complex wavelet of a direction is the product over
-the axes k of a_k + i s_k b_k. Real and imaginary part of it are sums over t of +-U_t, an orthogonal
+Along every axis there are two orthogonal wavelet transforms, the trees a and b, whose wavelets are
+nearly a Hilbert pair: their filters are one sample apart at the first level, and then each other's
+mirror image, a quarter of a sample off the middle [2]. All choices of a tree per axis give 2^ndim
+orthogonal transforms U_t. For signs s the complex wavelet of a direction is the product over the
+axes k of a_k + i s_k b_k. Its real and imaginary parts are sums over t of +-U_t, an orthogonal
 mixture, so that with the factor 2^(-ndim/2) W^H W = identity, on any size.
 
 [1] Selesnick, Baraniuk, Kingsbury, IEEE Signal Processing Magazine 22(6), 2005.
@@ -40,15 +40,15 @@ _Q_SHIFT = np.array(
     ]
 )
 
-# Any orthogonal wavelet does at the first level; this one is almost symmetric.
+# Any orthogonal wavelet works at the first level; this one is almost symmetric.
 _FIRST = "sym5"
 
 
 class DualTreeWavelet(Frame):
     """W: images (*spatial) to dual-tree coefficients (2^ndim, *spatial), W^H W = identity.
 
-    Bands 2 j and 2 j + 1 are real and imaginary part of the complex wavelets with the j-th choice
-    of signs, and are penalised together. Each band is laid out as that of
+    Bands 2 j and 2 j + 1 are the real and imaginary parts of the complex wavelets with the j-th
+    choice of signs, and are penalised together. Each band is laid out as in
     :class:`OrthogonalWavelet`: averages first on every axis.
 
     Parameters
@@ -56,12 +56,12 @@ class DualTreeWavelet(Frame):
     levels
         Number of levels, at least 1.
     spatial_shape
-        Sizes of the 1, 2 or 3 transformed axes; any size of at least 2 at every level.
+        Sizes of the 1, 2 or 3 transformed axes, at least 2 at every level.
 
     Raises
     ------
     UsageError
-        If the size does not allow so many levels.
+        If the size does not allow this number of levels.
     """
 
     is_parseval = True
@@ -140,7 +140,7 @@ class DualTreeWavelet(Frame):
 
 
 def _first_filters() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the filters of both trees at the first level, the second's one sample on."""
+    """Return the filters of both trees at the first level, the second tree's one sample later."""
     low, high = orthogonal_filters(_FIRST)
     return [(low, high), (np.pad(low, (2, 0)), np.pad(high, (2, 0)))]
 

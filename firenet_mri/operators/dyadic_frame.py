@@ -1,4 +1,4 @@
-"""What undecimated wavelet transforms share: bands in dyadic levels, and their norms."""
+"""The common part of undecimated wavelet transforms: bands in dyadic levels, and their norms."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import Tensor
 from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
+from firenet_mri.plurals import counted
 
 
 class DyadicFrame(Frame):
     """A Parseval frame whose levels split the averages of the level before, without decimation.
 
-    Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
-    coarsest level, and so on to the finest.
+    Band 0 holds the averages of the last level. The 2^ndim - 1 detail bands of each level follow,
+    from the coarsest level to the finest.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class DyadicFrame(Frame):
     Raises
     ------
     UsageError
-        If the size does not allow so many levels.
+        If the size does not allow this number of levels.
     """
 
     is_parseval = True
@@ -42,8 +43,8 @@ class DyadicFrame(Frame):
         allowed = min(spatial_shape).bit_length() - 1
         if not 1 <= levels <= allowed:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(spatial_shape)} "
-                f"allows 1 to {allowed}"
+                f"{counted(levels, 'wavelet level')} requested; an image of size "
+                f"{tuple(spatial_shape)} allows 1 to {allowed}"
             )
         bands = 1 + levels * (2 ** len(spatial_shape) - 1)
         reach = (taps - 1) * (2**levels - 1)
@@ -64,7 +65,7 @@ class DyadicFrame(Frame):
     def band_norms(self) -> Tensor:
         """(band, 1, ...) float64: norm of each band's wavelets; white noise has that deviation.
 
-        Exact where no wavelet is longer than the image.
+        Exact if no wavelet is longer than the image.
         """
         # A level halves the energy along every axis; averages are as large as the coarsest details.
         depth = self.levels + 1 - self.band_levels.clamp(min=1)

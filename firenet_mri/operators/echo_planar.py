@@ -2,10 +2,10 @@
 
     y = F exp(+-i phi / 2) Z s,
 
-for the samples s of a readout as they were stored. Z makes the image along the readout of them, one
-matrix for readouts forward and one for those backward, in which the order of the samples and their
-uneven spacing on the gradient's ramps are; phi is the phase by which the two differ, of which each
-gets half, the one forward with the minus; F is the centred unitary Fourier transform.
+for the samples s of a readout as they were stored. Z maps them to the image along the readout. It
+is one matrix for forward and one for backward readouts, and contains the order of the samples and
+their uneven spacing on the gradient's ramps. phi is the phase by which the two directions differ;
+each gets half of it, forward readouts with the minus. F is the centred unitary Fourier transform.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.centred import centred_fft, centred_ifft
 
-# Rounding of a singular value that is computed in double precision, with room.
+# Margin for the rounding of a singular value computed in double precision.
 _ROUNDING = 1e-12
 
 
@@ -35,16 +35,16 @@ class EchoTrainGridding(LinearOperator):
         phi in radians, the phase of forward readouts less that of backward ones, (*batch, coil,
         columns) real.
     part
-        What phi was made from; None if it is zero.
+        What phi was made from; None if phi is zero.
 
     Raises
     ------
     ShapeError
-        If these do not belong together.
+        If these shapes do not match.
 
     Notes
     -----
-    ``norm_bound`` is the largest singular value of the two matrices, with room for its rounding:
+    ``norm_bound`` is the largest singular value of the two matrices, with a margin for rounding:
     the rest is unitary, and readouts do not mix.
     """
 
@@ -57,13 +57,13 @@ class EchoTrainGridding(LinearOperator):
         is_whole = readout.ndim == 3 and len(readout) == 2 and phase.ndim >= 2
         if not is_whole or phase.shape[-1] != readout.shape[1]:
             raise ShapeError(
-                f"Matrices {tuple(readout.shape)} came with phases {tuple(phase.shape)}; they must "
-                "be (2, columns, samples) and (..., coil, columns)"
+                f"Matrices {tuple(readout.shape)} were given with phases {tuple(phase.shape)}; "
+                "they must be (2, columns, samples) and (..., coil, columns)"
             )
         if tuple(backward.shape[: len(batch)]) != batch or backward.ndim == len(batch):
             raise ShapeError(
-                f"Directions {tuple(backward.shape)} came with phases {tuple(phase.shape)}; they "
-                "must be (..., lines) with the same leading axes"
+                f"Directions {tuple(backward.shape)} were given with phases {tuple(phase.shape)}; "
+                "they must be (..., lines) with the same leading axes"
             )
         columns, samples = readout.shape[1:]
         lines = tuple(backward.shape[len(batch) :])
@@ -85,7 +85,7 @@ class EchoTrainGridding(LinearOperator):
         return centred_fft(image * self._turn(x), [-1])
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return what is adjoint to it, (..., coil, *lines, samples)."""
+        """Return the adjoint of k-space y, (..., coil, *lines, samples)."""
         self.check_codomain(y)
         matrices = self.readout.to(y.device, y.dtype)
         image = centred_ifft(y, [-1]) * self._turn(y).conj()
@@ -105,14 +105,14 @@ class EchoTrainGridding(LinearOperator):
 
 
 class KspaceReversal(LinearOperator):
-    """Index n of each of the last axes to (2 (N//2) - n) mod N: k-space about its centre.
+    """Map index n of each of the last axes to (2 (N//2) - n) mod N: k-space reversed.
 
     Parameters
     ----------
     shape
         Shape of k-space.
     ndim
-        Number of the axes.
+        Number of reversed axes.
     """
 
     is_unitary = True

@@ -1,9 +1,9 @@
 """One level of an orthogonal filter bank along an axis, as products with small dense matrices.
 
-An axis of even length n goes into n/2 averages and n/2 details: a product with an orthogonal matrix
-whose rows are the two filters, moved by two from row to row. A group of rows meets a window of the
-signal only, so that the product is one of a small matrix with all windows, which overlap. On an odd
-length the last sample goes unchanged to the averages, which keeps the map unitary.
+An axis of even length n is split into n/2 averages and n/2 details: a product with an orthogonal
+matrix whose rows are the two filters, moved by two from row to row. A group of rows involves only a
+window of the signal, so the product is that of a small matrix with all windows, which overlap. On
+an odd length the last sample is copied to the averages, which keeps the map unitary.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Numbers of averages that a window may make; the first that divides their number is taken.
+# Numbers of averages per window; the first that divides the number of averages is used.
 _GROUPS = (4, 5, 6, 3, 7, 8)
 
-# Up to this length one product with the whole matrix is quicker.
+# Up to this length one product with the whole matrix is faster.
 _SHORT = 64
 
 
 class FilterBank(nn.Module):
     """Splits an axis of one length into averages and details, and merges them again.
 
-    Both directions take the axis last and return it first: once for each axis of an image, and the
-    axes are in their order again, without a transposition in between.
+    Both directions take the axis last and return it first. After one call per axis the axes of an
+    image are in their original order, without any transposition in between.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class FilterBank(nn.Module):
         self.pairs = size // 2
         self.reach = len(low) // 2
         groups = [count for count in _GROUPS if self.pairs % count == 0]
-        # A window must not meet the same sample twice.
+        # A window must not contain the same sample twice.
         is_long = size > _SHORT and self.pairs >= 8 + self.reach
         self.group = groups[0] if groups and is_long else 0
         if self.group:
@@ -108,7 +108,7 @@ def split_matrix(size: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _kernels(group: int, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the part of the endless split matrix that a window meets, and of its transpose."""
+    """Return the block of the infinite split matrix, and of its transpose, for a window."""
     length, reach = len(low), len(low) // 2
     split = np.zeros((2, group, 2 * group + length - 2))
     for row in range(group):
@@ -127,7 +127,7 @@ def _kernels(group: int, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray,
 
 
 def _wrap(x: Tensor, before: int, after: int) -> Tensor:
-    """Return x with samples of its other end before and after it, along the last axis."""
+    """Return x padded periodically before and after, along the last axis."""
     if before == after == 0:
         return x
     return torch.cat([x[:, x.shape[1] - before :], x, x[:, :after]], dim=1)

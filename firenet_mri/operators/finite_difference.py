@@ -37,7 +37,7 @@ class FiniteDifference(Frame):
     def __init__(self, spatial_shape: Shape) -> None:
         if min(spatial_shape) < 2:
             raise UsageError(
-                f"Total variation asked for of an image of size {tuple(spatial_shape)}; every axis "
+                f"Total variation requested of an image of size {tuple(spatial_shape)}; every axis "
                 "needs at least 2 pixels"
             )
         ndim = len(spatial_shape)

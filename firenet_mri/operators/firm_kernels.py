@@ -1,11 +1,11 @@
-"""The firm projection of groups and its derivative, as numba compiles them, see ``kernels``.
+"""The firm projection of groups and its derivative, compiled by numba, see ``kernels``.
 
 A group has K bands; at a pixel its real and imaginary parts are a 2 x K matrix C. With the
 eigenvalues l_i = t_i^2 of C C^T, P(C) = M C where M has the eigenvalues
 
     g(t_i),   g(t) = min(1, max(0, r (1 + rho) / t - rho)),
 
-in the axes of C C^T. Formulas of the derivative: ``firenet/learned/firm.py``.
+in the eigenvectors of C C^T. The derivative is in ``firenet/learned/firm.py``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-# Keeps quotients finite where a group is zero; g is 1 there all the same.
+# Keeps quotients finite where a group is zero; g is 1 there in any case.
 _TINY = 1e-18
 
 
 def firm_project(
     c: Array, radii: Array, firmness: Array, sizes: NDArray[np.int64], out: Array
 ) -> None:
-    """Set out to P(c) of one item; it may be c itself.
+    """Set out to P(c) of one item; out may be c itself.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def firm_project(
     radii, firmness
         r and rho of each group.
     sizes
-        Bands of each group, which follow one another.
+        Number of bands of each group; the groups follow one another.
     """
     pixels = c.shape[2]
     aa, bb, dd = np.empty(pixels, c.dtype), np.empty(pixels, c.dtype), np.empty(pixels, c.dtype)
@@ -108,7 +108,7 @@ def firm_slopes(
     out: Array,
     slopes: Array,
 ) -> None:
-    """Set out to D cotangent, D the derivative of P at c, which is symmetric.
+    """Set out to D cotangent, with D the derivative of P at c, which is symmetric.
 
     Parameters
     ----------

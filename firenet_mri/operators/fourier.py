@@ -2,8 +2,8 @@
 
     (F x)_k = N^{-1/2} sum_n x_n exp(-2 pi i <k - c, n - c> / N),   c = N // 2 on every axis,
 
-times the sampling mask: the convention of SigPy, BART, MONAI and fastMRI. Centring is folded into
-two factors, since explicit shifts cost several times the transform itself:
+times the sampling mask. This is the convention of SigPy, BART, MONAI and fastMRI. Centring is
+folded into two factors, since explicit shifts cost several times the transform itself:
 
     exp(-2 pi i (k-c)(n-c)/N) = exp(-2 pi i c c/N) * e_k * e_n * exp(-2 pi i k n/N),
     e_n = exp(2 pi i c n/N);
@@ -29,7 +29,7 @@ class CartesianFourier(LinearOperator):
     ----------
     mask
         bool (or 0/1), broadcasts from the right against (..., *spatial_shape); True where sampled.
-        Leading axes are allowed, for masks that differ between items: (batch, 1, *spatial) serves
+        Leading axes are allowed, for masks that differ between items: (batch, 1, *spatial) fits
         k-space (batch, coil, *spatial). None: fully sampled.
     spatial_shape
         Sizes of the 1, 2 or 3 transformed axes, odd ones included.
@@ -85,7 +85,7 @@ def modulate(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _centring_factors(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Return prod e_n and prod e_k exp(-2 pi i c c / N), both real where all sizes are even."""
+    """Return prod e_n and prod e_k exp(-2 pi i c c / N), both real if all sizes are even."""
     constant = torch.ones((), dtype=torch.complex128)
     phases = []
     for size in shape:
@@ -97,7 +97,7 @@ def _centring_factors(shape: Shape) -> tuple[Tensor, Tensor]:
             torch.tensor(-(centre * centre % size) / size, dtype=torch.float64)
         )
     if all(size % 2 == 0 for size in shape):
-        # Signs, exact in single precision, which needs half of the memory.
+        # Signs, exact in single precision, which needs half the memory.
         phases = [phase.real.round().float() for phase in phases]
         constant = constant.real.round().float()
     image_factor = phases[0]

@@ -1,7 +1,7 @@
 """Redundant sparsifiers: frames that see an image from every shift, and their dual step.
 
-Frames here are real. A complex image is worked on as two real planes, (2, *batch, *spatial), and so
-is the dual of its coefficients: real arithmetic on planes is several times faster than complex.
+Frames here are real. A complex image is processed as two real planes, (2, *batch, *spatial), and so
+is the dual of its coefficients, since real arithmetic is several times faster than complex.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from firenet_mri.prox import over_axes, relaxed
 
 # Real numbers of the dual in a slab on a CPU: 4 MiB in single precision.
 _SLAB = 1 << 20
-# Coefficients that are looked at in one piece where they are looked at once.
+# Coefficients per piece where they are read only once.
 _LARGE = 1 << 21
 
 
@@ -39,16 +39,16 @@ class Frame(Sparsifier):
     norm_bound
         Proven bound of the norm: 1 for a Parseval frame.
     reach
-        A coefficient sees so many rows after its own along the first axis, with periodic ends; None
-        if the frame cannot be applied to slabs.
+        Number of further rows along the first axis on which a coefficient depends, with periodic
+        ends; None if the frame cannot be applied to slabs.
     filters
-        (K, taps) filters of which products make all K^ndim bands, the first axis fastest; None if
+        (K, taps), the filters whose products make all K^ndim bands, the first axis fastest; None if
         the bands are made in another way.
     """
 
-    #: The bands of a pixel can be penalised as one matrix although there are no ``filters``.
+    #: Whether the bands of a pixel can be penalised as one matrix even without ``filters``.
     compares_bands = False
-    #: Gradients reach what the frame is made of, which is being trained.
+    #: Whether gradients are propagated to the frame's filters, for training.
     is_trained = False
     filters: Tensor | None
 
@@ -68,15 +68,15 @@ class Frame(Sparsifier):
     def _analyse(self, planes: Tensor, *, is_slab: bool = False) -> Tensor:
         """Return W of real images (..., *spatial), (..., band, *spatial), a new tensor.
 
-        A slab is a part of the images along the first axis with ``reach`` rows after it, which get
-        no coefficients of their own.
+        A slab is a part of the images along the first axis with ``reach`` additional rows after it,
+        which get no coefficients of their own.
         """
 
     @abstractmethod
     def _synthesise(self, coefficients: Tensor, *, is_slab: bool = False) -> Tensor:
         """Return W^H of real coefficients (..., band, *spatial), (..., *spatial).
 
-        For those of a slab with the ``reach`` rows after it on which they act.
+        For a slab, the result includes the ``reach`` rows after it, on which its coefficients act.
         """
 
     @property
@@ -95,13 +95,13 @@ class Frame(Sparsifier):
         return _joined(self._image(_split(y))) if y.is_complex() else self._image(y)
 
     def _bands(self, planes: Tensor) -> Tensor:
-        """Return W of real images, with W^H for its derivative."""
+        """Return W of real images, with W^H as its derivative."""
         if self.is_trained:
             return self._analyse(planes)
         return _with_adjoint(planes, self._analyse, self._synthesise)
 
     def _image(self, coefficients: Tensor) -> Tensor:
-        """Return W^H of real coefficients, with W for its derivative."""
+        """Return W^H of real coefficients, with W as its derivative."""
         if self.is_trained:
             return self._synthesise(coefficients)
         return _with_adjoint(coefficients, self._synthesise, self._analyse)
@@ -128,7 +128,7 @@ class Frame(Sparsifier):
         Raises
         ------
         UsageError
-            If W is zero on other images than constants, for which no dual bound holds.
+            If W is zero on other images than constants; then no dual bound is available.
         """
         if self.is_parseval:
             return x
@@ -171,7 +171,7 @@ class Frame(Sparsifier):
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
 
-        Where no gradients are recorded q+ takes the place of q in memory.
+        Where no gradients are recorded q+ overwrites q.
 
         Parameters
         ----------
@@ -180,11 +180,11 @@ class Frame(Sparsifier):
         x
             Images, (*batch, *spatial).
         sigma
-            Step size, one an item, (*batch).
+            Step size, one per item, (*batch).
         radius
-            Positive, broadcasts against the coefficients; one number for a group of bands.
+            Positive, broadcasts against the coefficients; one number per group of bands.
         relaxation
-            q moves so many times the way to that projection.
+            Relaxation factor; 1 moves q exactly to the projection.
         """
         parts = self._compiled_parts(q, radius) if can_compile(q, x, sigma) else None
         if parts is not None:
@@ -200,7 +200,7 @@ class Frame(Sparsifier):
         return q, _joined(image) if x.is_complex() else image[0]
 
     def weighted_sum(self, x: Tensor, weights: Tensor | float) -> Tensor:
-        """Return sum_i w_i |(W x)_i|, (*batch), a group counted once; slab by slab."""
+        """Return sum_i w_i |(W x)_i|, (*batch), each group counted once; slab by slab."""
         axes = tuple(range(-len(self.codomain_shape), 0))
         parts = [
             (part_along(weights, -len(self.domain_shape), *rows) * self.shares(coefficients)).sum(
@@ -254,7 +254,7 @@ class Frame(Sparsifier):
             yield (row, rows), _joined(bands) if x.is_complex() else bands[0]
 
     def _slab_rows_of(self, coefficients: Tensor) -> int:
-        """Return how many rows a slab has in which coefficients are looked at once."""
+        """Return the number of rows per slab where coefficients are read only once."""
         if coefficients.numel() <= _LARGE:
             return self.domain_shape[0]
         planes = coefficients.expand(2, *coefficients.shape)
@@ -268,7 +268,7 @@ class Frame(Sparsifier):
         radius: Tensor | float,
         relaxation: float = 1.0,
     ) -> Tensor:
-        """Overwrite q with q+ and return W^H q+ in planes, by parts that stay in the cache."""
+        """Overwrite q with q+ and return W^H q+ in planes, in parts that stay in the cache."""
         if self.filters is not None and self._can_compile(q, planes, steps, radius):
             lengths = steps.reshape(planes.shape[1 : -len(self.domain_shape)])
             radii = torch.as_tensor(radius, dtype=torch.float64)
@@ -295,7 +295,7 @@ class Frame(Sparsifier):
     def _can_compile(
         self, q: Tensor, planes: Tensor, steps: Tensor, radius: Tensor | float
     ) -> bool:
-        """Return whether the compiled step can be taken."""
+        """Return whether the compiled step can be used."""
         return (
             self.groups is None and can_compile(q, planes, steps) and self._fits_kernels(q, radius)
         )
@@ -317,7 +317,7 @@ class Frame(Sparsifier):
         return [FramePart(q, 1.0, torch.as_tensor(radius, dtype=torch.float64), self.filters)]
 
     def _fits_kernels(self, q: Tensor, radius: Tensor | float) -> bool:
-        """Return whether compiled steps take these tensors: in 2D, with one radius a band."""
+        """Return whether compiled steps take these tensors: in 2D, with one radius per band."""
         bands, *shape = self.codomain_shape
         rows_are_whole = q.stride()[-2:] == (self.domain_shape[-1], 1)
         has_flat_radius = not isinstance(radius, Tensor) or radius.shape in (
@@ -329,11 +329,11 @@ class Frame(Sparsifier):
         return len(shape) == 2 and is_simple
 
     def _slab_rows(self, q: Tensor) -> int:
-        """Return how many rows a slab has."""
+        """Return the number of rows per slab."""
         size = self.domain_shape[0]
         if self.reach is None or len(self.domain_shape) == 1 or q.device.type != "cpu":
             return size
-        # More than the reach, since so many rows are worked on twice.
+        # More than the reach, since that many rows are processed twice.
         return min(size, max(self.reach + 1, _SLAB // (q.numel() // size)))
 
     def _project(self, q: Tensor, radius: Tensor | float) -> Tensor:
@@ -352,7 +352,7 @@ class Frame(Sparsifier):
         return (radii / torch.maximum(self._square(q), least).sqrt()).clamp(max=1)
 
     def _move_(self, q: Tensor, change: Tensor, radius: Tensor | float, relaxation: float) -> None:
-        """Overwrite q in planes with the projection of q + change, or with what lies beyond it."""
+        """Overwrite q in planes with the projection of q + change, or its relaxed form."""
         before = None if relaxation == 1 else q.clone()
         self._project_(q.add_(change), radius)
         if before is not None:
@@ -422,7 +422,7 @@ def part_along(radius: Tensor | float, axis: int, first: int, count: int) -> Ten
 
 
 def _with_adjoint(x: Tensor, forward: Map, adjoint: Map) -> Tensor:
-    # A graph that is traced needs every operation by itself.
+    # A traced graph needs every operation by itself.
     return linear(x, forward, adjoint) if x.requires_grad and not records_graph() else forward(x)
 
 

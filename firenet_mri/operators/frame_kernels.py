@@ -1,4 +1,4 @@
-"""The dual step of a frame and its derivative, as numba compiles them, see ``kernels``."""
+"""The dual step of a frame and its derivative, compiled by numba, see ``kernels``."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def frame_step(
     filters: Array,
     relaxation: float,
 ) -> None:
-    """Do what ``frame_steps_`` says for one frame and some rows of one item.
+    """Apply ``frame_steps_`` to one frame and some rows of one item.
 
     Parameters
     ----------
     q
-        The memory in which the dual lies, of which plane p and band b begin at
+        The memory that holds the dual; plane p and band b begin at
         start + p strides[0] + b strides[1].
     x
-        (ny, nx) real or (ny, 2 nx) with real and imaginary parts in turns.
+        (ny, nx) real, or (ny, 2 nx) with alternating real and imaginary parts.
     image
-        Like x; the rows get scale W^H q of the rows.
+        Like x; the given rows receive scale W^H q.
     border
-        (reach, nx or 2 nx), the same for the rows after them.
+        (reach, nx or 2 nx), the same for the rows after the given ones.
     rows
-        First, last + 1, and whether image and border are added to.
+        First, last + 1, and whether to add to image and border.
     length
         Step size.
     radii
@@ -58,7 +58,7 @@ def frame_step(
     filters
         (K, taps).
     relaxation
-        q moves so many times the way to its projection.
+        Relaxation factor; 1 moves q exactly to its projection.
     """
     ny = x.shape[0]
     first, last, adds = rows
@@ -108,7 +108,7 @@ def frame_step(
 
 
 def _load_line(source: Array, lines: Array, slot: int) -> None:
-    """Set lines[:, slot] to a row (planes * nx) whose planes take turns."""
+    """Set lines[:, slot] to a row (planes * nx) whose planes alternate."""
     if lines.shape[0] == 2:
         for n in range(lines.shape[2]):
             lines[0, slot, n] = source[2 * n]
@@ -118,7 +118,7 @@ def _load_line(source: Array, lines: Array, slot: int) -> None:
 
 
 def _add_line(sums: Array, out: Array) -> None:
-    """Add sums, (planes, nx), to a row (planes * nx) whose planes take turns."""
+    """Add sums, (planes, nx), to a row (planes * nx) whose planes alternate."""
     if sums.shape[0] == 2:
         for n in range(sums.shape[1]):
             out[2 * n] += sums[0, n]
@@ -145,7 +145,7 @@ def _clip_values(re: Array, radius: float) -> None:
 
 
 def add_borders(image: Array, borders: Array, ends: NDArray[np.int64]) -> None:
-    """Add to the rows of an image what blocks of rows before them left over.
+    """Add to the rows of an image the contributions of the blocks before them.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def add_borders(image: Array, borders: Array, ends: NDArray[np.int64]) -> None:
     borders
         (block, reach, n).
     ends
-        (block), the first row after each; beyond the last row comes the first again.
+        (block), the first row after each; the last row is followed by the first.
     """
     for block in range(borders.shape[0]):
         for s in range(borders.shape[1]):
@@ -172,7 +172,7 @@ def frame_slopes(
     radii: Array,
     filters: Array,
 ) -> None:
-    """Set slopes as ``frame_slopes`` says, for some rows of one item.
+    """Set slopes as ``frame_slopes`` does, for some rows of one item.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def frame_tangent(
     length: float,
     filters: Array,
 ) -> None:
-    """Do what ``frame_tangent_`` says for some rows of one item.
+    """Apply ``frame_tangent_`` to some rows of one item.
 
     Parameters
     ----------
@@ -240,9 +240,9 @@ def frame_tangent(
     x
         (planes, ny, nx).
     image
-        (ny, planes * nx), a row of one plane after that of the other; the rows get W^H q of theirs.
+        (ny, planes * nx), the planes' rows side by side; the given rows receive their W^H q.
     border
-        (reach, planes * nx), the same for the rows after them.
+        (reach, planes * nx), the same for the rows after the given ones.
     rows
         First and last + 1.
     length
@@ -277,7 +277,7 @@ def frame_tangent(
 
 
 def _apply_slopes(re: Array, im: Array, first: Array, second: Array) -> None:
-    """Overwrite re + i im with p <p, .>, and leave it where p is 2; all are (nx)."""
+    """Overwrite re + i im with p <p, .>, and keep it where p is 2; all are (nx)."""
     for n in range(re.size):
         a, b = first[n], second[n]
         along = a * re[n] + b * im[n]

@@ -1,8 +1,8 @@
 """The dual step of frames with separable filters in 2D, and its derivative, in blocks of rows.
 
-A coefficient sees a few rows after its own, so that blocks of rows are worked on side by side and
-add what they have for the rows after them at the end. Blocks do not depend on the number of
-threads, nor does the image.
+A coefficient depends on a few rows after its own. Blocks of rows are therefore processed in
+parallel, and their contributions to the rows after them are added at the end. Neither the blocks
+nor the image depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from firenet_mri.operators.kernels import Array, kernels, real_array
 from firenet_mri.operators.workers import even_parts, in_parallel
 
-# Rows of a block at most.
+# Largest number of rows of a block.
 _ROWS = 32
 
 
@@ -58,7 +58,7 @@ def frame_steps_(
     lengths
         (*batch) step sizes.
     relaxation
-        q moves so many times the way to its projection.
+        Relaxation factor; 1 moves q exactly to its projection.
 
     Returns
     -------
@@ -97,17 +97,17 @@ def frame_steps_(
 
 
 def over_rows(work: Callable[[int, int, Array], None], image: Array, reach: int) -> None:
-    """Have blocks of an image's rows written side by side.
+    """Write blocks of an image's rows in parallel.
 
     Parameters
     ----------
     work
-        Called with first row, last row + 1, and (reach, n) of memory for what the rows after them
-        are to get more. It writes these and the rows.
+        Called with first row, last row + 1, and (reach, n) of memory for contributions to the rows
+        after them. It writes these and the rows.
     image
         (ny, n), written.
     reach
-        How many rows after a block it has something for.
+        Number of rows after a block to which it contributes.
     """
     blocks = even_parts(len(image), _ROWS)
     borders = np.empty((len(blocks), reach, image.shape[1]), image.dtype)
@@ -116,7 +116,7 @@ def over_rows(work: Callable[[int, int, Array], None], image: Array, reach: int)
 
 
 class PlacedDual(NamedTuple):
-    """Where a dual lies in memory, in numbers; ``plane`` is 0 if there is one only."""
+    """The position of a dual in memory, in numbers; ``plane`` is 0 if there is only one."""
 
     memory: Array
     start: int
@@ -129,7 +129,7 @@ class PlacedDual(NamedTuple):
 
 
 def placed_dual(part: FramePart) -> PlacedDual:
-    """Return where the dual of a frame lies, radii and filters in its precision."""
+    """Return the position of a frame's dual, with radii and filters in its precision."""
     q = part.q
     items = q.unflatten(0, (len(q), 1)) if q.ndim == 4 else q.flatten(1, -4)
     memory = items.as_strided((items.untyped_storage().nbytes() // items.element_size(),), (1,), 0)
@@ -141,7 +141,7 @@ def placed_dual(part: FramePart) -> PlacedDual:
 
 
 def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: Tensor) -> Tensor:
-    """Return the derivative of the projection that ``frame_steps_`` makes, and leave q as it is.
+    """Return the derivative of the projection in ``frame_steps_``; q is not changed.
 
     The projection of z on the disc of radius r has at |z| > r the derivative d -> p <p, d> with
     p = (r / |z|)^(1/2) i z / |z|, and 1 inside, which is stored as p = 2.
@@ -153,13 +153,13 @@ def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: 
     x
         (item, planes, ny, nx) real.
     lengths, radii, filters
-        One an item, (1 or K^2), and (K, taps), see :class:`FramePart`.
+        One per item, (1 or K^2), and (K, taps), see :class:`FramePart`.
 
     Returns
     -------
     Tensor
-        p in planes, of q's shape, in single precision, which halves what every application reads:
-        D is symmetric as it is, and differs from the derivative in the seventh digit.
+        p in planes, of q's shape, in single precision, which halves what every application reads.
+        D stays exactly symmetric and differs from the derivative in the seventh digit.
     """
     slopes = torch.empty(q.shape, dtype=torch.float32)
     bounds = radii.to(q.dtype).reshape(-1).expand(q.shape[-3]).contiguous().numpy()
@@ -181,7 +181,7 @@ def frame_slopes(q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor, filters: 
 def frame_tangent_(
     q: Tensor, x: Tensor, lengths: Tensor, slopes: Tensor, filters: Tensor
 ) -> Tensor:
-    """Overwrite q with D (q + lengths W x) for slopes D, and return W^H of it.
+    """Overwrite q with D (q + lengths W x) for slopes D, and return W^H q.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def frame_tangent_(
     x
         (item, planes, ny, nx), contiguous.
     lengths, filters
-        One an item, and (K, taps).
+        One per item, and (K, taps).
     """
     items, planes, ny, nx = x.shape
     image = torch.empty(items, ny, planes * nx, dtype=x.dtype)

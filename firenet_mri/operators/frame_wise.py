@@ -1,4 +1,4 @@
-"""The encoding operator of images that belong together: each has its own samples, perhaps maps."""
+"""Encoding operators of related images, each with its own samples and perhaps its own maps."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Residual
 from firenet_mri.operators.fourier import CartesianFourier
 from firenet_mri.operators.sense import Sense
+from firenet_mri.plurals import counted
 
 
 class FrameWise(LinearOperator):
     """(x_t) -> (A_t x_t): frames (frame, *spatial) to their k-space (coil, frame, *samples).
 
     The operators A_t = P_t F S_t of the frames do not mix them, so that the norm of the whole is
-    the largest of theirs.
+    the largest of the frames' norms.
 
     Parameters
     ----------
     frames
         Number of frames, at least 1.
     sense
-        The Cartesian operators of all frames, which are its leading axis: a mask (frame, 1,
-        *spatial) or one for all, and maps (frame, coil, *spatial) or (coil, *spatial).
+        The Cartesian operators of all frames, along its leading axis: a mask (frame, 1, *spatial),
+        or one for all, and maps (frame, coil, *spatial) or (coil, *spatial).
 
     Raises
     ------
     ShapeError
-        If mask or maps are those of another number of frames.
+        If mask or maps are for another number of frames.
     """
 
     root_sum_of_squares: Tensor
@@ -44,8 +45,8 @@ class FrameWise(LinearOperator):
         for found in leading:
             if tuple(found) not in ((), (1,), (frames,)):
                 raise ShapeError(
-                    f"{frames} frames, and masks or maps with leading axes {tuple(found)}; give "
-                    "one for all frames, or one for each"
+                    f"The masks or maps have the leading axes {tuple(found)}, for "
+                    f"{counted(frames, 'frame')}; give one for all frames, or one per frame"
                 )
         coils, *samples = sense.codomain_shape
         shapes = (frames, *sense.domain_shape), (coils, frames, *samples)
@@ -77,10 +78,10 @@ class FrameWise(LinearOperator):
 
 
 class FramesApart(LinearOperator):
-    """(x_t) -> (A_t x_t) of frames with an operator each, as along a trajectory of its own.
+    """(x_t) -> (A_t x_t) of frames that each have their own operator, such as a trajectory.
 
-    Frames (frame, *spatial) to their samples (coil, frame, *samples). As the operators do not mix
-    them, the norm of the whole is the largest of theirs.
+    Maps frames (frame, *spatial) to their samples (coil, frame, *samples). The operators do not mix
+    frames, so that the norm of the whole is the largest of their norms.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class FramesApart(LinearOperator):
         shapes = {(one.domain_shape, one.codomain_shape) for one in senses}
         if len(shapes) != 1:
             raise ShapeError(
-                f"{len(senses)} frames of the shapes {sorted(shapes)}; give frames of one shape"
+                f"{len(senses)} frames have the shapes {sorted(shapes)}; give frames of one shape"
             )
         domain, (coils, *samples) = shapes.pop()
         bound = max(one.norm_bound for one in senses)
@@ -124,7 +125,7 @@ class FramesApart(LinearOperator):
         return torch.stack(back, self._image_axis)
 
     def residual(self, y: Tensor) -> Residual:
-        """Return x -> (A^H (A x - y), ||A x - y||), each frame in the fastest way that it has."""
+        """Return x -> (A^H (A x - y), ||A x - y||), each frame in its fastest way."""
         self.check_codomain(y)
         frames = zip(self.senses, y.unbind(self._sample_axis), strict=True)
         each = [sense.residual(one) for sense, one in frames]  # type: ignore[operator]
@@ -132,7 +133,7 @@ class FramesApart(LinearOperator):
 
 
 class _OneByOne(Residual):
-    """The residuals of frames, from functions of each."""
+    """The residuals of frames, from one function per frame."""
 
     def __init__(self, each: Sequence[Residual], axis: int) -> None:
         self._each, self._axis = each, axis
@@ -145,7 +146,7 @@ class _OneByOne(Residual):
 
 
 class _FramesResidual(Residual):
-    """The residual of all frames together, from that of each."""
+    """The residual of all frames together, from the frames' residuals."""
 
     def __init__(self, each: Residual) -> None:
         self._each = each

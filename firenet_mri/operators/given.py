@@ -1,16 +1,16 @@
-"""Somebody's own encoding operator in the place of P F S: checked, masked, brought to our scale.
+"""A user's own encoding operator instead of P F S: checked, masked and scaled to our convention.
 
     A' = P A / g,   x' = g x,
 
-with A the operator as it was given, from the image to the samples of all coils, and P what of the
-samples was measured. The gain g makes presets mean what they mean for maps of unit
-root-sum-of-squares: there every pixel i has ||A e_i||^2 = M / N, of M samples a coil and N pixels.
-So g^2 = N / M times the mean of ||A e_i||^2, weighted by itself. It is estimated, which no proof
-rests on: any g is undone behind the network, and bounds go through it.
+with A the given operator, from the image to the samples of all coils, and P the projection on the
+measured samples. The gain g gives presets the same meaning as for maps of unit root-sum-of-squares.
+For such maps every pixel i has ||A e_i||^2 = M / N, with M samples per coil and N pixels. So g^2 is
+N / M times the mean of ||A e_i||^2, weighted by itself. g is estimated, but no proof depends on it:
+any g is undone after the network, and bounds include it.
 
-What is proven of a norm and what is only said is kept apart. A bound that the package worked out is
-called proven; one that an author wrote into a class, or a caller gave, is called stated. A short
-power iteration tries to find a vector that contradicts either.
+A norm bound that is proven is kept apart from one that is only stated. A bound that the package
+derived is called proven; one that an author wrote into a class, or a caller gave, is called stated.
+A short power iteration searches for a vector that contradicts either.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from firenet_mri.operators.base import LinearOperator, Part
 from firenet_mri.operators.sense import Sense
 
 _PROBES, _POWER_STEPS = 4, 8
-# Rounding in single precision, of sums over an image.
+# Rounding of sums over an image in single precision.
 _ROUNDING = 1e-3
 # Largest mismatch of the adjoint, in units of ||A x|| ||y|| / m^(1/2) for y of m entries.
 _ADJOINT = 1e-3
 
 
 class GivenEncoding(LinearOperator):
-    """P A / g for an operator A that somebody gave.
+    """P A / g for a user's operator A.
 
     Parameters
     ----------
     operator
         A, from an image (*spatial) to samples (coil, *samples).
     sampled
-        bool, (1 or coil, *samples); samples that were not measured.
+        bool, (1 or coil, *samples); True where samples were measured.
     gain
         g; None estimates it.
 
     Raises
     ------
     ShapeError
-        If A and the samples do not belong together.
+        If the shapes of A and the samples do not match.
     UsageError
-        If its adjoint is none, or its norm bound is contradicted by a vector.
+        If the adjoint is wrong, or a vector contradicts the norm bound.
     """
 
     mask: Tensor
@@ -87,20 +87,20 @@ class GivenEncoding(LinearOperator):
 
 
 def states_norm(operator: LinearOperator) -> bool:
-    """Return whether the norm bound rests on what somebody says: a caller, or another's class."""
+    """Return whether the norm bound was only stated, by a caller or in another package's class."""
     parts = [part for part in operator.modules() if isinstance(part, LinearOperator)]
     return any(part.norm_is_stated or not _is_ours(part) for part in parts)
 
 
 def describe(operator: LinearOperator) -> str:
-    """Return in words which operator it is, and how the bound of its norm is known."""
+    """Return which operator it is, and how its norm bound is known, in words."""
     how = "as it was stated with it" if states_norm(operator) else "as its structure proves"
-    # Few digits: a bound that is worked out anew may differ by its rounding.
+    # Few digits, since a bound that is derived again may differ by rounding.
     return f"the given operator {operator!r} (norm at most {operator.norm_bound:.4g}, {how})"
 
 
 def estimate_gain(operator: LinearOperator, sampled: Tensor) -> float:
-    """Return an estimate of g, see the module; exact for :class:`Sense`.
+    """Return an estimate of g, see the module docstring; exact for :class:`Sense`.
 
     Raises
     ------
@@ -108,18 +108,18 @@ def estimate_gain(operator: LinearOperator, sampled: Tensor) -> float:
         If the operator is zero.
     """
     if not bool(sampled.any()):
-        # An item without signal: any scale serves it.
+        # An item without signal: any scale is right.
         return operator.norm_bound or 1.0
     if isinstance(operator, Sense):
         return float(operator.root_sum_of_squares.max()) or 1.0
     energies = [_energies(operator, sampled, seed) for seed in range(_PROBES)]
     total = float(torch.stack(energies).mean(0).sum())
     pairs = [float((a * b).sum()) for a, b in itertools.combinations(energies, 2)]
-    # Per pixel they are noisy, and their products unbiased.
+    # The estimates are noisy per pixel; their products are unbiased.
     peak = sum(pairs) / len(pairs) / total if total > 0 else 0.0
     if not (peak > 0 and math.isfinite(peak)):
         raise UsageError(
-            f"The operator {operator!r} makes nothing, or NaN, of random images; there is nothing "
+            f"The operator {operator!r} maps random images to zero or NaN; there is nothing "
             "to reconstruct with it"
         )
     per_coil = float(sampled.sum()) / len(sampled)
@@ -127,7 +127,7 @@ def estimate_gain(operator: LinearOperator, sampled: Tensor) -> float:
 
 
 def check_operator(operator: LinearOperator, y: Tensor) -> float:
-    """Return ||A x|| / ||x|| of an x that a power iteration from A^H y found: at most the norm.
+    """Return ||A x|| / ||x|| for an x found by power iteration from A^H y: at most the norm.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def check_operator(operator: LinearOperator, y: Tensor) -> float:
     Raises
     ------
     UsageError
-        If A or its adjoint returns other shapes or NaN, <A x, y> is not <x, A^H y>, or ||A x|| is
-        larger than the norm bound says.
+        If A or its adjoint returns wrong shapes or NaN, <A x, y> is not <x, A^H y>, or ||A x||
+        exceeds the norm bound.
     """
     with torch.no_grad():
         _check_adjoint(operator, y.device)
@@ -154,8 +154,8 @@ def check_operator(operator: LinearOperator, y: Tensor) -> float:
             x = operator.adjoint(ahead)
     if not found <= operator.norm_bound * (1 + _ROUNDING):
         raise UsageError(
-            f"The norm bound of {operator!r} is {operator.norm_bound:.6g}, but an image was found "
-            f"which it makes {found:.6g} times as long; give a bound that is proven"
+            f"The norm bound of {operator!r} is {operator.norm_bound:.6g}, but it increases the "
+            f"norm of an image {found:.6g} times; give a proven bound"
         )
     return found
 
@@ -172,8 +172,8 @@ def _check_adjoint(operator: LinearOperator, device: torch.device) -> None:
     for found, shape in ((ahead, operator.codomain_shape), (back, operator.domain_shape)):
         if tuple(found.shape) != shape:
             raise UsageError(
-                f"The operator {operator!r} returned a tensor of shape {tuple(found.shape)}; by "
-                f"its own shapes it has to be {shape}"
+                f"The operator {operator!r} returned a tensor of shape {tuple(found.shape)}; its "
+                f"declared shapes require {shape}"
             )
     left, right = torch.vdot(y.flatten(), ahead.flatten()), torch.vdot(back.flatten(), x.flatten())
     size = float(torch.linalg.vector_norm(ahead) * torch.linalg.vector_norm(y)) / math.sqrt(
@@ -182,8 +182,8 @@ def _check_adjoint(operator: LinearOperator, device: torch.device) -> None:
     # Written so that NaN fails.
     if not float((left - right).abs()) <= _ADJOINT * max(size, 1e-30):
         raise UsageError(
-            f"The adjoint of {operator!r} is not its adjoint: <A x, y> and <x, A^H y> differ by "
-            f"{float((left - right).abs()) / max(size, 1e-30):.1e} of their size, "
+            f"The adjoint of {operator!r} is wrong: <A x, y> and <x, A^H y> differ by "
+            f"{float((left - right).abs()) / max(size, 1e-30):.1e} of their size; "
             f"{_ADJOINT:.0e} is allowed"
         )
 

@@ -1,9 +1,9 @@
-"""Passes over memory between the FFTs of a layer, compiled: each reads and writes its arrays once.
+"""Compiled passes over memory between the FFTs of a layer: each reads and writes its arrays once.
 
-On a CPU a pass over all coils takes as long as memory does, and torch needs two for what is one
-here. Numba compiles these functions when they are first called and keeps the result on disk. They
-take real arrays in which real and imaginary parts alternate, and record no gradients; the callers
-have the same in torch, which is what the tests compare with.
+On a CPU a pass over all coils takes as long as memory access does, and torch needs two passes for
+one of these. Numba compiles the functions when they are first called and keeps the result on disk.
+They take real arrays in which real and imaginary parts alternate, and record no gradients. The
+callers have the same in torch, with which the tests compare.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Array = NDArray[np.floating[Any]]
 
 
 class Kernels(NamedTuple):
-    """The compiled functions, see those of the same names in the modules of kernels."""
+    """The compiled functions, see the functions of the same names in the modules of kernels."""
 
     expand: Callable[..., None]
     subtract_data: Callable[..., float]
@@ -61,21 +61,21 @@ class Kernels(NamedTuple):
 
 
 def can_compile(*tensors: Tensor) -> bool:
-    """Return whether these tensors can go through the compiled functions here and now.
+    """Return whether these tensors can be passed to the compiled functions now.
 
-    No where gradients or tangents are recorded, where a graph is traced, and off the CPU.
+    They cannot where gradients or tangents are recorded, where a graph is traced, and off the CPU.
     """
     return not torch.is_grad_enabled() and are_plain(*tensors)
 
 
 def are_plain(*tensors: Tensor) -> bool:
-    """Return whether these are tensors on a CPU at which no derivative and no graph looks.
+    """Return whether these are CPU tensors that no derivative and no graph records.
 
     A later use of them may still record gradients with respect to others.
     """
     if records_graph():
         return False
-    # Forward-mode derivatives are carried without grad mode.
+    # Forward-mode derivatives are propagated even without grad mode.
     if torch.autograd.forward_ad._current_level >= 0:
         return False
     recorded = torch.is_grad_enabled()
@@ -86,7 +86,7 @@ def are_plain(*tensors: Tensor) -> bool:
 
 
 def _is_wrapped(tensors: tuple[Tensor, ...]) -> bool:
-    """Return whether vmap or another function transform looks at one of the tensors."""
+    """Return whether vmap or another function transform wraps one of the tensors."""
     return any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
 
 
@@ -106,7 +106,7 @@ def shrink_(x: Tensor, lengths: Tensor, weights: Tensor | float) -> None:
     lengths
         (*batch), not negative.
     weights
-        One number, or something that broadcasts against x.
+        One number, or an array that broadcasts against x.
     """
     array = real_array(x).reshape(lengths.numel(), -1)
     parts = 2 if x.is_complex() else 1
@@ -138,8 +138,8 @@ def kernels() -> Kernels:
     return Kernels(*(_compile(functions[name], called) for name in Kernels._fields))
 
 
-# Sums may be reordered and products joined, but NaN stays NaN. Without a test for division by zero,
-# which would forbid vector instructions.
+# Sums may be reordered and products fused, but NaN stays NaN. There is no check for division by
+# zero, which would prevent vector instructions.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"reassoc", "contract", "nsz"},
@@ -148,7 +148,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 def _register(called: dict[str, Callable[..., Any]]) -> None:
-    """Let compiled functions call these, at no cost: a call takes as long as a short row."""
+    """Inline these into compiled functions, since a call takes as long as a short row."""
     from numba.extending import register_jitable
 
     for function in called.values():
@@ -158,22 +158,22 @@ def _register(called: dict[str, Callable[..., Any]]) -> None:
 def _compile(
     function: Callable[..., Any], called: dict[str, Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a function compiled, which may call those that were registered."""
+    """Return a compiled function, which may call registered ones."""
     import numba
 
     if not called.keys().isdisjoint(function.__code__.co_names):
-        # Numba looks for changes in the file of the function only, and for its results by its name.
+        # Numba checks only the function's own file for changes, and finds its results by name.
         function.__qualname__ = f"{function.__name__}.{_digest(called)}"
     try:
         compiled: Callable[..., Any] = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        # No folder to keep the result in.
+        # There is no writable folder for the result.
         compiled = numba.njit(**_OPTIONS)(function)
     return compiled
 
 
 def _digest(functions: dict[str, Callable[..., Any]]) -> str:
-    """Return a name for what functions do, the same in every process."""
+    """Return a digest of what functions do, the same in every process."""
     codes = [functions[name].__code__ for name in sorted(functions)]
     parts = [(code.co_name, code.co_code, code.co_consts, code.co_names) for code in codes]
     return f"{zlib.crc32(repr(parts).encode()):08x}"

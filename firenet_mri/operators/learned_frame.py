@@ -1,8 +1,8 @@
-"""A Parseval frame of any 2D filters, such as learned ones: proven to be one when it is made.
+"""A Parseval frame of any 2D filters, such as learned ones, proven when it is made.
 
-The filters come from :mod:`firenet_mri.operators.paraunitary`, so that W^H W = identity but for
-rounding; how much that is, is computed exactly from the filters as they are, and is part of the
-bound of the norm. What is further off is refused.
+The filters come from :mod:`firenet_mri.operators.paraunitary`, so that W^H W = identity except for
+rounding. This deviation is computed exactly from the stored filters and is part of the norm bound.
+A frame with a larger deviation is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from firenet_mri.operators.circular_filters import analyse, synthesise
 from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.paraunitary import norm_bound, parseval_deviation
 
-# Rounding of a cascade of dozens of bands stays far below; a frame that is further off is none.
+# Rounding of a cascade of dozens of bands stays far below; a frame beyond it is not Parseval.
 LARGEST_DEVIATION = Fraction(1, 10**12)
 
 
@@ -30,22 +30,22 @@ class LearnedFrame(Frame):
     ----------
     kernels
         (band, *taps) float64, multiples of 2^-60
-        (:func:`~firenet_mri.operators.paraunitary.rounded`). If they require gradients, these reach
-        them: for training.
+        (:func:`~firenet_mri.operators.paraunitary.rounded`). If they require gradients, gradients
+        are propagated to them, for training.
     spatial_shape
         (y, x).
     groups
-        Numbers of successive bands that are penalised together by the Euclidean norm; None: each
-        by itself.
+        Numbers of successive bands that are penalised together by the Euclidean norm; None
+        penalises each by itself.
     deviation
-        What :func:`~firenet_mri.operators.paraunitary.parseval_deviation` returned for these
+        The result of :func:`~firenet_mri.operators.paraunitary.parseval_deviation` for these
         kernels; None computes it.
 
     Raises
     ------
     UsageError
-        If there are not two axes, or the filters are proven to be off a Parseval frame by no less
-        than 1e-12, or the groups do not fit.
+        If there are not two axes, the proven deviation of the filters from a Parseval frame is
+        1e-12 or more, or the groups do not fit.
     """
 
     is_parseval = True
@@ -61,15 +61,15 @@ class LearnedFrame(Frame):
     ) -> None:
         if kernels.ndim != 3 or len(spatial_shape) != 2:
             raise UsageError(
-                f"A learned frame is for 2D images; filters of shape {tuple(kernels.shape)} came "
-                f"for images of shape {tuple(spatial_shape)}"
+                f"A learned frame is for 2D images; filters of shape {tuple(kernels.shape)} were "
+                f"given for images of shape {tuple(spatial_shape)}"
             )
         if groups is not None and (sum(groups) != len(kernels) or min(groups) < 1):
-            raise UsageError(f"Groups of {groups} bands asked for; there are {len(kernels)} bands")
+            raise UsageError(f"Groups of {groups} bands requested; there are {len(kernels)} bands")
         found = parseval_deviation(kernels) if deviation is None else deviation
         if found > LARGEST_DEVIATION:
             raise UsageError(
-                f"These filters are no Parseval frame: W^H W may differ from the identity by "
+                f"These filters are not a Parseval frame: W^H W may differ from the identity by "
                 f"{float(found):.2g}, more than {float(LARGEST_DEVIATION):g}"
             )
         reach = kernels.shape[1] - 1
@@ -97,10 +97,10 @@ class LearnedFrame(Frame):
         return synthesise(coefficients, self.kernels, 1, is_slab=is_slab)
 
     def _spectra(self, like: Tensor) -> Tensor:
-        """Return the filters' transforms, with which a training step takes a third of the time."""
+        """Return the filters' transforms, which reduce a training step to a third of the time."""
         (ny, nx), (_, *taps) = self.domain_shape, self.kernels.shape
         padded = F.pad(self.kernels.to(like), (0, -taps[1] % nx, 0, -taps[0] % ny))
-        # Taps that are as far apart as the image is long meet the same pixel.
+        # Taps separated by the length of the image act on the same pixel.
         folded = padded.unflatten(1, (-1, ny)).sum(1).unflatten(2, (-1, nx)).sum(2)
         return torch.fft.rfft2(folded)
 

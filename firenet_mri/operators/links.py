@@ -1,9 +1,9 @@
-"""What stands between the samples of a scan and the data of a network: mixing and weighting.
+"""Linear maps between the samples of a scan and the data of a network: mixing and weighting.
 
     s --whitening--> noise units --compression, weights--> y --network--> x --gain--> image
 
-Each link is a linear operator with a proven norm, and names what it was made from. A Lipschitz
-bound of the network, from y to x, becomes one from s to the image by multiplication with the norms.
+Each link is a linear operator with a proven norm, and names what it was made from. Multiplied by
+these norms, a Lipschitz bound of the network, from y to x, becomes one from s to the image.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError
 from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.centred import centred_fft, centred_ifft
+from firenet_mri.plurals import counted
 
 WHITENING = "noise whitening"
 COMPRESSION = "coil compression"
 
-# Rounding of a singular value that is computed in double precision, with room.
+# Margin for the rounding of a singular value computed in double precision.
 _ROUNDING = 1e-12
 
 _BLOCK = 1 << 20
@@ -33,15 +34,15 @@ class CoilMixing(LinearOperator):
     Parameters
     ----------
     matrix
-        M, (rows, coil); or (x, rows, coil), one for each pixel along the readout, the last axis of
-        Cartesian k-space. Products are taken in double precision where it is (rows, coil).
+        M, (rows, coil); or (x, rows, coil), one per pixel along the readout, the last axis of
+        Cartesian k-space. Products with a (rows, coil) matrix are taken in double precision.
     sample_shape
         Sizes of the axes after the coil axis.
     part
-        What it does, and whether M was made from the samples it is applied to.
+        The step's name, and whether M was made from the samples to which it is applied.
     mask
-        With a matrix for each pixel: bool, broadcasts against (rows, *samples); what was not
-        sampled stays zero. None keeps everything.
+        With one matrix per pixel: bool, broadcasts against (rows, *samples); unsampled places stay
+        zero. None keeps everything.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class CoilMixing(LinearOperator):
 
     Notes
     -----
-    ``norm_bound`` is the largest singular value of all matrices, with room for its rounding.
+    ``norm_bound`` is the largest singular value of all matrices, with a margin for rounding.
     """
 
     matrix: Tensor
@@ -61,8 +62,8 @@ class CoilMixing(LinearOperator):
     ) -> None:
         if matrix.ndim == 3 and matrix.shape[0] != sample_shape[-1]:
             raise ShapeError(
-                f"{matrix.shape[0]} mixing matrices came for {sample_shape[-1]} pixels along the "
-                "readout; give one for each"
+                f"{counted(len(matrix), 'mixing matrix', 'mixing matrices')} given for "
+                f"{counted(sample_shape[-1], 'pixel')} along the readout; give one per pixel"
             )
         rows, coils = matrix.shape[-2:]
         largest = float(torch.linalg.matrix_norm(matrix.to(torch.complex128), 2).max())
@@ -134,16 +135,16 @@ class Chain:
     Parameters
     ----------
     links
-        In the order in which they are applied to the samples.
+        In the order in which they are applied.
     gain
-        Norm of what is done to the network's image; 1 for what makes nothing larger.
+        Norm of the map applied to the network's image; 1 if it makes nothing larger.
     """
 
     links: tuple[LinearOperator, ...] = ()
     gain: float = 1.0
 
     def then(self, *links: LinearOperator) -> Chain:
-        """Return the chain with more links before the network."""
+        """Return the chain with further links before the network."""
         return Chain((*self.links, *links), self.gain)
 
     @property
@@ -160,7 +161,7 @@ class Chain:
     def norm_of_noise_units(self) -> float:
         """The same for samples in noise standard deviations: the links after whitening.
 
-        Without whitening the unit of the samples is as good as any, since the image has it, too.
+        Without whitening any unit of the samples is as good, since the image has the same unit.
         """
         links = list(self.links)
         after = next((i for i in reversed(range(len(links))) if _whitens(links[i])), -1)
@@ -179,7 +180,7 @@ def _whitens(link: LinearOperator) -> bool:
 def mix_coils(matrix: Tensor, kspace: Tensor, sample_ndim: int) -> Tensor:
     """Return k-space (..., rows, *samples) of k-space (..., coil, *samples).
 
-    No second array in double precision is made.
+    This makes no second array in double precision.
 
     Parameters
     ----------

@@ -1,16 +1,16 @@
-"""Locally low rank: patches of images that belong together, each a matrix of few singular values.
+"""Locally low rank: patches of related images, each forming a matrix of few singular values.
 
 A tiling cuts the plane into squares. The values of a square in all images make a matrix C of frames
-by pixels, and what is penalised is its nuclear norm, the sum of its singular values: a square whose
-pixels follow few curves over the frames is cheap, whichever curves these are. [1]
+by pixels, whose nuclear norm, the sum of its singular values, is penalised. A square whose pixels
+follow few curves over the frames has a small penalty, whichever curves these are. [1]
 
     W x = (x, ..., x) / sqrt(K),    N(c) = sum_k sum_{squares S of tiling k} ||C_S(c_k)||_*,
 
-for K tilings that lie differently, so that no edge of a square is an edge for all of them. W is a
-Parseval frame whatever the tilings are, and the dual of a square lies in the ball of the spectral
-norm, on which :mod:`firenet_mri.operators.singular_values` projects (docs/theory.md, section 3.11).
+for K tilings at different offsets, so that no edge of a square is an edge for all of them. W is a
+Parseval frame whatever the tilings are. The dual of a square lies in the ball of the spectral norm,
+on which :mod:`firenet_mri.operators.singular_values` projects (docs/theory.md, section 3.11).
 
-Differs from [1] in: several tilings at once instead of one that moves at random.
+Differs from [1] in: several tilings at once instead of one at random offsets.
 
 [1] J. Trzasko, A. Manduca, Local versus global low-rank promotion in dynamic MRI series
     reconstruction, Proc. ISMRM 19, 2011.
@@ -32,28 +32,28 @@ from firenet_mri.operators.frame import Frame
 from firenet_mri.operators.singular_values import Axes, clip_singular_values, singular_values
 
 #: Side of the squares in pixels, chosen on simulated hearts of 128 x 128 pixels (``firenet
-#: benchmark cine``, seeds 0 and 1): of 4 to 32 pixels 16 had the best SSIM; with 24 the PSNR was .4
-#: dB better, with 8 it was 2 dB worse.
+#: benchmark cine``, seeds 0 and 1): of sides from 4 to 32 pixels, 16 had the best SSIM; with 24 the
+#: PSNR was .4 dB better, with 8 it was 2 dB worse.
 PATCH = 16
 
 
 class LocalLowRank(Frame):
-    """K copies of images over sqrt(K), tiled differently: (frame, y, x) to (tiling, frame, y, x).
+    """K differently tiled copies of images over sqrt(K): (frame, y, x) to (tiling, frame, y, x).
 
     Parameters
     ----------
     shape
         (frame, y, x), at least 2 images.
     patch
-        Side of the squares in pixels, 2 to the smaller side of the images.
+        Side of the squares in pixels, from 2 to the smaller side of the images.
     offsets
-        For each tiling the row and the column at which a square begins. Squares are cut off at the
-        border of the image. None is two tilings, half a square apart along both axes.
+        Per tiling the row and the column at which a square begins. Squares are cut off at the
+        border of the image. None gives two tilings, half a square apart along both axes.
 
     Raises
     ------
     UsageError
-        If there is one image only, or the squares do not fit into the images.
+        If there is only one image, or the squares do not fit into the images.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class LocalLowRank(Frame):
         frames, *plane = shape
         if frames < 2:
             raise UsageError(
-                f"across-low-rank asked for across {frames} image; it needs at least 2"
+                f"across-low-rank requested across {frames} image; it needs at least 2"
             )
         if not 2 <= patch <= min(plane):
             raise UsageError(
-                f"across-low-rank: squares of {patch} x {patch} pixels asked for in images of "
+                f"across-low-rank: squares of {patch} x {patch} pixels requested in images of "
                 f"{plane[0]} x {plane[1]}; give a side of 2 to {min(plane)} pixels, such as "
                 f"across-low-rank{min(8, *plane)}"
             )
@@ -81,9 +81,9 @@ class LocalLowRank(Frame):
 
     @property
     def band_norms(self) -> Tensor:
-        """(tiling, 1, 1, 1) float64: the spectral norm that a square of white noise just has.
+        """(tiling, 1, 1, 1) float64: the typical spectral norm of a square of white noise.
 
-        The largest singular value of white noise of deviation 1, rows times columns, is near
+        The largest singular value of a matrix of white noise of deviation 1 is near
         sqrt(rows) + sqrt(columns).
         """
         edge = math.sqrt(self.domain_shape[0]) + self.patch
@@ -98,16 +98,16 @@ class LocalLowRank(Frame):
         return self._over_squares(coefficients, lambda m: singular_values(m).amax(-1))
 
     def over_groups(self, values: Tensor) -> Tensor:
-        """Return for every coefficient the sum over those of its square; real."""
+        """Return for every coefficient the sum over its square; real."""
         return self._over_squares(values, lambda m: m.sum((-2, -1)))
 
     def shares(self, coefficients: Tensor) -> Tensor:
-        """Return the nuclear norm of each square in equal shares of its coefficients."""
+        """Return the nuclear norm of each square, shared equally by its coefficients."""
         sizes = self.modulus(coefficients)
         return sizes / self.over_groups(torch.ones_like(sizes))
 
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
-        """Return the nearest coefficients whose squares have spectral norms of at most a radius."""
+        """Return the nearest coefficients whose squares have spectral norms within the radius."""
         parts = [clip_singular_values(*part) for part in self.squares(coefficients, radius)]
         return self.placed(parts)
 
@@ -116,7 +116,7 @@ class LocalLowRank(Frame):
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the squares of each tiling, (..., square, frame, pixel), and their radius.
 
-        Beyond the border of the images a square is zero, which adds no singular value.
+        A square is zero beyond the border of the images, which adds no singular value.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class LocalLowRank(Frame):
         radii = radii.reshape((1,) * max(4 - radii.ndim, 0) + radii.shape)
         if radii.shape[-3:] != (1, 1, 1):
             raise UsageError(
-                "Weights differ within the squares of across-low-rank; give one for each tiling"
+                "Weights differ within the squares of across-low-rank; give one per tiling"
             )
         radii = radii.expand(*radii.shape[:-4], len(self.offsets), 1, 1, 1)
         return [
@@ -143,12 +143,12 @@ class LocalLowRank(Frame):
         return torch.stack([self._joined(part, offset) for part, offset in pairs], dim=-4)
 
     def _over_squares(self, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return for every coefficient what a function makes of its square, a real number."""
+        """Return for every coefficient the real value of a function of its square."""
         cut = [part for part, _ in self.squares(values)]
         return self.placed([function(m)[..., None, None].expand(m.shape) for m in cut])
 
     def _margins(self, offset: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Return pixels to add on the left, on the right, above and below for whole squares."""
+        """Return the pixels to add on the left, on the right, above and below for whole squares."""
         p, (y, x) = self.patch, self.domain_shape[1:]
         top, left = -offset[0] % p, -offset[1] % p
         return left, -(x + left) % p, top, -(y + top) % p
@@ -199,7 +199,7 @@ class ClippedSquares:
 
     @classmethod
     def at(cls, transform: LocalLowRank, z: Tensor, radius: Tensor | float) -> ClippedSquares:
-        """Return it for coefficients z and radii that broadcast against them."""
+        """Return the derivative at coefficients z, for radii that broadcast against them."""
         return cls(transform, tuple(Axes.at(*part) for part in transform.squares(z, radius)))
 
     def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:

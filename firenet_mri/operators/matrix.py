@@ -19,8 +19,8 @@ class MatrixOperator(LinearOperator):
 
     Notes
     -----
-    ``norm_bound`` is the Frobenius norm if no better one is given: a proven bound without an
-    eigenvalue computation. ``torch.linalg.matrix_norm(matrix, 2)`` is exact to rounding.
+    ``norm_bound`` is the Frobenius norm unless a better one is given: a proven bound that needs no
+    eigenvalues. ``torch.linalg.matrix_norm(matrix, 2)`` is exact to rounding.
     """
 
     matrix: Tensor

@@ -1,14 +1,14 @@
-"""The Fourier transform at any points of k-space, by finufft, and its normal operator.
+"""The Fourier transform at arbitrary points of k-space, by finufft, and its normal operator.
 
     y_j = w_j^(1/2) N^(-1/2) sum_n x_n exp(-2 pi i <k_j, n - c> / N),   c = N // 2 on every axis,
 
-with N the number of pixels under the root: on integer k_j the centred unitary transform of
-Cartesian MRI. F^H F is a convolution with the point spread function
+where the N under the root is the number of pixels. On integer k_j this is the centred unitary
+transform of Cartesian MRI. F^H F is a convolution with the point spread function
 
     p_d = N^(-1) sum_j w_j exp(2 pi i k_j d / N)
 
-on all distances d, thus a corner of a periodic convolution of twice the size, whose eigenvalues are
-one FFT of p. Their maximum bounds ||F||^2.
+over all distances d. It is thus a corner of a periodic convolution of twice the size, whose
+eigenvalues are one FFT of p. Their maximum bounds ||F||^2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from firenet_mri.errors import DataError, ShapeError, UsageError
 from firenet_mri.operators.base import LinearOperator, Part, Shape
 from firenet_mri.operators.derivative import linear
 
-# Single precision cannot place points more accurately.
+# Single precision cannot represent points more accurately.
 _SINGLE_EPS = 1e-5
 
 # Relative error that the eigenvalues of the normal operator may have, added to the bound.
@@ -43,23 +43,23 @@ class NonuniformFourier(LinearOperator):
     spatial_shape
         Sizes of the 1, 2 or 3 axes.
     eps
-        Relative accuracy. From 1e-5 on, complex64 images are transformed in single precision, else
-        in double.
+        Relative accuracy. With 1e-5 or more, complex64 images are transformed in single precision,
+        otherwise in double.
     weights
-        w, (*samples) real, not negative: density compensation, whose root is part of F. None is 1.
+        w, (*samples) real, not negative: density compensation, whose root is in F. None means 1.
 
     Notes
     -----
     ``norm_bound`` is the root of the largest eigenvalue of the periodic convolution that contains
-    F^H F, plus margins for rounding and ``eps``. Differentiable to any order with respect to the
-    images. Runs on the CPU; finufft's plans are made once and kept.
+    F^H F, plus margins for rounding and ``eps``. F is differentiable to any order with respect to
+    the images. It runs on the CPU; finufft's plans are made once and kept.
 
     Raises
     ------
     ShapeError
         If trajectory or weights have a wrong shape.
     DataError
-        If a point is NaN or outside of [-N/2, N/2), or a weight is negative or NaN.
+        If a point is NaN or outside [-N/2, N/2), or a weight is negative or NaN.
     """
 
     trajectory: Tensor
@@ -109,7 +109,7 @@ class NonuniformFourier(LinearOperator):
         """Return F x or F^H x without recording gradients."""
         if x.device.type != "cpu":
             raise UsageError(
-                f"NonuniformFourier runs on the CPU; the tensor is on {x.device}, move it there"
+                f"NonuniformFourier runs on the CPU; the tensor is on {x.device}, so move it there"
             )
         source = self.domain_shape if forward else self.codomain_shape
         target = self.codomain_shape if forward else self.domain_shape
@@ -144,7 +144,7 @@ class NonuniformFourier(LinearOperator):
         points = 2 * self._points()
         spread = plans.execute(points, weights.reshape(1, -1).numpy(), forward=False)
         function = torch.from_numpy(spread).reshape(doubled) / math.prod(self.domain_shape)
-        # The distance of -N has no counterpart; it belongs to no pair of pixels.
+        # The distance -N has no counterpart and belongs to no pair of pixels.
         for axis in range(len(doubled)):
             function.select(axis, 0).zero_()
         axes = tuple(range(len(doubled)))
@@ -161,13 +161,13 @@ def check_trajectory(trajectory: Tensor, spatial_shape: Shape) -> None:
     if trajectory.ndim < 2 or trajectory.shape[-1] != ndim:
         raise ShapeError(
             f"The trajectory has shape {tuple(trajectory.shape)}; it must be (*samples, {ndim}), "
-            "one number for each axis of the image"
+            "one coordinate per axis of the image"
         )
     if trajectory.is_complex() or not bool(torch.isfinite(trajectory).all()):
         raise DataError("The trajectory is complex or has NaN or infinite values; export it again")
     for axis, size in enumerate(spatial_shape):
         low, high = float(trajectory[..., axis].min()), float(trajectory[..., axis].max())
-        # Rounding of the last sample of a spoke is let through.
+        # The rounding of a spoke's last sample is accepted.
         if low < -size / 2 * (1 + 1e-6) or high >= size / 2 * (1 + 1e-6):
             raise DataError(
                 f"The trajectory goes from {low:.6g} to {high:.6g} on axis {axis}; an image of "
@@ -179,7 +179,7 @@ def check_trajectory(trajectory: Tensor, spatial_shape: Shape) -> None:
 def _check_sample_weights(weights: Tensor, samples: Shape) -> None:
     if tuple(weights.shape) != samples:
         raise ShapeError(
-            f"The sample weights have shape {tuple(weights.shape)}; the trajectory calls for "
+            f"The sample weights have shape {tuple(weights.shape)}; the trajectory requires "
             f"{samples}"
         )
     if weights.is_complex() or not bool(((weights >= 0) & torch.isfinite(weights)).all()):
@@ -191,7 +191,7 @@ def _complex(x: Tensor) -> Tensor:
 
 
 class _Plans:
-    """finufft's plans for one grid, made when first needed; they stay behind when pickled."""
+    """finufft's plans for one grid, made when first needed and not pickled."""
 
     def __init__(self, modes: Shape, eps: float) -> None:
         self.modes = modes
@@ -223,13 +223,13 @@ class _Plans:
         key = forward, str(values.dtype), len(values), threads
         if key not in self._plans:
             real = np.float32 if values.dtype == np.complex64 else np.float64
-            # The small grid costs a fraction of the large one, but ends at 1e-9.
+            # The small grid costs a fraction of the large one, but reaches only 1e-9.
             small = self.eps >= 1e-9
             plan = finufft.Plan(
                 2 if forward else 1,
                 self.modes,
                 len(values),
-                # finufft's errors may be a little larger than what it is asked for.
+                # finufft's errors may slightly exceed the requested accuracy.
                 max(self.eps / 2, 1e-6 if real == np.float32 else 1e-14),
                 -1 if forward else 1,
                 dtype=str(values.dtype),

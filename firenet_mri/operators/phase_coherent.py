@@ -1,15 +1,15 @@
-"""Phase-coherent sparsity: the bands of a pixel are cheap together if they share one phase.
+"""Phase-coherent sparsity: the bands of a pixel have a small penalty if they share one phase.
 
 The coefficients of a group of K bands at a pixel make a real 2 x K matrix, real parts above
-imaginary parts, each band multiplied by a scale s_b that is its weight. What is penalised is the
-nuclear norm of that matrix, the sum of its two singular values. Where all K coefficients have one
-phase, up to their signs, the matrix has rank 1 and the norm is that of their vector: an edge of an
-image with a smooth phase counts once, and not once a band. A change of the image's phase rotates
-the two rows, so that nothing depends on it.
+imaginary parts, where each band is multiplied by a scale s_b, its weight. The nuclear norm of that
+matrix, the sum of its two singular values, is penalised. Where all K coefficients have the same
+phase, up to their signs, the matrix has rank 1 and the norm is that of their vector. An edge of an
+image with a smooth phase thus counts once, not once per band. A change of the image's phase rotates
+the two rows, so that the penalty does not depend on it.
 
 The dual of such a group lies in the ball of the spectral norm, on which
 :mod:`firenet_mri.operators.spectral_ball` projects. The scales belong to W, not to the radius: with
-one radius a group the projection has a closed form, and W^H W stays a convolution.
+one radius per group the projection has a closed form, and W^H W remains a convolution.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class PhaseCoherent(Frame):
     Parameters
     ----------
     frame
-        A Parseval frame of one level of separable filters: undecimated wavelets or cosines; or a
-        learned one.
+        A Parseval frame of one level of separable filters (undecimated wavelets or cosines), or a
+        learned frame.
     groups
         Numbers of successive bands that make one matrix; their sum is the number of bands.
     scales
-        (band), s_b in (0, 1]; None is 1.
+        (band), s_b in (0, 1]; None means 1.
 
     Raises
     ------
     UsageError
-        If the frame is another, or a scale lies outside its range.
+        If the frame is of another kind, or a scale is out of its range.
     ShapeError
         If scales or groups do not fit the bands.
     """
@@ -61,11 +61,11 @@ class PhaseCoherent(Frame):
             )
         if tuple(scales.shape) != (bands,) or sum(groups) != bands or min(groups) < 1:
             raise ShapeError(
-                f"Scales of shape {tuple(scales.shape)} and groups of {groups} bands came; the "
-                f"frame has {bands} bands"
+                f"Scales of shape {tuple(scales.shape)} and groups of {groups} bands were given; "
+                f"the frame has {bands} bands"
             )
         if not bool(((scales > 0) & (scales <= 1)).all()):
-            raise UsageError(f"Scales {scales.tolist()} came; all must lie in (0, 1]")
+            raise UsageError(f"Scales {scales.tolist()} were given; all must lie in (0, 1]")
         if frame.filters is None and not bool((scales == 1).all()):
             raise UsageError(f"{frame} has no separable filters; its bands cannot be scaled")
         largest = float(scales.max()) * frame.norm_bound
@@ -103,7 +103,7 @@ class PhaseCoherent(Frame):
         return self._over_values(coefficients, "max")
 
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
-        """Return the nearest coefficients whose groups have a spectral norm of at most a radius."""
+        """Return the nearest coefficients whose groups have spectral norms within the radius."""
         return self.coefficients(self._project(self.laid_out(coefficients), radius))
 
     def with_radii(self, planes: Tensor, radius: Tensor | float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -126,7 +126,7 @@ class PhaseCoherent(Frame):
         return self.groups
 
     def _over_values(self, coefficients: Tensor, what: str) -> Tensor:
-        """Return sum or maximum of a group's singular values for each of its coefficients."""
+        """Return the sum or maximum of a group's singular values for each of its coefficients."""
         axis, parts = -len(self.codomain_shape), []
         for part in self.laid_out(coefficients).split(self.group_sizes, dim=axis):
             values = singular_values(part, axis)
@@ -169,9 +169,9 @@ class PhaseCoherent(Frame):
 
 
 def _symbol(filters: Tensor, scales: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return sum_b s_b^2 prod_i |F g_{b_i}|^2, the first axis' filter being the fastest."""
+    """Return sum_b s_b^2 prod_i |F g_{b_i}|^2, the first axis' filter varying fastest."""
     left = len(shape)
-    # The filter of the first axis is the fastest in the order of the bands.
+    # The first axis' filter varies fastest in the order of the bands.
     total = scales.reshape([len(filters)] * left).square().cpu()
     taps = torch.arange(filters.shape[1], dtype=torch.float64)
     for size in shape:

@@ -1,13 +1,13 @@
-"""Encoding of images whose phase is known, all or in part: the imaginary part behind it is small.
+"""Encoding of images whose phase is known in full or in part, so that the rest of it is small.
 
-With the phase taken off, an image x has its signal in the real part. The encoding
+With the phase removed, an image x has its signal in the real part. The encoding
 
     B = A P,        P x = u (Re(u* x) + i s Im(u* x)),        u = exp(i phase), 0 <= s <= 1,
 
-lets a unit of imaginary part count s units only, so that a penalty on x is 1/s times as high on it;
-with s = 0 the phase is fixed. B is linear over the real numbers, and its adjoint P A^H belongs to
-the real inner product Re <a, b>, which is the one that the primal-dual iteration, its Lipschitz
-bound and its duality gap are about. ||P|| = 1.
+scales the imaginary part by s, so that a penalty on x is 1/s times as high on it; with s = 0 the
+phase is fixed. B is linear over the real numbers, and its adjoint P A^H refers to the real inner
+product Re <a, b>, to which the primal-dual iteration, its Lipschitz bound and its duality gap also
+refer. ||P|| = 1.
 
 Source: Bydder, Robson, Magnetic Resonance in Medicine 53, 2005, who penalise the imaginary part of
 SENSE images.
@@ -30,12 +30,12 @@ class PhaseConstrained(LinearOperator):
     encoding
         A.
     phase
-        u, (..., *domain_shape) complex of modulus 1, or 0 where nothing is known: there the
-        image stays as it is.
+        u, (..., *domain_shape) complex of modulus 1, or 0 where the phase is unknown: there the
+        image is not changed.
     imaginary_weight
         s, in [0, 1].
     phase_from_data
-        True if the phase was made from the data that the operator serves to reconstruct.
+        True if the phase was made from the data that the operator is used to reconstruct.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class PhaseConstrained(LinearOperator):
     ) -> None:
         if not 0 <= imaginary_weight <= 1:
             raise UsageError(
-                f"The imaginary part's weight is {imaginary_weight}; it must lie in [0, 1]"
+                f"The weight of the imaginary part is {imaginary_weight}; it must lie in [0, 1]"
             )
         shape = encoding.domain_shape
         if tuple(phase.shape[phase.ndim - len(shape) :]) != shape or not phase.is_complex():
@@ -72,8 +72,8 @@ class PhaseConstrained(LinearOperator):
         self.register_buffer("phase", phase, persistent=False)
 
     def image(self, x: Tensor) -> Tensor:
-        """Return P x, the image that x stands for, (*batch, *domain_shape); P is its adjoint."""
-        # P x = (1 + s)/2 x + (1 - s)/2 u^2 x*; where u = 0 that is not x.
+        """Return P x, the image that x represents, (*batch, *domain_shape); P is its adjoint."""
+        # P x = (1 + s)/2 x + (1 - s)/2 u^2 x*; where u = 0 this is not x.
         s = self.imaginary_weight
         turned = self.phase.square() * x.conj()
         known = self.phase != 0
@@ -95,12 +95,12 @@ class PhaseConstrained(LinearOperator):
         return _PhaseConstrainedResidual(self, self.encoding.residual(y))
 
     def turned(self, x: Tensor, phase: Tensor) -> Tensor:
-        """Return how P x changes with u, by ``phase``; not at all where u is 0."""
+        """Return the change of P x when u changes by ``phase``; zero where u is 0."""
         factor = (1 - self.imaginary_weight) * self.phase
         return factor * phase * x.conj()
 
     def turned_back(self, x: Tensor, image: Tensor) -> Tensor:
-        """Return what is transposed to :meth:`turned` of x, for an image: a change of u."""
+        """Return the transpose of :meth:`turned` at x, applied to an image: a change of u."""
         factor = (1 - self.imaginary_weight) * self.phase.conj()
         return factor * image * x
 

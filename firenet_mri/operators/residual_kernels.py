@@ -1,4 +1,4 @@
-"""What is done between the FFTs of a residual, as numba compiles it, see ``kernels``."""
+"""The steps between the FFTs of a residual, compiled by numba, see ``kernels``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def subtract_samples(
     first: int,
     row: int,
 ) -> float:
-    """Do what ``subtract_data`` does with an offset that is 0 off the samples.
+    """Apply ``subtract_data`` with an offset that is 0 off the samples.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def combine(maps: Array, images: Array, first: int, row: int, sets: bool, out: A
     images
         (coils, rows, 2 n) of the block.
     sets
-        Overwrite out instead.
+        Overwrite out instead of adding to it.
     out
         (rows, 2 n).
     """

@@ -1,8 +1,9 @@
-"""The residual of a multi-coil Cartesian scan through compiled passes between its FFTs.
+"""The residual of a multi-coil Cartesian scan by compiled passes between its FFTs.
 
 Blocks of k-space stay in the cache of one thread: maps, FFT, mask and data, FFT back, coil sum.
-Blocks of rows have images of their own; where the FFT needs all rows, groups of coils have sums of
-their own, which are added at the end. Neither depends on the number of threads, nor does the image.
+Each block of rows writes its own part of the image. Where the FFT needs all rows, groups of coils
+have separate sums, which are added at the end. Neither depends on the number of threads, so neither
+does the image.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from firenet_mri.operators.base import records_graph
 from firenet_mri.operators.kernels import Array, kernels, real_array
 from firenet_mri.operators.workers import even_parts, in_parallel
 
-# Complex numbers of k-space in a block: a MiB in single precision.
+# Complex numbers of k-space in a block: one MiB in single precision.
 _BLOCK = 1 << 17
 
-# Sums of coils that are made side by side.
+# Number of coil sums computed in parallel.
 _GROUPS = 4
 
 
 class Samples(NamedTuple):
-    """What the residual needs of the data on the mask; it is 0 elsewhere.
+    """The part of the residual's offset on the mask; it is 0 elsewhere.
 
     Parameters
     ----------
     columns
-        int32, of the samples in a row, one row after the other.
+        int32, columns of the samples, one row after the other.
     starts
-        int64, (rows + 1), where in ``columns`` a row begins; (2) if all rows have the same.
+        int64, (rows + 1), where each row begins in ``columns``; (2) if all rows are the same.
     places
-        int64, of the samples among all entries of a coil.
+        int64, indices of the samples among all entries of a coil.
     values
-        (coil, 2 samples), real and imaginary parts in turns.
+        (coil, 2 samples), alternating real and imaginary parts.
     """
 
     columns: Tensor
@@ -64,12 +65,12 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One item of the batch: complex maps (coil, *axes), and what turns k-space to the residual.
+    """One item of the batch: complex maps (coil, *axes), and what converts k-space to the residual.
 
     For interleaved real and imaginary parts k of an FFT without a scale, the conjugate residual is
-    sqrt(n) (factor * k + offset): with the mask over n, negative for imaginary parts, and minus the
-    conjugate data over sqrt(n), for n points of the FFT. The factor has 1 coil or all, and 1 row
-    where all have the same.
+    sqrt(n) (factor * k + offset), with n points of the FFT. The factor is the mask over n, negative
+    for imaginary parts; the offset is minus the conjugate data over sqrt(n). The factor has one
+    entry for all coils or one per coil, and 1 row if all rows are the same.
     """
 
     maps: Tensor
@@ -85,7 +86,7 @@ class Item:
 
     @property
     def offset(self) -> Tensor:
-        """The data, (coil, *axes), with zeros off the mask; kept once it was asked for."""
+        """The data, (coil, *axes), with zeros off the mask; kept after the first call."""
         if not isinstance(self.data, Samples):
             return self.data
         if self._dense and not records_graph():
@@ -101,7 +102,7 @@ class Item:
 
 
 class _Plan(NamedTuple):
-    """The arrays of an item as the compiled passes take them; the last two are the data's."""
+    """The arrays of an item as the compiled passes take them; the last two depend on the data."""
 
     maps: Array
     image: Array
@@ -116,11 +117,11 @@ def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, fl
     Parameters
     ----------
     item
-        What the passes need of the scan.
+        The part of the scan that the passes need.
     image
         x, (*axes), contiguous, at least 2 axes.
     transformed
-        How many of the last axes the FFT takes.
+        Number of trailing axes that the FFT transforms.
     """
     plan = _plan(item, image)
     coils, rows = item.maps.shape[:2]
@@ -131,7 +132,7 @@ def residual_of(item: Item, image: Tensor, transformed: int) -> tuple[Tensor, fl
         starts = range(0, coils, block_coils)
         largest = math.ceil(len(starts) / _GROUPS)
         groups = [starts[part.start : part.stop] for part in even_parts(len(starts), largest)]
-    # Apart from each other, so that the image does not keep the others in memory.
+    # Separate arrays, so that the image does not keep the others in memory.
     sums = [np.empty_like(plan.image) for _ in groups]
     axes = tuple(range(-transformed, 0))
 
@@ -155,7 +156,7 @@ def block_sizes(shape: tuple[int, ...], transformed: int) -> tuple[int, int]:
     shape
         (coil, *axes).
     transformed
-        How many of the last axes the FFT takes.
+        Number of trailing axes that the FFT transforms.
     """
     coils, rows, *rest = shape
     size = math.prod(rest)
@@ -173,7 +174,7 @@ def _blocks(
     axes: tuple[int, ...],
     out: Array,
 ) -> float:
-    """Set some rows of out to the share of some blocks of coils; return their sum of squares."""
+    """Set some rows of out to the sum over some blocks of coils; return their sum of squares."""
     compiled = kernels()
     square, row = 0.0, window.start
     dtype = np.complex64 if out.dtype == np.float32 else np.complex128
@@ -195,7 +196,7 @@ def _blocks(
 
 
 def _fft(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return the FFT without a scale; of no axes it is x itself."""
+    """Return the FFT without a scale; without axes it is x itself."""
     return torch.fft.fftn(torch.from_numpy(x), dim=axes).numpy() if axes else x
 
 

@@ -17,7 +17,7 @@ from firenet_mri.operators.toeplitz import ToeplitzResidual
 
 # Complex numbers of k-space, all coils, above which temporaries of their size are avoided.
 _LARGE = 1 << 22
-# Those of an item above which it is taken apart where speed matters less.
+# Complex numbers of an item above which it is split where speed matters less.
 _MANY = 1 << 20
 
 
@@ -27,21 +27,21 @@ class Sense(LinearOperator):
     Parameters
     ----------
     maps
-        (..., coil, *spatial) complex sensitivity maps. Leading axes are batch: every item has its
-        own maps.
+        (..., coil, *spatial) complex sensitivity maps. Leading axes are batch axes: every item
+        has its own maps.
     fourier
         The operator of one coil, from images (*spatial) to its k-space: Cartesian, non-Cartesian,
         or any other.
     maps_bound
-        At least the largest root-sum-of-squares of the maps, where it is known beforehand; None
-        takes it from the maps. While a graph is recorded it must be given.
+        An upper bound of the largest root-sum-of-squares of the maps, if known beforehand; None
+        computes it from the maps. While a graph is recorded it must be given.
     maps_from_data
-        True if the maps were estimated from the data that the operator serves to reconstruct.
+        True if the maps were estimated from the data that the operator is used to reconstruct.
 
     Notes
     -----
     ``root_sum_of_squares``, (..., *spatial), is 1 where normalised maps have signal and 0 where
-    they have none: there the data say nothing of the image.
+    they have none: there the data contain nothing about the image.
 
     ``norm_bound`` is max over pixels of sqrt(sum_c |s_c|^2), times the bound of ``fourier``: 1 for
     maps normalised to unit root-sum-of-squares. Differentiable with respect to ``maps``.
@@ -84,7 +84,7 @@ class Sense(LinearOperator):
         """Return the k-space of all coils (..., coil, *codomain) of images x (..., *spatial)."""
         self.check_domain(x)
         if isinstance(self.fourier, CartesianFourier):
-            # Centring costs less on the one image than on those of all coils.
+            # Centring one image costs less than centring those of all coils.
             x = modulate(x, self.fourier.image_factor)
             return self.fourier.forward_modulated(x.unsqueeze(self.coil_axis) * self.maps)
         result: Tensor = self.fourier(x.unsqueeze(self.coil_axis) * self.maps)
@@ -95,7 +95,7 @@ class Sense(LinearOperator):
         self.check_codomain(y)
         if isinstance(self.fourier, CartesianFourier):
             combined = None
-            # Coil by coil, large data need no second array of their size.
+            # Coil by coil, so that large data need no second array of their size.
             count = 1 if self._has_one_mask and y.numel() > _LARGE else y.shape[self.coil_axis]
             for coil in range(0, y.shape[self.coil_axis], count):
                 images = self.fourier.adjoint_modulated(y.narrow(self.coil_axis, coil, count))
@@ -131,7 +131,7 @@ class Sense(LinearOperator):
         return super().residual(y)
 
     def _combine(self, images: Tensor, first: int, combined: Tensor | None) -> Tensor:
-        """Return the conjugate of the sum over coils of conj(maps) * images, added to another.
+        """Return the conjugate of the sum over coils of conj(maps) * images, added to ``combined``.
 
         The images are those of the coils from ``first`` on.
         """
@@ -171,7 +171,7 @@ def encoding_operator(
     maps_bound, maps_from_data
         See :class:`Sense`.
     """
-    # A traced shape is made of tensors.
+    # A traced shape contains tensors.
     shape = tuple(int(size) for size in maps.shape[-spatial_ndim:])
     if sampling is None:
         sampling = torch.ones(shape, dtype=torch.bool, device=maps.device)

@@ -12,9 +12,9 @@ from firenet_mri.operators.base import LinearOperator, Part
 class SenseSets(LinearOperator):
     """(x_m)_m -> (P F sum_m s_mc x_m)_c for coils c and map sets m.
 
-    Where an object is larger than the field of view, a pixel shows two of its places, and each has
-    coil sensitivities of its own. The images of the sets stand one below the other in one array,
-    which a sparsifier takes as it takes any image; at the seam is background.
+    Where an object is larger than the field of view, a pixel shows two places of the object, each
+    with its own coil sensitivities. The images of the sets are concatenated along the first axis
+    into one array, which a sparsifier processes like any image; the seam lies in the background.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ class SenseSets(LinearOperator):
     fourier
         The operator of one coil, from images (*spatial) to its k-space.
     maps_from_data
-        True if the maps were estimated from the data that the operator serves to reconstruct.
+        True if the maps were estimated from the data that the operator is used to reconstruct.
 
     Notes
     -----
     The domain is (set * spatial[0], *spatial[1:]). ``norm_bound`` is the largest singular value of
     the maps' coil x set matrix over the pixels, times the bound of ``fourier``: 1 for orthonormal
-    sets. ``root_sum_of_squares``, of the domain's shape, is 1 where a set has maps, else 0.
+    sets. ``root_sum_of_squares``, of the domain's shape, is 1 where a set has maps and 0 elsewhere.
     """
 
     maps: Tensor
@@ -69,7 +69,7 @@ class SenseSets(LinearOperator):
         return result
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return the coil-combined images of the sets, one below the other."""
+        """Return the coil-combined images of the sets, concatenated along the first axis."""
         self.check_codomain(y)
         ndim = len(self.domain_shape)
         images = self.fourier.adjoint(y).unsqueeze(-ndim - 2)

@@ -1,4 +1,4 @@
-"""The cyclic shift of images; behind it an orthogonal wavelet transform has its grid elsewhere."""
+"""The cyclic shift of images, which moves the grid of an orthogonal wavelet transform after it."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""Singular values of many small matrices: clipped at a radius, and the derivative of that.
+"""Singular values of many small matrices: clipped at a radius, and the derivative of the clipping.
 
 The nuclear norm sum_i s_i of M = U diag(s_i) V^H and its spectral norm max_i s_i are dual to each
-other, so that the point of the ball max_i s_i <= r that is nearest to M has the singular values
+other. The point of the ball max_i s_i <= r that is nearest to M therefore has the singular values
 min(s_i, r) and the vectors of M (docs/theory.md, section 3.8). With G = M M^H and
-f(l) = min(1, r / sqrt(l)) it is f(G) M, and its derivative takes D to
+f(l) = min(1, r / sqrt(l)) it is f(G) M, and its derivative maps D to
 
     f(G) D + U (F * (U^H (D M^H + M D^H) U)) U^H M,
 
-* entry by entry, where F_ij = (f(l_i) - f(l_j)) / (l_i - l_j) for the eigenvalues l_i = s_i^2 of
-G, and F_ii = f'(l_i). [1]
+with * entry by entry, where F_ij = (f(l_i) - f(l_j)) / (l_i - l_j) for the eigenvalues l_i = s_i^2
+of G, and F_ii = f'(l_i). [1]
 
-No singular value decomposition is needed: G is the smaller one of M M^H and M^H M, and the
-eigenvectors of a stack of them take a third of the time. G is made and decomposed in double
-precision, since its eigenvalues are squares: in single precision a singular value of a thousandth
-of the largest would be rounding.
+No singular value decomposition is needed. G is the smaller of M M^H and M^H M, and the eigenvectors
+of a stack of such matrices take a third of the time. G is computed and decomposed in double
+precision, since its eigenvalues are squares: in single precision a singular value of a
+thousandth of the largest would be rounding noise.
 
 [1] Ju. L. Daleckii, S. G. Krein, Integration and differentiation of functions of Hermitian
     operators, AMS Translations 47, 1965.
@@ -30,7 +30,7 @@ from torch import Tensor
 def singular_values(m: Tensor) -> Tensor:
     """Return the singular values of m, (..., row, column), (..., min(row, column)), decreasing.
 
-    Those of a matrix that is not finite are NaN.
+    They are NaN for a matrix that is not finite.
     """
     is_finite = torch.isfinite(m).all(-1).all(-1)
     safe = torch.where(is_finite[..., None, None], m, torch.zeros_like(m))
@@ -39,9 +39,9 @@ def singular_values(m: Tensor) -> Tensor:
 
 
 def clip_singular_values(m: Tensor, radius: Tensor) -> Tensor:
-    """Return the nearest matrices whose spectral norm is at most a radius.
+    """Return the nearest matrices whose spectral norm is at most the radius.
 
-    It is differentiable by m.
+    The result is differentiable by m.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def clip_singular_values(m: Tensor, radius: Tensor) -> Tensor:
     rows, columns = m.shape[-2:]
     flat = m.reshape(-1, rows, columns)
     radii = torch.broadcast_to(radius, m.shape[:-2]).reshape(-1)
-    # The norm of all entries is at least the spectral norm: most of a dark image stays as it is.
+    # The Frobenius norm bounds the spectral norm: most of a dark image is not changed.
     reaches = torch.linalg.vector_norm(flat, dim=(1, 2)) > radii
     clipped = flat.clone()
     clipped[reaches] = _clipped(flat[reaches], radii[reaches])
@@ -66,7 +66,7 @@ def clip_singular_values(m: Tensor, radius: Tensor) -> Tensor:
 class Axes(NamedTuple):
     """Matrices with the eigenvectors of their Gram matrices, in double precision.
 
-    ``m`` is (..., row, column) with no more rows than columns, transposed where it had more;
+    ``m`` is (..., row, column) with no more rows than columns, transposed if it had more;
     ``vectors`` are U and ``values`` the s_i, (..., row); ``radius`` is (..., 1).
     """
 
@@ -78,7 +78,7 @@ class Axes(NamedTuple):
 
     @classmethod
     def at(cls, m: Tensor, radius: Tensor) -> Axes:
-        """Return them of matrices, (..., row, column), for radii that broadcast against (...)."""
+        """Return the axes of matrices (..., row, column), for radii that broadcast to (...)."""
         is_turned = m.shape[-2] > m.shape[-1]
         double = m.to(torch.promote_types(m.dtype, torch.float64))
         wide = double.mH if is_turned else double
@@ -97,7 +97,7 @@ class Axes(NamedTuple):
         shares = (self.radius / torch.maximum(self.values, self.radius)).unsqueeze(-1)
         found = self.vectors @ (shares * moved + mixed.to(rows.dtype) @ rows)
         found = found.mH.resolve_conj() if self.is_turned else found
-        # Tangents must lie in memory as what they belong to.
+        # A tangent needs the memory layout of its primal.
         return found.to(change.dtype).contiguous()
 
     def _divided_differences(self) -> Tensor:

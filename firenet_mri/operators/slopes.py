@@ -1,10 +1,10 @@
 """Derivatives of the nonlinear steps of a layer: soft thresholds, and the coefficients' dual step.
 
-The projection of z on the disc |z| <= r has at |z| > r the derivative d -> a (d - n <n, d>) with
-n = z / |z| and a = r / |z|, and the identity inside; z may be all coefficients that are penalised
-together. The soft threshold is z minus that projection. That of the projection on balls of the
-spectral norm is in :mod:`firenet_mri.operators.spectral_ball`. All of these maps are symmetric for
-the real inner product. If r changes, too, r n dr / r is added where |z| > r.
+The projection of z on the disc |z| <= r has, where |z| > r, the derivative d -> a (d - n <n, d>)
+with n = z / |z| and a = r / |z|; inside it is the identity. z may be all coefficients that are
+penalised together. The soft threshold is z minus this projection. The derivative of the projection
+on balls of the spectral norm is in :mod:`firenet_mri.operators.spectral_ball`. All of these maps
+are symmetric for the real inner product. If r changes, too, r n dr / r is added where |z| > r.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class DualSlopes(ABC):
 
     @abstractmethod
     def zero(self, x: Tensor) -> Tensor:
-        """Return q = 0 for images like x, laid out as :meth:`step` takes it."""
+        """Return q = 0 for images like x, in the layout that :meth:`step` takes."""
 
     @abstractmethod
     def step(
         self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return q+ = D (q + lengths W x) and W^H q+; q+ may take the place of q in memory.
+        """Return q+ = D (q + lengths W x) and W^H q+; q+ may overwrite q.
 
         Parameters
         ----------
@@ -54,18 +54,18 @@ class DualSlopes(ABC):
         x
             Images, (*batch, *spatial).
         lengths
-            One an item, (*batch).
+            One per item, (*batch).
         radii
-            Relative change of the radii, which is part of the derivative then; None is none.
+            Relative change of the radii, which the derivative then includes; None is no change.
         """
 
     @abstractmethod
     def transposed_step(
         self, q: Tensor, x: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the same, and what is transposed to the change of the radii, if these can change.
+        """Return the same and the transpose of the change of the radii, if these can change.
 
-        D is symmetric, so that this is the transposed step from the coefficients' side.
+        D is symmetric, so that this is the transposed step as seen from the coefficients.
         """
 
 
@@ -73,8 +73,8 @@ class DualSlopes(ABC):
 class Projection:
     """The derivative of the projection on discs, on coefficients (*batch, *codomain_shape).
 
-    ``shares`` are the a, ``directions`` the n, which are 0 inside, and ``pushed`` r n, which is
-    None where the radii do not change.
+    ``shares`` are the a, ``directions`` the n, which are 0 inside, and ``pushed`` is r n, which is
+    None if the radii do not change.
     """
 
     transform: Sparsifier
@@ -86,7 +86,7 @@ class Projection:
     def at(
         cls, transform: Sparsifier, z: Tensor, radius: Tensor | float, *, moves: bool = False
     ) -> Projection:
-        """Return it for coefficients z and radii that broadcast against them.
+        """Return the derivative at coefficients z, for radii that broadcast against them.
 
         ``moves`` is True if the radii change, too.
         """
@@ -98,7 +98,7 @@ class Projection:
         return cls(transform, shares, directions, radius * directions if moves else None)
 
     def __call__(self, d: Tensor, radii: Tensor | None = None) -> Tensor:
-        """Return D d, and what a relative change of the radii adds."""
+        """Return D d, plus the effect of a relative change of the radii."""
         inner = self.transform.over_groups((self.directions.conj() * d).real)
         found = self.shares * (d - inner * self.directions)
         if radii is None or self.pushed is None:
@@ -106,7 +106,7 @@ class Projection:
         return found + self.pushed * radii
 
     def of_radii(self, d: Tensor) -> Tensor | None:
-        """Return what is transposed to the change of the radii, None if these do not change."""
+        """Return the transpose of the change of the radii; None if these do not change."""
         return None if self.pushed is None else (self.pushed.conj() * d).real
 
 
@@ -114,7 +114,7 @@ class Projection:
 class SpectralProjection:
     """The derivative of the projection on balls of the spectral norm, at fixed radii.
 
-    ``groups`` are the matrices of each group in their principal axes, and their radius.
+    ``groups`` holds the matrices of each group in their principal axes, and their radius.
     """
 
     transform: PhaseCoherent
@@ -122,7 +122,7 @@ class SpectralProjection:
 
     @classmethod
     def at(cls, transform: PhaseCoherent, z: Tensor, radius: Tensor | float) -> SpectralProjection:
-        """Return it for coefficients z and radii that broadcast against them."""
+        """Return the derivative at coefficients z, for radii that broadcast against them."""
         axis, rows = -len(transform.codomain_shape), _two_rows(transform.laid_out(z))
         return cls(
             transform,
@@ -153,7 +153,7 @@ class StackedProjection:
 
     @classmethod
     def at(cls, transform: StackedFrame, z: Tensor, radius: Tensor | float) -> StackedProjection:
-        """Return it for coefficients z and radii that broadcast against them."""
+        """Return the derivative at coefficients z, for radii that broadcast against them."""
         parts = transform.split_bands(z, radius)
         return cls(transform, tuple(_projection_at(frame, c, r) for frame, c, r in parts))
 
@@ -178,13 +178,13 @@ def _projection_at(
 
 
 def _two_rows(planes: Tensor) -> Tensor:
-    """Return coefficients in planes with a row of zeros where they are real."""
+    """Return coefficients in planes with a row of zeros if they are real."""
     return planes if len(planes) == 2 else torch.cat([planes, torch.zeros_like(planes)])
 
 
 @dataclass(frozen=True, eq=False)
 class PlainSlopes(DualSlopes):
-    """Any transform, by its own operators."""
+    """The derivative for any transform, by its own operators."""
 
     projection: Projection | SpectralProjection | ClippedSquares | StackedProjection
 
@@ -195,14 +195,14 @@ class PlainSlopes(DualSlopes):
     def step(
         self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return D (q + lengths W x) and W^H of it."""
+        """Return D (q + lengths W x) and W^H applied to it."""
         q = self.projection(self._moved(q, x, lengths), radii)
         return q, self.projection.transform.adjoint(q)
 
     def transposed_step(
         self, q: Tensor, x: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the same, and what is transposed to the change of the radii."""
+        """Return the same, and the transpose of the change of the radii."""
         moved = self._moved(q, x, lengths)
         q = self.projection(moved)
         return q, self.projection.transform.adjoint(q), self.projection.of_radii(moved)
@@ -222,15 +222,15 @@ class FramePart(NamedTuple):
     slopes: Tensor
 
     def move_(self, q: Tensor, planes: Tensor, lengths: Tensor) -> Tensor:
-        """Overwrite q with D (q + lengths W x) and return W^H of it, without the factor."""
+        """Overwrite q with D (q + lengths W x) and return W^H q, without the factor."""
         return frame_tangent_(q, planes, self.scale * lengths, self.slopes, self.filters)
 
 
 class CoherentPart(NamedTuple):
-    """A phase-coherent frame of a stack: factor, frame, and what ``coherent_tangent_`` takes.
+    """A phase-coherent frame of a stack: factor, frame, and the arguments of ``coherent_tangent_``.
 
-    ``slopes`` (item, 2, band, ny, nx) are the rows of the matrices in their principal axes, over
-    the larger singular value.
+    ``slopes`` (item, 2, band, ny, nx) are the rows of the matrices in their principal axes, divided
+    by the larger singular value.
     """
 
     scale: float
@@ -248,7 +248,7 @@ class CoherentPart(NamedTuple):
         step: Tensor,
         radius: Tensor,
     ) -> CoherentPart:
-        """Return it for a dual (item, 2, band, ny, nx) before a step along images in planes."""
+        """Return the part at a dual (item, 2, band, ny, nx), before a step along images."""
         rows, numbers = [], []
         moved = before + (scale * step).reshape(-1, 1, 1, 1, 1) * frame.bands_of(planes)
         for part, limit in frame.with_radii(moved.movedim(1, 0), radius):
@@ -260,7 +260,7 @@ class CoherentPart(NamedTuple):
         return cls(scale, frame, slopes.contiguous(), kept.contiguous())
 
     def move_(self, q: Tensor, planes: Tensor, lengths: Tensor) -> Tensor:
-        """Overwrite q with D (q + lengths W x) and return W^H of it, without the factor."""
+        """Overwrite q with D (q + lengths W x) and return W^H q, without the factor."""
         return coherent_tangent_(
             q,
             planes,
@@ -277,7 +277,7 @@ class CoherentPart(NamedTuple):
 class FrameSlopes(DualSlopes):
     """Frames of separable filters in 2D, alone or stacked, through compiled passes.
 
-    q is one row of numbers: for every part (item, planes, band, ny, nx).
+    q is one row of numbers: (item, planes, band, ny, nx) of every part.
     """
 
     parts: tuple[FramePart | CoherentPart, ...]
@@ -290,7 +290,7 @@ class FrameSlopes(DualSlopes):
     def step(
         self, q: Tensor, x: Tensor, lengths: Tensor, radii: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return D (q + lengths W x) in the place of q, and W^H of it; the radii are fixed."""
+        """Return D (q + lengths W x), which overwrites q, and W^H of it, at fixed radii."""
         planes = _planes(x, 2)
         image, first = torch.zeros_like(planes), 0
         for part in self.parts:
@@ -318,14 +318,14 @@ def dual_slopes(
     *,
     moves: bool = False,
 ) -> DualSlopes:
-    """Return the derivative of ``transform.dual_step(q, x, sigma, radius)``; q stays as it is.
+    """Return the derivative of ``transform.dual_step(q, x, sigma, radius)``; q is not changed.
 
     ``moves`` is True if the radii change, too.
     """
     if moves and transform.is_coherent:
         raise UsageError(
             "Weights that change with the data have no derivative with the preset coherent, "
-            "across-low-rank or across-groups; use another one"
+            "across-low-rank or across-groups; use another sparsifier"
         )
     frames = None if moves else _compiled_frames(transform, q, radius)
     if frames is None:
@@ -370,7 +370,7 @@ def _compiled_frames(
         filters = frame.filters
         if filters is None or filters.shape[1] > min(shape):
             return None
-        # Of a group with one row the norm is Euclidean.
+        # The norm of a group with one row is Euclidean.
         if frame.groups is not None and not (frame.is_coherent and len(q) == 2):
             return None
         found.append((scale, frame, filters))
@@ -378,7 +378,7 @@ def _compiled_frames(
 
 
 def _planes(x: Tensor, ndim: int) -> Tensor:
-    """Return real and imaginary part as planes, (item, planes, *axes) for the last ndim axes."""
+    """Return real and imaginary parts as planes, (item, planes, *axes) for the last ndim axes."""
     items = x.reshape(-1, *x.shape[x.ndim - ndim :])
     if not x.is_complex():
         return items.unsqueeze(1).contiguous()

@@ -1,10 +1,10 @@
-"""Frames over images that belong together: in the plane of each, and across them.
+"""Frames over related images: in the plane of each image, and across the images.
 
 The first axis of the images counts them: the phases of a heartbeat, repetitions, echoes, slices.
-``InPlane`` takes a frame of the plane to every image, ``GroupedInPlane`` penalises what it finds in
-all of them together, and ``AcrossFrames`` takes a small matrix to the values of a pixel. All are
-periodic, as a heartbeat is; where images are not, the last one meets the first in one difference of
-many.
+``InPlane`` applies a frame of the plane to every image, ``GroupedInPlane`` penalises its
+coefficients in all images together, and ``AcrossFrames`` applies a small matrix to the values of a
+pixel. All are periodic, as a heartbeat is. Where images are not periodic, the last one meets the
+first in only one of many differences.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import Shape
 from firenet_mri.operators.frame import Frame
 
-#: Frames across images by name, see :func:`across_frames`, with their factors in a sum. These were
-#: chosen on simulated hearts (``firenet benchmark cine``, seeds 0 and 1): with equal factors for
-#: the plane, too, images were .9 dB worse.
+#: Frames across images by name, see :func:`across_frames`, with their factors in a sum. They were
+#: chosen on simulated hearts (``firenet benchmark cine``, seeds 0 and 1): if the plane had an equal
+#: factor, images were .9 dB worse.
 ACROSS_FACTORS = {"across-tv": 1.0, "across-haar": 1.0, "across-fourier": 0.5}
 ACROSS = tuple(ACROSS_FACTORS)
 
 
 class InPlane(Frame):
-    """A frame W of one image, on each of several: (frame, y, x) to (band, frame, y, x).
+    """A frame W of one image, applied to each of several: (frame, y, x) to (band, frame, y, x).
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class InPlane(Frame):
     ) -> Tensor:
         """Overwrite q with q+ and return W^H q+ in planes, image by image."""
         image = torch.empty_like(planes)
-        # One step an item, which all of its images take.
+        # One step size per item, which all of its images use.
         steps = steps.squeeze(-4)
         for frame in range(self.domain_shape[0]):
             radii = radius
@@ -86,11 +86,11 @@ class InPlane(Frame):
 
 
 class GroupedInPlane(Frame):
-    """A frame W of one image on each of several, its coefficients penalised over all images.
+    """A frame W of one image, applied to each of several, with a joint penalty over all images.
 
     The coefficients of one function of W in all images are one vector, penalised by its Euclidean
-    norm: an edge that several echoes share costs little more than that of one, whatever their
-    values and phases are there.
+    norm. An edge that several echoes share costs little more than an edge in one of them, whatever
+    its values and phases are.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ class GroupedInPlane(Frame):
     Raises
     ------
     UsageError
-        If there is one image only.
+        If there is only one image.
     """
 
     def __init__(self, frames: int, plane: Frame) -> None:
         if frames < 2:
-            raise UsageError(f"across-groups asked for across {frames} image; it needs at least 2")
+            raise UsageError(f"across-groups requested across {frames} image; it needs at least 2")
         each = InPlane(frames, plane)
         super().__init__(each.domain_shape, each.codomain_shape[0], each.norm_bound)
         self.each = each
@@ -118,7 +118,7 @@ class GroupedInPlane(Frame):
 
     @property
     def band_norms(self) -> Tensor:
-        """(band, 1, 1, 1) float64: the size that white noise has in all images together."""
+        """(band, 1, 1, 1) float64: the norm of white noise in all images together."""
         return math.sqrt(self.domain_shape[0]) * self.each.band_norms
 
     def gram_symbol(self) -> Tensor:
@@ -126,21 +126,21 @@ class GroupedInPlane(Frame):
         return self.each.gram_symbol()
 
     def over_groups(self, values: Tensor) -> Tensor:
-        """Return for every coefficient the sum over those of all images; real."""
+        """Return for every coefficient the sum over all images; real."""
         return self.each.over_groups(values).sum(-3, keepdim=True).expand_as(values)
 
     def modulus(self, coefficients: Tensor) -> Tensor:
-        """Return for every coefficient the norm of those of all images."""
+        """Return for every coefficient its norm over all images."""
         sizes = self.each.modulus(coefficients)
         return torch.linalg.vector_norm(sizes, dim=-3, keepdim=True).expand_as(sizes)
 
     def shares(self, coefficients: Tensor) -> Tensor:
-        """Return the norm of each vector in equal shares of its coefficients."""
+        """Return the norm of each vector, shared equally by its coefficients."""
         sizes = self.modulus(coefficients)
         return sizes / self.over_groups(torch.ones_like(sizes))
 
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
-        """Return the nearest coefficients whose vectors have norms of at most a radius.
+        """Return the nearest coefficients whose vectors have norms within the radius.
 
         Raises
         ------
@@ -174,7 +174,7 @@ class AcrossFrames(Frame):
     Parameters
     ----------
     matrices
-        (band, frame, frame) real; sum over bands of T_b^T T_b is circulant and at most 1.
+        (band, frame, frame) real; sum over bands of T_b^T T_b is circulant, of norm at most 1.
     plane_shape
         (y, x).
     """
@@ -198,7 +198,7 @@ class AcrossFrames(Frame):
     def gram_symbol(self) -> Tensor:
         """Return the eigenvalues of W^H W at the frequencies of the FFT, (frame, y, x) float64."""
         gram = torch.einsum("bst,bsu->tu", self.matrices, self.matrices)
-        # Of a circulant matrix these are the FFT of its first column.
+        # The eigenvalues of a circulant matrix are the FFT of its first column.
         symbol = torch.fft.fft(gram[:, 0]).real.clamp(min=0)
         return symbol.reshape(-1, 1, 1).expand(self.domain_shape)
 
@@ -221,7 +221,7 @@ class AcrossFrames(Frame):
 def _check_one_radius(radius: Tensor | float) -> None:
     if isinstance(radius, Tensor) and radius.ndim >= 3 and radius.shape[-3] != 1:
         raise UsageError(
-            "Weights differ from image to image, which across-groups takes together; give one for "
+            "Weights differ from image to image, but across-groups joins the images; give one for "
             "all images"
         )
 
@@ -241,13 +241,13 @@ def across_frames(name: str, shape: Shape) -> AcrossFrames:
     Raises
     ------
     UsageError
-        If the name is unknown, or there is one image only.
+        If the name is unknown, or there is only one image.
     """
     frames, *plane = shape
     if name not in ACROSS:
         raise UsageError(f"Unknown sparsifier {name!r} across images; use {', '.join(ACROSS)}")
     if frames < 2:
-        raise UsageError(f"{name} asked for across {frames} image; it needs at least 2")
+        raise UsageError(f"{name} requested across {frames} image; it needs at least 2")
     one = torch.eye(frames, dtype=torch.float64)
     following = one.roll(1, 1)
     if name == "across-tv":
@@ -255,7 +255,7 @@ def across_frames(name: str, shape: Shape) -> AcrossFrames:
     elif name == "across-haar":
         sums, farther = (one + following) / 2, one.roll(2, 1)
         matrices = torch.stack([(following - one) / 2, sums @ (farther - one) / 2])
-        # Of two images the second level is nothing.
+        # The second level of two images is zero.
         matrices = matrices[: 1 if frames == 2 else 2]
     else:
         matrices = _real_fourier(frames).unsqueeze(0)
@@ -269,7 +269,7 @@ def _real_fourier(size: int) -> Tensor:
     time = torch.arange(size, dtype=torch.float64)
     rows = []
     for k in range(size):
-        # As the FFT orders them: those above the half are the sines of those below.
+        # In the FFT's order: the upper half holds the sines of the frequencies in the lower half.
         angle = 2 * math.pi * ((k * time) % size) / size
         row = angle.cos() if 2 * k <= size else angle.sin()
         rows.append(row / torch.linalg.vector_norm(row))

@@ -1,4 +1,4 @@
-"""What a problem needs of its sparsifier W, whichever kind it is, and the two plain kinds."""
+"""The interface of all sparsifiers W, and the two plain kinds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from firenet_mri.prox import over_axes, project_modulus, relaxed, soft_threshold
 
 
 class Sparsifier(LinearOperator):
-    """A linear map W from images to coefficients of which many are small, and its dual step.
+    """A linear map W from images to coefficients, many of which are small, and its dual step.
 
-    Coefficients of a group are penalised together, by the norm of the group. The dual q of the
-    coefficients may be laid out as W likes it: it is made by :meth:`zero_dual` and read by
-    :meth:`coefficients`.
+    Coefficients of a group are penalised together, by the norm of the group. W chooses the memory
+    layout of the dual q of the coefficients: :meth:`zero_dual` makes it and :meth:`coefficients`
+    reads it.
     """
 
     #: W of a constant image is zero, so that W^H W has no inverse.
     annihilates_constants = False
-    #: Numbers of successive bands, entries of the coefficients' first axis, that are penalised
-    #: together, with one radius; None: each coefficient by itself.
+    #: Numbers of successive bands (entries of the coefficients' first axis) that are penalised
+    #: together, with one radius; None penalises each coefficient by itself.
     groups: tuple[int, ...] | None = None
-    #: Some coefficients are penalised together in another way than ``groups`` says alone: by a
-    #: nuclear norm, see :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent` and
+    #: Some coefficients are penalised together in a way that ``groups`` alone does not describe, by
+    #: a nuclear norm, see :class:`~firenet_mri.operators.phase_coherent.PhaseCoherent` and
     #: :class:`~firenet_mri.operators.low_rank.LocalLowRank`.
     is_coherent = False
     #: Bands that hold averages of the image, not details.
@@ -50,7 +50,7 @@ class Sparsifier(LinearOperator):
         x
             Images, (*batch, *domain_shape).
         tau
-            Step size, one an item, (*batch).
+            Step size, one per item, (*batch).
         threshold
             Not negative, broadcasts against the coefficients.
         """
@@ -65,10 +65,10 @@ class Sparsifier(LinearOperator):
 
     @abstractmethod
     def coefficients(self, q: Tensor) -> Tensor:
-        """Return a dual as coefficients, (*batch, *codomain_shape)."""
+        """Return the dual as coefficients, (*batch, *codomain_shape)."""
 
     def laid_out(self, coefficients: Tensor) -> Tensor:
-        """Return coefficients as a dual that :meth:`dual_step` takes, a new tensor."""
+        """Return coefficients in the layout of :meth:`dual_step`'s dual, a new tensor."""
         return coefficients.clone()
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Sparsifier(LinearOperator):
     ) -> tuple[Tensor, Tensor]:
         """Return q+, the projection of q + sigma W x on |q_i| <= radius_i, and W^H q+.
 
-        Where no gradients are recorded q+ may take the place of q in memory.
+        Where no gradients are recorded q+ may overwrite q.
 
         Parameters
         ----------
@@ -91,17 +91,17 @@ class Sparsifier(LinearOperator):
         x
             Images, (*batch, *domain_shape).
         sigma
-            Step size, one an item, (*batch).
+            Step size, one per item, (*batch).
         radius
-            Positive, broadcasts against the coefficients; one number for a group.
+            Positive, broadcasts against the coefficients; one number per group.
         relaxation
-            q moves so many times the way to that projection.
+            Relaxation factor; 1 moves q exactly to the projection.
         """
 
     def over_groups(self, values: Tensor) -> Tensor:
-        """Return for every coefficient the sum over those that are penalised with it; real.
+        """Return for every coefficient the sum over its group; real.
 
-        That is the value itself where there are no groups.
+        Without groups this is the value itself.
         """
         if self.groups is None:
             return values
@@ -110,7 +110,7 @@ class Sparsifier(LinearOperator):
         return torch.cat([p.sum(axis, keepdim=True).expand_as(p) for p in parts], dim=axis)
 
     def modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised: |c_i|, for each of a group the norm of all of it.
+        """Return the penalised size: |c_i|, or for each coefficient of a group the group's norm.
 
         Parameters
         ----------
@@ -126,32 +126,32 @@ class Sparsifier(LinearOperator):
         return torch.cat(sizes, dim=axis)
 
     def dual_modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that the dual step limits: the dual norm of each group, or |q_i|.
+        """Return the size that the dual step limits: |q_i|, or the dual norm of the group.
 
-        For every coefficient that of its group. It is :meth:`modulus` where that is its own dual.
+        Each coefficient has its group's value: that of :meth:`modulus` if the norm is self-dual.
         """
         return self.modulus(coefficients)
 
     def shares(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised in equal shares, so that a group counts once."""
+        """Return the penalised size, shared equally within a group, which thus counts once."""
         sizes = self.modulus(coefficients)
         return sizes if self.groups is None else sizes / self.over_groups(torch.ones_like(sizes))
 
     def weighted_sum(self, x: Tensor, weights: Tensor | float) -> Tensor:
-        """Return sum_i w_i |(W x)_i|, (*batch), a group counted once.
+        """Return sum_i w_i |(W x)_i|, (*batch), each group counted once.
 
         Parameters
         ----------
         x
             Images, (*batch, *domain_shape).
         weights
-            Broadcast against the coefficients; one number for a group.
+            Broadcast against the coefficients; one number per group.
         """
         axes = tuple(range(-len(self.codomain_shape), 0))
         return (weights * self.shares(self(x))).sum(axes)
 
     def synthesised(self, q: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return W^H q, (*batch, *domain_shape), computed in another precision than that of q."""
+        """Return W^H q, (*batch, *domain_shape), computed in ``dtype``, not in q's precision."""
         return self.adjoint(q.to(dtype))
 
     def room(self, q: Tensor | None, x: Tensor, radius: Tensor | float) -> Tensor:
@@ -160,12 +160,12 @@ class Sparsifier(LinearOperator):
         Parameters
         ----------
         q
-            Dual of the coefficients, (*batch, *codomain_shape), perhaps in a lower precision than
+            Dual of the coefficients, (*batch, *codomain_shape), possibly in a lower precision than
             x; None is 0.
         x
             Images, (*batch, *domain_shape).
         radius
-            Positive, broadcasts against the coefficients; one number for a group.
+            Positive, broadcasts against the coefficients; one number per group.
         """
         moved = self(x) if q is None else q.to(x.dtype) + self(x)
         return self._room(moved, radius)
@@ -185,14 +185,14 @@ class Sparsifier(LinearOperator):
 
     @property
     def group_of_band(self) -> Tensor | None:
-        """(band) int64: the number of the group that each band is in; None: no groups."""
+        """(band) int64: the group number of each band; None if there are no groups."""
         if self.groups is None:
             return None
         return torch.arange(len(self.groups)).repeat_interleave(torch.tensor(self.groups))
 
 
 class TightSparsifier(Sparsifier):
-    """Any operator with W^H W = identity: an orthogonal wavelet, behind shifts or not, or SigPy's.
+    """Any operator with W^H W = identity: an orthogonal wavelet, shifted or not, or SigPy's.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class TightSparsifier(Sparsifier):
     Raises
     ------
     UsageError
-        If it is neither unitary nor a Parseval frame.
+        If the operator is neither unitary nor a Parseval frame.
     """
 
     def __init__(self, operator: LinearOperator) -> None:
@@ -218,7 +218,7 @@ class TightSparsifier(Sparsifier):
 
     @property
     def band_norms(self) -> Tensor:
-        """1: rows of a unitary map; for a frame of single functions at most that."""
+        """1: rows of a unitary map have norm 1, those of a frame at most 1."""
         return torch.ones((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -274,7 +274,7 @@ class NoSparsifier(Sparsifier):
     Parameters
     ----------
     shape
-        The image's.
+        The image's shape.
     """
 
     is_unitary = True
@@ -327,12 +327,12 @@ class NoSparsifier(Sparsifier):
 
 
 def as_sparsifier(operator: LinearOperator | None, shape: Shape) -> Sparsifier:
-    """Return any operator that can be a sparsifier as one, for images of a shape.
+    """Return an operator as a sparsifier of images of a shape.
 
     Raises
     ------
     UsageError
-        If it is neither unitary, nor a Parseval frame, nor a sparsifier as it is.
+        If the operator is neither unitary, nor a Parseval frame, nor a sparsifier.
     """
     if operator is None:
         return NoSparsifier(shape)
@@ -340,7 +340,7 @@ def as_sparsifier(operator: LinearOperator | None, shape: Shape) -> Sparsifier:
 
 
 def _wavelet(operator: LinearOperator) -> Wavelet | None:
-    """Return an orthogonal wavelet, shifted or not, as compiled passes take it, or None."""
+    """Return an orthogonal wavelet, shifted or not, in the form for compiled passes, or None."""
     if isinstance(operator, OrthogonalWavelet):
         return operator.behind_shift()
     if isinstance(operator, Composition) and isinstance(operator.inner, CyclicShift):

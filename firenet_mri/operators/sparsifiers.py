@@ -31,53 +31,54 @@ _REDUNDANT = (
     "other block sizes), dual-tree, tv, or a sum of these such as tv+undecimated-haar"
 )
 
-#: What begins the name of a frame across images that belong together.
+#: Prefix of the names of frames across images.
 _ACROSS = "across-"
 _LOW_RANK = "across-low-rank"
 _GROUPS = "across-groups"
-# Pixels of an axis that is long enough for every filter; nothing of that size is made.
+# Length of an axis that is long enough for every filter; nothing of this size is allocated.
 _LARGE = 256
-# Factor of the frame in the plane beside those across images.
+# Factor of the frame in the plane when it is joined to frames across images.
 _IN_PLANE = 0.5
 
 
 def make_sparsifier(
     name: str, spatial_shape: Shape, levels: int | None = None
 ) -> Frame | OrthogonalWavelet:
-    """Return the sparsifier of that name for images of a size.
+    """Return the sparsifier with this name for images of a size.
 
     Parameters
     ----------
     name
         Redundant: "undecimated-haar", "undecimated-db2", ..., "undecimated-dct" (blocks of 4
         pixels), "undecimated-dct6", ..., "dual-tree", "tv", or several joined by "+", all with the
-        same factor. Else an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For images
-        that belong together "across-tv", "across-haar" or "across-fourier" joined to one of the
-        first by "+", which is of each image then and has half the factor, see :mod:`.space_time`;
-        and "across-low-rank" (squares of 16 x 16 pixels), "across-low-rank8", ..., see
-        :mod:`.low_rank`. "across-fourier" and the last also without one of the first.
-        "across-groups" penalises the coefficients of the first over all images together.
+        same factor. Otherwise an orthogonal wavelet of PyWavelets: "haar", "db4", "sym4", ... For
+        related images, "across-tv", "across-haar" or "across-fourier" is joined by "+" to one of
+        the redundant names, which then applies to each image and has half the factor, see
+        :mod:`.space_time`; the same holds for "across-low-rank" (squares of 16 x 16 pixels),
+        "across-low-rank8", ..., see :mod:`.low_rank`. "across-fourier" and "across-low-rank" also
+        work alone. "across-groups" penalises the coefficients of the first frame over all images
+        together.
     spatial_shape
         Sizes of the 2 or 3 spatial axes; with a frame across images (frame, y, x).
     levels
-        Number of levels; None takes 1 undecimated or 4 decimated ones, fewer on small images.
+        Number of levels; None takes 1 undecimated or 4 decimated levels, fewer on small images.
         Cosines and total variation have none.
 
     Raises
     ------
     UsageError
-        If the name is unknown, or it has no levels, or the size does not allow so many.
+        If the name is unknown, has no levels, or the size does not allow this number of levels.
     """
     names = name.split("+")
     if any(part.startswith(_ACROSS) for part in names):
         return _make_space_time(names, spatial_shape, levels)
     if levels is not None and all(_has_no_levels(part) for part in names):
-        raise UsageError(f"{counted(levels, 'level')} asked for; {name} has none, leave them out")
+        raise UsageError(f"{counted(levels, 'level')} requested; {name} has none, so omit them")
     frames = [_make_frame(part, spatial_shape, levels) for part in names]
     redundant = [frame for frame in frames if frame is not None]
     if len(redundant) < len(names):
         if len(names) > 1:
-            raise UsageError(f"Sparsifier {name!r} is no sum of frames; use {_REDUNDANT}")
+            raise UsageError(f"Sparsifier {name!r} is not a sum of frames; use {_REDUNDANT}")
         return _make_wavelet(name, spatial_shape, levels)
     if len(redundant) == 1:
         return redundant[0]
@@ -86,15 +87,15 @@ def make_sparsifier(
 
 
 def check_sparsifier_name(name: str) -> None:
-    """Refuse a name that is no sparsifier's, before the size of the images is known.
+    """Refuse a name that no sparsifier has, before the size of the images is known.
 
     Raises
     ------
     UsageError
-        If :func:`make_sparsifier` knows it for no size.
+        If :func:`make_sparsifier` knows the name for no size.
     """
     is_across = any(part.startswith(_ACROSS) for part in name.split("+"))
-    # Which blocks are possible depends on the image.
+    # The possible blocks depend on the image.
     known = re.sub(r"(undecimated-dct)\d+(?=\+|$)", r"\1", name)
     make_sparsifier(known, (_LARGE,) * (3 if is_across else 2))
 
@@ -104,29 +105,29 @@ def _make_space_time(names: list[str], shape: Shape, levels: int | None) -> Fram
     across = [part for part in names if part.startswith(_ACROSS)]
     in_plane = [part for part in names if part not in across]
     if len(shape) != 3:
-        raise UsageError(f"{'+'.join(across)} is across images that belong together; give joint")
+        raise UsageError(f"{'+'.join(across)} is for images reconstructed jointly; give joint")
     parts: list[tuple[float, Frame]] = []
     if in_plane:
         plane = make_sparsifier("+".join(in_plane), shape[1:], levels)
         if not isinstance(plane, Frame):
-            raise UsageError(f"{'+'.join(in_plane)} is no frame; use {_REDUNDANT}")
+            raise UsageError(f"{'+'.join(in_plane)} is not a frame; use {_REDUNDANT}")
         over_images = GroupedInPlane if _GROUPS in across else InPlane
         parts.append((_IN_PLANE, over_images(shape[0], plane)))
     elif _GROUPS in across:
         raise UsageError(
-            f"{_GROUPS} takes the coefficients of each image together; join what they are to it, "
-            f"such as undecimated-dct3+{_GROUPS}"
+            f"{_GROUPS} joins the coefficients of all images; add the frame whose coefficients it "
+            f"joins, such as undecimated-dct3+{_GROUPS}"
         )
     parts += [_make_across(part, shape) for part in across if part != _GROUPS]
     if len(parts) == 1 and in_plane and parts[0][1].annihilates_constants:
         raise UsageError(
-            f"{'+'.join(names)} says nothing of how bright each image is; join a frame across "
-            f"images to it, such as {'+'.join(names)}+across-tv"
+            f"{'+'.join(names)} does not penalise the brightness of each image; add a frame across "
+            f"images, such as {'+'.join(names)}+across-tv"
         )
     if all(frame.annihilates_constants for _, frame in parts) and not in_plane:
         raise UsageError(
-            f"{'+'.join(across)} says nothing of what stays the same in all images; join a frame "
-            f"of each image to it, such as undecimated-dct3+{across[0]}"
+            f"{'+'.join(across)} does not penalise what is the same in all images; add a frame of "
+            f"each image, such as undecimated-dct3+{across[0]}"
         )
     if len(parts) == 1:
         return parts[0][1]
@@ -145,7 +146,7 @@ def _make_across(name: str, shape: Shape) -> tuple[float, Frame]:
 
 
 def _make_frame(name: str, spatial_shape: Shape, levels: int | None) -> Frame | None:
-    """Return the redundant sparsifier of that name, None if it is none."""
+    """Return the redundant sparsifier with this name; None if there is none."""
     allowed = int(math.log2(min(spatial_shape)))
     if name == "tv":
         return FiniteDifference(spatial_shape)

@@ -1,24 +1,25 @@
-"""The spectral norm of 2 x K matrices: projection on its ball, and the derivative of that.
+"""The spectral norm of 2 x K matrices: projection on its ball, and the projection's derivative.
 
-Real and imaginary part of K coefficients are the two rows of a matrix Q = U diag(s_1, s_2) V^T. Its
-nuclear norm s_1 + s_2 and its spectral norm max(s_1, s_2) are dual to each other. Both depend on
-the singular values alone, so that the point of the ball ||Q|| <= r that is nearest to Q has the
+Real and imaginary parts of K coefficients are the two rows of a matrix Q = U diag(s_1, s_2) V^T.
+Its nuclear norm s_1 + s_2 and its spectral norm max(s_1, s_2) are dual to each other. Both depend
+only on the singular values. The point of the ball ||Q|| <= r that is nearest to Q therefore has the
 singular values min(s_i, r) and the vectors of Q (docs/theory.md, section 3.8). With G = Q Q^T and
-f(l) = min(1, r / sqrt(l)) it is f(G) Q, and its derivative takes D to
+f(l) = min(1, r / sqrt(l)) it is f(G) Q, and its derivative maps D to
 
     f(G) D + U (F * (U^T (D Q^T + Q D^T) U)) U^T Q,
 
 * entry by entry, where F_ij = (f(l_i) - f(l_j)) / (l_i - l_j) for the eigenvalues l_i = s_i^2 of G,
 and F_ii = f'(l_i). [1]
 
-U is a rotation by an angle that needs no division by what may vanish. The singular values are the
-norms of the rotated rows, not eigenvalues of the rounded G, of which the smaller may be noise.
+U is a rotation by an angle that is computed without dividing by numbers that may vanish. The
+singular values are the norms of the rotated rows, not eigenvalues of the rounded G, the smaller of
+which may be noise.
 
-In floating point the result is as far off as if Q had been rounded (measured): a singular value
-that is far below the other is known to a rounding error of the other.
+In floating point the result is as accurate as if Q had been rounded (measured): a singular value
+far below the other is known to within a rounding error of the other.
 
-Differs from a singular value decomposition in: where both singular values are equal U is any
-rotation, which changes nothing.
+Differs from a singular value decomposition in: where both singular values are equal, U is an
+arbitrary rotation, which changes nothing.
 
 [1] Ju. L. Daleckii, S. G. Krein, Integration and differentiation of functions of Hermitian
     operators, AMS Translations 47, 1965.
@@ -63,16 +64,16 @@ def principal(q: Tensor, axis: int) -> Principal:
     q
         (2, ..., band, *spatial) real: the rows of the matrices.
     axis
-        Of the bands, counted from the end.
+        Axis of the bands, counted from the end.
     """
     square = q.square().sum(axis, keepdim=True)
     cross = (q[0] * q[1]).sum(axis, keepdim=True)
     total = square[0] + square[1]
     safe = torch.where(total > 0, total, torch.ones_like(total))
-    # Shares of the trace, of which no square overflows.
+    # Shares of the trace, whose squares do not overflow.
     half, cross = (square[0] - square[1]) / (2 * safe), cross / safe
     is_round = half.square() + cross.square() == 0
-    # Where both singular values are equal, or zero, any axes do, and roots have no derivative.
+    # Where both singular values are equal, or zero, any axes work, and roots have no derivative.
     half = torch.where(is_round, torch.ones_like(half), half)
     large = (half.square() + cross.square()).sqrt() + half.abs()
     length = (large.square() + cross.square()).sqrt()
@@ -95,18 +96,18 @@ def singular_values(q: Tensor, axis: int) -> Tensor:
 
 
 def project_spectral(q: Tensor, radius: Tensor, axis: int) -> Tensor:
-    """Return the nearest matrices whose spectral norm is at most a radius.
+    """Return the nearest matrices whose spectral norm is at most the radius.
 
-    It is differentiable, also by the radius.
+    The result is differentiable, also by the radius.
 
     Parameters
     ----------
     q
         (1 or 2, ..., band, *spatial) real: the rows.
     radius
-        Positive, broadcasts against one row of which all bands are one, (..., 1, *spatial).
+        Positive, broadcasts against one row with a single band, (..., 1, *spatial).
     axis
-        Of the bands, counted from the end.
+        Axis of the bands, counted from the end.
     """
     if len(q) == 1:
         square = q.square().sum(axis, keepdim=True)
@@ -127,7 +128,7 @@ def projected_change(at: Principal, radius: Tensor, change: Tensor, axis: int) -
     at
         The matrices.
     radius, axis
-        As :func:`project_spectral` takes them.
+        See :func:`project_spectral`.
     change
         (2, ..., band, *spatial).
     """
@@ -142,18 +143,18 @@ def projected_change(at: Principal, radius: Tensor, change: Tensor, axis: int) -
 
 
 def spectral_numbers(at: Principal, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the compiled derivative keeps of :func:`projected_change`.
+    """Return the numbers of :func:`projected_change` that the compiled derivative uses.
 
     Parameters
     ----------
     at, radius
-        As it takes them, with the bands third from the end.
+        As in :func:`projected_change`, with the bands third from the end.
 
     Returns
     -------
     tuple
-        The rows over the larger singular value, (2, ..., band, ny, nx), and (..., 7, ny, nx):
-        cosine, sine, both shares, and F_11, F_22 and F_12 times its square, the first two twice.
+        The rows divided by the larger singular value, (2, ..., band, ny, nx), and (..., 7, ny, nx):
+        cosine, sine, both shares, and F_11, F_22 and F_12 times its square, the first two doubled.
     """
     s = at.squares.sqrt()
     largest = s.amax(0)
@@ -233,7 +234,7 @@ class _Projection(torch.autograd.Function):
 
 
 def _pushed(at: Principal, radius: Tensor) -> Tensor:
-    """Return the derivative of the projection by the radius: the rows that it made shorter."""
+    """Return the derivative of the projection by the radius: the rows that were shortened."""
     outside = at.squares > radius.square()
     safe = torch.where(outside, at.squares, torch.ones_like(at.squares))
     return at.back(at.rows * torch.where(outside, safe.rsqrt(), torch.zeros_like(safe)))

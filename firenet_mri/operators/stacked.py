@@ -17,8 +17,8 @@ from firenet_mri.operators.frame_passes import FramePart
 class StackedFrame(Frame):
     """W x = (s_1 W_1 x, s_2 W_2 x, ...), one after the other along the band axis.
 
-    W^H W = sum_j s_j^2 W_j^H W_j; with frames of norm at most 1 and sum_j s_j^2 = 1 the norm is at
-    most 1 too, and W is a Parseval frame if all W_j are.
+    W^H W = sum_j s_j^2 W_j^H W_j. With frames of norm at most 1 and sum_j s_j^2 = 1 the norm is at
+    most 1, too, and W is a Parseval frame if all W_j are.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class StackedFrame(Frame):
     Raises
     ------
     UsageError
-        If there is no part, or a factor is not positive.
+        If there is no frame, or a factor is not positive.
     ShapeError
         If the parts take images of different sizes.
     """
@@ -37,7 +37,7 @@ class StackedFrame(Frame):
         scales, frames = [scale for scale, _ in parts], [frame for _, frame in parts]
         if not frames or not all(0 < scale < math.inf for scale in scales):
             raise UsageError(
-                f"Frames with factors {scales} came; at least one frame is needed, with positive "
+                f"Factors {scales} were given; at least one frame is needed, all with positive "
                 "factors"
             )
         shapes = {frame.domain_shape for frame in frames}
@@ -73,31 +73,31 @@ class StackedFrame(Frame):
         return torch.cat([scale * frame.band_norms for scale, frame in self.parts])
 
     def modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised, for every coefficient that of its group."""
+        """Return the penalised size, for every coefficient its group's."""
         if not self.is_coherent:
             return super().modulus(coefficients)
         return self._part_by_part(coefficients, lambda frame, c, _: frame.modulus(c))
 
     def dual_modulus(self, coefficients: Tensor) -> Tensor:
-        """Return the size that the dual step limits, for every coefficient that of its group."""
+        """Return the size that the dual step limits, for every coefficient its group's."""
         if not self.is_coherent:
             return super().dual_modulus(coefficients)
         return self._part_by_part(coefficients, lambda frame, c, _: frame.dual_modulus(c))
 
     def over_groups(self, values: Tensor) -> Tensor:
-        """Return for every coefficient the sum over those that are penalised with it; real."""
+        """Return for every coefficient the sum over its group; real."""
         if not self.is_coherent:
             return super().over_groups(values)
         return self._part_by_part(values, lambda frame, c, _: frame.over_groups(c))
 
     def shares(self, coefficients: Tensor) -> Tensor:
-        """Return the size that is penalised in equal shares, so that a group counts once."""
+        """Return the penalised size, shared equally within a group, which thus counts once."""
         if not self.is_coherent:
             return super().shares(coefficients)
         return self._part_by_part(coefficients, lambda frame, c, _: frame.shares(c))
 
     def project(self, coefficients: Tensor, radius: Tensor | float) -> Tensor:
-        """Return the projection of coefficients on what the dual may be."""
+        """Return the projection of coefficients on the feasible set of the dual."""
         if not self.is_coherent:
             return super().project(coefficients, radius)
         return self._part_by_part(coefficients, lambda frame, c, r: frame.project(c, r), radius)
@@ -113,7 +113,7 @@ class StackedFrame(Frame):
         function: Callable[[Frame, Tensor, Tensor | float], Tensor],
         radius: Tensor | float = 1.0,
     ) -> Tensor:
-        """Return what a function of each frame makes of its bands and their radii."""
+        """Return the results of a function of each frame, its bands and their radii, joined."""
         results = [function(*part) for part in self.split_bands(values, radius)]
         return torch.cat(results, dim=-len(self.codomain_shape))
 
@@ -167,7 +167,7 @@ class StackedFrame(Frame):
         return image
 
     def _compiled_parts(self, q: Tensor, radius: Tensor | float) -> list[FramePart] | None:
-        """Return what the compiled step takes; None unless all frames have it."""
+        """Return what the compiled step takes; None unless all frames have one."""
         axis = -len(self.codomain_shape)
         found: list[FramePart] = []
         for scale, frame in self.parts:

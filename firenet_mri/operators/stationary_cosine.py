@@ -1,7 +1,7 @@
 """The undecimated cosine transform: every n x n block of an image, from every shift, by the DCT-II.
 
-The blocks of one grid are an orthogonal transform; there are n^ndim grids, so that with the factor
-n^(-ndim/2) the energy is preserved: W^H W = identity, on any size, with periodic ends.
+The blocks of one grid are an orthogonal transform, and there are n^ndim grids. With the factor
+n^(-ndim/2) the energy is therefore preserved: W^H W = identity, on any size, with periodic ends.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from firenet_mri.operators.frame import Frame
 class StationaryCosine(Frame):
     """W: images (*spatial) to block cosine coefficients (band, *spatial), W^H W = identity.
 
-    The coefficients at a pixel are those of the block that begins there; band 0 is its mean, then
-    frequencies rise, along the first axis first.
+    The coefficients at a pixel are those of the block that begins there. Band 0 is the block's
+    mean; frequencies then rise, along the first axis first.
 
     Parameters
     ----------
     block
-        n, pixels along the side of a block, at least 2.
+        n, the side of a block in pixels, at least 2.
     spatial_shape
         Sizes of the 1, 2 or 3 transformed axes.
 
@@ -41,7 +41,7 @@ class StationaryCosine(Frame):
     def __init__(self, block: int, spatial_shape: Shape) -> None:
         if not 2 <= block <= min(spatial_shape):
             raise UsageError(
-                f"Cosine blocks of size {block} asked for; an image of size "
+                f"Cosine blocks of size {block} requested; an image of size "
                 f"{tuple(spatial_shape)} allows 2 to {min(spatial_shape)}"
             )
         ndim = len(spatial_shape)

@@ -19,8 +19,8 @@ from firenet_mri.operators.dyadic_frame import DyadicFrame
 class StationaryWavelet(DyadicFrame):
     """W: images (*spatial) to undecimated Haar coefficients (band, *spatial), W^H W = identity.
 
-    Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
-    coarsest level, and so on to the finest.
+    Band 0 holds the averages of the last level. The 2^ndim - 1 detail bands of each level follow,
+    from the coarsest level to the finest.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class StationaryWavelet(DyadicFrame):
     Raises
     ------
     UsageError
-        If the size does not allow so many levels.
+        If the size does not allow this number of levels.
     """
 
     def __init__(self, levels: int, spatial_shape: Shape) -> None:
@@ -93,7 +93,7 @@ class StationaryWavelet(DyadicFrame):
 
 
 def _neighbours(bands: Tensor, axis: int, distance: int, *, wraps: bool) -> tuple[Tensor, Tensor]:
-    """Return samples and those ``distance`` ahead, as views; all, or those that have one."""
+    """Return samples and those ``distance`` ahead, as views; unwrapped, only full pairs."""
     if wraps:
         bands = torch.cat([bands, bands.narrow(axis, 0, distance)], dim=axis)
     size = bands.shape[axis] - distance
@@ -101,7 +101,7 @@ def _neighbours(bands: Tensor, axis: int, distance: int, *, wraps: bool) -> tupl
 
 
 def _lengthened(bands: Tensor, axis: int, size: int) -> Tensor:
-    """Return the bands with zeros after them up to a size along the axis."""
+    """Return the bands padded with zeros to a size along the axis."""
     if bands.shape[axis] == size:
         return bands
     shape = list(bands.shape)
@@ -119,7 +119,7 @@ def _merged(sums: Tensor, differences: Tensor, axis: int, distance: int) -> Tens
 
 
 def _write(operation: Callable[..., Tensor], a: Tensor, b: Tensor, target: Tensor) -> None:
-    """Write the operation's result to the target, by a copy where gradients or graphs are made."""
+    """Write the operation's result to the target, by a copy if gradients or graphs are recorded."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         target.copy_(operation(a, b))
     else:

@@ -1,7 +1,7 @@
-"""The normal operator of a non-Cartesian scan by FFTs, and the residual that it gives a layer.
+"""The normal operator of a non-Cartesian scan by FFTs, and the residual for a layer.
 
 F^H F is a corner of a periodic convolution on a grid of twice the size. So A^H A x costs two FFTs
-of that size a coil, at any number of samples.
+of that size per coil, for any number of samples.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ToeplitzNormal(LinearOperator):
         image = torch.fft.fftn(x, s=doubled, dim=axes)
         image *= self.spectrum.to(x.device, x.real.dtype)
         for axis, size in zip(axes, self.domain_shape, strict=True):
-            # What is cut off along one axis need not be transformed along the next.
+            # The part that is cropped along one axis need not be transformed along the next.
             image = torch.fft.ifft(image, dim=axis).narrow(axis, 0, size)
         return image if x.is_complex() else image.real
 
@@ -52,9 +52,9 @@ class ToeplitzNormal(LinearOperator):
 class ToeplitzResidual(Residual):
     """x -> (A^H (A x - y), ||A x - y||) for A = F S, without leaving the image.
 
-    A^H A x - b with b = A^H y, and ||A x - y||^2 = Re <x, A^H A x - 2 b> + ||y||^2. The difference
-    loses digits where the residual is small: below 3e-4 ||y|| in single precision it is not
-    followed any further, 1e-8 in double.
+    It computes A^H A x - b with b = A^H y, and ||A x - y||^2 = Re <x, A^H A x - 2 b> + ||y||^2. The
+    difference loses digits where the residual is small: it is not resolved below 3e-4 ||y|| in
+    single precision and 1e-8 ||y|| in double.
 
     Parameters
     ----------

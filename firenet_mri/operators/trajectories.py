@@ -18,11 +18,11 @@ def radial(spokes: int, samples: int, size: int, *, golden_angle: bool = True) -
     Parameters
     ----------
     spokes, samples
-        Numbers of spokes, and of samples along each from one side to the other.
+        Number of spokes, and number of samples along each from one side to the other.
     size
         Pixels of the square image; samples lie in [-size/2, size/2).
     golden_angle
-        Turn by 111.2 degrees from spoke to spoke; else by 180 degrees over their number.
+        Rotate by 111.2 degrees from spoke to spoke; otherwise by 180 degrees over their number.
     """
     _check(spokes=spokes, samples=samples, size=size)
     turn = _GOLDEN_ANGLE if golden_angle else math.pi / spokes
@@ -40,12 +40,12 @@ def golden_angle_frames(
     Parameters
     ----------
     frames, spokes, samples
-        Numbers of frames, of spokes in each, and of samples along a spoke.
+        Number of frames, of spokes per frame, and of samples per spoke.
     spatial_shape
         Pixels (y, x) of the image; the spokes reach its resolution along both axes.
     """
     _check(frames=frames)
-    # In cycles per pixel, which are as long along both axes.
+    # In cycles per pixel, a unit that is the same along both axes.
     points = radial(frames * spokes, samples, 1) * torch.tensor(spatial_shape)
     return points.reshape(frames, spokes, samples, 2)
 
@@ -56,7 +56,7 @@ def spiral(interleaves: int, samples: int, size: int, turns: float) -> Tensor:
     Parameters
     ----------
     interleaves, samples
-        Numbers of spirals, turned evenly, and of samples on each, at equal angles.
+        Number of spirals, at evenly spaced angles, and of samples on each, at equal angular steps.
     size
         Pixels of the square image; the spirals stay within [-size/2, size/2).
     turns
@@ -64,7 +64,7 @@ def spiral(interleaves: int, samples: int, size: int, turns: float) -> Tensor:
     """
     _check(interleaves=interleaves, samples=samples, size=size)
     if not 0 < turns < math.inf:
-        raise UsageError(f"{turns} turns asked for; a positive number is needed")
+        raise UsageError(f"{turns} turns requested; a positive number is needed")
     share = torch.arange(samples, dtype=torch.float64) / samples
     start = torch.arange(interleaves, dtype=torch.float64)[:, None] / interleaves
     angle = 2 * math.pi * (turns * share + start)
@@ -78,7 +78,7 @@ def stack_of_stars(partitions: int, spokes: int, samples: int, size: int) -> Ten
     Parameters
     ----------
     partitions
-        Number of planes of k-space, and of slices.
+        Number of k-space planes, and of slices.
     spokes, samples, size
         See :func:`radial`.
     """
@@ -91,4 +91,4 @@ def stack_of_stars(partitions: int, spokes: int, samples: int, size: int) -> Ten
 def _check(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise UsageError(f"{count} {name} asked for; at least 1 is needed")
+            raise UsageError(f"{count} {name} requested; at least 1 is needed")

@@ -22,10 +22,10 @@ from firenet_mri.operators.wavelets import orthogonal_filters
 class UndecimatedWavelet(DyadicFrame):
     """W: images (*spatial) to undecimated coefficients (band, *spatial), W^H W = identity.
 
-    Band 0 holds the averages of the last level; then come the 2^ndim - 1 detail bands of the
-    coarsest level, and so on to the finest. The coefficients are those of
+    Band 0 holds the averages of the last level. The 2^ndim - 1 detail bands of each level follow,
+    from the coarsest level to the finest. The coefficients are those of
     ``pywt.swtn(x, name, levels, trim_approx=True, norm=True)``, with filters of L taps moved by
-    (L / 2 - 1) (2^j - 1) towards lower indices at level j, 1 the finest: c[n] sees x from n on.
+    (L / 2 - 1) (2^j - 1) towards lower indices at level j, 1 the finest: c[n] uses x from n on.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class UndecimatedWavelet(DyadicFrame):
     Raises
     ------
     UsageError
-        If the wavelet is unknown or not orthogonal, or the size does not allow so many levels.
+        If the wavelet is unknown or not orthogonal, or has too many levels for the size.
     """
 
     kernels: Tensor

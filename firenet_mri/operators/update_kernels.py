@@ -1,4 +1,4 @@
-"""The updates of a layer's images, as numba compiles them, see ``kernels``."""
+"""The updates of a layer's images, compiled by numba, see ``kernels``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def descend(x: Array, first: Array, a: float, second: Array, b: float, out: Arra
     x, first, out
         (n).
     second
-        (n), or (0) to leave it out.
+        (n), or (0) to omit it.
     """
     if second.size == 0:
         for i in range(x.size):
@@ -38,7 +38,7 @@ def extrapolate(
     x, following, mean, out
         (n).
     ahead
-        (n), or (0) if it is not asked for.
+        (n), or (0) to omit it.
     """
     if ahead.size == 0:
         for i in range(x.size):

@@ -1,8 +1,8 @@
 """The unitary Walsh-Hadamard transform in sequency order, masked.
 
-Along an axis of N = 2^m samples row j of the transform has values +-1/sqrt(N) and changes its sign
-j times: its sequency, as a row of the Fourier matrix has its frequency. In Hadamard's own order the
-matrix is the m-fold Kronecker product of [[1, 1], [1, -1]] / sqrt(2); it is applied factor by
+Along an axis of N = 2^m samples, row j of the transform has the values +-1/sqrt(N) and changes sign
+j times. This is its sequency, the counterpart of a Fourier row's frequency. In Hadamard's own order
+the matrix is the m-fold Kronecker product of [[1, 1], [1, -1]] / sqrt(2). It is applied factor by
 factor, four at once, and row j is found at the bit-reversed Gray code of j.
 """
 
@@ -15,7 +15,7 @@ from firenet_mri.errors import UsageError
 from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.fourier import check_mask
 
-# Butterflies are joined to matrices of at most this size, which costs less than single ones.
+# Butterflies are joined into matrices of at most this size, which cost less than single ones.
 _FACTOR = 16
 
 
@@ -33,7 +33,7 @@ class WalshHadamard(LinearOperator):
     Raises
     ------
     UsageError
-        If a size is no power of two.
+        If a size is not a power of two.
     ShapeError
         If the mask does not fit.
 

@@ -1,4 +1,4 @@
-"""Orthogonal wavelets and their thresholds, as numba compiles them, see ``kernels``."""
+"""Orthogonal wavelets and their thresholds, compiled by numba, see ``kernels``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def split(x: Array, low: Array, high: Array, out: Array) -> None:
     size, after = x.shape[1:]
     half, taps = size // 2, low.size
     even = 2 * half
-    # Within, no source lies beyond the ends.
+    # In the interior no source lies beyond the ends.
     first, last = taps // 4, half - taps // 4
     for b in range(x.shape[0]):
         if after == 2:
@@ -119,25 +119,25 @@ def split_rows(
     weights: Array,
     out: Array,
 ) -> None:
-    """Do a level of a 2D wavelet for some rows: averages of the rows, and the details with them.
+    """Compute a level of a 2D wavelet for some rows of averages, with their details.
 
     Parameters
     ----------
     x
-        At least (ny, parts * nx), of which the leading corner counts; ``parts`` 2 for complex
+        At least (ny, parts * nx), of which the leading corner is used; ``parts`` is 2 for complex
         numbers, 1 for real ones.
     shape
         ny, nx.
     shift
-        So many rows and columns x is moved on first, 0 or more, less than its size.
+        Number of rows and columns by which x is first shifted, 0 or more, less than its size.
     rows
         First and last + 1 of the rows of averages; the last of all is the odd row, if there is one.
     low, high
         The filters.
     shrinkage
-        Length of a soft threshold of the details, and whether it is one of the averages, too.
+        Length of a soft threshold of the details, and whether to threshold the averages, too.
     weights
-        Of the lengths, (1, 1) or at least (ny, nx).
+        Factors of the lengths, (1, 1) or at least (ny, nx).
     out
         (ny, parts * nx).
     """
@@ -181,7 +181,7 @@ def split_rows(
                     target[parts * side + p] = line[parts * (nx - 1) + p]
             if length > 0:
                 first = 0 if is_last or b == 1 else nx - side
-                # Slices, since an index that may be negative forbids vector instructions.
+                # Slices, since an index that may be negative prevents vector instructions.
                 numbers, limit = target[parts * first : parts * nx], limits[first:nx]
                 if weights.size > 1:
                     factors = weights[row, first:nx]
@@ -204,7 +204,7 @@ def gather(average: Array, detail: Array, low: float, high: float, target: Array
 
 
 def part_phases(line: Array, parts: int, middle: int, even: Array, odd: Array) -> None:
-    """Set even and odd to every second number, with ``middle`` of the other end at each end."""
+    """Set even and odd to every second number, padded periodically by ``middle`` at each end."""
     side = even.size // parts - 2 * middle
     here = even[parts * middle : parts * (middle + side)]
     next_to = odd[parts * middle : parts * (middle + side)]
@@ -220,7 +220,7 @@ def part_phases(line: Array, parts: int, middle: int, even: Array, odd: Array) -
 
 
 def join_phases(even: Array, odd: Array, parts: int, line: Array) -> None:
-    """Set the numbers of a line in turn to those of even and of odd."""
+    """Set the numbers of a line alternately to those of even and odd."""
     if parts == 2:
         for i in range(even.size // 2):
             line[4 * i], line[4 * i + 1] = even[2 * i], even[2 * i + 1]
@@ -231,7 +231,7 @@ def join_phases(even: Array, odd: Array, parts: int, line: Array) -> None:
 
 
 def pad_ends(padded: Array, parts: int, middle: int) -> None:
-    """Continue what lies within periodically, by ``middle`` numbers at each end."""
+    """Continue the interior periodically by ``middle`` numbers at each end."""
     side = padded.size // parts - 2 * middle
     for i in range(middle):
         before, after = middle + (i - middle) % side, middle + i % side
@@ -242,9 +242,9 @@ def pad_ends(padded: Array, parts: int, middle: int) -> None:
 
 def shrink_row(numbers: Array, limit: Array, parts: int) -> None:
     """Overwrite every number c with max(|c| - limit, 0) c / |c|."""
-    # Nothing is divided by zero where a limit and a number are 0.
+    # This avoids division by zero where a limit and a number are 0.
     tiny = np.finfo(numbers.dtype).tiny
-    # An integer would make double precision of single.
+    # An integer would promote single to double precision.
     unit = numbers.dtype.type(1)
     if parts == 2:
         for i in range(limit.size):
@@ -269,16 +269,16 @@ def merge_rows(
     parts: int,
     out: Array,
 ) -> None:
-    """Make the image's rows of some rows of averages: the adjoint of ``split_rows``.
+    """Compute the image's rows from some rows of averages: the adjoint of ``split_rows``.
 
     Parameters
     ----------
     c
-        At least (ny, parts * nx), of which the leading corner counts.
+        At least (ny, parts * nx), of which the leading corner is used.
     shape
         ny, nx.
     shift
-        So many rows and columns out is moved back last.
+        Number of rows and columns by which out is shifted back at the end.
     rows
         First and last + 1 of the rows of averages.
     low, high
@@ -298,7 +298,7 @@ def merge_rows(
     phases = np.empty((2, parts * side), out.dtype)
     target = np.empty(parts * nx, out.dtype)
     last = min(rows[1], half)
-    # Behind the last of the averages comes the odd row.
+    # The odd row follows the last averages.
     extra = 1 if rows[1] > half else 0
     for step in range(rows[0] - most, last - least + extra):
         is_odd_row = step == last - least
@@ -348,18 +348,18 @@ def split_planes(
     parts: int,
     out: Array,
 ) -> None:
-    """Do a level along the first of three axes for one plane of averages.
+    """Compute a level along the first of three axes for one plane of averages.
 
     Parameters
     ----------
     x
-        At least (nz, ny, parts * nx), of which the leading corner counts.
+        At least (nz, ny, parts * nx), of which the leading corner is used.
     shape
         nz, ny, nx.
     shift
-        So many planes x is moved on first.
+        Number of planes by which x is first shifted.
     r
-        Number of the plane of averages; the last is the odd plane, if there is one.
+        Index of the plane of averages; the last is the odd plane, if there is one.
     low, high
         The filters.
     parts
@@ -391,7 +391,7 @@ def merge_planes(
     parts: int,
     out: Array,
 ) -> None:
-    """Make the planes of one plane of averages: the adjoint of ``split_planes``.
+    """Compute the planes from one plane of averages: the adjoint of ``split_planes``.
 
     Parameters
     ----------
@@ -400,9 +400,9 @@ def merge_planes(
     shape
         nz, ny, nx.
     shift
-        So many planes out is moved back last.
+        Number of planes by which out is shifted back at the end.
     r
-        Number of the plane of averages.
+        Index of the plane of averages.
     low, high
         The filters.
     parts

@@ -1,8 +1,8 @@
 """Soft thresholds of orthogonal wavelet coefficients in 2D and 3D, level by level in the cache.
 
-A level makes averages and details of some rows and thresholds the details at once; coefficients
-are not put together. In 3D it makes two planes of averages and details along the first axis, and
-goes on with each as in 2D.
+A level computes averages and details of some rows and thresholds the details at once; the
+coefficients are never assembled. In 3D it computes two planes of averages and details along the
+first axis, and then processes each as in 2D.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from firenet_mri.operators.base import Shape
 from firenet_mri.operators.kernels import Array, kernels, real_array
 from firenet_mri.operators.workers import even_parts, in_parallel
 
-# Rows or planes of averages in a block at most.
+# Largest number of rows or planes of averages per block.
 _ROWS, _PLANES = 32, 8
 
-# Pixels of a level from which on blocks are worked on side by side; that costs 50 microseconds.
+# Pixels of a level above which blocks are processed in parallel, which costs 50 microseconds.
 _LARGE = 1 << 17
 
 
 class Wavelet(NamedTuple):
-    """An orthogonal wavelet behind a cyclic shift.
+    """An orthogonal wavelet after a cyclic shift.
 
-    ``filters`` are low and high, ``shapes`` those of the block that each level splits, finest
-    first, ``shift`` the pixels by which the image is moved on before.
+    ``filters`` are low and high. ``shapes`` are those of the block that each level splits, finest
+    first. ``shift`` is the number of pixels by which the image is shifted first.
     """
 
     filters: tuple[np.ndarray, np.ndarray]
@@ -52,7 +52,7 @@ def shrink_coefficients(
     lengths
         (*batch), positive.
     weights
-        Not negative; broadcast against the coefficients of x.
+        Not negative; broadcasts against the coefficients of x.
     """
     axes = len(wavelet.shift)
     source = x.resolve_conj().contiguous()
@@ -73,7 +73,7 @@ def shrink_coefficients(
 
 
 class _Run(NamedTuple):
-    """What all passes of a run have in common: filters, and 2 for complex numbers or 1."""
+    """Common arguments of all passes of a run: filters, and 2 for complex or 1 for real numbers."""
 
     low: Array
     high: Array
@@ -106,7 +106,7 @@ def _split(
     weights: Array,
     out: Array,
 ) -> None:
-    """Set out to averages and shrunken details of a level."""
+    """Set out to a level's averages and thresholded details."""
     compiled = kernels()
     if len(shape) == 2:
 
@@ -161,7 +161,7 @@ def _merge(run: _Run, c: Array, shape: Shape, shift: tuple[int, ...], out: Array
 
 
 def _in_blocks(work: Callable[[range], None], shape: Shape, largest: int) -> None:
-    """Do the work for blocks of a level's averages along the first axis, side by side if large."""
+    """Do the work for blocks of a level's averages along the first axis, in parallel if large."""
     rows = (shape[0] + 1) // 2
     is_large = math.prod(shape) >= _LARGE
     blocks = even_parts(rows, largest if is_large else rows)

@@ -2,9 +2,9 @@
 
 One level splits an axis of even length N into N/2 averages and N/2 details by periodic convolution
 with the orthonormal filter pair and downsampling by two: pywt's mode "periodization". On an odd
-length the last sample goes unchanged to the averages, which keeps the map unitary where padding
-would not. Levels repeat on the averages (Mallat). Coefficients fill an array of the image's shape,
-averages first on every axis, as ``pywt.coeffs_to_array`` lays them out.
+length the last sample is copied to the averages, which keeps the map unitary where padding would
+not. Levels repeat on the averages (Mallat). The coefficients fill an array of the image's shape,
+averages first on every axis, in the layout of ``pywt.coeffs_to_array``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from firenet_mri.operators.base import LinearOperator, Shape
 from firenet_mri.operators.filter_bank import FilterBank
 from firenet_mri.operators.kernels import can_compile, kernels, real_array
 from firenet_mri.operators.wavelet_passes import Wavelet
+from firenet_mri.plurals import counted
 
 
 class OrthogonalWavelet(LinearOperator):
@@ -32,12 +33,12 @@ class OrthogonalWavelet(LinearOperator):
     levels
         Number of decompositions, at least 1.
     spatial_shape
-        Sizes of the 1, 2 or 3 transformed axes; any size of at least 2 at every level.
+        Sizes of the 1, 2 or 3 transformed axes, at least 2 at every level.
 
     Raises
     ------
     UsageError
-        If the wavelet is unknown or not orthogonal, or the size does not allow so many levels.
+        If the wavelet is unknown or not orthogonal, or has too many levels for the size.
     """
 
     is_unitary = True
@@ -83,18 +84,18 @@ class OrthogonalWavelet(LinearOperator):
         return block
 
     def behind_shift(self, shift: tuple[int, ...] | None = None) -> Wavelet | None:
-        """Return what compiled passes need of W S for a cyclic shift S; None if there are none."""
+        """Return W S for a cyclic shift S, in the form for compiled passes, if there are any."""
         if len(self.domain_shape) == 1:
             return None
         none = (0,) * len(self.domain_shape)
         return Wavelet(self.filters, self.level_shapes, none if shift is None else shift)
 
     def _level(self, x: Tensor, shape: Shape, direction: Literal["split", "merge"]) -> Tensor:
-        """Apply one level, or its adjoint, to a block of that shape."""
+        """Apply one level, or its adjoint, to a block of this shape."""
         if can_compile(x):
             return self._compiled_level(x, direction)
         ndim = len(shape)
-        # Real and imaginary part, like all batch axes, go in front, and come out last.
+        # Real and imaginary parts, like all batch axes, go first and come out last.
         planes = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
         batch = planes.ndim - ndim - 1
         block = planes.permute(*range(batch), -1, *range(batch, batch + ndim))
@@ -105,7 +106,7 @@ class OrthogonalWavelet(LinearOperator):
         return torch.view_as_complex(result.contiguous()) if x.is_complex() else result.squeeze(-1)
 
     def _compiled_level(self, x: Tensor, direction: Literal["split", "merge"]) -> Tensor:
-        """Return the same by compiled passes along one axis after the other."""
+        """Return the same as :meth:`_level` by compiled passes, axis by axis."""
         run = getattr(kernels(), direction)
         x = x.resolve_conj().contiguous()
         low, high = (f.astype(real_array(x).dtype) for f in self.filters)
@@ -124,13 +125,13 @@ class OrthogonalWavelet(LinearOperator):
 
 
 def _corner(x: Tensor, shape: Shape) -> Tensor:
-    """Return the leading block of that shape, a view."""
+    """Return the leading block of this shape, a view."""
     index: tuple[Any, ...] = (..., *(slice(size) for size in shape))
     return x[index]
 
 
 def _nested(blocks: list[Tensor]) -> Tensor:
-    """Return the first block with the second in its leading corner, the third in that one's ..."""
+    """Return the blocks nested: the second in the first's leading corner, the third in its, ..."""
     if len(blocks) == 1:
         return blocks[0]
     result = blocks[0].clone()
@@ -157,14 +158,14 @@ def orthogonal_filters(name: str) -> tuple[np.ndarray, np.ndarray]:
 def _level_shapes(shape: Shape, levels: int) -> list[Shape]:
     """Return the block shape that each level splits, finest first."""
     if levels < 1:
-        raise UsageError(f"{levels} wavelet levels asked for; use at least 1")
+        raise UsageError(f"{counted(levels, 'wavelet level')} requested; use at least 1")
     shapes = [tuple(shape)]
     while len(shapes) <= levels:
         shapes.append(tuple((size + 1) // 2 for size in shapes[-1]))
     for level, block in enumerate(shapes[:levels]):
         if min(block) < 2:
             raise UsageError(
-                f"{levels} wavelet levels asked for; an image of size {tuple(shape)} allows at "
-                f"most {level}"
+                f"{counted(levels, 'wavelet level')} requested; an image of size "
+                f"{tuple(shape)} allows at most {level}"
             )
     return shapes[:levels]

@@ -1,8 +1,8 @@
-"""Work in parts, side by side on threads of one thread each: passes of a layer, or whole slices.
+"""Work in parts, in parallel on single-threaded threads: passes of a layer, or whole slices.
 
-The passes of a layer release Python's lock, compiled ones and FFTs alike. A thread that takes a
-part of the image or of the coils keeps it in its own cache, which pays more than to share every
-operation; and a thread that waits sleeps, so that a busy machine is not made busier.
+The passes of a layer release Python's lock, compiled ones and FFTs alike. A thread that processes a
+part of the image or of the coils keeps it in its own cache, which pays more than sharing every
+operation. A waiting thread sleeps, so that a busy machine is not made busier.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _R = TypeVar("_R")
 
 
 def in_parallel(work: Callable[[int], _R], count: int) -> list[_R]:
-    """Return work(0), ..., work(count - 1), on as many threads as torch has in the calling one.
+    """Return work(0), ..., work(count - 1), on as many threads as torch uses in the caller.
 
-    The threads record no gradients and have one thread of torch's; subnormal numbers are what they
-    are in the calling thread. With one thread, or one part, the work is done in the calling thread.
+    The threads record no gradients and use one torch thread each; they treat subnormal numbers like
+    the calling thread. With one thread, or one part, the work is done in the calling thread.
 
     Parameters
     ----------
     work
-        Does a part; what it writes no other part may touch.
+        Does a part; other parts must not touch what it writes.
     count
-        Number of parts. A result that is to be the same on any number of threads needs a number of
-        parts, and an order of sums, that do not depend on it.
+        Number of parts. For a result that is the same on any number of threads, the number of parts
+        and the order of sums must not depend on it.
     """
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
@@ -47,12 +47,12 @@ def in_parallel(work: Callable[[int], _R], count: int) -> list[_R]:
 
 
 def on_all_cores(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Return ``work`` of each item, as many at once as torch has threads, each on one thread.
+    """Return ``work`` of each item, running as many items at once as torch has threads.
 
-    For work of seconds and more: the threads are its own, since those of :func:`in_parallel` would
-    be missed by every other caller meanwhile. Work that calls either function again is done in its
-    thread, item by item. Gradients are recorded as in the calling thread, and what is logged
-    belongs to the job that the caller works on.
+    For work that takes seconds or more. It has its own threads, since every other caller would
+    meanwhile lack those of :func:`in_parallel`. Work that calls either function again is done in
+    its thread, item by item. Gradients are recorded as in the calling thread, and log records
+    belong to the job on which the caller works.
     """
     threads = min(torch.get_num_threads(), len(items))
     if threads <= 1:
@@ -74,9 +74,9 @@ def one_by_one(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
 
 @functools.lru_cache(256)
 def even_parts(size: int, largest: int) -> tuple[range, ...]:
-    """Return range(size) in parts of at most so many: one, or a multiple of 4 of nearly one size.
+    """Return range(size) in parts of at most ``largest``: one, or a multiple of 4 of similar sizes.
 
-    Whatever the number of threads, so that nothing depends on it.
+    The parts do not depend on the number of threads, so neither do results.
     """
     count = math.ceil(size / largest)
     if count > 1:
@@ -88,29 +88,29 @@ def even_parts(size: int, largest: int) -> tuple[range, ...]:
 def _shared_out(
     pool: ThreadPoolExecutor, work: Callable[[int], _R], count: int, threads: int
 ) -> list[_R]:
-    """Return work(0), ..., work(count - 1), done by so many threads of a pool."""
+    """Return work(0), ..., work(count - 1), done by the threads of a pool."""
     flushes = subnormals_are_zero()
-    # A number is handed out once, whoever asks.
+    # Each number is handed out once, whichever thread asks.
     parts = iter(range(count))
     futures = [pool.submit(_run, work, parts, flushes) for _ in range(threads)]
     try:
         for future in futures:
-            # What others still do ends before an error is passed on.
+            # The other threads finish before an error is passed on.
             future.exception()
     finally:
-        # After Control-C nothing more is begun.
+        # After Control-C nothing new is started.
         _hand_out_all(parts)
     done = dict(itertools.chain.from_iterable(future.result() for future in futures))
     return [done[part] for part in range(count)]
 
 
 def _run(work: Callable[[int], _R], parts: Iterator[int], flushes: bool) -> list[tuple[int, _R]]:
-    """Return numbers and results of the parts that this thread came to do."""
+    """Return numbers and results of the parts that this thread processed."""
     torch.set_flush_denormal(flushes)
     try:
         return [(part, work(part)) for part in parts]
     except BaseException:
-        # Nobody needs the rest.
+        # The remaining parts are not needed.
         _hand_out_all(parts)
         raise
 
@@ -121,16 +121,16 @@ def _hand_out_all(parts: Iterator[int]) -> None:
 
 @functools.cache
 def _standing_pool(threads: int) -> ThreadPoolExecutor:
-    """Return so many waiting threads, made at the first call."""
+    """Return a pool of waiting threads, made at the first call."""
     return _new_pool(threads)
 
 
 def _new_pool(threads: int) -> ThreadPoolExecutor:
-    """Return so many new threads, each with one thread of torch's."""
+    """Return a pool of new threads, each using one torch thread."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "firenet", initializer=_prepare_thread)
-    # Threads of the user's that start later take over the number that was set last. The pool has
-    # all of its own when so many wait for each other.
+    # User threads that start later inherit the number that was set last. All threads of the pool
+    # exist once this many wait for each other.
     barrier = threading.Barrier(threads)
     for future in [pool.submit(barrier.wait) for _ in range(threads)]:
         future.result()
@@ -139,12 +139,12 @@ def _new_pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _prepare_thread() -> None:
-    # The first look sets the number to what it is elsewhere, and so it must come first.
+    # The first query sets the number to its value elsewhere, so it must come first.
     torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
 
 
-# Threads do not live on in a forked process.
+# Threads do not survive in a forked process.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_standing_pool.cache_clear)

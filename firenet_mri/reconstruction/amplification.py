@@ -1,9 +1,9 @@
 """The entries "measured_gain" and "jacobian_at_data": both sides of ||J|| at the data of an item.
 
-The data are the samples in noise standard deviations, or in the unit of the file without a noise
-measurement: density weights are part of what is differentiated, as everything that is computed from
-the samples but the maps and the matrix of coil compression. Compression has orthonormal rows, which
-change no norm.
+The data are the samples in noise standard deviations, or in the unit of the file if there is no
+noise measurement. Density weights, like everything that is computed from the samples, are part of
+what is differentiated, except the maps and the matrix of coil compression. Compression has
+orthonormal rows, which change no norm.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from firenet_mri.operators.links import SampleWeighting
 from firenet_mri.reconstruction.jacobian import ImageJacobian
 from firenet_mri.reconstruction.solve import Encoded, Solution
 
-# Hexadecimal digits of a digest that make a seed.
+# Hexadecimal digits of a digest that are used as a seed.
 _SEED_DIGITS = 15
 
 _PHASE = "image phase"
 
 _VANISHING = (
-    "It is about vanishing changes of these data: a change of 1 % may be amplified more, and other "
-    "data may have another number. Computed in double precision; rounding errors are not bounded."
+    "The bounds are about vanishing changes of these data: a change of 1 % may be amplified more, "
+    "and other data may have other bounds. They are computed in double precision; rounding errors "
+    "are not bounded."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Amplification:
-    """What was found: entries, and the image to which the data's most amplified change leads.
+    """The entries found, and the change of the image that the data's most amplified change causes.
 
-    ``image`` is None where nothing was found; it is for a change of the data of size 1.
+    ``image`` is None if nothing was found; it refers to a change of the data of size 1.
     """
 
     entries: tuple[Entry, ...]
@@ -45,19 +46,19 @@ class Amplification:
 def measure_amplification(
     solution: Solution, *, seed: int | None = None, on_application: OnApplication | None = None
 ) -> Amplification:
-    """Return both sides of the Jacobian's norm at the data of a solution, of one item.
+    """Return both sides of the Jacobian's norm at the data of one item's solution.
 
-    Takes about 100 times the network's time.
+    This takes about 100 times the network's time.
 
     Parameters
     ----------
     solution
         What :func:`firenet_mri.reconstruction.solve.solve` returned.
     seed
-        Of the random start, see :func:`seed_of`; None takes it from the samples.
+        Seed of the random start, see :func:`seed_of`; None derives it from the samples.
     on_application
-        Called after every application of J and its transpose, with how many were made and how many
-        there are at most.
+        Called after every application of J and its transpose, with the number made so far and the
+        largest number allowed.
     """
     reason = _obstacle(solution)
     if reason is not None:
@@ -77,21 +78,21 @@ def measure_amplification(
 
 
 def seed_of(*names: object) -> int:
-    """Return the seed of plain data such as digests, which nobody chooses."""
+    """Return a seed from plain data such as digests, which nobody can choose."""
     return int(digest_of_data(list(names))[:_SEED_DIGITS], 16)
 
 
 def _obstacle(solution: Solution) -> str | None:
-    """Return why there is no Jacobian, None if there is one."""
+    """Return why there is no Jacobian; None if there is one."""
     if not bool(solution.encoded.samples.any()):
         return (
-            "The Jacobian at the data is not bounded: there is no signal, and where all data are "
-            "zero the network has no derivative."
+            "The Jacobian at the data is not bounded: there is no signal, and the network has no "
+            "derivative where all data are zero."
         )
     if solution.x0 is not None and solution.net.is_homogeneous:
         return (
-            "The Jacobian at the data is not bounded: with a start image it is known at a fixed "
-            "scale eps0 only."
+            "The Jacobian at the data is not bounded: with a start image it is known only at a "
+            "fixed scale eps0."
         )
     moving = [part.name for part in solution.encoded.encoding.made_from if part.from_data]
     if _PHASE in moving and solution.encoded.phase_widths is None:
@@ -101,8 +102,8 @@ def _obstacle(solution: Solution) -> str | None:
         )
     if not solution.net.is_fixed:
         return (
-            "The Jacobian at the data is not bounded: the network decides by the data where to "
-            "restart and to stop, so that it may have none; use a preset of fixed depth, or, from "
+            "The Jacobian at the data is not bounded: the network restarts and stops depending on "
+            "the data, so that it may have no derivative; use a preset of fixed depth, or, in "
             "Python, jacobian_bounds on a network that always runs max_layers."
         )
     return None
@@ -120,7 +121,7 @@ def _entries(bounds: JacobianBounds, solution: Solution) -> tuple[Entry, Entry]:
     is_moving = encoded.phase_widths is not None
     held = tuple(part for part in parts if not (is_moving and part.name == _PHASE))
     moving = [_PHASE] * is_moving + ["weights of the further passes"] * (solution.passes > 1)
-    changed = f" What changes with the data, too: {', '.join(moving)}." if moving else ""
+    changed = f" These also change with the data: {', '.join(moving)}." if moving else ""
     about = f"{unit}.{changed} {KEPT_FIXED} {kept_fixed(held)}."
     factor = _norm_of_compression(encoded)
     return (
@@ -129,16 +130,16 @@ def _entries(bounds: JacobianBounds, solution: Solution) -> tuple[Entry, Entry]:
             "measured",
             "A small change of these data was found that changes the image measured_gain times its "
             f"size. {about}",
-            "Other changes may be amplified more; jacobian_at_data says by how much at most.",
+            "Other changes may be amplified more; jacobian_at_data bounds by how much.",
             {"measured_gain": (bounds.lower,)},
         ),
         Entry(
             "jacobian_at_data",
             "verified on this scan",
-            "A small change of these data changes the image by at most upper times its size, and "
-            "some change by lower times. The upper number comes from a random start that the "
-            "scan's digest fixes; for each slice it is too small with probability failure at most, "
-            f"and for all of them together with the sum of these. {about}",
+            "one such change was found that changes it by lower times its size. The upper bound "
+            "comes from a random start that the scan's digest fixes. For each slice it is too "
+            "small with probability failure at most, and for all slices together with at most the "
+            f"sum of these. {about}",
             _VANISHING,
             {
                 "lower": (bounds.lower,),
@@ -151,7 +152,7 @@ def _entries(bounds: JacobianBounds, solution: Solution) -> tuple[Entry, Entry]:
 
 
 def _norm_of_compression(encoded: Encoded) -> float:
-    """Return the norm of what stands between the samples in noise units and those here: 1."""
+    """Return the norm of the map from the samples in noise units to those used here: 1."""
     weights = [link for link in encoded.chain.links if isinstance(link, SampleWeighting)]
     of_weights = math.prod(link.norm_bound for link in weights) * encoded.chain.gain
     return max(1.0, encoded.chain.norm_of_noise_units / of_weights)

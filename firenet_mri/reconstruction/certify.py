@@ -1,4 +1,4 @@
-"""A solution to its certificate."""
+"""From a solution to its certificate."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from firenet_mri.reconstruction.given import norm_entry
 from firenet_mri.reconstruction.joint import frames_entry
 from firenet_mri.reconstruction.solve import Solution
 
-# Layers of the search for a dual vector: at least, and together with those of the network; and
-# rounds that follow. How the gap falls with them: docs/performance_details.md.
+# Layers of the search for a dual vector: the least number, and the total with the network's layers;
+# and the rounds that follow. docs/performance_details.md shows how the gap decreases with them.
 _LEAST_LAYERS, _ALL_LAYERS, _ROUNDS = 30, 60, 20
 
 
 class Certified(NamedTuple):
-    """A certificate, and what somebody else needs to check it.
+    """A certificate, and what others need to check it.
 
-    ``sensitive`` is what the data's most amplified small change, of size 1, does to the image; None
-    if it was not asked for or is not known.
+    ``sensitive`` is the effect on the image of the data's most amplified small change, of size 1;
+    None if it was not requested or is not known.
     """
 
     certificate: Certificate
@@ -71,7 +71,7 @@ def certify_solution(
     solution
         What :func:`firenet_mri.reconstruction.solve.solve` returned.
     sample_norms
-        Norm of the samples as they were read, of each item; None if it is not known.
+        Norm of the samples as they were read, per item; None if unknown.
     gap
         Compute the duality gap, which takes one to five times the network's time.
     jacobian, recovery
@@ -116,7 +116,7 @@ def look_further(
         parts = encoding.made_from + chain.made_from
         found = measure_amplification(solution, seed=seed, on_application=on_application)
         entries, sensitive = list(found.entries), found.image
-        # What of a given operator is maps is not known.
+        # It is unknown which part of a given operator is the maps.
         if not isinstance(encoding, GivenEncoding):
             others = WITHOUT_PROBLEM
             if net.minimiser is not None:
@@ -125,7 +125,7 @@ def look_further(
                 )
             entries.append(others)
     if recovery and net.minimiser is None:
-        raise UsageError("recovery: a trained network minimises nothing; leave it out")
+        raise UsageError("recovery: a trained network minimises nothing; omit it")
     if recovery and net.minimiser is not None:
         norm = float(torch.linalg.vector_norm(encoded.samples.to(torch.complex128)))
         change = DataChange(chain.norm_of_noise_units, norm)
@@ -136,7 +136,7 @@ def look_further(
 def certificate_for(
     solution: Solution, gap: ProvenGap | None, sample_norms: Sequence[float] | None
 ) -> Certificate:
-    """Return the certificate of a solution for a gap that is known, without further entries."""
+    """Return the certificate of a solution for a known gap, without further entries."""
     encoded = solution.encoded
     certificate = certificate_of(
         solution.net,
@@ -160,5 +160,5 @@ def certificate_for(
 
 
 def search_for(net: Network) -> DualSearch:
-    """Return how long to look for the dual of a network's image."""
+    """Return how long to search for the dual of a network's image."""
     return DualSearch(max(_LEAST_LAYERS, _ALL_LAYERS - net.depth), _ROUNDS)

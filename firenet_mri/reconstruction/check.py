@@ -1,7 +1,7 @@
 """Recomputes a certificate from the scan, the options and the evidence, and compares.
 
-What the network did is not trusted: objective, lower bound and constants are computed again from
-the data, the operators that the options make, and the images of the evidence. What cannot be
+The network's run is not trusted: objective, lower bound and constants are computed again from the
+data, the operators that the options define, and the images in the evidence. What cannot be
 recomputed is listed.
 """
 
@@ -53,20 +53,20 @@ from firenet_mri.reconstruction.solve import Encoded, Solution, solve
 from firenet_mri.resizing import on_scanner_grid
 from firenet_mri.scan import RawScan
 
-# The bound hangs on one coefficient in the synthesis form, which the rounding of maps moves.
+# In the synthesis form one coefficient decides the bound, and the rounding of maps changes it.
 _PART_OF_GAP = 0.01
-# What runs of the network differ by where nearly nothing is left of the data.
+# Difference between runs of the network where nearly nothing remains of the data.
 _OF_DATA = 1e-6
 
 _NOT_RUN = (
-    "That the network with these options makes this image: the constants are about the network, "
-    "the gap about the image. --again runs it once more."
+    "That the network with these options makes this image: the constants are about the network and "
+    "the gap is about the image. --again runs the network once more."
 )
 
 
 _ROUNDED = (
-    f"Differences below {100 * TOLERANCE:g} %, of the objective for the gap, and bounds to "
-    f"{100 * _PART_OF_GAP:g} % of the gap: what is estimated anew differs by its rounding."
+    f"Differences below {100 * TOLERANCE:g} % (for the gap, of the objective), and of bounds up to "
+    f"{100 * _PART_OF_GAP:g} % of the gap: values that are estimated again differ by rounding."
 )
 
 
@@ -74,7 +74,7 @@ _ROUNDED = (
 class Checked:
     """What was recomputed and agrees, and what was not recomputed, in plain words.
 
-    ``not_recomputed`` are the entries of the certificate that are among the latter.
+    ``not_recomputed`` lists the entries of the certificate that were not recomputed.
     """
 
     agrees: tuple[str, ...]
@@ -84,24 +84,24 @@ class Checked:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One item of a reconstruction, as the network was given it.
+    """One item of a reconstruction, as it was passed to the network.
 
     Parameters
     ----------
     net, encoded
         The network of the first pass, and its data.
     index
-        The item's place in the certificate.
+        The item's index in the certificate.
     x0
-        Where the network started; None is zero.
+        Start image of the network; None is zero.
     sample_norm
-        Norm of the samples as they were read; None if it is not known.
+        Norm of the samples as they were read; None if unknown.
     options
-        What was asked for: further passes, and entries for which the network runs again.
+        The requested further passes, and entries for which the network runs again.
     seed
         See :func:`firenet_mri.reconstruction.certify.certify_solution`.
     maps_digest
-        Of the maps; empty if it is not known.
+        Digest of the maps; empty if unknown.
     """
 
     net: Network
@@ -115,7 +115,7 @@ class Work:
 
 
 class _Recomputed(NamedTuple):
-    """What one item gave: image, certificate, digest of its maps, warnings about its data."""
+    """The results for one item: image, certificate, digest of its maps, warnings about its data."""
 
     image: Tensor
     certificate: Certificate
@@ -141,26 +141,25 @@ def check_reconstruction(
     saved
         The certificate as read from its file.
     scan
-        The scan that its image was made from, read with the options of the record.
+        The scan of the image, read with the recorded options.
     evidence
-        What was written beside it.
+        The evidence that was written beside it.
     options
-        Those of the record; maps that were given are given again.
+        The recorded options; maps that were given must be given again.
     image
         The image's file; None is the one beside the certificate.
     again
-        Run the network once more, compare its image, and compute again what only a run gives. A
+        Run the network once more, compare its image, and recompute what only a run provides. A
         trained network, which has no gap, is run in any case.
     on_item
-        Called with (items done, items in all).
+        Called with (items done, total number of items).
     encoding
-        The operator with which the image was made, if one was given.
+        The operator with which the image was made, if any was given.
 
     Raises
     ------
     DataError
-        If something that was recomputed is not what the certificate says; the message names the
-        number.
+        If a recomputed value differs from the certificate; the message names the number.
     """
     saved.check_scan(scan)
     compare_options(saved, options if encoding is None else without_maps(options))
@@ -180,10 +179,10 @@ def check_prepared(
     again: bool = False,
     on_item: Callable[[int, int], None] | None = None,
 ) -> Checked:
-    """Return what :func:`check_reconstruction` returns, of a scan that was prepared.
+    """Do what :func:`check_reconstruction` does, for a scan that is already prepared.
 
-    That it is the scan of the certificate, and prepared as the record says, is the caller's to
-    check.
+    The caller must check that it is the scan of the certificate, and prepared as the record
+    states.
     """
     written = saved.check_image(image)
     claim = Claim(str(saved.path), saved.certificate, evidence)
@@ -207,22 +206,22 @@ def check_prepared(
 
 
 def check_solution(claim: Claim, work: Work, *, again: bool = False) -> Checked:
-    """Return what of a certificate of one item was recomputed, for data that are in no file.
+    """Return what of a certificate of one item was recomputed, for data that are not in a file.
 
     Parameters
     ----------
     claim
-        The certificate and its evidence. That the image is that of the evidence,
-        ``work.encoded.image(claim.evidence.x[0])``, is the caller's to check.
+        The certificate and its evidence. The caller must check that the image is that of the
+        evidence, ``work.encoded.image(claim.evidence.x[0])``.
     work
-        Network and data, made anew from what the image was made from.
+        Network and data, made again from the inputs of the image.
     again
         See :func:`check_reconstruction`.
 
     Raises
     ------
     DataError
-        As :func:`check_reconstruction`.
+        See :func:`check_reconstruction`.
     """
     _check_count(claim, 1)
     result = _recompute(claim, work, again)
@@ -250,12 +249,12 @@ def _check_count(claim: Claim, items: int) -> None:
     if len({count, images, items}) > 1:
         raise DataError(
             f"{claim.name}: has {counted(count, 'slice')}, its evidence {images}, and the scan "
-            f"{items}; give the files that belong together"
+            f"{items}; give files that belong together"
         )
 
 
 def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
-    """Return what the evidence of one item amounts to."""
+    """Return what is recomputed from the evidence of one item."""
     encoded, evidence, x = work.encoded, claim.evidence, claim.evidence.x[work.index]
     options = work.options
     if x.shape != encoded.encoding.domain_shape:
@@ -265,13 +264,13 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
         )
     x = x.to(encoded.y)
     solution = Solution(encoded.image(x), State(x, encoded.y), work.net, encoded, work.x0)
-    # Without a gap nothing else ties the image to the data.
+    # Without a gap nothing else links the image to the data.
     if again or work.net.minimiser is None:
         with torch.no_grad():
             run = solve(work.net, encoded, x0=work.x0, passes=options.passes)
             _compare_runs(claim, work.index, run, x)
         solution = replace(run, state=run.state._replace(x=x))
-    # Weights that come from the pass before are known only to who runs that pass.
+    # Weights from the previous pass are known only if that pass is run.
     has_problem = again or options.passes == 1
     gap = None
     minimiser = solution.net.minimiser
@@ -295,7 +294,7 @@ def _recompute(claim: Claim, work: Work, again: bool) -> _Recomputed:
 def _gap_of(
     claim: Claim, solution: Solution, problem: Problem, index: int, stated: float | None
 ) -> ProvenGap:
-    """Return the gap of an item, with the stated bound where the dual point proves it."""
+    """Return the gap of an item, with the stated bound if the dual point proves it."""
     encoded, evidence, x = solution.encoded, claim.evidence, solution.state.x
     y = encoded.y
     near = evidence.near[index].to(y) if len(evidence.near) else x
@@ -306,7 +305,7 @@ def _gap_of(
         objective, bound = evaluate(problem, y, x, point)
         if not problem.is_synthesis:
             bound = bound_without_q(problem, y, point, target)
-    # What overflowed proves nothing; zero always holds.
+    # An overflowed bound proves nothing; zero is always a bound.
     bound = torch.where(bound.isfinite(), bound, torch.zeros_like(bound))
     if stated is None:
         return ProvenGap(objective, bound, point)
@@ -316,14 +315,14 @@ def _gap_of(
     if not stated - float(bound) <= allowed:
         raise DataError(
             f"{claim.name}: the lower bound of slice {index + 1} is stated as {stated:.9g}; its "
-            f"dual gives {float(bound):.9g}, so that the gap is "
-            f"{float(objective - bound):.4g} and not {stated_gap:.4g}"
+            f"dual gives {float(bound):.9g}, so the gap is "
+            f"{float(objective - bound):.4g}, not {stated_gap:.4g}"
         )
     return ProvenGap(objective, torch.full_like(bound, stated), point)
 
 
 def _compare_runs(claim: Claim, index: int, run: Solution, x: Tensor) -> None:
-    """Refuse an image that the network does not make."""
+    """Refuse an image that the network does not reproduce."""
     encoded = run.encoded
     size, away = float(x.abs().max()), float((run.state.x - x).abs().max())
     data = float(encoded.encoding.adjoint(encoded.y).abs().max())
@@ -351,10 +350,10 @@ def _compare_written(
 
 
 def _other_digests(saved: SavedCertificate, **found: str) -> list[str]:
-    """Return that digests are others, as they are after rounding in another way, too."""
+    """Return a note that digests differ, which different rounding alone can cause."""
     return [
-        f"The digest of the {name}: that of what was recomputed is another. Rounding is enough "
-        "for it."
+        f"The digest of the {name}: the recomputed digest differs, for which different rounding is "
+        "enough."
         for name, digest in found.items()
         if getattr(saved.digests, name) != digest
     ]
@@ -375,7 +374,7 @@ def _summary(
     agrees.append(_about_data(claim.certificate))
     unchecked = [] if ran else [_NOT_RUN]
     unchecked += [
-        f"{name.replace('_', ' ').capitalize()}: recomputed with --again only."
+        f"{name.replace('_', ' ').capitalize()}: recomputed only with --again."
         for name in dict.fromkeys(entry.name for entry in later)
     ]
     unchecked += [*further, _ROUNDED, *claim.certificate.assumptions]
@@ -390,5 +389,5 @@ def _about_data(certificate: Certificate) -> str:
 
 
 def _claims(entry: Entry) -> bool:
-    """Return whether an entry says something that could be wrong."""
+    """Return whether an entry makes a claim that could be wrong."""
     return entry.status not in ("assumed", "not verified")

@@ -1,4 +1,4 @@
-"""Keeps finished slices of a reconstruction in a folder, so that an interrupted one can go on."""
+"""Keeps finished slices of a reconstruction in a folder, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 @dataclass(frozen=True, eq=False)
 class FinishedSlice:
-    """What a slice gave: images (*spatial) complex64, certificate, evidence, and seconds.
+    """The results of a slice: images (*spatial) complex64, certificate, evidence, and seconds.
 
-    ``sensitive`` is the image of the data's most amplified change; None if it was not asked for.
+    ``sensitive`` is the image of the data's most amplified change; None if it was not requested.
     """
 
     image: Tensor
@@ -47,10 +47,10 @@ class Checkpoint:
     Parameters
     ----------
     folder
-        Made, if it is missing, with the first slice that is kept. Slices of other runs may lie in
-        it.
+        Created, if it is missing, with the first slice that is kept. It may also contain slices of
+        other runs.
     key
-        Digest of what the run is made from and how. Slices of another are not taken.
+        Digest of everything that defines the run. Slices with another key are ignored.
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
@@ -78,8 +78,8 @@ class Checkpoint:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise FileError(
-                f"{self.folder}: finished slices cannot be kept there ({error.strerror}); free or "
-                "choose a folder"
+                f"{self.folder}: finished slices cannot be kept there ({error.strerror}); make it "
+                "writable or choose another folder"
             ) from error
         with atomic_writes([self._path(index)], overwrite=True) as (path,):
             sensitive = torch.zeros(0) if result.sensitive is None else result.sensitive
@@ -95,8 +95,8 @@ class Checkpoint:
     def finished(self, count: int) -> dict[int, FinishedSlice]:
         """Return the slices of this run among the first ``count``.
 
-        Damaged ones do not count, nor those that were changed or hold NaN or infinite values: they
-        are made again.
+        Slices that are damaged, were changed, or contain NaN or infinite values are ignored and
+        reconstructed again.
         """
         found = {index: self._read(index) for index in range(count)}
         return {index: result for index, result in found.items() if result is not None}
@@ -130,7 +130,7 @@ def _tensors(result: FinishedSlice) -> list[Tensor]:
 
 
 def _digest_of(result: FinishedSlice) -> str:
-    """Return the digest of a slice's arrays: zeros in the place of an image are none."""
+    """Return the digest of a slice's arrays: zeros replace a missing image."""
     return digest_of_data([digest_of_tensor(one) for one in _tensors(result)])
 
 

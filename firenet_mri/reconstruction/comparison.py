@@ -1,7 +1,7 @@
-"""Compares what a certificate's file says with what was recomputed: entries, words and numbers.
+"""Compares a certificate's file with what was recomputed: entries, words and numbers.
 
-Every entry that is stated is either the same as a recomputed one, or of a kind that only a run of
-the network gives, and then it is listed; anything else is refused.
+Every stated entry must either equal a recomputed one or be of a kind that only a run of the network
+provides, which is then listed; anything else is refused.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.prepare import Prepared
 from firenet_mri.reconstruction.result import NetworkSummary, described
 
-# Numbers agree to so much of their size; maps that are estimated again differ by their rounding.
+# Relative tolerance of numbers; maps that are estimated again differ by rounding.
 TOLERANCE = 1e-5
-# What rests on random numbers or long iterations.
+# Tolerance of results of random numbers or long iterations.
 _LOOSE = 1e-3
-# Shares of pixels move by whole pixels where maps that are estimated again are rounded otherwise.
+# Shares of pixels change by whole pixels if maps that are estimated again are rounded differently.
 _OF_WARNINGS = 0.05
 
-# Entries that a run of the network gives, by the option that asks for it.
+# Entries that require a run of the network, by the option that requests them.
 _OF_JACOBIAN = ("measured_gain", "jacobian_at_data", "image_with_maps_1_percent")
 _OF_RECOVERY = ("localisation", "recovery", "stability_of_the_optimum")
 _OF_REWEIGHTING = ("duality_gap", "maps_1_percent", "lipschitz_bound", "image_ball", "theorem")
 
-# Fields of the file beside the certificate that are compared, or compared elsewhere.
+# Fields of the certificate's file that are compared here, or elsewhere.
 _COMPARED = ("scan", "image_units", "network")
 _ELSEWHERE = (
     *("format", "certificate", "digest", "signature", "options", "evidence"),
@@ -48,14 +48,14 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What somebody says of an image, and the evidence for it.
+    """The claims about an image, and the evidence for them.
 
     Parameters
     ----------
     name
-        What messages call it.
+        Name for messages.
     certificate, evidence
-        What was made with the image.
+        The certificate and the evidence of the image.
     """
 
     name: str
@@ -83,21 +83,21 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
     claim
         The certificate.
     found
-        What was recomputed.
+        The recomputed certificate.
     later
-        Names of entries that may stand there without having been recomputed.
+        Names of entries that need not have been recomputed.
 
     Raises
     ------
     DataError
-        If an entry is another one, is missing, stands there twice or is unknown.
+        If an entry differs, is missing, occurs twice or is unknown.
     """
     if claim.certificate.scope != found.scope:
-        raise DataError(f"{claim.name}: its scope, what it says and what not, has other words")
+        raise DataError(f"{claim.name}: the words of its scope differ from those of this version")
     stated: dict[tuple[str, tuple[int, ...]], Entry] = {}
     for entry in claim.certificate.entries:
         if (entry.name, entry.items) in stated:
-            raise DataError(f"{claim.name}: its entry {entry.name} stands there twice")
+            raise DataError(f"{claim.name}: its entry {entry.name} occurs twice")
         if is_warning(entry):
             continue
         stated[entry.name, entry.items] = entry
@@ -105,22 +105,22 @@ def compare_entries(claim: Claim, found: Certificate, later: Collection[str]) ->
         known = stated.pop((entry.name, entry.items), None)
         if known is None:
             raise DataError(
-                f"{claim.name}: says nothing about {entry.name.replace('_', ' ')}, or about other "
-                "slices than were recomputed"
+                f"{claim.name}: states nothing about {entry.name.replace('_', ' ')}, or covers "
+                "other slices than those recomputed"
             )
         _compare_words(claim, known, entry)
         _compare_numbers(claim, known, entry)
     for entry in stated.values():
         if entry.name not in later:
             raise DataError(
-                f"{claim.name}: says something about {entry.name.replace('_', ' ')}, which a "
+                f"{claim.name}: states something about {entry.name.replace('_', ' ')}, which a "
                 "reconstruction with these options does not"
             )
     return tuple(stated.values())
 
 
 def compare_warnings(claim: Claim, found: Iterable[DataWarning]) -> list[str]:
-    """Return which warnings about the data hang on rounding, after comparing all of them.
+    """Return which warnings about the data depend on rounding, after comparing all of them.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def compare_warnings(claim: Claim, found: Iterable[DataWarning]) -> list[str]:
     Raises
     ------
     DataError
-        If a warning is missing, was made up, or says something else.
+        If a warning is missing, was invented, or states something else.
     """
     _check_form(claim)
     stated, again = _by_item(warnings_of(claim.certificate)), _by_item(found)
@@ -144,18 +144,18 @@ def compare_warnings(claim: Claim, found: Iterable[DataWarning]) -> list[str]:
         if said is not None and measured is not None:
             _compare_warning(claim, said, measured, about)
         elif _is_near(said or measured):
-            near.append(f"{about.capitalize()}: it is at its threshold, and hangs on rounding.")
+            near.append(f"{about.capitalize()}: it is at its threshold and depends on rounding.")
         elif said is None:
-            raise DataError(f"{claim.name}: leaves out {about}, which its data give reason for")
+            raise DataError(f"{claim.name}: omits {about}, for which its data give reason")
         else:
             raise DataError(f"{claim.name}: has {about}, for which its data give no reason")
     return near
 
 
 def compare_lines(saved: SavedCertificate, prepared: Prepared) -> None:
-    """Refuse a file whose warnings for people are not those of its certificate.
+    """Refuse a file whose human-readable warnings are not those of its certificate.
 
-    Files of earlier versions have none.
+    Files of earlier versions have no such lines.
     """
     places = places_of(prepared.scan, len(prepared.items), prepared.options.joint)
     lines = [warning.line(places) for warning in warnings_of(saved.certificate)]
@@ -164,12 +164,12 @@ def compare_lines(saved: SavedCertificate, prepared: Prepared) -> None:
 
 
 def _check_form(claim: Claim) -> None:
-    """Refuse warnings that are not as they are written, or are about a slice twice."""
+    """Refuse warnings in another form than the one written, or repeated for a slice."""
     entries = [entry for entry in claim.certificate.entries if is_warning(entry)]
     warnings = warnings_of(claim.certificate)
     about = [(one.name, item) for one in warnings for item in one.items]
     if entries != [one.entry() for one in warnings] or len(set(about)) < len(about):
-        raise DataError(f"{claim.name}: its warnings about the data are not as they are written")
+        raise DataError(f"{claim.name}: its warnings about the data are not in the written form")
 
 
 def _by_item(warnings: Iterable[DataWarning]) -> dict[tuple[str, int], DataWarning]:
@@ -196,11 +196,11 @@ def _is_near(warning: DataWarning | None) -> bool:
 
 
 def compare_options(saved: SavedCertificate, options: ReconstructionOptions) -> None:
-    """Refuse other options than those of the record."""
+    """Refuse options other than the recorded ones."""
     record = saved.report.get("options")
     stated = record.get("reconstruction") if isinstance(record, Mapping) else None
     if stated != json.loads(json.dumps(options.key())):
-        raise DataError(f"{saved.path}: its record holds other options than are used here")
+        raise DataError(f"{saved.path}: its record contains options other than those used here")
 
 
 def compare_operator(saved: SavedCertificate, prepared: Prepared) -> None:
@@ -210,39 +210,39 @@ def compare_operator(saved: SavedCertificate, prepared: Prepared) -> None:
     found = prepared.operator_record.get("operator")
     if stated != json.loads(json.dumps(found)):
         raise DataError(
-            f"{saved.path}: was made with the encoding operator {stated!r}, and checked with "
-            f"{found!r}; give the one that made it, or none where none was given"
+            f"{saved.path}: was made with the encoding operator {stated!r} but checked with "
+            f"{found!r}; give the one that made it, or none if none was given"
         )
 
 
 def compare_report(saved: SavedCertificate, prepared: Prepared) -> Iterator[str]:
-    """Yield what was not compared of the words beside the certificate, after comparing the others.
+    """Yield which words beside the certificate were not compared, after comparing the others.
 
     Raises
     ------
     DataError
-        If the file says something else of scan, units or network than was recomputed.
+        If the file's statements on scan, units or network differ from those recomputed.
     """
     found = described(prepared.scan, NetworkSummary.of(prepared.net))
     for name in _COMPARED:
         if not _is_same(_without_name(saved.report.get(name)), _without_name(found[name])):
             raise DataError(
-                f"{saved.path}: says of {name} {saved.report.get(name)!r}; recomputed it is "
+                f"{saved.path}: states {name} as {saved.report.get(name)!r}; recomputed it is "
                 f"{found[name]!r}"
             )
     if saved.report["scan"].get("name") != prepared.scan.name:
         yield "The name of the scan: its file has a different name."
     if saved.report["options"].get("read") != json.loads(json.dumps(dict(prepared.scan.record))):
-        yield "The options of reading in the record: the scan was read with others here."
+        yield "The options of reading in the record: the scan was read with other options here."
     if _lacks_what_was_asked(saved.certificate, prepared.options):
-        yield "What the options of the record ask for: the certificate has more or less than that."
+        yield "What the options of the record request: the certificate contains more or less."
     others = [
         name.replace("_", " ")
         for name, value in saved.report.items()
         if name not in (*_COMPARED, *_ELSEWHERE) and value is not None
     ]
     if others:
-        yield f"What else stands beside the certificate: {', '.join(sorted(others))}."
+        yield f"Other fields beside the certificate: {', '.join(sorted(others))}."
 
 
 def _lacks_what_was_asked(stated: Certificate, options: ReconstructionOptions) -> bool:
@@ -261,7 +261,7 @@ def _without_name(value: Any) -> Any:
 
 
 def _is_same(said: Any, found: Any) -> bool:
-    """Return whether plain data are the same, numbers but for their rounding."""
+    """Return whether plain data are the same, except for the rounding of numbers."""
     if isinstance(found, Mapping):
         if not isinstance(said, Mapping) or said.keys() != found.keys():
             return False
@@ -276,7 +276,7 @@ def _compare_words(claim: Claim, stated: Entry, found: Entry) -> None:
         said, again = getattr(stated, name), getattr(found, name)
         if said != again:
             raise DataError(
-                f"{claim.name}: its entry {found.name} says {said!r}; recomputed it says {again!r}"
+                f"{claim.name}: its entry {found.name} states {said!r}; recomputed it is {again!r}"
             )
 
 
@@ -297,7 +297,7 @@ def _compare_numbers(claim: Claim, stated: Entry, found: Entry) -> None:
 
 
 def _scales(entry: Entry, name: str) -> tuple[float, ...]:
-    """Return what a number is measured by besides itself: a gap is a difference of large ones."""
+    """Return further scales of a number besides itself: a gap is a difference of large numbers."""
     if name == "relative_gap":
         return (1.0,) * len(entry.items)
     if name in ("duality_gap", "lower_bound"):

@@ -20,7 +20,7 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
-# One operator for all slices, or one for each; SigPy's Linops stand for ours.
+# One operator for all slices, or one for each; SigPy's Linops are accepted, too.
 Operators = Any
 
 _WITHOUT = (
@@ -32,12 +32,12 @@ _WITHOUT = (
 
 
 def as_operator(encoding: Any) -> LinearOperator:
-    """Return an operator of ours, made from a SigPy Linop if that is what came.
+    """Return an operator of ours, converted if it is a SigPy Linop.
 
     Raises
     ------
     UsageError
-        If it is neither, or a Linop of which no norm bound is known.
+        If it is neither, or a Linop whose norm bound is unknown.
     """
     if isinstance(encoding, LinearOperator):
         return encoding
@@ -46,27 +46,27 @@ def as_operator(encoding: Any) -> LinearOperator:
             f"The encoding operator is a {type(encoding).__name__}; give a "
             "firenet_mri.operators.LinearOperator or a sigpy.linop.Linop"
         )
-    # SigPy is loaded where a Linop comes only.
+    # SigPy is loaded only if it may be a Linop.
     from firenet_mri.linops import from_sigpy
 
     return from_sigpy(encoding)
 
 
 def as_operators(encoding: Operators, count: int) -> tuple[LinearOperator, ...]:
-    """Return one operator for each of so many slices.
+    """Return one operator per slice.
 
     Raises
     ------
     ShapeError
-        If there are several, but not as many as slices, or they make images of several sizes.
+        If there are several, but not one per slice, or they make images of several sizes.
     UsageError
-        As :func:`as_operator`.
+        See :func:`as_operator`.
     """
     if not isinstance(encoding, list | tuple):
         return (as_operator(encoding),) * count
     if len(encoding) != count:
         raise ShapeError(
-            f"{counted(len(encoding), 'operator')} came for {counted(count, 'slice')}; give one "
+            f"{counted(len(encoding), 'operator')} given for {counted(count, 'slice')}; give one "
             "for all, or one for each"
         )
     found = tuple(map(as_operator, encoding))
@@ -77,12 +77,12 @@ def as_operators(encoding: Operators, count: int) -> tuple[LinearOperator, ...]:
 
 
 def without_maps(options: ReconstructionOptions) -> ReconstructionOptions:
-    """Return the options as they are for a given operator, which leaves no maps to be made.
+    """Return the options for a given operator, which requires no maps.
 
     Raises
     ------
     UsageError
-        If one of them is about maps, or mixes the coils that the operator is for.
+        If an option is about maps, or mixes the coils that the operator describes.
     """
     defaults = ReconstructionOptions()
     asked = [name for name in _WITHOUT if getattr(options, name) != getattr(defaults, name)]
@@ -90,8 +90,8 @@ def without_maps(options: ReconstructionOptions) -> ReconstructionOptions:
         asked.append("maps")
     if asked:
         raise UsageError(
-            f"{', '.join(asked)}: the given encoding operator holds the maps of the coils as they "
-            "are; leave it out"
+            f"{', '.join(asked)}: the given encoding operator contains the maps of the coils as "
+            "they are; omit this"
         )
     return options.replace(maps="none")
 
@@ -99,7 +99,7 @@ def without_maps(options: ReconstructionOptions) -> ReconstructionOptions:
 def on_images_of(scan: RawScan, operators: Sequence[LinearOperator]) -> RawScan:
     """Return the scan with the image size of the operators.
 
-    Where that is another than the scan's own, nothing is known of the image's place.
+    If this differs from the scan's own size, the image's position is unknown.
 
     Raises
     ------
@@ -111,8 +111,8 @@ def on_images_of(scan: RawScan, operators: Sequence[LinearOperator]) -> RawScan:
         return scan
     if len(shape) != scan.spatial_ndim:
         raise ShapeError(
-            f"{scan.name}: the operator makes images of shape {shape}, the scan has "
-            f"{scan.spatial_ndim} spatial axes; give an operator of as many"
+            f"{scan.name}: the operator makes images of shape {shape}, but the scan has "
+            f"{scan.spatial_ndim} spatial axes; give an operator with this number of axes"
         )
     return replace(scan, image_shape=shape, geometry=None, scanner_grid=None)
 
@@ -120,7 +120,7 @@ def on_images_of(scan: RawScan, operators: Sequence[LinearOperator]) -> RawScan:
 def encode_given(
     kspace: Tensor, encoding: GivenEncoding, applied: Sequence[LinearOperator] = ()
 ) -> Encoded:
-    """Return what a network is given of samples and somebody's own operator.
+    """Return a network's input for samples and a user's own operator.
 
     Parameters
     ----------
@@ -129,16 +129,16 @@ def encode_given(
     encoding
         The operator, from the image to these samples.
     applied
-        What mixed the coils since the file was read.
+        The maps that mixed the coils since the file was read.
     """
     chain = Chain(tuple(applied), gain=1 / encoding.gain)
     support = torch.ones(encoding.domain_shape, device=kspace.device)
-    # What stands where in k-space is known to the operator alone: no warnings about a grid.
+    # Only the operator knows the positions in k-space, so there are no warnings about a grid.
     return Encoded(kspace, encoding, support, chain, kspace)
 
 
 def record_of(operators: Sequence[LinearOperator]) -> list[dict[str, object]]:
-    """Return as plain data which operators were given."""
+    """Return the given operators as plain data."""
     return [
         {
             "operator": repr(one),
@@ -151,7 +151,7 @@ def record_of(operators: Sequence[LinearOperator]) -> list[dict[str, object]]:
 
 
 def norm_entry(encoding: GivenEncoding, samples: Tensor, count: int) -> Entry:
-    """Return what a certificate says of the norm of a given operator.
+    """Return a certificate's entry on the norm of a given operator.
 
     Parameters
     ----------
@@ -170,15 +170,15 @@ def norm_entry(encoding: GivenEncoding, samples: Tensor, count: int) -> Entry:
         status = "assumed"
         known = (
             "Whoever gave it, or wrote its class, states this bound; all bounds of this "
-            "certificate hold if it is one."
+            "certificate hold if it is correct."
         )
     return Entry(
         "operator_norm",
         status,
-        f"The norm of the operator {operator!r} that was given, from the image to the network's "
-        f"data, is at most norm_bound. {known}",
-        "An image was found that it makes largest_gain_found times as long: the norm is at least "
-        "that. Whether the operator describes the scan is not looked at.",
+        f"The norm of the given operator {operator!r}, from the image to the network's data, is "
+        f"at most norm_bound. {known}",
+        "A search found an image whose norm the operator multiplies by largest_gain_found, so its "
+        "norm is at least that. Whether the operator describes the scan is not checked.",
         {"norm_bound": (operator.norm_bound,) * count, "largest_gain_found": (found,) * count},
         tuple(range(count)),
     )

@@ -1,11 +1,11 @@
-"""The derivative of an image by the samples that it was made from, pass by pass.
+"""The derivative of an image by the samples from which it was made, pass by pass.
 
     samples s --density weights--> y --network, perhaps in several passes--> x --> image,
 
 where the phase of a phase constraint and the weights of every further pass are made from s, too.
-At eps_0 = ||y|| all of that is positively homogeneous, so that J s is the image, and with
-alpha = <y, dy> / ||y||^2 the rest, ds - alpha s, does not change ||y||: for it J is that of fixed
-eps_0. Maps and coil compression are kept fixed.
+At eps_0 = ||y|| all of this is positively homogeneous, so that J s is the image. With
+alpha = <y, dy> / ||y||^2 the remainder ds - alpha s does not change ||y||, so that its J is that of
+fixed eps_0. Maps and coil compression are kept fixed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ImageJacobian:
     Raises
     ------
     UsageError
-        If the network looks at the data, so that it may have no Jacobian, or for a batch.
+        If the network depends on the data such that it may have no Jacobian, or for a batch.
     """
 
     def __init__(self, solution: Solution) -> None:
@@ -115,7 +115,7 @@ class ImageJacobian:
                 assert total.radii is not None
                 of_image, of_data, of_phase = before.transpose(total.radii)
                 x, data = x + of_image, data + of_data
-                # Every pass has weights of its own.
+                # Every pass has its own weights.
                 total = total._replace(radii=None)
                 if of_phase is not None and total.phase is not None:
                     total = total._replace(phase=total.phase + of_phase)
@@ -127,14 +127,14 @@ class ImageJacobian:
         return found
 
     def _weighted(self, data: Tensor) -> Tensor:
-        """Return the samples times the density weights, which is its own transpose."""
+        """Return the samples times the density weights, a map that is its own transpose."""
         for link in self._weights:
             data = link(data)
         return data
 
 
 class _Before:
-    """What made the weights of a pass from the image of the pass before."""
+    """The map from the image of the previous pass to the weights of a pass."""
 
     def __init__(self, net: Network, x: Tensor, encoded: Encoded) -> None:
         self._x, self._encoded = x, encoded
@@ -154,7 +154,7 @@ class _Before:
         return self._derivative.forward(x, distance)
 
     def transpose(self, radii: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what is transposed to it: for the image, the data and the phase."""
+        """Return the transpose of :meth:`forward`: for the image, the data and the phase."""
         image, distance = self._derivative.transpose(radii)
         phase = None
         if self._plain is not None:
@@ -177,7 +177,7 @@ def _in_double(encoded: Encoded) -> Encoded:
 
 
 def _phase_of(encoded: Encoded) -> PhaseOfCentre | None:
-    """Return the derivative of the phase if it was made from the samples."""
+    """Return the derivative of the phase if the phase was made from the samples."""
     if encoded.phase_widths is None:
         return None
     maps = _constraint(encoded).encoding.maps

@@ -1,4 +1,4 @@
-"""The picture beside an image that shows where it is most sensitive to a change of the data."""
+"""The picture beside an image that shows where the image is most sensitive to the data."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def write_jacobian_picture(
     geometry: Geometry | None,
     name: str,
 ) -> None:
-    """Write a reconstruction beside the change that its data's most amplified change makes.
+    """Write a reconstruction beside the effect of its data's most amplified change.
 
     Parameters
     ----------
     magnitude
-        Of the reconstruction, (..., *spatial).
+        Magnitude of the reconstruction, (..., *spatial).
     sensitive
-        Of the change of the image for a change of the data of size 1, of the same shape.
+        Magnitude of the image's change for a change of the data of size 1, of the same shape.
     certificate
-        The reconstruction's, with entries "jacobian_at_data".
+        The reconstruction's certificate, with entries "jacobian_at_data".
     geometry
-        Of the image, see :func:`firenet_mri.io.write_picture`.
+        Geometry of the image, see :func:`firenet_mri.io.write_picture`.
     name
-        Of the scan.
+        Name of the scan.
     """
     bright = _brightness(sensitive)
     factor = _brightness(magnitude) / bright if bright > 0 else 1.0
@@ -53,11 +53,11 @@ def write_jacobian_picture(
 
 
 def _brightness(image: Tensor) -> float:
-    """Return how bright an image is, of all its slices together."""
+    """Return the brightness of an image, over all its slices."""
     return float(np.percentile(image.numpy(force=True), WINDOW_PERCENTILE))
 
 
 def _range(values: Collection[float]) -> str:
-    """Return the smallest and the largest of numbers in words."""
+    """Return the smallest and the largest number in words."""
     low, high = min(values), max(values)
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

@@ -1,9 +1,9 @@
-"""Images that belong together as one problem: which they are, and what the problem is made from.
+"""Related images as one problem: which images they are, and what the problem is made from.
 
 Along an axis that images share, such as the repetitions or the phases of a heartbeat, the images
-are frames of one image (frame, y, x). Every frame keeps its own mask or trajectory; the maps are
-those of all, made from the mean over the frames, along trajectories from the samples of all frames
-together. The sparsifier sees neighbouring frames, too.
+are frames of one image (frame, y, x). Every frame keeps its own mask or trajectory. All frames
+share the maps, which are made from the mean over the frames or, along trajectories, from the
+samples of all frames together. The sparsifier also connects neighbouring frames.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from firenet_mri.plurals import counted
 from firenet_mri.reconstruction.solve import Encoded
 from firenet_mri.scan import RawScan
 
-#: The axis of slices, which every scan of several has.
+#: The axis of slices, which every scan with several slices has.
 SLICE = "slice"
 
-#: What frames are sparse in, unless something else is asked for.
+#: Default sparsifier of frames.
 SPARSIFIER = "undecimated-dct3+across-haar+across-fourier"
 
 #: Factor on the automatic lam of frames along trajectories, chosen on simulated hearts (seeds 0 and
@@ -44,32 +44,32 @@ _COUNTER = re.compile(r"([a-z]\w*) (\d+)")
 
 
 def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
-    """Return which slices of which images are frames of one problem, in their order.
+    """Return which slices of which images are frames of one problem, in order.
 
     Parameters
     ----------
     scan
         A scan of slices.
     axis
-        A counter that tells its images apart, such as "repetition" or "phase", or "slice".
+        A counter that distinguishes its images, such as "repetition" or "phase", or "slice".
 
     Returns
     -------
     tuple of tuples
-        Indices among all slices of all images, as they lie in k-space, one tuple a problem.
+        Indices among all slices of all images, in the order of k-space, one tuple per problem.
 
     Raises
     ------
     UsageError
         If the scan has no such axis, or is a volume.
     DataError
-        If frames are missing, or come several times.
+        If frames are missing or repeated.
     """
     if scan.spatial_ndim != 2:
-        way_out = "leave it out"
+        way_out = "omit joint"
         if scan.trajectory is None:
-            way_out = "give by_readout, too, which takes volumes with whole readouts apart"
-        raise UsageError(f"{scan.name}: is a volume; joint serves slices, {way_out}")
+            way_out = "also give by_readout, which splits volumes with whole readouts"
+        raise UsageError(f"{scan.name}: is a volume, but joint is for slices; {way_out}")
     found: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, counters in enumerate(counters_of(scan)):
         if axis not in counters:
@@ -80,13 +80,13 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
     if not found or sizes == {1}:
         known = ", ".join(_axes_of(scan)) or "none: it is one image of one slice"
         raise UsageError(
-            f"{scan.name}: joint {axis!r} was asked for, and the scan does not have several images "
+            f"{scan.name}: joint {axis!r} was requested, but the scan does not have several images "
             f"along such an axis; axes of this scan: {known}"
         )
     if len(sizes) > 1:
         raise DataError(
             f"{scan.name}: along {axis} some images have {counted(min(sizes), 'frame')}, others "
-            f"{max(sizes)}; choose images that have as many, or leave joint out"
+            f"{max(sizes)}; choose images with the same number, or omit joint"
         )
     for members in found.values():
         _check_numbers(sorted(number for number, _ in members), axis, scan.name)
@@ -94,20 +94,20 @@ def groups_along(scan: RawScan, axis: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _check_numbers(numbers: list[int], axis: str, name: str) -> None:
-    """Refuse frames of which some come again or are missing: neighbours would be none."""
+    """Refuse repeated or missing frames, whose neighbours in the stack would not be neighbours."""
     steps = [later - first for first, later in itertools.pairwise(numbers)]
     if min(steps) == 0:
         again = numbers[steps.index(0)]
         raise DataError(
-            f"{name}: {axis} {again} comes {numbers.count(again)} times; leave out the frames that "
-            "are repeated, or leave joint out"
+            f"{name}: {axis} {again} occurs {numbers.count(again)} times; leave out the repeated "
+            "frames, or omit joint"
         )
     step = min(steps)
     gap = next((i for i, found in enumerate(steps) if found != step), None)
     if gap is not None:
         raise DataError(
-            f"{name}: after {axis} {numbers[gap]} comes {axis} {numbers[gap + 1]}, and what lies "
-            "between is missing; choose images that follow each other evenly, or leave joint out"
+            f"{name}: {axis} {numbers[gap]} is followed by {axis} {numbers[gap + 1]}; frames "
+            "between them are missing, so choose images at an even interval, or omit joint"
         )
 
 
@@ -122,38 +122,38 @@ def counters_of(scan: RawScan) -> list[dict[str, int]]:
 
 
 def _axes_of(scan: RawScan) -> list[str]:
-    """Return along what a scan has several images."""
+    """Return the axes along which a scan has several images."""
     counters = counters_of(scan)
     names = {name for one in counters for name in one}
     return sorted(n for n in names if len({one.get(n) for one in counters}) > 1)
 
 
 def joint_network(options: NetworkOptions) -> NetworkOptions:
-    """Return the options of the network for frames, whose usual sparsifier is another.
+    """Return the options of the network for frames, which have another default sparsifier.
 
     Raises
     ------
     UsageError
-        If the network is one for single images.
+        If the network is for single images.
     """
     if options.weights is not None or options.preset not in _PRESETS:
         is_trained = options.weights is not None
-        what = "trained networks serve" if is_trained else f"the preset {options.preset} serves"
+        what = "trained networks are" if is_trained else f"the preset {options.preset} is"
         raise UsageError(
-            f"joint: {what} single images; use one of the presets {', '.join(_PRESETS)}"
+            f"joint: {what} for single images; use one of the presets {', '.join(_PRESETS)}"
         )
     return options if options.sparsifier else options.replace(sparsifier=SPARSIFIER)
 
 
 def frames_of(planes: Tensor, group: tuple[int, ...]) -> Tensor:
-    """Return frames (coil, frame, y, x) of planes (index, coil, y, x), without a copy if it can be.
+    """Return frames (coil, frame, y, x) of planes (index, coil, y, x), without a copy if possible.
 
     Parameters
     ----------
     planes
-        Of all slices of all images.
+        All slices of all images.
     group
-        Which of them.
+        The indices of the frames.
     """
     steps = {later - first for first, later in itertools.pairwise(group)}
     if len(steps) == 1 and min(steps) > 0:
@@ -164,7 +164,7 @@ def frames_of(planes: Tensor, group: tuple[int, ...]) -> Tensor:
 
 
 def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of frames at every point over those that measured it, (coil, y, x).
+    """Return the mean, at every point, over the frames that measured it, (coil, y, x).
 
     Parameters
     ----------
@@ -182,34 +182,34 @@ def mean_of_frames(kspace: Tensor, mask: Tensor) -> Tensor:
 def frames_entry(
     encoding: FrameWise | FramesApart, sparsifier: LinearOperator | None, count: int
 ) -> Entry:
-    """Return what a certificate says of frames that were reconstructed as one image.
+    """Return a certificate's entry on frames that were reconstructed as one image.
 
     Parameters
     ----------
     encoding
         The operator of the frames.
     sparsifier
-        What they are sparse in.
+        The frames' sparsifier.
     count
         Number of items.
     """
     return Entry(
         "frames",
         "assumed",
-        "So many frames were reconstructed as one image. The gap, the constants and the norms are "
-        "those of all frames together: a change of the samples of one frame may change the image "
-        f"of another.{_tilings(sparsifier)}",
-        "How sharply a change from frame to frame is kept is not said.",
+        "The value of frames is the number of images that were reconstructed as one. The gap, the "
+        "constants and the norms are those of all frames together: a change of the samples of one "
+        f"frame may change the image of another.{_tilings(sparsifier)}",
+        "It does not state how sharply a change from frame to frame is preserved.",
         {"frames": (float(encoding.domain_shape[0]),) * count},
         tuple(range(count)),
     )
 
 
 def _tilings(sparsifier: LinearOperator | None) -> str:
-    """Return which squares are of low rank, a sentence for each size; nothing where none are."""
+    """Return a sentence per size of low-rank squares; nothing if there are none."""
     modules = () if sparsifier is None else sparsifier.modules()
     return "".join(
-        f" The gap is that of the mean of {len(part.offsets)} fixed tilings by squares of "
+        f" The gap refers to the mean of {len(part.offsets)} fixed tilings by squares of "
         f"{part.patch} x {part.patch} pixels, which begin at the rows and columns "
         f"{', '.join(map(str, part.offsets))}."
         for part in modules
@@ -225,7 +225,7 @@ def encode_frames(
     chain: Chain,
     maps_from_data: bool,
 ) -> Encoded:
-    """Return what a network is given of frames.
+    """Return a network's input for frames.
 
     Samples along trajectories are multiplied by the roots of their density weights, frame by frame.
 
@@ -234,7 +234,7 @@ def encode_frames(
     kspace
         (coil, frame, *samples) complex, zero where not sampled.
     sampling
-        Mask (1, frame, y, x) bool; or the transforms of trajectories, one for each frame or one for
+        Mask (1, frame, y, x) bool; or the transforms of trajectories, one per frame or one for
         all.
     maps
         (coil, y, x), or (frame, coil, y, x).

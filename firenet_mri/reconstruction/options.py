@@ -51,7 +51,7 @@ def _at_least_1(value: int) -> str | None:
 @documented
 @dataclass(frozen=True, eq=False)
 class ReconstructionOptions(Options):
-    """How a scan becomes an image, and what its certificate has to say."""
+    """How a scan becomes an image, and what its certificate must contain."""
 
     panel = "Maps and coils"
 
@@ -88,9 +88,9 @@ class ReconstructionOptions(Options):
     )
     joint: str | None = option(
         None,
-        "Reconstruct images that belong together as one problem; name of their axis, such "
-        "as repetition, phase, contrast or slice. Every image keeps its own samples; "
-        "what neighbours have in common is penalised once.",
+        "Reconstruct related images as one problem; name of their axis, such as repetition, "
+        "phase, contrast or slice. Every image keeps its own samples; features that neighbours "
+        "share are penalised once.",
         check=_axis,
     )
     phase_constraint: float | None = option(
@@ -130,48 +130,48 @@ class ReconstructionOptions(Options):
 
     @property
     def passes(self) -> int:
-        """How often the network is run; every time but the first with weights from the image."""
+        """Number of runs of the network; each run after the first has weights from the image."""
         return self.network.passes + self.reweighting
 
     @property
     def takes_reference_phase(self) -> bool:
-        """Whether maps that were estimated get the phase of the image at low resolution."""
+        """Whether estimated maps get the phase of the image at low resolution."""
         return self.map_sets == 1 and self.phase_constraint is None
 
     def _check_together(self) -> None:
         given = not isinstance(self.maps, str)
         refused = {
-            "coils": self.coils is not None and "those of the coils as they are",
-            "map_sets": self.map_sets > 1 and "one set",
-            "by_readout": self.by_readout and "those of a volume",
+            "coils": self.coils is not None and "for the original coils",
+            "map_sets": self.map_sets > 1 and "a single set",
+            "by_readout": self.by_readout and "for a whole volume",
         }
         for name, what in refused.items():
             if given and what:
-                raise UsageError(f"Given maps are {what}; leave {name} out")
+                raise UsageError(f"Given maps are {what}; omit {name}")
         if self.joint is not None:
             self._check_joint()
         if self.network.weights is not None:
             self._check_weights()
         if self.map_sets > 1 and self.network.preset == "paper":
             raise UsageError(
-                f"{self.map_sets} map sets work with presets other than paper; use one of these"
+                f"{self.map_sets} map sets need a preset other than paper; use another preset"
             )
         if self.reweighting and self.network.preset == "coherent":
             raise UsageError(
                 f"{counted(self.reweighting, 'further pass', 'further passes')} and the preset "
-                "coherent were asked for; reweighting sets the weight of every coefficient, which "
-                "phase-coherent sparsity takes together, so leave one out"
+                "coherent were requested; reweighting sets the weight of every coefficient, but "
+                "phase-coherent sparsity weights them together, so omit one of the two"
             )
         if self.phase_constraint is None:
             return
         if self.map_sets > 1 or self.recovery:
             raise UsageError(
                 "A phase constraint works with a single map set and without the verification of "
-                "recovery; leave one out"
+                "recovery; omit one of them"
             )
 
     def _check_joint(self) -> None:
-        """Refuse what is made for single images."""
+        """Refuse options for single images."""
         refused = {
             "map_sets": self.map_sets > 1,
             "phase_constraint": self.phase_constraint is not None,
@@ -181,28 +181,28 @@ class ReconstructionOptions(Options):
         for name, is_given in refused.items():
             if is_given:
                 raise UsageError(
-                    f"{name} and joint were asked for; {name} serves single images, leave one out"
+                    f"{name} and joint were requested; {name} is for single images, so omit one"
                 )
 
         names = (self.network.sparsifier or "").split("+")
         together = [n for n in names if n.startswith(("across-low-rank", "across-groups"))]
         if together and self.passes > 1:
             raise UsageError(
-                f"{together[0]} and several passes (the preset sharp, or reweighting) were asked "
-                "for; these set the weight of every coefficient, which it takes together, so leave "
-                "one out"
+                f"{together[0]} and several passes (the preset sharp, or reweighting) were "
+                "requested; passes set the weight of every coefficient, but this sparsifier "
+                "weights them together, so omit one of the two"
             )
 
     def _check_weights(self) -> None:
-        """Refuse what needs a problem that is minimised, where the weights' network has none."""
+        """Refuse options that need an objective if the weights' network has none."""
         reasons = {
             "phase_constraint": (self.phase_constraint is not None, "was not trained with one"),
-            "reweighting": (self.reweighting > 0, "has no weights of a sparsity"),
+            "reweighting": (self.reweighting > 0, "has no sparsity weights"),
             "recovery": (self.recovery, "minimises nothing that could recover an image"),
         }
         weights = self.network.weights
         for name, (is_given, reason) in reasons.items():
             if is_given and weights is not None and format_of(weights) != FRAME:
                 raise UsageError(
-                    f"{name}: the trained network of weights (--network) {reason}; leave {name} out"
+                    f"{name}: the trained network of weights (--network) {reason}; omit {name}"
                 )

@@ -1,4 +1,4 @@
-"""A scan to the items that are reconstructed one by one: whitened, compressed, digested."""
+"""From a scan to items that are reconstructed one by one: whitened, compressed, digested."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from firenet_mri.scan import (
     split_readout,
 )
 
-# Samples of the centre from which a phase is taken, along each axis: at least and at most.
+# Samples of the centre from which a phase is taken, along each axis: minimum and maximum.
 _PHASE_WIDTHS = (8, 24)
 
 _Each = TypeVar("_Each")
@@ -71,26 +71,26 @@ _Each = TypeVar("_Each")
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A slice of an image, a plane of a volume, or frames: what is reconstructed at once.
+    """A slice of an image, a plane of a volume, or frames: the unit of reconstruction.
 
-    Frames are an axis after that of the coils, in k-space and mask.
+    Frames lie along an axis after the coil axis, in k-space and mask.
 
     Parameters
     ----------
     index
-        Its place among the items.
+        Index among the items.
     kspace, mask
-        (coil, *samples) complex and (1, *samples) bool, perhaps scattered in memory.
+        (coil, *samples) complex and (1, *samples) bool, possibly scattered in memory.
     maps
-        (coil, *spatial) if they are known beforehand, else None.
+        (coil, *spatial) if known beforehand, otherwise None.
     maps_from_data
-        True if these, or the reference, were made from the scan's own samples.
+        True if the maps, or the reference, were made from the scan's own samples.
     sample_norm
-        Norm of its samples as they were read; None if that is not known any more.
+        Norm of the item's samples as they were read; None if it is no longer known.
     eigenvalues
-        Those that were found with these maps; None if they are not known.
+        Eigenvalues that were computed with these maps; None if unknown.
     reference
-        (coil, *spatial), from which the maps are to be made; None is from the samples.
+        (coil, *spatial), from which to make the maps; None makes them from the samples.
     """
 
     index: int
@@ -110,24 +110,24 @@ class Prepared:
     Parameters
     ----------
     scan
-        Whitened and compressed, as a volume where it is one.
+        The whitened and compressed scan, as a volume if it is one.
     planes
-        The scan that the items are of: the same, or its planes across the readout.
+        The scan of the items: the same, or its planes perpendicular to the readout.
     options, net
-        What was asked for, and the network that it means.
+        The options, and the network that they define.
     digests
-        Of the scan as it was read.
+        Digests of the scan as it was read.
     items
-        What is reconstructed one by one.
+        The items, which are reconstructed one by one.
     fouriers
-        The transforms of trajectories: one for all slices, or one for each; empty if Cartesian.
+        The transforms of trajectories: one for all slices, or one per slice; empty if Cartesian.
     warnings
-        What is odd about the scan as it was read.
+        Warnings about the scan as it was read.
     operators
-        The user's own encoding operator for each item, in the place of maps and Fourier transform;
-        empty if none was given.
+        The user's own encoding operator per item, which replaces maps and Fourier transform; empty
+        if none was given.
     groups
-        Which slices of which images are the frames of each item; empty if an item is one of them.
+        The slices that are the frames of each item; empty if items are not made of frames.
     """
 
     scan: RawScan
@@ -143,7 +143,7 @@ class Prepared:
 
     @property
     def record(self) -> dict[str, object]:
-        """What the image is made with, as plain data: record, key and digest."""
+        """The options that define the image, as plain data: record, key and digest."""
         plain = {"read": dict(self.scan.record), "reconstruction": self.options.key()}
         return plain | self.operator_record
 
@@ -153,7 +153,7 @@ class Prepared:
         return {"operator": record_of(self.operators)} if self.operators else {}
 
     def encoded(self, item: Item) -> tuple[Encoded, str]:
-        """Return what the network is given of an item, and the digest of its maps.
+        """Return the network's input for an item, and the digest of its maps.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class Prepared:
         maps, from_data, eigenvalues = item.maps, item.maps_from_data, item.eigenvalues
         is_estimated, source, mask = from_data, kspace, item.mask
         if maps is None:
-            # A map that is 1 everywhere was made from nothing.
+            # A map that is 1 everywhere was not made from data.
             is_estimated = self.options.maps != "none"
             from_data = is_estimated and (item.reference is None or from_data)
             if item.reference is not None:
@@ -176,7 +176,7 @@ class Prepared:
         maps_digest, turn = digest_of_tensor(maps), None
         if is_estimated and not self.fouriers and self.options.takes_reference_phase:
             turn = reference_phase(source, maps, mask)
-            # In place where nobody else has these maps: those of a volume are large.
+            # In place if these maps are not shared, since those of a volume are large.
             maps = maps.mul_(turn) if item.maps is None else maps * turn
         chain, fouriers = Chain(self.planes.applied), self._of_item(item, self.fouriers)
         if self.groups:
@@ -199,14 +199,14 @@ class Prepared:
         return encoded, maps_digest
 
     def check_calibration(self) -> None:
-        """Refuse a scan of which some slices have no calibration region, before any work.
+        """Refuse a scan with slices that lack a calibration region, before any work.
 
         Raises
         ------
         CalibrationError
-            It names the slices and the cure.
+            The message names the slices and the remedy.
         """
-        # Frames have their maps from the mean of all.
+        # Frames get their maps from the mean over all frames.
         if self.operators or self.groups:
             return
         if isinstance(self.options.maps, str) and any(item.maps is None for item in self.items):
@@ -214,14 +214,14 @@ class Prepared:
             check_calibration(self.planes, self.options.maps, served)
 
     def _of_item(self, item: Item, each: tuple[_Each, ...]) -> tuple[_Each, ...]:
-        """Return what belongs to an item of what all slices share or have one of each."""
+        """Return an item's entries of a sequence with one entry for all slices or one per slice."""
         if len(each) < 2:
             return each
         of_item = self.groups[item.index] if self.groups else (item.index,)
         return tuple(each[i] for i in of_item)
 
     def _trajectory_of(self, item: Item) -> Tensor | None:
-        """Return the points at which an item's samples lie, of frames with an axis of frames."""
+        """Return the k-space points of an item's samples; for frames with an axis of frames."""
         points = self._of_item(item, self.planes.trajectories)
         if not points or not self.groups:
             return points[0] if points else None
@@ -229,18 +229,18 @@ class Prepared:
         return torch.stack(points * frames if len(points) == 1 else points)
 
     def _estimated(self, item: Item, kspace: Tensor, mask: Tensor) -> Sensitivities:
-        """Return the maps (coil, *spatial) of a slice, (set, coil, *spatial) of several sets.
+        """Return the maps of a slice, (coil, *spatial), or (set, coil, *spatial) for several sets.
 
-        They are made from k-space, which is the reference or, if there is none, that of the item.
+        They are made from ``kspace``: the reference or, if there is none, the item's samples.
         """
         sets, is_reference = self.options.map_sets, item.reference is not None
         if not kspace.any():
-            # A slice without signal has no maps of its own, and any serve it.
+            # A slice without signal has no maps of its own; any maps are valid for it.
             shape = (self.planes.coils, *self.planes.spatial_shape)
             maps = torch.full(shape, self.planes.coils**-0.5, dtype=torch.complex64)
             empty = [torch.zeros_like(maps)] * (sets - 1)
             return Sensitivities(maps if sets == 1 else torch.stack([maps, *empty]))
-        # A reference is Cartesian whatever the scan is.
+        # A reference is always Cartesian.
         trajectory = None if is_reference else self._trajectory_of(item)
         one = replace(
             self.planes,
@@ -253,7 +253,7 @@ class Prepared:
         )
         method, background = self.options.maps, self.options.background
         found = sensitivities(one, method, sets, background=background)  # type: ignore[arg-type]
-        # What these say of the image's own samples holds for maps made from them.
+        # The eigenvalues describe the image's own samples only if the maps were made from them.
         return Sensitivities(found.maps) if is_reference else found
 
 
@@ -269,9 +269,9 @@ def prepare(
     Parameters
     ----------
     scan, options
-        What is to be reconstructed, and how.
+        The scan to reconstruct, and the options.
     weights
-        Density weights (*samples) of the trajectories; None works them out.
+        Density weights (*samples) of the trajectories; None computes them.
     encoding
         See :func:`firenet_mri.reconstruct`.
 
@@ -288,7 +288,7 @@ def prepare(
     digests = digest_of_scan(scan)
     norms = _norms_as_read(scan, options.by_readout)
     as_read = scan
-    # A given operator is for the samples as they are.
+    # A given operator describes the samples as they are.
     if scan.noise is not None and encoding is None:
         scan = whiten(scan)
     if options.coils is not None:
@@ -324,13 +324,13 @@ def _transforms(scan: RawScan, weights: Tensor | None) -> tuple[NonuniformFourie
 
 
 def check_scan(scan: RawScan, options: ReconstructionOptions) -> None:
-    """Refuse options that do not go with a scan, before any work.
+    """Refuse options that do not suit a scan, before any work.
 
     Raises
     ------
     UsageError, DataError
-        If a volume cannot be taken apart, images are no frames of one another, or what was asked
-        for needs a Cartesian scan.
+        If a volume cannot be split, images are not frames of one another, or an option needs a
+        Cartesian scan.
     """
     if options.by_readout:
         check_readout_splits(scan)
@@ -344,7 +344,7 @@ def check_scan(scan: RawScan, options: ReconstructionOptions) -> None:
     }
     for name, is_wanted in wanted.items():
         if is_wanted:
-            raise UsageError(f"{scan.name}: {name} needs a Cartesian scan; leave it out")
+            raise UsageError(f"{scan.name}: {name} needs a Cartesian scan; omit it")
 
 
 def _network(planes: RawScan, options: ReconstructionOptions, frames: int | None = None) -> Network:
@@ -356,14 +356,14 @@ def _network(planes: RawScan, options: ReconstructionOptions, frames: int | None
         return net
     if options.network.weights is not None and planes.spatial_ndim != 2:
         raise UsageError(
-            f"{planes.name}: is a volume, and weights are those of a network for 2D images; give "
-            "by_readout, which takes the volume apart into planes across its readout"
+            f"{planes.name}: is a volume, but the trained network of weights is for 2D images; "
+            "give by_readout, which splits the volume into planes perpendicular to its readout"
         )
     first, *others = planes.spatial_shape
     shape = (options.map_sets * first, *others)
     net = network_of(planes.coils, shape, options.network)
     if options.map_sets > 1 and options.network.lam == "auto" and net.minimiser is not None:
-        # The rule counts pixels as the data do, not those of all sets.
+        # The rule counts the pixels of one set, as the data do, not those of all sets.
         net.minimiser.lam *= math.sqrt(options.map_sets)
     return net
 
@@ -383,7 +383,7 @@ def _items(
         maps = _given_maps(planes, options.maps)
         each = list(maps.expand(*planes.batch_shape, *shape).reshape(-1, *shape))
     for index, (at, one) in enumerate(zip(where, each, strict=True)):
-        # Views, unless the layout forbids: a volume that was taken apart is read plane by plane.
+        # Views, unless the layout forbids it: a split volume is read plane by plane.
         norm = None if norms is None else norms[index]
         reference = references[index]
         yield Item(
@@ -400,7 +400,7 @@ def _items(
 def _joined(
     planes: RawScan, items: Sequence[Item], groups: Sequence[tuple[int, ...]]
 ) -> Iterator[Item]:
-    """Yield the items that frames make together."""
+    """Yield the items that consist of frames."""
     samples = planes.kspace.shape[-planes.sample_ndim :]
     kspace = planes.kspace.reshape(-1, planes.coils, *samples)
     mask = planes.mask.reshape(-1, 1, *samples)
@@ -412,7 +412,7 @@ def _joined(
         maps = [one.maps for one in members if one.maps is not None]
         reference = members[0].reference
         is_apart = reference is not None or bool(maps)
-        # Along trajectories the maps come from the samples of all frames as they are.
+        # Along trajectories the maps are made directly from the samples of all frames.
         if not is_apart and planes.trajectory is None:
             reference = mean_of_frames(*own)
         yield Item(
@@ -426,9 +426,9 @@ def _joined(
 
 
 def _check_sampled(planes: RawScan, members: Sequence[Item]) -> None:
-    """Refuse frames without samples, whose images would be made of their neighbours alone."""
+    """Refuse frames without samples, whose images would come only from their neighbours."""
     measured = [bool(one.kspace.any()) and bool(one.mask.any()) for one in members]
-    # An empty slice is empty in every frame, and says nothing wrong.
+    # A slice that is empty in every frame is not an error.
     for one, is_measured in zip(members, measured, strict=True):
         if not is_measured and any(measured):
             name = (
@@ -437,19 +437,19 @@ def _check_sampled(planes: RawScan, members: Sequence[Item]) -> None:
                 else f"image {one.index}"
             )
             raise DataError(
-                f"{planes.name}: {name} has no samples, and would be made of its neighbours alone; "
-                "choose images that have samples, or leave joint out"
+                f"{planes.name}: {name} has no samples, so its image would come only from its "
+                "neighbours; choose images that have samples, or omit joint"
             )
 
 
 def _references(planes: RawScan, maps: MapMethod | Tensor) -> tuple[list[Tensor | None], bool]:
-    """Return what maps are made from besides the samples, for every item, and if from these."""
+    """Return every item's reference for maps, and whether it was made from the samples."""
     nothing: list[Tensor | None] = [None] * math.prod(planes.batch_shape)
     if not isinstance(maps, str) or maps not in SMALLEST_WIDTH or planes.coils < 2:
         return nothing, False
     width = SMALLEST_WIDTH[maps]
     if planes.reference is not None:
-        # A reference that is too small gives way to samples that are not.
+        # Samples replace a reference that is too small if they are sufficient.
         own = [has_calibration_region(mask, width) for mask in _masks(planes)]
         found = reference_of_items(planes)
         pairs = zip(found, own, strict=True)
@@ -464,14 +464,14 @@ def _references(planes: RawScan, maps: MapMethod | Tensor) -> tuple[list[Tensor 
 
 
 def _masks(planes: RawScan) -> Iterator[Tensor]:
-    """Yield what was sampled of the grid of every item; along a trajectory the centre is made."""
+    """Yield every item's sampling mask; along a trajectory the centre counts as sampled."""
     for at in np.ndindex(planes.batch_shape):
         mask = planes.mask[at][0]
         yield mask if planes.trajectory is None else torch.ones(planes.spatial_shape).bool()
 
 
 def _norms_as_read(scan: RawScan, by_readout: bool) -> list[float] | None:
-    """Return the norms of the samples of every item as they were read; None if not known."""
+    """Return the norms of the samples of every item as they were read; None if unknown."""
     if not scan.applied:
         return _sample_norms(scan, by_readout)
     if scan.norms_as_read is None or by_readout:
@@ -485,7 +485,7 @@ def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
         leading = np.ndindex(scan.kspace.shape[: -scan.sample_ndim - 1])
         return [_norm(scan.kspace[at] * scan.mask[at]) for at in leading]
     energy = torch.zeros(*scan.batch_shape, scan.kspace.shape[-1], dtype=torch.float64)
-    # Coil by coil: the volume may be large, and the transform is unitary.
+    # Coil by coil, since the volume may be large; the transform is unitary.
     for *image, coil in np.ndindex(*scan.kspace.shape[:-3]):
         sampled = scan.kspace[(*image, coil)] * scan.mask[(*image, 0)]
         lines = centred_ifft(sampled, [-1]).abs().double().square()
@@ -494,8 +494,8 @@ def _sample_norms(scan: RawScan, by_readout: bool) -> list[float]:
 
 
 def _sampled(kspace: Tensor, mask: Tensor) -> Tensor:
-    """Return k-space, zero where not sampled; itself if it is, and lies in one piece in memory."""
-    # A plane of a scan that was taken apart is scattered; a volume is large, and needs no copy.
+    """Return k-space, zero where not sampled, without a copy if it is so and contiguous."""
+    # A plane of a split scan is scattered in memory; a volume is large and must not be copied.
     if kspace.is_contiguous() and mask.shape[0] == 1:
         off = ~mask[0]
         if not any(bool(coil[off].any()) for coil in kspace):
@@ -508,10 +508,10 @@ def _norm(samples: Tensor) -> float:
 
 
 def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
-    """Return the caller's maps, normalised: of all slices of all images, or of each."""
+    """Return the caller's maps, normalised: one for all slices of all images, or one per slice."""
     tail = (scan.coils, *scan.spatial_shape)
     leading = tuple(maps.shape[: -len(tail)])
-    # An axis of one slice or image may be left out.
+    # An axis of one slice or image may be omitted.
     own = [size for size in leading if size > 1] == [size for size in scan.batch_shape if size > 1]
     if maps.shape[-len(tail) :] == tail and own:
         maps = maps.reshape(*scan.batch_shape, *tail)
@@ -527,7 +527,7 @@ def _given_maps(scan: RawScan, maps: Tensor) -> Tensor:
         )
     if not bool(maps.any()):
         raise DataError(
-            f"{scan.name}: the maps are 0 everywhere; give maps of the coils, or leave them out"
+            f"{scan.name}: the maps are 0 everywhere; give maps of the coils, or omit them"
         )
     return normalise_maps(maps.to(torch.complex64), scan.spatial_ndim)
 
@@ -538,16 +538,16 @@ def _phase_widths(name: str, kspace: Tensor, mask: Tensor) -> list[int]:
     least, most = _PHASE_WIDTHS
     if min(widths) < least:
         raise CalibrationError(
-            f"{name}: the sampled centre is {' x '.join(map(str, widths))}; a phase constraint "
-            f"needs {least} samples along each axis, leave it out"
+            f"{name}: the sampled centre is {' x '.join(map(str, widths))}, but a phase constraint "
+            f"needs {least} samples along each axis; omit it"
         )
     # A finer phase would follow noise and edges.
     return [min(width, most) for width in widths]
 
 
 def key_of(prepared: Prepared, versions: dict[str, str]) -> str:
-    """Return what tells this run from any other that could leave finished slices behind."""
-    # Two operators may have the same name and sizes: what they do tells them apart.
+    """Return a key that distinguishes this run from others that may have left finished slices."""
+    # Two operators may have the same name and sizes, so the key contains what they do.
     probes = [
         digest_of_tensor(operator.adjoint(item.kspace.contiguous()))
         for operator, item in zip(prepared.operators, prepared.items, strict=False)

@@ -1,4 +1,4 @@
-"""An image, where it lies, and what is proven about it; and the files that it is saved to."""
+"""An image, its position, and what is proven about it; and the files to which it is saved."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ from firenet_mri.scan import RawScan
 
 _log = logging.getLogger(__name__)
 
-# Digits that name weights where there is little room.
+# Digits that identify weights where there is little room.
 _SHORT_DIGEST = 16
 
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """What the options of the network came to for a scan.
+    """Summary of the network that was used for a scan.
 
     Parameters
     ----------
     layers
         Number of layers.
     lam, sparsifier, schedule
-        Weight of the sparsity, transform and steps; None of a network that minimises nothing.
+        Weight of the sparsity, transform and steps; None for a network that minimises nothing.
     weights, training
-        SHA-256 of trained weights, and of the report of their training; None where there are none.
+        SHA-256 of trained weights, and of the report of their training; None if there are none.
     """
 
     layers: int
@@ -80,17 +80,17 @@ class NetworkSummary:
 
     @property
     def method(self) -> str:
-        """What made the image, in a few words."""
+        """The method that made the image, in a few words."""
         return "FIRENET" if self.weights is None else "FIRENET, trained network"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is not None as plain data."""
+        """Return the fields that are not None as plain data."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of the parts of a reconstruction, summed over slices of which several run at once."""
+    """Seconds per part of a reconstruction, summed over slices, several of which run at once."""
 
     calibration_s: float
     network_s: float
@@ -99,29 +99,29 @@ class Timings:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """An image, where it lies, and what is proven about it.
+    """An image, its position, and what is proven about it.
 
     Parameters
     ----------
     image
-        (..., *spatial) complex64, zero where the maps are; with several map sets an axis of these
-        comes first. In units of the noise standard deviation
-        if the scan was whitened, else in the units of the data.
+        (..., *spatial) complex64, zero where the maps are; with several map sets, the first axis
+        counts them. In units of the noise standard deviation if the scan was whitened, otherwise in
+        the units of the data.
     zero_filled
-        A^H y of the same shape: what the data give without the method.
+        A^H y of the same shape: the zero-filled image, without the method.
     certificate
         What is proven, slice by slice.
     options, network, timings
-        What was asked for, the network that it came to, and how long that took.
+        The options, the network that was used, and the time that each part took.
     scan
         The scan as it went into the network, whitened if it had a noise measurement.
     evidence
-        What somebody else needs to check the certificate.
+        What others need to check the certificate.
     sensitive
-        With ``jacobian``, of the image's shape: what the most amplified small change of the data
-        does to the image, for a change of size 1.
+        With ``jacobian``, of the image's shape: the effect on the image of the most amplified small
+        change of the data, of size 1.
     operator
-        What the record says about the user's own encoding operator; empty if there was none.
+        The record of the user's own encoding operator; empty if there was none.
     """
 
     image: Tensor
@@ -148,7 +148,7 @@ class Reconstruction:
         key: Path | None = None,
         removing: Sequence[Path] = (),
     ) -> SavedFiles:
-        """Write image, picture, certificate and its evidence; return where they are.
+        """Write image, picture, certificate and its evidence; return their paths.
 
         Parameters
         ----------
@@ -158,22 +158,22 @@ class Reconstruction:
             its evidence ``NAME.evidence.h5``, and with ``jacobian`` there is a second picture,
             ``NAME.jacobian.png``.
         overwrite
-            Replace files that exist; evidence and second picture of the image before go, too.
+            Replace existing files; evidence and second picture of the old image are removed, too.
         complex_image
             Write the complex image instead of its magnitude.
         reference
             Magnitude image of the same shape, for an error map, PSNR and SSIM.
         dicom_reference
-            Series whose study a DICOM image takes over.
+            Series whose study the DICOM image joins.
         scanner_matrix
             Write the image on the scanner's own grid, see :mod:`firenet_mri.resizing`. The
-            certificate is that of the image before, and says so.
+            certificate is that of the image before resizing, and states this.
         evidence
-            Write what somebody else needs to check the certificate, see docs/certificates.md.
+            Write what others need to check the certificate, see docs/certificates.md.
         key
-            Private Ed25519 key, a PEM file, with which the certificate is signed.
+            Private Ed25519 key, a PEM file, that signs the certificate.
         removing
-            Further files that go with those that are replaced, such as a report on them.
+            Further files to remove with the replaced ones, such as a report on them.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Reconstruction:
         ShapeError
             If the reference has another shape.
         DataError
-            If the certificate does not belong to this image, or a DICOM image has no place.
+            If the certificate does not belong to this image, or a DICOM image has no position.
         """
         files = output_paths(
             path,
@@ -195,7 +195,7 @@ class Reconstruction:
         digests = self._own_digests()
         target, accuracy = self._compared(reference)
         image, scan = self._shown(scanner_matrix, complex_image=complex_image)
-        # What the replaced image had beside it would be taken for this one's.
+        # Files beside the replaced image would otherwise be taken for this image's.
         every = files_of(path, sensitivity=True).paths if overwrite else ()
         stale = [*(one for one in every if one not in files.paths), *removing]
         report = self.report(accuracy)
@@ -267,7 +267,7 @@ class Reconstruction:
         """Write the magnitude as classic MR images, one file per slice; return the files.
 
         See :func:`firenet_mri.io.image.dicom.write_dicom_series` for the folder, the reference and
-        the errors. The certificate's file digest is that of another file, its ``pixels`` are these.
+        the errors. The certificate's file digest is that of another file; its ``pixels`` are these.
         """
         image, scan = self._shown(scanner_matrix)
         return write_dicom_series(
@@ -291,21 +291,21 @@ class Reconstruction:
         scanner_matrix: bool = False,
         overwrite: bool = False,
     ) -> Pace:
-        """Write the magnitude of several images as a film; return how fast it runs.
+        """Write the magnitude of several images as a film; return its pace.
 
         Parameters
         ----------
         path
-            ``NAME.gif``, or ``NAME.mp4`` where there is an encoder.
+            ``NAME.gif``, or ``NAME.mp4`` if an encoder is available.
         frame_rate
-            Frames per second; None is as fast as the images were taken, if that is known.
+            Frames per second; None is the rate at which the images were taken, if known.
         scanner_matrix, overwrite
-            As of :meth:`save`.
+            See :meth:`save`.
 
         Raises
         ------
         UsageError
-            If the scan is one image, the name is none of a film's, or there is no encoder.
+            If the scan is one image, the suffix is not a film's, or there is no encoder.
         FileError
             If the file exists or cannot be written.
         """
@@ -327,7 +327,7 @@ class Reconstruction:
     def save_bids_pair(
         self, stem: str | Path, *, scanner_matrix: bool = False, overwrite: bool = False
     ) -> list[Path]:
-        """Write magnitude and phase with sidecars as BIDS has them; return the files.
+        """Write magnitude and phase with sidecars in BIDS form; return the files.
 
         See :func:`firenet_mri.io.image.bids.write_bids` for the names and the errors.
         """
@@ -350,9 +350,9 @@ class Reconstruction:
 
     @property
     def record(self) -> dict[str, object]:
-        """What the image was made with, as plain data: enough to make it again from the scan.
+        """How the image was made, as plain data: enough to make it again from the scan.
 
-        A user's own operator is named only.
+        Of a user's own operator only the name is recorded.
         """
         plain = {"read": dict(self.scan.record), "reconstruction": self.options.key()}
         return plain | dict(self.operator)
@@ -364,31 +364,33 @@ class Reconstruction:
 
     @property
     def settings(self) -> SimpleNamespace:
-        """Former name of ``options`` and ``network``; it goes in the next version."""
+        """Former name of ``options`` and ``network``, which will be removed in 0.4."""
         warnings.warn(
-            "Reconstruction.settings is now options and network", DeprecationWarning, stacklevel=2
+            "Reconstruction.settings is now options and network; settings will be removed in 0.4",
+            DeprecationWarning,
+            stacklevel=2,
         )
         values = {**self.options.flat(), **self.network.to_dict()}
         return SimpleNamespace(**values, whitened=self.is_whitened)
 
     @property
     def magnitude(self) -> Tensor:
-        """(..., *spatial) float32, of several map sets the root-sum-of-squares."""
+        """(..., *spatial) float32; for several map sets their root-sum-of-squares."""
         return self.combined(self.image)
 
     @property
     def warnings(self) -> tuple[DataWarning, ...]:
-        """What is odd about the data, see docs/certificates.md; empty for most scans."""
+        """Warnings about the data, see docs/certificates.md; empty for most scans."""
         return warnings_of(self.certificate)
 
     @property
     def warning_lines(self) -> tuple[str, ...]:
-        """The warnings about the data for people, with the slices that they are about."""
+        """The warnings about the data as text, with the slices to which they refer."""
         places = places_of(self.scan, self.certificate.items, self.options.joint)
         return tuple(warning.line(places) for warning in self.warnings)
 
     def combined(self, image: Tensor) -> Tensor:
-        """Return the magnitude of an image like this one's, of map sets the root-sum-of-squares."""
+        """Return the magnitude of an image like this one; for map sets the root-sum-of-squares."""
         if self.options.map_sets == 1:
             return image.abs()
         return torch.linalg.vector_norm(image, dim=0)
@@ -410,30 +412,30 @@ class Reconstruction:
         return f"firenet_mri {_version()}, {network}, with certificate"
 
     def _own_digests(self) -> Digests:
-        """Return the certificate's digests, after checking that it is that of this image."""
+        """Return the certificate's digests, after checking that the certificate is this image's."""
         digests = self.certificate.digests
         if digests is None:
             raise DataError(
-                f"{self.scan.name}: the certificate does not say to which image it belongs; save "
-                "what reconstruct() returned"
+                f"{self.scan.name}: the certificate does not state to which image it belongs; save "
+                "the result of reconstruct()"
             )
         if digests.pixels != digest_of_tensor(self.image):
             raise DataError(
-                f"{self.scan.name}: the image was changed after its certificate was made; save "
-                "what reconstruct() returned"
+                f"{self.scan.name}: the image was changed after its certificate was made; save the "
+                "result of reconstruct()"
             )
         if digests.parameters != digest_of_data(self.record):
             raise DataError(
-                f"{self.scan.name}: the options are not those of the certificate; save what "
-                "reconstruct() returned"
+                f"{self.scan.name}: the options are not those of the certificate; save the result "
+                "of reconstruct()"
             )
         return digests
 
     def accuracy(self, reference: Tensor) -> Accuracy:
         """Return how far the magnitude is from a reference of the same shape.
 
-        A reference in other units than the image, which may be in noise standard deviations, is
-        multiplied by the factor that brings it nearest to the image.
+        If the reference is in other units than the image, which may be in noise standard
+        deviations, it is multiplied by the factor that brings it nearest to the image.
         """
         magnitude = self.magnitude
         factor = units_factor(reference, magnitude) if reference.shape == magnitude.shape else 1.0
@@ -443,13 +445,13 @@ class Reconstruction:
         )
 
     def _slice_names(self) -> list[str]:
-        """Return what the slices of the image are called, as ``--slices`` counts; else nothing."""
+        """Return the names of the image's slices, as ``--slices`` counts; else nothing."""
         if self.scan.spatial_ndim == 3:
             return []
         return [name.removeprefix("slice ") for name in places_of(self.scan)]
 
     def _film(self) -> list[int]:
-        """Return which of all slices of all images are frames of the first film, of its middle."""
+        """Return the indices, among all slices of all images, of the middle slice's film."""
         labels = labels_of(self.scan.images, self.scan.parameters)
         if self.scan.spatial_ndim == 3 or time_axis(labels) is None:
             return []
@@ -466,7 +468,7 @@ class Reconstruction:
         return "\n".join([name, *(warning.title(places) for warning in self.warnings)])
 
     def report(self, accuracy: Accuracy | None) -> dict[str, object]:
-        """Return what is known about this reconstruction as plain data, as its file has it."""
+        """Return what is known about this reconstruction as plain data, as in its file."""
         return {
             **described(self.scan, self.network),
             "accuracy_against_reference": None if accuracy is None else asdict(accuracy),
@@ -480,17 +482,17 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Magnitude image against a reference, in fastMRI's definitions."""
+    """Comparison of a magnitude image with a reference, in fastMRI's definitions."""
 
     psnr_db: float
     ssim: float
     nmse: float
-    #: What the reference was multiplied by, since it was in other units; 1 where it was not.
+    #: Factor applied to a reference in other units; 1 if the units are the same.
     reference_factor: float = 1.0
 
     @property
     def other_units(self) -> str:
-        """A sentence on the factor, for people."""
+        """A sentence on the factor."""
         return (
             "The reference is in other units than the image; it was multiplied by "
             f"{self.reference_factor:.4g}, which brings it nearest to the image, before the "
@@ -500,7 +502,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """The files of a saved reconstruction; None is what was not wanted.
+    """The files of a saved reconstruction; None for those that were not requested.
 
     ``sensitivity`` is the second picture, ``evidence`` what others need to check the certificate.
     """
@@ -513,7 +515,7 @@ class SavedFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of them, in this order."""
+        """All files, in this order."""
         files = (self.image, self.picture, self.certificate, self.evidence, self.sensitivity)
         return tuple(path for path in files if path is not None)
 
@@ -525,14 +527,14 @@ def output_paths(
     evidence: bool = True,
     sensitivity: bool = False,
 ) -> SavedFiles:
-    """Return where the files of an image go, after checking that they can be written.
+    """Return the paths of an image's files, after checking that they can be written.
 
     Raises
     ------
     UsageError
-        If the image's name does not end as one.
+        If the image's name does not have an image's suffix.
     FileError
-        If one exists and may not be replaced, or the folder is missing or not writable.
+        If a file exists and must not be replaced, or the folder is missing or not writable.
     """
     files = files_of(path, evidence=evidence, sensitivity=sensitivity)
     check_outputs(files.paths, overwrite=overwrite)
@@ -540,7 +542,7 @@ def output_paths(
 
 
 def files_of(path: str | Path, *, evidence: bool = True, sensitivity: bool = False) -> SavedFiles:
-    """Return where the files of an image go, or raise UsageError if its name is not one's."""
+    """Return the paths of an image's files, or raise UsageError if its suffix is not an image's."""
     image = Path(path)
     stem = image_stem(image)
     return SavedFiles(
@@ -555,14 +557,14 @@ def files_of(path: str | Path, *, evidence: bool = True, sensitivity: bool = Fal
 def assemble(
     prepared: Prepared, results: Sequence[FinishedSlice], setup_s: float
 ) -> Reconstruction:
-    """Return the reconstruction that the results of all items make.
+    """Return the reconstruction from the results of all items.
 
     Parameters
     ----------
     prepared
         The scan, its options and network.
     results
-        One for each item, in their order.
+        One per item, in order.
     setup_s
         Seconds of the preparation.
     """
@@ -603,7 +605,7 @@ def assemble(
 
 
 def described(scan: RawScan, network: NetworkSummary) -> dict[str, object]:
-    """Return as plain data what follows from a scan, whitened and compressed, and its network."""
+    """Return, as plain data, what follows from a whitened and compressed scan and its network."""
     is_whitened = Chain(scan.applied).is_whitened
     labels = [label.to_dict() for label in labels_of(scan.images, scan.parameters)]
     return {
@@ -636,7 +638,7 @@ def image_of(prepared: Prepared, images: Sequence[Tensor]) -> Tensor:
 
 
 def _with_readout(planes: Tensor) -> Tensor:
-    """Return volumes (..., z, y, x) of their planes (..., x, z, y)."""
+    """Return volumes (..., z, y, x) from their planes (..., x, z, y)."""
     return planes.movedim(-3, -1).contiguous()
 
 

@@ -32,7 +32,7 @@ from firenet_mri.scan import RawScan
 
 OnLayer = Callable[[int, int], None]
 
-# Applications of the Jacobian that most scans need.
+# Number of applications of the Jacobian that most scans need.
 _USUAL_APPLICATIONS = 24
 
 
@@ -53,24 +53,25 @@ def reconstruct(
         A multi-coil scan, as :func:`firenet_mri.read` returns it.
     encoding
         Your own encoding operator, from the image (*spatial) to the samples of a slice (coil,
-        *samples) as the scan has them: a :class:`firenet_mri.operators.LinearOperator` or a
-        ``sigpy.linop.Linop``; a list has one for each slice. No maps are estimated then, and the
-        samples are not whitened. What is known about its norm stands in the certificate, see
-        docs/operators.md. None makes one from maps and Fourier transform.
+        *samples) in the layout of the scan: a :class:`firenet_mri.operators.LinearOperator` or a
+        ``sigpy.linop.Linop``; a list contains one per slice. Then no maps are estimated, and the
+        samples are not whitened. The certificate states what is known about its norm, see
+        docs/operators.md. None makes an operator from maps and Fourier transform.
     on_layer
-        Called with (layers done, layers in all) after every layer, perhaps from other threads.
+        Called with (layers done, total number of layers) after every layer, possibly from other
+        threads.
     checkpoint
-        Folder in which finished slices are kept: a run that was interrupted and is started again
-        with the same scan and options takes them from there. Remove it when the image is saved.
+        Folder in which finished slices are kept. An interrupted run that is started again with the
+        same scan and options takes them from there. Remove it after the image is saved.
     **options
         The fields of :class:`ReconstructionOptions` and of its network.
 
     Raises
     ------
     UsageError
-        If it is not a scan, or an option is unknown or cannot be used.
+        If ``scan`` is not a scan, or an option is unknown or cannot be used.
     DataError
-        If a scan that was not read from a file holds an image.
+        If a scan that was not read from a file contains an image.
     CalibrationError
         If the maps cannot be estimated from this scan.
     ShapeError
@@ -90,7 +91,7 @@ def reconstruct_with(
     on_layer: OnLayer | None = None,
     checkpoint: str | Path | None = None,
 ) -> Reconstruction:
-    """Return what :func:`reconstruct` returns, for options as one value."""
+    """Do what :func:`reconstruct` does, for options as one value."""
     started = time.perf_counter()
     check_given_scan(scan, encoding)
     find_device(options.device)  # Before any work.
@@ -100,19 +101,19 @@ def reconstruct_with(
 
 
 def check_options(options: ReconstructionOptions, *, here: bool = True) -> None:
-    """Refuse options that no scan could be reconstructed with; call it before a scan is read.
+    """Refuse options that suit no scan; call this before a scan is read.
 
     Parameters
     ----------
     options
         The options.
     here
-        False if another machine reconstructs, which may have other devices.
+        False if another machine, which may have other devices, reconstructs.
 
     Raises
     ------
     UsageError
-        If the sparsifier is unknown, the network is none for frames, or the device is not
+        If the sparsifier is unknown, the network is not for frames, or the device is not
         available.
     FileError
         If the file of trained weights cannot be used.
@@ -125,14 +126,14 @@ def check_options(options: ReconstructionOptions, *, here: bool = True) -> None:
 
 
 def check_given_scan(scan: RawScan, encoding: Operators | None = None) -> None:
-    """Raise an error if what is given as a scan is something else, or holds an image.
+    """Raise an error if the given value is not a scan, or contains an image.
 
-    What :func:`firenet_mri.read` returns was looked at there; samples of an own operator may look
-    like anything.
+    Results of :func:`firenet_mri.read` were checked there; samples for a user's own operator may
+    look like anything.
     """
     if not isinstance(scan, RawScan):
         raise UsageError(
-            f"{type(scan).__name__} given for a scan; give what firenet_mri.read returns, or "
+            f"{type(scan).__name__} given as a scan; give the result of firenet_mri.read, or "
             "firenet_mri.RawScan(kspace, mask, spatial_ndim)"
         )
     if not scan.record and scan.trajectory is None and encoding is None:
@@ -146,7 +147,7 @@ def reconstruct_prepared(
     on_layer: OnLayer | None = None,
     checkpoint: str | Path | None = None,
 ) -> Reconstruction:
-    """Return what :func:`reconstruct` returns, of a scan that was prepared in ``setup_s``."""
+    """Do what :func:`reconstruct` does, for a scan that was prepared in ``setup_s`` seconds."""
     options, started = prepared.options, time.perf_counter()
     device = find_device(options.device)
     prepared.check_calibration()
@@ -166,7 +167,7 @@ def reconstruct_prepared(
             kept.keep(item.index, result)
         return result
 
-    # A layer's passes gain less from a second thread than another slice does.
+    # A second thread gains more from another slice than from a layer's passes.
     side_by_side = on_all_cores if device.type == "cpu" else one_by_one
     return assemble(prepared, side_by_side(work, prepared.items), setup_s)
 
@@ -212,7 +213,7 @@ def reconstruct_item(
 
 
 class LayerCounter:
-    """Has the network call ``on_layer`` after every layer, with the count over all its runs.
+    """Makes the network call ``on_layer`` after every layer, with the count over all its runs.
 
     An application of the Jacobian and its transpose counts as two runs.
 
@@ -221,17 +222,17 @@ class LayerCounter:
     prepared
         The scan and its network.
     items
-        How many of its items are to be made.
+        Number of its items to reconstruct.
     on_layer
-        Called with (layers done, layers in all), perhaps from several threads.
+        Called with (layers done, total number of layers), possibly from several threads.
     """
 
     def __init__(self, prepared: Prepared, items: int, on_layer: OnLayer) -> None:
         net, options = prepared.net, prepared.options
-        # The Jacobian is taken along a second run of the network.
+        # The Jacobian requires a second run of the network.
         again = options.jacobian and net.is_fixed
         self._share = 2 * net.depth * _USUAL_APPLICATIONS if again else 0
-        # What other maps do is seen along a third, where that is known.
+        # The effect of other maps requires a third run, if it can be computed.
         is_known = net.minimiser is not None and options.passes == 1
         is_plain = is_known and options.phase_constraint is None
         runs = options.passes * (1 + again) + (again and is_plain)
@@ -241,12 +242,12 @@ class LayerCounter:
             layer.register_forward_hook(lambda *_: self._add(1))
 
     def of_applications(self) -> OnApplication:
-        """Return what counts the applications of one item."""
+        """Return the function that counts the applications of one item."""
         counted = 0
 
         def report(done: int, most: int) -> None:
             nonlocal counted
-            # How many are needed is not known beforehand; the last one fills the share.
+            # The number needed is not known beforehand; the last application completes the share.
             part = 1.0 if done == most else min(done / _USUAL_APPLICATIONS, 1.0)
             reached = round(part * self._share)
             self._add(reached - counted)

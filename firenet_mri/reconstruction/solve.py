@@ -1,6 +1,6 @@
-"""One item of a scan to its image: sampling and maps -> encoding operator -> network -> image.
+"""From one item of a scan to its image: sampling, maps -> encoding operator -> network -> image.
 
-This way stands here once; the MONAI network, the SigPy app, the server and the batch take it, too.
+The MONAI network, the SigPy app, the server and the batch use this path, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from firenet_mri.prox import item_norm
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What a network is given of an item, and how its image becomes the user's.
+    """A network's input for an item, and how the network's image becomes the user's.
 
     Parameters
     ----------
@@ -41,22 +41,22 @@ class Encoded:
     encoding
         The operator that it inverts.
     support
-        Factors of the image, (..., *domain_shape), 0 where no coil sees anything and the data say
-        nothing; at most 1.
+        Factors of the image, (..., *domain_shape), at most 1, and 0 where no coil is sensitive and
+        the data contain nothing.
     chain
         The linear maps from the samples as read to y, and the gain of the image.
     samples
-        The samples before any weighting, of the shape of y.
+        The samples before any weighting, of y's shape.
     sampled
-        bool, broadcasts against the samples: what was measured; None is all.
+        bool, broadcasts against the samples: what was measured; None means all.
     phase_widths
-        Sizes of the centre from which the phase was made; None if there is none, or if it was made
-        in another way.
+        Sizes of the centre from which the phase was made; None if there is no phase, or if it was
+        made in another way.
     turn
-        Phase of the maps in ``encoding``, of modulus 1, (..., *domain_shape), which the user's
-        image has and the network's has not; None if there is none.
+        Phase of the maps in ``encoding``, of modulus 1, (..., *domain_shape), which is part of the
+        user's image but not of the network's; None if there is none.
     eigenvalues
-        Those that the maps' estimation found besides the first; None if they are not known.
+        Eigenvalues besides the first, from the estimation of the maps; None if unknown.
     """
 
     y: Tensor
@@ -84,7 +84,7 @@ class Encoded:
     ) -> Encoded:
         """Return the same with a phase constraint, whose phase was made from the data.
 
-        ``widths`` are those of the centre that it was made from, see
+        ``widths`` are those of the centre from which the phase was made, see
         :func:`firenet_mri.calibration.low_resolution_phase`; None if it was made in another way.
         """
         constrained = PhaseConstrained(self.encoding, phase, imaginary_weight, phase_from_data=True)
@@ -92,17 +92,17 @@ class Encoded:
         return replace(self, encoding=constrained, phase_widths=centre)
 
     def masked(self, x: Tensor) -> Tensor:
-        """Return what the network returned, zero where the data say nothing."""
+        """Return the network's result, set to zero where the data contain nothing."""
         return x * self.support
 
     def image(self, masked: Tensor) -> Tensor:
-        """Return the image that a masked x stands for."""
+        """Return the image that a masked x represents."""
         return self.turned(self.encoding.image(masked) * self.chain.gain)
 
     def masked_of(self, image: Tensor) -> Tensor:
-        """Return what is transposed to :meth:`image`, for what is transposed to an image."""
+        """Return the transpose of :meth:`image`, applied to a cotangent of the image."""
         back = image if self.turn is None else image * self.turn.conj()
-        # Without the turn the way is its own transpose.
+        # Without the phase the map is its own transpose.
         return self.encoding.image(back) * self.chain.gain
 
     def turned(self, x: Tensor) -> Tensor:
@@ -128,13 +128,13 @@ class Solution:
     net
         The network of the last pass.
     encoded
-        What it was given.
+        The network's input.
     x0
-        Where the first pass started; None is zero.
+        Start image of the first pass; None is zero.
     passes
-        How many passes there were, all but the first with weights from the pass before.
+        Number of passes; each pass after the first has weights from the previous one.
     first
-        The network of the first pass; None is that of the last.
+        The network of the first pass; None if it is that of the last.
     """
 
     image: Tensor
@@ -156,23 +156,23 @@ def encode(
     maps_from_data: bool = False,
     maps_bound: float | None = None,
 ) -> Encoded:
-    """Return what a network is given of k-space.
+    """Return a network's input for k-space.
 
-    Samples along a trajectory are multiplied by the roots of their density weights, which the
-    encoding has too: few layers do then.
+    Samples along a trajectory are multiplied by the roots of their density weights, and so is the
+    encoding, so that few layers suffice.
 
     Parameters
     ----------
     kspace
         (*batch, coil, *samples) complex, zero where not sampled.
     sampling
-        Mask, which broadcasts against it; or the transform of a trajectory.
+        Mask that broadcasts against k-space; or the transform of a trajectory.
     maps
         (..., coil, *spatial) complex, or (set, coil, *spatial) of several sets for one item.
     spatial_ndim
         2 or 3.
     chain
-        What was done to the samples since they were read; None is nothing.
+        Maps that were applied to the samples after reading; None if there are none.
     maps_from_data, maps_bound
         See :class:`firenet_mri.operators.Sense`.
     """
@@ -203,11 +203,12 @@ def solve(net: Network, encoded: Encoded, *, x0: Tensor | None = None, passes: i
     Parameters
     ----------
     net, encoded
-        The network and what it is given, on one device.
+        The network and its input, on one device.
     x0
-        Where it starts, (*batch, *domain_shape); None is zero.
+        Start image, (*batch, *domain_shape); None is zero.
     passes
-        How often, at least 1; several of one item, see :mod:`firenet_mri.firenet.reweighting`.
+        Number of passes, at least 1; several only for one item, see
+        :mod:`firenet_mri.firenet.reweighting`.
     """
     last, state = solve_passes(net, encoded.y, encoded.encoding, x0, passes)
     masked = encoded.masked(state.x)
@@ -217,9 +218,9 @@ def solve(net: Network, encoded: Encoded, *, x0: Tensor | None = None, passes: i
 
 
 def zero_filled(encoded: Encoded) -> Tensor:
-    """Return A^H y, scaled to fit the data best: what they give without the method.
+    """Return A^H y, scaled to fit the data best: the image without the method.
 
-    On Cartesian scans the factor is 1; density weights and a given operator leave one open.
+    On Cartesian scans the factor is 1; density weights and a given operator leave it undetermined.
     """
     image = encoded.turned(encoded.encoding.adjoint(encoded.y))
     is_given = isinstance(encoded.encoding, GivenEncoding)

@@ -1,4 +1,4 @@
-"""SigPy, both ways: its operators as ours, ours as its, and FIRENET as one of its apps."""
+"""SigPy in both directions: its operators as ours, ours as SigPy's, and FIRENET as a SigPy app."""
 
 from __future__ import annotations
 

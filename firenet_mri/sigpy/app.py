@@ -1,11 +1,11 @@
-"""FIRENET as a SigPy app that stands where ``sigpy.mri.app.L1WaveletRecon`` stands.
+"""FIRENET as a SigPy app that replaces ``sigpy.mri.app.L1WaveletRecon``.
 
 L1WaveletRecon solves the LASSO, FIRENET the square-root LASSO:
 
     min 1/2 ||A x - y||^2 + mu ||W x||_1        and        min ||A x - y|| + lam ||W x||_1.
 
-Both have one solution for mu = lam ||A x - y||, as their optimality conditions show: lam has no
-scale and need not follow the noise, mu has to.
+Both have the same solution for mu = lam ||A x - y||, as their optimality conditions show: lam has
+no scale and need not follow the noise level, but mu has to.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from firenet_mri.reconstruction.solve import Encoded, Solution
 from firenet_mri.sigpy.encoding import make_scan, torch_device
 from firenet_mri.sigpy.saving import Origin, check, save
 
-# What SigPy's apps call options of the network.
+# SigPy's names for options of the network.
 _SIGPYS = {"sparsifier": "wave_name", "layers": "max_iter"}
 
 
 class FIRENETAlg(sigpy.alg.Alg):  # type: ignore[misc]
     """The network as a SigPy algorithm: one update is one layer.
 
-    With the adaptive preset it is one look at the gap, every few layers, and ``done()`` when the
-    gap is reached. With the preset "sharp" there are the layers of both passes.
+    With the adaptive preset an update runs until the next check of the gap, every few layers, and
+    ``done()`` is true when the gap is reached. The preset "sharp" has the layers of both passes.
 
     Attributes
     ----------
     x
         The image after the last update, None before the first.
     net
-        The network of the pass that the last update belongs to.
+        The network of the pass to which the last update belongs.
     """
 
     def __init__(self, net: Network, scan: Encoded, x0: Tensor | None, passes: int = 1) -> None:
@@ -93,8 +93,8 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     """FIRENET reconstruction with the arguments of ``sigpy.mri.app.L1WaveletRecon``.
 
     Minimises ||A x - y|| + lamda ||W x||_{1,w} with A = sqrt(weights) F S, by a network without
-    training, or runs a trained network, which minimises nothing; ``.certificate`` says afterwards
-    what is proven about the image.
+    training, or runs a trained network, which minimises nothing. ``.certificate`` then states what
+    is proven about the image.
 
     Parameters
     ----------
@@ -103,39 +103,39 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     mps
         Sensitivity maps, (coil, *spatial), 2 or 3 spatial axes, best with root-sum-of-squares 1.
     lamda
-        Weight of the sparsity. It has no scale and is no SigPy ``lamda``: :attr:`sigpy_lamda` says
-        which one that would be. "auto" sets it by the number of coils and pixels.
+        Weight of the sparsity. It has no scale and is not SigPy's ``lamda``, whose equivalent value
+        is :attr:`sigpy_lamda`. "auto" sets it by the number of coils and pixels.
     weights
         Real and at least 0, broadcast against y; None estimates 1 where there are samples.
     coord
         Trajectory (*samples, ndim) in cycles per field of view; None is Cartesian. The transform is
-        accurate to 1e-6, which SigPy's is not.
+        accurate to 1e-6, unlike SigPy's.
     wave_name
         Orthogonal wavelet of PyWavelets; None is the preset's sparsifier.
     device
         -1 or ``sigpy.cpu_device``, or the number of a GPU (with CuPy).
     coil_batch_size
-        Work on so many coils at once, to save memory; the image is the same.
+        Number of coils that are processed at once, to save memory; the image is the same.
     comm, transp_nufft
         Not available: None and False.
     show_pbar, leave_pbar
-        Show a progress bar, and leave it there.
+        Show a progress bar, and keep it after the end.
     x
         Start image, (*spatial); None is zero.
     max_iter
-        Another name of ``layers``.
+        Alias of ``layers``.
     tol
         Not available; 0. The adaptive preset stops by ``relative_gap``.
     network
-        A file that ``firenet train`` wrote, "learned" or "learned-stable": a trained network in
-        the place of a preset, for 2 spatial axes; None is a preset. Elsewhere this option is called
+        A file that ``firenet train`` wrote, "learned" or "learned-stable": a trained network
+        instead of a preset, for 2 spatial axes; None uses a preset. Elsewhere this option is called
         ``weights``.
     no_gap
-        Leave out of the certificate how near the image is to the optimum; the certificate says so.
+        Omit from the certificate how near the image is to the optimum; the certificate states this.
     save_objective_values
         Keep the objective, ||A x - y|| + lamda ||W x||_{1,w}, in ``objective_values``.
     **options
-        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`, but for ``lam`` and
+        The fields of :class:`firenet_mri.firenet.options.NetworkOptions`, except ``lam`` and
         ``weights``, which are called ``lamda`` and ``network`` here. Options of SigPy's own solvers
         are refused by name.
 
@@ -148,7 +148,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     lamda
         The weight as a number; None with a trained network that minimises nothing.
     objective_values
-        Before the first layer and after each one, if asked for.
+        The objective before the first layer and after each layer, if requested.
 
     Raises
     ------
@@ -167,7 +167,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     ((16, 16), dtype('complex64'), True)
     """
 
-    #: What ``**options`` are, and which of them mean nothing here.
+    #: The class of ``**options``, and its fields that have no meaning here.
     OPTIONS: ClassVar[type[Options]] = NetworkOptions
     REFUSED: ClassVar[tuple[str, ...]] = ("lam", "weights")
 
@@ -225,14 +225,14 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
 
     @property
     def x(self) -> Any:
-        """The image as it stands, (*spatial) complex, an array on the device."""
+        """The current image, (*spatial) complex, an array on the device."""
         return as_array(self._scan.image(self._image()))
 
     @property
     def certificate(self) -> Certificate:
-        """What is proven about the image, see :class:`firenet_mri.Certificate`; after ``run()``.
+        """What is proven about the image, see :class:`firenet_mri.Certificate`; requires ``run()``.
 
-        It is computed when first asked for, in one to five times the network's time; at once with
+        It is computed on first access, in one to five times the network's time, or at once with
         ``no_gap``.
 
         Raises
@@ -244,7 +244,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
 
     @property
     def evidence(self) -> Evidence:
-        """What somebody else needs to check the certificate; after ``run()``.
+        """What others need to check the certificate; requires ``run()``.
 
         Raises
         ------
@@ -282,14 +282,14 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         path
             ``NAME.npy``, the complex image; the others are ``NAME.json`` and ``NAME.evidence.h5``.
         overwrite
-            Replace files that exist.
+            Replace existing files.
         key
-            Private Ed25519 key, a PEM file, with which the certificate is signed.
+            Private Ed25519 key, a PEM file, that signs the certificate.
 
         Raises
         ------
         UsageError
-            If the app has not been run, or the name ends otherwise.
+            If the app has not been run, or the name has another suffix.
         FileError
             If a file exists or the folder cannot be written; then nothing is written.
         """
@@ -298,20 +298,20 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         return save(Path(path), image, certified, self._origin, overwrite=overwrite, key=key)
 
     def check(self, path: str | Path, *, again: bool = False) -> Checked:
-        """Return what of a certificate was recomputed from this app's arrays; without ``run()``.
+        """Return what of a certificate was recomputed from this app's arrays; needs no ``run()``.
 
         Parameters
         ----------
         path
             The image that :meth:`save` wrote; the other files lie beside it.
         again
-            Run the network once more, and compare its image: without that, nothing shows that the
-            network with these options makes it.
+            Run the network once more, and compare its image. Without that, nothing shows that the
+            network with these options made it.
 
         Raises
         ------
         DataError
-            If an array, an option, the image or a number is another one; the message names it.
+            If an array, an option, the image or a number differs; the message names it.
         FileError
             If a file is missing or damaged.
         """
@@ -327,7 +327,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     def sigpy_lamda(self) -> float:
         """The ``lamda`` of SigPy's LASSO for which its solution is that of this problem.
 
-        lamda ||A x - y||, with the residual of the image as it stands.
+        This is lamda ||A x - y|| with the residual of the current image.
         """
         lamda = self._minimiser().lam / self._scan.chain.gain
         with torch.no_grad():
@@ -335,7 +335,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         return lamda * float(residual.norm())
 
     def objective(self) -> float:
-        """Return ||A x - y|| + lamda ||W x||_{1,w} of the image as it stands."""
+        """Return ||A x - y|| + lamda ||W x||_{1,w} of the current image."""
         with torch.no_grad():
             problem = self._minimiser().problem(self._scan.encoding)
             return float(problem.objective(self._image(), self._scan.y))
@@ -346,9 +346,9 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
         return self._net.minimiser
 
     def _image(self) -> Tensor:
-        """Return the image in the network's scale, zero where no coil sees anything."""
+        """Return the image in the network's scale, zero where no coil is sensitive."""
         if self.alg.x is not None:
-            # The data say nothing there; as in firenet_mri.reconstruct.
+            # The data contain nothing about these pixels; as in firenet_mri.reconstruct.
             return self._scan.masked(self.alg.x)
         if self._x0 is not None:
             return self._x0
@@ -357,7 +357,7 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
     def _start(self, x: Any) -> Tensor:
         shape = self._scan.encoding.domain_shape
         if tuple(np.shape(x)) != shape:
-            raise ShapeError(f"x has shape {np.shape(x)}; the maps call for {shape}")
+            raise ShapeError(f"x has shape {np.shape(x)}; the maps require {shape}")
         start = as_tensor(x).to(self.device, self._scan.y.dtype)
         return start / self._scan.chain.gain
 
@@ -372,29 +372,27 @@ class FIRENETRecon(sigpy.app.App):  # type: ignore[misc]
 
 
 def _refuse(comm: object, transp_nufft: bool, tol: float, options: Mapping[str, object]) -> None:
-    """Raise UsageError for what SigPy's app has and this one has not."""
+    """Raise UsageError for arguments of SigPy's app that this app lacks."""
     if comm is not None:
-        raise UsageError("comm is given; FIRENETRecon runs in one process, leave it out")
+        raise UsageError("comm is given; FIRENETRecon runs in one process, so omit it")
     if transp_nufft:
-        raise UsageError("transp_nufft=True is given; leave it out, the transform is exact to 1e-6")
+        raise UsageError("transp_nufft=True is given; omit it, as the transform is exact to 1e-6")
     if tol != 0:
         raise UsageError(
-            f"tol is {tol}; a network has a fixed depth, use preset='adaptive' with relative_gap"
+            f"tol is {tol}; a network has a fixed depth, so use preset='adaptive' with relative_gap"
         )
     unknown = set(options) - NetworkOptions.own_among(options)
     if unknown:
         names = ", ".join(sorted(unknown))
-        raise UsageError(f"FIRENETRecon has no use for {names}; leave out options of other solvers")
+        raise UsageError(f"FIRENETRecon does not use {names}; omit options of other solvers")
 
 
 def _refuse_beside_network(lamda: float | str, save_objective_values: bool) -> None:
-    """Raise UsageError for what means nothing for a network that minimises nothing."""
+    """Raise UsageError for arguments that have no meaning for a network without an objective."""
     given = {"lamda": lamda != "auto", "save_objective_values": save_objective_values}
     for name, is_given in given.items():
         if is_given:
-            raise UsageError(
-                f"{name}: a trained network minimises nothing; leave {name} or network out"
-            )
+            raise UsageError(f"{name}: a trained network minimises nothing; omit {name} or network")
 
 
 def _positive(lamda: float) -> float:
@@ -405,11 +403,11 @@ def _positive(lamda: float) -> float:
 
 
 def _network_options(given: Mapping[str, Any], sigpys: Mapping[str, Any]) -> NetworkOptions:
-    """Return the options of the network, some of which SigPy has under names of its own."""
+    """Return the options of the network, some of which have SigPy's names."""
     if "lam" in given:
         raise UsageError("lam is called lamda here, as in SigPy's apps")
     if "weights" in given:
-        raise UsageError("weights are those of the samples here; a trained network is network")
+        raise UsageError("weights are those of the samples here; pass a trained network as network")
     chosen = dict(given)
     for name, value in sigpys.items():
         if value is not None and chosen.get(name) is not None:

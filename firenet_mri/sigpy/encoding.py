@@ -1,9 +1,10 @@
 """The encoding operator sqrt(weights) F S, from arrays as SigPy's reconstruction apps take them.
 
-The maps are divided by a gain g, so that the sparsity weight of the presets fits: with residuals of
-white noise before the weights w, |A^H r|^2 / ||r||^2 has g^2 = max sum_c |s_c|^2 * sum w^2 / sum w
-in place of 1 (maps with unit root-sum-of-squares, w 0 or 1). The image comes out times g, and is
-divided by it: sqrt(w) before the network and 1/g behind it are the chain of a certificate.
+The maps are divided by a gain g, so that the sparsity weight of the presets fits. With residuals of
+white noise before the weights w, |A^H r|^2 / ||r||^2 is g^2 = max sum_c |s_c|^2 * sum w^2 / sum w
+instead of 1 (for maps with unit root-sum-of-squares, w 0 or 1). The network's image is g times too
+large and is divided by g: sqrt(w) before the network and 1/g after it are the chain of a
+certificate.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _WEIGHTS = Part("weights")
 
 
 class CoilBlocks(LinearOperator):
-    """Sense, a few coils at a time: less memory for intermediate images.
+    """Sense for a few coils at a time, which needs less memory for intermediate images.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class CoilBlocks(LinearOperator):
     fourier
         The operator of one coil.
     coils
-        How many coils are worked on together.
+        Number of coils that are processed together.
     """
 
     def __init__(self, maps: Tensor, fourier: LinearOperator, coils: int) -> None:
@@ -88,12 +89,12 @@ def make_scan(
     device
         Where tensors go.
     coil_batch_size
-        Number of coils that are worked on together; None is all.
+        Number of coils that are processed together; None means all.
 
     Raises
     ------
     DataError, ShapeError, UsageError
-        If an array is not what is needed; the message says what to do.
+        If an array cannot be used; the message says what to do.
     """
     data, maps = _complex("y", y), _complex("mps", mps)
     trajectory = None if coord is None else _trajectory(coord, maps.shape[1:])
@@ -105,7 +106,7 @@ def make_scan(
     root_sum_of_squares = torch.linalg.vector_norm(maps, dim=0)
     largest = float(root_sum_of_squares.max())
     if largest == 0:
-        raise DataError("mps is zero everywhere; the maps must see the object, calibrate again")
+        raise DataError("mps is zero everywhere; give maps that cover the object")
     given = given.expand(data.shape)
     total = given.double().sum()
     gain = largest * math.sqrt(float(given.double().square().sum() / total))
@@ -123,7 +124,7 @@ def _encoding(
     maps: Tensor, weights: Tensor, trajectory: Tensor | None, coil_batch_size: int | None
 ) -> LinearOperator:
     """Return sqrt(weights) F S for weights (coil, *samples)."""
-    # What the coils have in common goes into the transform, whose norm bound is then sharper.
+    # The weights that all coils share go into the transform, whose norm bound is then sharper.
     common = weights.amax(0)
     if trajectory is None:
         fourier, common = _cartesian(common)
@@ -140,7 +141,7 @@ def _encoding(
 
 
 def _cartesian(weights: Tensor) -> tuple[LinearOperator, Tensor]:
-    """Return the masked Fourier transform and the weights that it has, 0 or 1."""
+    """Return the masked Fourier transform and its weights, 0 or 1."""
     mask = weights > 0
     return CartesianFourier(mask, tuple(weights.shape)), mask.to(weights.dtype)
 
@@ -150,7 +151,7 @@ def _complex(name: str, array: Any) -> Tensor:
     tensor = _tensor(name, array)
     if not (tensor.is_complex() or tensor.is_floating_point()):
         raise DataError(
-            f"{name} is {array.dtype}; it must be complex, convert with {name}.astype(np.complex64)"
+            f"{name} is {array.dtype}; it must be complex; use {name}.astype(np.complex64)"
         )
     return tensor.to(torch.promote_types(tensor.dtype, torch.complex64))
 
@@ -159,49 +160,49 @@ def _tensor(name: str, array: Any) -> Tensor:
     if not (isinstance(array, np.ndarray) or type(array).__module__.startswith("cupy")):
         raise UsageError(
             f"{name} is a {type(array).__name__}; SigPy apps take NumPy or CuPy arrays, "
-            f"use {name}.cpu().numpy() for a tensor"
+            f"so use {name}.cpu().numpy() for a tensor"
         )
     tensor = as_tensor(array)
     if not bool(torch.isfinite(tensor).all()):
-        raise DataError(f"{name} has NaN or infinite values; leave such samples or pixels at 0")
+        raise DataError(f"{name} has NaN or infinite values; set such samples or pixels to 0")
     return tensor
 
 
 def _trajectory(coord: Any, shape: torch.Size) -> Tensor:
-    """Return (*samples, ndim) positions in [-N/2, N/2), N/2 itself turned into -N/2."""
+    """Return (*samples, ndim) positions in [-N/2, N/2), with N/2 itself changed to -N/2."""
     trajectory = _tensor("coord", coord)
     if trajectory.is_complex() or trajectory.ndim < 2 or trajectory.shape[-1] != len(shape):
         raise ShapeError(
             f"coord is {coord.dtype} of shape {tuple(coord.shape)}; it must be real and end in an "
-            f"axis of {len(shape)}, as maps of {tuple(shape)} have so many axes"
+            f"axis of {len(shape)}, the number of axes of maps of {tuple(shape)}"
         )
     trajectory = trajectory.to(torch.promote_types(trajectory.dtype, torch.float32))
     sizes = trajectory.new_tensor(shape)
     if bool((trajectory.abs() > sizes / 2).any()):
         raise DataError(
-            f"coord reaches {float(trajectory.abs().max()):.4g}; it is counted in cycles per field "
-            f"of view, from -N/2 to N/2 for N = {tuple(shape)}, rescale it"
+            f"coord reaches {float(trajectory.abs().max()):.4g}; rescale it to cycles per field of "
+            f"view, from -N/2 to N/2 for N = {tuple(shape)}"
         )
-    # Pixels lie at whole numbers: both ends are the same frequency.
+    # Pixels lie at integers, so both ends are the same frequency.
     return torch.where(trajectory == sizes / 2, -sizes / 2, trajectory)
 
 
 def _check_shapes(y: Tensor, maps: Tensor, trajectory: Tensor | None) -> None:
-    """Raise ShapeError unless k-space and maps, (coil, *spatial), belong together."""
+    """Raise ShapeError unless k-space and maps, (coil, *spatial), match."""
     if maps.ndim not in (3, 4):
         raise ShapeError(
             f"mps has shape {tuple(maps.shape)}; it must be (coil, y, x) or (coil, z, y, x)"
         )
     if y.ndim == 0 or y.shape[0] != maps.shape[0]:
         raise ShapeError(
-            f"y has {counted(y.shape[0] if y.ndim else 0, 'coil')} and mps {maps.shape[0]}; give "
-            "both for the same coils"
+            f"y has {counted(y.shape[0] if y.ndim else 0, 'coil')} and mps has {maps.shape[0]}; "
+            "give both for the same coils"
         )
     samples = tuple(maps.shape[1:] if trajectory is None else trajectory.shape[:-1])
     if tuple(y.shape[1:]) != samples:
         source = "mps" if trajectory is None else "coord"
         raise ShapeError(
-            f"y has shape {tuple(y.shape)}; {source} calls for {(maps.shape[0], *samples)}"
+            f"y has shape {tuple(y.shape)}; {source} requires {(maps.shape[0], *samples)}"
         )
 
 
@@ -231,12 +232,12 @@ def _check_weights_fit(found: tuple[int, ...], shape: tuple[int, ...]) -> None:
 
 
 def torch_device(device: Any) -> torch.device:
-    """Return SigPy's device, -1 for the CPU or the number of a GPU, as torch names it.
+    """Return SigPy's device, -1 for the CPU or the number of a GPU, as a torch device.
 
     Raises
     ------
     UsageError
-        If it is not there, or CuPy is missing.
+        If the device does not exist, or CuPy is missing.
     """
     number = device.id if isinstance(device, sigpy.Device) else device
     if number == -1:

@@ -1,8 +1,8 @@
-"""Files of an image that was made from arrays, and what belongs to what in them.
+"""Files of an image that was made from arrays, and what a certificate binds together.
 
 ``NAME.npy`` is the complex image, ``NAME.json`` its certificate, ``NAME.evidence.h5`` the evidence.
-The scan is in no file: the certificate knows the arrays by their SHA-256, and who checks it gives
-them again.
+The scan is not stored in a file: the certificate identifies the arrays by their SHA-256, and
+whoever checks it passes them again.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from firenet_mri.reconstruction.result import versions
 
 _IMAGE = ".npy"
 
-# What a certificate calls the arrays.
+# The arrays' names in a certificate.
 _NAMES = {"kspace": "y", "mask": "weights", "trajectory": "coord", "maps": "mps"}
 
-# Of the largest value: the evidence is in single precision.
+# Relative to the largest value, since the evidence is in single precision.
 _SAME = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What an image was made from.
+    """The inputs from which an image was made.
 
     Parameters
     ----------
     y, mps, weights, coord, x
         The arguments of :class:`firenet_mri.sigpy.FIRENETRecon`.
     options
-        What else was asked for, as plain data.
+        All other arguments, as plain data.
     """
 
     y: Any
@@ -54,11 +54,11 @@ class Origin:
 
     @property
     def record(self) -> dict[str, object]:
-        """The options, and what is neither scan nor maps."""
+        """The options, and the inputs other than scan and maps."""
         return {"arrays": "firenet_mri.sigpy.FIRENETRecon", **self.options, "x": _digest(self.x)}
 
     def digests(self, image: Tensor) -> Digests:
-        """Return what a certificate of an image belongs to; ``mask`` stands for the weights."""
+        """Return the digests for an image's certificate; ``mask`` is that of the weights."""
         return Digests(
             kspace=digest_of_data(_digest(self.y)),
             mask=digest_of_data(_digest(self.weights)),
@@ -79,7 +79,7 @@ def save(
     overwrite: bool = False,
     key: Path | None = None,
 ) -> tuple[Path, Path, Path]:
-    """Write an image, its certificate and the evidence; return where they are."""
+    """Write an image, its certificate and the evidence; return their paths."""
     paths = _paths(path)
     with atomic_writes(paths, overwrite=overwrite) as (picture, certificate, evidence):
         np.save(picture, image.numpy(force=True))
@@ -102,7 +102,7 @@ def check(path: Path, origin: Origin, work: Work, *, again: bool) -> Checked:
     Raises
     ------
     DataError
-        If an array, an option, the image or a number is another one; the message names it.
+        If an array, an option, the image or a number differs; the message names it.
     FileError
         If a file is missing or damaged.
     """
@@ -113,10 +113,10 @@ def check(path: Path, origin: Origin, work: Work, *, again: bool) -> Checked:
     found = origin.digests(pixels)
     for name, array in _NAMES.items():
         if getattr(found, name) != getattr(saved.digests, name):
-            raise DataError(f"{array} is not that of {certificate}; give the arrays it was made of")
+            raise DataError(f"{array} is not that of {certificate}; give the arrays of its image")
     if found.parameters != saved.digests.parameters:
         raise DataError(
-            f"{certificate}: was made with other options, or from another start image x"
+            f"{certificate}: was made with other options or another start image x; give the same"
         )
     claim = Claim(str(certificate), saved.certificate, read_evidence(evidence))
     result = check_solution(claim, work, again=again)
@@ -132,7 +132,7 @@ def check(path: Path, origin: Origin, work: Work, *, again: bool) -> Checked:
 
 def _paths(path: Path) -> tuple[Path, Path, Path]:
     if path.suffix != _IMAGE or path.name == _IMAGE:
-        raise UsageError(f"{path}: the image is written as NumPy file; end the name in {_IMAGE}")
+        raise UsageError(f"{path}: the image is written as a NumPy file; use the suffix {_IMAGE}")
     return path, path.with_suffix(".json"), evidence_path(path, path.stem)
 
 

@@ -1,4 +1,4 @@
-"""Simulated multi-coil scans of images; what comes of them is marked as simulated everywhere."""
+"""Simulated multi-coil scans of images; all results are marked as simulated."""
 
 from __future__ import annotations
 

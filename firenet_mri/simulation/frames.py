@@ -1,4 +1,4 @@
-"""Which lines frames over time measure, when each measures others: interleaved lines."""
+"""Interleaved lines: the lines that each frame measures if frames over time measure others."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from firenet_mri.errors import UsageError
 def interleaved_lines(frames: int, lines: int, acceleration: int, centre: int = 4) -> Tensor:
     """Return which lines every frame measures, (frame, line) bool.
 
-    Every ``acceleration``-th line, moved from frame to frame by a step near the golden section of
-    the acceleration and prime to it, so that as many successive frames fill k-space; and the
-    centre.
+    A frame measures every ``acceleration``-th line and the centre. From frame to frame the lines
+    are shifted by a step near the golden section of the acceleration and coprime to it, so that
+    ``acceleration`` successive frames fill k-space.
 
     Parameters
     ----------
     frames, lines
-        Their numbers.
+        Number of frames, and number of lines.
     acceleration
-        Lines for one that is measured, without those in the centre; at most ``lines``.
+        Lines per measured line, not counting those in the centre; at most ``lines``.
     centre
         Central lines that all frames measure.
 
@@ -33,8 +33,8 @@ def interleaved_lines(frames: int, lines: int, acceleration: int, centre: int = 
     """
     if frames < 1 or not 1 <= acceleration <= lines or not 0 <= centre <= lines:
         raise UsageError(
-            f"{frames} frames, every {acceleration}th of {lines} lines and {centre} in the centre "
-            f"asked for; give at least one frame, and 1 to {lines} for the others"
+            f"{frames} frames, every {acceleration}th of {lines} lines and {centre} central lines "
+            f"requested; give at least one frame, and 1 to {lines} for the others"
         )
     golden = max(1, round(0.382 * acceleration))
     step = next(s for s in range(golden, acceleration + 2) if math.gcd(s, acceleration) == 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Pattern = Literal["lines", "points", "interleaved", "radial"]
 
 
-#: Most frames of one image, here and in a pattern.
+#: Largest number of frames of one image, here and in a pattern.
 MOST_FRAMES = 10_000
 
 

@@ -1,7 +1,7 @@
-"""The sample scan, which needs no file of the user's: made on the spot from an image that ships.
+"""The sample scan, which needs no file: computed when needed from an image in the package.
 
 Three slices of a head, 4 coils, 90 x 108 voxels of 2 mm, 36 of 90 phase-encode lines. The image is
-the average of 152 adult heads (MNI152), so that nobody was scanned for it; coils, phase and noise
+the average of 152 adult heads (MNI152), so no person was scanned for it. Coils, phase and noise
 are simulated with a fixed seed.
 """
 
@@ -38,7 +38,7 @@ _TILTS_DEG = (12.0, -5.0)
 def sample() -> RawScan:
     """Return the sample scan, simulated: k-space (slice, coil, y, x) = (3, 4, 90, 108).
 
-    The same on every call. ``simulated`` is True, and everything made from it says so.
+    The scan is the same on every call. ``simulated`` is True, and all results state it.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def sample() -> RawScan:
 
 
 def sample_of(reference: Tensor) -> RawScan:
-    """Return the scan of which a magnitude (z, y, x) is the noise-free reconstruction."""
+    """Return the scan whose noise-free reconstruction is a magnitude (z, y, x)."""
     nz, ny, nx = reference.shape
     y, x = np.meshgrid(np.linspace(-1, 1, ny), np.linspace(-1, 1, nx), indexing="ij")
     phase = torch.from_numpy((0.8 * y + 0.6 * x**2).astype(np.float32))
@@ -66,7 +66,7 @@ def directions(tilts_deg: tuple[float, float]) -> NDArray[np.float64]:
     Parameters
     ----------
     tilts_deg
-        About x and y, in degrees.
+        Tilt angles about x and y, in degrees.
     """
     first, second = np.deg2rad(tilts_deg)
     about_x = [
@@ -85,7 +85,7 @@ def directions(tilts_deg: tuple[float, float]) -> NDArray[np.float64]:
 
 
 def _place(slices: int) -> Geometry:
-    """Return where the slices lie: axial, tilted about two axes, off centre."""
+    """Return the position of the slices: axial, tilted about two axes, off centre."""
     read, phase, normal = directions(_TILTS_DEG)
     steps = _STEP_MM * (np.arange(slices) - slices // 2)
     positions = np.array(_MIDDLE_MM) + steps[:, None] * normal

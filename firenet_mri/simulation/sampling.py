@@ -1,4 +1,4 @@
-"""Which samples a simulated scan measures."""
+"""The samples that a simulated scan measures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firenet_mri.plurals import counted
 from firenet_mri.simulation.frames import interleaved_lines
 from firenet_mri.simulation.options import SimulationOptions
 
-#: Samples along a spoke for a step of the grid.
+#: Samples along a spoke per grid step.
 _OVERSAMPLING = 2
 
 
@@ -25,12 +25,12 @@ def sampling_of(
     generator: np.random.Generator,
     frames: int = 1,
 ) -> Tensor:
-    """Return (frame, *spatial) bool: what was measured.
+    """Return (frame, *spatial) bool, True where sampled.
 
     Raises
     ------
     UsageError
-        If the centre alone has more samples than are asked for, or a mask leaves none in a frame.
+        If the centre alone has more samples than requested, or a mask leaves none in a frame.
     ShapeError
         If the mask does not broadcast to the frames and the spatial axes.
     """
@@ -56,16 +56,16 @@ def sampling_of(
 def spokes_of(spatial: tuple[int, ...], options: SimulationOptions, frames: int = 1) -> Tensor:
     """Return the trajectory of every frame, (frame, spoke, sample, 2) float64.
 
-    As many spokes as there would be lines, with two samples a grid step.
+    There are as many spokes as there would be lines, with two samples per grid step.
 
     Raises
     ------
     UsageError
-        If it is a volume, or a mask was given.
+        If the image is a volume, or a mask was given.
     """
     if len(spatial) != 2 or options.mask is not None:
         what = "a mask" if options.mask is not None else "a volume (3d)"
-        raise UsageError(f"radial and {what} were asked for; leave one out")
+        raise UsageError(f"radial and {what} were both requested; omit one of them")
     ny, nx = spatial
     _check_acceleration(options.acceleration, max(spatial))
     spokes = max(1, round(max(spatial) / options.acceleration))
@@ -73,12 +73,12 @@ def spokes_of(spatial: tuple[int, ...], options: SimulationOptions, frames: int 
 
 
 def _interleaved(spatial: tuple[int, ...], options: SimulationOptions, frames: int) -> Tensor:
-    """Return (frame, *spatial) bool: equally spaced lines that differ, and the centre."""
+    """Return (frame, *spatial) bool: equally spaced lines per frame, and the centre."""
     every = round(options.acceleration)
     if every != options.acceleration:
         raise UsageError(
-            f"Interleaved lines and an acceleration of {options.acceleration:g} asked for; give a "
-            "whole number"
+            f"Interleaved lines and an acceleration of {options.acceleration:g} were requested; "
+            "give a whole number"
         )
     size = spatial[-2]
     _check_acceleration(every, size)
@@ -90,9 +90,9 @@ def _interleaved(spatial: tuple[int, ...], options: SimulationOptions, frames: i
 def _drawn(
     spatial: tuple[int, ...], options: SimulationOptions, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return (1, *spatial) bool: a centre, and samples at random about it."""
-    # Lines have one phase-encoding axis to choose along, points two; a readout is always whole,
-    # but for the points of a 2D image.
+    """Return (1, *spatial) bool: a centre, and random samples around it."""
+    # Lines can be chosen along one phase-encoding axis, points along two. A readout is always
+    # whole, except for the points of a 2D image.
     chosen = spatial[:1] if options.pattern == "lines" and len(spatial) == 2 else spatial[:2]
     if options.pattern == "lines" and len(spatial) == 3:
         chosen = (1, spatial[1])
@@ -103,7 +103,7 @@ def _drawn(
     if (inner := int(centre.sum())) > count:
         raise UsageError(
             f"acceleration {options.acceleration:g} leaves {counted(count, 'sample')} of {total}, "
-            f"and the fully sampled centre alone has {inner}; give an acceleration of 1 to "
+            f"but the fully sampled centre alone has {inner}; give an acceleration of 1 to "
             f"{math.floor(100 * total / inner) / 100:g}, or a narrower calibration region"
         )
     density = np.where(centre, 0, np.clip(1 - np.sqrt(distance), 0, None)) ** 1.5 + 1e-6 * ~centre
@@ -122,12 +122,12 @@ def _check_acceleration(acceleration: float, total: int) -> None:
     if acceleration > total:
         raise UsageError(
             f"acceleration is {acceleration:g}; this image has {total} lines or points to choose "
-            f"from, give a number from 1 to {total}"
+            f"from, so give a number from 1 to {total}"
         )
 
 
 def _centre(sizes: tuple[int, ...], calibration: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the calibration region is, and the squared distance from the centre, 1 outside.
+    """Return the calibration region's mask, and the squared distance from the centre, 1 outside.
 
     Both have the given sizes.
     """

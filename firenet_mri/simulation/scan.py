@@ -1,11 +1,11 @@
-"""Simulates a multi-coil scan of an image. What comes of it is marked as simulated everywhere.
+"""Simulates a multi-coil scan of an image. All results are marked as simulated.
 
-Of an image x, maps S of a birdcage of coils, a mask P and white noise n the scan is
+With an image x, maps S of a birdcage of coils, a mask P and white noise n the scan is
 
     y = P (F S x + sigma n),  sigma = mean(|x| over the object) / SNR
 
-in every sample; along spokes F is the Fourier transform at their points, and sigma is larger by
-sqrt 2, since twice as many samples share a readout. There is no motion within a frame, no
+in every sample. Along spokes F is the Fourier transform at their points, and sigma is larger by
+sqrt 2, since a readout has twice as many samples. There is no motion within a frame, no
 off-resonance and no relaxation during the readout.
 """
 
@@ -28,7 +28,7 @@ from firenet_mri.simulation.options import SimulationOptions
 from firenet_mri.simulation.sampling import sampling_of, spokes_of
 
 _NOISE_SAMPLES = 4096
-# Pixels below this share of the brightest do not count for the signal-to-noise ratio.
+# Pixels below this share of the brightest are ignored in the signal-to-noise ratio.
 _OBJECT = 0.1
 # Periods over the field of view of the fastest wave in a random phase.
 _FASTEST = 1.0
@@ -41,26 +41,26 @@ def simulate(
     """Return a scan of an image as several coils would have measured it, with white noise.
 
     Sensitivities are those of a birdcage of loops around the image (``sigpy.mri.birdcage_maps``).
-    There is no motion, no off-resonance and no relaxation during the readout: a reconstruction of
-    it shows what a method does, not what it would do on a scanner.
+    There is no motion, no off-resonance and no relaxation during the readout: a reconstruction
+    shows what a method does, not what it would do on a scanner.
 
     Parameters
     ----------
     image
-        (z, y, x) real or complex, slices being z; or a series (frame, z, y, x).
+        (z, y, x) real or complex, with slices along z; or a series (frame, z, y, x).
     geometry
-        Where it lies.
+        Position of the image.
     name
-        For messages and pictures.
+        Name for messages and pictures.
     **options
         The fields of :class:`firenet_mri.simulation.SimulationOptions`.
 
     Raises
     ------
     ShapeError
-        If the image has not three or four axes, or a mask does not fit it.
+        If the image does not have three or four axes, or a mask does not fit it.
     UsageError
-        If an option is out of its range, or the centre alone has more samples than are asked for.
+        If an option is out of its range, or the centre alone has more samples than requested.
     DataError
         If the image is zero everywhere, or has NaN or infinite values.
     """
@@ -70,7 +70,7 @@ def simulate(
 def simulate_with(
     image: Tensor, geometry: Geometry | None, options: SimulationOptions, *, name: str = "simulated"
 ) -> RawScan:
-    """Return what :func:`simulate` returns, for options as one value.
+    """Do what :func:`simulate` does, for options as one value.
 
     ``record["simulation"]`` holds the options and the SHA-256 of the image that was measured.
     """
@@ -121,11 +121,11 @@ def _in_frames(image: Tensor, options: SimulationOptions, name: str) -> Tensor:
         return image.expand(options.frames, *image.shape)
     if image.ndim == 4 and options.frames not in (None, len(image)):
         raise UsageError(
-            f"{name}: is a series of {len(image)} frames, and {options.frames} were asked for; "
-            "leave frames out"
+            f"{name}: is a series of {len(image)} frames, but {options.frames} were requested; "
+            "omit the option frames"
         )
     if image.ndim == 4 and len(image) < 2:
-        raise UsageError(f"{name}: is a series of one frame; give the image alone, or several")
+        raise UsageError(f"{name}: is a series of one frame; give an image, or several frames")
     return image
 
 
@@ -139,15 +139,15 @@ def _along(points: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
 
 
 def with_phase(image: Tensor, options: SimulationOptions) -> Tensor:
-    """Return the image that is measured, complex64: with the random phase that options ask for.
+    """Return the image that is measured, complex64, with the random phase that options request.
 
-    The phase is a sum of waves of up to one period over the field of view along each of the axes
-    that are encoded, scaled to its largest value; all slices have the same.
+    The phase is a sum of waves of up to one period over the field of view along each encoded axis,
+    scaled to its largest value. It is the same in all slices.
     """
     image = image.to(torch.complex64)
     if options.phase == 0:
         return image
-    # Draws of its own: those of pattern and noise do not depend on whether there is a phase.
+    # A separate generator, so that pattern and noise do not depend on whether there is a phase.
     generator = np.random.default_rng([options.seed, 1])
     ndim = 3 if options.volume else 2
     waves = np.zeros(tuple(image.shape[-ndim:]))
@@ -164,7 +164,7 @@ def with_phase(image: Tensor, options: SimulationOptions) -> Tensor:
 
 def _maps(coils: int, spatial: tuple[int, ...]) -> Tensor:
     """Return maps (coil, *spatial) complex64 of root-sum-of-squares 1."""
-    # Those of a volume are large and are wanted once.
+    # Maps of a volume are large and needed only once.
     return _planar_maps(coils, spatial) if len(spatial) == 2 else _birdcage(coils, spatial)
 
 

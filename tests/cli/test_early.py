@@ -75,7 +75,7 @@ def test_mistakes_are_told_without_loading_torch_or_a_reader(tmp_path) -> None:
 # Each needs torch to be found, but neither a scan nor a cluster; with what is told of it.
 UNUSABLE = {
     "--sparsifier nope": "Unknown sparsifier 'nope'",
-    "--sparsifier tv+haar": "is no sum of frames",
+    "--sparsifier tv+haar": "is not a sum of frames",
     "--device mars": "Device 'mars' is not available here",
     "--network README.md": "README.md: is not a safetensors file",
 }

@@ -146,7 +146,7 @@ def test_what_has_no_jacobian_is_named() -> None:
         jacobian_of(adaptive, y, encoding)
     started = replace(solution_of(FIRENET(), y, encoding), x0=torch.zeros(16, dtype=y.dtype))
     cases = {
-        "decides by the data": solution_of(adaptive, y, encoding),
+        "depending on the data": solution_of(adaptive, y, encoding),
         "no signal": solution_of(FIRENET(), 0 * y, encoding),
         "start image": started,
     }

@@ -184,7 +184,7 @@ def test_no_face_takes_an_image_that_was_made_a_scan_by_hand(folder) -> None:
 
 
 def test_an_array_that_is_given_for_a_scan_is_named() -> None:
-    with pytest.raises(UsageError, match=r"ndarray given for a scan; give what firenet_mri.read"):
+    with pytest.raises(UsageError, match=r"ndarray given as a scan; give the result of"):
         reconstruct(np.zeros((2, 8, 8), np.complex64))
 
 

@@ -326,8 +326,8 @@ def test_sparsifiers_have_names() -> None:
         ("nonsense", "undecimated-dct4.*dual-tree.*tv"),
         ("undecimated-nonsense", "nonsense"),
         ("undecimated-bior2.2", "not orthogonal"),
-        ("tv+db4", "no sum of frames"),
-        ("tv+", "no sum of frames"),
+        ("tv+db4", "not a sum of frames"),
+        ("tv+", "not a sum of frames"),
         ("undecimated-dct1", "blocks of size 1"),
         ("undecimated-dct9", "blocks of size 9"),
     ],
@@ -353,7 +353,7 @@ def test_no_levels_at_all_are_refused(name) -> None:
 @pytest.mark.parametrize("levels", [0, 5, 9])
 def test_frames_refuse_more_levels_than_the_size_allows(make_frame, levels) -> None:
     arguments = ("db2",) if make_frame is UndecimatedWavelet else ()
-    with pytest.raises(UsageError, match="levels asked for"):
+    with pytest.raises(UsageError, match="levels requested"):
         make_frame(*arguments, levels, (8, 9))
 
 

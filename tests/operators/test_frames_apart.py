@@ -103,7 +103,7 @@ def test_frames_of_one_trajectory_are_frames_of_as_many_equal_ones(randn) -> Non
 
 def test_frames_of_other_sizes_are_refused() -> None:
     frames = frames_along(2, (4, 4), (3,)), frames_along(1, (4, 4), (4,))
-    with pytest.raises(ShapeError, match="3 frames of the shapes"):
+    with pytest.raises(ShapeError, match="3 frames have the shapes"):
         FramesApart([*frames[0].senses, *frames[1].senses])
 
 

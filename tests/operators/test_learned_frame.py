@@ -182,7 +182,7 @@ def test_bands_can_be_coherent(groups) -> None:
 
 def test_what_is_no_parseval_frame_is_refused() -> None:
     off = rounded(kernels(16) * (1 + 1e-11))
-    with pytest.raises(UsageError, match="no Parseval frame: W"):
+    with pytest.raises(UsageError, match="not a Parseval frame: W"):
         LearnedFrame(off, (8, 8))
     assert parseval_deviation(off) > LARGEST_DEVIATION
     for value in (float("nan"), 2.0, 2.0**-61):

@@ -207,7 +207,7 @@ def test_one_curve_for_a_square_costs_less_than_many() -> None:
     ("name", "shape", "words"),
     [
         ("across-low-rank", (1, 32, 32), "across 1 image; it needs at least 2"),
-        ("across-low-rank", (4, 32, 12), "16 x 16 pixels asked for in images of 32 x 12"),
+        ("across-low-rank", (4, 32, 12), "16 x 16 pixels requested in images of 32 x 12"),
         ("across-low-rank1", (4, 32, 32), "give a side of 2 to 32 pixels"),
         ("across-low-rank", (32, 32), "give joint"),
         ("across-low-rang", (4, 32, 32), "across-fourier, across-low-rank"),

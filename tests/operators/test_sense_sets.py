@@ -103,5 +103,5 @@ def test_an_empty_slice_and_what_has_one_set_only(folded) -> None:
     assert not result.image[:, 1].any()
     with pytest.raises(UsageError, match="only espirit has several"):
         reconstruct(scan, maps="jsense", map_sets=2)
-    with pytest.raises(UsageError, match="presets other than paper"):
+    with pytest.raises(UsageError, match="a preset other than paper"):
         reconstruct(scan, preset="paper", map_sets=2)

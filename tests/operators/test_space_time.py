@@ -168,13 +168,13 @@ def test_a_still_image_costs_nothing_across() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "words"),
     [
-        ("across-tv", (4, 8, 8), "join a frame of each image"),
-        ("haar+across-tv", (4, 8, 8), "haar is no frame"),
+        ("across-tv", (4, 8, 8), "add a frame of each image"),
+        ("haar+across-tv", (4, 8, 8), "haar is not a frame"),
         ("tv+across-tv", (8, 8), "give joint"),
         ("tv+across-tv", (1, 8, 8), "at least 2"),
-        ("tv+across-groups", (1, 8, 8), "across-groups asked for across 1 image"),
-        ("across-groups+across-tv", (4, 8, 8), "join what they are to it"),
-        ("tv+across-groups", (4, 8, 8), "how bright each image is"),
+        ("tv+across-groups", (1, 8, 8), "across-groups requested across 1 image"),
+        ("across-groups+across-tv", (4, 8, 8), "add the frame whose coefficients"),
+        ("tv+across-groups", (4, 8, 8), "the brightness of each image"),
         ("tv+across-db2", (4, 8, 8), ", ".join(ACROSS)),
     ],
 )

@@ -72,9 +72,9 @@ def test_wavelets_that_are_not_orthogonal_are_refused(name) -> None:
 
 @pytest.mark.parametrize("levels", [0, 4, 9])
 def test_more_levels_than_the_size_allows_are_refused(levels) -> None:
-    with pytest.raises(UsageError, match="levels asked for"):
+    with pytest.raises(UsageError, match="levels requested"):
         OrthogonalWavelet("haar", levels, (8, 5))
-    with pytest.raises(UsageError, match="levels asked for"):
+    with pytest.raises(UsageError, match="levels requested"):
         StationaryWavelet(levels, (8, 5))
 
 

@@ -73,7 +73,7 @@ def test_what_was_made_is_confirmed_whatever_the_options(name, tmp_path) -> None
     checked = check(tmp_path)
     has_gap = "Recomputed and the same: duality gap." in checked.agrees
     assert has_gap == (name != "without a gap")
-    assert any("--again runs it once more" in line for line in checked.unchecked)
+    assert any("--again runs the network once more" in line for line in checked.unchecked)
     stored = read_evidence(tmp_path / "a.evidence.h5")
     images = [one for one in (stored.x, stored.source, stored.near) if len(one)]
     assert len(images) <= 4
@@ -95,7 +95,7 @@ def test_weights_from_the_pass_before_are_known_to_who_runs_it(folder) -> None:
     checked = check(folder)
     assert not any("duality" in line for line in checked.agrees)
     assert any(
-        line.startswith("Duality gap: recomputed with --again") for line in checked.unchecked
+        line.startswith("Duality gap: recomputed only with --again") for line in checked.unchecked
     )
     assert "Recomputed and the same: duality gap." in check(folder, again=True).agrees
 
@@ -224,7 +224,7 @@ def test_other_words_are_refused(folder, field) -> None:
         entry[field] = {"statement": "The image is true.", "status": "proven"}[field]
 
     forge(folder, change)
-    with pytest.raises(DataError, match="its entry arithmetic says"):
+    with pytest.raises(DataError, match="its entry arithmetic states"):
         check(folder)
 
 

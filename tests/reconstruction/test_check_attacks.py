@@ -97,7 +97,7 @@ def elsewhere(report: Report) -> None:
 )
 def test_entry_that_the_options_do_not_give_is_refused(folder, change) -> None:
     forge(folder, change)
-    with pytest.raises(DataError, match=r"says something about|twice|slices"):
+    with pytest.raises(DataError, match=r"states something about|twice|slices"):
         check(folder)
 
 
@@ -107,7 +107,7 @@ def test_with_the_network_run_again_nothing_is_left_unknown(folder) -> None:
     )
     forge(folder, add("theorem", "proven"))
     assert "theorem" in [entry.name for entry in check(folder).not_recomputed]
-    with pytest.raises(DataError, match=r"says something about|twice"):
+    with pytest.raises(DataError, match=r"states something about|twice"):
         check(folder, again=True)
 
 
@@ -122,7 +122,7 @@ def test_what_was_not_recomputed_is_told_apart(folder) -> None:
 
 def test_limits_and_scope_are_compared(folder) -> None:
     forge(folder, lambda report: entry(report, "duality_gap").update(limits=""))
-    with pytest.raises(DataError, match="its entry duality_gap says"):
+    with pytest.raises(DataError, match="its entry duality_gap states"):
         check(folder)
 
 
@@ -137,7 +137,7 @@ def test_swapped_status_is_refused(folder) -> None:
         entry(report, "lipschitz_bound")["status"] = "verified on this scan"
 
     forge(folder, change)
-    with pytest.raises(DataError, match="its entry lipschitz_bound says"):
+    with pytest.raises(DataError, match="its entry lipschitz_bound states"):
         check(folder)
 
 

@@ -178,7 +178,7 @@ def test_the_certificate_says_whether_the_norm_is_proven_or_stated(scan, expecte
         found = reconstruct(scan, encoding=operator, **OPTIONS)
         stated = entry(found, "operator_norm")
         assert stated.status == "assumed"
-        assert "hold if it is one" in stated.statement
+        assert "hold if it is correct" in stated.statement
         assert "as it was stated with it" in found.certificate.sentence()
 
 
@@ -251,10 +251,14 @@ class Nothing(OffResonance):
 
 
 WRONG = [
-    (lambda: OffResonance(norm_bound=0.5), UsageError, r"norm bound .* is 0\.5, but an image was"),
-    (WrongAdjoint, UsageError, r"adjoint of .* is not its adjoint"),
-    (WrongShape, UsageError, r"returned a tensor of shape .*by its own shapes"),
-    (NotANumber, UsageError, "is not its adjoint"),
+    (
+        lambda: OffResonance(norm_bound=0.5),
+        UsageError,
+        r"norm bound .* is 0\.5, but it increases the norm",
+    ),
+    (WrongAdjoint, UsageError, r"adjoint of .* is wrong"),
+    (WrongShape, UsageError, r"returned a tensor of shape .*its declared shapes"),
+    (NotANumber, UsageError, r"adjoint of .* is wrong"),
     (lambda: "sense", UsageError, r"encoding operator is a str; give a"),
     (lambda: MatrixOperator(torch.eye(3)), ShapeError, r"image|axes"),
 ]
@@ -274,12 +278,12 @@ def test_a_wrong_operator_is_refused_by_name_in_every_face(make, error, message,
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"maps": MAPS}, UsageError, "maps: the given encoding operator holds the maps"),
+        ({"maps": MAPS}, UsageError, "maps: the given encoding operator contains the maps"),
         ({"coils": 2}, UsageError, "coils: the given encoding operator"),
         ({"map_sets": 2}, UsageError, "map_sets: the given"),
         ({"phase_constraint": 0.3}, UsageError, "phase_constraint: the given"),
-        ({"encoding": Nothing()}, UsageError, "makes nothing, or NaN"),
-        ({"encoding": [linop()] * 2}, ShapeError, "2 operators came for 1 slice;"),
+        ({"encoding": Nothing()}, UsageError, "maps random images to zero or NaN"),
+        ({"encoding": [linop()] * 2}, ShapeError, "2 operators given for 1 slice;"),
     ],
 )
 def test_what_does_not_go_with_an_operator_is_refused(options, error, message, scan) -> None:
@@ -349,7 +353,7 @@ def test_a_saved_certificate_is_checked_with_the_same_operator_only(scan, expect
     checked = check_reconstruction(saved, scan, evidence, chosen, encoding=linop(), again=True)
     assert any("operator norm" in line for line in checked.agrees)
     others = {
-        "holds other options": None,
+        "contains options other": None,
         "was made with the encoding operator": OffResonance(),
         "not the image of the evidence": linop(2.0),
     }

@@ -176,11 +176,11 @@ def test_images_come_back_where_they_were(scan) -> None:
     [
         ({"joint": "echo"}, "axes of this scan: phase"),
         ({"joint": "phase 1"}, "not the name of an axis"),
-        ({"joint": "phase", "sparsifier": "across-tv"}, "what stays the same in all images"),
+        ({"joint": "phase", "sparsifier": "across-tv"}, "what is the same in all images"),
         ({"joint": "phase", "jacobian": True}, "jacobian and joint"),
-        ({"joint": "phase", "weights": "learned"}, "serve single images"),
-        ({"joint": "phase", "preset": "paper"}, "the preset paper serves single"),
-        ({"joint": "phase", "sparsifier": "across-low-rank49"}, "49 x 49 pixels asked for"),
+        ({"joint": "phase", "weights": "learned"}, "trained networks are for single images"),
+        ({"joint": "phase", "preset": "paper"}, "the preset paper is for single"),
+        ({"joint": "phase", "sparsifier": "across-low-rank49"}, "49 x 49 pixels requested"),
         (
             {"joint": "phase", "sparsifier": "tv+across-groups", "preset": "sharp"},
             "across-groups and several passes",

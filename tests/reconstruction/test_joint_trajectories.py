@@ -181,7 +181,7 @@ def test_trajectories_are_those_of_all_slices_of_an_image() -> None:
     [
         (lambda found: found[:-1], "3 trajectories for 4 images"),
         (lambda found: [*found, found[0]], "5 trajectories for 4 images"),
-        (lambda found: [*found[:-1], found[-1][:-1]], "need as many samples"),
+        (lambda found: [*found[:-1], found[-1][:-1]], "need the same number of samples"),
         (lambda found: [one[:-1] for one in found], r"the data must be \(..., coil, 8, 24\)"),
     ],
 )
@@ -225,7 +225,9 @@ def test_volumes_over_time_are_joined_plane_by_plane_of_their_readout() -> None:
     volume = torch.randn(FRAMES, COILS, 6, 8, 5, dtype=torch.complex64, generator=generator)
     scan = RawScan(volume * mask, mask.expand(FRAMES, 1, 6, 8, 5), 3, images=NAMES)
     options = {"joint": "phase", "maps": "lowres", "layers": 4, "no_gap": True}
-    with pytest.raises(UsageError, match="is a volume; joint serves slices, give by_readout"):
+    with pytest.raises(
+        UsageError, match="is a volume, but joint is for slices; also give by_readout"
+    ):
         reconstruct(scan, **options)
     found = reconstruct(scan, by_readout=True, **options)
     assert found.image.shape == (FRAMES, 6, 8, 5)
@@ -275,7 +277,7 @@ def test_simulated_lines_interleave_and_share_the_centre() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"frames": 3}, "is a series of 4 frames, and 3 were asked for"),
+        ({"frames": 3}, "is a series of 4 frames, but 3 were requested"),
         ({"pattern": "interleaved", "acceleration": 2.5}, "give a whole number"),
         ({"pattern": "radial", "volume": True}, "radial and a volume"),
         ({"pattern": "radial", "mask": torch.ones(SIZE)}, "radial and a mask"),

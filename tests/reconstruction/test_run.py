@@ -346,7 +346,7 @@ def test_certificate_is_never_written_for_another_image(scan, tmp_path) -> None:
     for swapped, said in (
         ({"image": 2 * result.image}, "image was changed"),
         ({"certificate": other.certificate}, "image was changed"),
-        ({"certificate": bare}, "does not say to which image"),
+        ({"certificate": bare}, "does not state to which image"),
         ({"options": options}, "options are not those"),
     ):
         with pytest.raises(DataError, match=f"phantom.h5: .*{said}"):

@@ -132,7 +132,7 @@ def test_an_image_that_the_network_does_not_make_is_refused(folder) -> None:
 
 
 def test_other_weights_are_refused(folder) -> None:
-    with pytest.raises(DataError, match="its record holds other options"):
+    with pytest.raises(DataError, match="its record contains options other"):
         checked_with(folder, 1)
 
 

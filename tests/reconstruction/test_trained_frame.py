@@ -95,7 +95,7 @@ def test_a_better_number_is_refused(folder, entry, number, value) -> None:
 
 
 def test_another_frame_is_refused(folder) -> None:
-    with pytest.raises(DataError, match="its record holds other options"):
+    with pytest.raises(DataError, match="its record contains options other"):
         checked_with(folder, 1)
 
 

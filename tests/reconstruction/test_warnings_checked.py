@@ -88,8 +88,8 @@ def unsaid(report: Report) -> None:
     [
         (removed, "leaves out the warning image wrapped about slice 1"),
         (harmless, "its warnings are not those"),
-        (proven, "are not as they are written"),
-        (unlimited, "are not as they are written"),
+        (proven, "are not in the written form"),
+        (unlimited, "are not in the written form"),
         (smaller, "its warnings are not those"),
         (higher, "its warnings are not those"),
         (twice, "its warnings are not those"),
@@ -109,7 +109,7 @@ def test_a_warning_that_was_changed_is_refused(folder, change, message) -> None:
         (harmless, "has other words or another threshold"),
         (smaller, "states 0.2; measured again"),
         (higher, "has other words or another threshold"),
-        (twice, "are not as they are written"),
+        (twice, "are not in the written form"),
     ],
 )
 def test_a_warning_that_was_changed_everywhere_is_refused(folder, change, message) -> None:
@@ -142,7 +142,7 @@ def test_a_warning_at_its_threshold_may_hang_on_rounding(folder, monkeypatch) ->
     (warning,) = warnings_of(saved.certificate)
     forge(folder, removed)
     monkeypatch.setattr(comparison, "_OF_WARNINGS", warning.value / IMAGE_WRAPPED.threshold - 0.99)
-    assert any("hangs on rounding" in line for line in check(folder).unchecked)
+    assert any("depends on rounding" in line for line in check(folder).unchecked)
 
 
 def test_the_file_has_the_warning_as_an_entry_and_as_a_line(made) -> None:

@@ -40,7 +40,7 @@ def test_every_option_of_a_reconstruction_can_be_asked_for_as_json() -> None:
         ({"maps": [[1, 2], [3, 4]]}, "maps is"),
         ({"layers": None, "by_readout": "perhaps"}, "by_readout is 'perhaps'"),
         ({"output": "complex", "map_sets": 2}, "ask for the magnitude"),
-        ({"joint": ""}, "joint is ''; give a value, or leave it out"),
+        ({"joint": ""}, "joint is ''; give a value, or omit it"),
         ({"output": "phase"}, "Unknown output 'phase'; use one of magnitude, complex"),
     ],
 )

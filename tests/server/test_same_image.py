@@ -180,7 +180,7 @@ def test_phases_are_one_problem_and_come_back_with_their_counters_and_stamps(tmp
         [16 * i, 7, 8] for i in range(3)
     ]
     (refused,) = served(head, phases[0], **wanted).errors
-    assert "joint 'phase' was asked for, and the scan does not have several images" in refused
+    assert "joint 'phase' was requested, but the scan does not have several images" in refused
 
 
 @pytest.mark.parametrize("are_first", [True, False])

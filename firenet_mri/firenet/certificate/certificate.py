@@ -94,7 +94,7 @@ class Entry:
             if len(numbers) != len(self.items) or not all(map(math.isfinite, numbers)):
                 raise DataError(
                     f"Entry {self.name!r} has {key} = {numbers}; it needs "
-                    f"{counted(len(self.items), 'finite number')}, one for each item"
+                    f"{counted(len(self.items), 'finite number')} (one per item)"
                 )
 
     @property

@@ -1,8 +1,8 @@
-"""Warnings about the data: numbers that no good scan at hand has, with what to do about them.
+"""Warnings about the data: values that no available good scan has, with what to do about them.
 
-A certificate proves how well the optimisation was done, whatever the data are. What is measured
-here says when they look like those of a scan that went wrong. The thresholds and their margins
-stand in docs/certificates.md, from ``tools/measure_warnings.py``.
+A certificate proves how well the optimisation was done, whatever the data are. The measurements
+here show when the data look like those of a scan that went wrong. docs/certificates.md contains the
+thresholds and their margins, from ``tools/measure_warnings.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slices whose maps cannot be estimated: found before the first one is reconstructed."""
+"""Slices whose maps cannot be estimated: detected before the first slice is reconstructed."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from firenet_mri.scan import RawScan
 NO_CALIBRATION = Kind(
     "no_calibration",
     0.5,
-    "The centre of k-space is not fully sampled or holds nothing, while that of other slices does: "
-    "sensitivity maps cannot be estimated as they are there. Leave these slices out with --slices, "
+    "Unlike that of other slices, the centre of k-space is empty or not fully sampled: "
+    "sensitivity maps cannot be estimated there. Omit these slices with --slices, "
     "give maps with --maps-file, or a scan to make them from with --calibration.",
 )
 
 OTHER_MAPS = Kind(
     "no_calibration",
     0.5,
-    "The centre of k-space is not fully sampled or holds nothing, and the sensitivity maps were "
-    "made from what there is of it. Give sens_maps, or leave the slice out.",
+    "The centre of k-space is empty or not fully sampled, and the sensitivity maps were made "
+    "from the samples that exist. Give sens_maps, or omit the slice.",
 )
 
 
 def check_calibration(scan: RawScan, method: str, served: Collection[int] = frozenset()) -> None:
-    """Refuse a scan of which some slices have no calibration region, before any work.
+    """Refuse a scan with slices that lack a calibration region, before any work.
 
-    Where no slice has one, the method's own message says what it needs. The items ``served`` have
+    If no slice has one, the method's own message states what it needs. The items ``served`` get
     their maps from elsewhere.
 
     Raises
     ------
     CalibrationError
-        It names the slices, and those that can be reconstructed.
+        The message names the slices, and those that can be reconstructed.
     """
     lacking = [item for item in _lacking_unlike_others(scan, method) if item not in served]
     if not lacking:
@@ -52,17 +52,17 @@ def check_calibration(scan: RawScan, method: str, served: Collection[int] = froz
     least = SMALLEST_WIDTH[method]
     verb = "have" if len(lacking) > 1 else "has"
     raise CalibrationError(
-        f"{scan.name}: {listed([places[item] for item in lacking])} {verb} no fully sampled centre "
-        f"of k-space of {least} samples along every axis, which {method} needs, or nothing in it; "
+        f"{scan.name}: {listed([places[item] for item in lacking])} {verb} no fully sampled, "
+        f"non-empty centre of k-space of {least} samples along every axis, which {method} needs; "
         f"{_cure(scan, lacking)} or give maps with --maps-file, "
         "or a scan to make them from with --calibration (slices count from 0)"
     )
 
 
 def slices_without_calibration(scan: RawScan) -> tuple[DataWarning, ...]:
-    """Return the warning about slices without a calibration region, where others have one.
+    """Return the warning about slices without a calibration region, if others have one.
 
-    Slices whose maps come from a reference or a mean over time are none of these.
+    It excludes slices whose maps come from a reference or a mean over time.
     """
     lacking, least = _lacking_unlike_others(scan, "espirit"), SMALLEST_WIDTH["espirit"]
     if lacking and scan.reference is None and time_average(scan, least) is not None:
@@ -78,7 +78,7 @@ def _serves(reference: Tensor | None, width: int) -> bool:
 
 
 def slices_with_other_maps(scan: RawScan, method: str) -> tuple[DataWarning, ...]:
-    """Return the warning about slices whose maps were made in another way for want of a centre."""
+    """Return the warning about slices without a centre, whose maps were made in another way."""
     return _about(OTHER_MAPS, _lacking(scan, method))
 
 
@@ -90,7 +90,7 @@ def _about(kind: Kind, lacking: Sequence[int]) -> tuple[DataWarning, ...]:
 
 
 def _lacking_unlike_others(scan: RawScan, method: str) -> list[int]:
-    """Return the items that lack a calibration region; none where no item has one."""
+    """Return the items that lack a calibration region; none if no item has one."""
     lacking = _lacking(scan, method)
     return [] if len(lacking) == math.prod(scan.batch_shape) else lacking
 
@@ -100,7 +100,7 @@ def _lacking(scan: RawScan, method: str) -> list[int]:
     if scan.trajectory is not None or scan.coils < 2 or method not in SMALLEST_WIDTH:
         return []
     least = SMALLEST_WIDTH[method]
-    # Slices without any signal have no need of maps.
+    # Slices without any signal need no maps.
     return [
         item
         for item, at in enumerate(np.ndindex(scan.batch_shape))
@@ -118,7 +118,7 @@ def _has_centre(kspace: Tensor, mask: Tensor, width: int) -> bool:
 
 
 def _cure(scan: RawScan, lacking: Sequence[int]) -> str:
-    """Return how to reconstruct the others."""
+    """Return instructions for reconstructing the other items."""
     names, shape = scan.images, scan.batch_shape
     count = int(np.prod(shape, dtype=int)) // max(len(names), 1)
     bad = {item % count for item in lacking}
@@ -128,7 +128,7 @@ def _cure(scan: RawScan, lacking: Sequence[int]) -> str:
         runs = _runs(good)
         placed = scan.geometry is not None and len(scan.geometry.positions_mm) > 1
         if placed and len(runs) > 1:
-            # One geometry serves evenly spaced slices only.
+            # One geometry fits evenly spaced slices only.
             asked = " and then ".join(f"--slices {run}" for run in runs)
         else:
             asked = f"--slices {','.join(runs)}"

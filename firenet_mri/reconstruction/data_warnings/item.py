@@ -1,4 +1,4 @@
-"""All warnings about one slice: of its samples, of its maps, and of its image."""
+"""All warnings about one slice: about its samples, its maps, and its image."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def item_warnings(
 ) -> tuple[DataWarning, ...]:
     """Return the warnings about a slice and its image.
 
-    Takes about as long as one of the network's layers.
+    This takes about as long as one of the network's layers.
 
     Parameters
     ----------
     encoded
-        What the network was given, of one item; of several at once nothing is said.
+        The network's input, of one item; several items at once give no warnings.
     x
         Its image, masked, (*domain_shape).
     net
-        The network, of which it is said where the slice is unlike its training; None says nothing.
+        The network, for warnings about a slice unlike its training data; None gives none of these.
     """
     if _has_batch(encoded):
         return ()
@@ -58,7 +58,7 @@ def item_warnings(
 
 
 def item_values(encoded: Encoded, x: Tensor) -> dict[str, float]:
-    """Return everything that is measured of a slice and its image, by name."""
+    """Return all measurements of a slice and its image, by name."""
     grid = _sampled_grid(encoded)
     energy = None if grid is None else energy_of(encoded.samples)
     of_samples = {} if grid is None else sample_values(encoded.samples, grid, energy)
@@ -70,7 +70,7 @@ def _has_batch(encoded: Encoded) -> bool:
 
 
 def _sampled_grid(encoded: Encoded) -> Tensor | None:
-    """Return what was sampled of a Cartesian grid, (*spatial) bool; None if it is none."""
+    """Return the mask of a Cartesian grid, (*spatial) bool; None if not Cartesian."""
     if encoded.sampled is None or _has_batch(encoded) or _trajectory(encoded) is not None:
         return None
     shape = encoded.samples.shape[1:]
@@ -119,9 +119,9 @@ def _noise(encoded: Encoded, grid: Tensor | None) -> Tensor | None:
 
 
 def _support(encoded: Encoded) -> Tensor:
-    """Return where the maps are not zero, (*spatial) bool, of several sets where one is not."""
+    """Return where the maps of any set are not zero, (*spatial) bool."""
     support = encoded.support.cpu() > 0
-    # The images of several sets stand one below the other.
+    # The images of several sets are concatenated along the first axis.
     return support.reshape(-1, *encoded.samples.shape[1:]).any(0)
 
 

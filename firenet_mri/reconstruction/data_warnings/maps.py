@@ -1,4 +1,4 @@
-"""What the sensitivity maps say of the data: what they cut away, and whether one set suffices."""
+"""What the sensitivity maps show about the data: what they cut off, and if one set suffices."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from firenet_mri.reconstruction.data_warnings.warning import Kind
 CUT_BY_MAPS = Kind(
     "cut_by_maps",
     0.01,
-    "The sensitivity maps are zero where the centre of k-space shows signal, and the image is zero "
-    "there, too: part of the object is missing. Look for an echo that is not at the centre of "
-    "k-space, or take maps without a border: --maps jsense.",
+    "The sensitivity maps are zero where the centre of k-space shows signal, so the image is zero "
+    "there, too, and part of the object is missing. Look for an echo that is not at the centre of "
+    "k-space, or use maps without a border: --maps jsense.",
 )
 FOLD_OVER = Kind(
     "fold_over",
@@ -26,21 +26,21 @@ FOLD_OVER = Kind(
     "view (or coils show different images). Reconstruct with two sets of maps: --map-sets 2.",
 )
 
-# Width of the centre from which the object's outline is taken: that of the maps.
+# Width of the centre that gives the object's outline, the same as for the maps.
 _WIDTH = 24
 _SMALLEST = 8
 # Pixels with at least this share of the 99th percentile's energy are the object.
 _OBJECT, _PERCENTILE = 0.1, 0.99
-# A second place is there; a third would be noise.
+# Eigenvalue above which a second place exists, and below which a third does not.
 _IS_PLACE, _IS_NONE = 0.9, 0.8
-# Of the noise that ESPIRiT is said to bear: from twice as much on, noise looks like a second place.
+# Factor on ESPIRiT's noise limit: from twice the limit on, noise looks like a second place.
 _NOISE = 1.5
 # A smaller centre blurs the object over the border of its maps.
 _SHARP_ENOUGH = 16
 
 
 class CentreImage:
-    """The energy of the coil images of the calibration region, (*spatial), and their noise's.
+    """The energy of the calibration region's coil images, (*spatial), and of their noise.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class CentreImage:
 
     @property
     def is_known(self) -> bool:
-        """False where the centre was not sampled."""
+        """False if the centre was not sampled."""
         return self.width >= _SMALLEST
 
     @property
@@ -86,7 +86,7 @@ class CentreImage:
 def share_cut_away(centre: CentreImage, support: Tensor) -> float | None:
     """Return the share of the centre's energy above noise that lies where the maps are zero.
 
-    ``support`` is (*spatial) bool. None where the centre is too small to tell.
+    ``support`` is (*spatial) bool. None if the centre is too small to tell.
     """
     if centre.width < _SHARP_ENOUGH:
         return None
@@ -100,7 +100,7 @@ def share_cut_away(centre: CentreImage, support: Tensor) -> float | None:
 def share_of_two_places(
     centre: CentreImage, eigenvalues: Eigenvalues, noise: Tensor
 ) -> float | None:
-    """Return the share of the object's pixels that show two places; None where noise hides it."""
+    """Return the share of the object's pixels that show two places; None if noise hides it."""
     if float(noise.square().mean().sqrt()) >= _NOISE * float(eigenvalues.noise):
         return None
     is_object = centre.is_object

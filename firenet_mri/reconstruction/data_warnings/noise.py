@@ -1,8 +1,8 @@
-"""The noise of samples, where nobody has measured it: from the outermost of k-space.
+"""The noise of samples without a noise measurement, estimated at the edge of k-space.
 
-Signal falls towards the edge of k-space, and half of the outermost samples may hold some before the
-median moves much; what is left of it makes the estimate too large, and so warns too little. For
-complex Gaussian noise of variance s^2 the median of |n|^2 is s^2 log 2.
+Signal decreases towards the edge of k-space. Half of the outermost samples may contain some signal
+before the median changes much. Remaining signal makes the estimate too large, so that there are too
+few warnings. For complex Gaussian noise of variance s^2 the median of |n|^2 is s^2 log 2.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-# Farther out than this share of the edge, along one axis at least.
+# Relative distance from the centre, along at least one axis, beyond which samples are used.
 _OUTER = 0.75
-# Fewer samples give no median worth the name.
+# Fewer samples give no reliable median.
 _FEWEST = 32
 
 
@@ -26,7 +26,7 @@ def noise_levels(samples: Tensor, sampled: Tensor, radius: Tensor) -> Tensor | N
     samples
         (coil, *samples) complex.
     sampled
-        (*samples) bool, what was measured.
+        (*samples) bool, True where sampled.
     radius
         (*samples), distance from the centre of k-space, 1 at its edge.
 
@@ -44,7 +44,7 @@ def noise_levels(samples: Tensor, sampled: Tensor, radius: Tensor) -> Tensor | N
 
 
 def radius_of_grid(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """Return the distance of every point of a grid from N//2, the largest along an axis, 1 at N."""
+    """Return every grid point's distance from N//2, the largest over the axes, 1 at the edge."""
     radius = torch.zeros(shape, device=device)
     for axis, size in enumerate(shape):
         offset = (torch.arange(size, device=device) - size // 2).abs() / max(size / 2, 1)

@@ -1,4 +1,4 @@
-"""What the slices of a scan are called in messages: as ``--slices`` and ``--repetitions`` count."""
+"""The names of a scan's slices in messages, numbered as by ``--slices`` and ``--repetitions``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from firenet_mri.scan import RawScan
 def places_of(scan: RawScan, count: int | None = None, axis: str | None = None) -> list[str]:
     """Return the name of every item of a scan, such as "slice 3 of repetition 1".
 
-    Slices count from 0, as ``--slices`` does, and are those of the file, even where some were left
-    out.
+    Slices count from 0, as ``--slices`` does, and have the numbers of the file, even if some were
+    omitted.
 
     Parameters
     ----------
     scan
         The scan.
     count
-        Number of items, where the scan was taken apart into planes; None is one a slice.
+        Number of items, if the scan was split into planes; None is one per slice.
     axis
         The axis whose images are frames of one item; None if there is none.
     """
@@ -52,7 +52,7 @@ def _places_of_frames(scan: RawScan, axis: str) -> list[str]:
 
 
 def slices_of(scan: RawScan, count: int) -> list[int]:
-    """Return the numbers that the slices have in the file, of which some may have been left out."""
+    """Return the numbers of the slices in the file, some of which may have been omitted."""
     record: Mapping[str, object] = scan.record
     chosen = record.get("slices")
     if isinstance(chosen, list | tuple) and len(set(chosen)) == count:

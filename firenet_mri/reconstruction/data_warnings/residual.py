@@ -1,7 +1,7 @@
-"""What an image leaves of the data, against the noise.
+"""The residual of an image, relative to the noise.
 
-The ratio is ||y - A x|| / (sum of the noise's variance over all samples)^(1/2): about 1 where x
-explains everything but noise, less where x follows some of the noise or the noise is overestimated.
+The ratio is ||y - A x|| / (sum of the noise's variance over all samples)^(1/2). It is about 1 if x
+explains everything but noise, and less if x fits some of the noise or the noise is overestimated.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from firenet_mri.reconstruction.solve import Encoded
 RESIDUAL_ABOVE_NOISE = Kind(
     "residual_above_noise",
     1.5,
-    "The image does not explain the data: what it leaves of them is larger than the noise. Look "
-    "for coils that show different images, lines that are mixed up, motion, or wrong maps; too few "
-    "layers, a large lam, and a trained network on data unlike those of its training do it, too.",
+    "The image does not explain the data: the residual is larger than the noise. Look for coils "
+    "that show different images, lines in the wrong order, motion, or wrong maps. Too few layers, "
+    "a large lam, and a trained network on data unlike its training data have the same effect.",
 )
 
-# Less of the data's norm is what maps and sparsity leave of data without noise.
+# Maps and sparsity leave less than this share of the norm of data without noise.
 _SMALLEST_SHARE = 0.05
 
 
 def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | None:
-    """Return the residual over the noise; None where there is hardly any of either.
+    """Return the residual over the noise; None if there is hardly any of either.
 
     Parameters
     ----------
     encoded
-        What the network was given, of one item.
+        The network's input, of one item.
     x
         Its image, (*domain_shape).
     noise
@@ -53,8 +53,8 @@ def residual_over_noise(encoded: Encoded, x: Tensor, noise: Tensor) -> float | N
 
 
 def _energy(x: Tensor) -> float:
-    # Real numbers: the norm of complex ones takes ten times as long.
-    # Coil by coil: a sum in double precision takes a copy of what is summed.
+    # Real numbers, since the norm of complex ones takes ten times as long. Coil by coil, since a
+    # sum in double precision copies its operands.
     parts = (torch.view_as_real(part.resolve_conj()).square() for part in x)
     return sum(float(part.sum(dtype=torch.float64)) for part in parts)
 

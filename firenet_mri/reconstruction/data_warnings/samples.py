@@ -1,15 +1,15 @@
-"""What the samples of a slice say without any image: their centre, their kind, the object's place.
+"""What the samples of a slice show without an image: their centre, their kind, the object's place.
 
-With e the energy of a sample in all coils together:
+With e the energy of a sample over all coils:
 
-- ``centre_off``: how far the largest e is from N//2, along the axis where it is farthest;
+- ``centre_off``: distance of the largest e from N//2, along the axis where it is largest;
 - ``image_wrapped``: minus the correlation of neighbouring samples. Along an axis it is
-  sum_x |rho(x)|^2 cos(2 pi (x - N//2) / N) / sum_x |rho(x)|^2 of the coil images rho, and so -1 for
+  sum_x |rho(x)|^2 cos(2 pi (x - N//2) / N) / sum_x |rho(x)|^2 of the coil images rho, hence -1 for
   a small object at the centre, 0 for one that fills the field of view, 1 for one at the edge;
-- ``kspace_is_image``: the energy in the strongest 1/64 of the pixels over that in the strongest
-  1/64 of the samples: k-space is concentrated and an image is not;
-- ``not_cartesian``: of a column its median over the rows, relative to the largest sample, if most
-  rows are largest there. Spokes and spirals pass the centre in the same column of every row.
+- ``kspace_is_image``: the energy in the strongest 1/64 of the pixels divided by that in the
+  strongest 1/64 of the samples: k-space is concentrated, an image is not;
+- ``not_cartesian``: the median of a column over the rows, relative to the largest sample, if most
+  rows have their maximum there. Spokes and spirals pass the centre in the same column of every row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from firenet_mri.reconstruction.data_warnings.warning import DataWarning, Kind
 CENTRE_OFF = Kind(
     "centre_off",
     4.0,
-    "The largest sample lies many samples away from index N//2, which is taken for the centre of "
+    "The largest sample is many samples away from index N//2, which is taken as the centre of "
     "k-space. Move the data there: fftshift them if their centre is at index 0, and pad readouts "
     "whose echo is not in their middle.",
 )
@@ -37,28 +37,28 @@ IMAGE_WRAPPED = Kind(
 KSPACE_IS_IMAGE = Kind(
     "kspace_is_image",
     2.25,
-    "The samples look like an image and not like k-space. Give k-space: the centred Fourier "
+    "The samples look like an image, not like k-space. Give k-space: the centred Fourier "
     "transform of the coil images.",
 )
 NOT_CARTESIAN = Kind(
     "not_cartesian",
     0.4,
-    "Every row has its largest sample in the same column, as spokes and spirals have, but the data "
-    "were taken for a Cartesian grid, and what is said to be sampled is wrong. Give the trajectory "
+    "Every row has its largest sample in the same column, as with spokes and spirals, but the data "
+    "were taken as a Cartesian grid, so the sampling mask is wrong. Give the trajectory "
     "with --trajectory.",
 )
 
 #: Noise alone stays below 20; good scans are above 1000.
 _SIGNAL = 100.0
 _STRONGEST = 64
-# Rows are largest in a column if half of them have this share of their largest sample there.
+# A column holds the rows' maxima if half of the rows have this share of their maximum there.
 _IS_LARGEST = 0.9
 
 
 def has_signal(energy: Tensor, sampled: Tensor) -> bool:
-    """Return whether the largest sample stands out of the others as an object's does.
+    """Return whether the largest sample stands out from the others as it does for an object.
 
-    ``energy`` is that of :func:`energy_of`, ``sampled`` (*spatial) bool.
+    ``energy`` is the result of :func:`energy_of`, ``sampled`` (*spatial) bool.
     """
     found = energy[sampled]
     return found.numel() > 0 and bool(found.max() > _SIGNAL * found.median())
@@ -86,11 +86,11 @@ def sample_warnings(
     sampled
         (*spatial) bool.
     energy
-        That of :func:`energy_of`, where it is known.
+        The result of :func:`energy_of`, if known.
     """
     values = sample_values(samples, sampled, energy)
     found = KSPACE_IS_IMAGE.warn(values.get(KSPACE_IS_IMAGE.name))
-    # What the samples are is the cause of whatever else is odd about them.
+    # A wrong kind of samples explains all other oddities.
     found = found or NOT_CARTESIAN.warn(values.get(NOT_CARTESIAN.name))
     if found:
         return found
@@ -103,7 +103,7 @@ def sample_warnings(
 def sample_values(
     samples: Tensor, sampled: Tensor, energy: Tensor | None = None
 ) -> dict[str, float]:
-    """Return what is measured of Cartesian samples, by name; what is not known is left out."""
+    """Return measurements of Cartesian samples by name, without those that are unknown."""
     if not bool(sampled.any()):
         return {}
     energy = energy_of(samples) if energy is None else energy
@@ -122,7 +122,7 @@ def _distance_from_centre(energy: Tensor) -> float:
 
 
 def _wrapped(samples: Tensor, sampled: Tensor) -> float:
-    """Return the largest over the axes; -1 where no two neighbours were sampled."""
+    """Return the largest value over the axes; -1 if no two neighbours were sampled."""
     found = [-1.0]
     for axis, size in enumerate(sampled.shape):
         if size < 2:
@@ -142,8 +142,8 @@ def _wrapped(samples: Tensor, sampled: Tensor) -> float:
 
 
 def _image_over_kspace(samples: Tensor) -> float:
-    """Return the ratio for the coil of the most energy."""
-    # Real numbers: the norm of complex ones takes ten times as long.
+    """Return the ratio for the coil with the most energy."""
+    # Real numbers, since the norm of complex ones takes ten times as long.
     parts = (torch.view_as_real(coil.resolve_conj()) for coil in samples)
     energies = torch.stack([part.square().sum() for part in parts])
     coil = samples[int(energies.argmax())]

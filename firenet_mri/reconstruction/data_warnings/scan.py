@@ -19,32 +19,32 @@ from firenet_mri.scan import RawScan
 DEAD_COILS = Kind(
     "dead_coils",
     0.25,
-    "{} no signal, only noise or nothing at all. Look for a coil that was not connected, and leave "
-    "it out of the file.",
+    "{} no signal, only noise or nothing at all. Look for a coil that was not connected, and omit "
+    "it from the file.",
 )
 
-# Samples on either side of the centre that hold the signal, and the edge that holds the noise.
+# Samples on either side of the centre with signal, and the relative radius where noise begins.
 _CENTRE, _OUTER = 4, 0.75
-# A coil of less than this share of the usual energy has none, whatever its noise.
+# A coil with less than this share of the usual energy has no signal, whatever its noise.
 _NOTHING = 1e-4
-# Of the median coil; else there is no signal at all, and no coil that lacks it.
+# Limit for the median coil; above it there is no signal at all, so no single coil lacks it.
 _OF_OTHERS = 0.0625
-# Samples along each axis between those that are looked at for noise.
+# Stride along each axis of the samples that are used for noise.
 _STRIDE = 3
 
 
 def scan_warnings(scan: RawScan, items: int | None = None) -> tuple[DataWarning, ...]:
-    """Return the warnings that are about all slices of a scan as it was read.
+    """Return the warnings about all slices of a scan as it was read.
 
     Parameters
     ----------
     scan
         The scan before whitening and compression.
     items
-        How many are reconstructed one by one; None is one a slice.
+        Number of items that are reconstructed one by one; None is one per slice.
     """
     if any(part.name == COMPRESSION for link in scan.applied for part in link.made_from):
-        # Virtual coils come in falling order; the last ones may be noise.
+        # Virtual coils are in decreasing order of signal; the last ones may be noise.
         return ()
     shares = noise_over_signal(scan)
     dead = [coil for coil, share in enumerate(shares) if share > DEAD_COILS.threshold]
@@ -72,9 +72,9 @@ def warnings_before(scan: RawScan) -> tuple[DataWarning, ...]:
 
 
 def noise_over_signal(scan: RawScan) -> list[float]:
-    """Return for every coil its noise over its signal at the centre of k-space, at most 1.
+    """Return for every coil the ratio of noise to signal at the centre of k-space, at most 1.
 
-    Of the slice in which the coil sees most. A coil with next to no energy has 1.
+    It is that of the slice with the coil's strongest signal. A coil with almost no energy has 1.
     """
     if scan.coils < 2:
         return [0.0] * scan.coils
@@ -99,9 +99,9 @@ def noise_over_signal(scan: RawScan) -> list[float]:
 
 
 def _near_and_far(scan: RawScan) -> list[tuple[Tensor, Tensor]]:
-    """Return which samples hold signal and which noise, (*samples) bool each.
+    """Return which samples contain signal and which noise, (*samples) bool each.
 
-    One pair is for all slices, several for one each.
+    One pair applies to all slices; several pairs are one per slice.
     """
     if scan.trajectories:
         distances = (torch.linalg.vector_norm(one, dim=-1) for one in scan.trajectories)
@@ -120,7 +120,7 @@ def _box(shape: tuple[int, ...]) -> Tensor:
 
 
 def _mean_energy(kspace: Tensor, where: Tensor) -> Tensor | None:
-    """Return the mean energy of every coil, (coil) float64; None where nothing was sampled."""
+    """Return the mean energy of every coil, (coil) float64; None if nothing was sampled."""
     if not bool(where.any()):
         return None
     place = where.to(kspace.device)

@@ -1,12 +1,12 @@
 """How a scan differs from those that a trained network has seen, by the report of its training.
 
-What is measured is the factor by which a number lies outside of its range, 1 at the range's end:
+A measurement is the factor by which a number lies outside its range, 1 at the end of the range:
 
-- ``acceleration_unlike_training``: points of the grid for one sample;
+- ``acceleration_unlike_training``: grid points per sample;
 - ``coils_unlike_training``: coils, after compression;
-- ``noise_unlike_training``: expected norm of the noise over the norm of the data, where a noise
+- ``noise_unlike_training``: expected norm of the noise over the norm of the data, if a noise
   measurement came with the scan;
-- ``sampling_unlike_training``, which is 1: lines, points or a trajectory that it has not seen.
+- ``sampling_unlike_training``, which is 1: lines, points or a trajectory not seen in the training.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from firenet_mri.reconstruction.data_warnings.warning import DataWarning, Kind
 from firenet_mri.reconstruction.solve import Encoded
 
 _SENTENCE = (
-    "{} lies outside of the range that the network was trained with, {:.3g} to {:.3g}; the number "
-    "measured is the factor by which it does. Its image may be worse than those of the training: "
+    "{} lies outside the range with which the network was trained, {:.3g} to {:.3g}; the measured "
+    "number is the factor by which it does. Its image may be worse than those of the training: "
     "compare it with a preset's, without --network."
 )
 _OTHER_SAMPLING = (
@@ -42,14 +42,14 @@ _NAMES = {
 
 
 def training_warnings(encoded: Encoded, net: Network | None) -> tuple[DataWarning, ...]:
-    """Return the warnings about an item that is unlike the training; none of other networks.
+    """Return the warnings about an item unlike the training data; none for untrained networks.
 
     Parameters
     ----------
     encoded
-        What the network was given, of one item.
+        The network's input, of one item.
     net
-        The network; None says nothing.
+        The network; None gives no warnings.
     """
     trained = None if net is None else net.trained
     report = None if trained is None else trained.report
@@ -66,7 +66,7 @@ def training_warnings(encoded: Encoded, net: Network | None) -> tuple[DataWarnin
 
 
 def _sampling_warnings(encoded: Encoded, report: TrainingReport) -> tuple[DataWarning, ...]:
-    """Return the warning of a way of sampling that the network has not seen."""
+    """Return the warning about a way of sampling that the network has not seen."""
     found = _sampling(encoded)
     if not found or found & set(report.sampling):
         return ()
@@ -77,7 +77,7 @@ def _sampling_warnings(encoded: Encoded, report: TrainingReport) -> tuple[DataWa
 
 
 def _sampling(encoded: Encoded) -> set[str]:
-    """Return what the sampling of an item is; nothing if everything was sampled."""
+    """Return the kinds of an item's sampling; empty if everything was sampled."""
     fourier = getattr(encoded.encoding, "fourier", None)
     if isinstance(fourier, NonuniformFourier):
         return {"trajectory"}
@@ -93,11 +93,11 @@ def _kind(name: str, report: TrainingReport) -> Kind:
 
 
 def _values(encoded: Encoded) -> dict[str, float]:
-    """Return what is known of an item, by the names of the report."""
+    """Return the known values of an item, by the names of the report."""
     coils, samples = len(encoded.samples), encoded.samples[0].numel()
     if encoded.sampled is not None:
         samples = int(encoded.sampled.expand(1, *encoded.samples.shape[1:]).sum())
-    # Of several map sets there are as many images, but one grid.
+    # Several map sets have several images but one grid.
     one_coil = getattr(encoded.encoding, "fourier", encoded.encoding)
     points = math.prod(one_coil.domain_shape)
     found = {"acceleration": points / max(samples, 1), "coils": float(coils)}
@@ -109,7 +109,7 @@ def _values(encoded: Encoded) -> dict[str, float]:
 
 
 def _factor(value: float, ends: Range) -> float:
-    """Return by which factor a value lies outside of a range; at most 1 inside."""
+    """Return the factor by which a value lies outside a range; at most 1 inside."""
     low, high = ends
     above = value / high if high > 0 else math.inf
     below = low / value if value > 0 else math.inf if low > 0 else 0.0

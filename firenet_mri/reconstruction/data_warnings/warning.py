@@ -1,4 +1,4 @@
-"""A warning about the data, as a value, as an entry of a certificate, and as a line for people."""
+"""A warning about the data: as a value, as an entry of a certificate, and as a line of text."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 
 from firenet_mri.firenet.certificate import Certificate, Entry
 
-#: What the names of a certificate's entries begin with that are warnings.
+#: Prefix of the names of a certificate's entries that are warnings.
 PREFIX = "warning_"
 
 _LIMITS = (
-    "The threshold lies between good scans and wrong ones that were looked at. That there is no "
+    "The threshold lies between the good and the wrong scans that were examined. The absence of a "
     "warning does not show that the data are right."
 )
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What can be wrong with data.
+    """Something that can be wrong with data.
 
     Parameters
     ----------
     name
-        In snake case.
+        Name in snake case.
     threshold
-        Larger values are warned of.
+        A warning is given for larger values.
     sentence
-        What was found and what to do, in plain words; nothing of whom the scan shows.
+        What was found and what to do, in plain words; nothing about the person scanned.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Kind:
     sentence: str
 
     def warn(self, value: float | None, item: int = 0) -> tuple[DataWarning, ...]:
-        """Return the warning of one item if its value is too large; none if it is not known."""
+        """Return the warning about one item if its value is too large; none if it is unknown."""
         if value is None or not value > self.threshold:
             return ()
         return (DataWarning(self.name, (value,), self.threshold, self.sentence, (item,)),)
@@ -43,20 +43,20 @@ class Kind:
 
 @dataclass(frozen=True)
 class DataWarning:
-    """Something that was measured on the data and that no good scan has shown.
+    """A measurement on the data that no good scan has shown.
 
     Parameters
     ----------
     name
         What is wrong, in snake case.
     values
-        What was measured, a number for each item.
+        The measured values, one per item.
     threshold
-        They are larger than this.
+        Limit that all values exceed.
     sentence
         What was found and what to do, in plain words.
     items
-        Slices that it is about, counted from 0.
+        Slices to which it refers, counted from 0.
     """
 
     name: str
@@ -71,12 +71,12 @@ class DataWarning:
         return max(self.values)
 
     def line(self, places: Sequence[str] = ()) -> str:
-        """Return the warning for people.
+        """Return the warning as text.
 
         Parameters
         ----------
         places
-            What each item is called; without them, or if it is about all, none is named.
+            The name of each item; no names are given without them, or if all items are concerned.
         """
         return (
             f"Warning{self._where(places)}: {self.sentence} Measured {self.value:.3g}; the "
@@ -91,7 +91,7 @@ class DataWarning:
         )
 
     def _where(self, places: Sequence[str]) -> str:
-        """Return the slices in brackets, nothing if it is about all."""
+        """Return the slices in brackets; nothing if the warning is about all."""
         if not places or len(self.items) >= len(places):
             return ""
         return f" ({listed([places[item] for item in self.items])})"
@@ -130,7 +130,7 @@ def warnings_of(certificate: Certificate) -> tuple[DataWarning, ...]:
 
 
 def joined(warnings: Iterable[DataWarning]) -> tuple[DataWarning, ...]:
-    """Return the warnings with those that say the same of several items as one."""
+    """Return the warnings, with equal ones about several items joined."""
     found: dict[tuple[str, str], DataWarning] = {}
     for warning in warnings:
         key = warning.name, warning.sentence
@@ -147,6 +147,6 @@ def joined(warnings: Iterable[DataWarning]) -> tuple[DataWarning, ...]:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names and the number of the others."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
