@@ -27,7 +27,9 @@ class JobOptions(Options):
     def _check_together(self) -> None:
         check_serves_many(self.read)
         if not isinstance(self.reconstruction.maps, str):
-            raise UsageError("maps is an array, which cannot be used for several scans; name a method")
+            raise UsageError(
+                "maps is an array, which cannot be used for several scans; name a method"
+            )
 
 
 def _size(value: str) -> str | None:

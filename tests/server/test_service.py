@@ -304,7 +304,7 @@ def test_another_server_calls_process_by_name() -> None:
 def test_other_addresses_need_leave() -> None:
     with pytest.raises(UsageError, match="can be reached by other machines"):
         Server("0.0.0.0", 0)
-    with serving() as server, pytest.raises(UsageError, match="cannot be listened at") as told:
+    with serving() as server, pytest.raises(UsageError, match="cannot listen on") as told:
         Server(port=server.port)
     assert "(Address already in use); choose another address or port" in str(told.value)
 
