@@ -359,7 +359,7 @@ def _entry(entry: Entry, items: int) -> Markup:
         element("summary", title(entry), " ", badge(entry.status, _STATUS_CLASSES[entry.status])),
         of_some,
         element("p", entry.statement),
-        element("p", element("strong", "Not said: "), entry.limits) if entry.limits else None,
+        element("p", element("strong", "Limits: "), entry.limits) if entry.limits else None,
         element("table", element("tbody", *rows)) if rows else None,
     )
 
