@@ -286,7 +286,7 @@ def test_image_that_is_zero_is_explained(folder, monkeypatch, capsys) -> None:
     assert not result.image.any()
     result.save("b.nii.gz")
     assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--again") == 0
-    assert "Of no slice." in capsys.readouterr().out
+    assert "For no slice." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("preset", ["accurate", "paper"])

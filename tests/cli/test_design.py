@@ -61,7 +61,7 @@ def test_design_of_the_paper_is_written_and_explained(firenet, tmp_path) -> None
     assert numbers(said, "inner iterations p") == [67, 296]
     assert numbers(said, "layers n p") == [67 * 8, 296 * 9]
     assert "kappa = 7" in said
-    assert "Assumed, not verified" in said
+    assert "assumed, not verified" in said
     assert "logarithmic factors L are not verified" in said
 
 
@@ -129,7 +129,7 @@ def test_frames_measure_other_lines_and_what_that_means_is_said(firenet, tmp_pat
     assert lines[:4].any(0).all()
     assert not lines[:3].any(0).all()
     assert "a fully sampled centre 32 wide" in said
-    assert "Not proven: that these samples determine the frames" in said
+    assert "is not proven that these samples determine the frames" in said
     few = firenet("design 32 --frames 2 --kind lines --rate .125 --calibration 6 -o few.npy")
     assert "centre 7 wide, and sensitivity maps need 12" in few
 
