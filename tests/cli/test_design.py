@@ -185,7 +185,11 @@ def test_same_seed_same_files(firenet, tmp_path) -> None:
         ("design 32 --rate 1e-9 -o a.npy", 2, r"rate is 1e-09, .*at least 0\.000977"),
         ("design 32 --accuracy 1e300 -o a.npy", 2, "accuracy is 1e.300; give a number from 1e-15"),
         ("design 32 --kind radial -o a.npy", 2, "radial is for frames"),
-        ("design 32 --frames 4 --kind lines --seed 2 -o a.npy", 2, "--frames was given with --seed"),
+        (
+            "design 32 --frames 4 --kind lines --seed 2 -o a.npy",
+            2,
+            "--frames was given with --seed",
+        ),
         ("design 32 --frames 4 --kind lines --rate 0 -o a.npy", 2, r"rate of 0 .*0\.0312 to 1"),
         ("design 32 --frames 4 --kind radial --calibration 4 -o a.npy", 2, "through the centre"),
         ("design 8x8x8 --frames 4 --kind lines -o a.npy", 2, "of 3 axes"),
