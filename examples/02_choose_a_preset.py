@@ -17,8 +17,8 @@ scan = firenet_mri.read("sample_data/brain_8coil.h5")
 truth = read_reference("sample_data/brain_8coil_reference.nii.gz")
 
 # %%
-# The bound says how many times a change of the data can be amplified, whatever the data are. It is
-# proven, or there is none.
+# The bound states how many times a change of the data can be amplified, whatever the data are. A
+# preset has either a proven bound or none.
 figure, axes = plt.subplots(2, 4, figsize=(8.5, 5.6), layout="constrained")
 for preset, (above, below) in zip(("accurate", "stable", "sharp", "paper"), axes.T, strict=True):
     result = firenet_mri.reconstruct(scan, preset=preset)

@@ -1,8 +1,8 @@
 """Read a certificate.
 
-A certificate is a list of entries, each with a statement and the way in which it is known: proven,
-verified on this scan, measured, or assumed. This example lists them and shows how the proven
-duality gap closes as layers are added.
+A certificate is a list of entries. Each has a statement and says how it is known: proven, verified
+on this scan, measured, or assumed. This example lists them and shows how the proven duality gap
+closes as layers are added.
 """
 
 # %%
@@ -16,15 +16,15 @@ for entry in certificate.entries:
     print(f"{entry.status:22} {entry.name}")
 
 # %%
-# The numbers are attributes. Each holds one value per slice, and None is what is not known.
+# The numbers are attributes with one value per slice; None means that a number is not known.
 print(f"objective            {certificate.objective[0]:.4f}")
 print(f"proven lower bound   {certificate.lower_bound[0]:.4f}")
 print(f"proven stability     {certificate.lipschitz_bound:.1f} times, over all data")
 print(f"without a unit       {certificate.percent_per_percent[0]:.0f} % for 1 % of the data")
 
 # %%
-# The smallest possible objective lies between the two numbers. They come nearer to each other with
-# every layer.
+# The smallest possible objective lies between the two numbers, which approach each other as layers
+# are added.
 depths = (2, 5, 10, 20, 30, 40, 50)
 gaps = [firenet_mri.reconstruct(scan, layers=depth).certificate.relative_gap for depth in depths]
 figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
@@ -34,5 +34,5 @@ axis.grid(alpha=0.3)
 plt.show()
 
 # %%
-# What a certificate does not say is part of it.
+# A certificate also lists what it does not cover.
 print(certificate.scope)

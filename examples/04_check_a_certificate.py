@@ -1,9 +1,9 @@
 """Check a certificate yourself.
 
-Nobody has to trust this library to check what it claims about an image. The evidence beside a
-certificate holds the image `x` and a dual point `v`. Whenever `||v|| <= 1` and `|W A^H v| <= lam`,
-no image has an objective `lam ||W x||_1 + ||A x - y||` below `-Re<y, v>`. Both sides are recomputed
-below with NumPy and PyWavelets alone.
+You need not trust this library to check what it claims about an image. The evidence beside a
+certificate contains the image `x` and a dual point `v`. Whenever `||v|| <= 1` and
+`|W A^H v| <= lam`, no image has an objective `lam ||W x||_1 + ||A x - y||` below `-Re<y, v>`. This
+example recomputes both sides with NumPy and PyWavelets alone.
 """
 
 # %%
@@ -19,7 +19,7 @@ maps = sensitivity_maps(scan, "espirit")
 result = firenet_mri.reconstruct(scan, maps=maps, sparsifier="haar", levels=2)
 
 # %%
-# From here on the library is not used: these are the samples, the maps and the evidence.
+# From here on the library is not used. These are the samples, the maps and the evidence.
 y, s = scan.kspace[0].numpy().astype(complex), maps[0].numpy().astype(complex)
 mask, lam = y.any(axis=0), result.network.lam
 x, source = (one[0].numpy().astype(complex) for one in (result.evidence.x, result.evidence.source))
@@ -41,8 +41,8 @@ def haar(image: np.ndarray) -> np.ndarray:
 
 
 # %%
-# The objective of the image, and the lower bound that the dual point proves after it was scaled to
-# fulfil both conditions.
+# The dual point is scaled so that it fulfils both conditions, and then proves a lower bound of the
+# objective.
 def objective(image: np.ndarray) -> float:
     residual = mask * fft(s * image) - y
     return float(lam * np.abs(haar(image)).sum() + np.linalg.norm(residual))
@@ -57,8 +57,8 @@ assert abs(objective(x) / result.certificate.objective[0] - 1) < 1e-5
 assert bound >= result.certificate.lower_bound[0] * (1 - 1e-5)
 
 # %%
-# No image whatsoever can have an objective below the bound. Wherever the image is changed, the
-# recomputed objective tells.
+# No image can have an objective below the bound. A changed image is detected because its recomputed
+# objective differs from the stated one.
 forged = x.copy()
 forged[80:90, 100:110] *= 1.2
 print(f"forged image {objective(forged):.6f}")

@@ -1,9 +1,9 @@
 """See how much noise ends up in the image.
 
-The scan is reconstructed thirty times, each time with fresh noise added to the samples. The spread
-of the images, pixel by pixel, shows where noise is amplified, which for a nonlinear reconstruction
-depends on the anatomy. The proven Lipschitz bound limits what any change of the data can do,
-noise included.
+The scan is reconstructed thirty times, each time with fresh noise added to the samples. The
+standard deviation of the images in every pixel shows where noise is amplified. In a nonlinear
+reconstruction this depends on the anatomy. The proven Lipschitz bound limits the effect of any
+change of the data, including noise.
 """
 
 # %%
@@ -21,14 +21,14 @@ generator = torch.Generator().manual_seed(0)
 
 
 def with_noise(scan: firenet_mri.RawScan) -> tuple[firenet_mri.RawScan, float]:
-    """Return the scan with as much noise again on its samples, and the norm of that noise."""
+    """Return the scan with the same amount of noise added once more, and the norm of that noise."""
     noise = torch.randn(scan.kspace.shape, dtype=scan.kspace.dtype, generator=generator)
     noise = noise * scan.mask
     return replace(scan, kspace=scan.kspace + noise), float(noise.norm())
 
 
 # %%
-# Maps are kept fixed, as the bound says.
+# The maps are kept fixed, as the bound requires.
 settings = {"preset": "stable", "maps": maps}
 clean = firenet_mri.reconstruct(scan, **settings)
 images, gains = [], []
@@ -43,7 +43,7 @@ bound = clean.certificate.lipschitz_bound
 print(f"no change of the data can be amplified more than {bound:.1f} times")
 
 # %%
-# The samples' noise has standard deviation 1, so the map is in that unit.
+# The noise of the samples has standard deviation 1, and the map is shown in this unit.
 figure, axes = plt.subplots(1, 2, figsize=(6.6, 3.8), layout="constrained")
 axes[0].imshow(clean.image[0].abs().T.numpy(), cmap="gray")
 axes[0].set_title("stable")

@@ -1,8 +1,8 @@
 """Find the change that is amplified most.
 
-The Lipschitz bound holds for all data and is therefore cautious. `jacobian=True` looks at the scan
-at hand: it searches for the small change of the data that moves the image most, and bounds from
-above what any small change could do.
+The Lipschitz bound holds for all data and is therefore cautious. `jacobian=True` examines this
+scan: it searches for the small change of the data that changes the image most, and computes an
+upper bound for the effect of any small change.
 """
 
 # %%
@@ -16,7 +16,7 @@ print(result.certificate.jacobian_statement)
 print(f"Over all data the proven bound is {result.certificate.lipschitz_bound:.1f}.")
 
 # %%
-# The picture on the right is what that one change does to the image.
+# The picture on the right shows the effect of that one change on the image.
 figure, axes = plt.subplots(1, 2, figsize=(6, 3.9), layout="constrained")
 pictures = {"image": (result.image, "gray"), "most amplified change": (result.sensitive, "magma")}
 for axis, (title, (image, colours)) in zip(axes, pictures.items(), strict=True):

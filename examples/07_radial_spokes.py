@@ -1,9 +1,9 @@
 """Reconstruct a radial scan.
 
-Samples along spokes lie off the grid. Given their points in k-space, in cycles per field of view,
-the same call reconstructs them: the density of the samples is compensated, and the norm of the
-encoding is proven from the trajectory. The scan is simulated, with a quarter of the spokes that
-the sampling theorem asks for.
+Samples along spokes do not lie on a grid. If their points in k-space are given, in cycles per field
+of view, the same call reconstructs them. It compensates the density of the samples, and proves the
+norm of the encoding operator from the trajectory. The scan is simulated, with a quarter of the
+spokes that the sampling theorem requires.
 """
 
 # %%
@@ -27,7 +27,7 @@ kspace = kspace + 0.01 * kspace.norm() / noise.norm() * noise
 np.save("spokes.npy", kspace.numpy())
 
 # %%
-# A NumPy file holds no trajectory, so that points and image size are given.
+# A NumPy file contains no trajectory, so points and image size are passed as arguments.
 scan = firenet_mri.read("spokes.npy", trajectory=points, matrix_size=(128, 128))
 result = firenet_mri.reconstruct(scan)
 print(f"{psnr(truth.abs(), result.image.abs()):.1f} dB")

@@ -1,9 +1,9 @@
 """Compare sampling patterns.
 
-Which samples to take matters as much as how to reconstruct them. The theory of recovery with
-levels of sparsity says how many samples each band of frequencies needs, and `sampling_pattern`
-draws a pattern with that many. Here it is compared with points drawn evenly and with evenly spaced
-lines, all with a quarter of the samples and a fully sampled centre.
+The choice of the samples matters as much as their reconstruction. The theory of sparsity in levels
+states how many samples each band of frequencies needs, and `sampling_pattern` draws a pattern with
+these numbers. Here it is compared with points drawn uniformly at random and with evenly spaced
+lines. All patterns have a quarter of the samples and a fully sampled centre.
 """
 
 # %%
@@ -21,7 +21,7 @@ shape = tuple(truth.shape)
 rate, centre = 0.25, np.ix_(*(range(n // 2 - 12, n // 2 + 12) for n in shape))
 
 # %%
-# The two patterns beside the designed one.
+# The two other patterns.
 generator = np.random.default_rng(0)
 evenly = np.zeros(shape, bool)
 evenly[centre] = True
@@ -39,7 +39,7 @@ patterns = {
 }
 
 # %%
-# Every pattern measures the same image with the same coils and noise.
+# Every pattern samples the same image with the same coils and noise.
 figure, axes = plt.subplots(2, 3, figsize=(7, 6), layout="constrained")
 for (name, mask), (above, below) in zip(patterns.items(), axes.T, strict=True):
     scan = simulate(truth[None], mask=mask, coils=8, snr=40)

@@ -1,8 +1,8 @@
 """Simulate a scan from DICOM, and write DICOM again.
 
-A DICOM image holds no k-space. What can be made of it is a simulated scan: coils, a sampling
-pattern and noise are put on the image, and everything made from it says that it is simulated.
-That is enough to try a protocol or to train a network.
+A DICOM image contains no k-space, but a scan can be simulated from it by adding coils, a sampling
+pattern and noise. Everything made from such a scan states that it is simulated. This suffices to
+try a protocol or to train a network.
 """
 
 # %%
@@ -31,6 +31,6 @@ for axis, (title, shown) in zip(axes, pictures.items(), strict=True):
 plt.show()
 
 # %%
-# The series lies where the original lies.
+# The series has the position of the original.
 for path in result.save_dicom_series("series"):
     print(path)

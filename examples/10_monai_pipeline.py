@@ -1,7 +1,7 @@
 """Reconstruct in a MONAI pipeline.
 
-Two transforms lead from raw files to images in any MONAI pipeline, and what stands behind them
-sees ordinary images with an affine. The loader below reads two scans of different sizes.
+In any MONAI pipeline, two transforms turn raw files into images. The transforms that follow get
+ordinary images with an affine. The loader below reads two scans of different sizes.
 """
 
 # %%
@@ -26,7 +26,7 @@ certificate = json.loads(one.meta["certificate"])
 print(f"proven bound: {certificate['lipschitz_bound']:.1f}")
 
 # %%
-# Behind them, the transforms of any segmentation or classification.
+# The transforms of any segmentation or classification can follow.
 prepared = Compose(
     [
         LoadKspaced("scan"),

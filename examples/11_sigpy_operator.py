@@ -1,8 +1,8 @@
 """Work with SigPy.
 
 `FIRENETRecon` takes the arguments of SigPy's `L1WaveletRecon` and adds a certificate. Any linear
-operator that SigPy can build can also be the encoding of a network, whose gradients then pass
-through it. The mask, the coils and the data below are SigPy's.
+operator that SigPy can build can also be the encoding operator of a network, and gradients pass
+through it. The mask, the coils and the data below come from SigPy.
 """
 
 # %%
@@ -25,8 +25,8 @@ sense = sigpy.mri.linop.Sense(maps, weights=mask)
 print(sense)
 
 # %%
-# Noise of one per cent, then both reconstructions. SigPy's is the best of three weights, chosen by
-# the true image; FIRENET's weight is the automatic one.
+# Noise of one per cent is added, then both methods reconstruct the data. SigPy uses the best of
+# three weights, chosen with the true image; FIRENET uses its automatic weight.
 generator = np.random.default_rng(0)
 kspace = sense(truth)
 noise = mask * (generator.normal(size=kspace.shape) + 1j * generator.normal(size=kspace.shape))
@@ -59,7 +59,7 @@ for axis, (title, image) in zip(axes, pictures.items(), strict=True):
 plt.show()
 
 # %%
-# The operator itself in a network of one's own: the gradient of the data passes through SigPy.
+# The operator can also be part of your own network: the gradient of the data passes through SigPy.
 net = FIRENET(StationaryCosine(3, shape), lam=app.lamda, schedule=NetworkSchedule(layers=10))
 y = torch.from_numpy(kspace).requires_grad_()
 net(y, from_sigpy(sense)).abs().sum().backward()

@@ -1,8 +1,8 @@
 """Train with a bound.
 
 A network that `firenet train` makes has a proven Lipschitz constant, whatever its weights become.
-Ten seconds of training on three simulated slices are far too short for a good network, and enough
-to see that the constant is kept.
+Ten seconds of training on three simulated slices are far too short for a good network, but long
+enough to see that the bound on the constant is respected.
 """
 
 # %%
@@ -17,8 +17,8 @@ from firenet_mri.training.options import TrainingOptions
 from firenet_mri.training.run import train_network
 
 # %%
-# Scans are simulated of three slices, and of another one to choose which weights are kept. The
-# constant may be 4 at most.
+# Scans of three slices are simulated for the training, and scans of another slice for choosing the
+# best weights. The constant may be at most 4.
 options = TrainingOptions(
     bound=4.0, minutes=0.17, stages=6, singles=8, groups=0, sizes=(64,), cases=64
 )
@@ -37,8 +37,8 @@ for line, _ in trained.frozen.remarks():
     print(line)
 
 # %%
-# The file of the weights stands where a preset stands. The certificate proves its constant again,
-# and `jacobian=True` finds how much is reached at these data.
+# The file of weights replaces a preset. The certificate proves its constant again, and
+# `jacobian=True` measures how large the amplification is for these data.
 scan = firenet_mri.read("sample_data/brain_3slices.h5", slices="1")
 result = firenet_mri.reconstruct(scan, weights=Path("net.safetensors"), jacobian=True)
 certificate = result.certificate
@@ -46,7 +46,7 @@ print(f"proven, over all data: {certificate.lipschitz_bound:.2f}")
 print(certificate.jacobian_statement)
 
 # %%
-# The network was trained on this slice, so the picture is no test of quality.
+# The network was trained on this slice, so the picture does not test its quality.
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
 axes[0].imshow(result.image[0].abs().T.numpy(), cmap="gray")
 axes[0].set_title("after ten seconds of training")

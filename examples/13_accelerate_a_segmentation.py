@@ -1,8 +1,8 @@
 """Accelerate a segmentation pipeline.
 
 A network finds bright spots in images of full scans. Two transforms in front of it show what it
-would find if the scans were accelerated. Everything here is **simulated**, and both networks were
-trained for seconds; `docs/examples/accelerate_segmentation.py` is larger.
+would find if the scans were accelerated. Everything here is **simulated**, and both networks are
+trained for seconds only; `docs/examples/accelerate_segmentation.py` is a larger version.
 """
 
 # %%
@@ -21,7 +21,7 @@ SIZE, ACCELERATIONS, normalise = 64, (2, 4, 6, 8), NormalizeIntensity()
 
 
 def head(generator):
-    """Return an image (1, x, y) of a head with spots, and where the bright ones are."""
+    """Return an image (1, x, y) of a head with spots, and a mask of the bright ones."""
     grid = np.mgrid[:SIZE, :SIZE] - SIZE / 2
     image = 0.5 * (np.linalg.norm(grid / generator.uniform(22, 30, (2, 1, 1)), axis=0) < 1)
     label = np.zeros_like(image)
@@ -50,8 +50,8 @@ def train(batch, loss):
 
 
 # %%
-# One network finds the spots in full scans. The other corrects zero-filled images, and was trained
-# at all four accelerations with other noise every time.
+# One network finds the spots in full scans. The other corrects zero-filled images. It is trained at
+# all four accelerations, with new noise at every step.
 generator = np.random.default_rng(0)
 draw = RandSimulateKspaced("x", ACCELERATIONS, 30, coils=4, calibration=6).set_random_state(0)
 
@@ -70,7 +70,7 @@ def accelerated():
 finder, corrector = train(full_scan, DiceLoss(sigmoid=True)), train(accelerated, torch.nn.L1Loss())
 
 # %%
-# Six heads that neither has seen, through the two transforms. FIRENET is not trained.
+# Six heads that neither network has seen pass through the two transforms. FIRENET is not trained.
 unseen = [head(np.random.default_rng(seed)) for seed in range(100, 106)]
 truth = torch.stack([item["y"] for item in unseen])
 scores = {name: [] for name in ("full scan", "zero filling", "trained U-Net", "FIRENET")}

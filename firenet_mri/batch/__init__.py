@@ -1,4 +1,4 @@
-"""Reconstruction of many scans on a Dask cluster, resumed where it stopped."""
+"""Reconstruct many scans on a Dask cluster; an interrupted batch resumes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a batch is made of: one job per scan, which knows its outputs when it sees them again.
+"""The jobs of a batch: one per scan, each of which recognises its own outputs.
 
-Beside every image lies ``NAME.done.json`` with the options, digests of these, of the scan's path
-and of its bytes, and those of all files that were written. It is written before the work, without
-the files' digests, and again after it: a job whose worker was killed begins anew over what it left,
-a finished one is not done twice, one whose scan has changed is done again, and an image that no
-batch has written, or that is of another scan, is not replaced.
+Beside every image lies ``NAME.done.json``. It holds the options, their digest, the digests of the
+scan's path and bytes, and the digests of all files that were written. The job writes this record
+before the work, without the digests of the files, and again after it. A job whose worker was killed
+therefore starts again and replaces what it left behind. A finished job is not repeated, unless its
+scan has changed. An image that no batch wrote, or that belongs to another scan, is not replaced.
 """
 
 from __future__ import annotations
@@ -57,17 +57,18 @@ class Job:
     Parameters
     ----------
     scan, image, options
-        What is reconstructed, where to, and how.
+        The scan to reconstruct, the image to write, and how both are done.
     overwrite
-        Do it again if it is finished.
+        Reconstruct the scan again even if its image is finished.
     evidence
-        Write what others need to check the certificate.
+        Write the evidence that others need to check the certificate.
     key
         Private Ed25519 key, a PEM file, with which the certificate is signed.
     report
         Write a page beside the image that explains it, see :mod:`firenet_mri.report`.
     label
-        What it is called instead of its file's name; nothing calls it by that.
+        Name in summaries and messages that replaces the name of the scan's file, which is then
+        never shown.
     """
 
     scan: Path
@@ -81,12 +82,12 @@ class Job:
 
     @property
     def shown(self) -> str:
-        """What summaries and messages call it."""
+        """The scan's name in summaries and messages."""
         return self.label or printable(self.scan.name)
 
     @property
     def record(self) -> Path:
-        """The file that says what is finished."""
+        """The file that records what was finished."""
         return self.image.with_name(self.image.name.removesuffix(".nii.gz") + _RECORD)
 
 
@@ -99,19 +100,19 @@ class Outcome:
     scan, image
         Names of their files.
     state
-        "done", "kept" from a batch before, or "failed".
+        "done", "kept" from an earlier batch, or "failed".
     seconds
-        Of reading, reconstruction and writing; 0 if kept.
+        Time for reading, reconstructing and writing the scan; 0 if kept.
     relative_gap
-        Largest of all slices; None if failed, or if no gap was asked for.
+        Largest gap of all slices; None if the job failed, or if no gap was requested.
     lipschitz_bound
-        Proven; None without a proof.
+        Proven bound; None without a proof.
     warnings
-        What is odd about the data, and what was logged on the way.
+        Warnings about the data, and those that were logged during the job.
     error
-        One line, empty unless failed.
+        One line; empty unless the job failed.
     folder
-        Where the image lies, relative to where the batch wrote; empty if it is not known.
+        Folder of the image, relative to the batch's output folder; empty if it is not known.
     thumbnail
         A small PNG of the middle slice; empty without one.
     """
@@ -139,7 +140,7 @@ def find_jobs(
     report: bool = False,
     suffix: Suffix | None = None,
 ) -> list[Job]:
-    """Return a job for every scan in a folder and those below it, in the order of their names.
+    """Return a job for every scan in a folder and its subfolders, ordered by name.
 
     Images go to ``OUTPUT/sub-LABEL/anat/sub-LABEL_rec-firenet_SUFFIX.nii.gz``, as BIDS lays out a
     study, see :func:`firenet_mri.batch.tree.image_paths`.
@@ -147,18 +148,18 @@ def find_jobs(
     Parameters
     ----------
     folder, output
-        Where the scans are, and where the images go.
+        The folder of the scans, and the folder for the images.
     options
-        Of all jobs: one value, or the options of reading and reconstruction by name.
+        The options of all jobs: one value, or the options of reading and reconstruction by name.
     overwrite, evidence, key, report
         See :class:`Job`.
     suffix
-        BIDS's suffix of all images, such as "T1w"; None calls them ``MRI``, which BIDS has not.
+        BIDS suffix of all images, such as "T1w"; None uses ``MRI``, which is not a BIDS suffix.
 
     Raises
     ------
     UsageError
-        If the folder holds no scan, output lies in it, or an option cannot be used.
+        If the folder contains no scan, if output lies inside it, or if an option cannot be used.
     FileError
         If the key cannot be used.
     """
@@ -180,7 +181,7 @@ def find_jobs(
 
 
 def reconstruct_job(job: Job) -> Outcome:
-    """Read, reconstruct and write a scan, unless that is done; whatever is wrong is an outcome."""
+    """Read, reconstruct and write a scan unless it is finished; an error becomes an outcome."""
     warnings = _Warnings()
     logger = logging.getLogger("firenet_mri")
     logger.addHandler(warnings)
@@ -192,7 +193,7 @@ def reconstruct_job(job: Job) -> Outcome:
         outcome = failed(job, " ".join(str(error).split()))
     except (OSError, MemoryError, RuntimeError, SystemError, ImportError) as error:
         if memory_ran_out(error):
-            outcome = failed(job, f"{shortage()}; in a batch also take fewer --workers")
+            outcome = failed(job, f"{shortage()}; in a batch, also use fewer --workers")
         elif isinstance(error, OSError):
             outcome = failed(job, " ".join(str(error).split()) or type(error).__name__)
         else:
@@ -200,14 +201,14 @@ def reconstruct_job(job: Job) -> Outcome:
     finally:
         _collects.reset(before)
         logger.removeHandler(warnings)
-    # The folder of the subject, and that of its images, as find_jobs() lays them out.
+    # The subject's folder and its image folder, as find_jobs() lays them out.
     folder = "/".join(job.image.parent.parts[-2:])
     outcome = replace(outcome, warnings=(*outcome.warnings, *warnings.lines), folder=folder)
     return _called(outcome, job) if job.label else outcome
 
 
 def _called(outcome: Outcome, job: Job) -> Outcome:
-    """Return the outcome in which messages call the scan by its label."""
+    """Return the outcome with the scan's label in place of its name in all messages."""
     error, *lines = (
         without_name(text, job.scan, job.label) for text in (outcome.error, *outcome.warnings)
     )
@@ -254,7 +255,7 @@ def _done(job: Job, started: float) -> Outcome:
 
 
 def _outcome(job: Job, state: State, record: Mapping[str, Any], *, seconds: float = 0.0) -> Outcome:
-    """Return the outcome that a record of a finished job tells."""
+    """Return the outcome that the record of a finished job describes."""
     return Outcome(
         job.shown,
         job.image.name,
@@ -274,16 +275,16 @@ def failed(job: Job, error: str) -> Outcome:
 
 
 class _Asked(NamedTuple):
-    """What a job is, as digests.
+    """Digests that identify a job.
 
     Parameters
     ----------
     job
-        Of the scan's bytes, the options that change its image, and the version.
+        Digest of the scan's bytes, the options that change its image, and the version.
     wish
-        Of the options alone.
+        Digest of the options alone.
     source
-        Of the scan's path; of its label if nothing may call it by its name.
+        Digest of the scan's path, or of its label if the name may not be shown.
     """
 
     job: str
@@ -295,24 +296,24 @@ class _Asked(NamedTuple):
         read = with_files_beside(job.scan, job.options.read)
         key = {**job.options.key(), "read": read.key()}
         identity = digest_of_data([*digests_of_scan(job.scan), key, version("firenet_mri")])
-        # A path can be guessed from its digest.
+        # A label replaces the path, since somebody could guess a path from its digest.
         source = job.label or os.fsencode(job.scan.absolute()).hex()
         return _Asked(identity, digest_of_data(job.options.key()), digest_of_data(source))
 
     def may_replace(self, record: Mapping[str, Any] | None, job: Job) -> bool:
-        """Return whether what lies there is of the same scan, before it changed, and wish.
+        """Return whether the image there came from this scan before it changed, with these options.
 
         Raises
         ------
         FileError
-            If it is of another scan.
+            If the image belongs to another scan.
         """
         if record is None or "source" not in record:
             return False
         if record["source"] != self.source and job.image.exists():
             raise FileError(
-                f"{job.image}: is the image of another scan of an earlier batch; use --overwrite "
-                "to replace it, or another folder"
+                f"{job.image}: is the image of another scan, from an earlier batch; use "
+                "--overwrite to replace it, or write to another folder"
             )
         return bool(record["source"] == self.source and record.get("wish") == self.wish)
 
@@ -321,7 +322,7 @@ def _is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     """Return whether all requested files are there, unchanged."""
     wants_second = job.options.reconstruction.jacobian
     wanted = files_of(job.image, evidence=job.evidence, sensitivity=wants_second)
-    # Signed or not: who asks for a key wants it by this one.
+    # Signed or not: whoever gives a key wants a certificate that is signed with it.
     if job.key is not None and record.get("signed_with") != public_digest(job.key):
         return False
     paths = {name: getattr(wanted, name) for name in _FILES}
@@ -352,18 +353,18 @@ def _write_record(path: Path, content: Mapping[str, object]) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Collects the warnings of the job that its thread, and those that work for it, are at."""
+    """Collects the warnings of one job, from its thread and from the threads that work for it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, unless it is of another job of this worker."""
+        """Keep a line, unless it comes from another job of this worker."""
         if _collects.get() is not self:
             return
         self.lines.append(" ".join(record.getMessage().split()))
 
 
-# What collects the warnings of the job at hand.
+# The collector of the current job's warnings.
 _collects: ContextVar[_Warnings | None] = ContextVar("_collects", default=None)

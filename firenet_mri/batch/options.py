@@ -1,4 +1,4 @@
-"""The options of a batch: how each scan is read and reconstructed, and where the work is done."""
+"""The options of a batch: how each scan is read and reconstructed, and where jobs run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class JobOptions(Options):
     def _check_together(self) -> None:
         check_serves_many(self.read)
         if not isinstance(self.reconstruction.maps, str):
-            raise UsageError("maps is an array, which cannot serve many scans; name a method")
+            raise UsageError(
+                "maps is an array, which cannot be used for several scans; name a method"
+            )
 
 
 def _size(value: str) -> str | None:
@@ -46,7 +48,7 @@ def _size(value: str) -> str | None:
 @documented
 @dataclass(frozen=True, eq=False)
 class ClusterOptions(Options):
-    """Where a batch runs, and how often it tries."""
+    """Where the jobs of a batch run, and how often each is tried."""
 
     panel = "Running"
 
@@ -72,6 +74,6 @@ class ClusterOptions(Options):
     def _check_together(self) -> None:
         if self.scheduler is not None and (self.workers is not None or self.memory != "auto"):
             raise UsageError(
-                f"{self.scheduler} has workers of its own; leave --workers and --memory out, or "
+                f"{self.scheduler} has workers of its own; omit --workers and --memory, or omit "
                 "--scheduler"
             )

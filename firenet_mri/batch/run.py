@@ -1,4 +1,4 @@
-"""Runs jobs on Dask: on a cluster of this machine's own, or on an existing one."""
+"""Runs jobs on Dask: on a cluster that is started on this machine, or on an existing one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from firenet_mri.options import takes_options
 from firenet_mri.reconstruction.run import check_options
 from firenet_mri.threads import passive_waiting
 
-#: Environment of the workers: Dask has glibc give freed memory back at once, which makes every new
-#: array cost its page faults, four times the time of a reconstruction.
+#: Environment of the workers. Dask makes glibc return freed memory at once. Every new array then
+#: causes page faults, which makes a reconstruction take four times as long.
 _KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
@@ -34,9 +34,9 @@ def run_jobs(
 ) -> list[Outcome]:
     """Return the outcome of every job, in the order of the jobs.
 
-    Every job is a task of its own. A worker that dies, or is killed because it takes too much
-    memory, loses no more than its task, which runs again elsewhere; a task that fails every
-    time is a failed outcome, and the others continue.
+    Every job is a separate task. If a worker dies, or is killed because it uses too much memory,
+    only its task is lost and runs again on another worker. A task that fails every time becomes a
+    failed outcome, and the others continue.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def run_jobs(
     on_cluster
         Called with the address of the cluster's dashboard.
     options
-        Those of :class:`ClusterOptions`.
+        The fields of :class:`ClusterOptions`.
 
     Raises
     ------
     UsageError
-        If Dask is not installed, the cluster cannot be reached, an option is out of its range, or
-        as :func:`check_jobs`.
+        If Dask is not installed, if the cluster cannot be reached, if an option is out of its
+        range, or for the reasons of :func:`check_jobs`.
     """
     require("distributed")
     from distributed import as_completed
@@ -64,7 +64,7 @@ def run_jobs(
     with _client(cluster) as client:
         if on_cluster is not None:
             on_cluster(str(client.dashboard_link))
-        # Dask takes tasks of one key for one task, whosever they are.
+        # Dask treats tasks with the same key as one task, even if they come from different clients.
         batch = secrets.token_hex(8)
         futures = {
             client.submit(_task, job, key=f"firenet-{batch}-{i}", retries=cluster.retries): i
@@ -81,22 +81,22 @@ def run_jobs(
 
 
 def check_jobs(jobs: Sequence[Job], cluster: ClusterOptions) -> None:
-    """Refuse what :func:`run_jobs` could only fail on after a cluster was started.
+    """Refuse jobs on which :func:`run_jobs` would fail only after the cluster was started.
 
     Raises
     ------
     UsageError
-        If an option of the jobs can be used for no scan.
+        If an option of the jobs cannot be used for any scan.
     FileError
         If the file of trained weights cannot be used.
     """
-    # Most often all jobs share one value.
+    # Usually all jobs share one value.
     for options in {id(job.options): job.options for job in jobs}.values():
         check_options(options.reconstruction, here=cluster.scheduler is None)
 
 
 def _task(job: Job) -> Outcome:
-    """Do a job in a worker, on the threads that Dask gave it."""
+    """Run a job in a worker, with the number of threads that Dask assigned to it."""
     import torch
     from distributed import get_worker
 
@@ -105,10 +105,10 @@ def _task(job: Job) -> Outcome:
 
 
 def _outcome_of(future: Any, job: Job) -> Outcome:
-    """Return what a task returned, or that its worker died of it."""
+    """Return the outcome of a task, or a failed one if the task killed its worker."""
     try:
         outcome: Outcome = future.result()
-    # A task fails with whatever its worker failed with.
+    # A task raises whatever its worker raised.
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         return failed(job, f"{type(error).__name__}: {text}")
@@ -116,7 +116,7 @@ def _outcome_of(future: Any, job: Job) -> Outcome:
 
 
 def _client(cluster: ClusterOptions) -> AbstractContextManager[Any]:
-    """Return a client of the cluster; one of this machine's own ends with it."""
+    """Return a client of the cluster; a cluster that was started here ends with it."""
     if cluster.scheduler is None:
         return _own_cluster(cluster.workers, cluster.memory)
     from distributed import Client
@@ -126,7 +126,7 @@ def _client(cluster: ClusterOptions) -> AbstractContextManager[Any]:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{cluster.scheduler}: no Dask cluster answers ({type(error).__name__}); start one, or "
-            "leave the address out"
+            "omit the address"
         ) from None
     return client
 

@@ -32,12 +32,12 @@ _HEADS = (
 
 _STATE_CLASSES = {"done": "proven", "kept": "measured", "failed": "failed"}
 
-# Words for a number that a finished image does not have.
+# Text for a number that a finished image does not have.
 _WHY_NOT = {"relative_gap": "not computed", "lipschitz_bound": "not proven"}
 
 
 def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
-    """Write ``summary.csv`` and ``summary.html``, in the place of those before; return them.
+    """Write ``summary.csv`` and ``summary.html``, replacing earlier ones; return their paths.
 
     The files that make the folder a BIDS study are written, too, unless they exist.
     """
@@ -56,7 +56,7 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path
 
 
 def _printable(outcome: Outcome) -> Outcome:
-    """Return an outcome whose words can be written: they may quote names that are not UTF-8."""
+    """Return an outcome whose text can be written, since it may quote names that are not UTF-8."""
     return replace(
         outcome,
         scan=printable(outcome.scan),
@@ -85,7 +85,7 @@ def _number(state: State, value: float | None, why_not: str) -> str:
 
 
 def _page(folder: Path, outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
-    """Return the page: a row for each scan, with a small image and links to its files."""
+    """Return the page: one row per scan, with a small image and links to the scan's files."""
     counts = {
         state: sum(o.state == state for o in outcomes) for state in ("done", "kept", "failed")
     }
@@ -123,7 +123,7 @@ def _shown(folder: Path, outcome: Outcome, row: Sequence[str]) -> Markup:
 
 
 def _warnings(lines: Sequence[str]) -> Markup | None:
-    """Return how many warnings there are, and when that is opened, which."""
+    """Return the number of warnings, which expands to the list of them."""
     if not lines:
         return None
     count = counted(len(lines), "warning")
@@ -135,7 +135,7 @@ def _warnings(lines: Sequence[str]) -> Markup | None:
 
 
 def _links(folder: Path, outcome: Outcome) -> Iterator[Markup]:
-    """Yield a link to each file of an image that is there, relative to the page."""
+    """Yield a link, relative to the page, to each existing file of an image."""
     if not outcome.folder or outcome.state == "failed":
         return
     stem = image_stem(Path(outcome.image))

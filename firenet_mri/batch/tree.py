@@ -1,4 +1,4 @@
-"""Where a batch writes its images: a BIDS study that the BIDS validator accepts."""
+"""Paths of a batch's images: a BIDS study that the BIDS validator accepts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal, get_args
 
 from firenet_mri.errors import UsageError
 
-#: BIDS's suffixes of images of one contrast, which need nothing else in their names.
+#: BIDS suffixes for images of one contrast, which need no further labels in their names.
 Suffix = Literal["T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio"]
 
-# The suffix of an image of unknown contrast, for which BIDS has none.
+# The suffix of images of unknown contrast, since BIDS has none for them.
 _UNKNOWN = "MRI"
 _IGNORED = (
-    "# What lies beside the images of firenet batch, and images whose contrast was not said.\n"
+    "# Files beside the images of firenet batch, and images whose contrast was not given.\n"
     f"*.png\n*.html\n*.evidence.h5\n*.done.json\n*_{_UNKNOWN}.*\n/summary.csv\n"
 )
 _SUBJECT = re.compile(r"(?:^|[/\\_])sub-([0-9A-Za-z]+)")
@@ -23,12 +23,12 @@ _SESSION = re.compile(r"(?:^|[/\\_])ses-([0-9A-Za-z]+)")
 
 
 def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Path]:
-    """Return where the image of each scan goes, relative to the output folder.
+    """Return the path of each scan's image, relative to the output folder.
 
-    A path that names subject and session (``sub-01/ses-2/scan.h5``) keeps them, and what else it
-    says becomes ``acq``; of others the subject's label is made of all letters and digits. Names
-    differ in more than case: the first of those that would be alike keeps its own, and others are
-    numbered with what no path has.
+    If a path names subject and session (``sub-01/ses-2/scan.h5``), the image keeps these labels,
+    and the rest of the path becomes ``acq``. Otherwise all letters and digits of the path form the
+    subject's label. No two names differ only in case: the first of several equal names is kept, and
+    the others get numbers that occur in no path.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Pat
     Raises
     ------
     UsageError
-        If the suffix is another.
+        If the suffix is not one of these.
     """
     if suffix is not None and suffix not in get_args(Suffix):
         raise UsageError(f"Unknown suffix {suffix!r}; use one of {', '.join(get_args(Suffix))}")
@@ -59,7 +59,7 @@ def image_paths(scans: Iterable[Path], suffix: Suffix | None = None) -> list[Pat
 
 
 def _named(subject: str, session: str, rest: str | None, again: str = "") -> tuple[Path, str]:
-    """Return folder and name of an image, numbered where the last of its labels ends."""
+    """Return folder and name of an image, with a number at the end of its last label."""
     label = subject if rest is not None else subject + again
     acquisition = "" if rest is None else rest + again
     words = [f"sub-{label}", f"ses-{session}" if session else ""]
@@ -68,7 +68,7 @@ def _named(subject: str, session: str, rest: str | None, again: str = "") -> tup
 
 
 def _parsed(scan: Path) -> tuple[str, str, str | None]:
-    """Return subject and session of a path, and what else it says; None if it names no subject."""
+    """Return subject, session and remainder of a path; None if it names no subject."""
     text = str(scan.with_suffix(""))
     subject, session = _SUBJECT.search(text), _SESSION.search(text)
     if subject is None:
@@ -84,9 +84,9 @@ def _letters(text: str) -> str:
 
 
 def write_study_files(output: Path) -> None:
-    """Write what makes the folder a study: description, unless there is one, and ``.bidsignore``.
+    """Write the files that make the folder a study: a description and ``.bidsignore``.
 
-    What a user has written into the latter stays.
+    An existing description is kept, and so are the lines that a user wrote into ``.bidsignore``.
     """
     from firenet_mri.io.image.bids import write_description
     from firenet_mri.io.outputs import atomic_writes

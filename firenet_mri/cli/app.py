@@ -1,4 +1,4 @@
-"""The command ``firenet``: every command by name, loaded when it is called."""
+"""The command ``firenet``: all commands by name, each loaded when it is called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firenet_mri.errors import UsageError
 
 
 class Command(NamedTuple):
-    """A command: its name, where it is, its line in the list of commands, and an example."""
+    """A command: its name, its module, its line in the list of commands, and an example."""
 
     name: str
     place: str
@@ -107,7 +107,7 @@ COMMANDS = (
 #: Entry points of this group add commands: their name, and a ``cyclopts.App``.
 PLUGINS = "firenet_mri.commands"
 
-# Plugins that have a home of their own, and what they add.
+# Plugins in separate packages, and the commands that they add.
 _KNOWN_PLUGINS = {
     "benchmark": "Measure accuracy, stability and speed, compared with other methods.",
     "paper": "Reproduce the experiments of the paper.",
@@ -115,12 +115,13 @@ _KNOWN_PLUGINS = {
 
 
 def make_app(called: str = "") -> App:
-    """Return the command with all that is installed.
+    """Return the command ``firenet`` with all installed commands.
 
     Parameters
     ----------
     called
-        The command that will run: its help is its own, the others have a line in the list.
+        The command that will run, which provides its own help; the others have one line in the
+        list.
     """
     app = App(
         name="firenet",
@@ -157,7 +158,7 @@ def make_app(called: str = "") -> App:
 
 
 def _summary(entry: EntryPoint) -> str:
-    """Return what the package of a plugin says of itself, from its metadata."""
+    """Return the summary in the metadata of a plugin's package."""
     text = entry.dist.metadata["Summary"] if entry.dist is not None else ""
     return text or "A command of a plugin."
 
@@ -167,7 +168,7 @@ def _place(entry: EntryPoint) -> str:
 
 
 def _missing(name: str) -> Callable[..., None]:
-    """Return a command that says how to get the plugin."""
+    """Return a command that explains how to install the plugin."""
 
     def say(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
         raise UsageError(

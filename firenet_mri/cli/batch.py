@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, eq=False)
 class BatchOutput(Options):
-    """What is written for every scan, and when."""
+    """Options of the files that are written for every scan."""
 
     panel = "Output"
 
@@ -81,7 +81,7 @@ def batch(
     check_jobs(jobs, cluster)
     console = Console(highlight=False, stderr=True)
     outcomes = _run(jobs, console, cluster)
-    # Named before the summary is written: a full disk takes that, too.
+    # Reported before the summary is written, since a full disk would prevent that, too.
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         console.print(f"Failed: {outcome.scan}: {outcome.error}", markup=False)

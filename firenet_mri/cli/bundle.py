@@ -1,4 +1,4 @@
-"""``firenet bundle``: the MONAI bundle, in a folder of its own."""
+"""``firenet bundle``: writes the MONAI bundle to a new folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from firenet_mri.errors import FileError
 from firenet_mri.io.outputs import check_outputs
 
 _BUNDLE = Path(firenet_mri.__file__).parent / "monai" / "bundle"
-# The scan to try it on is made here: in the package it would be half of its size.
+# The trial scan is made here: in the package it would take half of the package's size.
 _SCAN = "brain_3slices.h5"
-# What a run in the package's own folder may have left there.
+# Files that a run in the package's own folder may have left there.
 _LEFT_OUT = shutil.ignore_patterns("eval", "__pycache__", "*.ts")
 
 
@@ -45,7 +45,7 @@ def write_bundle(folder: Path) -> None:
     Raises
     ------
     FileError
-        If there is anything of that name, or the folder above it is missing or not writable.
+        If a file or folder of that name exists, or if the parent folder is missing or not writable.
     """
     if folder.exists() or folder.is_symlink():
         raise FileError(f"{folder}: exists; give the name of a folder to create")

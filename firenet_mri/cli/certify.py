@@ -1,4 +1,4 @@
-"""``firenet certify``: a certificate in plain words, once it is known to be that of the image."""
+"""``firenet certify``: checks that a certificate belongs to an image, and explains it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COLOURS = {
     "not verified": "red",
 }
 
-# Entries of which the sentence speaks.
+# Entries that the sentence is about.
 _IN_SENTENCE = ("duality_gap", "lipschitz_bound")
 
 
@@ -53,8 +53,8 @@ def certify(
         Path | None,
         Parameter(
             help=(
-                "The scan that the image was made from; everything that can be recomputed "
-                "from it is. Also give the files that the image was made with, such as a "
+                "The scan that the image was made from; recomputes everything that can be "
+                "recomputed from it. Also give the files that the image was made with, such as a "
                 "mask."
             ),
             group=panel("Input"),
@@ -117,7 +117,7 @@ def certify(
     if signed_by is not None:
         console.print(f"It was signed with the key that belongs to {signed_by}.", markup=False)
     elif "signature" in saved.report:
-        console.print("Whose signature it carries was not checked; give the key by --signed-by.")
+        console.print("Its signature was not checked; give the signer's key with --signed-by.")
     _tell(console, scan, checked)
     _explain(console, saved.certificate, _not_recomputed(saved, checked))
     if saved.certificate.not_checkable:
@@ -136,7 +136,7 @@ def _recomputed(
     *,
     quiet: bool,
 ) -> Checked:
-    """Return what of a certificate was recomputed from a scan."""
+    """Return the parts of a certificate that were recomputed from a scan."""
     from firenet_mri.cli.progress import progress
 
     with loading():
@@ -173,7 +173,7 @@ def _write_json(
 
 
 def _tell(console: Console, scan: Path | None, checked: Checked | None) -> None:
-    """Say what was recomputed and what was not."""
+    """Print what was recomputed and what was not."""
     if checked is None:
         console.print(
             "Nothing was recomputed: anybody who can write the certificate can write any "
@@ -195,7 +195,7 @@ def _not_recomputed(saved: SavedCertificate, checked: Checked | None) -> tuple[E
 
 
 def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[Entry, ...]) -> None:
-    """Print every entry: how it is known, what it says, what it does not say, its numbers."""
+    """Print every entry: its status, its statement, its limits, and its numbers."""
     from firenet_mri.report.answers import MEANINGS, title
 
     if any(entry.name in _IN_SENTENCE for entry in not_recomputed):
@@ -207,11 +207,11 @@ def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[E
         heading = escape(_printable(title(entry)))
         status = f"[{_COLOURS[entry.status]}]{entry.status}[/]"
         if entry in not_recomputed and entry.status not in ("assumed", "not verified"):
-            status = f"[yellow]{entry.status}, it says; not recomputed[/]"
+            status = f"[yellow]{entry.status} (stated, not recomputed)[/]"
         console.print(f"[bold]{heading}[/bold]: {status}")
         if len(entry.items) < certificate.items:
             slices = ", ".join(str(item + 1) for item in entry.items)
-            _print_indented(console, f"Of slice {slices} only." if slices else "Of no slice.")
+            _print_indented(console, f"For slice {slices} only." if slices else "For no slice.")
         for line in _lines(entry):
             _print_indented(console, line)
         if entry.values:
@@ -222,7 +222,7 @@ def _explain(console: Console, certificate: Certificate, not_recomputed: tuple[E
 
 
 def _in_short(console: Console, certificate: Certificate) -> None:
-    """Answer what a reader wants to know first, without a symbol."""
+    """Print the answers that a reader wants first, without mathematical symbols."""
     from firenet_mri.reconstruction.data_warnings.warning import warnings_of
     from firenet_mri.report.answers import answers
 
@@ -235,23 +235,23 @@ def _in_short(console: Console, certificate: Certificate) -> None:
 
 
 def _print_indented(console: Console, text: str) -> None:
-    """Print a paragraph with a margin that every line keeps."""
+    """Print a paragraph in which every line is indented."""
     console.print(Padding(Text(_printable(text)), (0, 0, 0, 2)))
 
 
 def _printable(text: str) -> str:
-    """Return text without what would move the cursor or change colours."""
+    """Return text without characters that would move the cursor or change colours."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _lines(entry: Entry) -> Iterator[str]:
     yield entry.statement
     if entry.limits:
-        yield f"Not said: {entry.limits}"
+        yield f"Limits: {entry.limits}"
 
 
 def _numbers(entry: Entry) -> Table:
-    """Return the numbers, a line for each, with their range over the slices."""
+    """Return the numbers, one per line, with their range over the slices."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for name, numbers in entry.values.items():
         if not numbers:

@@ -1,4 +1,4 @@
-"""``firenet convert``: raw scans in another format."""
+"""``firenet convert``: writes raw scans in another format."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def convert(
 
 
 def _check_replaces_none(output: Path, scan: Path, wanted: ConversionOptions) -> None:
-    """Refuse an output, or what is written beside it, in the place of a file that is read."""
+    """Refuse an output that would replace a file that is read, itself or by files beside it."""
     from firenet_mri.io.kspace.targets import beside, files_of
 
     names = (output, beside(output, "noise"), beside(output, "trajectory"))
@@ -81,7 +81,7 @@ def _check_replaces_none(output: Path, scan: Path, wanted: ConversionOptions) ->
 
 
 def _tell(made: Converted | ConvertedFilm | ConvertedImages) -> None:
-    """Print what was written, and what of the source is not in it."""
+    """Print what was written, and which parts of the source it does not contain."""
     console = Console(highlight=False, soft_wrap=True)
     for path in made.files:
         console.print(f"Wrote {path}", markup=False)
@@ -96,7 +96,7 @@ def _convert_folder(
     from firenet_mri.conversion import convert_study, find_scans, summary_path
     from firenet_mri.conversion.study import check_study
 
-    # Before a progress bar appears.
+    # Checked before a progress bar appears.
     find_scans(folder)
     check_study(folder, output, options)
     try:

@@ -1,4 +1,4 @@
-"""``firenet demo``: a first image, from a scan that needs no file."""
+"""``firenet demo``: a first image, from a simulated scan that needs no file."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def demo(
 
 
 def _write_sample(scan: Path, reference: Path, image: Path, *, overwrite: bool) -> None:
-    """Write the sample scan and its reference to a folder, which is made.
+    """Write the sample scan and its reference to a folder, which is created.
 
     Raises
     ------
     FileError
-        If the folder cannot be made, or an output exists and is not to be replaced.
+        If the folder cannot be created, or if an output exists and may not be replaced.
     """
     with loading():
         from firenet_mri.io import check_outputs, write_scan

@@ -1,4 +1,4 @@
-"""``firenet design``: a sampling pattern, and what the theory says about it."""
+"""``firenet design``: draws a sampling pattern and states what the theory says about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Transform = Literal["fourier", "walsh"]
 _Kind = Literal["points", "lines", "plane", "radial"]
-# What a pattern for several frames is made from.
+# Options from which a pattern for several frames is made.
 _OF_FRAMES = {"rate", "kind", "calibration", "frames"}
 _LEAST_SIZE, _MOST_SIZE = 2, 8192
 _NAMES = (
@@ -43,15 +43,15 @@ _NAMES = (
 @documented
 @dataclass(frozen=True, eq=False)
 class DesignOptions(Options):
-    """The pattern, the images that it is for, and what is asked of the theory."""
+    """Options of the pattern, of the images for which it is meant, and of the theorem."""
 
     rate: float = option(0.15, "Fraction of k-space that is sampled, 0 to 1.")
     wavelet: str = option("haar", "Sparsifying wavelet: haar, db2 ... db10, or sym2 ... sym10.")
     transform: _Transform = option("fourier", "Transform that is sampled.")
     kind: _Kind = option(
         "points",
-        "What is sampled: points (2D), phase-encoding lines, or planes (3D); radial are spokes, "
-        "for frames alone.",
+        "Kind of pattern: points (2D), phase-encoding lines, or planes (3D); radial means spokes, "
+        "for frames only.",
     )
     frames: int | None = option(
         None,
@@ -93,8 +93,8 @@ class DesignOptions(Options):
         others = sorted(given - _OF_FRAMES)
         if others:
             raise UsageError(
-                f"--frames and {', '.join(f'--{name}' for name in others)} were asked for, which "
-                "goes with the theorem for one image; leave it out"
+                f"--frames was given with {', '.join(f'--{name}' for name in others)}, which "
+                "belongs to the theorem for one image; omit one of them"
             )
 
 
@@ -141,7 +141,7 @@ def design(
 def _design_frames(
     files: tuple[Path, Path], shape: Shape, wanted: DesignOptions, frames: int, *, overwrite: bool
 ) -> None:
-    """Write what frames measure, and say what it means."""
+    """Write the sampling of all frames, and print what it means."""
     from firenet_mri.cli.design_frames import frames_of_lines, frames_of_spokes, usage
     from firenet_mri.io.pattern import write_frames
 
@@ -161,7 +161,7 @@ def _design_frames(
 
 
 def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:
-    """Return the pattern, for the sparsities that were given or measured."""
+    """Return the pattern for the given or measured sparsities."""
     from firenet_mri.firenet.sampling import sampling_design
 
     kind = wanted.kind
@@ -184,10 +184,10 @@ def _drawn(shape: Shape, wanted: DesignOptions) -> SamplingDesign:
 def _theorems(
     result: SamplingDesign, accuracy: float, lam: float | None
 ) -> tuple[TheoremParameters, TheoremParameters]:
-    """Return what the theorem says for an operator known exactly, and known approximately."""
+    """Return the theorem's parameters for an operator known exactly, and known approximately."""
     from firenet_mri.firenet.levels import NullSpaceConstants, theorem_parameters
 
-    # What the theorem needs, and has with high probability, for an operator of norm 1.
+    # The property that the theorem needs, and that holds with high probability, for norm 1.
     assumed = NullSpaceConstants(rho=0.5, gamma=math.sqrt(2))
     exact, inexact = (
         theorem_parameters(result.levels, assumed, accuracy=accuracy, lam=lam, exact=known)
@@ -205,7 +205,7 @@ def _axis_names(transform: _Transform, kind: _Kind) -> tuple[str, str]:
 
 
 def _shape(size: str, kind: _Kind) -> Shape:
-    """Return the sizes; one number is the size of all axes."""
+    """Return the sizes of all axes; a single number applies to every axis."""
     numbers = _numbers(size, separator="x")
     if not all(_LEAST_SIZE <= number <= _MOST_SIZE for number in numbers):
         raise UsageError(
@@ -220,8 +220,7 @@ def _numbers(text: str, *, separator: str = ",") -> tuple[int, ...]:
     except ValueError:
         example = "256x200" if separator == "x" else "15,44,82"
         raise UsageError(
-            f"{text!r} given; whole numbers with {separator!r} between them are needed, such as "
-            f"{example}"
+            f"{text!r} given; give whole numbers separated by {separator!r}, such as {example}"
         ) from None
 
 
@@ -277,7 +276,7 @@ def _theorem_table(exact: TheoremParameters, inexact: TheoremParameters) -> Tabl
 
 
 def _cells(theorem: TheoremParameters) -> tuple[str, ...]:
-    """Return the numbers that go with ``_NAMES``."""
+    """Return the numbers that belong to ``_NAMES``."""
     return (
         f"{theorem.recovery.c1:.4g}",
         f"{theorem.recovery.c2:.4g}",
@@ -297,26 +296,26 @@ def _tell(
     accuracy: float,
     files: tuple[Path, Path],
 ) -> None:
-    """Say in words what holds, what is assumed, and where the files are."""
+    """Print what holds, what is assumed, and where the files are."""
     levels = result.levels
     count, total = sum(result.level_samples), sum(result.level_frequencies)
     what = "points" if result.band_samples.ndim == 2 else "lines"
     lines = [
         f"Samples: {count} of {total} {what}, {count / total:.2%}. kappa = {levels.kappa:.4g}, "
         f"xi = {levels.xi:.6g}.",
-        "What then holds: if the sampled transform has the robust null space property in levels "
-        "with rho = 1/2 and gamma = sqrt(2), the network with these p and n ends, for every image "
-        "c and data y, within",
+        "Guarantee: if the sampled transform has the robust null space property in levels with "
+        "rho = 1/2 and gamma = sqrt(2), the result of the network with these p and n lies, for "
+        "every image c and data y, within",
         f"    {exact.tail_factor:.3g} sigma(c) + {exact.misfit_factor:.3g} ||A c - y|| + "
         f"{exact.delta_factor:.3g} delta + {accuracy:g} ||y||",
-        "of c; sigma(c) is the weighted l1 norm of all but the s_l largest coefficients of every "
-        "level, and delta that of the schedule, which has to be at least "
+        "of c. Here sigma(c) is the weighted l1 norm of all but the s_l largest coefficients of "
+        "every level, and delta is the parameter of the schedule, which must be at least "
         f"{2 * exact.lam:.3g} sigma(c) + {1 + exact.recovery.c2 / exact.chi:.3g} ||A c - y||.",
-        "Assumed, not verified: that this pattern has the property. The theory gives it with high "
-        "probability where every band k has C L kappa M(s, k) samples; the constant C and the "
-        "logarithmic factors L are not verified here.",
+        "It is assumed, not verified, that this pattern has the property. According to the theory "
+        "it does with high probability if every band k has C L kappa M(s, k) samples. The constant "
+        "C and the logarithmic factors L are not verified here.",
         _margin(result),
-        "This is for one coil; several coils have a different operator.",
+        "This holds for one coil; several coils have a different operator.",
         f"Mask:    {files[0]} (firenet recon SCAN --mask {files[0]})",
         f"Picture: {files[1]}",
     ]
@@ -327,10 +326,10 @@ def _tell(
 def _margin(result: SamplingDesign) -> str:
     margin = result.margin
     if margin is None:
-        return "M(s, k) is implemented for Haar only, so nothing can be said about C L here."
+        return "M(s, k) is implemented for Haar only, so that nothing is known about C L here."
     if math.isinf(margin):
-        return "All of k-space is sampled: then the operator is unitary, and the property holds."
+        return "All of k-space is sampled, so that the operator is unitary and the property holds."
     return (
         f"This pattern has at least {margin:.3g} kappa M(s, k) samples in every band that is not "
-        "full: the theorem applies only where C L is no more than that."
+        "full: the theorem applies only if C L is at most that factor."
     )

@@ -1,4 +1,4 @@
-"""``firenet design --frames``: what frames measure, and what it means for their reconstruction."""
+"""``firenet design --frames``: sampling of frames, and its consequences for reconstruction."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PROVEN = (
-    "Proven of a joint reconstruction (--joint), for every pattern, and stated in the image's "
-    "certificate: how far the image is from the optimum, and by how much a change of the data can "
-    "be amplified. Not proven: that these samples determine the frames. The theorem behind the "
-    "patterns for one image says nothing about what neighbouring frames have in common; what "
-    "simulated hearts gain is measured in docs/joint.md."
+    "For a joint reconstruction (--joint) the certificate states, proven for every pattern, how "
+    "far the image is from the optimum, and by how much a change of the data can be amplified. It "
+    "is not proven that these samples determine the frames: the theorem behind the patterns for "
+    "one image says nothing about what neighbouring frames have in common. docs/joint.md reports "
+    "what simulated hearts gained."
 )
 
 
 def frames_of_lines(
     frames: int, shape: tuple[int, ...], rate: float, calibration: int
 ) -> tuple[Tensor, list[str]]:
-    """Return the mask (frame, y, x) bool of interleaved lines, and what to say of it.
+    """Return the mask (frame, y, x) bool of interleaved lines, and its description.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def frames_of_lines(
 def frames_of_spokes(
     frames: int, shape: tuple[int, ...], rate: float, calibration: int
 ) -> tuple[Tensor, list[str]]:
-    """Return the trajectory (frame, 1, spoke, sample, 2) of spokes, and what to say of it.
+    """Return the trajectory (frame, 1, spoke, sample, 2) of spokes, and its description.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def frames_of_spokes(
     from firenet_mri.operators.trajectories import golden_angle_frames
 
     if calibration:
-        raise UsageError("Spokes all pass through the centre; leave calibration out")
+        raise UsageError("All spokes pass through the centre; omit --calibration")
     size = max(shape)
     spokes = max(1, round(size / _every(rate, size)))
     needed = math.ceil(math.pi / 2 * size)
@@ -91,17 +91,17 @@ def frames_of_spokes(
 
 
 def usage(output: Path, *, along: bool) -> str:
-    """Return how a pattern is used, as a command."""
+    """Return the command that uses a pattern."""
     if along:
         return f"firenet recon SCAN.npy --trajectory {output} --joint repetition"
     return f"firenet simulate IMAGE --mask {output}, firenet recon SCAN --joint repetition"
 
 
 def _every(rate: float, size: int) -> int:
-    """Return how many lines or spokes would be measured fully for one that is."""
+    """Return the undersampling factor: every how many lines or spokes one is measured."""
     if not 0 < rate <= 1 or 1 / rate >= size + 0.5:
         raise UsageError(
-            f"A rate of {rate:g} asked for; of {size} lines or spokes give a fraction from "
+            f"A rate of {rate:g} asked for; for {size} lines or spokes give a fraction from "
             f"{1 / size:.3g} to 1"
         )
     return round(1 / rate)
@@ -112,23 +112,23 @@ def _range(low: float, high: float) -> str:
 
 
 def _maps(centre: int) -> str:
-    """Return what the mean over the frames is good for."""
+    """Return a sentence that says whether the mean over the frames suffices for maps."""
     from firenet_mri.calibration.sensitivity import SMALLEST_WIDTH
 
     need = SMALLEST_WIDTH["espirit"]
     if centre >= need:
         return (
-            f"Their mean has a fully sampled centre {centre} wide, of which the sensitivity maps "
-            f"are made ({need} are needed)."
+            f"Their mean has a fully sampled centre {centre} wide, from which the sensitivity maps "
+            f"are estimated ({need} are needed)."
         )
     return (
         f"Their mean has a fully sampled centre {centre} wide, and sensitivity maps need {need}: "
-        "take more frames or a wider centre, or give maps."
+        "use more frames or a wider centre, or give maps."
     )
 
 
 def _frames_until_full(lines: Tensor) -> int | None:
-    """Return how many successive frames fill k-space wherever they begin; None if all do not."""
+    """Return how many successive frames always fill k-space; None if not even all of them do."""
     frames = len(lines)
     for count in range(1, frames + 1):
         windows = range(frames - count + 1)

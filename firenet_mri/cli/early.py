@@ -1,4 +1,4 @@
-"""Finds mistakes in the words of a command before torch is loaded and a scan is read."""
+"""Finds mistakes on the command line before torch is loaded and a scan is read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _WRITTEN = ("dicom", "film", "bids")
 
 
 def check_files(*groups: Options) -> None:
-    """Refuse options that name a file or folder which is not there.
+    """Refuse options that name a file or folder that does not exist.
 
     Raises
     ------
     FileError
-        For the first of them, with its flag.
+        For the first such option, with its flag.
     """
     for flag, path in _read(groups):
         if not is_there(path):
@@ -31,22 +31,22 @@ def check_files(*groups: Options) -> None:
 
 
 def check_replaces_none(outputs: Iterable[Path], inputs: Iterable[Path], *groups: Options) -> None:
-    """Refuse outputs in the place of the inputs, or of a file that options name.
+    """Refuse outputs that would replace an input, or a file that options name.
 
     Raises
     ------
     FileError
-        For the first of them.
+        For the first such output.
     """
     named = [*inputs, *(path for _, path in _read(groups))]
-    # BART's names are those of pairs, with or without a suffix.
+    # A BART name, with or without a suffix, stands for a pair of files.
     stems = [path if path.suffix == "" else path.with_suffix("") for path in named]
     pairs = [stem.with_name(stem.name + end) for stem in stems for end in (".cfl", ".hdr")]
     check_apart(outputs, [*named, *pairs])
 
 
 def _read(groups: Iterable[Options]) -> Iterator[tuple[str, Path]]:
-    """Yield the paths that are read among options, with their flags."""
+    """Yield the paths of input files among the options, with their flags."""
     for options in groups:
         values = options.flat()
         for field in options.fields():
@@ -56,7 +56,7 @@ def _read(groups: Iterable[Options]) -> Iterator[tuple[str, Path]]:
 
 
 def check_inputs(paths: Iterable[Path]) -> None:
-    """Refuse scans and images that are not there.
+    """Refuse scans and images that do not exist.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_image(path: Path, *, overwrite: bool) -> None:
     Raises
     ------
     UsageError
-        If the image's name does not end as one.
+        If the name does not have the suffix of an image.
     FileError
         If it exists and may not be replaced, or the folder is missing or not writable.
     """
@@ -84,5 +84,5 @@ def check_image(path: Path, *, overwrite: bool) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a file or folder exists, or the BART pair of that stem."""
+    """Return whether a file or folder exists, or a BART pair with that stem."""
     return path.exists() or path.with_name(path.name + ".cfl").exists()

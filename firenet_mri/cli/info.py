@@ -1,4 +1,4 @@
-"""``firenet info``: what is in a raw scan, with a picture of its sampling pattern."""
+"""``firenet info``: the contents of a raw scan, with a picture of its sampling pattern."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from firenet_mri.io.kspace.outline import Outline
     from firenet_mri.scan import RawScan
 
-# From not sampled to sampled throughout, for terminals of any kind.
+# Characters from not sampled to fully sampled, which every terminal can show.
 _SHADES = " .:-=+*#%@"
 _PICTURE = (48, 20)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a scan contains, without anything about the patient."""
+    """Summary of a scan, without anything about the patient."""
 
     file: str
     format: str
@@ -65,7 +65,7 @@ def info(
     /,
     *,
     check: Annotated[
-        bool, Parameter(help="Also examine the samples, and warn of signs of a faulty scan.")
+        bool, Parameter(help="Also examine the samples, and warn about signs of a faulty scan.")
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -114,20 +114,20 @@ def info(
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the path, or the raw scans in a folder; other files in it do not matter."""
+    """Return the path, or the raw scans in a folder; other files in the folder are ignored."""
     from firenet_mri.io.kspace import bruker
     from firenet_mri.io.kspace.formats import Format, recognise
 
     if not path.is_dir() or bruker.find_experiment(path) is not None:
         return [path]
     found = []
-    # A folder in it is a scan only as a Bruker experiment.
+    # A subfolder is a scan only if it is a Bruker experiment.
     for file in sorted(path.iterdir()):
         try:
             format_ = recognise(file)
         except FileError:
             continue
-        # A header is part of its .cfl file, and .data of its Philips index.
+        # A .hdr file belongs to its .cfl file, and a .data file to its Philips index.
         is_part = format_ is Format.PHILIPS and file.suffix.lower() == ".data"
         if file.suffix != ".hdr" and not is_part:
             found.append(file)
@@ -135,7 +135,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _entries(file: Path) -> list[tuple[Path, str | None]]:
-    """Return a file once, or once for each group of one that holds several scans."""
+    """Return a file once, or once per group if it contains several scans."""
     from firenet_mri.io.kspace.formats import groups_of
 
     try:
@@ -152,7 +152,7 @@ def _read(file: Path, group: str | None, check: bool) -> tuple[Outline, Summary]
 
     warnings: tuple[str, ...] = ()
     if check:
-        # Loads torch, and takes its time.
+        # This loads torch, which takes time.
         from firenet_mri.io.kspace.reading import read
 
         scan = read(file, group=group)
@@ -182,7 +182,7 @@ def _read(file: Path, group: str | None, check: bool) -> tuple[Outline, Summary]
 
 
 def _warnings(scan: RawScan) -> tuple[str, ...]:
-    """Return what the samples say of a scan that went wrong."""
+    """Return the signs in the samples that a scan went wrong."""
     from firenet_mri.reconstruction.data_warnings.places import places_of
     from firenet_mri.reconstruction.data_warnings.scan import warnings_before
 
@@ -231,12 +231,12 @@ def _times(sizes: tuple[int, ...]) -> str:
 
 
 def _picture(raw: Outline) -> str:
-    """Return the sampling of the first slice as text, darker where more was sampled."""
+    """Return the sampling of the first slice as text, darker where more is sampled."""
     if raw.mask is None:
         return f"A trajectory of {counted(raw.points, 'point')}."
     mask = raw.mask.reshape(-1, *raw.spatial_shape)[0].astype(float)
     if mask.ndim == 3:
-        # Along the readout the pattern of a volume is the same, or nearly so.
+        # The pattern of a volume is the same, or nearly the same, along the readout.
         mask = mask.mean(-1)
     width, height = _PICTURE
     small = _shrunk(mask, min(height, mask.shape[0]), min(width, mask.shape[1]))
@@ -248,7 +248,7 @@ def _picture(raw: Outline) -> str:
 
 
 def _shrunk(mask: NDArray[np.floating], height: int, width: int) -> NDArray[np.floating]:
-    """Return averages over height x width cells, which share a pixel where it lies in both."""
+    """Return averages over height x width cells; neighbouring cells may share a pixel."""
     import numpy as np
 
     rows, columns = (_cells(n, count) for n, count in zip(mask.shape, (height, width), strict=True))

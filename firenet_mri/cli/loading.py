@@ -1,4 +1,4 @@
-"""Loads libraries without looking for garbage among what they define."""
+"""Loads libraries without garbage collection among the objects that they define."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 def loading() -> Iterator[None]:
     """Collect no garbage while torch is loaded, and never examine these objects afterwards.
 
-    torch and what comes with it make some 300,000 objects that stay. Python would go through all of
-    them time after time while they are made, and again during the reconstruction. Where torch is
-    loaded already, this does nothing.
+    torch and the libraries that it loads create some 300,000 permanent objects. Python would
+    examine all of them repeatedly while they are created, and again during the reconstruction. If
+    torch is already loaded, this does nothing.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

@@ -1,4 +1,4 @@
-"""Runs the command line, and tells errors in one line."""
+"""Runs the command line, and prints errors in one line."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
 def main() -> None:
-    """Run the command line; the exit status is 0 only if everything asked for was written."""
+    """Run the command line; the exit status is 0 only if all requested files were written."""
     wait_passively()
     _open_standard_streams()
-    # File names need not be UTF-8; what cannot be shown must not stop the work.
+    # File names need not be UTF-8; a name that cannot be shown must not stop the work.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
         _run(make_app("".join(sys.argv[1:2])), sys.argv[1:])
-        # Here an error can still be told.
+        # An error of this flush can still be reported here.
         sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(("firenet", *(error.command_chain or ())))
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _complain_of_system(error: OSError) -> NoReturn:
-    """End the command with a line about what the system refused; raise errors of other kinds."""
+    """End the command with a line about the system's refusal; raise errors of other kinds."""
     if memory_ran_out(error):
         _complain(shortage(), 1)
     name = shortened(str(error.filename))
@@ -77,10 +77,10 @@ def _complain_of_system(error: OSError) -> NoReturn:
         _complain(f"{name}: the name is too long; use a shorter one", 1)
     if error.errno not in _FULL:
         raise error
-    # Errors of files are told by name where they are written: this is what is printed.
+    # Errors of files are reported where the files are written: this is an error of the output.
     drop(sys.stdout)
     if error.errno == errno.EPIPE:
-        # Whoever reads has seen enough, as head has.
+        # The reader of the pipe has closed it, as head does.
         raise SystemExit(1) from None
     _complain(
         f"the output could not be written ({error.strerror}); free space, or write it elsewhere", 1
@@ -90,14 +90,14 @@ def _complain_of_system(error: OSError) -> NoReturn:
 def _open_standard_streams() -> None:
     """Open the null device for each standard stream that the caller closed.
 
-    Else the next socket or file would get its number, and what libraries and processes print would
-    end in there.
+    Otherwise the next socket or file would get the number of that stream, and the output of
+    libraries and processes would end up in it.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         # Processes that this one starts need it for the same reason.
         os.set_inheritable(opened, True)
     os.close(opened)
-    # Python has none where the descriptor was closed, whatever its annotations say.
+    # In spite of its annotations, Python has no stream where the descriptor was closed.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
@@ -107,7 +107,7 @@ def _open_standard_streams() -> None:
 def _run(app: App, words: Sequence[str]) -> None:
     """Run the command that the words name.
 
-    A name that is unknown is found here, since cyclopts would load every command to suggest one.
+    An unknown name is found here, since cyclopts would load every command to suggest one.
     """
     if any(
         not word or (word.startswith("--") and word.partition("=")[1:] == ("=", ""))
@@ -116,7 +116,7 @@ def _run(app: App, words: Sequence[str]) -> None:
         # An empty path would mean the working folder.
         raise UsageError(
             "An argument is empty, perhaps because a variable is not set; give it a value, or "
-            "leave it out"
+            "omit it"
         )
     try:
         _, path, rest = app.parse_commands(words)
@@ -124,8 +124,8 @@ def _run(app: App, words: Sequence[str]) -> None:
         if memory_ran_out(error):
             raise
         raise FirenetError(
-            f"firenet {words[0]} cannot be loaded ({error.__cause__ or error}); install the "
-            "package that brings it again"
+            f"firenet {words[0]} cannot be loaded ({error.__cause__ or error}); reinstall the "
+            "package that contains it"
         ) from error
     group = path[-1]
     if group.default_command is None and not rest:
@@ -146,8 +146,8 @@ def _check_folder() -> None:
         Path.cwd()
     except OSError as error:
         raise FileError(
-            f"the current folder cannot be found ({error.strerror}); it was deleted or moved: "
-            "change to another one"
+            f"the current folder cannot be found ({error.strerror}) because it was deleted or "
+            "moved; change to another folder"
         ) from None
 
 
@@ -160,7 +160,7 @@ def _unknown(word: str, names: Sequence[str]) -> str:
 
 
 def _words(error: CycloptsError, command: str) -> str:
-    """Return what is wrong; in our own words where cyclopts speaks of its parser."""
+    """Return what is wrong, in our own words where cyclopts would mention its parser."""
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         if error.keyword is not None:
             return f"{error.keyword} needs a value."
@@ -171,11 +171,11 @@ def _words(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnknownOptionError):
         given = error.token.keyword
         if given in known_flags():
-            return f"{given} is not an option of {command}; leave it out."
+            return f"{given} is not an option of {command}; omit it."
     return str(error)
 
 
 def _complain(message: str, status: int) -> NoReturn:
-    """Print one line on stderr and leave."""
+    """Print one line on stderr and exit."""
     sys.stderr.write("firenet: " + " ".join(message.split()) + "\n")
     raise SystemExit(status)

@@ -1,4 +1,4 @@
-"""Makes the flags of a command from options classes, which hold names, defaults and help."""
+"""Builds the flags of a command from options classes, which hold names, defaults and help."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PANELS = (
 
 
 def panel(name: str) -> Group:
-    """Return the topic of the help under which the help shows a command's own flags."""
+    """Return the topic under which the help shows a command's own flags."""
     return Group(name, sort_key=_PANELS.index(name))
 
 
@@ -55,15 +55,15 @@ def with_flags(
 ) -> Callable[[_Function], _Function]:
     """Give a command with ``**options`` a flag for every field of options classes.
 
-    The command gets what was given as text, and turns it into options by :func:`chosen`; defaults
-    and flags come as they are.
+    The command receives the given values as text and converts them into options with
+    :func:`chosen`. Defaults and switches are passed unchanged.
 
     Parameters
     ----------
     classes
         The options classes.
     without
-        Fields that mean nothing for this command.
+        Fields that have no meaning for this command.
     """
     fields = [field for cls in classes for field in cls.fields(without=without)]
 
@@ -86,18 +86,18 @@ def with_flags(
 
 
 def chosen(cls: type[_Chosen], options: dict[str, Any]) -> _Chosen:
-    """Return the options of one class among all that a command was given."""
+    """Return the options of one class from all options that a command received."""
     names = {field.name for field in cls.fields()}
     return cls.from_mapping({name: value for name, value in options.items() if name in names})
 
 
 def output_flag(help: str) -> Parameter:
-    """Return the flag of the file or folder that a command writes."""
+    """Return the flag for the file or folder that a command writes."""
     return Parameter(name=["--output", "-o"], help=help, group=panel("Output"))
 
 
 def known_flags() -> frozenset[str]:
-    """Return the flags of reading and reconstruction, some of which mean nothing for a command."""
+    """Return all flags of reading and reconstruction, whether or not a command accepts them."""
     from firenet_mri.io.kspace.options import ReadOptions
     from firenet_mri.reconstruction.options import ReconstructionOptions
 
@@ -115,7 +115,7 @@ def _parameter(field: Field) -> Parameter:
     name = field.flag
     if field.is_flag:
         return Parameter(name, help=field.help, group=group, negative=(), show_default=False)
-    # A default of None is said in the help, in words.
+    # The help text itself states in words what a default of None means.
     shown = field.default is not None
     return Parameter(name, help=field.help, group=group, converter=_as_given, show_default=shown)
 
@@ -135,5 +135,5 @@ def _types(hint: Any) -> tuple[Any, ...]:
 
 
 def _as_given(type_: Any, tokens: Sequence[Token]) -> str:
-    """Return the text: the options class reads it, so that every face says the same of it."""
+    """Return the text unchanged: the options class parses it, so that errors agree everywhere."""
     return tokens[0].value

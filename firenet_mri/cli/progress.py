@@ -23,10 +23,10 @@ from firenet_mri.errors import FirenetError
 
 
 class _Patient(Console):
-    """A console whose reader may go away, which is no reason to stop the work."""
+    """A console that keeps working when its reader closes the pipe."""
 
     def on_broken_pipe(self) -> None:
-        """Show nothing more, instead of ending the program."""
+        """Show nothing more instead of ending the program."""
         self.quiet = True
         drop(sys.stderr)
 
@@ -35,7 +35,7 @@ class _Patient(Console):
 def progress(
     description: str, unit: str, *, quiet: bool = False
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar on stderr that counts units of work, or nothing."""
+    """Show a bar on stderr that counts units of work, unless ``quiet`` is set."""
     if quiet:
         yield None
         return
@@ -48,7 +48,7 @@ def progress(
 def noted_progress(
     description: str, unit: str, *, quiet: bool = False
 ) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on stderr that counts units of work, with a note behind it, or nothing."""
+    """Show a bar on stderr that counts units of work, followed by a note, unless ``quiet``."""
     if quiet:
         yield lambda done, total, note: None
         return
@@ -67,7 +67,7 @@ def noted_progress(
 def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], None]]:
     """Show bars on stderr, one for each name that is reported with (name, done, total).
 
-    The first stays; others vanish when they are complete.
+    The first bar stays; the others disappear when they are complete.
     """
     tasks: dict[str, TaskID] = {}
     bars = Progress(*_columns(unit), console=_Patient(stderr=True))
@@ -84,13 +84,13 @@ def progress_bars(unit: str = "") -> Iterator[Callable[[str, int, int | None], N
 
 @contextmanager
 def _no_bar_of_nothing(bars: Progress) -> Iterator[None]:
-    """Leave no bar behind if the work is refused before anything of it is done."""
+    """Leave no bar behind if the work is refused before any of it is done."""
     try:
         yield
     except FirenetError:
         if not any(task.completed for task in bars.tasks):
             bars.live.transient = True
-            # Elsewhere it is written once, at its end.
+            # Outside a terminal the bar is written once, at its end.
             bars.console.quiet = not bars.console.is_interactive
         raise
 

@@ -1,4 +1,4 @@
-"""``firenet recon``: a raw scan in, image, picture and certificate out."""
+"""``firenet recon``: reconstructs a raw scan into image, picture and certificate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, eq=False)
 class OutputOptions(Options):
-    """What is written beside the image, and how."""
+    """Options of the files that are written beside the image."""
 
     panel = "Output"
 
@@ -63,7 +63,7 @@ class OutputOptions(Options):
         "plain words and the settings.",
     )
     scanner_matrix: bool = option(
-        False, "Write on the scanner's own grid: cropped, padded and interpolated."
+        False, "Write the image on the scanner's own grid: cropped, padded and interpolated."
     )
     no_evidence: bool = option(
         False, "Omit the evidence file that others need to check the certificate."
@@ -102,9 +102,9 @@ def reconstruct_file(
     written: OutputOptions,
     kept: Sequence[Path] = (),
 ) -> Reconstruction:
-    """Read, reconstruct and write a scan, and say where the outputs are; return what was made.
+    """Read, reconstruct and write a scan, print where the outputs are, and return the result.
 
-    Files of ``kept`` are not replaced either, although they are not read here.
+    The files in ``kept`` are not replaced either, although they are not read here.
     """
     _check_asked(path, output, reading, options, written)
     _load()
@@ -144,7 +144,7 @@ def _check_asked(
     options: ReconstructionOptions,
     written: OutputOptions,
 ) -> None:
-    """Refuse what can be seen to be wrong without torch."""
+    """Refuse mistakes that can be found without torch."""
     if written.sign is not None:
         require("cryptography")
     check_inputs([path])
@@ -153,12 +153,12 @@ def _check_asked(
     check_replaces_none([output], [path], reading, options, written)
     if written.complex and output.suffix == ".dcm":
         raise UsageError(
-            f"{output}: DICOM images hold the magnitude only; leave --complex out, or write NIfTI"
+            f"{output}: DICOM images hold the magnitude only; omit --complex, or write NIfTI"
         )
 
 
 def _load() -> None:
-    """Load torch with the reconstruction, and what the layers and the picture need later."""
+    """Load torch, the reconstruction, and the modules that layers and picture need later."""
     with loading():
         importlib.import_module("firenet_mri.reconstruction.run")
         importlib.import_module("firenet_mri.report")
@@ -174,7 +174,7 @@ def _check_outputs(
     options: ReconstructionOptions,
     written: OutputOptions,
 ) -> None:
-    """Refuse before the scan is read outputs that could not be written, or signed."""
+    """Refuse outputs that could not be written or signed, before the scan is read."""
     from firenet_mri.io.signatures import read_private_key
     from firenet_mri.reconstruction import output_paths
     from firenet_mri.report import report_path
@@ -193,9 +193,9 @@ def _check_outputs(
 
 
 def _check_apart(files: Sequence[Path], written: OutputOptions) -> list[Path]:
-    """Refuse outputs of which one would lie in the place of another, before anything is read.
+    """Refuse outputs that would replace each other, before anything is read.
 
-    All that can be named by then is returned; files of a DICOM series are not.
+    Returns the paths that are known by then, which excludes the files of a DICOM series.
     """
     from firenet_mri.io.image.bids import bids_paths
     from firenet_mri.io.image.film import check_film
@@ -229,7 +229,7 @@ def _check_written(
     options: ReconstructionOptions,
     series: DicomReference | None,
 ) -> None:
-    """Refuse before the work what could only fail after it."""
+    """Refuse, before the work, outputs that would fail only after it."""
     from firenet_mri.io.image.bids import bids_paths
     from firenet_mri.io.image.dicom import check_place, check_series_folder, check_shape
     from firenet_mri.io.outputs import check_outputs
@@ -250,7 +250,7 @@ def _check_written(
     if written.film is not None and len(raw.images) < 2:
         raise UsageError(
             f"{written.film}: {raw.name} is one image, and a film needs several that follow one "
-            "another; leave --film out"
+            "another; omit --film"
         )
     if written.dicom is not None or output.suffix == ".dcm":
         place = check_place(raw.geometry, series, raw.name)
@@ -317,7 +317,7 @@ def _save_image(
 
 
 def _save_others(result: Reconstruction, written: OutputOptions, series: Any) -> list[Path]:
-    """Write what was asked for besides the image; return the files."""
+    """Write the other requested files; return their paths."""
     others: list[Path] = []
     grid, overwrite = written.scanner_matrix, written.overwrite
     if written.dicom is not None:
@@ -330,7 +330,7 @@ def _save_others(result: Reconstruction, written: OutputOptions, series: Any) ->
 
 
 def _save_film(result: Reconstruction, written: OutputOptions) -> str:
-    """Write the film if it was asked for; return where it is, and how fast it runs."""
+    """Write the film if it was requested; return its path and a note on its speed."""
     if written.film is None:
         return ""
     pace = result.save_film(
@@ -342,7 +342,7 @@ def _save_film(result: Reconstruction, written: OutputOptions) -> str:
 def _save_report(
     result: Reconstruction, output: Path, written: OutputOptions, reference: Tensor | None
 ) -> Path | None:
-    """Write the page if it was asked for, and return it."""
+    """Write the page if it was requested, and return its path."""
     from firenet_mri.report import report_path, write_report
 
     if not written.report:
@@ -353,7 +353,7 @@ def _save_report(
 
 
 def _slices_of(output: Path) -> Path:
-    """Return where finished slices are kept until the image is written."""
+    """Return the folder that keeps finished slices until the image is written."""
     return output.with_name(f".{output.name}.slices")
 
 
@@ -365,7 +365,7 @@ def _remove_slices(output: Path) -> None:
 
 @contextmanager
 def _told_what_is_kept(folder: Path) -> Iterator[None]:
-    """Say after an interruption which slices need not be made again."""
+    """Report, after an interruption, which slices need not be reconstructed again."""
     try:
         yield
     except KeyboardInterrupt:
@@ -381,7 +381,7 @@ def _told_what_is_kept(folder: Path) -> Iterator[None]:
 def _tell(
     result: Reconstruction, files: SavedFiles, others: list[Path], page: Path | None, film: str
 ) -> None:
-    """Say where the outputs are and what is proven."""
+    """Print where the outputs are and what is proven."""
     console = Console(highlight=False, soft_wrap=True)
     if result.scan.simulated:
         console.print("The scan is simulated.")

@@ -1,4 +1,4 @@
-"""The options in a certificate as options again, with the files that it knows by their digests."""
+"""Restores the options in a certificate, with the files that it identifies by their digests."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ RECORDED = (
     "name_by_digest",
 )
 
-#: The flag of the commands that take an image's record for its options.
+#: The flag of the commands that take the options from an image's record.
 WEIGHTS = Parameter(
     help="The .safetensors file of the trained network that made the image, if any.",
     group=panel("Input"),
 )
 
-# All of them, so that none that is added is forgotten.
+# Derived from all fields, so that new file options are not forgotten.
 _FILES = tuple(field.name for field in ReadOptions.fields() if Path in get_args(field.annotation))
 
 
@@ -50,16 +50,17 @@ def recorded_options(
     saved
         Its certificate.
     given
-        The files that the image was made with, which a certificate holds no more of than a digest.
+        The files with which the image was made; a certificate contains only their digests.
     weights
-        The file of the trained network that made it; None if there was none, or a shipped one.
+        The file of the trained network that made the image; None if there was none, or an included
+        one.
 
     Raises
     ------
     DataError
-        If the certificate holds no options, or a file is another one.
+        If the certificate contains no options, or if a file differs from the original one.
     UsageError
-        If a file is missing or was not used, or an array was given in its place.
+        If a file is missing or was not used, or if an array was used in its place.
     """
     path = saved.path
     if saved.certificate.not_checkable:
@@ -74,7 +75,7 @@ def recorded_options(
     if isinstance(stated, Mapping) and stated.get("operator") is not None:
         raise UsageError(
             f"{path}: the image was made with an encoding operator that was given in Python; check "
-            "it there, with check_reconstruction(..., encoding=) of firenet_mri.reconstruction"
+            "it in Python with firenet_mri.reconstruction.check_reconstruction(..., encoding=)"
         )
     record = _checked_record(saved)
     if record["read"].keys() & {"simulation", "kspace_of_image"}:
@@ -88,13 +89,13 @@ def recorded_options(
     if isinstance(wanted.get("maps"), Mapping):
         if reading.maps_file is None:
             raise UsageError(f"{path}: its maps were an array; use Python instead")
-        # The file's maps take their place.
+        # The maps of the file replace them.
         del wanted["maps"]
     return reading, with_maps(reading, ReconstructionOptions.from_mapping(wanted))
 
 
 def _checked_record(saved: SavedCertificate) -> dict[str, dict[str, Any]]:
-    """Return the record, after checking that it has the form of one."""
+    """Return the record, after checking its structure."""
     record = saved.report.get("options")
     parts = ("read", "reconstruction")
     has_parts = isinstance(record, Mapping) and all(
@@ -110,18 +111,18 @@ def _checked_record(saved: SavedCertificate) -> dict[str, dict[str, Any]]:
 
 
 def _network(path: Path, stated: object, weights: Path | None) -> dict[str, Any]:
-    """Return the recorded options of the network, with the file of its weights in their place."""
+    """Return the recorded options of the network, with the file that replaces its digest."""
     if not isinstance(stated, Mapping):
         raise DataError(f"{path}: its options are damaged; use the file as firenet wrote it")
     known = stated.get("weights")
     if not isinstance(known, Mapping):
         if weights is not None:
-            raise UsageError(f"{path}: its image was made without --network FILE; leave it out")
+            raise UsageError(f"{path}: its image was made without --network FILE; omit it")
         return dict(stated)
     if weights is None:
         raise UsageError(
-            f"{path}: its image was made by a trained network in a file of SHA-256 "
-            f"{known.get('sha256_of_file')}; give it by --network"
+            f"{path}: its image was made by a trained network in a file with the SHA-256 "
+            f"{known.get('sha256_of_file')}; give it with --network"
         )
     found = NetworkOptions(weights=weights)
     if found.to_dict()["weights"] != known:
@@ -130,22 +131,22 @@ def _network(path: Path, stated: object, weights: Path | None) -> dict[str, Any]
 
 
 def _files(path: Path, record: Mapping[str, Any], given: ReadOptions) -> dict[str, Any]:
-    """Return the files that the record names, after checking that they are given and the same."""
+    """Return the files that the record names, after checking that they are given and unchanged."""
     files: dict[str, Any] = {}
     digests = given.to_dict()
     flags = {field.name: field.flag for field in ReadOptions.fields()}
     for name in _FILES:
         known, found = record["read"].get(name), getattr(given, name)
         if known is None and found is not None:
-            raise UsageError(f"{path}: its image was made without {flags[name]}; leave it out")
+            raise UsageError(f"{path}: its image was made without {flags[name]}; omit it")
         if known is None:
             continue
         if "sha256_of_file" not in known:
             raise UsageError(f"{path}: its {name} was an array; use Python instead")
         if found is None:
             raise UsageError(
-                f"{path}: its image was made with a file of SHA-256 {known['sha256_of_file']}; "
-                f"give it by {flags[name]}"
+                f"{path}: its image was made with a file with the SHA-256 "
+                f"{known['sha256_of_file']}; give it with {flags[name]}"
             )
         if digests[name] != known:
             raise DataError(f"{found}: has another SHA-256 than the {name} of {path.name}")

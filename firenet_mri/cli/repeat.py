@@ -1,4 +1,4 @@
-"""``firenet repeat``: an image again, from the record in its certificate."""
+"""``firenet repeat``: reconstructs an image again from the record in its certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def repeat(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Reconstruct an image again with the options in its certificate, and say if it is the same.
+    """Reconstruct an image again with the options in its certificate, and compare the two.
 
     The certificate contains only the digests of files: give the files that the image was made
     with, such as a mask, again.
@@ -35,7 +35,7 @@ def repeat(
     written = chosen(OutputOptions, options)
     check_inputs([certificate, scan])
     check_image(output, overwrite=written.overwrite)
-    # What is compared with must outlast a comparison that finds another image.
+    # The original must not be replaced, since the comparison may find a different image.
     replaced = output.with_name(f"{image_stem(output)}.json")
     check_replaces_none([output, replaced], [certificate, scan])
     from firenet_mri.io import read_certificate

@@ -1,4 +1,4 @@
-"""``firenet send``: have a scan reconstructed by a server that speaks the MRD protocol."""
+"""``firenet send``: sends a scan to a reconstruction server that speaks the MRD protocol."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def send(
     asked = None if parameters is None else _json_object(parameters)
     if whole_header:
         sys.stderr.write(
-            "firenet: the header is sent whole: institution, station, serial number, coils, times\n"
+            "firenet: sending the whole header: institution, station, serial number, coils, times\n"
         )
     try:
         answer = send_scan(
@@ -90,7 +90,7 @@ def send(
         raise
     _tell(answer)
     if not answer.images:
-        raise DataError(f"{host}:{port} sent no image; its log says why")
+        raise DataError(f"{host}:{port} sent no image; see its log")
     with atomic_writes([output], overwrite=overwrite) as (path,):
         write_images(path, answer.images)
     console = Console(highlight=False, soft_wrap=True)
@@ -98,20 +98,20 @@ def send(
 
 
 def _check_files(scan: Path, output: Path, *, overwrite: bool) -> None:
-    """Refuse a scan that is not there, and a place where the images cannot be written."""
+    """Refuse a scan that does not exist, and an output that cannot be written."""
     from firenet_mri.io import check_outputs
 
     check_inputs([scan])
     if output.suffix not in _MRD_SUFFIXES:
         raise UsageError(
-            f"{output}: the images are written as MRD; end the name in {' or '.join(_MRD_SUFFIXES)}"
+            f"{output}: the images are written as MRD; use the suffix {' or '.join(_MRD_SUFFIXES)}"
         )
     check_outputs([output], overwrite=overwrite)
     check_replaces_none([output], [scan])
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    """Return what a text says as JSON; raise UsageError unless that is an object."""
+    """Parse a text as JSON; raise UsageError unless it is an object."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``firenet serve``: reconstruct what is streamed over the MRD protocol."""
+"""``firenet serve``: reconstructs scans that are streamed over the MRD protocol."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def serve(
     if host not in LOOPBACK:
         logging.warning("other machines can reach this server, without password or encryption")
     _stop_on_signals(server)
-    logging.info("listening at %s:%d", host, server.port)
+    logging.info("listening on %s:%d", host, server.port)
     left = server.serve()
     if left:
-        logging.warning("stopped; %s left", counted(left, "client"))
+        logging.warning("stopped; %s not finished", counted(left, "client"))
     else:
         logging.info("stopped; all clients were served")
 
 
 def _print_health(host: str, port: int) -> None:
-    """Print what a running server says of itself; raise DataError unless it is well."""
+    """Print the health report of a running server; raise DataError unless its status is ok."""
     from firenet_mri.server.client import ask_health
 
     found = ask_health(host=host, port=port)
@@ -97,7 +97,7 @@ def _print_health(host: str, port: int) -> None:
 
 
 def _stop_on_signals(server: Server) -> None:
-    """Stop the server on SIGTERM and Control-C: on the first in time, on the second at once."""
+    """Stop the server on SIGTERM and Control-C; the second signal stops it at once."""
     told: list[int] = []
 
     def stop(number: int, _: object) -> None:
@@ -109,7 +109,7 @@ def _stop_on_signals(server: Server) -> None:
 
 
 class _Shortened(logging.Formatter):
-    """A log line that is not as long as what a client sent."""
+    """A log line whose length is limited, whatever a client sent."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -118,7 +118,7 @@ class _Shortened(logging.Formatter):
 
 
 class _JsonLines(logging.Formatter):
-    """A log line as a JSON object: time (UTC), level, where it comes from, message."""
+    """A log line as a JSON object: time (UTC), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

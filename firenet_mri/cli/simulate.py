@@ -1,4 +1,4 @@
-"""``firenet simulate``: a simulated raw scan of an image."""
+"""``firenet simulate``: simulates a raw scan of an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firenet_mri.simulation.options import SimulationOptions
 @documented
 @dataclass(frozen=True, eq=False)
 class SliceOptions(Options):
-    """Which slices of an image are measured."""
+    """The option that selects the slices of an image."""
 
     slices: tuple[int, ...] | None = option(
         None,
@@ -45,7 +45,7 @@ def simulate(
     debug: Debug = False,
     **options: Any,
 ) -> None:
-    """Simulate a multi-coil scan from an image; all that is made from it is labelled simulated."""
+    """Simulate a multi-coil scan from an image; everything made from it is labelled simulated."""
     wanted, slices = chosen(SimulationOptions, options), chosen(SliceOptions, options).slices
     check_inputs([image])
     check_files(wanted)

@@ -1,4 +1,4 @@
-"""The standard streams of a command, whose reader may go away before the end."""
+"""The standard streams of a command, whose reader may disappear before the end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TextIO
 
 
 def drop(stream: TextIO) -> None:
-    """Send what is still in the buffer nowhere, else Python tries to write it again at its end."""
+    """Discard the buffered output, which Python would otherwise try to write again when it ends."""
     null = os.open(os.devnull, os.O_WRONLY)
-    # Without a descriptor there is nothing to try again.
+    # Without a descriptor there is nothing to write again.
     with contextlib.suppress(OSError):
         os.dup2(null, stream.fileno())
     os.close(null)

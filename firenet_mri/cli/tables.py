@@ -1,23 +1,23 @@
-"""Prints tables whole: a pipe or a file gets all columns, a narrow terminal folds the cells."""
+"""Prints tables in full: a pipe or a file gets all columns, a narrow terminal folds the cells."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
-# More than any table needs; measured against it, a table says how wide it is.
+# More columns than any table needs, so that measuring a table yields its full width.
 _WIDEST = 10_000
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table without cutting a cell.
+    """Print a table without truncating a cell.
 
     Parameters
     ----------
     console
-        Where it goes. If that is not a terminal, its width does not matter.
+        The console to print on. Its width does not matter if it is not a terminal.
     table
-        What is printed; its cells fold from now on where they would have been cut.
+        The table. From now on its cells are folded where they would have been truncated.
     """
     for column in table.columns:
         column.overflow = "fold"

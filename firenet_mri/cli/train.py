@@ -1,4 +1,4 @@
-"""``firenet train``: scans or images in, a network with a proven Lipschitz constant out."""
+"""``firenet train``: trains a network with a proven Lipschitz constant on scans or images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from firenet_mri.training.inputs import TrainingData
     from firenet_mri.training.run import Trained
 
-# What these name belongs to one scan, or makes it one that cannot train.
+# These options belong to a single scan, or make a scan unusable for training.
 _OF_ONE_SCAN = (
     "mask",
     "trajectory",
@@ -46,7 +46,7 @@ _OF_ONE_SCAN = (
 @documented
 @dataclass(frozen=True, eq=False)
 class TrainingOutput(Options):
-    """What is written, and when."""
+    """Options of the files that are written."""
 
     panel = "Output"
 
@@ -126,7 +126,7 @@ def train(
     else:
         _tell(trained)
     if trained.diverged is not None:
-        raise DataError(f"{trained.diverged}. The best weights before are in {output}")
+        raise DataError(f"{trained.diverged}. The best weights before that are in {output}")
 
 
 def _gathered(
@@ -181,7 +181,7 @@ def _train(
 
 
 def _tell(trained: Trained) -> None:
-    """Say where the outputs are, what is proven, and what the network was trained on."""
+    """Print where the outputs are, what is proven, and what the network was trained on."""
     console = Console(highlight=False, soft_wrap=True)
     files, recipe = trained.files, trained.report.recipe
     console.print(f"Weights: {files.weights}", markup=False)
@@ -197,7 +197,7 @@ def _tell(trained: Trained) -> None:
     if shared := recipe["cases"]["validation_slices_among_the_training"]:
         console.print(
             f"{counted(shared, 'validation slice')} {by_number(shared, 'is', 'are')} among the "
-            "training's; the validation is too good.",
+            "training slices; the validation is too optimistic.",
             style="yellow",
         )
     for part in recipe["simulated"]:

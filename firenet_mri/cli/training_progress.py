@@ -1,4 +1,4 @@
-"""What commands that train for a time share: a bar with the latest numbers, and a way to stop."""
+"""Shared by commands that train for a time: a bar with the latest numbers, and a way to stop."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def training_progress(
     description: str, minutes: float, *, quiet: bool = False
 ) -> Iterator[tuple[Callable[[Progress], None], Callable[[Look], None]]]:
-    """Show a bar of seconds on stderr, and give what is to be called at every step and look.
+    """Show a bar of seconds on stderr; yield the functions to call at every step and validation.
 
-    If stderr is not a terminal, one line per look is written instead of a bar.
+    If stderr is not a terminal, one line per validation is written instead of a bar.
     """
     total = round(60 * minutes)
     note = [""]
@@ -52,9 +52,10 @@ def _words(look: Mapping[str, float]) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, or the end that a batch system asks for, into a question's answer.
+    """Yield a function that returns True after the first Ctrl-C, or a batch system's SIGTERM.
 
-    So a training stops between two steps, with everything kept. A second Ctrl-C stops at once.
+    A training can then stop between two steps and keep everything. A second Ctrl-C stops it at
+    once.
     """
     asked: list[int] = []
 
@@ -74,7 +75,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def tell_it_is_kept(place: object, step: int | None = None, *, can_finish: bool = True) -> None:
-    """Say on stderr that a training was stopped, where it is kept, and how it resumes."""
+    """Print on stderr that a training was stopped, where it is kept, and how it resumes."""
     after = "" if step is None else f" after step {step}"
     finish = ", and with --finish writes the best weights so far" if can_finish else ""
     sys.stderr.write(

@@ -1,4 +1,4 @@
-"""``firenet view``: an image or a scan as a page in the browser, served to this machine alone."""
+"""``firenet view``: shows an image or a scan as a page in this machine's browser."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from firenet_mri.report.saved import SavedImage, ZeroFilled
     from firenet_mri.report.serving import PageServer, Served
 
-#: Entry points of this group show volumes: a function from a NIfTI file's bytes and a title to
-#: pages by path, of which "/volume" is the first.
+#: Entry points of this group show volumes. Each is a function that takes the bytes of a NIfTI file
+#: and a title, and returns pages by path, of which "/volume" is the first.
 VIEWERS = "firenet_mri.viewers"
 
 _VOLUME = "/volume"
@@ -98,14 +98,14 @@ def view(
     with loading():
         from firenet_mri.report.serving import PageServer
 
-    # The port first: what is taken is found before the work.
+    # The port comes first, so that a port in use is found before the work.
     with PageServer(port) as server:
         content, image, geometry = _shown(image_or_scan, scan, reference, reading, wanted)
         _serve(server, content.title, _pages(content, image, geometry), opens=not no_browser)
 
 
 def _serve(server: PageServer, title: str, pages: Mapping[str, Served], *, opens: bool) -> None:
-    """Say where the pages are, open a browser if that is wanted, and serve until Control-C."""
+    """Print where the pages are, open a browser if requested, and serve until Control-C."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{title} is shown at {server.url} until Control-C.", markup=False)
     sys.stdout.flush()
@@ -124,7 +124,7 @@ def _shown(
     reading: ReadOptions,
     wanted: ReconstructionOptions,
 ) -> tuple[Content, Tensor, Geometry | None]:
-    """Return what the page shows of an image, of the image of a certificate, or of a scan."""
+    """Return the page's content for an image, for the image of a certificate, or for a scan."""
     from firenet_mri.io import read_certificate
     from firenet_mri.report.saved import is_image
 
@@ -133,7 +133,7 @@ def _shown(
     if is_image(path):
         return _of_image(path, scan, reference, reading, wanted)
     if scan is not None:
-        raise UsageError(f"{path}: is itself a scan; leave out --scan")
+        raise UsageError(f"{path}: is itself a scan; omit --scan")
     return _of_scan(path, reference, reading, wanted)
 
 
@@ -149,9 +149,7 @@ def _of_image(
 
     weights = wanted.network.weights
     if wanted != ReconstructionOptions(network=NetworkOptions(weights=weights)):
-        raise UsageError(
-            f"{path}: is an image already; leave out the options of the reconstruction"
-        )
+        raise UsageError(f"{path}: is already an image; omit the options of the reconstruction")
     if scan is None and (reading != ReadOptions() or weights is not None):
         raise UsageError(f"{path}: the options of reading belong to a scan; give --scan, too")
     found = read_saved(path)
@@ -164,14 +162,14 @@ def _of_image(
 def _from_scan(
     found: SavedImage, scan: Path, reading: ReadOptions, wanted: ReconstructionOptions
 ) -> ZeroFilled:
-    """Return what the scan adds, after checking that the image was made from it."""
+    """Return the parts that the scan adds, after checking that the image was made from it."""
     from firenet_mri.io.kspace.reading import read_with
     from firenet_mri.report.saved import zero_filled_of
 
     if found.saved is None:
         raise UsageError(
-            f"{found.path}: no certificate next to it says how it was made from a scan; "
-            "leave --scan out"
+            f"{found.path}: no certificate next to it states how it was made from a scan; "
+            "omit --scan"
         )
     weights = wanted.network.weights
     network = None if weights is None else Path(weights)
@@ -203,7 +201,7 @@ def _of_scan(
 
 
 def _pages(content: Content, image: Tensor, geometry: Geometry | None) -> Mapping[str, Served]:
-    """Return what is served: the report, and a viewer of the volume if one is installed."""
+    """Return the pages: the report, and a viewer of the volume if one is installed."""
     from firenet_mri.report.page import page_of
     from firenet_mri.report.serving import Served
 
@@ -223,7 +221,7 @@ def _viewer() -> Callable[[bytes, str], Mapping[str, Served]] | None:
 
 
 def _nifti(image: Tensor, geometry: Geometry | None) -> bytes:
-    """Return the image as a NIfTI file, written anew: it holds what is shown and nothing else."""
+    """Return the image as a new NIfTI file, which contains only what is shown."""
     import tempfile
 
     from firenet_mri.io import write_nifti

@@ -1,4 +1,4 @@
-"""A reconstruction as one HTML page: images, certificate in plain words, settings to copy."""
+"""A reconstruction as one HTML page: images, the certificate in plain words, settings to copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A certificate in plain words: the questions that a reader has, and what it says to them."""
+"""A certificate in plain words: a reader's questions, and the certificate's answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firenet_mri.firenet.certificate import Certificate, Entry
 from firenet_mri.firenet.certificate.certificate import KEPT_FIXED
 from firenet_mri.rounding import above
 
-#: What the words mean that say how a statement is known.
+#: Meanings of the words that state how a statement is known.
 MEANINGS = {
     "proven": "follows from a proof, for every scan",
     "verified on this scan": "a theorem's conditions were checked numerically for these data",
@@ -18,39 +18,39 @@ MEANINGS = {
     "not verified": "nothing is claimed",
 }
 
-# Entries about what a change of the data does to the image.
+# Entries about the effect of a change of the data on the image.
 _OF_DATA_CHANGES = (
     *("lipschitz_bound", "lipschitz_bound_of_samples", "relative_lipschitz_bound"),
     *("jacobian_at_data", "measured_gain"),
 )
 
-_USUAL_GAP = "Usual are values below 0.1 % (accurate), 1 % (stable) and 20 % (paper)."
+_USUAL_GAP = "Usual values are below 0.1 % (accurate), 1 % (stable) and 20 % (paper)."
 _USUAL_BOUND = (
-    "It is the worst case over all conceivable data; usual are 18 (accurate), 4 (stable) and 6 "
-    "(paper) times. 1 would be an image that changes no more than its data."
+    "This is the worst case over all conceivable data; usual values are 18 (accurate), 4 (stable) "
+    "and 6 (paper) times. With a value of 1 an image changes no more than its data."
 )
 _USUAL_JACOBIAN = (
-    "That is about vanishing changes of these data, such as a little more noise; usual are 2 to 5 "
-    "times."
+    "This holds for vanishing changes of these data, such as a little more noise; usual values are "
+    "2 to 5 times."
 )
 
 
 class Answer(NamedTuple):
-    """A question in a reader's words, and what the certificate says to it."""
+    """A question in a reader's words, and the certificate's answer."""
 
     question: str
     text: str
 
 
 def answers(certificate: Certificate, warnings: Sequence[str] = ()) -> Iterator[Answer]:
-    """Yield what a reader wants to know first, without a symbol.
+    """Yield the answers that a reader wants first, without mathematical symbols.
 
     Parameters
     ----------
     certificate
-        What is known about the image.
+        The image's certificate.
     warnings
-        The warnings about its data, a line for each.
+        The warnings about its data, one line each.
     """
     gap = certificate.gap_statement
     yield Answer(
@@ -63,14 +63,14 @@ def answers(certificate: Certificate, warnings: Sequence[str] = ()) -> Iterator[
         f"{stability} {_USUAL_BOUND}" if certificate.lipschitz_bound is not None else stability,
     )
     if certificate.jacobian_statement:
-        yield Answer("And at this scan?", f"{certificate.jacobian_statement} {_USUAL_JACOBIAN}")
+        yield Answer("And for this scan?", f"{certificate.jacobian_statement} {_USUAL_JACOBIAN}")
     elif certificate.lipschitz_bound_at_data is not None and not certificate.not_checkable:
         at_data = above(max(certificate.lipschitz_bound_at_data))
         yield Answer(
-            "And at this scan?",
-            f"Small changes of these data are amplified at most {at_data} times (proven, for what "
-            "is kept fixed). How much they really are was not measured; the option jacobian does "
-            "that.",
+            "And for this scan?",
+            f"Small changes of these data are amplified at most {at_data} times (proven, with "
+            "certain parts kept fixed). Their actual amplification was not measured; the option "
+            "jacobian measures it.",
         )
     for line in warnings:
         yield Answer("Do the data look wrong?", line)
@@ -78,7 +78,7 @@ def answers(certificate: Certificate, warnings: Sequence[str] = ()) -> Iterator[
 
 
 def kept_fixed(certificate: Certificate) -> tuple[str, ...]:
-    """Return what the bounds of a change of the data keep fixed, such as "sampling mask"."""
+    """Return the parts that the bounds keep fixed under a change of the data, such as the mask."""
     found: dict[str, None] = {}
     for entry in certificate.entries:
         if entry.name not in _OF_DATA_CHANGES:

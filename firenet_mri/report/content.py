@@ -1,4 +1,4 @@
-"""What stands in a report, as values: taken by name from a certificate's file, nothing else."""
+"""The content of a report as values, taken by name from a certificate's file and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from firenet_mri.report.settings import Settings, settings_of
 from firenet_mri.rounding import above, below
 from firenet_mri.scan import RawScan
 
-# Of a name that tells an image from others, and of a scan.
+# Longest name of an image in a series, and longest time in ms.
 _LONGEST_NAME, _LONGEST_MS = 200, 1e9
 _FRESH = "The certificate was made together with the image."
 _STORED = (
@@ -38,11 +38,11 @@ class Fact:
     Parameters
     ----------
     value
-        Such as "17.7 times".
+        The number with its unit, such as "17.7 times".
     name
-        What it is.
+        The quantity.
     status
-        How it is known; empty for what is no statement about the image.
+        How it is known; empty if it is not a statement about the image.
     """
 
     value: str
@@ -52,34 +52,34 @@ class Fact:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All that a report shows.
+    """Everything that a report shows.
 
     Parameters
     ----------
     title
         The scan's name.
     subtitle
-        What it is and what made the image.
+        A line about the scan and the network.
     simulated
-        Whether the scan was; None if that is not known.
+        Whether the scan was simulated; None if that is not known.
     facts
         The numbers at the top.
     layers
         The images.
     warnings
-        What is odd about the data, a line for each.
+        The warnings about the data, one line each.
     certificate
-        What is known about the image; None of an image without one.
+        The certificate; None if the image has none.
     checked
-        Whether anything in it was computed again.
+        A sentence that states whether anything in the certificate was recomputed.
     sampling
         Where k-space was sampled; None if that is not known.
     settings
-        How the image is made again.
+        The command and the Python lines that reproduce the image.
     versions
-        Of what computed it, by name.
+        Versions of the software that computed the image, by name.
     digests
-        SHA-256 of what the certificate belongs to, by name.
+        SHA-256 of the files to which the certificate belongs, by name.
     """
 
     title: str
@@ -102,7 +102,7 @@ def content_of(result: Reconstruction, *, reference: Tensor | None = None) -> Co
     Parameters
     ----------
     result
-        What :func:`firenet_mri.reconstruct` returned.
+        The value that :func:`firenet_mri.reconstruct` returned.
     reference
         Magnitude image of the same shape, for an error map, PSNR and SSIM.
     """
@@ -136,13 +136,13 @@ def content_of_saved(
     Parameters
     ----------
     report, certificate
-        The certificate's file, which was checked to belong to the image.
+        The certificate's file, after a check that it belongs to the image.
     images
-        The image, and what it can be compared with.
+        The image, and the images with which it can be compared.
     geometry
-        Where it lies.
+        The position of the image.
     sampling
-        Where its scan was sampled, if the scan is at hand.
+        Where k-space was sampled, if the scan is available.
     """
     trained = _part(report, "network").get("weights") is not None
     method = "FIRENET, trained network" if trained else "FIRENET"
@@ -163,14 +163,14 @@ def content_of_image(
     *,
     between_ms: float | None = None,
 ) -> Content:
-    """Return the report of an image of which nothing is known but its pixels, and maybe its time.
+    """Return the report of an image without a certificate.
 
     Parameters
     ----------
     name
-        What it is called.
+        The image's name.
     images, geometry
-        The image, and where it lies.
+        The image and its position.
     between_ms
         The time between the images of a series; None if it is not known.
     """
@@ -241,7 +241,7 @@ def _facts(report: Mapping[str, Any], certificate: Certificate) -> Iterator[Fact
     upper = certificate.lookup("jacobian_at_data", "upper")
     if lower and upper:
         value = f"{below(max(lower.values()))} to {above(max(upper.values()))} times"
-        yield Fact(value, "amplification of small changes at this scan", "verified on this scan")
+        yield Fact(value, "amplification of small changes for this scan", "verified on this scan")
     accuracy = _numbers(_part(report, "accuracy_against_reference"))
     if "psnr_db" in accuracy:
         yield Fact(f"{accuracy['psnr_db']:.1f} dB", "PSNR against the reference", "measured")
@@ -263,12 +263,12 @@ def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _numbers(part: Mapping[str, Any]) -> dict[str, float]:
-    """Return what is a number; a file that was changed by hand may hold anything."""
+    """Return the values that are numbers; a file that was edited by hand may hold anything."""
     return {name: value for name, value in part.items() if isinstance(value, int | float)}
 
 
 def _slice_names(scan: RawScan) -> list[str]:
-    """Return what the slices are called, as ``--slices`` counts them; nothing of a volume."""
+    """Return the names of the slices, as ``--slices`` counts them; none for a volume."""
     if scan.spatial_ndim == 3:
         return []
     if not scan.images:
@@ -277,7 +277,7 @@ def _slice_names(scan: RawScan) -> list[str]:
 
 
 def _series_of_report(report: Mapping[str, Any], images: Images) -> Series | None:
-    """Return the series that a certificate's file names, if the image can be that."""
+    """Return the series that a certificate's file names, if it fits the image's shape."""
     told = _part(report, "scan").get("images")
     labels = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
     names = [str(one.get("name", ""))[:_LONGEST_NAME] for one in labels]
@@ -293,7 +293,7 @@ def _series_of_report(report: Mapping[str, Any], images: Images) -> Series | Non
 
 
 def _time(value: object) -> float | None:
-    """Return a time in ms; None of what can be none, as in a file that was changed by hand."""
+    """Return a time in ms, or None if the value is not one, as in a file edited by hand."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if 0 <= value < _LONGEST_MS else None

@@ -1,6 +1,6 @@
-"""The images of a report as PNG data: what can be laid over one another, slice by slice.
+"""The images of a report as PNG data, which the page lays over one another, slice by slice.
 
-Of a series the images of a slice follow one another: number slice * frames + frame.
+In a series the images of one slice follow one another: image number slice * frames + frame.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from firenet_mri.io.image.display import WINDOW_PERCENTILE, Display, displayed
 from firenet_mri.io.image.png import grey_levels, png_bytes
 from firenet_mri.report.series import Series
 
-#: How much brighter than the images errors are shown.
+#: Factor by which errors are shown brighter than the images.
 ERROR_SCALE = 5.0
 
-#: What the layers are called that are not always there.
+#: Names of the optional layers.
 REFERENCE, SENSITIVE = "Reference", "Where small changes matter most"
 _ZERO_FILLED = "Zero-filled"
 
-# A page of more would be too large to open: slices or images of a series, and pixels along an edge.
+# Limits that keep the page small enough to open: slices or images, and pixels along an edge.
 _MOST_SLICES, _MOST_PIXELS = 48, 512
-# Of a series: slices times images, and pixels.
+# Limits for a series: slices times images, and pixels along an edge.
 _MOST_PICTURES, _MOST_PIXELS_OF_SERIES = 96, 320
 
 Image = Tensor | NDArray[np.generic]
@@ -36,16 +36,16 @@ Image = Tensor | NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Layer:
-    """One image of the report, such as the zero-filled one, as it is shown.
+    """One image of the report as it is shown, such as the zero-filled one.
 
     Parameters
     ----------
     name
-        What it is.
+        Name of the image.
     legend
-        What its brightest value is, in words.
+        Explanation of its brightest value.
     png
-        A PNG file for every slice, or every image of every slice.
+        One PNG file per slice, or per image of every slice.
     is_grey
         Whether brightness is the magnitude, in the window of the image.
     """
@@ -56,7 +56,7 @@ class Layer:
     is_grey: bool = False
 
     def urls(self) -> list[str]:
-        """Return the files as data URLs."""
+        """Return the PNG files as data URLs."""
         return [data_url(png) for png in self.png]
 
 
@@ -67,21 +67,21 @@ class Layers:
     Parameters
     ----------
     layers
-        The images; the first two are shown first.
+        The images; the page opens with the first two.
     slices
-        What the slices that are shown are called.
+        Names of the slices that are shown.
     count
-        How many slices the image has, of which not all need be shown.
+        Number of slices of the image, of which not all need be shown.
     height_over_width
-        Of a slice, as it is shown.
+        Aspect ratio of a slice as it is shown.
     letters
-        Of the patient's sides at the left, right, top and bottom; None if they are not known.
+        Orientation letters at the left, right, top and bottom; None if they are not known.
     series
-        The images that are shown of every slice; None if it is one.
+        The images that are shown of every slice; None if there is only one.
     frames
-        How many images the series has, of which not all need be shown.
+        Number of images of the series, of which not all need be shown.
     mark
-        Where in the middle slice most changes over time, as shares of width and height.
+        Pixel of the middle slice that changes most over time, as shares of width and height.
     """
 
     layers: tuple[Layer, ...]
@@ -96,18 +96,18 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What a report shows of a reconstruction, of one shape (..., y, x) each; None is unknown.
+    """The images of a reconstruction for a report, all of one shape (..., y, x); None is unknown.
 
     Parameters
     ----------
     image
         The reconstruction.
     zero_filled
-        What the data give without the method.
+        The zero-filled image.
     reference
-        What the image should be.
+        The true or reference image.
     sensitive
-        What the most amplified small change of the data does to the image.
+        Effect on the image of the small change of the data that is amplified most.
     """
 
     image: Image
@@ -130,17 +130,17 @@ def layers_of(
     Parameters
     ----------
     images
-        What there is.
+        The images to show.
     geometry
-        Where they lie; they are turned as in the picture beside the image.
+        Their position; they are oriented as in the picture beside the image.
     method
-        What made the image, such as "FIRENET".
+        The method that made the image, such as "FIRENET".
     units
-        What the image is counted in, such as "noise standard deviations".
+        Unit of the image, such as "noise standard deviations".
     names
-        Of the slices; they are numbered from 0 by default.
+        Names of the slices, which are numbered from 0 by default.
     series
-        What the images along the first axis are, if there are several.
+        The series along the first axis, if there are several images.
     """
     stack = _Stack(geometry, series)
     whole = stack.displayed(images.image)
@@ -179,7 +179,7 @@ def layers_of(
 
 @dataclass(frozen=True)
 class _Stack:
-    """How images become slices: turned by their place, those of a series slice by slice."""
+    """Splits images into slices, oriented by their position; a series is split slice by slice."""
 
     geometry: Geometry | None
     series: Series | None
@@ -193,7 +193,7 @@ class _Stack:
 
 
 def _liveliest(frames: NDArray[np.floating]) -> tuple[float, float]:
-    """Return where most changes, as shares of width and height; of one image its middle."""
+    """Return the pixel that changes most, as shares of width and height; one image: its middle."""
     if len(frames) < 2:
         return 0.5, 0.5
     changes = frames.std(axis=0)
@@ -207,7 +207,7 @@ def data_url(png: bytes) -> str:
 
 
 def coloured(pixels: NDArray[np.floating], brightest: float) -> bytes:
-    """Return a PNG in which 0 is black, and ``brightest`` and above bright yellow."""
+    """Return a PNG in which 0 is black, and values from ``brightest`` on are bright yellow."""
     import matplotlib
 
     palette = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
@@ -227,7 +227,7 @@ def _chosen(count: int) -> list[int]:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Return so many places at most, evenly spaced; a single one is the middle."""
+    """Return at most ``most`` indices, evenly spaced; a single one is the middle."""
     if count <= most:
         return list(range(count))
     if most == 1:
@@ -236,7 +236,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _at_most(display: Display, edge: int) -> Display:
-    """Return an image with at most so many pixels along each edge."""
+    """Return an image with a limited number of pixels along each edge."""
     factor = math.ceil(max(display.shape) / edge)
     return display if factor == 1 else display.shrunk(factor)
 
@@ -265,7 +265,7 @@ def _sensitive(whole: Display, chosen: list[int], edge: int) -> Layer:
     shown = _at_most(whole.of(chosen), edge)
     return Layer(
         SENSITIVE,
-        f"What the most amplified change of the data does to the image: bright yellow is "
+        f"Effect on the image of the change of the data that is amplified most: bright yellow is "
         f"{brightest:.2g} for a change of size 1.",
         tuple(coloured(pixels, brightest) for pixels in shown.slices),
     )

@@ -7,28 +7,28 @@ import hashlib
 import html
 import json
 
-# Elements without content and end tag.
+# Elements without content and without an end tag.
 _VOID = frozenset({"meta", "img", "input", "br"})
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
 
 def element(tag: str, /, *children: object, **attributes: object) -> Markup:
-    """Return an element; children that are not :class:`Markup` are escaped, None is left out.
+    """Return an element; children that are not :class:`Markup` are escaped, None is omitted.
 
     Parameters
     ----------
     tag
-        Such as "p".
+        Name of the element, such as "p".
     children
-        What stands in it.
+        Content of the element.
     attributes
-        By name: an underscore at the end is dropped, others are hyphens. True is an attribute
-        without a value; None and False are left out.
+        Attributes by name: an underscore at the end is dropped, and others become hyphens. True is
+        an attribute without a value; None and False are omitted.
     """
     words = [tag, *(_attribute(name, value) for name, value in attributes.items())]
     start = "<" + " ".join(word for word in words if word) + ">"
@@ -42,14 +42,14 @@ def join(*children: object) -> Markup:
 
 
 def data_block(name: str, value: object) -> Markup:
-    """Return plain data for the page's script, which a browser does not execute."""
-    # Nothing in it can end the element or begin another.
+    """Return plain data for the page's script; the browser does not execute them."""
+    # Escaping ensures that nothing in the data can end the element or begin another.
     text = json.dumps(value).replace("<", "\\u003c").replace("&", "\\u0026")
     return Markup(f'<script type="application/json" id="{html.escape(name)}">{text}</script>')
 
 
 def source_hash(text: str) -> str:
-    """Return how a Content-Security-Policy names a script or a style that stands in the page."""
+    """Return the Content-Security-Policy source of a script or a style within the page."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
@@ -62,6 +62,6 @@ def _attribute(name: str, value: object) -> str:
 
 
 def _escaped(value: object) -> str:
-    """Return text for HTML, without bytes that are not UTF-8 and what controls a terminal."""
+    """Return text for HTML, without bytes that are not UTF-8 and without control characters."""
     whole = str(value).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return html.escape("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in whole))

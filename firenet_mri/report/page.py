@@ -1,7 +1,7 @@
-"""Writes a report as one HTML page that needs nothing else: no network, no other file.
+"""Writes a report as one self-contained HTML page, which needs no network and no other file.
 
-Everything in it is escaped by :mod:`firenet_mri.report.markup`, and a Content-Security-Policy lets
-the browser run the page's own script and style only.
+:mod:`firenet_mri.report.markup` escapes everything in it, and a Content-Security-Policy lets the
+browser use only the page's own script and style.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from firenet_mri.report.layers import REFERENCE, SENSITIVE, Layers, data_url
 from firenet_mri.report.markup import Markup, data_block, element, join, source_hash
 from firenet_mri.report.settings import Settings
 
-#: What a page says that made it.
+#: Generator that a page names.
 GENERATOR = "firenet_mri report"
 
 _STATUS_CLASSES = {
@@ -28,7 +28,7 @@ _STATUS_CLASSES = {
     "not verified": "assumed",
 }
 
-# Which entries stand under which heading.
+# Headings, and the entries below each.
 _GROUPS = (
     ("Proven", ("proven",)),
     ("Verified or measured on this scan", ("verified on this scan", "measured")),
@@ -42,9 +42,9 @@ def page_of(content: Content, *, volume_link: str | None = None) -> str:
     Parameters
     ----------
     content
-        What it shows.
+        The content of the page.
     volume_link
-        Where a viewer of the whole volume is, if there is one.
+        Address of a viewer of the whole volume, if there is one.
     """
     body = join(
         element("a", "Skip to the images", class_="skip", href="#images"),
@@ -67,16 +67,16 @@ def page_of(content: Content, *, volume_link: str | None = None) -> str:
 
 
 def document(heading: str, body: Markup, *, style: str = "", script: str = "") -> str:
-    """Return a whole HTML page in the report's style, in which nothing else is loaded or run.
+    """Return a whole HTML page in the report's style, which loads and runs nothing else.
 
     Parameters
     ----------
     heading
-        What the browser's tab is called.
+        Title of the browser's tab.
     body
         The page.
     style, script
-        Rules besides the report's own, and what is run.
+        Style rules in addition to the report's own, and the page's script.
     """
     style = _source("report.css") + style
     scripts = source_hash(script) if script else "'none'"
@@ -138,8 +138,8 @@ def _warnings(content: Content) -> Markup | None:
         return None
     if not content.warnings:
         text = (
-            "No warning about the data. That does not show that the data are right: the warnings "
-            "cover only some faults."
+            "There is no warning about the data. This does not show that the data are right: the "
+            "warnings cover only some faults."
         )
         return element("p", text, class_="quiet")
     rows = [element("p", line) for line in content.warnings]
@@ -173,7 +173,7 @@ def _images(content: Content, volume_link: str | None) -> Markup:
 
 
 def _data(layers: Layers) -> dict[str, object]:
-    """Return what the page's script shows."""
+    """Return the data that the page's script shows."""
     series = layers.series
     return {
         "layers": [
@@ -193,7 +193,7 @@ def _shown_frames(layers: Layers) -> int:
 
 
 def _curve(layers: Layers) -> Markup | None:
-    """Return the place of a pixel's curve over a series."""
+    """Return the element for a pixel's curve over a series."""
     if layers.series is None:
         return None
     return element(
@@ -205,7 +205,7 @@ def _curve(layers: Layers) -> Markup | None:
 
 
 def _film_controls(layers: Layers) -> Iterator[Markup]:
-    """Yield what moves through a series."""
+    """Yield the controls that move through a series."""
     series = layers.series
     if series is None:
         return
@@ -252,7 +252,7 @@ def _controls(content: Content, volume_link: str | None) -> Markup:
 
 
 def _not_shown(names: Sequence[str], *, is_joint: bool) -> Iterator[str]:
-    """Yield what could be shown besides, and by which option; --jacobian refuses joint images."""
+    """Yield which options would show more; --jacobian refuses joint images."""
     if REFERENCE not in names:
         yield "Give --reference to see errors."
     if SENSITIVE not in names and not is_joint:
@@ -260,7 +260,7 @@ def _not_shown(names: Sequence[str], *, is_joint: bool) -> Iterator[str]:
 
 
 def _slider(name: str, label: str, low: int, high: int, value: int) -> Markup:
-    """Return a slider with its label and, behind it, what it is set to."""
+    """Return a slider with its label, followed by its current value."""
     return element(
         "p",
         element("label", label, for_=name),
@@ -289,7 +289,7 @@ def _certificate(content: Content) -> Markup | None:
         return None
     cards = [
         element("div", element("h3", answer.question), element("p", answer.text), class_="card")
-        # The warnings about the data stand above the images.
+        # The warnings about the data are above the images.
         for answer in answers(certificate)
     ]
     fixed = kept_fixed(certificate)
@@ -300,8 +300,8 @@ def _certificate(content: Content) -> Markup | None:
             element("h3", "What was kept fixed?"),
             element(
                 "p",
-                "The bounds hold while these stay as they are. They do not cover the effect of "
-                "a change of the data on a part that was made from the data.",
+                "The bounds hold as long as these parts do not change. They do not cover the "
+                "effect of a change of the data on a part that was made from the data.",
             ),
             element("ul", *(element("li", part) for part in fixed)),
             class_="card",
@@ -347,7 +347,7 @@ def _entry(entry: Entry, items: int) -> Markup:
     of_some = None
     if len(entry.items) < items:
         slices = ", ".join(str(item) for item in entry.items)
-        of_some = element("p", f"Of slice {slices} only, counted from 0.", class_="quiet")
+        of_some = element("p", f"For slice {slices} only, counted from 0.", class_="quiet")
     rows = []
     for name, numbers in entry.values.items():
         if numbers:
@@ -359,7 +359,7 @@ def _entry(entry: Entry, items: int) -> Markup:
         element("summary", title(entry), " ", badge(entry.status, _STATUS_CLASSES[entry.status])),
         of_some,
         element("p", entry.statement),
-        element("p", element("strong", "Not said: "), entry.limits) if entry.limits else None,
+        element("p", element("strong", "Limits: "), entry.limits) if entry.limits else None,
         element("table", element("tbody", *rows)) if rows else None,
     )
 
@@ -383,12 +383,12 @@ def _sampling(content: Content) -> Markup | None:
 def _settings(settings: Settings) -> Markup | None:
     if settings.why_not:
         text = f"{settings.why_not} There is therefore no command that reproduces it."
-        return element("section", element("h2", "Make it again"), element("p", text))
+        return element("section", element("h2", "Reproduce the image"), element("p", text))
     if not settings.command:
         return None
     return element(
         "section",
-        element("h2", "Make it again"),
+        element("h2", "Reproduce the image"),
         _copied("command", "On the command line", settings.command),
         _copied("python", "In Python", settings.python),
         *(element("p", line, class_="quiet") for line in settings.files),

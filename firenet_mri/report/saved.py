@@ -1,4 +1,4 @@
-"""The report of an image in a file, with its certificate and its scan where they are at hand."""
+"""The report of an image in a file, with its certificate and its scan if they are available."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ class SavedImage:
     image
         ([image,] z, y, x) float32 magnitude.
     geometry
-        Where it lies; None if that is not known.
+        The position of the image; None if it is not known.
     saved
-        Its certificate, which was checked to be the image's; None if none lies beside it.
+        Its certificate, after a check that it belongs to the image; None if there is none beside
+        it.
     between_ms
         The time between the images of a series; None if it is not known.
     """
@@ -58,7 +59,7 @@ class SavedImage:
 
 @dataclass(frozen=True, eq=False)
 class ZeroFilled:
-    """What a scan shows before any network is run.
+    """The parts of a report that come from the scan alone, without running a network.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class ZeroFilled:
     sampling
         Where k-space was sampled.
     geometry
-        Where the image lies; None if that is not known.
+        The position of the image; None if it is not known.
     """
 
     image: Tensor
@@ -85,10 +86,10 @@ def certificate_beside(path: Path) -> Path | None:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file or folder is an image and not a scan, by what it is and what it holds.
+    """Return whether a file or folder is an image and not a scan.
 
-    A certificate that names this very file says so, the endings of NIfTI and DICOM, a real NumPy
-    array, and DICOM files in a folder.
+    It is one if a certificate beside it names this very file, if its name ends as that of a NIfTI
+    or DICOM file, if it holds a real NumPy array, or if it is a folder of DICOM files.
     """
     if path.name.endswith((".nii", ".nii.gz", ".dcm")):
         return True
@@ -106,7 +107,7 @@ def is_image(path: Path) -> bool:
 
 
 def read_saved(path: Path) -> SavedImage:
-    """Return an image with the certificate beside it, after checking that it is the image's.
+    """Return an image with the certificate beside it, after checking that the two belong together.
 
     Raises
     ------
@@ -138,9 +139,9 @@ def content_of_file(
     found
         The image.
     reference
-        Magnitude image to compare with, of its shape but for axes of size 1.
+        Magnitude image for comparison, of the same shape except for axes of size 1.
     scan
-        What its scan adds.
+        The parts of the report that come from the scan.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def content_of_file(
 
 
 def zero_filled_of(scan: RawScan, options: ReconstructionOptions) -> ZeroFilled:
-    """Return the zero-filled image of a scan, and how it was sampled; no network is run.
+    """Return the zero-filled image of a scan and its sampling; no network is run.
 
     Raises
     ------
@@ -185,7 +186,7 @@ def zero_filled_of(scan: RawScan, options: ReconstructionOptions) -> ZeroFilled:
 
 
 def _alike(image: Tensor, shape: torch.Size, what: str) -> Tensor:
-    """Return an image with the axes of another one, from which it may differ by axes of size 1."""
+    """Return an image reshaped to another one's axes; the two may differ by axes of size 1."""
     if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
         raise ShapeError(
             f"{what} has shape {tuple(image.shape)}, the image {tuple(shape)}; give one on the "

@@ -1,4 +1,4 @@
-"""Images of a report that follow one another: what they are called, and how fast they are shown."""
+"""A series of images in a report: their names, and the speed at which they are shown."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Series:
     Parameters
     ----------
     names
-        What each is, with its time if that is known.
+        Name of each image, with its time if that is known.
     order
-        Which image of the stack it is.
+        Index of each image in the stack.
     counter
-        What counts them, such as "Phase".
+        Counter that distinguishes them, such as "Phase".
     frame_ms
-        How long each is shown when they are played.
+        Time for which each image is shown when the series is played.
     note
-        Where that is not the time between the images: why, and what it is instead.
+        Reason why that is not the time between the images; empty if it is.
     """
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Series:
     note: str = ""
 
     def of(self, chosen: Sequence[int]) -> Series:
-        """Return some of the images; so that the whole takes as long, each is shown longer."""
+        """Return some of the images, each shown longer so that the series takes the same time."""
         return replace(
             self,
             names=tuple(self.names[index] for index in chosen),
@@ -44,11 +44,11 @@ class Series:
 
 
 def series_of(labels: Sequence[ImageLabel]) -> Series | None:
-    """Return the series that images of a scan are; None of one image."""
+    """Return the series that the images of a scan form; None for a single image."""
     if len(labels) < 2:
         return None
     axis, order, pace = time_axis(labels), order_of(labels), pace_of_images(labels)
-    # Of several films the images need their whole names.
+    # If there are several films, the images need their full names.
     is_one = axis is not None and len(films_of(labels)) == 1
     names = [_name(labels[index], axis, is_one=is_one) for index in order]
     counter = "Image" if axis is None else axis.capitalize()
@@ -56,7 +56,7 @@ def series_of(labels: Sequence[ImageLabel]) -> Series | None:
 
 
 def series_of_stack(count: int, between_ms: float | None) -> Series | None:
-    """Return the series that images are of which nothing but the time between them may be known."""
+    """Return the series of images without names; the time between them may be known."""
     if count < 2:
         return None
     pace = pace_of(between_ms)

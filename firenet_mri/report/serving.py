@@ -1,8 +1,8 @@
-"""Serves a report's pages on the loopback interface, to this machine's browsers alone.
+"""Serves a report's pages on the loopback interface, only to browsers on this machine.
 
-A page of another site that makes a browser ask for these pages under a name of its own (DNS
-rebinding) is refused by its Host header; other methods than GET and HEAD do not exist, and no path
-but those that were given.
+If a page of another site makes the browser request these pages under the site's own name (DNS
+rebinding), the server refuses the request because of its Host header. Only the methods GET and HEAD
+and the given paths exist.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from firenet_mri.errors import UsageError
 
 HOST = "127.0.0.1"
 
-# Seconds after which a browser that is silent is left.
+# Seconds of silence after which a browser is disconnected.
 _PATIENCE_S = 30
 _LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a path shows.
+    """The response for a path.
 
     Parameters
     ----------
     kind
-        Its media type, such as "text/html; charset=utf-8".
+        Media type, such as "text/html; charset=utf-8".
     body
-        Its bytes.
+        Content in bytes.
     policy
-        Content-Security-Policy besides that of the page itself; nothing may be loaded by default.
+        Content-Security-Policy in addition to the page's own; by default nothing may be loaded.
     """
 
     kind: str
@@ -45,17 +45,17 @@ class Served:
 
     @classmethod
     def page(cls, text: str) -> Served:
-        """Return an HTML page, which has a policy of its own."""
+        """Return the response for an HTML page, which contains its own policy."""
         return cls("text/html; charset=utf-8", text.encode("utf-8"))
 
 
 class PageServer:
-    """A server on the loopback interface; it has its port as soon as it is made.
+    """A server on the loopback interface; its port is known as soon as it is created.
 
     Parameters
     ----------
     port
-        Where it listens; 0 is any that is free.
+        Port on which it listens; 0 chooses any free port.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class PageServer:
             is_taken = error.errno == errno.EADDRINUSE
             reason = "is taken" if is_taken else f"cannot be used ({error.strerror})"
             raise UsageError(
-                f"port {port} {reason}; choose another with --port, or leave it out"
+                f"port {port} {reason}; choose another with --port, or omit it"
             ) from None
 
     def __enter__(self) -> PageServer:
@@ -86,7 +86,7 @@ class PageServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port on which it listens."""
         return self._server.server_port
 
     @property
@@ -95,49 +95,51 @@ class PageServer:
         return f"http://{HOST}:{self.port}/"
 
     def serve(self, pages: Mapping[str, Served]) -> None:
-        """Answer with pages by their path until :meth:`stop`, or until Control-C is pressed."""
+        """Serve pages by their path until :meth:`stop` is called or Control-C is pressed."""
         self._pages.update(pages)
         self._server.serve_forever(poll_interval=0.1)
 
     def stop(self) -> None:
-        """Have :meth:`serve` return, from another thread."""
+        """Make :meth:`serve` return; call this from another thread."""
         self._server.shutdown()
 
 
 class _Listener(ThreadingHTTPServer):
-    """The server of the standard library, with a port of its own and without tracebacks."""
+    """The standard library's server, with an exclusive port and without tracebacks."""
 
-    # On other systems than Unix another program could take the port over.
+    # On systems other than Unix another program could take over the port.
     allow_reuse_address = os.name == "posix"
     allow_reuse_port = False
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that went away."""
+        """Print nothing if a browser disconnects."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 def _handler_of(pages: Mapping[str, Served]) -> type[BaseHTTPRequestHandler]:
-    """Return the class that answers a request."""
+    """Return the class that answers requests."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _PATIENCE_S
         server_version, sys_version = "firenet", ""
 
         def do_GET(self) -> None:
-            """Answer with a page."""
+            """Send a page."""
             self._answer(with_body=True)
 
         def do_HEAD(self) -> None:
-            """Answer with what a page's headers are."""
+            """Send the headers of a page."""
             self._answer(with_body=False)
 
         def _answer(self, *, with_body: bool) -> None:
             port = self.connection.getsockname()[1]
             hosts = self.headers.get_all("Host", [])
             if hosts not in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
-                self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "Ask for it by its own address")
+                self.send_error(
+                    HTTPStatus.MISDIRECTED_REQUEST, "Request this page by its own address"
+                )
                 return
             found = pages.get(self.path.partition("?")[0])
             if found is None:
@@ -151,7 +153,7 @@ def _handler_of(pages: Mapping[str, Served]) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(found.body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing on the terminal."""
+            """Print nothing on the terminal."""
 
     return Handler
 

@@ -1,7 +1,7 @@
-"""The settings of an image as they are typed: the command and the Python lines that make it again.
+"""The settings of an image as text to type: the command and the Python lines that reproduce it.
 
-Both come from the record in the certificate, in which files and arrays have no names but their
-SHA-256; a name in capitals stands in their place.
+Both come from the record in the certificate. The record identifies files and arrays only by their
+SHA-256, so that a name in capitals replaces each of them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 
 @dataclass(frozen=True)
 class Settings:
-    """How an image is made again.
+    """How an image is reproduced.
 
     Parameters
     ----------
     command, python
-        What is typed; empty where that is not possible.
+        The text to type; empty if the image cannot be reproduced in this way.
     files
-        What stands for each name in capitals, such as "MASK has the SHA-256 0123...".
+        Explanation of each name in capitals, such as "MASK has the SHA-256 0123...".
     why_not
-        Why it cannot be made again from a file by these lines; empty if it can.
+        Reason why these lines cannot reproduce the image from a file; empty if they can.
     """
 
     command: str = ""
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """An option that differs from its default: its value as the record has it."""
+    """An option that differs from its default, with its recorded value."""
 
     field: Field
     value: Any
@@ -46,18 +46,18 @@ class _Chosen:
 
     @property
     def digest(self) -> str | None:
-        """The SHA-256 that stands in the record for a file or an array; else None."""
+        """The SHA-256 that the record states for a file or an array; None for other values."""
         if not isinstance(self.value, Mapping):
             return None
         return next((str(one) for key, one in self.value.items() if key.startswith("sha256")), None)
 
     @property
     def placeholder(self) -> str:
-        """The name in capitals that stands for the file."""
+        """The name in capitals that replaces the file's name."""
         return (self.field.word or self.field.name).upper()
 
     def words(self) -> list[str]:
-        """Return flag and value as the command line takes them."""
+        """Return flag and value as the command line accepts them."""
         if self.field.is_flag:
             return [self.field.flag]
         if self.digest is not None:
@@ -65,7 +65,7 @@ class _Chosen:
         return [self.field.flag, shlex.quote(_text(self.field.name, self.value))]
 
     def argument(self) -> str:
-        """Return the keyword argument as Python takes it."""
+        """Return the keyword argument as Python accepts it."""
         if self.digest is not None:
             return f'{self.field.name}="{self.placeholder}"'
         value = tuple(self.value) if isinstance(self.value, list) else self.value
@@ -74,13 +74,13 @@ class _Chosen:
 
 
 def settings_of(report: Mapping[str, Any]) -> Settings:
-    """Return how the image of a certificate's file is made again.
+    """Return how the image of a certificate's file is reproduced.
 
     Parameters
     ----------
     report
-        The file as plain data, of which names and values of known options are taken, and the name
-        of the scan.
+        The file as plain data. Only the names and values of known options and the name of the scan
+        are used.
     """
     record = report.get("options")
     record = record if isinstance(record, Mapping) else {}
@@ -91,14 +91,14 @@ def settings_of(report: Mapping[str, Any]) -> Settings:
         return Settings(why_not="The image was made with an encoding operator given in Python.")
     if read.keys() & {"simulation", "kspace_of_image"} or not read:
         return Settings(
-            why_not="The image was made from k-space that was in no file: computed from an image, "
-            "or given as an array."
+            why_not="The image was made from k-space that was not in a file: it was computed from "
+            "an image, or given as an array."
         )
     chosen = [*_changed(ReadOptions.fields(), read, is_read=True)]
     network = reconstruction.get("network")
     flat = {**reconstruction, **(network if isinstance(network, Mapping) else {})}
     if read.get("maps_file") is not None:
-        # The file's maps stand in the place of these.
+        # The maps of the file replace these.
         flat.pop("maps", None)
     chosen += _changed(ReconstructionOptions.fields(), flat, is_read=False)
     arrays = [one for one in chosen if isinstance(one.value, Mapping) and not _is_file(one.value)]
@@ -139,7 +139,7 @@ def _typed(name: str, chosen: Sequence[_Chosen], device: str) -> Settings:
 def _changed(
     fields: Sequence[Field], values: Mapping[str, Any], *, is_read: bool
 ) -> Iterator[_Chosen]:
-    """Yield the options that are not at their defaults, in the order of their class."""
+    """Yield the options that differ from their defaults, in the order of their class."""
     for field in fields:
         value = values.get(field.name, field.default)
         if value != field.default and not (field.is_flag and not value):
@@ -151,10 +151,10 @@ def _is_file(value: Mapping[str, Any]) -> bool:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return a value as a command line's text."""
+    """Return a value as text for the command line."""
     if isinstance(value, list | tuple):
         return ("x" if name == "matrix_size" else ",").join(str(one) for one in value)
-    # A share of the coils' energy; a whole number is one of coils.
+    # A share of the coils' energy; a whole number counts coils.
     if name == "coils" and isinstance(value, float):
         return f"{100 * value:.12g}%"
     return str(value)
@@ -163,11 +163,11 @@ def _text(name: str, value: Any) -> str:
 def _name(report: Mapping[str, Any]) -> str:
     scan = report.get("scan")
     name = scan.get("name") if isinstance(scan, Mapping) else None
-    # What a terminal would take for commands must not come into one by copying.
+    # Characters that a terminal would interpret as commands must not be copied into one.
     return str(name) if name and str(name).isprintable() else "SCAN"
 
 
 def _quoted(text: str) -> str:
-    """Return a Python string with double quotes, as the house style has them."""
+    """Return a Python string literal with double quotes, as in the house style."""
     single = repr(text)
     return f'"{single[1:-1]}"' if single.startswith("'") and '"' not in single else single

@@ -13,18 +13,18 @@ from firenet_mri.reconstruction.result import Reconstruction
 from firenet_mri.report.content import content_of
 from firenet_mri.report.page import GENERATOR, page_of
 
-# Where the page says what made it.
+# Bytes at the start of a page within which it names its generator.
 _HEAD_BYTES = 2000
 
 
 def report_path(image: str | Path) -> Path:
-    """Return where the report of an image lies: ``NAME.html`` beside it."""
+    """Return the path of an image's report: ``NAME.html`` beside it."""
     path = Path(image)
     return path.with_name(f"{image_stem(path)}.html")
 
 
 def reports_beside(image: Path) -> list[Path]:
-    """Return the report that lies beside an image, if there is one and it is one of ours."""
+    """Return the path of the report beside an image, if there is one and we wrote it."""
     path = report_path(image)
     with contextlib.suppress(OSError), path.open("rb") as file:
         if GENERATOR.encode() in file.read(_HEAD_BYTES):
@@ -38,7 +38,7 @@ def report_page(result: Reconstruction, *, reference: Tensor | None = None) -> s
     Parameters
     ----------
     result
-        What :func:`firenet_mri.reconstruct` returned.
+        The value that :func:`firenet_mri.reconstruct` returned.
     reference
         Magnitude image of the same shape, for an error map, PSNR and SSIM.
     """
@@ -57,7 +57,7 @@ def write_report(
     Parameters
     ----------
     path
-        The file, such as :func:`report_path` gives it.
+        The file, as returned by :func:`report_path`, for example.
     result, reference
         See :func:`report_page`.
     overwrite

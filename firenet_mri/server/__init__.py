@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamOptions", "process"]
 
-# A host's server imports this package as its configuration; what is used of it loads torch.
+# A host's server imports this package as its configuration; torch is loaded only on first use.
 wait_passively()
 
 __getattr__ = lazy(

@@ -1,4 +1,4 @@
-"""What a server sent, counted against what it was sent: an answer that lacks images is an error."""
+"""Compares a server's answer with the scan that it received; missing images are an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firenet_mri.plurals import counted
 from firenet_mri.server.slices import is_image_data
 
 _COUNTERS = ("slice", "repetition", "contrast", "phase", "set")
-# What our server says of the images that it has sent.
+# The line with which our server reports how many images it has sent.
 _SAID = re.compile(r"INFO\s+(\d+) images? sent")
 _SHOWN = 10
 
@@ -22,7 +22,7 @@ _Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server sent: ``ismrmrd.Image`` objects, and its log."""
+    """A server's answer: ``ismrmrd.Image`` objects, and its log."""
 
     images: list[Any]
     log: list[str]
@@ -34,9 +34,9 @@ class IncompleteAnswerError(DataError):
     Parameters
     ----------
     message
-        What is wrong.
+        The reason.
     answer
-        What came all the same.
+        The incomplete answer.
     """
 
     def __init__(self, message: str, answer: Answer) -> None:
@@ -52,18 +52,19 @@ def check_answer(
     name: str,
     expected: int | None = None,
 ) -> None:
-    """Raise IncompleteAnswerError unless everything came that should.
+    """Raise IncompleteAnswerError unless all expected images have arrived.
 
     Parameters
     ----------
     answer
-        What came.
+        The server's answer.
     header, acquisitions
-        What was sent.
+        The scan that was sent.
     name
-        What messages call the server.
+        Name of the server in messages.
     expected
-        Images that must have come; None counts the scan's, 0 takes any number.
+        Number of images that must have arrived; None counts those of the scan, and 0 accepts any
+        number.
     """
     errors = [line for line in answer.log if line.startswith("ERROR")]
     if errors:
@@ -82,15 +83,15 @@ def check_answer(
         _check_planes(answer, header, acquisitions, name)
     elif len(answer.images) < expected:
         raise IncompleteAnswerError(
-            f"{name} sent {counted(len(answer.images), 'image')} instead of {expected}; its log "
-            "says why",
+            f"{name} sent {counted(len(answer.images), 'image')} instead of {expected}; see its "
+            "log",
             answer,
         )
 
 
 def _check_planes(answer: Answer, header: Any, acquisitions: Sequence[Any], name: str) -> None:
-    """Compare the planes that came with those of the scan; one that came twice counts once."""
-    # A readout that is zero throughout is padding.
+    """Compare the planes in the answer with those of the scan; a repeated plane counts once."""
+    # A readout of zeros only is padding.
     lines = [line for line in acquisitions if is_image_data(line) and line.data.any()]
     keys, depth = {_key(line.idx) for line in lines}, _partitions(header, lines)
     found: dict[_Key, int] = defaultdict(int)
@@ -101,14 +102,14 @@ def _check_planes(answer: Answer, header: Any, acquisitions: Sequence[Any], name
         return
     missing = "" if depth > 1 else _named(sorted(keys - found.keys()))
     raise IncompleteAnswerError(
-        f"{name} sent {count} of {counted(wanted, 'image')}{missing}; its log says why, and a "
-        "server that makes another number of images needs --expect",
+        f"{name} sent {count} of {counted(wanted, 'image')}{missing}; see its log, and use "
+        "--expect if this server makes another number of images",
         answer,
     )
 
 
 def _partitions(header: Any, lines: Sequence[Any]) -> int:
-    """Return how many planes a 3D scan has at least; 1 of 2D ones, whatever their header says."""
+    """Return the smallest possible number of planes of a 3D scan; always 1 for a 2D scan."""
     if len({line.idx.kspace_encode_step_2 for line in lines}) < 2:
         return 1
     number = min(line.encoding_space_ref for line in lines)
@@ -122,7 +123,7 @@ def _key(counters: Any) -> _Key:
 
 
 def _named(keys: Iterable[_Key]) -> str:
-    """Return which images are missing, in brackets."""
+    """Return a list of the missing images, in brackets."""
     keys = list(keys)
     varying = [i for i in range(len(_COUNTERS)) if len({key[i] for key in keys}) > 1] or [0]
     names = [" ".join(f"{_COUNTERS[i]} {key[i]}" for i in varying) for key in keys[:_SHOWN]]

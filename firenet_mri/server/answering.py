@@ -1,9 +1,10 @@
-"""Reconstructs what a connection brings, slice by slice, and sends the images back.
+"""Reconstructs the scan that arrives over a connection, slice by slice, and returns the images.
 
-``process(connection, config, header)`` is the entry point that a python-ismrmrd-server calls, too,
-when it is given ``firenet_mri.server`` as configuration. A connection yields acquisitions, images
-and waveforms until ``None`` or its end, and has ``send_image``, ``send_logging``, ``send_close``.
-The images are those of the whole scan; where they would differ, an error says in what.
+``process(connection, config, header)`` is also the entry point that a python-ismrmrd-server calls
+when ``firenet_mri.server`` is its configuration. A connection yields acquisitions, images and
+waveforms until it yields ``None`` or ends, and it has the methods ``send_image``, ``send_logging``
+and ``send_close``. The images equal those of the whole scan. Where they would differ, an error
+states the difference.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
-    """What ``process`` needs of a connection."""
+    """The methods of a connection that ``process`` needs."""
 
     def __iter__(self) -> Any:
-        """Yield what arrives; None or the end stop it."""
+        """Yield the items that arrive; the iteration stops at None or at the end."""
 
     def send_image(self, images: Any) -> None:
         """Send images."""
@@ -41,11 +42,11 @@ class Connection(Protocol):
         """Send a line for the host's log."""
 
     def send_close(self) -> None:
-        """Say that nothing more comes."""
+        """Announce that nothing more will be sent."""
 
 
 class Made(Protocol):
-    """Images of readouts that were complete, and what is odd about their data."""
+    """Images of complete readouts, and the warnings about their data."""
 
     @property
     def images(self) -> list[Any]:
@@ -53,17 +54,17 @@ class Made(Protocol):
 
     @property
     def warning_lines(self) -> Sequence[str]:
-        """Warnings for people."""
+        """Warnings for the user."""
 
 
 class Maker(Protocol):
-    """Whoever makes the images of a connection: this process, or one of its own."""
+    """An object that makes the images of a connection, in this process or in a separate one."""
 
     def make(self, header: Any, readouts: list[Any], options: StreamOptions) -> Made:
-        """Return the images of readouts that are complete."""
+        """Return the images of complete readouts."""
 
     def saved(self) -> tuple[str, str] | None:
-        """Return level and text of a line on the files of what was made last; None without."""
+        """Return level and text of a log line about the latest files; None if there are none."""
 
 
 def process(
@@ -75,7 +76,7 @@ def process(
     maker: Maker | None = None,
     networks: Path | None = None,
 ) -> None:
-    """Reconstruct what arrives and send the images; always close.
+    """Reconstruct the scan that arrives, send its images, and always close the connection.
 
     Parameters
     ----------
@@ -87,17 +88,17 @@ def process(
     header
         The ISMRMRD header, parsed or as XML text.
     saving
-        Where image, certificate, evidence and scan are written besides; None keeps nothing. They
-        are written when the images have been sent, and an error is a line in the logs.
+        Where image, certificate, evidence and scan are also written; None keeps nothing. They are
+        written after the images have been sent, and an error becomes a line in the logs.
     maker
-        Who makes the images, and saves them; None does so here.
+        The object that makes and saves the images; None makes them in this process.
     networks
-        Folder of trained networks that the host may name besides those that are included.
+        Folder of trained networks that the host may name in addition to the included ones.
 
     Raises
     ------
     NotDelivered
-        If one of our own connections took an image no more.
+        If one of our own connections no longer accepted an image.
     """
     try:
         options = StreamOptions.of(config, networks)
@@ -106,12 +107,12 @@ def process(
         for readouts in Groups(parsed, as_a_whole=_are_coupled(options)).of(connection):
             stream.deliver(readouts)
     except NotDelivered:
-        # Nobody could be told.
+        # The client is gone, so nobody can be told.
         raise
     except FirenetError as error:
         _log.warning("%s", error)
         connection.send_logging("ERROR", " ".join(str(error).split()))
-    # Words of other libraries may quote what came: of what nobody foresaw the kind is told.
+    # Messages of other libraries may quote patient data, so an unexpected error reports its type.
     except Exception as error:
         kind = type(error).__name__
         why = f"The scan could not be reconstructed ({kind}); see the header"
@@ -122,20 +123,20 @@ def process(
 
 
 def _here(saving: Saving | None) -> Maker:
-    # It loads torch, which the service itself does without.
+    # This module loads torch, which the service itself does not need.
     from firenet_mri.server.images import Here
 
     return Here(saving)
 
 
 def _are_coupled(options: StreamOptions) -> bool:
-    """Return whether an image depends on others: compressed for all alike, or one problem."""
+    """Return whether images depend on each other, through coil compression or a joint problem."""
     wanted = options.reconstruction
     return wanted.coils is not None or wanted.joint is not None
 
 
 class _Stream:
-    """What the images of one connection have in common.
+    """The state that the images of one connection share.
 
     Parameters
     ----------
@@ -154,14 +155,14 @@ class _Stream:
         self._centre: tuple[int, int] | None = None
 
     def deliver(self, readouts: list[Any]) -> None:
-        """Reconstruct readouts that are complete, send the images, and keep them.
+        """Reconstruct complete readouts, send the images, and keep them.
 
         Raises
         ------
         FirenetError
-            If they cannot be reconstructed, or not as the whole scan would be.
+            If they cannot be reconstructed, or if the result would differ from the whole scan's.
         NotDelivered
-            If the images could not be sent; they are kept all the same.
+            If the images could not be sent; they are kept nevertheless.
         """
         self._check_centre(readouts)
         made = self._maker.make(self._header, readouts, self._options)
@@ -182,13 +183,12 @@ class _Stream:
             self._connection.send_logging("WARNING", line)
 
     def _check_centre(self, readouts: list[Any]) -> None:
-        """Refuse readouts of which the centre of k-space seems to lie elsewhere than before."""
+        """Refuse readouts whose centre of k-space seems to differ from that of earlier ones."""
         centre = centre_of(self._header, readouts, name="stream")
         if self._centre is not None and centre != self._centre:
             raise DataError(
-                f"The centre of k-space was taken at {self._centre} (steps 1 and 2) for the first "
-                f"images, and would be at {centre} for the next; correct the header's "
-                "encodingLimits"
+                f"The centre of k-space was {self._centre} (steps 1 and 2) for the first images, "
+                f"and would be {centre} for the next ones; correct the header's encodingLimits"
             )
         self._centre = centre
 
@@ -206,5 +206,5 @@ def parse_parameters(text: str) -> Mapping[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise UsageError('A text message that is not a JSON object; send {"parameters": {...}}')
+        raise UsageError('A text message is not a JSON object; send {"parameters": {...}}')
     return found

@@ -1,7 +1,7 @@
 """Sends a scan to a reconstruction server, ours or another that speaks the protocol.
 
-It reads while it sends, since a server may send images before it has all data. What came back is
-counted against what was sent: an answer that lacks images is an error.
+The client reads while it sends, since a server may send images before it has all data. It then
+compares the answer with the scan: missing images are an error.
 """
 
 from __future__ import annotations
@@ -43,45 +43,45 @@ def send_scan(
     timeout_s: float = 600.0,
     expected: int | None = None,
 ) -> Answer:
-    """Send a scan and return what comes back.
+    """Send a scan and return the server's answer.
 
     Parameters
     ----------
     path
-        An ISMRMRD or Siemens file, of which what a reconstruction needs is sent
+        An ISMRMRD or Siemens file. Only the part that a reconstruction needs is sent
         (:mod:`firenet_mri.server.outgoing`).
     host, port
-        Where the server listens.
+        Address and port of the server.
     config
-        Name of the configuration, or itself as XML, which Gadgetron takes.
+        Name of the configuration, or the configuration itself as XML, which Gadgetron accepts.
     parameters
         See :class:`firenet_mri.server.answering.Options`.
     whole_header
-        Send institution, station, device, serial number, names of coils and the times of readouts,
-        too; patient and study never.
+        Also send institution, station, device, serial number, names of coils and the times of the
+        readouts. Patient and study are never sent.
     timeout_s
-        Seconds to wait while no byte moves.
+        Seconds of silence in both directions after which the client gives up.
     expected
-        Images that must come back; None is one for each slice, partition, repetition, contrast,
-        phase and set of the scan, 0 takes what comes.
+        Number of images that must come back. None requires one for each slice, partition,
+        repetition, contrast, phase and set of the scan; 0 accepts any number.
 
     Raises
     ------
     UsageError
-        If the parameters are nested in another object of parameters.
+        If the parameters are nested inside another object of parameters.
     FileError
-        If the file is of another kind or damaged.
+        If the file has another format or is damaged.
     IncompleteAnswerError
-        If the server reports an error, or sends fewer images than it should or says; what came is
-        its ``answer``.
+        If the server reports an error, or sends fewer images than expected or announced. Its
+        ``answer`` holds what arrived.
     DataError
         If the server cannot be reached, or disconnects without a closing message.
     """
-    # The server ignores names of other programs, so that the options inside would be lost.
+    # The server ignores parameters of other programs, so the nested options would be lost.
     if parameters and isinstance(parameters.get("parameters"), Mapping):
         raise UsageError(
-            'The parameters are inside another "parameters"; give what is inside alone, such as '
-            '{"joint": "phase"}'
+            'The parameters are nested in another "parameters"; give only the inner object, such '
+            'as {"joint": "phase"}'
         )
     header, acquisitions = read_acquisitions(Path(path))
     if not whole_header:
@@ -98,7 +98,7 @@ def send_scan(
     except ConnectionEnded:
         raise DataError(
             f"{host}:{port} disconnected before it was done, after {messages.sent} of "
-            f"{counted(len(acquisitions), 'readout')}; look at its log"
+            f"{counted(len(acquisitions), 'readout')}; see its log"
         ) from None
     except OSError as error:
         raise DataError(
@@ -112,24 +112,24 @@ def send_scan(
 def ask_health(
     *, host: str = "127.0.0.1", port: int = 9002, timeout_s: float = 5.0
 ) -> dict[str, Any]:
-    """Return what a server says of itself, see :meth:`firenet_mri.server.health.Health.report`.
+    """Return a server's health report, see :meth:`firenet_mri.server.health.Health.report`.
 
     Raises
     ------
     DataError
-        If it does not answer in time, or is another server.
+        If the server does not answer in time, or is not ours.
     """
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             found = json.loads(_exchange(connection, _Messages.of_health(), timeout_s).log[0])
     except TimeoutError:
         raise DataError(
-            f"{host}:{port} gives no health answer within {timeout_s:g} s; look at its log"
+            f"{host}:{port} gives no health answer within {timeout_s:g} s; see its log"
         ) from None
     except (ConnectionEnded, IndexError):
         raise DataError(
-            f"{host}:{port} disconnected without a health answer: it serves as many clients as it "
-            "may, is being stopped, or is another server; look at its log"
+            f"{host}:{port} disconnected without a health answer: it has reached its limit of "
+            "clients, is being stopped, or is another server; see its log"
         ) from None
     except OSError as error:
         raise DataError(
@@ -145,7 +145,7 @@ def ask_health(
 
 @dataclass
 class _Messages:
-    """What is sent: first messages, readouts, of which it counts those sent, and a close."""
+    """The messages to send: the first messages, the readouts, which it counts, and a close."""
 
     first: Sequence[bytes]
     acquisitions: Sequence[Any]
@@ -164,7 +164,7 @@ class _Messages:
 
 
 def _exchange(connection: socket.socket, messages: _Messages, silence_s: float) -> Answer:
-    """Send in one thread, and return what this one receives up to the close."""
+    """Send in another thread, and return what this thread receives up to the close."""
     wire = Wire(connection, silence_s)
     failures: list[Exception] = []
 
@@ -173,7 +173,7 @@ def _exchange(connection: socket.socket, messages: _Messages, silence_s: float) 
             for message in messages:
                 wire.send(message)
         except OSError:
-            # The server may have closed early, and said why; whoever receives will see.
+            # The server may have closed early and sent the reason, which the receiving thread gets.
             return
         except Exception as error:
             failures.append(error)

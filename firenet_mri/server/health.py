@@ -1,4 +1,4 @@
-"""What the service has done since its start, for monitoring; no word of what was sent."""
+"""Counts of what the service has done since its start, for monitoring; no data of clients."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Protocol
 #: Name of the configuration that is answered with :meth:`Health.report`, and nothing else.
 HEALTH = "firenet-health"
 
-# What ending a process may take.
+# Seconds that ending a process may take.
 _ENDING_S = 10.0
 _COUNTS = ("clients", "images", "undelivered", "refused", "left", "turned_away")
 
 
 class Working(Protocol):
-    """Whoever reconstructs."""
+    """The object that reconstructs."""
 
     @property
     def running_s(self) -> float | None:
-        """Seconds since the present reconstruction began; None if there is none."""
+        """Seconds since the current reconstruction began; None if there is none."""
 
     @property
     def waiting(self) -> int:
-        """Clients that wait for their turn."""
+        """Number of clients that wait for their turn."""
 
     @property
     def ended(self) -> int:
-        """Reconstructions whose process was ended."""
+        """Number of reconstructions whose process was ended."""
 
 
 class Health:
-    """Counts of clients and images, and how the present reconstruction is.
+    """Counts of clients and images, and the state of the current reconstruction.
 
     Parameters
     ----------
     working
-        Whoever reconstructs.
+        The object that reconstructs.
     deadline_s
         Seconds that a reconstruction may take.
     """
@@ -52,16 +52,16 @@ class Health:
         self._last_image: float | None = None
 
     def count(self, what: str, number: int = 1) -> None:
-        """Add to a count: clients, images, undelivered, refused, left or turned_away."""
+        """Increase a count: clients, images, undelivered, refused, left or turned_away."""
         with self._lock:
             self._counts[what] += number
             if what == "images":
                 self._last_image = time.monotonic()
 
     def report(self) -> dict[str, object]:
-        """Return the counts, and seconds since the start, the last image (or None) and the like.
+        """Return the counts, the seconds since the start and the last image (or None), and more.
 
-        The status is "ok", or "stuck" where a reconstruction goes on beyond its deadline.
+        The status is "ok", or "stuck" if a reconstruction continues beyond its deadline.
         """
         running = self._working.running_s
         is_stuck = running is not None and running > self._deadline_s + _ENDING_S

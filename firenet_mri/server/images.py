@@ -1,7 +1,7 @@
-"""Makes images of readouts that are complete, and keeps them: what of the server needs torch.
+"""Makes images from complete readouts and saves them: the part of the server that needs torch.
 
-It runs in a process of its own (:mod:`firenet_mri.server.worker`), or in that of a host which calls
-``process`` itself.
+It runs in a separate process (:mod:`firenet_mri.server.worker`), or in the process of a host that
+calls ``process`` itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COUNTERS = ("slice", "repetition", "contrast", "phase", "set")
 
 
 class Made(NamedTuple):
-    """What was made of readouts: the images that are sent, and what the files hold."""
+    """The result of a reconstruction: the images to send, and the contents of the files."""
 
     images: list[Any]
     result: Reconstruction
@@ -38,7 +38,7 @@ class Made(NamedTuple):
 
     @property
     def warning_lines(self) -> tuple[str, ...]:
-        """What is odd about the data."""
+        """Warnings about the data, one per line."""
         return self.result.warning_lines
 
 
@@ -48,7 +48,7 @@ class Here:
     Parameters
     ----------
     saving
-        Where the files of what was made go; None keeps nothing.
+        Where the files are written; None keeps nothing.
     """
 
     def __init__(self, saving: Saving | None) -> None:
@@ -57,14 +57,14 @@ class Here:
         self._made: Made | None = None
 
     def make(self, header: Any, readouts: list[Any], options: StreamOptions) -> Made:
-        """Return the images of readouts that are complete."""
+        """Return the images of complete readouts."""
         self._name = None if self._saving is None else self._saving.new_name()
         made = make_images(header, readouts, options, self._name)
         self._made = None if self._saving is None else made
         return made
 
     def saved(self) -> tuple[str, str] | None:
-        """Write the files of what was made last; return a line for the log, None without files."""
+        """Write the files of the latest images; return a line for the log, None without files."""
         if self._saving is None or self._name is None or self._made is None:
             return None
         made, self._made = self._made, None
@@ -79,7 +79,7 @@ def make_images(
     *,
     most_bytes: int | None = None,
 ) -> Made:
-    """Return the MRD images of readouts that are complete.
+    """Return the MRD images of complete readouts.
 
     Parameters
     ----------
@@ -88,16 +88,16 @@ def make_images(
     readouts
         ``ismrmrd.Acquisition`` objects.
     options
-        What the host asked for.
+        The options that the host requested.
     name
-        Of the files, which the images carry as an attribute; None if there are none.
+        Name of the files, which the images carry as an attribute; None if there are none.
     most_bytes
-        Memory that the reconstruction may need by its estimate; None is any.
+        Largest estimated memory that the reconstruction may need; None sets no limit.
 
     Raises
     ------
     FirenetError
-        If they are no scan, or one that needs more memory.
+        If the readouts do not form a scan, or if the scan needs more memory.
     """
     admit = None if most_bytes is None else check_needs(most_bytes)
     scan = as_if_read(assemble(header, readouts, name="stream", admit=admit))
@@ -121,10 +121,10 @@ def make_images(
 
 
 def _counters_of_all(readouts: list[Any], scan: RawScan) -> dict[str, int]:
-    """Return the counters that have one value in all readouts, and that tell no images apart."""
+    """Return the counters that have one value in all readouts and do not distinguish images."""
     told = {counter for name in scan.images for counter in image_counters(name, 0)}
     if scan.spatial_ndim == 3:
-        # An image's slice is its partition.
+        # The slice counter of an image is its partition.
         told.add("slice")
     lines = [line for line in readouts if is_image_data(line)]
     values = {name: {int(getattr(line.idx, name)) for line in lines} for name in _COUNTERS}
@@ -134,9 +134,9 @@ def _counters_of_all(readouts: list[Any], scan: RawScan) -> dict[str, int]:
 
 
 def _stamp(images: list[Any], readouts: list[Any], *, is_volume: bool) -> None:
-    """Give images the time stamps of their first readouts, as the host counts them.
+    """Give images the time stamps of their first readouts, in the host's units.
 
-    The host alone gets them back; what is written to files has none of a clock.
+    Only the host gets them back; the files contain no clock times.
     """
     counters = _COUNTERS[1:] if is_volume else _COUNTERS
 
@@ -154,7 +154,7 @@ def _stamp(images: list[Any], readouts: list[Any], *, is_volume: bool) -> None:
 
 
 def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any], float]:
-    """Return the pixels that are sent, and the factor from them to the image."""
+    """Return the pixels to send, and the factor that turns them into the image."""
     if options.output == "complex":
         return result.image.numpy(force=True), 1.0
     image = result.magnitude.numpy(force=True)
@@ -165,7 +165,7 @@ def _pixels(result: Reconstruction, options: StreamOptions) -> tuple[NDArray[Any
 
 
 def _attributes(result: Reconstruction, pixels: NDArray[Any], slope: float) -> dict[str, Any]:
-    """Return what goes with every image as attributes."""
+    """Return the attributes of every image."""
     white = float(np.percentile(np.abs(pixels), 99.8)) or 1.0
     return {
         "DataRole": "Image",

@@ -1,6 +1,6 @@
-"""Reads ahead: messages come in while a reconstruction runs, until they fill their share of memory.
+"""Reads messages ahead while a reconstruction runs, until they fill their share of memory.
 
-Beyond it nothing is read and nothing is lost: the operating system has the client wait.
+Beyond that share nothing is read and nothing is lost: the operating system makes the client wait.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from firenet_mri.io.mrd_messages import Kind, Message
 
 
 class Incoming:
-    """The messages of a connection up to its close, read by a thread of their own.
+    """The messages of a connection up to its close, read by a separate thread.
 
     Parameters
     ----------
     read
         Returns the next message and its size in bytes.
     limit_bytes
-        Of the messages that wait to be taken; one that is larger waits alone.
+        Largest total size of the waiting messages; a larger message waits alone.
     """
 
     def __init__(self, read: Callable[[], tuple[Message, int]], limit_bytes: int) -> None:
@@ -34,7 +34,7 @@ class Incoming:
         self._thread = threading.Thread(target=self._read_all, daemon=True)
 
     def start(self) -> None:
-        """Begin to read.
+        """Start reading.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Incoming:
             try:
                 found, size = self._read()
                 is_last = found.kind is Kind.CLOSE
-            # It is raised where the messages are taken, after those that came before it.
+            # The consumer raises it, after the messages that arrived before it.
             except Exception as error:
                 found, size, is_last = error, 0, True
             self._put(found, size)
@@ -70,7 +70,7 @@ class Incoming:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Message]:
-        """Yield the messages before the close, or raise what ended them."""
+        """Yield the messages before the close, or raise the error that ended them."""
         while True:
             found = self._next()
             if isinstance(found, Exception):
@@ -90,7 +90,7 @@ class Incoming:
             return found
 
     def stop(self) -> None:
-        """Read no further message, and drop those that wait."""
+        """Stop reading, and discard the waiting messages."""
         with self._changed:
             self._is_stopped = True
             self._waiting.clear()
@@ -98,6 +98,6 @@ class Incoming:
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for the thread, which ends with its present message or with the connection."""
+        """Wait for the thread, which ends after its current message or with the connection."""
         if self._thread.ident is not None:
             self._thread.join()

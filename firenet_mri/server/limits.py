@@ -1,4 +1,4 @@
-"""What clients may take of a server, as options: ``firenet serve`` makes its flags from them."""
+"""A server's limits on its clients, as options; ``firenet serve`` builds its flags from them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from firenet_mri.options import Options, documented, option
 from firenet_mri.plurals import counted
 
 _GIB = 1 << 30
-# What a system's calls still count.
+# The largest numbers that system calls accept.
 _MOST_SECONDS, _MOST_BYTES, _MOST_CLIENTS = 1e8, 1 << 50, 1 << 50
 
-#: What a client is told when memory ran out.
+#: The message to a client when memory ran out.
 SHORTAGE = (
     "There was not enough memory to reconstruct the scan; send a smaller scan or fewer slices at "
-    "once, or have the limit of the service's memory raised"
+    "once, or ask the administrator to raise the service's memory limit"
 )
 
-# Files and sockets of the service itself and its process, and some to spare.
+# Files and sockets of the service itself and of its process, with a reserve.
 _OWN_FILES = 32
 
 
 def _up_to(most: float) -> Callable[[float], str | None]:
-    """Return the check of a limit that is positive, and at most this large."""
+    """Return a check that a limit is positive and at most ``most``."""
     advice = f"use a number above 0, at most {most:g}"
     return lambda value: None if 0 < value <= most else advice
 
@@ -40,10 +40,10 @@ _seconds = _up_to(_MOST_SECONDS)
 @documented
 @dataclass(frozen=True, eq=False)
 class Limits(Options):
-    """What clients may take of a server."""
+    """A server's limits on its clients."""
 
     panel = "Limits"
-    #: What the command line does not offer: they bound single reads of a socket.
+    #: Limits that the command line does not offer, since they bound single reads of a socket.
     REFUSED: ClassVar[tuple[str, ...]] = ("message_bytes", "ahead_bytes")
 
     clients: int = option(32, "Number of clients served at once.", check=_up_to(_MOST_CLIENTS))
@@ -88,12 +88,12 @@ class Limits(Options):
 
     @property
     def scan_bytes(self) -> int:
-        """Bytes that one client may send."""
+        """Number of bytes that one client may send."""
         return math.ceil(self.scan_gib * _GIB)
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that all connected clients may have sent together."""
+        """Number of bytes that all connected clients may have sent together."""
         return math.ceil(self.memory_gib * _GIB)
 
     @property
@@ -103,7 +103,7 @@ class Limits(Options):
 
     @property
     def scan_s(self) -> float:
-        """Seconds in which a scan must have come, or an image have gone, however slowly."""
+        """Seconds within which a scan must have arrived, or an image have been sent."""
         return self.scan_hours * 3600
 
     @property
@@ -113,14 +113,14 @@ class Limits(Options):
 
 
 def lack_of_files(clients: int) -> str | None:
-    """Return what to say if the system lets this process open too few files for its clients.
+    """Return a warning if the system lets this process open too few files for its clients.
 
-    Every client takes a socket; without one it waits, or is turned away, and nothing says why.
+    Every client needs a socket. Without one it waits or is turned away without a reason.
     """
     try:
         import resource
     except ImportError:
-        # Windows has no such limit.
+        # Windows does not have such a limit.
         return None
     limit, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], clients + _OWN_FILES
     if limit == resource.RLIM_INFINITY or limit >= needed:

@@ -1,8 +1,9 @@
-"""How much memory a reconstruction is going to need, estimated before anything of it is allocated.
+"""Estimates the memory that a reconstruction will need, before any of it is allocated.
 
-The figures were measured (``accurate``, peak of the process, docs/operations.md): per image and
-slice 90 complex images and 5 more per coil while it is worked on, and 4 of the encoded matrix per
-coil from beginning to end. It is an estimate; the server watches what is really taken.
+The figures were measured (``accurate``, peak of the process, docs/operations.md). Each image of a
+slice that is being reconstructed needs 90 complex images, and 5 more per coil. Four images of the
+encoded matrix per coil are held from beginning to end. This is an estimate; the server also
+monitors the memory that is actually used.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _WORKED_ON, _WORKED_ON_PER_COIL, _KEPT_PER_COIL = 90, 5, 4
 
 
 def needed_bytes(extent: Extent, cores: int) -> int:
-    """Return an estimate of the memory that a reconstruction with defaults needs, in bytes.
+    """Return an estimate, in bytes, of the memory that a reconstruction with defaults needs.
 
     Parameters
     ----------
     extent
-        What the scan is going to be.
+        Size of the scan.
     cores
-        Slices that are worked on at once.
+        Number of slices that are reconstructed at once.
     """
     items, coils = extent.images * extent.slices, extent.coils
     at_once = min(items, cores) * (_WORKED_ON + _WORKED_ON_PER_COIL * coils)
@@ -36,7 +37,7 @@ def needed_bytes(extent: Extent, cores: int) -> int:
 
 
 def check_needs(most_bytes: int) -> Callable[[Extent], None]:
-    """Return what raises DataError for a scan that needs more memory than it may have."""
+    """Return a check that raises DataError if a scan needs more memory than is allowed."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
     def check(extent: Extent) -> None:
@@ -48,7 +49,7 @@ def check_needs(most_bytes: int) -> Callable[[Extent], None]:
                 f"{counted(extent.slices, 'slice')} and {counted(extent.images, 'image')} need "
                 f"about {needed / 2**30:.1f} GiB, and a reconstruction may take "
                 f"{most_bytes / 2**30:.3g}; correct the header's matrix, send fewer slices at "
-                "once, or have --recon-gib raised"
+                "once, or ask the administrator to raise --recon-gib"
             )
 
     return check

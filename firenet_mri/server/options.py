@@ -1,4 +1,4 @@
-"""The options that a host may ask for, as JSON parameters."""
+"""The options that a host may request, as JSON parameters."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from firenet_mri.reconstruction.options import ReconstructionOptions
 _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 40
-# What a stranger may ask for; at a command line everybody spends time of his own.
+# Upper limits for remote clients; on the command line, users spend their own time.
 _MOST = {"layers": 1000, "levels": 16, "reweighting": 10, "map_sets": 8}
 
 
 @documented
 @dataclass(frozen=True, eq=False)
 class StreamOptions(Options):
-    """What a host may ask for: a reconstruction, and the pixels that it wants."""
+    """A host's request: the options of the reconstruction, and the kind of pixels to return."""
 
     panel = "Images"
-    #: What means nothing here: the server chooses the device, and of the certificate its sentence
-    #: alone is sent.
+    #: Options that have no meaning here: the server chooses the device, and it sends only the
+    #: sentence of the certificate.
     REFUSED: ClassVar[tuple[str, ...]] = ("device", "jacobian", "recovery")
 
     reconstruction: ReconstructionOptions = option(
@@ -59,15 +59,15 @@ class StreamOptions(Options):
         Parameters
         ----------
         config
-            What the host sent.
+            The configuration that the host sent.
         networks
-            Folder of networks that it may name besides those that are included.
+            Folder of networks that the host may name in addition to the included ones.
 
         Raises
         ------
         UsageError
-            If a parameter is of the wrong kind, means nothing here, or is nearly one of ours, or
-            if a network is named that is not among these.
+            If a parameter has the wrong type, has no meaning here, or closely resembles one of
+            ours, or if the named network is not available.
         """
         parameters = config.get("parameters", {}) if isinstance(config, Mapping) else {}
         if not isinstance(parameters, Mapping):
@@ -75,7 +75,7 @@ class StreamOptions(Options):
         ours = cls.own_among(map(str, parameters))
         ignored = sorted(str(name)[:_LONGEST_NAME] for name in set(parameters) - ours)
         if ignored:
-            # Names alone: a value may say something of a patient.
+            # Only names are logged, since a value may contain patient data.
             _log.info("parameters of other programs are ignored: %s", ", ".join(map(repr, ignored)))
         given = {name: parameters[name] for name in ours}
         if given.get("weights") is not None:
@@ -84,7 +84,7 @@ class StreamOptions(Options):
 
 
 def _known_network(name: str, folder: Path | None) -> str:
-    """Return the network that a host names; it opens no other file of this machine."""
+    """Return the network that a host names; no other file on this machine can be opened."""
     if name in SHIPPED:
         return name
     if folder is not None and name in {path.name for path in folder.glob("*.safetensors")}:

@@ -1,8 +1,8 @@
-"""What of a scan is sent to a server: by allow-lists, what a reconstruction needs.
+"""Selects what is sent to a server: allow-lists name the fields that a reconstruction needs.
 
 The names of institution, station, device and coils, serial numbers, the times of the readouts and
-of the patient's heartbeat, and free parameters stay here. Patient and study have been left out when
-the file was read.
+of the patient's heartbeat, and free parameters are not sent. Patient and study were already dropped
+when the file was read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OF_ENCODING = (
     "echoTrainLength",
 )
 _OF_SEQUENCE = ("TR", "TE", "TI", "flipAngle_deg", "echo_spacing")
-# The samples, their number, channels and trajectory come with the copy.
+# The copy already contains the samples, their number, the channels and the trajectory.
 _OF_READOUT = (
     "version",
     "flags",
@@ -51,7 +51,7 @@ _OF_READOUT = (
 
 
 def allowed_header(header: Any) -> Any:
-    """Return an ``ismrmrdHeader`` with what of another one may be sent.
+    """Return an ``ismrmrdHeader`` with those fields of another one that may be sent.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def allowed_header(header: Any) -> Any:
 
 
 def allowed_readout(readout: Any) -> Any:
-    """Return an ``ismrmrd.Acquisition`` with what of another one may be sent: no times."""
+    """Return an ``ismrmrd.Acquisition`` with the fields that may be sent, without any times."""
     import ismrmrd
 
     head, whole = ismrmrd.AcquisitionHeader(), readout.getHead()
@@ -76,7 +76,7 @@ def allowed_readout(readout: Any) -> Any:
 
 
 def _only(whole: Any, names: tuple[str, ...]) -> Any:
-    """Return an object of the schema that has some of another one's fields."""
+    """Return a new object of the schema with the named fields of another one."""
     if whole is None:
         return None
     known = {field.name for field in dataclasses.fields(whole)}

@@ -1,8 +1,8 @@
 """Reconstructs for all clients, one piece of work after the other, within limits.
 
-The work is done in a process of its own (:mod:`firenet_mri.server.worker`). When it takes too long
-or too much memory, when it dies, or when the client for whom it works has left, the process is
-ended and another one started: nobody waits for what nobody wants, and the next client is served.
+The work is done in a separate process (:mod:`firenet_mri.server.worker`). If it takes too long or
+too much memory, if it dies, or if its client has left, the process is ended and a new one is
+started. No client has to wait for images that nobody wants any more.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from firenet_mri.server.worker import Work, Worker
 _log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
-# A process that has not loaded its libraries by then never will.
+# Seconds after which a process that has not loaded its libraries is given up.
 _START_S = 120.0
-# Work of a client who has left goes on for as long as another process would take to start, and at
-# least for this.
+# Work for a client that has left continues for as long as a new process would take to start, but
+# for at least this many seconds.
 _LEFT_S = 5.0
 _END_S = 10.0
-# Lines about files that nobody asked for.
+# Number of lines about saved files that are kept until they are requested.
 _MOST_SAVED = 1000
 
 
 @dataclass(frozen=True)
 class MadeElsewhere:
-    """What came back of the process."""
+    """The result that the process returned."""
 
     images: list[Any]
     warning_lines: list[str]
 
 
 class Reconstructor:
-    """Whoever reconstructs for a server; clients' threads call it at the same time.
+    """Reconstructs for all clients of a server, whose threads may call it at the same time.
 
     Parameters
     ----------
     limits
-        Of the time and memory that a piece of work may take.
+        Limits on the time and memory that a piece of work may take.
     new_worker
-        Starts a process.
+        Function that starts a process.
     """
 
     def __init__(self, limits: Limits, new_worker: Callable[[], Worker] = Worker) -> None:
@@ -65,11 +65,11 @@ class Reconstructor:
         self._is_closed = False
         self._since: float | None = None
         self._saved: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        #: Pieces of work whose process was ended.
+        #: Number of pieces of work whose process was ended.
         self.ended = 0
 
     def start(self) -> None:
-        """Start the process ahead, without waiting for it."""
+        """Start the process in advance, without waiting for it."""
         try:
             self._worker, self._is_ready = self._new_worker(), False
         except OSError as error:
@@ -78,29 +78,30 @@ class Reconstructor:
 
     @property
     def running_s(self) -> float | None:
-        """Seconds since the present piece of work began; None if there is none."""
+        """Seconds since the current piece of work began; None if there is none."""
         since = self._since
         return None if since is None else time.monotonic() - since
 
     @property
     def waiting(self) -> int:
-        """Clients that wait for their turn."""
+        """Number of clients that wait for their turn."""
         return max(0, len(self._turns) - (self._since is not None))
 
     def make(self, work: Work, is_left: Callable[[], bool] = lambda: False) -> MadeElsewhere:
-        """Return the images of a piece of work, once its turn has come.
+        """Wait for this client's turn, and return the images of a piece of work.
 
         Parameters
         ----------
         work
-            What is to be done.
+            The piece of work.
         is_left
-            Returns True when nobody wants it any more.
+            Returns True once the client has left.
 
         Raises
         ------
         DataError
-            If it cannot be reconstructed, took too long or too much memory, or the process ended.
+            If the scan cannot be reconstructed, if the work took too long or too much memory, or if
+            the process ended.
         NotDelivered
             If the client has left.
         """
@@ -112,7 +113,7 @@ class Reconstructor:
             try:
                 images, said = self._exchange(worker, work, watch)
             except BaseException:
-                # Where in it the process is, nobody knows.
+                # The state of the process is unknown, so it cannot be used again.
                 self._replace()
                 raise
             finally:
@@ -124,7 +125,7 @@ class Reconstructor:
     def _exchange(
         self, worker: Worker, work: Work, watch: _Watch
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return the images, and what is said about them."""
+        """Return the images, and the message about them."""
         images: list[Any] = []
         try:
             worker.send(work, lambda: self._look(watch))
@@ -142,9 +143,9 @@ class Reconstructor:
             ) from None
 
     def _begun(self) -> Worker:
-        """Return the process when it is ready, whoever may have left meanwhile."""
+        """Return the process once it is ready, even if the client has left in the meantime."""
         if self._worker is None or not self._worker.is_alive:
-            # One that died while it had nothing to do is nobody's fault.
+            # A process that died while idle is replaced; it is not this client's fault.
             self._end()
             self.start()
         worker, until = self._worker, time.monotonic() + _START_S
@@ -153,7 +154,7 @@ class Reconstructor:
 
         def look() -> None:
             if self._is_closed or time.monotonic() > until:
-                raise ConnectionEnded("it is not waited for")
+                raise ConnectionEnded("the server no longer waits for it")
 
         try:
             while not self._is_ready:
@@ -173,7 +174,7 @@ class Reconstructor:
         watch.look()
 
     def _keeps(self, said: dict[str, Any]) -> bool:
-        """Return whether it was about files, of this work or an earlier one; that is kept."""
+        """Return whether a message is about saved files; if so, keep it under their name."""
         if "saved" not in said:
             return False
         name, level, text = said["saved"]
@@ -183,12 +184,12 @@ class Reconstructor:
         return True
 
     def saved(self, name: str) -> tuple[str, str]:
-        """Return level and text of a line on the files of earlier work, which are written by now.
+        """Wait until files of earlier work are written; return level and text of a line about them.
 
         Parameters
         ----------
         name
-            Of the files.
+            Name of the files.
         """
         watch = _Watch(self._limits, lambda: False)
         with contextlib.suppress(DataError), self._turns.turn(lambda: self._look(watch)):
@@ -204,7 +205,7 @@ class Reconstructor:
         return self._saved.pop(name, lost)
 
     def _end(self) -> str:
-        """End the process; return how it had ended."""
+        """End the process; return how it had ended by itself, if it had."""
         worker, self._worker = self._worker, None
         return "" if worker is None else worker.end()
 
@@ -215,9 +216,9 @@ class Reconstructor:
             self.start()
 
     def close(self) -> None:
-        """End the process, and whatever it does; those who wait are told."""
+        """End the process, whatever it is doing; waiting clients get an error."""
         self._is_closed = True
-        # Whoever has a turn gives it up.
+        # The client whose turn it is gives its turn up.
         with contextlib.suppress(TimeoutError), self._turns.turn(_until(time.monotonic() + _END_S)):
             pass
         self._end()
@@ -232,14 +233,14 @@ def _until(end: float) -> Callable[[], None]:
 
 
 class _Watch:
-    """What is looked at while a client waits and the process works.
+    """The limits that are checked while a client waits and the process works.
 
     Parameters
     ----------
     limits
-        Of time and memory.
+        Limits on time and memory.
     is_left
-        Returns True when the client has left.
+        Returns True once the client has left.
     """
 
     def __init__(self, limits: Limits, is_left: Callable[[], bool]) -> None:
@@ -250,24 +251,24 @@ class _Watch:
         self._deadline = self._patience_s = 0.0
 
     def begin(self, worker: Worker, start_s: float = 0.0) -> None:
-        """Begin to count the time of the work, and to look at the process.
+        """Start timing the work and monitoring the process.
 
         Parameters
         ----------
         worker
             The process.
         start_s
-            Seconds that another one would take to start.
+            Seconds that a new process would take to start.
         """
         self._worker, self._patience_s = worker, max(_LEFT_S, start_s)
         self._deadline = time.monotonic() + self._limits.recon_s
 
     def look(self) -> None:
-        """Raise DataError if a limit is passed, or NotDelivered if the client has left."""
+        """Raise DataError if a limit is exceeded, or NotDelivered if the client has left."""
         now = time.monotonic()
         if self._left_since is None and self._is_left():
             self._left_since = now
-        # Whoever waits for his turn may go at once.
+        # A client that is still waiting for its turn may leave at once.
         if self._left_since is not None and now > self._left_since + self._patience_s:
             raise NotDelivered("a client left before its images were made")
         if self._worker is None:
@@ -275,19 +276,20 @@ class _Watch:
         if now > self._deadline:
             raise DataError(
                 f"The reconstruction took more than {self._limits.recon_s:g} s and was ended; ask "
-                "for fewer layers, send a smaller scan, or have --recon-minutes raised"
+                "for fewer layers, send a smaller scan, or have --recon-minutes increased"
             )
         held = self._worker.resident_bytes
         if held > self._limits.recon_bytes:
             raise DataError(
                 f"The reconstruction took {held / 2**30:.1f} GiB of memory, where "
                 f"{self._limits.recon_bytes / 2**30:.3g} are allowed, and was ended; send a "
-                "smaller scan or fewer slices at once, or have --recon-gib raised"
+                "smaller scan or fewer slices at once, or ask the administrator to raise "
+                "--recon-gib"
             )
 
 
 class _Turns:
-    """One at a time, in the order in which they came; whoever is tired of waiting may go."""
+    """Lets one client proceed at a time, in order of arrival; a client may stop waiting."""
 
     def __init__(self) -> None:
         self._waiting: deque[object] = deque()
@@ -298,7 +300,7 @@ class _Turns:
 
     @contextlib.contextmanager
     def turn(self, look: Callable[[], None]) -> Iterator[None]:
-        """Wait for a turn, and have it; ``look`` is called while it has not come, and may raise."""
+        """Wait for a turn and hold it; ``look`` is called while waiting and may raise an error."""
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
@@ -322,13 +324,13 @@ class Elsewhere:
     Parameters
     ----------
     reconstructor
-        Whoever has the process.
+        The owner of the process.
     limits
-        Of memory.
+        Limit on the memory.
     saving
         Where files are written; None writes none.
     is_left
-        Returns True when the client has left.
+        Returns True once the client has left.
     """
 
     def __init__(
@@ -345,12 +347,12 @@ class Elsewhere:
         self._name: str | None = None
 
     def make(self, header: Any, readouts: list[Any], options: StreamOptions) -> MadeElsewhere:
-        """Return the images of readouts that are complete."""
+        """Return the images of complete readouts."""
         self._name = None if self._saving is None else self._saving.new_name()
         most = self._limits.recon_bytes
         work = Work(header, readouts, options, most, self._saving, self._name)
         return self._reconstructor.make(work, self._is_left)
 
     def saved(self) -> tuple[str, str] | None:
-        """Return a line on the files of what was made last; None without files."""
+        """Return level and text of a line about the latest files; None without files."""
         return None if self._name is None else self._reconstructor.saved(self._name)

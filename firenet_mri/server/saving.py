@@ -1,7 +1,7 @@
-"""Files of what the server has made: image, certificate, evidence and scan, for later checks.
+"""Saves the server's results for later checks: image, certificate, evidence and scan.
 
-Names are random: neither header, time nor order tells anything about a patient. The scan is
-written as it went into the reconstruction, and certified as if it had been read from that file.
+Names are random, so that neither header, time nor order reveals anything about a patient. The scan
+is written as it was reconstructed, and certified as if it had been read from that file.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SCAN = ".scan.h5"
 
 @dataclass(frozen=True)
 class Saving:
-    """Where a server writes what it has made.
+    """The folder to which a server writes its results.
 
     Parameters
     ----------
     folder
-        It exists and is writable; nothing in it is replaced.
+        An existing, writable folder; no file in it is replaced.
     key
         Private Ed25519 key, a PEM file, with which certificates are signed.
 
@@ -58,24 +58,24 @@ class Saving:
             public_digest(self.key)
 
     def new_name(self) -> str:
-        """Return a name for the files of one image."""
+        """Return a random name for the files of one image."""
         return secrets.token_hex(8)
 
     def save(self, name: str, result: Reconstruction, scan: RawScan) -> tuple[str, str]:
-        """Write the files of an image; return level and text of a log line that says what was done.
+        """Write the files of an image; return level and text of a log line about them.
 
-        Whatever goes wrong, the image has been sent, and the next one must be.
+        An error is not raised: the image has been sent already, and the next one must be sent, too.
 
         Parameters
         ----------
         name
-            From :meth:`new_name`.
+            A name from :meth:`new_name`.
         result, scan
-            What was made, and the scan that it was made from.
+            The reconstruction, and the scan from which it was made.
         """
         try:
             result.save(self.folder / f"{name}.nii.gz", key=self.key)
-        # A full disk, or an error that nobody foresaw.
+        # A full disk, or an unexpected error.
         except Exception as error:
             return _failed(f"{name}: not saved", error)
         try:
@@ -85,7 +85,7 @@ class Saving:
         return "INFO", f"{name}: image, certificate, evidence and scan saved"
 
     def _save_scan(self, name: str, scan: RawScan) -> None:
-        # These load torch, which the service itself does without.
+        # These modules load torch, which the service itself does not need.
         from firenet_mri.io import read, write_scan
         from firenet_mri.scan import digest_of_scan
 
@@ -97,12 +97,12 @@ class Saving:
 
 
 def as_if_read(scan: RawScan) -> RawScan:
-    """Return a scan from a stream with the record that the file of it would have."""
+    """Return a streamed scan with the record that it would have if it were read from its file."""
     return dataclasses.replace(scan, record=ReadOptions().to_dict())
 
 
 def _failed(what: str, error: Exception) -> tuple[str, str]:
-    # Errors of other libraries may quote what they were given.
+    # Error messages of other libraries may quote their input.
     why = str(error) if isinstance(error, FirenetError) else type(error).__name__
     text = f"{what} ({' '.join(why.split())})"
     _log.error("%s", text)

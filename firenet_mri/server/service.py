@@ -25,34 +25,35 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# Until a connection is tried again that could not be taken.
+# Seconds until the next attempt after a connection could not be accepted.
 _PAUSE_S = 0.2
-# What clients that are left at the end may take to be told, and their threads to end.
+# Seconds at the end for telling the remaining clients and ending their threads.
 _TOLD_S = 5.0
 
 
 class Server:
-    """Listens, and reconstructs what clients send.
+    """Listens on an address, and reconstructs the scans that clients send.
 
     Parameters
     ----------
     host
-        Address to listen at.
+        Address to listen on.
     port
-        Port; 0 takes a free one.
+        Port; 0 chooses a free one.
     limits
         See :class:`Limits`.
     allow_remote
-        Listen at an address that other machines reach, without encryption or passwords.
+        Listen on an address that other machines can reach, without encryption or passwords.
     saving
-        Where the files of what was made go; None keeps nothing.
+        Where the files are written; None keeps nothing.
     reconstructor
-        Whoever makes the images, and is not closed with the server; None makes one.
+        The object that makes the images, which is not closed with the server; None creates one.
 
     Raises
     ------
     UsageError
-        If the address is not this machine's own and that was not allowed, or cannot be had.
+        If other machines can reach the address and this was not allowed, or if the server cannot
+        listen on it.
     """
 
     def __init__(
@@ -76,11 +77,11 @@ class Server:
         try:
             self._socket = socket.create_server((host, port), family=family_of(host))
         except OSError as error:
-            # Python adds the address to the words of the system.
+            # Python appends the address to the system's message.
             why = (error.strerror or str(error)).partition(" (while ")[0]
             raise UsageError(
-                f"{host}:{port} cannot be listened at ({why}); choose another address or port, or "
-                "stop the program that has it"
+                f"the server cannot listen on {host}:{port} ({why}); choose another address or "
+                "port, or stop the program that uses it"
             ) from None
         self._is_owner = reconstructor is None
         self._reconstructor = reconstructor or Reconstructor(self.limits)
@@ -88,7 +89,7 @@ class Server:
         self._clients = threading.BoundedSemaphore(self.limits.clients)
         self._threads: set[threading.Thread] = set()
         self._sessions: set[Session] = set()
-        # No event: its lock may be held by the very thread that a signal interrupts.
+        # Not an Event, whose lock may be held by the very thread that a signal interrupts.
         self._is_stopping = False
         self._end = math.inf
         self.health = Health(self._reconstructor, self.limits.recon_s)
@@ -97,12 +98,12 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that is listened at."""
+        """The port on which the server listens."""
         return int(self._socket.getsockname()[1])
 
     def serve(self) -> int:
-        """Serve until :meth:`stop` is called; return how many clients were left then."""
-        # Here, since the thread may begin when the socket is closed already.
+        """Serve until :meth:`stop` is called; return how many clients were disconnected then."""
+        # Set here, since the socket may be closed before the thread begins.
         self._socket.settimeout(_PAUSE_S)
         listener = threading.Thread(target=self._listen, daemon=True)
         if self._is_owner:
@@ -112,14 +113,14 @@ class Server:
             while (listener.is_alive() or self._threads) and time.monotonic() < self._end:
                 time.sleep(_PAUSE_S)
         finally:
-            # Else the listener would go on without a socket after an exception, such as Control-C.
+            # The listener must not continue without a socket after an exception, such as Control-C.
             self._is_stopping = True
             self._socket.close()
             left = self._leave()
         return left
 
     def _leave(self) -> int:
-        """End what is still there, within seconds; return how many clients that were."""
+        """Disconnect the remaining clients within seconds; return how many there were."""
         left = len(self._threads)
         if self._is_owner:
             self._reconstructor.close()
@@ -138,15 +139,15 @@ class Server:
             except TimeoutError:
                 continue
             except OSError as error:
-                # A client that gave up, or no file descriptors for now.
-                _log.warning("a connection could not be taken: %s", error.strerror)
+                # The client gave up, or there are no file descriptors at the moment.
+                _log.warning("a connection could not be accepted: %s", error.strerror)
                 time.sleep(_PAUSE_S)
                 continue
             try:
                 self._admit(client)
-            # Whatever it is, it costs this client and not the service.
+            # Any error costs this client only, not the service.
             except Exception as error:
-                _log.warning("a client was left: %s", type(error).__name__)
+                _log.warning("a client was disconnected: %s", type(error).__name__)
 
     def _admit(self, client: socket.socket) -> None:
         """Serve a client, or turn it away."""
@@ -159,7 +160,7 @@ class Server:
             return
         try:
             self._begin(client)
-        # No thread, or no memory for one.
+        # There is no thread left, or no memory for one.
         except (RuntimeError, MemoryError) as error:
             self._clients.release()
             self._turn_away(client, str(error) or type(error).__name__)
@@ -171,7 +172,7 @@ class Server:
             client.sendall(message_bytes(Kind.CLOSE))
 
     def _begin(self, client: socket.socket) -> None:
-        """Serve a client in a thread of its own."""
+        """Serve a client in a separate thread."""
         thread = threading.Thread(target=self._handle, args=(client,), daemon=True)
         self._threads.add(thread)
         try:
@@ -181,14 +182,14 @@ class Server:
             raise
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Take no further clients, and have :meth:`serve` return.
+        """Accept no further clients, and make :meth:`serve` return.
 
         Parameters
         ----------
         at_once
-            Leave those that are here; else they have the time of the limits to finish.
+            Disconnect the connected clients; otherwise the limits state how long they may take.
         """
-        # The end first: who sees that it is stopping looks at it.
+        # The end is set first, since a thread that sees the flag reads it.
         end = time.monotonic() + (0 if at_once else self.limits.stop_seconds)
         self._end = min(self._end, end)
         self._is_stopping = True
@@ -205,10 +206,10 @@ class Server:
                     session.release()
                     self._sessions.discard(session)
                     self._held.add(-session.received)
-        # One client must never end the service; what it sent is not logged.
+        # One client must never end the service. The data that it sent are not logged.
         except Exception as error:
             self.health.count("left")
-            _log.warning("a client was left: %s", type(error).__name__, exc_info=False)
+            _log.warning("a client was disconnected: %s", type(error).__name__, exc_info=False)
         finally:
             self._clients.release()
             self._threads.discard(threading.current_thread())

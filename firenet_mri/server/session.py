@@ -1,7 +1,7 @@
-"""One client's connection: its messages come in while others are worked on, and answers go out.
+"""One client's connection: it receives messages while others are processed, and sends answers.
 
-What cannot be sent ends the connection: a client never sees a close behind an image that it did not
-get.
+If a message cannot be sent, the connection ends: a client never gets the closing message after an
+image that was lost.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from firenet_mri.server.wire import Wire
 
 _log = logging.getLogger(__name__)
 
-# How long a client that is dropped may take to read why.
+# Seconds for a client that is being disconnected to read the reason.
 _LINGER_S = 5.0
-# What Python holds of a message besides its bytes.
+# Bytes that Python needs for a message besides its content.
 _OF_A_MESSAGE = 1024
 
 
 class Held:
-    """Bytes that all connected clients have sent."""
+    """Counts the bytes that all connected clients have sent."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._bytes = limit, 0
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        """Add to them, or raise ProtocolError if that is more than the limit."""
+        """Add to the count, or raise ProtocolError if it would exceed the limit."""
         with self._lock:
             if count > 0 and self._bytes + count > self._limit:
                 raise ProtocolError("the server holds too much of other scans; send this one later")
@@ -65,13 +65,13 @@ class Session:
     client
         The connected socket.
     limits
-        What the client may take.
+        Limits on the client.
     reconstructor
-        Where its images are made.
+        Makes the client's images.
     held
-        Where its bytes are counted with those of the others.
+        Counts the bytes of all clients.
     health
-        Where it is counted.
+        Counts clients and images.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Session:
         )
         self._deadline = time.monotonic() + limits.scan_s
         self._header_by = time.monotonic() + limits.idle
-        #: Bytes.
+        #: Number of bytes received.
         self.received = 0
         self._is_closed = False
         self._is_broken = False
@@ -105,11 +105,11 @@ class Session:
         self.header: str | None = None
 
     def _owes_the_client(self) -> bool:
-        """Return whether the next answer is this side's: a client may wait for it in silence."""
+        """Return whether the server has to answer next, so that the client may be silent."""
         return self._has_begun and not self._incoming.is_wanted
 
     def run(self, saving: Saving | None = None) -> None:
-        """Read configuration and header, then have what follows processed."""
+        """Read configuration and header, then process the data that follow."""
         try:
             first = self._begin()
         except (ConnectionEnded, OSError):
@@ -124,7 +124,7 @@ class Session:
             self._say_last(Kind.TEXT, json.dumps(self._health.report()))
             return
         self._pending = first
-        # The thread that reads goes by it.
+        # The reading thread depends on this flag.
         self._has_begun = True
         try:
             self._incoming.start()
@@ -141,7 +141,7 @@ class Session:
             _log.warning("%s", error)
 
     def _begin(self) -> Any:
-        """Return the first item of data, once the header has come; None without any."""
+        """Return the first item of data after the header; None if there is none."""
         while True:
             message, _ = self._message()
             if message.kind in (Kind.CONFIG_FILE, Kind.CONFIG_TEXT):
@@ -155,12 +155,12 @@ class Session:
             elif message.kind is Kind.ARRAY:
                 continue
             elif self.header is None:
-                raise ProtocolError("data came before the header; send it first")
+                raise ProtocolError("data came before the header; send the header first")
             else:
                 return message.value
 
     def _message(self) -> tuple[Message, int]:
-        """Return the next message and its bytes."""
+        """Return the next message and its size in bytes."""
         before, self._is_within = self.received, False
         self._count(_OF_A_MESSAGE)
         message = read_message(self._receive, self._limits.message_bytes)
@@ -168,7 +168,7 @@ class Session:
 
     def _receive(self, count: int) -> bytes:
         self._count(count)
-        # The next message may be long in coming; one that has begun, or the first ones, may not.
+        # A client may pause between messages, but not within one, nor before the first ones.
         is_expected = self._is_within or not self._has_begun
         patience_s = self._limits.idle if is_expected else math.inf
         deadline = self._deadline if self.header else min(self._deadline, self._header_by)
@@ -181,17 +181,19 @@ class Session:
         except TimeoutError as error:
             if time.monotonic() > self._deadline:
                 raise ProtocolError(
-                    f"more than {self._limits.scan_s:g} s; raise the limit"
+                    f"the scan took more than {self._limits.scan_s:g} s to arrive; have the limit "
+                    "raised"
                 ) from None
             raise ProtocolError(f"{error}, and the scan is not complete") from None
         except OSError as error:
             raise ConnectionEnded(f"the connection broke ({error.strerror or error})") from None
 
     def _count(self, count: int) -> None:
-        """Count bytes before they are there, or raise ProtocolError if they are too many."""
+        """Count bytes before they are received, or raise ProtocolError if they are too many."""
         if self.received + count > self._limits.scan_bytes:
             raise ProtocolError(
-                f"more than {self._limits.scan_bytes} bytes; raise the limit or send less"
+                f"the scan has more than {self._limits.scan_bytes} bytes; have the limit raised or "
+                "send less"
             )
         self._held.add(count)
         self.received += count
@@ -207,10 +209,11 @@ class Session:
                 yield message.value
 
     def _is_left(self) -> bool:
-        """Return whether the client has gone, and nobody waits for its images."""
+        """Return whether the client has disconnected, so that nobody waits for its images."""
         if self._wire.has_finished and not self._has_asked:
             self._has_asked = True
-            # One that only sends no more takes this; one that has gone has the connection reset.
+            # A client that has only finished sending accepts this line. If the client has gone, the
+            # connection is reset.
             try:
                 self.send_logging("INFO", "the images are being made")
             except NotDelivered:
@@ -218,22 +221,22 @@ class Session:
         return self._is_broken or self._wire.is_gone
 
     def stop(self) -> None:
-        """Take nothing more of the client, who is told so."""
+        """Accept nothing more from the client, which is told so."""
         self._is_stopped = True
         self._wire.stop_receiving()
 
     def end(self) -> None:
-        """End the connection, whatever it does; :meth:`release` is called by who runs it."""
+        """End the connection at once; whoever runs the session calls :meth:`release`."""
         self._is_broken = True
         self._wire.end()
 
     def send_image(self, images: Any) -> None:
-        """Send images; each is counted when all of it has been handed over.
+        """Send images; each is counted once it has been sent completely.
 
         Raises
         ------
         NotDelivered
-            If one of them could not be sent; the connection has ended then.
+            If one of them could not be sent; the connection has then ended.
         """
         found = images if isinstance(images, list) else [images]
         for number, image in enumerate(found):
@@ -252,7 +255,7 @@ class Session:
         self._send(message_bytes(Kind.TEXT, _line(level, text)))
 
     def send_close(self) -> None:
-        """Say that nothing more comes, once, and not behind what could not be sent."""
+        """Send the closing message once, unless an earlier message could not be sent."""
         if not self._is_closed and not self._is_broken:
             self._is_closed = True
             self._send(message_bytes(Kind.CLOSE))
@@ -265,11 +268,11 @@ class Session:
             _log.warning("%s", error)
 
     def release(self) -> None:
-        """End for good: nothing of it runs when this returns."""
+        """End the session completely: none of its threads runs when this returns."""
         self._incoming.stop()
         if self._is_broken:
             self._wire.end()
-        # What the thread reads, it throws away.
+        # The thread discards what it still reads.
         self._wire.finish(min(self._limits.idle, _LINGER_S))
         self._wire.end()
         self._incoming.join()
@@ -281,10 +284,10 @@ class Session:
             self._wire.send(data)
         except OSError as error:
             self._is_broken = True
-            # A close behind what was lost would look as if all had been sent.
+            # A closing message after a lost one would suggest that everything had been sent.
             self._wire.end()
             raise NotDelivered(
-                f"the client took nothing more ({error.strerror or error})"
+                f"the client accepted no more data ({error.strerror or error})"
             ) from None
 
 

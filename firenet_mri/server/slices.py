@@ -1,8 +1,8 @@
-"""Groups the readouts of a stream into what is complete, so that an image need not wait for all.
+"""Groups the readouts of a stream into complete images, which need not wait for the whole scan.
 
-What is sent early must be the image that the whole scan would give. So a slice or a repetition is
-taken for complete only where nothing that may still come could change it, and what comes all the
-same is refused by name.
+An image that is sent early must equal the image from the whole scan. A slice or a repetition
+therefore counts as complete only if no later readout could change it. A readout that arrives
+nevertheless is refused by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from firenet_mri.errors import DataError
 
 
 def _bits(*flags: int) -> int:
-    """Return the bits of flags, which the standard counts from 1."""
+    """Return the bits of flags, which the standard numbers from 1."""
     return sum(1 << (flag - 1) for flag in flags)
 
 
@@ -24,20 +24,20 @@ _NOISE, _CALIBRATION = _bits(19), _bits(20)
 _OTHERS = _bits(23, 24, 26, 27, 28, 29, 30, 31)
 _LAST_IN_SLICE, _LAST_IN_REPETITION, _LAST_IN_MEASUREMENT = _bits(8), _bits(14), _bits(25)
 
-# Of one slice, several of these may come.
+# Counters that may have several values within one slice.
 _WITHIN_A_SLICE = ("average", "contrast", "phase", "set")
 
 
 def is_image_data(line: Any) -> bool:
-    """Return whether a readout is part of an image, and no noise, reference or navigator."""
+    """Return whether a readout belongs to an image and is not noise, reference or navigator."""
     return not line.flags & (_NOISE | _CALIBRATION | _OTHERS)
 
 
 def sends_slices(header: Any) -> bool:
-    """Return whether the end of a slice is the end of its data: 2D, and no averages or contrasts.
+    """Return whether the end of a slice ends its data: a 2D scan without averages or contrasts.
 
-    Where a slice has several of these, its flag may come with each; so it may where the header does
-    not say how many there are.
+    If a slice has several averages or contrasts, its flag may be set at the end of each. The same
+    holds if the header does not state their number.
     """
     if any((encoding.encodedSpace.matrixSize.z or 1) > 1 for encoding in header.encoding):
         return False
@@ -45,13 +45,13 @@ def sends_slices(header: Any) -> bool:
 
 
 def _has_one(header: Any, counter: str) -> bool:
-    """Return whether a header says of all its encodings that a counter has one value."""
+    """Return whether the header states that a counter has a single value in all encodings."""
     limits = [getattr(encoding.encodingLimits, counter, None) for encoding in header.encoding]
     return all(limit is not None and not limit.maximum for limit in limits)
 
 
 class Groups:
-    """Readouts, group by group as what they show is complete.
+    """Readouts of a stream, grouped into complete images.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Groups:
         self._has_one_repetition = _has_one(header, "repetition")
         self._noise: list[Any] = []
         self._lines: dict[int, list[Any]] = {}
-        #: The slices of every image that was given.
+        #: The slices of every image that was returned.
         self._given: dict[tuple[int, ...], set[int]] = defaultdict(set)
         self._encodings: set[int] = set()
         self._has_references = False
@@ -133,7 +133,7 @@ class Groups:
         if item.flags & _LAST_IN_MEASUREMENT:
             return self._left()
         if self._has_references and not self._has_one_repetition:
-            # Lines that serve the maps may serve those of all repetitions.
+            # Reference lines may be meant for the maps of all repetitions.
             return []
         if item.flags & _LAST_IN_REPETITION:
             return self._left()

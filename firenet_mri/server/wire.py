@@ -1,8 +1,8 @@
 """A connection that one thread reads while another writes, each with a limit on silence.
 
-Both wait in short turns, so that a wait ends when the connection is ended by somebody else, and so
-that bytes in one direction end the silence in the other: a client that sends a long scan need not
-read the first images before it is through.
+Both threads wait in short intervals. A wait therefore ends when another thread ends the connection,
+and bytes in one direction end the silence in the other. A client that sends a long scan need not
+read the first images before it has finished.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 _TURN_S = 0.25
 _READ_AHEAD = 1 << 16
 _AT_ONCE = 1 << 20
-# Bytes a second below which somebody trickles.
+# Bytes per second below which a client counts as too slow.
 _LEAST_RATE = 10_000
 _FINISHED = getattr(select, "POLLRDHUP", 0)
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -33,7 +33,7 @@ class Wire:
     silence_s
         Seconds without a byte in either direction after which a wait fails.
     longest_s
-        Seconds that sending one message may take, however slowly it is taken.
+        Seconds that sending one message may take in all.
     excuse
         Returns True while the other side need not send anything.
     """
@@ -57,17 +57,17 @@ class Wire:
     def receive(
         self, count: int, *, deadline: float = math.inf, patience_s: float = math.inf
     ) -> bytes:
-        """Return so many bytes; fewer if the other side has ended.
+        """Return ``count`` bytes, or fewer if the other side has ended the connection.
 
         Parameters
         ----------
         count
-            How many.
+            Number of bytes.
         deadline
-            When they must be there, in seconds of ``time.monotonic``.
+            Time at which they must have arrived, in seconds of ``time.monotonic``.
         patience_s
-            Seconds after which they must be there, but for what the bytes that came by then take at
-            the least rate.
+            Seconds after which they must have arrived, extended by the time that the received bytes
+            would take at the lowest accepted rate.
 
         Raises
         ------
@@ -107,19 +107,19 @@ class Wire:
         return b""
 
     def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send all bytes of the data.
 
         Raises
         ------
         TimeoutError
-            If the other side takes nothing for too long, or takes too long for all.
+            If the other side accepts nothing for too long, or takes too long to accept everything.
         OSError
             If the connection is broken.
         """
         left, since = memoryview(data), time.monotonic()
         while left:
             if time.monotonic() > since + self._longest_s:
-                raise TimeoutError(f"it was not taken within {self._longest_s:g} s")
+                raise TimeoutError(f"it was not accepted within {self._longest_s:g} s")
             try:
                 count = self._connection.send(left[:_AT_ONCE])
             except TimeoutError:
@@ -134,12 +134,12 @@ class Wire:
 
     @property
     def is_gone(self) -> bool:
-        """True if the connection is broken, or nobody is at its other end."""
+        """True if the connection is broken, or the other side has closed it."""
         return self._is_ended or bool(self._events() & _GONE)
 
     @property
     def has_finished(self) -> bool:
-        """True if the other side sends nothing more; it may have gone, or wait for an answer."""
+        """True if the other side has finished sending; it may still wait for an answer."""
         return bool(self._events() & _FINISHED)
 
     def _events(self) -> int:
@@ -148,21 +148,21 @@ class Wire:
         return sum(found for _, found in poll.poll(0))
 
     def stop_receiving(self) -> None:
-        """Have whoever waits for bytes wait no longer; what is being sent goes on."""
+        """End any wait for incoming bytes; sending continues."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RD)
 
     def end(self) -> None:
-        """End the connection; whoever waits for it, waits no longer."""
+        """End the connection, and with it any wait for it."""
         self._is_ended = True
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def finish(self, within_s: float) -> None:
-        """Send nothing more, and throw away for a moment what still comes.
+        """Stop sending, and discard incoming data for a moment.
 
-        A socket that is closed with unread data resets the connection, and the other side would
-        lose what it was told last.
+        Closing a socket with unread data resets the connection, and the other side would lose the
+        last message.
         """
         end = time.monotonic() + within_s
         with contextlib.suppress(OSError):
@@ -171,5 +171,5 @@ class Wire:
                 self._connection.settimeout(left)
                 if not self._connection.recv(_AT_ONCE):
                     break
-        # Whoever holds this for longer need not hold what was read ahead.
+        # An object that lives longer need not keep the data that were read ahead.
         self._rest = memoryview(b"")

@@ -1,12 +1,13 @@
-"""A process that reconstructs, so that what goes wrong in it costs one scan and not the service.
+"""A separate process for reconstructions, so that a fault in it costs one scan, not the service.
 
-It is started ahead, takes one piece of work after the other, and ends with the socket to the
-service, of which it is the other end. What is said over it are messages of the MRD protocol:
+The process is started in advance and does one piece of work after the other. A socket connects it
+to the service, and the process ends when the socket is closed. Both sides exchange messages of the
+MRD protocol:
 
     to it       CONFIG_TEXT (a :class:`Work` without its scan), HEADER, ACQUISITIONs, CLOSE
-    from it     TEXT {"ready"}, the seconds that it took to start, once; then IMAGEs and TEXT
-                {"made"}, or TEXT {"error"}; with files to write TEXT {"saved"} when they are there;
-                TEXT {"log"} at any time
+    from it     TEXT {"ready"} once, with the seconds that it took to start; then IMAGEs and TEXT
+                {"made"}, or TEXT {"error"}; TEXT {"saved"} when files were requested and are
+                written; TEXT {"log"} at any time
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from firenet_mri.server.saving import Saving
 
 _log = logging.getLogger(__name__)
 
-# Between two looks at a process that works.
+# Seconds between two checks of a working process.
 _TURN_S = 0.1
 _AT_ONCE = 1 << 20
-# Neither side of the socket is a stranger.
+# The two sides of this socket trust each other, so that sizes need no limit.
 _ANY_SIZE = sys.maxsize
 _END_S = 5.0
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -49,18 +50,18 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What is to be reconstructed, and how.
+    """A piece of work: the readouts to reconstruct, and the options.
 
     Parameters
     ----------
     header
         The parsed ISMRMRD header.
     readouts
-        ``ismrmrd.Acquisition`` objects that are complete.
+        ``ismrmrd.Acquisition`` objects of complete images.
     options
-        What the host asked for.
+        The options that the host requested.
     most_bytes
-        Memory that it may need by its estimate.
+        Largest estimated memory that the reconstruction may need.
     saving, name
         Where and under which name files are written; None writes none.
     """
@@ -73,7 +74,7 @@ class Work:
     name: str | None = None
 
     def messages(self) -> Iterator[bytes]:
-        """Yield it as it goes to the process."""
+        """Yield the messages that hand it to the process."""
         saving = self.saving
         told = {
             "parameters": {name: _plain(value) for name, value in self.options.flat().items()},
@@ -94,29 +95,29 @@ def _plain(value: object) -> object:
 
 
 class Worker:
-    """The process as the service has it.
+    """The process, as the service sees it.
 
     Parameters
     ----------
     command
-        Python source that it runs; None is :func:`main`.
+        Python source that the process runs; None runs :func:`main`.
 
     Raises
     ------
     OSError
-        If the system has no process left.
+        If the system cannot start another process.
     """
 
     def __init__(self, command: str | None = None) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_TURN_S)
-        # It finds the modules where this process does.
+        # The new process searches for modules in the same places as this one.
         command = command or (
             f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
         )
         try:
             with theirs:
-                # Control-C at a terminal is for the service alone.
+                # Control-C at a terminal is meant for the service alone.
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", command], stdin=theirs.fileno(), start_new_session=True
                 )
@@ -131,9 +132,9 @@ class Worker:
         Parameters
         ----------
         work
-            What is to be done.
+            The piece of work.
         look
-            Called in turns while there is something to wait for; may raise.
+            Called at intervals while this waits; it may raise an error.
 
         Raises
         ------
@@ -152,7 +153,7 @@ class Worker:
                     raise ConnectionEnded("the process has ended") from None
 
     def receive(self, look: Callable[[], None]) -> Message:
-        """Return what it says next, but for its log, which goes into ours.
+        """Return its next message; its log lines are passed on to our log instead.
 
         Parameters and errors are those of :meth:`send`.
         """
@@ -194,7 +195,7 @@ class Worker:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it holds; 0 where the system does not tell."""
+        """Memory of the process in bytes; 0 where the system does not report it."""
         try:
             pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         except (OSError, IndexError):
@@ -202,14 +203,14 @@ class Worker:
         return int(pages) * _PAGE
 
     def end(self) -> str:
-        """End it for good; return how it had ended by itself, or "" if it had not."""
+        """End the process; return how it had ended by itself, or "" if it had not."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         how = ""
         with contextlib.suppress(subprocess.TimeoutExpired):
             how = _named(self._process.wait(_TURN_S))
         self._process.kill()
-        # One that the kernel does not let go is not waited for.
+        # A process that the kernel cannot end is not waited for.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         self._socket.close()
@@ -217,7 +218,7 @@ class Worker:
 
 
 def _named(status: int) -> str:
-    """Return what the status of a process says."""
+    """Return in words how a process ended."""
     if status >= 0:
         return f"with status {status}" if status else ""
     try:
@@ -229,9 +230,9 @@ def _named(status: int) -> str:
 
 
 def main() -> None:
-    """Work, in the new process, until the service has gone."""
+    """Do the work, in the new process, until the service has gone."""
     began = time.monotonic()
-    # Those of the terminal and of systemd are for the service, which then ends this process.
+    # Signals of the terminal and of systemd are for the service, which then ends this process.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
     service = socket.socket(fileno=0)
@@ -241,7 +242,7 @@ def main() -> None:
     sys.excepthook = _end_with_kind
     waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(service, waiting), daemon=True).start()
-    # Here all that takes seconds is loaded, ahead of the first scan.
+    # Loading this takes seconds, and happens here before the first scan arrives.
     import firenet_mri.server.images  # noqa: F401
 
     say("ready", time.monotonic() - began)
@@ -250,7 +251,7 @@ def main() -> None:
 
 
 def _read(service: socket.socket, waiting: queue.SimpleQueue[Message]) -> None:
-    """Read ahead; the end of the socket ends the process, whatever it does."""
+    """Read ahead; the end of the socket ends the process at once."""
     try:
         with service.makefile("rb") as file:
             while True:
@@ -260,7 +261,7 @@ def _read(service: socket.socket, waiting: queue.SimpleQueue[Message]) -> None:
 
 
 class _Speaker(logging.Handler):
-    """Sends to the service what is to be said, and what is logged."""
+    """Sends messages and log lines to the service."""
 
     def __init__(self, service: socket.socket) -> None:
         super().__init__()
@@ -268,7 +269,7 @@ class _Speaker(logging.Handler):
         self._sending = threading.Lock()
 
     def __call__(self, what: str, value: object) -> None:
-        """Say something."""
+        """Send a value under a name."""
         self.send(message_bytes(Kind.TEXT, json.dumps({what: value})))
 
     def send(self, data: bytes) -> None:
@@ -282,7 +283,7 @@ class _Speaker(logging.Handler):
 
 
 def _next_work(waiting: queue.SimpleQueue[Message]) -> tuple[dict[str, Any], str, list[Any]]:
-    """Return what a piece of work says of itself, its header, and its readouts."""
+    """Return the description of a piece of work, its header, and its readouts."""
     told, header, readouts = {}, "", []
     while (message := waiting.get()).kind is not Kind.CLOSE:
         if message.kind is Kind.CONFIG_TEXT:
@@ -312,7 +313,7 @@ def _do(told: dict[str, Any], header: str, readouts: list[Any], say: _Speaker) -
     except FirenetError as error:
         say("error", str(error))
         return
-    # Words of other libraries may quote what came: of what nobody foresaw, kind and place are told.
+    # Messages of other libraries may quote patient data: unexpected errors report type and place.
     except Exception as error:
         _log_kind(error)
         kind = type(error).__name__
@@ -325,7 +326,7 @@ def _do(told: dict[str, Any], header: str, readouts: list[Any], say: _Speaker) -
 
 
 def _log_kind(error: BaseException) -> None:
-    """Log kind and place of an error, without its words and without reading source files."""
+    """Log type and place of an error, without its message and without reading source files."""
     name, line = "?", 0
     for frame, line in traceback.walk_tb(error.__traceback__):  # noqa: B007
         name = Path(frame.f_code.co_filename).name
@@ -333,7 +334,7 @@ def _log_kind(error: BaseException) -> None:
 
 
 def _end_with_kind(_: type[BaseException], error: BaseException, __: object) -> None:
-    """Log an error that ends the process; a traceback would quote, and be no line of the log."""
+    """Log an error that ends the process; a traceback would quote data and break the log format."""
     with contextlib.suppress(OSError):
         _log_kind(error)
 
@@ -342,7 +343,7 @@ def _saved(told: dict[str, Any], made: Any) -> tuple[str, str]:
     """Write the files; return level and text of a line for the log."""
     try:
         saving = Saving(Path(told["folder"]), told["key"] and Path(told["key"]))
-    # The folder was there when the service began.
+    # The folder existed when the service started.
     except FirenetError as error:
         return "WARNING", f"{told['name']}: not saved ({error})"
     return saving.save(told["name"], made.result, made.scan)
@@ -356,5 +357,5 @@ def log_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Log that a library warned, without its words: they may quote what a client sent."""
+    """Log that a library warned, without its message, which may quote a client's data."""
     logging.warning("%s in %s", category.__name__, Path(filename).stem)

@@ -1,4 +1,4 @@
-"""An operator for the MONAI Deploy App SDK: a raw scan in, its image and certificate out."""
+"""An operator for the MONAI Deploy App SDK that turns a raw scan into image and certificate."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FIRENETReconstructionOperator(Operator):
     fragment
         The application.
     output_folder
-        Image, picture, certificate and evidence are written there; None writes nothing.
+        Folder for image, picture, certificate and evidence; None writes nothing.
     **kwargs
-        The fields of :class:`firenet_mri.ReconstructionOptions`; what else is given goes to
+        The fields of :class:`firenet_mri.ReconstructionOptions`; all other arguments are passed to
         ``Operator``.
     """
 
@@ -52,7 +52,7 @@ class FIRENETReconstructionOperator(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Declare what comes in and goes out."""
+        """Declare inputs and outputs."""
         spec.input("scan")
         spec.output("image")
         spec.output("certificate")

@@ -1,7 +1,7 @@
-"""Prints the label that OpenRecon reads from an image: its JSON in base 64.
+"""Prints the label that OpenRecon reads from a container image: JSON in base 64.
 
-What the scanner's console asks for are the server's own options: those with a few words to choose
-from, and those that are on or off. Everything else of the label stands in label.json.
+The scanner's console offers those options of the server that are a choice between a few words or a
+switch. Everything else in the label comes from label.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def content() -> dict[str, Any]:
 
 
 def _parameter(field: Field) -> dict[str, Any]:
-    """Return an option as the console asks for it."""
+    """Return an option in the form that the console expects."""
     shown = {
         "id": field.name,
         "label": {"en": field.name.replace("_", " ")},

@@ -83,7 +83,7 @@ def test_files_are_asked_for_by_the_digest_in_the_record(folder, monkeypatch, ca
     result = reconstruct(read("scan.npy", mask="mask.npy"), layers=3)
     result.save("b.nii.gz")
     assert firenet(monkeypatch, "b.json", "--scan", "scan.npy") == 2
-    assert "give it by --mask" in capsys.readouterr().err
+    assert "give it with --mask" in capsys.readouterr().err
     assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--mask", "smaller_mask.npy") == 1
     assert "another SHA-256 than the mask" in capsys.readouterr().err
     assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--mask", "mask.npy") == 0
@@ -249,7 +249,7 @@ def test_nothing_looks_checked_that_was_not(folder, monkeypatch, capsys) -> None
     output = capsys.readouterr().out
     assert "Stated, not recomputed:\n\nIs it the image that the method defines?" in output
     assert "within 1.1e-07 %" in output
-    assert "Duality gap: proven, it says; not recomputed" in output
+    assert "Duality gap: proven (stated, not recomputed)" in output
     assert "Recomputed and the same: duality gap" not in output
     assert firenet(monkeypatch, "a.json", "--scan", "scan.npy", "--json") == 0
     assert "duality_gap" in json.loads(capsys.readouterr().out)["entries_not_recomputed"]
@@ -260,7 +260,7 @@ def test_nothing_looks_checked_that_was_not(folder, monkeypatch, capsys) -> None
 def test_without_a_scan_every_claim_is_marked(folder, monkeypatch, capsys) -> None:
     assert firenet(monkeypatch, "a.json") == 0
     output = capsys.readouterr().out
-    assert "Duality gap: proven, it says; not recomputed" in output
+    assert "Duality gap: proven (stated, not recomputed)" in output
     assert "Stated, not recomputed:" in output
 
 
@@ -286,7 +286,7 @@ def test_image_that_is_zero_is_explained(folder, monkeypatch, capsys) -> None:
     assert not result.image.any()
     result.save("b.nii.gz")
     assert firenet(monkeypatch, "b.json", "--scan", "scan.npy", "--again") == 0
-    assert "Of no slice." in capsys.readouterr().out
+    assert "For no slice." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("preset", ["accurate", "paper"])

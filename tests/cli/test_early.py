@@ -38,7 +38,7 @@ MISTAKES = {
     f"view {SCAN} --network no.safetensors": "no.safetensors: no such file",
     "batch no -o a": "no: no such file",
     "batch sample_data -o a --network no.safetensors": "no.safetensors: no such file",
-    "design 64xA -o a.npy": "whole numbers with 'x' between them are needed",
+    "design 64xA -o a.npy": "give whole numbers separated by 'x'",
     "design 64 -o a.npy --image no.npy": "check the path after --image",
     "bundle -o no/bundle": "the folder no does not exist; create it first",
 }

@@ -70,7 +70,7 @@ def test_maps_of_a_file_are_asked_for_and_used_again(folder) -> None:
     assert firenet("recon", "scan.h5", "-o", "m.nii", *plain.split()).status == 0
     refused = firenet("repeat", "m.json", "scan.h5", "-o", "n.nii")
     assert refused.status == 2
-    assert "give it by --maps-file" in refused.err
+    assert "give it with --maps-file" in refused.err
     result = firenet("repeat", "m.json", "scan.h5", "-o", "n.nii", "--maps-file", "maps.npy")
     assert "the same, bit for bit" in result.err
 
@@ -85,7 +85,7 @@ def test_a_calibration_file_is_asked_for_and_used_again(folder) -> None:
     assert firenet("recon", "scan.h5", "-o", "c.nii", *asked, *given).status == 0
     files = ["--mask", "few.npy"]
     refused = firenet("repeat", "c.json", "scan.h5", "-o", "d.nii", *files)
-    assert "give it by --calibration" in refused.err
+    assert "give it with --calibration" in refused.err
     other = firenet(
         "repeat", "c.json", "scan.h5", "-o", "d.nii", *files, "--calibration", "scan.h5"
     )
@@ -98,9 +98,9 @@ def test_a_calibration_file_is_asked_for_and_used_again(folder) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        ("", 2, "give it by --mask"),
+        ("", 2, "give it with --mask"),
         ("--mask other.npy", 1, "other.npy: has another SHA-256 than the mask of a.json"),
-        ("--mask mask.npy --noise-file maps.npy", 2, "without --noise-file; leave it out"),
+        ("--mask mask.npy --noise-file maps.npy", 2, "without --noise-file; omit it"),
         ("--mask missing.npy", 1, "missing.npy"),
         ("--mask mask.npy --layers 5", 2, "--layers"),
     ],

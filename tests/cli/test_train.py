@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_finite_ends_with_the_best_weights(folder, monkeypatc
     result = train(folder, minutes=10)
     assert result.status == 1
     assert "not finite in 3 steps in a row, up to step 6; try a smaller" in result.err
-    assert "The best weights before are in net.safetensors" in result.err
+    assert "The best weights before that are in net.safetensors" in result.err
     recipe = load_network(folder / "net.safetensors").report.recipe
     assert recipe["steps_not_finite"] == 3
     count[0] = 4

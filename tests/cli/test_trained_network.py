@@ -40,7 +40,7 @@ def run(*words: object) -> int:
 def test_certify_asks_for_the_weights_and_takes_no_others(folder, capsys) -> None:
     given = ("certify", folder / "a.json", "--scan", folder / "scan.npy")
     assert run(*given) == 2
-    assert "give it by --network" in capsys.readouterr().err
+    assert "give it with --network" in capsys.readouterr().err
     assert run(*given, "--network", folder / "net1.safetensors") == 1
     assert "net1.safetensors: has another SHA-256" in capsys.readouterr().err
     assert run(*given, "--network", folder / "net0.safetensors") == 0
@@ -55,7 +55,7 @@ def test_certify_of_a_preset_takes_no_weights(folder, tmp_path, capsys) -> None:
     assert run("recon", folder / "scan.npy", "--layers", 3, "--no-gap", "-o", image) == 0
     given = ("certify", tmp_path / "b.json", "--scan", folder / "scan.npy")
     assert run(*given, "--network", folder / "net0.safetensors") == 2
-    assert "was made without --network FILE; leave it out" in capsys.readouterr().err
+    assert "was made without --network FILE; omit it" in capsys.readouterr().err
     assert run("certify", tmp_path / "b.json", "--network", folder / "net0.safetensors") == 2
     assert "--network belongs to a scan" in capsys.readouterr().err
 

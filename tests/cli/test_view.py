@@ -109,7 +109,7 @@ def test_an_image_without_a_certificate_says_so(shown) -> None:
     ("arguments", "message"),
     [
         (("scan.npy", "--scan", "scan.npy"), "is itself a scan"),
-        (("a.nii.gz", "--layers", 3), "leave out the options of the reconstruction"),
+        (("a.nii.gz", "--layers", 3), "omit the options of the reconstruction"),
         (("a.nii.gz", "--fft-sign", 1), "give --scan, too"),
         (("plain.npy", "--scan", "scan.npy"), "no certificate next to it"),
         (("a.nii.gz", "--reference", "scan.npy"), "shape"),

@@ -192,8 +192,8 @@ def test_warnings_stand_above_the_images(result) -> None:
     warned = dataclasses.replace(content, warnings=("Warning: something is odd.",))
     text = page_of(warned)
     assert 0 < text.index("Warning: something is odd.") < text.index('id="images"')
-    assert "No warning about the data" not in text
-    assert "No warning about the data" in page_of(content)
+    assert "There is no warning about the data" not in text
+    assert "There is no warning about the data" in page_of(content)
 
 
 def test_every_control_has_a_label_and_the_keyboard_reaches_the_text_to_copy(page) -> None:

@@ -120,7 +120,7 @@ def test_files_are_named_by_their_digest(tmp_path) -> None:
     [
         (None, "arrays"),
         ({"arrays": "firenet_mri.sigpy.FIRENETRecon"}, "arrays"),
-        ({"read": {}, "reconstruction": {}}, "no file"),
+        ({"read": {}, "reconstruction": {}}, "not in a file"),
         ({"read": {"simulation": {}}, "reconstruction": {}}, "computed from an image"),
         ({"read": {"slices": None}, "reconstruction": {}, "operator": {}}, "encoding operator"),
         (

@@ -111,7 +111,7 @@ def test_a_client_that_takes_nothing_gets_no_close_and_its_images_are_not_counte
         found = ask_health(port=server.port)
     assert found["images"] < 6
     assert found["undelivered"] == 1
-    assert "1 of 1 image could not be sent: the client took nothing more" in caplog.text
+    assert "1 of 1 image could not be sent: the client accepted no more data" in caplog.text
 
 
 def test_a_client_that_takes_an_image_slowly_is_not_idle(instead_of_process) -> None:

@@ -101,7 +101,7 @@ def test_the_whole_header_is_sent_on_demand_and_said(scan, tmp_path) -> None:
     for secret in SECRETS:
         assert secret.encode() in data, secret
     assert TIME.to_bytes(4, "little") in data
-    assert "the header is sent whole" in printed
+    assert "sending the whole header" in printed
 
 
 def test_what_is_sent_makes_the_same_scan(scan) -> None:

@@ -304,7 +304,7 @@ def test_another_server_calls_process_by_name() -> None:
 def test_other_addresses_need_leave() -> None:
     with pytest.raises(UsageError, match="can be reached by other machines"):
         Server("0.0.0.0", 0)
-    with serving() as server, pytest.raises(UsageError, match="cannot be listened at") as told:
+    with serving() as server, pytest.raises(UsageError, match="cannot listen on") as told:
         Server(port=server.port)
     assert "(Address already in use); choose another address or port" in str(told.value)
 
@@ -338,7 +338,7 @@ def test_a_health_probe_says_who_did_not_answer_and_how() -> None:
     with serving(clients=1) as server, connected(server):
         while not server.health.report()["clients"]:
             time.sleep(0.01)
-        with pytest.raises(DataError, match="serves as many clients as it may"):
+        with pytest.raises(DataError, match="has reached its limit of clients"):
             ask_health(port=server.port)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Opens a raw scan: its zero-filled image as a layer, which carries the scan for the widget."""
+"""Opens a raw scan as its zero-filled image: a layer that also contains the scan for the widget."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firenet_mri import Geometry
 
-#: Where a layer's metadata hold its scan.
+#: Key of the scan in a layer's metadata.
 SCAN = "firenet_scan"
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return the reader of a raw scan; None for what is something else, which others may open.
+    """Return the reader if the file is a raw scan; None leaves other files to other readers.
 
     Parameters
     ----------
     path
-        The file; of several files there is no reader.
+        The file. There is no reader for several files at once.
     """
     if not isinstance(path, str) or not _may_be_a_scan(Path(path)):
         return None
@@ -34,19 +34,19 @@ def read_scan(path: str) -> list[LayerData]:
     Parameters
     ----------
     path
-        A file of any format that ``firenet_mri.read`` knows.
+        A file in any format that ``firenet_mri.read`` knows.
 
     Raises
     ------
     FirenetError
-        If it cannot be read, or the maps cannot be estimated; napari shows the message.
+        If the file cannot be read, or if the maps cannot be estimated; napari shows the message.
     """
     import firenet_mri
     from firenet_mri import ReconstructionOptions
     from firenet_mri.report import zero_filled_of
 
     scan = firenet_mri.read(path)
-    # The quickest maps: the widget makes others.
+    # The quickest maps suffice here; the widget estimates others.
     maps = "none" if scan.coils == 1 else "lowres"
     image = zero_filled_of(scan, ReconstructionOptions(maps=maps)).image
     return [layer_of(image.numpy(), f"{scan.name}, zero-filled", scan.geometry, {SCAN: scan})]
@@ -60,7 +60,7 @@ def layer_of(
     *,
     colormap: str = "gray",
 ) -> LayerData:
-    """Return an image layer with pixels of their size in mm, where that is known."""
+    """Return an image layer whose pixels have their size in mm, if it is known."""
     known: dict[str, Any] = {"name": name, "colormap": colormap, "metadata": metadata or {}}
     if geometry is not None and image.ndim >= 2:
         shape = (1, 1, *image.shape)[-3:]
@@ -72,7 +72,7 @@ def layer_of(
 
 
 def _may_be_a_scan(path: Path) -> bool:
-    """Return False for NumPy arrays that are real: an image, not k-space."""
+    """Return False for real NumPy arrays, which are images and not k-space."""
     if path.suffix != ".npy":
         return path.is_file()
     import numpy as np

@@ -1,4 +1,4 @@
-"""The widget: choose preset and maps, reconstruct with a progress bar, read the certificate."""
+"""The widget: chooses preset and maps, reconstructs with a progress bar, shows the certificate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stopped(Exception):
 
 
 class _Signals(QObject):
-    """What the working thread tells the window."""
+    """Signals from the working thread to the window."""
 
     progressed = Signal(int, int)
     done = Signal(object)
@@ -43,7 +43,7 @@ class _Signals(QObject):
 
 
 class ReconstructWidget(QWidget):
-    """Reconstructs the scan of a layer that the reader has opened.
+    """Reconstructs the scan of a layer that the reader opened.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class ReconstructWidget(QWidget):
         layout.addWidget(self.save)
 
     def _list_scans(self, *_: object) -> None:
-        """Offer the layers that carry a scan."""
+        """List the layers that contain a scan."""
         chosen = self.scans.currentText()
         names = [layer.name for layer in self.viewer.layers if SCAN in layer.metadata]
         self.scans.clear()
@@ -123,7 +123,7 @@ class ReconstructWidget(QWidget):
             self.status.setText("")
 
     def reconstruct(self) -> None:
-        """Reconstruct the chosen scan in a thread of its own."""
+        """Reconstruct the chosen scan in a separate thread."""
         scan: RawScan = self.viewer.layers[self.scans.currentText()].metadata[SCAN]
         options: dict[str, Any] = {
             "preset": self.presets.currentText(),
@@ -139,7 +139,7 @@ class ReconstructWidget(QWidget):
         self.thread.start()
 
     def _work(self, scan: RawScan, options: dict[str, Any]) -> None:
-        """Reconstruct, and tell the window; nothing of Qt is touched here but signals."""
+        """Reconstruct, and report to the window; this thread uses nothing of Qt except signals."""
         from firenet_mri import FirenetError, reconstruct
 
         try:
@@ -169,7 +169,7 @@ class ReconstructWidget(QWidget):
         self.status.setText(text)
 
     def _show(self, result: Reconstruction) -> None:
-        """Add the images as layers, and say what is known about them."""
+        """Add the images as layers, and show what the certificate says about them."""
         self._end()
         self.result = result
         name, place = result.scan.name, result.scan.geometry
@@ -184,7 +184,7 @@ class ReconstructWidget(QWidget):
         self.save.setEnabled(True)
         count = len(result.warning_lines)
         said = "1 warning" if count == 1 else f"{count} warnings"
-        self.status.setText(f"Done, with {said}; read below." if count else "Done.")
+        self.status.setText(f"Done, with {said}; see below." if count else "Done.")
 
     def _ask_and_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the image", "image.nii.gz", _ENDINGS)
@@ -192,14 +192,14 @@ class ReconstructWidget(QWidget):
             self.save_to(path)
 
     def save_to(self, path: str) -> None:
-        """Write image, picture, certificate, evidence and report; say where or why not."""
+        """Write image, picture, certificate, evidence and report; show the path or the error."""
         from firenet_mri import FirenetError
         from firenet_mri.report import report_path, write_report
 
         if self.result is None:
             return
         try:
-            # The dialog has asked whether a file may be replaced.
+            # The dialog has already asked whether a file may be replaced.
             files = self.result.save(path, overwrite=True)
             write_report(report_path(files.image), self.result, overwrite=True)
         except FirenetError as error:

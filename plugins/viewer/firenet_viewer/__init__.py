@@ -1,4 +1,4 @@
-"""Pages of ``firenet view`` that show a volume with NiiVue, which comes with this package."""
+"""Pages of ``firenet view`` that show a volume with NiiVue, which is included in this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from firenet_mri.report import Served
 
-# Nothing but what this server has. NiiVue holds its font in itself, as data.
+# Only content of this server may be loaded. NiiVue contains its font as data.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' data:; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -25,7 +25,7 @@ def pages(volume: bytes, title: str) -> dict[str, Served]:
     volume
         A NIfTI file, .nii.gz.
     title
-        What it is called.
+        The volume's name.
     """
     page = _text("volume.html").replace("{title}", html.escape(title))
     library = gzip.decompress(_bytes("niivue.umd.js.gz"))
