@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -64,6 +65,17 @@ def test_without_an_address_words_are_left_and_no_dead_link(release) -> None:
     assert "demo.png" not in text
     assert "How to read, check and sign one; the proofs." in text
     assert release.with_addresses("[project.urls]\n", "") == "[project.urls]\n"
+
+
+def test_the_source_distribution_has_all_that_its_tests_and_pages_read() -> None:
+    command = ["git", "ls-files"]
+    listed = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if not (ROOT / ".git").exists() or listed.returncode:
+        pytest.skip("an unpacked source distribution has no list of files to compare with")
+    tracked = {name.partition("/")[0] for name in listed.stdout.splitlines()}
+    included = set((ROOT / "MANIFEST.in").read_text(encoding="utf-8").split())
+    added_by_setuptools = {"LICENSE", "MANIFEST.in", "README.md", "firenet_mri", "pyproject.toml"}
+    assert tracked - included - added_by_setuptools == {".ci", ".gitignore"}
 
 
 @pytest.mark.parametrize("name", ["Containerfile", "plugins/openrecon/Dockerfile"])

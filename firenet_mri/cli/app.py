@@ -51,7 +51,7 @@ COMMANDS = (
         "view",
         "view:view",
         "Show an image or a scan in the browser, with its certificate.",
-        "firenet view image.nii.gz",
+        "firenet view image.nii.gz --scan scan.h5",
     ),
     Command("info", "info:info", "Show the contents of raw scans.", "firenet info scan.h5 --check"),
     Command(
@@ -126,6 +126,7 @@ def make_app(called: str = "") -> App:
     app = App(
         name="firenet",
         help="Stable MR image reconstruction with certificates (FIRENET).",
+        help_epilogue="Example: firenet recon scan.h5 -o image.nii.gz",
         version=f"firenet_mri {firenet_mri.__version__}",
         # Of an option that is given twice the last counts, as a script's own after its defaults.
         default_parameter=Parameter(negative=(), allow_repeating=True),

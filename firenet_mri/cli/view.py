@@ -88,8 +88,6 @@ def view(
     The page is that of firenet recon --report. It is served on the loopback interface, so that no
     other machine can reach it, and is self-contained. Nothing is written. With the
     package plugins/viewer it also shows the volume in three planes.
-
-    Example: firenet view image.nii.gz --scan scan.h5
     """
     reading = chosen(ReadOptions, options)
     wanted = chosen(ReconstructionOptions, options)

@@ -26,6 +26,13 @@ def test_help_ends_with_an_example_that_the_command_understands(command) -> None
     assert bound.arguments
 
 
+@pytest.mark.parametrize("words", [[], *([command.name] for command in COMMANDS)])
+def test_each_help_has_one_example_at_its_end(words) -> None:
+    lines = firenet(*words, "--help").out.strip().splitlines()
+    examples = [line for line in lines if line.startswith("Example: firenet ")]
+    assert examples == lines[-1:]
+
+
 def test_commands_that_write_a_file_or_folder_take_it_by_o() -> None:
     writing = {command.name for command in COMMANDS if " -o " in command.example}
     assert writing == {command.name for command in COMMANDS} - {"certify", "info", "serve", "view"}

@@ -9,12 +9,14 @@ _OPTIONS = Parameter(negative=())
 benchmark_app = App(
     name="benchmark",
     help="Measure accuracy, stability and speed.",
+    help_epilogue="Example: firenet benchmark speed -o speed",
     version_flags=(),
     default_parameter=_OPTIONS,
 )
 paper_app = App(
     name="paper",
     help="Reproduce the paper's experiments.",
+    help_epilogue="Example: firenet paper barrier -o paper",
     version_flags=(),
     default_parameter=_OPTIONS,
 )

@@ -23,3 +23,9 @@ def test_help_ends_with_an_example(group, name) -> None:
 
 def test_all_commands_are_there() -> None:
     assert len(COMMANDS) == 14
+
+
+@pytest.mark.parametrize("group", ["benchmark", "paper"])
+def test_the_help_of_a_group_ends_with_an_example(group) -> None:
+    last = firenet(group, "--help").out.strip().splitlines()[-1]
+    assert last.startswith(f"Example: firenet {group} ")
