@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -248,8 +249,9 @@ def _from_file(network: str) -> tuple[nn.Module, str]:
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; check the path")
     try:
-        module = _imported(Path(path))
-        made = getattr(module, factory)()
+        with _beside(Path(path)):
+            module = _imported(Path(path))
+            made = getattr(module, factory)()
     except UsageError:
         raise
     # The file is a user's and can raise anything.
@@ -261,6 +263,31 @@ def _from_file(network: str) -> tuple[nn.Module, str]:
             "torch.nn.Module"
         )
     return made, hashes.of_code(module)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Let a file import those of its folder, as a program of Python may.
+
+    Raises
+    ------
+    UsageError
+        If another folder's file of such a name was imported before: Python keeps one of a name.
+    """
+    folder = path.resolve().parent
+    for one in (*sorted(folder.glob("*.py")), *sorted(folder.glob("*/__init__.py"))):
+        name = one.parent.name if one.name == "__init__.py" else one.stem
+        origin = hashes.own_file(sys.modules.get(name))
+        if origin is not None and origin.resolve() != one.resolve():
+            raise UsageError(
+                f"{path}: may import {name}, and {origin} was imported under this name for "
+                "another network; rename one of them, or run the networks in two commands"
+            )
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _imported(path: Path) -> ModuleType:

@@ -6,6 +6,7 @@ number; the report names them, so that others can tell what was measured.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import sys
@@ -146,9 +147,18 @@ def of_library() -> str:
 def of_code(module: ModuleType) -> str:
     """Return the hash of a module's file and the files that it imports; not of installed ones.
 
-    Imports are found in a module's namespace after it has run.
+    Imports are found in the namespace of a module that has run, and in its text: a number that
+    comes from another file does not tell its file.
     """
     return of_files(sorted(set(_sources(module, set())), key=lambda path: (path.name, str(path))))
+
+
+def own_file(module: ModuleType | None) -> Path | None:
+    """Return the file of a module that is neither installed nor this library's; else None."""
+    origin = getattr(module, "__file__", None)
+    if not isinstance(origin, str) or _is_installed(Path(origin)):
+        return None
+    return Path(origin)
 
 
 def _sources(module: ModuleType, seen: set[str]) -> Iterator[Path]:
@@ -157,11 +167,25 @@ def _sources(module: ModuleType, seen: set[str]) -> Iterator[Path]:
         return
     seen.add(origin)
     yield Path(origin)
-    for value in list(vars(module).values()):
-        name = value.__name__ if isinstance(value, ModuleType) else _module_of(value)
+    values = list(vars(module).values())
+    shown = [v.__name__ if isinstance(v, ModuleType) else _module_of(v) for v in values]
+    for name in (*shown, *_imports(module, Path(origin))):
         other = sys.modules.get(name)
         if other is not None:
             yield from _sources(other, seen)
+
+
+def _imports(module: ModuleType, path: Path) -> Iterator[str]:
+    """Yield the names in a file's import statements; of ``from a import b`` a and a.b."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = (module.__package__ or "").split(".")
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            start = ".".join([*above, *([node.module] if node.module else [])])
+            yield start
+            yield from (f"{start}.{alias.name}" for alias in node.names)
 
 
 def _module_of(value: object) -> str:

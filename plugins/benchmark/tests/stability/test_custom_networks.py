@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,31 @@ def test_code_weights_and_imports_are_in_the_hashes(file, tmp_path, monkeypatch)
     # As sha256sum says it.
     assert other["weights sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert origin["code sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_file_imports_those_beside_it_and_their_numbers_are_in_its_hash(tmp_path) -> None:
+    model, other = tmp_path / "model.py", tmp_path / "beside_gain.py"
+    model.write_text(
+        "from beside_gain import GAIN\nfrom torch import nn\ndef make(): return nn.Identity()\n"
+    )
+    found = set()
+    for gain in (1, 2):
+        other.write_text(f"GAIN = {gain}\n")
+        found.add(custom_method(f"{model}:make").origin["code sha256"])
+    assert len(found) == 2
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_file_never_gets_what_is_beside_another(tmp_path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        (folder / "beside_both.py").write_text("def gain(): pass\n")
+        (folder / "model.py").write_text(
+            "from beside_both import gain\nfrom torch import nn\ndef make(): return nn.Identity()\n"
+        )
+    custom_method(f"{tmp_path / 'a/model.py'}:make")
+    with pytest.raises(UsageError, match=r"may import beside_both, and .*beside_both\.py was"):
+        custom_method(f"{tmp_path / 'b/model.py'}:make")
 
 
 def test_a_file_with_dataclasses_is_imported(tmp_path) -> None:
