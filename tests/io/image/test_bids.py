@@ -64,9 +64,9 @@ def test_a_name_without_suffix_gets_one(tmp_path) -> None:
 
 
 def test_what_is_no_pair_is_refused(image, tmp_path) -> None:
-    with pytest.raises(UsageError, match="without extension and part"):
+    with pytest.raises(UsageError, match="without suffix and part"):
         write_bids(tmp_path / "sub-01_T1w.nii.gz", image)
-    with pytest.raises(UsageError, match="without extension and part"):
+    with pytest.raises(UsageError, match="without suffix and part"):
         write_bids(tmp_path / "sub-01_part-mag_T1w", image)
     with pytest.raises(ShapeError, match="3 names for 1 image"):
         write_bids(tmp_path / "sub-01_T1w", image, names=["a 0", "a 1", "a 2"])

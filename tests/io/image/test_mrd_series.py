@@ -273,7 +273,7 @@ def test_a_stream_of_images_is_read_and_its_integers_have_32_bits(tmp_path) -> N
 
 
 def test_files_without_images_say_what_they_are(tmp_path) -> None:
-    with pytest.raises(FileError, match="holds no MRD images; a scan becomes an image"):
+    with pytest.raises(FileError, match="contains no MRD images; use firenet recon"):
         read_mrd_images(Path(__file__).parents[3] / "sample_data/brain_3slices.h5")
     (tmp_path / "a.nii").write_bytes(bytes(344) + b"n+1\0")
     with pytest.raises(FileError, match="it is a NIfTI file"):
@@ -283,11 +283,11 @@ def test_files_without_images_say_what_they_are(tmp_path) -> None:
     path = write(tmp_path / "c.h5", {"dataset/image_0": slices()})
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FileError, match=r"truncated or damaged|holds no MRD images"):
+    with pytest.raises(FileError, match=r"truncated or damaged|contains no MRD images"):
         read_mrd_images(path)
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["x/header"], file["x/data"] = np.zeros(3), np.zeros(3)
-    with pytest.raises(FileError, match="holds no MRD images"):
+    with pytest.raises(FileError, match="contains no MRD images"):
         read_mrd_images(tmp_path / "d.h5")
 
 

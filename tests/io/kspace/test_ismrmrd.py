@@ -327,7 +327,7 @@ def test_readout_outside_of_the_matrix_is_refused(
     kspace: np.ndarray, fields: dict[str, int]
 ) -> None:
     readouts = [*make_readouts(kspace), make_readout(kspace[:, 0], **fields)]
-    with pytest.raises(DataError, match="outside of the encoded matrix 16 x 12 x 1"):
+    with pytest.raises(DataError, match="outside the encoded matrix 16 x 12 x 1"):
         assemble(make_header((NX, NY, 1)), readouts)
 
 
@@ -495,7 +495,9 @@ def test_images_of_several_counters_are_named_by_all(kspace: np.ndarray) -> None
     assert scan.batch_shape == (4, 1)
     some = assemble(make_header((NX, NY, 1)), readouts, repetitions=[1])
     assert some.images == ("contrast 0", "contrast 1")
-    with pytest.raises(UsageError, match=r"repetitions \[7\] asked for; there are \[0, 1\]"):
+    with pytest.raises(
+        UsageError, match=r"repetitions \[7\] were requested, but the scan has \[0, 1\]"
+    ):
         assemble(make_header((NX, NY, 1)), readouts, repetitions=[1, 7])
 
 
@@ -533,9 +535,11 @@ def test_several_encodings_and_slabs_are_refused(kspace: np.ndarray) -> None:
         assemble(make_header((NX, NY, 1), encodings=2), readouts)
     chosen = assemble(make_header((NX, NY, 1), encodings=2), readouts, encoding=0)
     np.testing.assert_array_equal(chosen.kspace[0], kspace)
-    with pytest.raises(UsageError, match="encoding 2 asked for"):
+    with pytest.raises(UsageError, match="encoding 2 was requested"):
         assemble(make_header((NX, NY, 1), encodings=2), readouts, encoding=2)
-    with pytest.raises(DataError, match="refer to encoding 1, the header has 1"):
+    with pytest.raises(
+        DataError, match="refer to encoding 1, but the number of encodings in the header is 1"
+    ):
         assemble(make_header((NX, NY, 1)), readouts[-1:])
     slabs = [*make_readouts(kspace), make_readout(kspace[:, 0], counters={"slice": 1})]
     with pytest.raises(DataError, match="2 slabs"):
@@ -544,7 +548,7 @@ def test_several_encodings_and_slabs_are_refused(kspace: np.ndarray) -> None:
 
 @pytest.mark.parametrize("trajectory", ["radial", "spiral", "goldenangle", "other"])
 def test_readouts_without_their_points_are_refused(kspace: np.ndarray, trajectory: str) -> None:
-    with pytest.raises(DataError, match="without the points of k-space"):
+    with pytest.raises(DataError, match="lack their k-space points"):
         assemble(make_header((NX, NY, 1), trajectory=trajectory), make_readouts(kspace))
 
 
