@@ -79,8 +79,8 @@ def check_folder(folder: Path) -> None:
 def is_writable(folder: Path) -> bool:
     """Return whether files can be created in a folder.
 
-    A nameless file is created to find out, because permissions do not tell for read-only and remote
-    file systems, above all not for the superuser.
+    A nameless file is created to find out, because permissions are misleading on read-only and
+    remote file systems, above all for the superuser.
     """
     if not os.access(folder, os.W_OK | os.X_OK):
         return False

@@ -25,7 +25,7 @@ _WHOLE_NUMBERS, _SINGLE = 2e-5, 1e-5
 _AFFINE = "affine matrix"
 _UNREADABLE = (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError, EOFError)
 
-# Fields of an MRD header that tell where and what an image is.
+# Fields of an MRD header that describe what an image is and where it lies.
 _MRD_PLACE = (
     *("position", "read_dir", "phase_dir", "slice_dir", "field_of_view", "matrix_size"),
     *("image_type", "slice", "contrast", "phase", "repetition", "set", "average"),

@@ -51,7 +51,7 @@ def read_complex_dicom(
     FileError
         If no MR image is found, or one is damaged or compressed in a way that cannot be read.
     DataError
-        If a frame does not tell which part it is, a part or slice is missing, the options do not
+        If a frame does not state which part it is, a part or slice is missing, the options do not
         choose among several images, or the two parts have different positions.
     UsageError
         If the chosen series, echo or repetition does not exist.
@@ -193,9 +193,8 @@ def _as_magnitude(volume: _Volume, name: str) -> _Volume:
 
 def _unsaid(volume: _Volume) -> str:
     return (
-        f"Image Type {volume.first.kind or '(empty)'} does not tell whether it is magnitude, "
-        "phase, "
-        "real or imaginary part, and Complex Image Component (0008,9208) is missing"
+        f"Image Type {volume.first.kind or '(empty)'} does not state whether it is magnitude, "
+        "phase, real or imaginary part, and Complex Image Component (0008,9208) is missing"
     )
 
 

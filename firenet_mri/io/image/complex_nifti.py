@@ -52,7 +52,7 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
     entity = re.search(r"_part-(mag|phase|real|imag)(?=[_.])", path.name)
     if entity is None:
         raise DataError(
-            f"{path}: holds {image.dtype} numbers, not complex ones, and its name does not tell "
+            f"{path}: holds {image.dtype} numbers, not complex ones, and its name does not state "
             "which part they are; name the two files ..._part-mag... and ..._part-phase..., or "
             "..._part-real... and ..._part-imag..."
         )

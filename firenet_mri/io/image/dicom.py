@@ -452,13 +452,13 @@ def check_place(geometry: Geometry | None, reference: DicomReference | None, nam
     Raises
     ------
     DataError
-        If neither tells: a DICOM image needs a position.
+        If neither gives a position, which a DICOM image needs.
     """
     if geometry is not None and geometry.is_placed:
         return geometry
     if reference is None:
         raise DataError(
-            f"{name}: the scan does not tell where the image lies, but a DICOM image needs a "
+            f"{name}: the scan does not state where the image lies, but a DICOM image needs a "
             "position; give a reference series (--dicom-reference) or write NIfTI"
         )
     return reference.geometry

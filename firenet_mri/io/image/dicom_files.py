@@ -215,8 +215,8 @@ def _check_foreign(
     """Refuse files that should be images but are not DICOM.
 
     Each may have been a slice, and nobody would notice a missing slice at the edge. On a disc the
-    DICOMDIR tells which files are images; elsewhere their names do. Hidden files belong to
-    operating systems.
+    DICOMDIR lists the images; elsewhere their names show which files are images. Hidden files
+    belong to operating systems.
     """
     for file in foreign:
         if file.as_posix().upper() in listed:

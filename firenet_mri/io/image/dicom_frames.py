@@ -30,7 +30,7 @@ class Frame:
     file, index
         File of the pixels, and index of the frame in it.
     part
-        Part of a complex image; None if the file does not tell.
+        Part of a complex image; None if the file does not state it.
     kind
         Third and later values of Image Type, for messages.
     is_map

@@ -54,7 +54,7 @@ def component_of(dataset: Any, frame_type: Any = None) -> Component | None:
     Returns
     -------
     Component or None
-        None if the data set does not tell.
+        None if the data set does not state it.
 
     Raises
     ------

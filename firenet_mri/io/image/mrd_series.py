@@ -56,7 +56,7 @@ class ImageSeries:
     component
         What the pixels are.
     geometry
-        Where the image lies; None if the file does not tell, or if no single geometry fits all
+        Where the image lies; None if the file does not state it, or if no single geometry fits all
         slices.
     names
         Names that tell several images apart, see :class:`firenet_mri.scan.RawScan`.

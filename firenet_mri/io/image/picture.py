@@ -284,7 +284,7 @@ def _draw_strips(axes: Any, sheet: _Sheet, line: LineOverTime) -> None:
 
 
 def _draw_errors(figure: Any, axes: Sequence[Any], sheet: _Sheet, scale: float) -> None:
-    """Draw the error of each panel, and a colour bar in the place of the reference."""
+    """Draw the error of each panel, and a colour bar below the reference."""
     truth = sheet.displays[-1]
     top = sheet.white / scale
     for axis, display in zip(axes, sheet.displays[:-1], strict=False):

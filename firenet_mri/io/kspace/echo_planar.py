@@ -1,7 +1,7 @@
 """Echo trains: turns their readouts into lines of k-space, by gridding and navigator lines.
 
-The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase
-a + b x by which readouts forward and backward differ by :mod:`firenet_mri.io.kspace.navigators`.
+The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase a +
+b x by which forward and backward readouts differ, by :mod:`firenet_mri.io.kspace.navigators`.
 
 This difference comes from a delay, which is more than a shift if samples are unevenly spaced. At
 the slope b the readouts are late by delta = -b N / (4 pi v) samples, where v is the spacing of

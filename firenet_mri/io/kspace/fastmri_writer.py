@@ -76,8 +76,8 @@ def write_fastmri(path: Path, scan: RawScan, *, phase_axis: PhaseAxis | None = N
 def _check_fits(scan: RawScan) -> None:
     if scan.trajectory is not None:
         raise DataError(
-            f"{scan.name}: has a trajectory, which fastMRI files cannot hold; write mrd, "
-            "bart or npy"
+            f"{scan.name}: has a trajectory, which fastMRI files cannot store; write mrd, bart or "
+            "npy"
         )
     if len(scan.images) > 1:
         raise DataError(

@@ -135,7 +135,7 @@ def name_by_digest(scan: Path) -> str:
 def shown_names(scans: Sequence[Path], options: ReadOptions) -> list[str]:
     """Return the names of a folder's scans in messages; "" stands for the file's own name.
 
-    One that cannot be read is called "scan-unreadable".
+    A scan that cannot be read is named "scan-unreadable".
     """
     names = []
     for scan in scans:

@@ -139,7 +139,7 @@ def recognise(path: Path) -> Format:
     Raises
     ------
     FileError
-        If the file is missing, empty, or of another format; the message says what it seems to be.
+        If the file is missing, empty, or of another format; the message states what it seems to be.
     """
     if bart.find_pair(path) is not None:
         return Format.BART

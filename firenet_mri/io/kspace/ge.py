@@ -244,7 +244,7 @@ def _check_chopping(kspace: NDArray[np.complex64], header: _Header, path: Path) 
 
 
 def _check_centred(kspace: NDArray[np.complex64], path: Path) -> None:
-    """Refuse partial Fourier, because the known header does not tell where the centre is."""
+    """Refuse partial Fourier, because the known part of the header does not give the centre."""
     energy = np.square(np.abs(kspace)).sum(axis=(0, 1, 3))
     rows = len(energy)
     if abs(int(energy.argmax()) - rows // 2) > max(2, rows // 16):

@@ -859,7 +859,7 @@ def _columns_kept(grid: _Grid, encoding: Any) -> int:
 
 
 def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
-    """Return where the image lies; None if the file does not tell or one affine cannot describe it.
+    """Return where the image lies; None if this is not known or one affine cannot describe it.
 
     If the file has no directions, only the sizes are known.
     """

@@ -167,8 +167,10 @@ def _strongest(lines: Sequence[Any], step: str) -> int | None:
 def _disagreement(
     stated: int | None, own: int | None, strongest: int | None, step: str, size: int, name: str
 ) -> str:
-    header = f"says {stated}" if stated is not None else f"says nothing (the middle is {size // 2})"
-    readouts = "say nothing" if own in (None, 0) else f"say {own}"
+    header = (
+        f"states {stated}" if stated is not None else f"states none (the middle is {size // 2})"
+    )
+    readouts = "state none" if own in (None, 0) else f"state {own}"
     energy = (
         "no step stands out by its energy"
         if strongest is None

@@ -1,6 +1,6 @@
 """Reference lines of parallel imaging: part of the image, or measured separately for the maps.
 
-The header's ``calibrationMode`` tells which. Without it, lines count as measured separately if
+The header's ``calibrationMode`` states which. Without it, lines count as measured separately if
 their encoding, samples, dwell time or counters differ from those of the image, or if they repeat
 one of its points. Such lines have another time or contrast and would be wrong data in the image.
 """

@@ -55,7 +55,8 @@ def moments_of(
     if tick is None:
         _log.info("%s: the unit of the time stamps is not known; the images get no times", name)
         return ()
-    # The mean is comparable: all frames of a film have as many readouts, in the same order.
+    # The mean is comparable: all frames of a film have the same number of readouts, in the same
+    # order.
     times = {image: tick * statistics.fmean(stamps) for image, stamps in clock.items()}
     first = min(times.values())
     triggers = {image: tick * statistics.fmean(stamps) for image, stamps in heart.items()}

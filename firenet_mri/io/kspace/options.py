@@ -115,7 +115,7 @@ class ReadOptions(Options):
     name_by_digest: bool = option(
         False,
         "Call the scan by a digest of its bytes in certificates, captions, labels and summaries, "
-        "because its file's name may tell who was measured.",
+        "because its file name may reveal who was measured.",
         changes_image=False,
     )
 

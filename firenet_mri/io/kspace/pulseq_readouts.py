@@ -1,4 +1,4 @@
-"""Pulseq scans without their .seq file: reads what the readouts alone tell, and refuses the rest.
+"""Pulseq scans without their .seq file: reads what the readouts alone show, and refuses the rest.
 
 The matrix is what the readouts fill, and its centre is the strongest line. That holds only for the
 lines of a single image: echo trains, radii and images that no counter tells apart are refused.

@@ -18,7 +18,7 @@ from firenet_mri.extras import require
 
 @dataclass(frozen=True, eq=False)
 class PulseqSequence:
-    """What a .seq file tells about its readouts, in the order in which they are played.
+    """Description of a sequence's readouts in a .seq file, in the order in which they are played.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.NUMPY: npy.read,
     Format.PHILIPS: lambda path: philips.read(philips.find_pair(path) or path),
 }
-# Plain arrays: their files tell neither what they are nor what was sampled.
+# Plain arrays: their files state neither what they are nor what was sampled.
 _WITHOUT_HEADER = (Format.BART, Format.NUMPY)
 
 
@@ -89,7 +89,7 @@ def read(path: PathLike, **options: Any) -> RawScan:
     **options
         The fields of :class:`ReadOptions`. A mask is an array with the spatial sizes of k-space, or
         a .npy or .cfl file with such an array; samples outside the mask are dropped. Scanner and
-        fastMRI files tell which samples were measured, so there the mask can only drop samples. In
+        fastMRI files state which samples were measured, so there the mask can only drop samples. In
         BART and NumPy files it replaces the mask derived from the data, in which a sample that is
         zero in all coils was not measured. A trajectory is (*samples, 2 or 3), the last axis in the
         order of the image's axes, or a .cfl file as BART writes trajectories; ISMRMRD files contain

@@ -1,4 +1,4 @@
-"""Identifies a file by its first bytes, and tells what to do with one that is not a raw scan."""
+"""Identifies a file by its first bytes, and advises on files that are not raw scans."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IMAGE = (
     "an image, not k-space; make a simulated scan of it with firenet simulate or "
     f"firenet_mri.monai.SimulateKspace, or {_READABLE}"
 )
-# Number of files in a folder that are inspected to tell what it holds.
+# Number of files in a folder that are inspected to find out what it holds.
 _LOOKED_INTO = 100
 # Elements of group 8 that may begin a DICOM file without preamble, and their greatest length.
 _DICOM_FIRST = (0x0001, 0x0005, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018)

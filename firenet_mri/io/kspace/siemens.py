@@ -115,7 +115,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     Raises
     ------
     FileError
-        If it is truncated or damaged; the message says how much was found.
+        If it is truncated or damaged; the message states how much was found.
     DataError
         If the sequence is not Cartesian, or excites several slices at once.
     UsageError
@@ -528,7 +528,7 @@ def _encoding(protocol: _Protocol, path: Path) -> Any:
     return xsd.encodingType(
         encodedSpace=encoding_space(encoded),
         reconSpace=encoding_space(shown),
-        # Only the readouts themselves tell where the centre is, not the protocol.
+        # The readouts themselves give the centre; the protocol does not.
         encodingLimits=xsd.encodingLimitsType(),
         trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
         trajectoryDescription=_ramps(protocol, path) if is_epi else None,

@@ -76,7 +76,7 @@ def write_scan(
     FileError
         If an output exists and may not be replaced, or lies in a folder that is not writable.
     DataError
-        If the format cannot hold the scan.
+        If the format cannot store the scan.
     """
     target = target_of(output, to)
     arrays: dict[Path, _Array] = {}

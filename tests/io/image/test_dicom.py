@@ -323,7 +323,7 @@ def test_a_real_series_as_reference(tmp_path) -> None:
 
 
 def test_what_has_no_place_or_no_magnitude_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match="does not tell where the image lies"):
+    with pytest.raises(DataError, match="does not state where the image lies"):
         write_dicom_series(tmp_path / "series", np.ones((3, 5, 6)), None)
     assert not (tmp_path / "series").exists()
     place = geometry("axial", 3)

@@ -389,8 +389,8 @@ def test_an_anonymised_magnitude_is_one_only_without_negative_values(tmp_path, c
     kind = ("ORIGINAL", "PRIMARY", "OTHER")
     classic(tmp_path, VOLUME, kind, AXIAL, "1.2", manufacturer="GE MEDICAL SYSTEMS")
     np.testing.assert_array_equal(read(tmp_path), VOLUME)
-    assert "taken for a magnitude, although Image Type OTHER does not tell" in caplog.text
-    with pytest.raises(DataError, match="OTHER does not tell"):
+    assert "taken for a magnitude, although Image Type OTHER does not state" in caplog.text
+    with pytest.raises(DataError, match="OTHER does not state"):
         read_complex_dicom(tmp_path)
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
