@@ -145,7 +145,9 @@ def _chosen(
         return list(names).index(wanted)
     if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
-    raise UsageError(f"{path}: series {wanted!r} was requested, but the file contains {listed}")
+    raise UsageError(
+        f"{path}: series {wanted!r} was requested, but the file contains only {listed}"
+    )
 
 
 def _series(

@@ -304,9 +304,9 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
         # VB gives the length of one channel's block, newer versions that of all channels.
         if measurement.is_vd and length != int(mdh_def.get_dma_len(mdh)):
             raise FileError(
-                f"{path}: readout {count} of the Siemens raw file, {counted(coils, 'channel')} of "
-                f"{counted(samples, 'sample')}, needs {length} bytes, but its header states "
-                f"{int(mdh_def.get_dma_len(mdh))}; copy the file again"
+                f"{path}: readout {count} of the Siemens raw file has {counted(coils, 'channel')} "
+                f"of {counted(samples, 'sample')}, which need {length} bytes, but its header "
+                f"states {int(mdh_def.get_dma_len(mdh))}; copy the file again"
             )
         if "SYNCDATA" not in flags:
             file.seek(position + (header_size if measurement.is_vd else 0))

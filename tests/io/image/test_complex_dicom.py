@@ -158,7 +158,7 @@ def test_what_does_not_belong_together_is_refused(series, tmp_path) -> None:
 
 def test_a_part_that_is_not_named_is_not_guessed(tmp_path) -> None:
     classic(tmp_path, MAGNITUDE, ("DERIVED", "SECONDARY", "OTHER"), ORIENTATIONS["axial"], "1.2")
-    with pytest.raises(DataError, match="OTHER does not say"):
+    with pytest.raises(DataError, match="OTHER does not state"):
         read_complex_dicom(tmp_path)
 
 

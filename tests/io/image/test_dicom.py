@@ -333,7 +333,7 @@ def test_what_has_no_place_or_no_magnitude_is_refused(tmp_path) -> None:
     with pytest.raises(ShapeError, match="3 slice positions for 2 slices"):
         write_enhanced_dicom(tmp_path / "image.dcm", np.ones((2, 5, 6)), place)
     folder = reference_series(tmp_path / "reference", (3, 18, 30), place)
-    with pytest.raises(ShapeError, match=r"the reference \(3, 18, 30\)"):
+    with pytest.raises(ShapeError, match=r"the reference has \(3, 18, 30\)"):
         write_enhanced_dicom(
             tmp_path / "image.dcm", np.ones((3, 5, 6)), None, reference=read_dicom_reference(folder)
         )

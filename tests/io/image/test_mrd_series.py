@@ -105,7 +105,7 @@ def test_images_that_no_counter_tells_apart_are_images_of_their_own(tmp_path) ->
     found = read_mrd_images(write(tmp_path / "a.h5", {"dataset/image_0": made}))
     assert found.names == ("measurement 0", "measurement 1")
     np.testing.assert_array_equal(found.image[1, 0], made[2].data[0, 0])
-    with pytest.raises(DataError, match="its images have 2 and 1 slice;"):
+    with pytest.raises(DataError, match="its images have 2 and 1 slice, so"):
         read_mrd_images(write(tmp_path / "b.h5", {"dataset/image_0": made[:3]}))
 
 
@@ -158,7 +158,9 @@ def test_series_are_chosen_by_name_or_number(tmp_path) -> None:
     assert read_mrd_images(path, "image_2 magnitude").number == 2
     assert read_mrd_images(path, "image_10").number == 3
     for wanted in ("0", "4", "image_3", ""):
-        with pytest.raises(UsageError, match="asked for; there are 1: image_2 phase"):
+        with pytest.raises(
+            UsageError, match="requested, but the file contains only 1: image_2 phase"
+        ):
             read_mrd_images(path, wanted)
 
 

@@ -236,7 +236,7 @@ def test_a_readout_that_lies_about_its_length_is_refused(tmp_path) -> None:
         struct.pack_into("<I", content, at[3], struct.unpack_from("<I", content, at[3])[0] - 8)
         return content
 
-    with pytest.raises(FileError, match="readout 4 of the Siemens raw file is 2 channels of 16"):
+    with pytest.raises(FileError, match="readout 4 of the Siemens raw file has 2 channels of 16"):
         read(twix(tmp_path, shorten))
 
 

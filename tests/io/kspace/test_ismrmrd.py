@@ -427,7 +427,7 @@ def test_slices_whose_positions_are_in_metres_are_as_far_apart_as_they_are_thick
     ]
     scan = assemble(make_header((NX, NY, 1)), readouts)
     np.testing.assert_allclose(scan.geometry.positions_mm, [(10, 0, 5 * i) for i in range(3)])
-    assert "read as metres" in caplog.text
+    assert "interpreted as metres" in caplog.text
 
 
 def test_a_volume_of_which_one_partition_was_measured_stays_one(kspace: np.ndarray) -> None:
@@ -554,7 +554,7 @@ def test_readouts_without_their_points_are_refused(kspace: np.ndarray, trajector
 
 def test_scan_without_imaging_readouts_is_refused(kspace: np.ndarray) -> None:
     noise = make_readout(kspace[:, 0], flags=[ismrmrd.ACQ_IS_NOISE_MEASUREMENT])
-    with pytest.raises(DataError, match="no imaging readouts"):
+    with pytest.raises(DataError, match="all imaging readouts are missing or zero"):
         assemble(make_header((NX, NY, 1)), [noise])
 
 

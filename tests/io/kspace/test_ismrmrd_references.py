@@ -155,7 +155,7 @@ def test_references_of_other_coils_are_said_and_left_out(
     assert torch.equal(scan.kspace, assemble(header(mode), imaging(kspace)).kspace)
     assert scan.reference is None
     assert (
-        "has 4 coils, the scan 8; give a reference of the same coils; these lines are not used"
+        "has 4 coils, but the scan has 8; give a reference of the same coils; these lines are not used"
         in caplog.text
     )
     with pytest.raises(ShapeError, match=r"readouts have \[4, 8\] channels"):
@@ -201,7 +201,7 @@ def test_lines_of_another_encoding_serve_the_maps(kspace) -> None:
         for row in range(size)
     ]
     # Lines that were asked for are not left out.
-    with pytest.raises(ShapeError, match="has 4 coils, the scan 8"):
+    with pytest.raises(ShapeError, match="has 4 coils, but the scan has 8"):
         assemble(found, [*few, *imaging(kspace)], calibration_encoding=1)
 
 
@@ -338,7 +338,7 @@ def test_an_array_of_slices_is_a_reference_of_slices(
     array = torch.from_numpy(np.stack([other, 2 * other]))
     path = write_mrd(header(None), lines)
     assert torch.equal(read(path, calibration_file=array).reference, array)
-    with pytest.raises(DataError, match="has 1 slice, the scan 2"):
+    with pytest.raises(DataError, match="has 1 slice, but the scan has 2"):
         read(path, calibration_file=array[0])
 
 
