@@ -98,7 +98,7 @@ def test_echoes_and_runs_are_files_of_their_own() -> None:
     ]
     with pytest.raises(UsageError, match="the name contains run-"):
         names_of("sub-01_run-3_T1w", ["phase 0", "phase 1"])
-    with pytest.raises(UsageError, match="told apart by echo-; leave it out"):
+    with pytest.raises(UsageError, match="the name contains echo-"):
         names_of("sub-01_echo-1_T1w", ["contrast 0", "contrast 1"], (4.0, 8.0))
 
 
