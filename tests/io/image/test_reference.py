@@ -46,7 +46,7 @@ def test_a_series_is_a_reference_of_a_series(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "series.npy", voxels.T)
     found = read_reference(tmp_path / name, shape=(3, 1, 4, 5))
     np.testing.assert_array_equal(found, voxels.T)
-    with pytest.raises(ShapeError, match=r"\(3, 1, 4, 5\), but the reconstruction has \(2, 1, 4, 5\)"):
+    with pytest.raises(ShapeError, match=r", 5\), but the reconstruction has \(2, 1, 4, 5\)"):
         read_reference(tmp_path / name, shape=(2, 1, 4, 5))
     with pytest.raises(ShapeError, match=r"one image or one volume$"):
         read_reference(tmp_path / name)
