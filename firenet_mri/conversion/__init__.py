@@ -1,4 +1,4 @@
-"""Scanner data in everybody's formats: one scan, or a study of many, which can be resumed."""
+"""Conversion of scanner data to common formats: one scan, or a resumable study of many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One raw scan in another format: read, whitened, its coils compressed, written."""
+"""Converts one raw scan to another format: reads, whitens, compresses coils, writes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """What a conversion has written.
+    """Result of a conversion.
 
     Parameters
     ----------
     files
         All files, the scan first.
     coils, spatial_shape, slices, images
-        What of the scan is in them.
+        Sizes of the scan in these files.
     sampled_fraction
         Share of the k-space grid that was sampled; samples per pixel along a trajectory.
     simulated
         True if the scan was computed from an image.
     notes
-        Parts of the scan that the format cannot hold, one sentence each.
+        Parts of the scan that the format cannot store, one sentence each.
     """
 
     files: tuple[Path, ...]
@@ -59,30 +59,29 @@ def convert_scan(
     Parameters
     ----------
     source
-        A scan of any format that :func:`firenet_mri.read` knows.
+        A scan in any format that :func:`firenet_mri.read` reads.
     output
         The file to write; files next to it, such as a noise measurement, are named after it.
     options
-        What is read, done and written; None takes all defaults.
+        What to read, do and write; None takes all defaults.
     overwrite
         Replace files that exist.
 
     Raises
     ------
     FirenetError
-        If the scan cannot be read, or the format cannot hold it; nothing is written then.
+        If the scan cannot be read, or the format cannot store it; then nothing is written.
     """
     options = options or ConversionOptions()
     source, output = Path(source), Path(output)
     if options.series is not None:
         raise UsageError(
-            "A series can be chosen among MRD images only; leave it out, or write NIfTI, DICOM or "
-            "BIDS"
+            "A series can be chosen only among MRD images; omit it, or write NIfTI, DICOM or BIDS"
         )
     if options.frame_rate is not None:
-        raise UsageError("A frame rate belongs to a film (.gif or .mp4) of images; leave it out")
+        raise UsageError("A frame rate applies only to a film (.gif or .mp4) of images; omit it")
     if options.read.maps_file is not None:
-        raise UsageError("A conversion does not use sensitivity maps; leave maps_file out")
+        raise UsageError("A conversion does not use sensitivity maps; omit maps_file")
     target = target_of(output, options.to)
     check_conversion(source, output, to=target, overwrite=overwrite)
     scan = read_with(source, options.read)
@@ -107,13 +106,13 @@ def convert_scan(
 
 
 def _phase_axis(source: Path, options: ConversionOptions) -> PhaseAxis | None:
-    """Return where a fastMRI file has its phase encoding; None leaves it to the lines."""
+    """Return the phase-encoding axis of a fastMRI file; None derives it from the sampled lines."""
     is_fastmri = options.read.trajectory is None and recognise(source) is Format.FASTMRI
     return -1 if is_fastmri else None
 
 
 def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
-    """Return what is not in the files although it was in the scan."""
+    """Return notes on parts of the scan that are not in the files."""
     found = []
     if is_fastmri and scan.noise is not None:
         found.append(
@@ -122,12 +121,12 @@ def _notes(scan: RawScan, is_fastmri: bool, is_array: bool) -> tuple[str, ...]:
         )
     if scan.reference is not None and (is_fastmri or is_array):
         found.append(
-            "The reference lines for the sensitivity maps are left out, since the format has no "
-            "place for them."
+            "The reference lines for the sensitivity maps are omitted, since the format cannot "
+            "store them."
         )
     placed = scan.geometry is not None and scan.geometry.is_placed
     if placed and (is_fastmri or is_array):
         found.append("The position of the image is omitted, since the format cannot store it.")
     if scan.simulated and is_array:
-        found.append("The scan is simulated, which these files cannot say.")
+        found.append("The scan is simulated, which these files cannot state.")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Images of a file as a film: NIfTI with a fourth axis, or MRD images."""
+"""Converts the images of a file to a film: NIfTI with a fourth axis, or MRD images."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class ConvertedFilm:
-    """What was written.
+    """Result of a conversion to a film.
 
     Parameters
     ----------
     files
-        The film.
+        The files of the film.
     pace
-        How fast it runs.
+        How fast the film runs.
     """
 
     files: tuple[Path, ...]
@@ -48,7 +48,7 @@ class ConvertedFilm:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a viewer has to know."""
+        """Notes for the viewer."""
         return (self.pace.note,) if self.pace.note else ()
 
 
@@ -66,16 +66,16 @@ def convert_film(
     source
         NIfTI image with a fourth axis, or a file of MRD images.
     output
-        .gif, or .mp4 where there is an encoder.
+        .gif, or .mp4 if an encoder is installed.
     options
-        ``frame_rate`` and, of MRD images, ``series``; the others mean nothing for a film.
+        ``frame_rate`` and, for MRD images, ``series``; other options do not apply to a film.
     overwrite
         Replace a film that exists.
 
     Raises
     ------
     FirenetError
-        If the images cannot be read, or are no film; nothing is written then.
+        If the images cannot be read, or do not form a film; then nothing is written.
     """
     options = options or ConversionOptions()
     source, output = Path(source), Path(output)
@@ -86,8 +86,8 @@ def convert_film(
     image, geometry, pace = _read(source, options)
     if image.ndim != 4 or len(image) < 2:
         raise FileError(
-            f"{source}: is one image; a film needs several that follow one another, as firenet "
-            "recon --joint or a scan of several repetitions gives"
+            f"{source}: is one image; a film needs several consecutive images, such as those of "
+            "firenet recon --joint or of a scan with several repetitions"
         )
     with atomic_writes([output], overwrite=overwrite) as (path,):
         write_film(path, image, geometry, pace)
@@ -97,11 +97,11 @@ def convert_film(
 def _read(
     source: Path, options: ConversionOptions
 ) -> tuple[NDArray[np.generic], Geometry | None, Pace]:
-    """Return images, where they lie, and how fast their film runs."""
+    """Return images, their geometry, and how fast their film runs."""
     if source.is_dir() or is_dicom(read_head(source)):
         raise UsageError(
-            f"{source}: films are made of NIfTI or MRD images; of a DICOM series dcm2niix makes "
-            "NIfTI"
+            f"{source}: films are made from NIfTI or MRD images; from a DICOM series dcm2niix "
+            "makes NIfTI"
         )
     if not source.name.endswith((".nii", ".nii.gz")):
         series = read_mrd_images(source, options.series)
@@ -111,6 +111,6 @@ def _read(
             stack = stack[order_of(labels)]
         return stack, series.geometry, pace_of_images(labels, options.frame_rate)
     if options.series is not None:
-        raise UsageError(f"{source}: a series can only be chosen among MRD images; leave it out")
+        raise UsageError(f"{source}: a series can be chosen only among MRD images; omit it")
     image, geometry = read_image(source, several=True)
     return image.numpy(), geometry, pace_of(time_of_nifti(source), options.frame_rate)

@@ -1,4 +1,4 @@
-"""MRD images as NIfTI, DICOM or BIDS, with their place and without anything about the patient."""
+"""Converts MRD images to NIfTI, DICOM or BIDS, with their position and no patient data."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _DESCRIPTION = "Converted from MRD images by firenet_mri"
 
 @dataclass(frozen=True, eq=False)
 class ConvertedImages:
-    """What a conversion of images has written.
+    """Result of a conversion of images.
 
     Parameters
     ----------
     files
-        All files.
+        All files that were written.
     series
-        The series that is in them.
+        The series in these files.
     notes
-        What of it is not in them, or is not known, one sentence each.
+        Parts of the series that are not in the files or are not known, one sentence each.
     """
 
     files: tuple[Path, ...]
@@ -65,17 +65,17 @@ def convert_images(
         HDF5 file with groups of images, as Gadgetron, FIRE and ``firenet serve`` write them, or a
         stream of image messages.
     output
-        .nii or .nii.gz; .dcm (enhanced, one image), or a folder with ``to="dicom"`` (a series per
+        .nii or .nii.gz; .dcm (enhanced, one image), or a folder with ``to="dicom"`` (one series per
         image); a stem such as sub-01_T1w with ``to="bids"``.
     options
-        ``to`` and ``series``; the others mean nothing for images.
+        ``to`` and ``series``; other options do not apply to images.
     overwrite
         Replace files that exist.
 
     Raises
     ------
     FirenetError
-        If the images cannot be read, or the format cannot hold them; nothing is written then.
+        If the images cannot be read, or the format cannot store them; then nothing is written.
     """
     options = options or ConversionOptions()
     source, output = Path(source), Path(output)
@@ -86,7 +86,7 @@ def convert_images(
         )
     options.check_only("to", "series", what="images, which are written as they are")
     if output.exists() and source.exists() and output.samefile(source):
-        raise FileError(f"{output}: is the file with the images itself; give another name")
+        raise FileError(f"{output}: is the source of the images; give another name")
     series = read_mrd_images(source, options.series)
     if target == "nifti":
         files = _write_nifti(output, series, overwrite)
@@ -120,7 +120,7 @@ def _write_nifti(output: Path, series: ImageSeries, overwrite: bool) -> list[Pat
 
 
 def _write_dicom(output: Path, series: ImageSeries, overwrite: bool) -> list[Path]:
-    """Write an enhanced file, or a folder of classic ones; of complex images the magnitude."""
+    """Write an enhanced file, or a folder of classic ones, with the magnitude of complex images."""
     component: Component = "magnitude" if series.component == "complex" else series.component
     shared: dict[str, Any] = {
         "description": _DESCRIPTION,
@@ -128,7 +128,7 @@ def _write_dicom(output: Path, series: ImageSeries, overwrite: bool) -> list[Pat
         "parameters": series.parameters,
         "names": series.names,
         "component": component,
-        # Nothing that somebody called the series by.
+        # The title must not contain a name that somebody gave the series.
         "title": f"MRD images, series {series.number}",
     }
     if output.suffix != ".dcm":

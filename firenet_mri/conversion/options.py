@@ -1,4 +1,4 @@
-"""The options of a conversion: what of a scan is read, what is done to it, and its new format."""
+"""Options for a conversion: what to read of a scan, what to do with it, and its new format."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from firenet_mri.io.kspace.targets import AnyTarget
 from firenet_mri.options import Options, documented, option
 from firenet_mri.reconstruction.options import ReconstructionOptions
 
-# Coils are compressed here as they are before a reconstruction.
+# Coils are compressed in the same way as before a reconstruction.
 _RECONSTRUCTION = {entry.name: entry for entry in dataclasses.fields(ReconstructionOptions)}
 
 
 @documented
 @dataclass(frozen=True, eq=False)
 class ConversionOptions(Options):
-    """How a raw scan becomes one of another format."""
+    """How to convert a raw scan to another format."""
 
     panel = "Output"
 
-    #: These mean nothing for k-space.
+    #: These do not apply to k-space.
     REFUSED: ClassVar[tuple[str, ...]] = ("maps_file",)
     read: ReadOptions = option(ReadOptions(), "See :class:`ReadOptions`.")
     to: AnyTarget | None = option(
@@ -56,14 +56,14 @@ class ConversionOptions(Options):
     )
 
     def check_only(self, *meaningful: str, what: str) -> None:
-        """Refuse options besides these, such as those that mean something for k-space alone.
+        """Refuse all other options, such as those that apply only to k-space.
 
         Parameters
         ----------
         meaningful
             Names of options that may be given.
         what
-            What is written, for the message.
+            What is being written, for the message.
 
         Raises
         ------
@@ -77,4 +77,4 @@ class ConversionOptions(Options):
             if name not in meaningful and value != plain[name]
         ]
         if given:
-            raise UsageError(f"{', '.join(given)}: means nothing for {what}; leave it out")
+            raise UsageError(f"{', '.join(given)}: does not apply to {what}; omit it")

@@ -1,9 +1,9 @@
-"""Many raw scans in another format: a folder, converted scan by scan, and resumed.
+"""Converts a folder of raw scans to another format, scan by scan, and resumes after interruption.
 
 Next to the output folder, not in it, ``NAME.csv`` has one row per scan: its result, the digest of
-its bytes and options, and those of the files that were written. It is summary and memory at once:
-files that are recorded and unchanged are kept, and the others are made. Loaders such as fastMRI's
-read every file of a folder, so the output folder may contain nothing else.
+its bytes and options, and the digests of the files that were written. This table is both summary
+and record: files that are recorded and unchanged are kept, and the others are written. Loaders such
+as fastMRI's read every file of a folder, so the output folder may contain nothing else.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from firenet_mri.memory import memory_ran_out, shortage
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a scan.
+    """Outcome for one scan.
 
     Parameters
     ----------
     scan, output
-        The scan's path in its folder, and the name of the file that was written.
+        Path of the scan within its folder, and name of the file that was written.
     state
-        "done", "kept" from a conversion before, or "failed"; in the summary of one that was cut
-        short also "begun".
+        "done", "kept" from an earlier conversion, or "failed"; also "begun" in the summary of an
+        interrupted conversion.
     coils, size, slices, images, sampled, simulated
-        What is in the file, such as "256 x 256" and "25.0 %"; empty if failed.
+        Content of the file, such as "256 x 256" and "25.0 %"; empty if failed.
     notes
-        Parts of the scan that the format cannot hold.
+        Parts of the scan that the format cannot store.
     error
-        One line, empty unless failed.
+        Error message in one line; empty unless failed.
     job, sha256
-        Digest of the scan's bytes and the options; and of every file that was written, as JSON.
+        Digest of the scan's bytes and the options, and the digests of all files that were written,
+        as JSON.
     """
 
     scan: str
@@ -74,7 +75,7 @@ class Conversion:
 
 def summary_path(output: Path) -> Path:
     """Return the path of an output folder's summary."""
-    # "." and ".." have no name of their own.
+    # "." and ".." have no names.
     named = output if output.name not in ("", "..") else output.resolve()
     return named.with_name(f"{named.name}.csv")
 
@@ -87,7 +88,7 @@ def convert_study(
     overwrite: bool = False,
     on_outcome: Callable[[Conversion, int, int], None] | None = None,
 ) -> list[Conversion]:
-    """Convert every raw scan in a folder and those below it; return what became of each.
+    """Convert every raw scan in a folder and its subfolders, and return the outcomes.
 
     A scan that fails does not stop the others. The files lie side by side in the output folder,
     named after the scans' paths: ``day1/scan.dat`` becomes ``day1_scan.h5``.
@@ -95,20 +96,19 @@ def convert_study(
     Parameters
     ----------
     folder, output
-        Where the scans are, and where they go; the output folder is made if it is missing.
+        Folder of the scans, and folder for the outputs, which is created if it is missing.
     options
-        Of all scans, with the format (``to``).
+        Options for all scans, including the format (``to``).
     overwrite
         Convert finished scans again, and replace files that exist.
     on_outcome
-        Called after each scan with what became of it, how many are finished, and how many there
-        are.
+        Called after each scan with its outcome, the number of finished scans, and the total.
 
     Raises
     ------
     UsageError
-        If the folder holds no scan, the output lies in it or is a file, or an option cannot serve
-        many scans.
+        If the folder contains no scan, the output lies in it or is a file, or an option cannot be
+        used for many scans.
     FileError
         If the output folder or the summary cannot be written.
     """
@@ -148,10 +148,10 @@ def check_study(folder: Path, output: Path, options: ConversionOptions) -> None:
     Raises
     ------
     UsageError
-        If no format is named, the output lies among the scans, or an option cannot serve many
+        If no format is named, the output lies among the scans, or an option cannot be used for many
         scans.
     FileError
-        If the output folder can neither be written to nor made.
+        If the output folder can neither be written to nor created.
     """
     if options.to is None:
         raise UsageError("A folder of scans is converted to one format; name it with --to")
@@ -167,14 +167,14 @@ def _make_folder(output: Path) -> None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Return names without suffix, one for each path, that differ in more than case."""
+    """Return a name without suffix for each path; the names differ in more than case."""
     plain = [printable("_".join(path.with_suffix("").parts)) for path in paths]
     counts: dict[str, int] = {}
     for name in plain:
         counts[name.lower()] = counts.get(name.lower(), 0) + 1
     names: list[str] = []
     for path, name in zip(paths, plain, strict=True):
-        # Scans that differ in their suffix alone are told apart by it.
+        # Scans that differ only in their suffix are told apart by it.
         wanted = name if counts[name.lower()] == 1 else f"{name}_{path.suffix[1:] or 'folder'}"
         taken = {other.lower() for other in names}
         unique, number = wanted, 2
@@ -186,14 +186,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """What all conversions of a study have in common.
+    """Settings that all conversions of a study share.
 
     Parameters
     ----------
     output, options, overwrite
-        As :func:`convert_study` has them.
+        As in :func:`convert_study`.
     record
-        Writes a row of the summary.
+        Function that writes a row of the summary.
     """
 
     output: Path
@@ -202,18 +202,18 @@ class _Study:
     record: Callable[[Conversion], None]
 
     def convert(self, source: Path, start: Conversion, before: Conversion | None) -> Conversion:
-        """Return what became of a scan; whatever is wrong with it is an outcome.
+        """Return the outcome for a scan; every error becomes an outcome.
 
         Parameters
         ----------
         source
             The scan.
         start
-            Its row, as long as nothing is known.
+            Its row before the conversion.
         before
-            The row that the summary has under its name.
+            The row with its name in the earlier summary.
         """
-        # A row of the same name may be that of another folder's scan.
+        # A row with the same name may belong to a scan of another folder.
         before = before if before is not None and before.scan == start.scan else None
         try:
             options = _with_files_beside(source, self.options)
@@ -228,7 +228,7 @@ class _Study:
                 may_replace = self.overwrite
             target = self.output / start.output
             check_conversion(source, target, to=options.to, overwrite=may_replace)
-            # A file that is there when the work was cut short is ours then.
+            # If the work is interrupted, a file that exists then counts as ours.
             self.record(replace(start, state="begun", job=job))
             made = convert_scan(source, target, options, overwrite=may_replace)
             return replace(start, state="done", job=job, **_described(made))
@@ -238,7 +238,7 @@ class _Study:
                 text = shortage()
             elif not isinstance(error, FirenetError | OSError):
                 raise
-            # What an earlier conversion has written is still there, and still known.
+            # The files of an earlier conversion still exist and are still recorded.
             return replace(before or start, state="failed", error=text)
 
 
@@ -248,7 +248,7 @@ def _with_files_beside(source: Path, options: ConversionOptions) -> ConversionOp
 
 
 def _described(made: Converted) -> dict[str, str]:
-    """Return the columns that tell what was written."""
+    """Return the columns that describe what was written."""
     digests = {path.name: digest_of_file(path) for path in made.files}
     return {
         "coils": str(made.coils),
@@ -272,7 +272,7 @@ def _recorded(output: Path, row: Conversion) -> dict[Path, str]:
 
 
 def _is_whole(output: Path, row: Conversion) -> bool:
-    """Return whether all written files are there, unchanged."""
+    """Return whether all written files exist and are unchanged."""
     files = _recorded(output, row)
     return bool(files) and all(
         path.is_file() and digest_of_file(path) == digest for path, digest in files.items()
@@ -280,7 +280,7 @@ def _is_whole(output: Path, row: Conversion) -> bool:
 
 
 def _is_ours(output: Path, row: Conversion) -> bool:
-    """Return whether the files were written by a conversion, and not changed since."""
+    """Return whether a conversion wrote the files and nothing changed them since."""
     if row.state == "begun":
         return True
     files = _recorded(output, row)
@@ -295,7 +295,7 @@ def _read_summary(path: Path) -> list[Conversion]:
     Raises
     ------
     FileError
-        If the file is another.
+        If the file is not a summary.
     """
     if not path.exists():
         return []

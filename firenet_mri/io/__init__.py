@@ -1,4 +1,4 @@
-"""Reads raw scans (``kspace``) and writes images (``image``), one module per format."""
+"""Readers of raw scans (``kspace``) and writers of images (``image``), one module per format."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Writes a certificate beside its image, and reads it back only if it is whole and the image's own.
+"""Writes a certificate beside its image, and reads it only if it is intact and fits the image.
 
 The file is JSON: what is known about the reconstruction (scan, settings, timings, versions) and,
-under "certificate", the certificate itself. "digest" is the SHA-256 of all the rest, so that a
-number that was changed by accident is noticed; anyone can compute it anew. "signature", if it is
-there, shows who made the file (see :mod:`firenet_mri.io.signatures`).
+under "certificate", the certificate itself. "digest" is the SHA-256 of everything else, so that an
+accidental change is noticed; anyone can recompute it. "signature", if present, shows who made the
+file (see :mod:`firenet_mri.io.signatures`).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from firenet_mri.io.signatures import check_signature, sign
 from firenet_mri.scan import RawScan, digest_of_scan
 
 _FORMAT = "firenet certificate"
-# Far more than any has: a crafted file would be held in memory several times.
+# Far more than any certificate has; a crafted file would be held in memory several times.
 _MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class SavedCertificate:
-    """A certificate as it was read from its file.
+    """A certificate that was read from its file.
 
     Parameters
     ----------
     path
         The file.
     certificate
-        What is known about the image.
+        The certificate of the image.
     report
-        The whole file as plain data.
+        The content of the whole file as plain data.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class SavedCertificate:
 
     @property
     def digests(self) -> Digests:
-        """What the certificate belongs to."""
+        """Digests of what the certificate belongs to."""
         assert self.certificate.digests is not None
         return self.certificate.digests
 
@@ -63,23 +63,23 @@ class SavedCertificate:
         Raises
         ------
         DataError
-            If it was not.
+            If it was not signed with the matching private key.
         FileError
             If the key cannot be read.
         """
         check_signature(self.path, self.report["digest"], self.report.get("signature"), key)
 
     def evidence_beside(self) -> Path:
-        """Return where the evidence lies that was written with the certificate."""
+        """Return the path of the evidence that was written with the certificate."""
         return evidence_path(self.path, self.path.name.removesuffix(".json"))
 
     def check_evidence(self, evidence: Path) -> None:
-        """Check that the evidence is what was written with the certificate.
+        """Check that the evidence is the one that was written with the certificate.
 
         Raises
         ------
         DataError
-            If it is another file.
+            If it is not that file.
         FileError
             If it cannot be read.
         """
@@ -89,24 +89,24 @@ class SavedCertificate:
             raise FileError(f"{evidence}: cannot be read ({error.strerror or error})") from error
         if found != self.report.get("evidence"):
             raise DataError(
-                f"{evidence}: is not the evidence of {self.path.name}, its SHA-256 is another; "
-                "reconstruct again"
+                f"{evidence}: is not the evidence of {self.path.name}, because its SHA-256 "
+                "differs; reconstruct again"
             )
 
     def check_image(self, image: Path | None = None) -> Path:
-        """Return the image file, after checking that the certificate is the one of this file.
+        """Return the image file, after checking that the certificate belongs to it.
 
         Parameters
         ----------
         image
-            The image; None is the file of the same name beside the certificate.
+            The image; None means the file of the same name beside the certificate.
 
         Raises
         ------
         FileError
-            If the image is not there or cannot be read.
+            If the image is missing or cannot be read.
         DataError
-            If it is another image, or was changed.
+            If it is a different image, or was changed.
         """
         image = self._image_beside() if image is None else image
         try:
@@ -117,8 +117,8 @@ class SavedCertificate:
             raise FileError(f"{image}: cannot be read ({error.strerror or error})") from error
         if found != self.digests.file:
             raise DataError(
-                f"{image}: is not the image of {self.path.name}, its SHA-256 differs; the image "
-                "was changed or replaced after it was certified, reconstruct it again"
+                f"{image}: is not the image of {self.path.name}, because its SHA-256 differs; the "
+                "image was changed or replaced after it was certified, so reconstruct it again"
             )
         return image
 
@@ -128,7 +128,7 @@ class SavedCertificate:
         Raises
         ------
         DataError
-            If k-space, mask, noise measurement or trajectory are others.
+            If k-space, mask, noise measurement or trajectory differ.
         """
         if self.certificate.not_checkable:
             raise DataError(f"{self.path}: is not checkable. {self.certificate.not_checkable}")
@@ -136,14 +136,14 @@ class SavedCertificate:
         for name, digest in found._asdict().items():
             if digest != getattr(self.digests, name):
                 raise DataError(
-                    f"{scan.name}: is not the scan of {self.path.name}, its {name} has another "
-                    "SHA-256; give the scan that the image was made from, and the mask and "
+                    f"{scan.name}: is not the scan of {self.path.name}, because its {name} has "
+                    "another SHA-256; give the scan that the image was made from, and the mask and "
                     "trajectory if they were given"
                 )
 
     def _image_beside(self) -> Path:
         stem = self.path.name.removesuffix(".json")
-        # Images that were made from arrays are arrays, too.
+        # Images that were made from arrays are also arrays.
         places = [self.path.with_name(stem + suffix) for suffix in (*IMAGE_SUFFIXES, ".npy")]
         found = [place for place in places if place.exists()]
         if len(found) > 1:
@@ -166,14 +166,14 @@ def write_certificate(
     *,
     key: Path | None = None,
 ) -> None:
-    """Write a certificate of a written image, and what else is known of the reconstruction.
+    """Write the certificate of a written image, with everything known about the reconstruction.
 
-    With a private key, a PEM file, it is signed.
+    With a private key (a PEM file) the certificate is signed.
 
     Raises
     ------
     DataError
-        If the certificate does not carry the digest of a file.
+        If the certificate does not contain the digest of a file.
     """
     if certificate.digests is None or certificate.digests.file is None:
         raise DataError(f"{path.name}: the certificate has no digest of its image; add it first")
@@ -191,7 +191,7 @@ def read_certificate(path: Path) -> SavedCertificate:
     Raises
     ------
     FileError
-        If the file is missing, empty, truncated, or no certificate.
+        If the file is missing, empty, truncated, or not a certificate.
     DataError
         If the certificate has another version, was changed, or contradicts itself.
     """
@@ -204,7 +204,8 @@ def read_certificate(path: Path) -> SavedCertificate:
     try:
         if not isinstance(report.get("certificate"), dict):
             raise DataError("The certificate is damaged; use the file as firenet wrote it")
-        # The version comes first: another one may have other fields, and a digest made otherwise.
+        # Check the version first: another one may have other fields and another way to make the
+        # digest.
         certificate = Certificate.from_dict(report["certificate"])
         if certificate.digests is None or certificate.digests.file is None:
             raise DataError("The certificate names no image; use the file as firenet wrote it")
@@ -270,7 +271,7 @@ def _finite(text: str) -> float:
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse a name that occurs twice, since other readers may take the other value."""
+    """Refuse a name that occurs twice, since other readers might take the other value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name occurs twice")

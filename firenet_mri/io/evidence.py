@@ -1,7 +1,7 @@
 """Reads and writes the evidence of a certificate: one HDF5 file beside the image.
 
-Its arrays are those of :class:`firenet_mri.firenet.certificate.evidence.Evidence`; what is not
-needed is empty. The attributes say what the file is. See docs/certificates.md.
+Its arrays are those of :class:`firenet_mri.firenet.certificate.evidence.Evidence`; arrays that are
+not needed are empty. The attributes identify the file. See docs/certificates.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMES = tuple(field.name for field in fields(Evidence))
 
 
 def evidence_path(beside: Path, stem: str) -> Path:
-    """Return where the evidence of an image or certificate of that stem lies."""
+    """Return the path of the evidence of an image or certificate with that stem."""
     return beside.with_name(stem + SUFFIX)
 
 
@@ -47,19 +47,22 @@ def read_evidence(path: Path) -> Evidence:
     Raises
     ------
     FileError
-        If the file is missing, damaged, or something else.
+        If the file is missing, damaged, or of another kind.
     DataError
         If it has another version, or its arrays do not fit each other.
     """
     if not path.is_file():
         raise FileError(
-            f"{path}: no such file; without it nobody can check the certificate, reconstruct again "
-            "without --no-evidence"
+            f"{path}: no such file; the certificate cannot be checked without it, so reconstruct "
+            "again without --no-evidence"
         )
     try:
         with open_hdf5(path) as file:
             if file.attrs.get("format") != _FORMAT:
-                raise FileError(f"{path}: is not the evidence of a certificate")
+                raise FileError(
+                    f"{path}: is not the evidence of a certificate; give the file as firenet wrote "
+                    "it"
+                )
             version = file.attrs.get("version")
             if version != _VERSION:
                 raise DataError(
@@ -75,7 +78,7 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def _array(path: Path, file: Any, name: str) -> np.ndarray:
-    """Return an array of the file, which must lie in it as it is: no link, no compression."""
+    """Return an array of the file, which must be stored directly: no link, no compression."""
     import h5py
 
     link, dataset = file.get(name, getlink=True), file[name]
@@ -83,11 +86,11 @@ def _array(path: Path, file: Any, name: str) -> np.ndarray:
     types = (np.complex64, np.complex128) if name in _IMAGES else (np.float64,)
     if not is_plain or dataset.dtype not in types:
         raise DataError(f"{path}: its {name} has another type; use the file as firenet wrote it")
-    # What is compressed, virtual or elsewhere may be any number of times as large as the file.
+    # Compressed, virtual or external data may be any number of times as large as the file.
     if dataset.nbytes > dataset.id.get_storage_size() or dataset.external or dataset.is_virtual:
         raise DataError(
-            f"{path}: its {name} is {dataset.nbytes} bytes and not stored as such; use the file as "
-            "firenet wrote it"
+            f"{path}: its {name} has {dataset.nbytes} bytes that are not stored directly; use the "
+            "file as firenet wrote it"
         )
     return np.asarray(dataset)
 
@@ -95,6 +98,6 @@ def _array(path: Path, file: Any, name: str) -> np.ndarray:
 def _tensor(path: Path, array: np.ndarray) -> Tensor:
     if not np.isfinite(array).all():
         raise DataError(
-            f"{path}: holds numbers that are not finite; use the file as firenet wrote it"
+            f"{path}: contains numbers that are not finite; use the file as firenet wrote it"
         )
     return torch.from_numpy(array)

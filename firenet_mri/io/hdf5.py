@@ -1,10 +1,10 @@
-"""The door through which HDF5 files are read: nothing outside of the file, nothing out of size.
+"""The single entry point for reading HDF5 files: no other files, no excessive sizes.
 
-HDF5 can point to other files by name: external storage takes bytes of any file that may be read,
-external links and virtual datasets take datasets of other files, and where these are missing give
-zeros. A file that came from elsewhere has no business there, so that all three are refused by name,
-wherever in the file they are. What is read is first compared with the size of the file; elements
-of varying length may share their bytes, so that they are counted one by one.
+HDF5 can refer to other files by name. External storage takes bytes from any readable file; external
+links and virtual datasets take datasets from other files, and virtual datasets give zeros where
+these are missing. A file of unknown origin must not do this, so all three are refused by name,
+wherever they are in the file. The size of what is read is first compared with the size of the file.
+Elements of varying length may share their bytes, so they are counted one by one.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from firenet_mri.io.hdf5_heaps import has_damaged_heap
 from firenet_mri.io.sizes import ALWAYS_FINE, check_unpacked
 from firenet_mri.plurals import by_number, counted
 
-# No scan has as many parts.
+# No scan has this many parts.
 _MOST_LINKS = 100_000
-# An element of varying length on disk: its length, then the heap and the object of its bytes.
+# An element of varying length on disk: its length, then heap and object that hold its bytes.
 _PLACE = np.dtype("V12")
 _PART = np.dtype([("length", "<u4"), ("place", _PLACE)])
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """Open a file to read, after checking that it points to no other file.
+    """Open a file for reading, after checking that it refers to no other file.
 
     Yields
     ------
@@ -40,9 +40,9 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     Raises
     ------
     FileError
-        If a part of it lies in another file, or what it holds cannot be listed.
+        If a part of it lies in another file, or its content cannot be listed.
     OSError
-        If it is not HDF5, or damaged.
+        If it is not HDF5, or is damaged.
     """
     import h5py
 
@@ -54,12 +54,12 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
 
 def read_whole(dataset: Any, path: Path) -> NDArray[Any]:
-    """Return all of a dataset of numbers, or of a single text, after checking its size.
+    """Return a whole dataset of numbers, or of a single text, after checking its size.
 
     Raises
     ------
     FileError
-        If it unpacks to far more bytes than its file has, or was not written whole.
+        If it decompresses to far more bytes than its file has, or was not written completely.
     """
     _check_numbers(dataset, path)
     found: NDArray[Any] = dataset[()]
@@ -67,12 +67,12 @@ def read_whole(dataset: Any, path: Path) -> NDArray[Any]:
 
 
 def read_records(dataset: Any, path: Path) -> Iterator[Any]:
-    """Yield the records of a dataset of one axis with parts of varying length, such as readouts.
+    """Yield the records, such as readouts, of a one-axis dataset with parts of varying length.
 
     Raises
     ------
     FileError
-        As :func:`read_whole`.
+        As for :func:`read_whole`.
     """
     _check_records(dataset, path)
     check_size(dataset, path)
@@ -82,17 +82,17 @@ def read_records(dataset: Any, path: Path) -> Iterator[Any]:
 
 
 def read_texts(dataset: Any, path: Path) -> list[Any]:
-    """Return the texts of a dataset, which may share their bytes, after counting those of all.
+    """Return the texts of a dataset, after counting all bytes, which the texts may share.
 
     Raises
     ------
     FileError
-        As :func:`read_whole`.
+        As for :func:`read_whole`.
     """
     check_size(dataset, path)
     found: list[Any] = []
     stored, total = path.stat().st_size, 0
-    # One by one: each states its own length.
+    # Texts are read one by one, because each states its own length.
     for place in np.ndindex(dataset.shape):
         found.append(dataset[place])
         total += len(found[-1])
@@ -101,14 +101,14 @@ def read_texts(dataset: Any, path: Path) -> list[Any]:
 
 
 def check_size(dataset: Any, path: Path) -> None:
-    """Raise an error if a dataset would take far more bytes than its file has, or has holes.
+    """Raise an error if a dataset would take far more bytes than its file has, or has gaps.
 
     Raises
     ------
     FileError
-        If it does. Of elements of varying length it says nothing, see :func:`read_records`.
+        If so. Elements of varying length are not checked here, see :func:`read_records`.
     """
-    # A damaged file may have something else under the name.
+    # In a damaged file the name may belong to another kind of object.
     size, stored = int(getattr(dataset, "nbytes", 0)), path.stat().st_size
     check_unpacked(size, stored, f"{path}: {dataset.name}")
     if size and hasattr(dataset, "id"):
@@ -119,15 +119,15 @@ def _check_numbers(dataset: Any, path: Path) -> None:
     check_size(dataset, path)
     if getattr(dataset, "size", 1) not in (None, 1) and dataset.dtype.hasobject:
         raise FileError(
-            f"{path}: {dataset.name} holds {dataset.size} elements of varying length, and numbers "
-            "are needed; export the scan again"
+            f"{path}: {dataset.name} contains {dataset.size} elements of varying length, but "
+            "numbers are needed; export the scan again"
         )
 
 
 def _check_written(dataset: Any, path: Path) -> None:
-    """Refuse a dataset of which parts were never written, which HDF5 reads as zeros."""
+    """Refuse a dataset with parts that were never written, which HDF5 reads as zeros."""
     if dataset.chunks is None:
-        # A compact dataset lies in its header.
+        # A compact dataset is stored in its header.
         if dataset.id.get_storage_size() == 0:
             raise FileError(f"{path}: {dataset.name} was never written; copy the file again")
         return
@@ -141,15 +141,15 @@ def _check_written(dataset: Any, path: Path) -> None:
 
 
 def _check_contained(file: Any, path: Path) -> None:
-    """Refuse a file of which a part lies in another one."""
+    """Refuse a file if part of it lies in another one."""
     try:
         refused = next((why for why in _elsewhere(file) if why), "")
-    # Damaged files fail in many ways, some of them in the library's own locks.
+    # Damaged files raise exceptions of many kinds, some of them in the library's own locks.
     except Exception:
         raise _damaged(path) from None
     if refused:
         raise FileError(
-            f"{path}: {refused}, and only the content of the file itself is read; write it again "
+            f"{path}: {refused}, but only the content of the file itself is read; write it again "
             "as one file (h5repack, or h5py)"
         )
 
@@ -159,7 +159,7 @@ def _damaged(path: Path) -> FileError:
 
 
 def _elsewhere(file: Any) -> Iterator[str]:
-    """Yield for every part of a file what makes it lie in another one, "" if nothing does."""
+    """Yield for each part of a file why it lies in another one; "" if it does not."""
     import h5py
 
     groups, known, count = [file], set(), 0
@@ -172,7 +172,7 @@ def _elsewhere(file: Any) -> Iterator[str]:
                 return
             found, why = _behind(group, name)
             yield why
-            # A group may hold itself.
+            # A group may contain itself.
             if isinstance(found, h5py.Group):
                 address = h5py.h5o.get_info(found.id).addr
                 if address not in known:
@@ -181,18 +181,18 @@ def _elsewhere(file: Any) -> Iterator[str]:
 
 
 def _behind(group: Any, name: str) -> tuple[Any, str]:
-    """Return what a link leads to, None if not to a part of this file; and why it may not."""
+    """Return the target of a link, None if outside this file, and the reason for refusing it."""
     import h5py
 
     place = f"{group.name.rstrip('/')}/{name}"
     try:
         link = group.get(name, getlink=True)
-    # A link of a kind that the library does not know: only a user's own code follows it.
+    # Only user code can follow a link of a kind that the library does not know.
     except TypeError:
         return None, f"{place} is a link of an unknown kind"
     if isinstance(link, h5py.ExternalLink):
         return None, f"{place} is an external link"
-    # What a soft link names is elsewhere in the file.
+    # The target of a soft link is listed elsewhere in the file.
     if not isinstance(link, h5py.HardLink):
         return None, ""
     found = group[name]
@@ -204,11 +204,11 @@ def _behind(group: Any, name: str) -> tuple[Any, str]:
 
 
 def _records_at_once(dataset: Any, path: Path) -> int:
-    """Return how many records can be read together, after counting the bytes of all."""
+    """Return how many records can be read at once, after counting the bytes of all records."""
     stored = path.stat().st_size
     parts = _parts_as_stored(dataset)
     if parts is None:
-        # Two parts of a record are of varying length, and none is longer than the file.
+        # A record has two parts of varying length, and neither is longer than the file.
         return max(1, ALWAYS_FINE // max(1, 2 * stored))
     sizes, places = parts
     check_unpacked(int(sizes.sum()), stored, f"{path}: {dataset.name}")
@@ -218,16 +218,16 @@ def _records_at_once(dataset: Any, path: Path) -> int:
         raise FileError(
             f"{path}: {counted(shared, 'readout')} of {dataset.name} "
             f"{by_number(shared, 'has', 'have')} the samples of another one; the file is damaged, "
-            "copy or export it again"
+            "so copy or export it again"
         )
     return max(1, len(dataset))
 
 
 def _parts_as_stored(dataset: Any) -> tuple[NDArray[np.int64], NDArray[np.void]] | None:
-    """Return the bytes of the records' parts of varying length, and where these lie.
+    """Return the bytes and locations of the records' parts of varying length.
 
-    They stand in the records as stored, which can be looked at where no filter packs them; else
-    None.
+    The stored records give both, and can be read only if no filter compresses them; otherwise
+    return None.
     """
     if dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
         return None
@@ -247,7 +247,7 @@ def _parts_as_stored(dataset: Any) -> tuple[NDArray[np.int64], NDArray[np.void]]
 
 
 def _check_records(dataset: Any, path: Path) -> None:
-    """Refuse anything but records whose parts are numbers, or numbers of varying length."""
+    """Refuse datasets other than records of numbers or of variable-length numbers."""
     names = dataset.dtype.names or ()
     varying = {name for name in names if dataset.dtype[name].hasobject}
     if dataset.ndim != 1 or not names or varying != _varying_parts(dataset.dtype).keys():
@@ -255,7 +255,7 @@ def _check_records(dataset: Any, path: Path) -> None:
 
 
 def _varying_parts(records: np.dtype[Any]) -> dict[str, int]:
-    """Return the names of the parts that are numbers of varying length, and bytes of a number."""
+    """Return the names of variable-length parts, and the bytes per number of each."""
     import h5py
 
     numbers = {name: h5py.check_vlen_dtype(records[name]) for name in records.names or ()}

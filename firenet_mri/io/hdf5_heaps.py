@@ -1,8 +1,8 @@
-"""Looks through an HDF5 file's global heaps, in which elements of varying length lie.
+"""Checks an HDF5 file's global heaps, which hold elements of varying length.
 
-The HDF5 library (2.0 at the latest) reads a heap object after object until its end, and never comes
-back from one that is damaged such that an object ends where it begins. Format: HDF5 File Format
-Specification, III.E, "Disk Format: Level 1E - Global Heap".
+The HDF5 library (up to 2.0, the latest) reads a heap object by object to its end, and never returns
+from a damaged heap in which an object ends where it begins. Format: HDF5 File Format Specification,
+III.E, "Disk Format: Level 1E - Global Heap".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ALIGNED = 8
 
 
 def has_damaged_heap(path: Path) -> bool:
-    """Return whether an object of one of a file's heaps has no size, or one that does not fit."""
+    """Return whether an object in one of a file's heaps has no size or an impossible one."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = content.find(_SIGNATURE)
         while start >= 0:
@@ -35,9 +35,9 @@ def _is_damaged(content: mmap.mmap, start: int) -> bool:
     place, end = start + _HEAD.size, start + size
     while place + _OBJECT.size <= min(end, len(content)):
         index, _, _, length = _OBJECT.unpack_from(content, place)
-        # A free space, index 0, counts its own head.
+        # The size of free space, index 0, includes its own head.
         needed = _OBJECT.size + -(-length // _ALIGNED) * _ALIGNED if index else length
-        # What is larger than its heap comes out small where 64 bits do not hold its end.
+        # If its end overflows 64 bits, an object larger than the heap seems small.
         if not 0 < needed <= end - place:
             return True
         place += needed

@@ -1,4 +1,4 @@
-"""Refuses what is neither a file nor a folder before it is opened: a pipe would be waited for."""
+"""Refuses inputs other than files and folders before opening them, since a pipe would block."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _KINDS = {
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, a socket or a device; what is missing is said where it is opened.
+    """Refuse a pipe, a socket or a device; a missing file is reported when it is opened.
 
     Raises
     ------
     FileError
-        If the path is one of these.
+        If the path is a pipe, a socket or a device.
     """
     try:
         kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))

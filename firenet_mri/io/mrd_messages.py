@@ -1,8 +1,9 @@
-"""The messages of the MRD streaming protocol, of sockets and files, read and written within limits.
+"""Reads and writes messages of the MRD streaming protocol, in sockets and files, within limits.
 
-Little endian: two bytes that say the kind, then a text with its length, or a header of fixed size
-and samples whose number it tells. A header's word is not taken for memory: what a message may have
-is checked before anything is read. Layout: ISMRMRD documentation, "MRD session protocol".
+Messages are little endian: two bytes for the kind, then a text with its length, or a header of
+fixed size and the number of samples that it states. The stated size is checked against the limit
+before anything is read, so a header cannot claim memory. Layout: ISMRMRD documentation, "MRD
+session protocol".
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import numpy as np
 from firenet_mri.errors import DataError
 
 _CONFIG_BYTES = 1024
-# Headers have thousands of bytes; parsing takes many times the memory, and time of all clients.
+# Headers have thousands of bytes; parsing takes many times that memory, and delays all clients.
 _LARGEST_TEXT = 1 << 22
-# The standard's number of integers of 32 bits, which ismrmrd 1.15 takes for ones of 64.
+# The standard's number for 32-bit integers, which ismrmrd 1.15 takes for 64-bit ones.
 _INT = 4
 
 
 class Kind(IntEnum):
-    """What a message is."""
+    """Kind of a message."""
 
     CONFIG_FILE = 1
     CONFIG_TEXT = 2
@@ -43,9 +44,9 @@ _TEXTS = (Kind.CONFIG_TEXT, Kind.HEADER, Kind.TEXT)
 
 
 class Message(NamedTuple):
-    """A message: text for configurations, headers and texts; else an object.
+    """A message; configurations, headers and texts have text as value, others an object.
 
-    A close has no value, nor has an array: converters keep intermediate results in these.
+    Close messages and arrays have no value; converters keep intermediate results in arrays.
     """
 
     kind: Kind
@@ -57,11 +58,11 @@ class ConnectionEnded(DataError):
 
 
 class NotDelivered(DataError):
-    """What was made could not be sent; the connection has ended."""
+    """The result could not be sent, because the connection has ended."""
 
 
 class ProtocolError(DataError):
-    """Bytes that are not a message, or one larger than allowed."""
+    """Bytes that are not a message, or a message larger than allowed."""
 
 
 def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
@@ -70,16 +71,17 @@ def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
     Parameters
     ----------
     receive
-        Returns that many bytes; fewer mean that the other side has ended.
+        Function that returns the requested number of bytes; fewer mean that the other side
+        disconnected.
     largest
-        Bytes that a message may have.
+        Largest number of bytes of a message.
 
     Raises
     ------
     ConnectionEnded
-        If the other side has gone.
+        If the other side has disconnected.
     ProtocolError
-        If the bytes are not a message, or one larger than allowed.
+        If the bytes are not a message, or are one larger than allowed.
     """
 
     stream = _Stream(receive, largest)
@@ -94,7 +96,7 @@ def read_message(receive: Callable[[int], bytes], largest: int) -> Message:
 
 
 class _Stream:
-    """Reads exact numbers of bytes, none beyond what a message may have."""
+    """Reads exact numbers of bytes, up to the largest size of a message."""
 
     def __init__(self, receive: Callable[[int], bytes], largest: int) -> None:
         self._receive = receive
@@ -104,8 +106,8 @@ class _Stream:
         """Refuse a message of that many bytes before any of them is read."""
         if count > self._largest:
             raise ProtocolError(
-                f"a message with a part of {count} bytes; {self._largest} are allowed, raise the "
-                "limit or send smaller ones"
+                f"a message has a part of {count} bytes, but {self._largest} are allowed; raise "
+                "the limit or send smaller ones"
             )
 
     def read(self, count: int) -> bytes:
@@ -122,7 +124,7 @@ def _config_file(stream: _Stream) -> str:
 
 def _text(stream: _Stream) -> str:
     (length,) = struct.unpack("<I", stream.read(4))
-    # Clients count a NUL at the end, which is not part of the text.
+    # Clients include a trailing NUL, which is not part of the text.
     return _decoded(stream.read(length).rstrip(b"\0"))
 
 
@@ -166,13 +168,13 @@ def _image(stream: _Stream) -> Any:
     parts = iter((raw, length, attributes, pixels))
     try:
         return ismrmrd.Image.deserialize_from(lambda _: next(parts))
-    # The XML library's error is a SyntaxError, ismrmrd's one an AssertionError.
+    # The XML library raises SyntaxError, ismrmrd raises AssertionError.
     except (ValueError, TypeError, SyntaxError, AssertionError):
         raise ProtocolError("an image whose attributes are not XML") from None
 
 
 def _array(stream: _Stream) -> None:
-    """Read past an array of any type."""
+    """Skip an array of any type."""
     from ismrmrd.image import get_dtype_from_data_type
 
     number, _, ndim = struct.unpack("<HHH", stream.read(6))
@@ -207,14 +209,14 @@ _READERS: dict[Kind, Callable[[_Stream], Any]] = {
 
 
 def message_bytes(kind: Kind, value: Any = None) -> bytes:
-    """Return a message as it goes over the wire.
+    """Return a message as transmitted bytes.
 
     Parameters
     ----------
     kind
-        What it is.
+        Kind of the message.
     value
-        Text for configurations, headers and texts; an ismrmrd object; nothing for a close.
+        Text for configurations, headers and texts; an ismrmrd object; None for a close message.
 
     Raises
     ------
@@ -230,8 +232,8 @@ def message_bytes(kind: Kind, value: Any = None) -> bytes:
             raise ProtocolError(f"a configuration's name of {len(name)} bytes; at most 1023 fit")
         return head + name.ljust(_CONFIG_BYTES, b"\0")
     if kind in _TEXTS:
-        # Hosts may want the NUL of a line for their log. Of XML, parsers refuse it, and those who
-        # expect one do without.
+        # Hosts may need the trailing NUL of a log line. XML parsers refuse it, and hosts that
+        # expect one accept XML without it.
         text = str(value).encode() + (b"\0" if kind is Kind.TEXT else b"")
         return head + struct.pack("<I", len(text)) + text
     parts = [head]

@@ -1,11 +1,11 @@
-"""Names of files as people and other programs can read them, and why a file is not there."""
+"""Names of files in printable form, and the reason why a file is missing."""
 
 from __future__ import annotations
 
 import errno
 from pathlib import Path
 
-# Bytes of a name that is not UTF-8 are these characters in Python.
+# Python represents bytes of a name that is not UTF-8 by these characters.
 _FIRST, _LAST = 0xDC80, 0xDCFF
 
 
@@ -18,12 +18,12 @@ def printable(name: str) -> str:
 
 
 def is_dangling(path: Path) -> bool:
-    """Return whether it is a symbolic link to nothing."""
+    """Return whether a path is a dangling symbolic link."""
     return path.is_symlink() and not path.exists()
 
 
 def why_missing(path: Path) -> str:
-    """Return what is wrong with a file that is not there, and what to do."""
+    """Return why a file is missing, and what to do."""
     try:
         path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Writes several output files as one: all of them appear, complete, or none does."""
+"""Writes several output files as one: either all of them appear, complete, or none does."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
     Raises
     ------
     FileError
-        If an output exists and ``overwrite`` is False, or is a folder or a symbolic link, or is
-        named twice, or its folder is missing or not writable.
+        If an output exists and ``overwrite`` is False, is a folder or a symbolic link, or is named
+        twice, or if its folder is missing or not writable.
     """
     seen: set[Path] = set()
     writable: set[Path] = set()
@@ -45,12 +45,12 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
 
 
 def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse outputs that would replace a file that is read; overwriting does not allow that.
+    """Refuse outputs that would replace an input, even if overwriting is allowed.
 
     Raises
     ------
     FileError
-        If an output is one of the inputs, by whatever name.
+        If an output is one of the inputs, under any name.
     """
     read = [path for path in inputs if path.exists()]
     for output in outputs:
@@ -59,12 +59,12 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder for outputs that can neither be written to nor made.
+    """Refuse an output folder that can neither be written to nor created.
 
     Raises
     ------
     FileError
-        If the folder, or the nearest one above it that exists, is a file or is not writable.
+        If the folder, or its nearest existing parent, is a file or is not writable.
     """
     place = folder
     while not place.exists():
@@ -77,10 +77,10 @@ def check_folder(folder: Path) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder.
+    """Return whether files can be created in a folder.
 
-    A nameless file is made to find out: of read-only and remote file systems the permissions say
-    something else, above all to the superuser.
+    A nameless file is created to find out, because permissions are misleading on read-only and
+    remote file systems, above all for the superuser.
     """
     if not os.access(folder, os.W_OK | os.X_OK):
         return False
@@ -88,7 +88,7 @@ def is_writable(folder: Path) -> bool:
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError as error:
-        # A full disk is another matter, and may have room by then.
+        # A full disk does not count, because it may have room later.
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -96,27 +96,27 @@ def is_writable(folder: Path) -> bool:
 def atomic_writes(
     paths: Sequence[Path], *, overwrite: bool = False, removing: Sequence[Path] = ()
 ) -> Iterator[list[Path]]:
-    """Give a temporary path for each output; all are moved into place when the block ends well.
+    """Yield a temporary path for each output, and move all into place if the block succeeds.
 
-    The temporary files lie in the folder of their output and keep its whole suffix, since writers
-    choose compression by it. If the block raises, or one of them cannot be moved, they are removed
-    and no output is touched: the earlier files are there again. Temporary files of runs that
-    were killed are removed from the folders first.
+    The temporary files lie in the folders of their outputs and keep the whole suffix, since writers
+    choose compression by it. If the block raises an error, or a file cannot be moved, the temporary
+    files are removed and any earlier files are restored. Temporary files of killed runs are removed
+    from the folders first.
 
     Parameters
     ----------
     paths
         The outputs.
     overwrite
-        Replace those that exist.
+        Replace outputs that exist.
     removing
-        Files that go with those that are replaced; not every one needs to be there.
+        Files to remove together with the replaced ones; they need not exist.
 
     Raises
     ------
     FileError
-        As :func:`check_outputs`, before the block runs and once more before the files are moved;
-        and if the block raises an OSError, such as a full disk, or leaves an output unwritten.
+        As for :func:`check_outputs`, before the block runs and again before the files are moved;
+        and if the block raises an OSError, as for a full disk, or leaves an output unwritten.
     """
     check_outputs(paths, overwrite=overwrite)
     for folder in {path.parent for path in paths}:
@@ -131,7 +131,7 @@ def atomic_writes(
         _move_all(temporary, paths, removing)
     except OSError as error:
         names = ", ".join(str(path) for path in paths)
-        # HDF5's own words have addresses of memory and the temporary file's name.
+        # HDF5's own messages contain memory addresses and the temporary file's name.
         why = os.strerror(error.errno) if error.errno else error
         raise FileError(f"{names}: cannot be written ({why})") from error
     finally:
@@ -141,14 +141,14 @@ def atomic_writes(
 
 
 def _move_all(sources: Sequence[Path], targets: Sequence[Path], removing: Sequence[Path]) -> None:
-    """Move all files into place, or none.
+    """Move all files into place, or none of them.
 
-    What is replaced is put aside first, all of it: if the process is killed in the middle, files
-    are missing, but no new image lies beside an old certificate.
+    All files to be replaced are first moved aside. If the process is killed in between, files are
+    missing, but no new image lies beside an old certificate.
     """
     replaced = [path for path in (*targets, *removing) if path.exists()]
     if len(targets) == 1 and not removing:
-        # One file is replaced at one stroke, and is there at every moment.
+        # A single file is replaced atomically, and exists at every moment.
         sources[0].replace(targets[0])
         return
     token = new_token()
@@ -171,6 +171,6 @@ def _move_all(sources: Sequence[Path], targets: Sequence[Path], removing: Sequen
     finally:
         forget(token)
     for backup, _ in aside:
-        # The next run removes the rest.
+        # The next run removes files that remain.
         with contextlib.suppress(OSError):
             backup.unlink()

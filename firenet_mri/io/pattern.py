@@ -1,4 +1,4 @@
-"""Writes a sampling pattern: as a mask file, and as a picture with the samples of every level."""
+"""Writes a sampling pattern as a mask file, and as a picture with the samples of each level."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-# Frames whose spokes are drawn.
+# Number of frames whose spokes are drawn.
 _SHOWN = 3
 _SAMPLED, _EMPTY = "#2e86ab", "#d9e4ea"
 
 
 def pattern_files(output: Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Return the mask file and the picture beside it, after a check that both can be written.
+    """Return the mask file and the picture beside it, after checking that both can be written.
 
     Raises
     ------
@@ -45,14 +45,14 @@ def write_pattern(
     axis_names: tuple[str, str],
     overwrite: bool = False,
 ) -> None:
-    """Write the mask, bool (*spatial_shape), and its picture; both or none.
+    """Write the mask, bool (*spatial_shape), and its picture, or neither of them.
 
     Parameters
     ----------
     files
-        As :func:`pattern_files` returned them.
+        The paths from :func:`pattern_files`.
     design, title, axis_names
-        As :func:`figure` takes them.
+        As in :func:`figure`.
     overwrite
         Replace files that exist.
 
@@ -70,16 +70,16 @@ def write_pattern(
 def write_frames(
     files: tuple[Path, Path], pattern: Tensor, *, title: str, overwrite: bool = False
 ) -> None:
-    """Write what frames measure, and its picture; both or none.
+    """Write the sampling of frames and its picture, or neither of them.
 
     Parameters
     ----------
     files
-        As :func:`pattern_files` returned them.
+        The paths from :func:`pattern_files`.
     pattern
         Mask (frame, y, x) bool of lines, or trajectory (frame, 1, spoke, sample, 2).
     title
-        One line above the picture.
+        A line of text above the picture.
     overwrite
         Replace files that exist.
 
@@ -109,16 +109,16 @@ def write_frames(
 
 
 def figure(design: SamplingDesign, *, title: str, axis_names: tuple[str, str]) -> Figure:
-    """Return the pattern at the left and a bar for every level at the right.
+    """Return a figure with the pattern at the left and a bar for each level at the right.
 
     Parameters
     ----------
     design
-        A pattern; of a 3D one the phase-encode plane is shown.
+        The pattern; for a 3D pattern the phase-encoding plane is shown.
     title
-        One line above.
+        A line of text above the figure.
     axis_names
-        What the rows and the columns of the picture are.
+        Names of the rows and the columns of the picture.
     """
     from matplotlib.figure import Figure
 
@@ -134,7 +134,7 @@ def figure(design: SamplingDesign, *, title: str, axis_names: tuple[str, str]) -
 
 
 def _draw_levels(axis: Any, design: SamplingDesign) -> None:
-    """Draw for every level how much of its bands is sampled, with the numbers."""
+    """Draw the sampled share of each level's bands, with the numbers."""
     samples, sizes = design.level_samples, design.level_frequencies
     names = [str(level) for level in range(1, len(sizes) + 1)]
     parts = [100 * m / size for m, size in zip(samples, sizes, strict=True)]

@@ -1,7 +1,8 @@
-"""Signatures of certificates: Ed25519 (RFC 8032), since a digest does not show who made it.
+"""Signatures of certificates with Ed25519 (RFC 8032), since a digest does not show its author.
 
-Signed are the bytes of the certificate's digest, so that everything in the file is covered, and
-with the digests in it the image and the evidence. Keys are PEM files, as OpenSSL makes them:
+The signature covers the bytes of the certificate's digest. It therefore covers everything in the
+file and, by the digests in the file, the image and the evidence. Keys are PEM files, as made by
+OpenSSL:
 
     openssl genpkey -algorithm ed25519 -out key.pem
     openssl pkey -in key.pem -pubout -out public.pem
@@ -26,7 +27,7 @@ _Key = TypeVar("_Key")
 
 
 def sign(digest: str, key: Path) -> dict[str, str]:
-    """Return the signature of a digest as plain data for the certificate's file.
+    """Return the signature of a digest as plain data for the certificate file.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def sign(digest: str, key: Path) -> dict[str, str]:
     Raises
     ------
     FileError
-        If it cannot be read or is not such a key.
+        If the key cannot be read or is not such a key.
     UsageError
         If the package cryptography is not installed.
     """
@@ -49,7 +50,7 @@ def sign(digest: str, key: Path) -> dict[str, str]:
 
 
 def read_private_key(key: Path) -> Ed25519PrivateKey:
-    """Return the private key in a PEM file; parameters and errors as :func:`sign`."""
+    """Return the private key in a PEM file; parameters and errors are those of :func:`sign`."""
     require("cryptography")
     from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -66,7 +67,7 @@ def public_digest(key: Path) -> str:
     Raises
     ------
     FileError
-        As :func:`sign`: called before long work, it says whether the key can be used.
+        As for :func:`sign`. Calling this before long work shows whether the key can be used.
     """
     return hashlib.sha256(read_private_key(key).public_key().public_bytes_raw()).hexdigest()
 
@@ -77,18 +78,18 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
     Parameters
     ----------
     path
-        The certificate, for messages.
+        Path of the certificate, for messages.
     digest
-        SHA-256 of its content, in hexadecimal.
+        SHA-256 of the certificate's content, in hexadecimal.
     signature
-        What :func:`sign` returned; None if the file has none.
+        Signature from :func:`sign`; None if the file has none.
     key
         PEM file of a public Ed25519 key.
 
     Raises
     ------
     DataError
-        If there is no signature, or it is not by this key, or not of this content.
+        If there is no signature, or it does not fit this key and this content.
     FileError
         If the key cannot be read or is not such a key.
     UsageError
@@ -101,11 +102,11 @@ def check_signature(path: Path, digest: str, signature: Any, key: Path) -> None:
 
     public = _read(key, "public", load_pem_public_key)
     if not isinstance(public, Ed25519PublicKey):
-        raise FileError(f"{key}: is not a public Ed25519 key")
+        raise FileError(f"{key}: is not a public Ed25519 key; make one with openssl pkey -pubout")
     if signature is None:
         raise DataError(f"{path}: is not signed; it was written without --sign")
     try:
-        # The signature itself is not signed: nothing else may stand in it.
+        # The signature entry itself is not signed, so it may contain nothing else.
         if set(signature) != {"algorithm", "value"} or signature["algorithm"] != _ALGORITHM:
             raise ValueError("another algorithm, or further fields")
         public.verify(bytes.fromhex(signature["value"]), bytes.fromhex(digest))

@@ -1,12 +1,12 @@
-"""Says before anything is unpacked whether a file asks for far more memory than it has bytes."""
+"""Checks before decompression whether a file requires far more memory than it has bytes."""
 
 from __future__ import annotations
 
 from firenet_mri.errors import FileError
 
-#: k-space is noise to a compressor: a file that unpacks to more times its size is not a scan.
+#: k-space is noise to a compressor: a file that expands by more than this factor is not a scan.
 MOST_TIMES = 20
-#: Bytes that any file may unpack to.
+#: Number of bytes to which any file may decompress.
 ALWAYS_FINE = 1 << 26
 
 
@@ -18,26 +18,26 @@ def check_unpacked(
     most_times: int = MOST_TIMES,
     always_fine: int = ALWAYS_FINE,
 ) -> None:
-    """Raise an error if something unpacks to far more bytes than its file has.
+    """Raise an error if data decompress to far more bytes than their file has.
 
     Parameters
     ----------
     size
-        Bytes that it takes in memory, as far as the headers say it.
+        Bytes that the data take in memory, according to the headers.
     stored
-        Bytes of the file.
+        Size of the file in bytes.
     what
-        File and part of it, for the message.
+        File and its part, for the message.
     most_times, always_fine
-        The bound is ``stored`` times the one, or the other where that is more.
+        The bound is the larger of ``stored * most_times`` and ``always_fine``.
 
     Raises
     ------
     FileError
-        If it does: the file is damaged, or made to fill the memory.
+        If the data do so: the file is damaged, or was made to fill the memory.
     """
     if size > max(always_fine, most_times * stored):
         raise FileError(
-            f"{what} would take {size / 2**30:.1f} GiB, the file has {stored / 2**30:.3f} GiB; it "
-            "is damaged, or made to fill the memory: copy or export it again"
+            f"{what} would take {size / 2**30:.1f} GiB, but the file has {stored / 2**30:.3f} GiB, "
+            "so it is damaged or was made to fill the memory; copy or export it again"
         )

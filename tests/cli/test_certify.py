@@ -131,7 +131,12 @@ def write(name: str, content: bytes):
 @pytest.mark.parametrize(
     ("spoil", "arguments", "status", "said"),
     [
-        (change_one_pixel, "a.json", 1, "a.nii.gz: is not the image of a.json, its SHA-256"),
+        (
+            change_one_pixel,
+            "a.json",
+            1,
+            "a.nii.gz: is not the image of a.json, because its SHA-256",
+        ),
         (
             lambda f: (f / "a.nii.gz").unlink(),
             "a.json",

@@ -336,7 +336,7 @@ def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--bids", "sub-01.nii"), "without extension"),
+        (("--bids", "sub-01.nii"), "without suffix"),
         (("--bids", "sub-01_T1w", "--map-sets", "2"), "not have a single phase"),
         (("--bids", "there_T1w"), "exists"),
         (("--dicom", "full"), "holds 1 other file, such as"),

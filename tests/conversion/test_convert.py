@@ -121,8 +121,8 @@ def test_bart_gets_its_own_axes(spokes, tmp_path) -> None:
         ({"to": "fastmri"}, "a.h5", "2 images .* fastMRI file"),
         ({"to": "npy", "repetitions": "0"}, "a.npy", "3 slices"),
         ({"coils": "9"}, "a.h5", "9 virtual coils"),
-        ({"repetitions": "4"}, "a.h5", "repetitions .4. asked for"),
-        ({"encoding": "2"}, "a.h5", "encoding 2 asked for"),
+        ({"repetitions": "4"}, "a.h5", "repetitions .4. were requested"),
+        ({"encoding": "2"}, "a.h5", "encoding 2 was requested"),
     ],
 )
 def test_what_cannot_be_written_is_refused_by_name(options, output, words, source, tmp_path):

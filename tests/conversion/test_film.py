@@ -46,12 +46,12 @@ def test_what_is_not_known_is_said_and_what_is_no_film_refused(tmp_path) -> None
     write_nifti(tmp_path / "one.nii", SERIES[0])
     for source, output, more, said in (
         ("one.nii", "b.gif", (), "is one image; a film needs several"),
-        ("series.nii", "b.gif", ("--coils", "4"), "coils: means nothing for a film"),
-        ("series.nii", "b.gif", ("--series", "1"), "only be chosen among MRD images"),
+        ("series.nii", "b.gif", ("--coils", "4"), "coils: does not apply to a film"),
+        ("series.nii", "b.gif", ("--series", "1"), "can be chosen only among MRD images"),
         ("series.nii", "b.gif", ("--frame-rate", "90"), "give 1 to 50"),
         ("missing.nii", "b.gif", (), "no such file"),
-        ("", "b.gif", (), "of a DICOM series dcm2niix makes NIfTI"),
-        ("series.nii", "b.h5", ("--frame-rate", "9"), "belongs to a film"),
+        ("", "b.gif", (), "from a DICOM series dcm2niix makes NIfTI"),
+        ("series.nii", "b.h5", ("--frame-rate", "9"), "applies only to a film"),
     ):
         result = firenet("convert", tmp_path / source, tmp_path / output, *more)
         assert result.status != 0, said

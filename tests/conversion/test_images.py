@@ -141,7 +141,7 @@ def test_what_is_lost_or_not_known_is_said(image, source, tmp_path) -> None:
 def test_what_cannot_be_done_is_refused(source, tmp_path) -> None:
     with pytest.raises(UsageError, match="images are written as"):
         convert_images(source, tmp_path / "a.h5")
-    with pytest.raises(UsageError, match="whiten, coils: means nothing for images"):
+    with pytest.raises(UsageError, match="whiten, coils: does not apply to images"):
         convert_images(source, tmp_path / "a.nii", ConversionOptions(whiten=True, coils=4))
     with pytest.raises(UsageError, match="nifti images are written as"):
         convert_images(source, tmp_path / "a", ConversionOptions(to="nifti"))
@@ -149,9 +149,9 @@ def test_what_cannot_be_done_is_refused(source, tmp_path) -> None:
         convert_scan(source, tmp_path / "a.npy")
     with pytest.raises(UsageError, match="format of images, not of scans"):
         convert_scan(SAMPLE, tmp_path / "a.nii", ConversionOptions(to="nifti"))
-    with pytest.raises(UsageError, match="A series can be chosen among MRD images only"):
+    with pytest.raises(UsageError, match="A series can be chosen only among MRD images"):
         convert_scan(SAMPLE, tmp_path / "a.npy", ConversionOptions(series="1"))
-    with pytest.raises(FileError, match="a scan becomes an image with firenet recon"):
+    with pytest.raises(FileError, match="use firenet recon to make an image from a scan"):
         convert_images(SAMPLE, tmp_path / "a.nii")
     with pytest.raises(UsageError, match="file by file, not as a folder"):
         convert_study(tmp_path, tmp_path.parent / "o", ConversionOptions(to="bids"))

@@ -158,7 +158,7 @@ def test_what_a_conversion_writes_is_converted_again_with_what_lies_beside_it(tm
     ("options", "words"),
     [
         ({}, "name it with --to"),
-        ({"to": "mrd", "matrix_size": "8x8"}, "cannot serve the many scans"),
+        ({"to": "mrd", "matrix_size": "8x8"}, "cannot be used for all scans"),
     ],
 )
 def test_what_cannot_serve_a_folder_is_refused(options, words, folder, tmp_path) -> None:

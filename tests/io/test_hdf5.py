@@ -62,7 +62,7 @@ def test_what_lies_in_another_file_is_refused_by_name(
     with h5py.File(path, "w") as file:
         make(file, tmp_path / "other.h5")
     for reader in (read, read_evidence):
-        with pytest.raises(FileError, match=rf"scan\.h5: {words}, and only"):
+        with pytest.raises(FileError, match=rf"scan\.h5: {words}, but only"):
             reader(path)
 
 
@@ -97,7 +97,9 @@ def test_a_dataset_that_unpacks_to_far_more_than_the_file_is_not_read(
         if name != "kspace":
             file["kspace"] = np.ones(SHAPE, np.complex64)
         file.create_dataset(name, (1 << 31,), "u1", chunks=(1 << 28,), compression="gzip")
-    with pytest.raises(FileError, match=rf"scan\.h5: /{name} would take 2\.0 GiB, the file has"):
+    with pytest.raises(
+        FileError, match=rf"scan\.h5: /{name} would take 2\.0 GiB, but the file has"
+    ):
         read(path)
 
 
@@ -185,7 +187,7 @@ def test_a_list_of_texts_is_no_mask(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["kspace"] = np.ones(SHAPE, np.complex64)
         file["mask"] = ["a"] * 8
-    with pytest.raises(FileError, match="/mask holds 8 elements of varying length"):
+    with pytest.raises(FileError, match="/mask contains 8 elements of varying length"):
         read(path)
 
 

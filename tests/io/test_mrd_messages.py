@@ -81,7 +81,7 @@ def test_texts_are_read_with_and_without_their_nul(end) -> None:
 
 def test_texts_that_take_long_to_parse_are_refused_before_they_are_read() -> None:
     data = struct.pack("<HI", Kind.HEADER, (1 << 22) + 1)
-    with pytest.raises(ProtocolError, match="a part of 4194305 bytes; 4194304 are allowed"):
+    with pytest.raises(ProtocolError, match="a part of 4194305 bytes, but 4194304 are allowed"):
         read_message(io.BytesIO(data).read, 1 << 30)
 
 
@@ -118,7 +118,7 @@ def test_a_header_that_asks_for_gigabytes_is_refused_before_they_are_taken() -> 
     head = ismrmrd.AcquisitionHeader.from_buffer_copy(bytes(data[2:342]))
     head.number_of_samples, head.active_channels = 65_535, 65_535
     data[2:342] = bytes(head)
-    with pytest.raises(ProtocolError, match=r"3435\d{7} bytes; 1048576 are allowed"):
+    with pytest.raises(ProtocolError, match=r"3435\d{7} bytes, but 1048576 are allowed"):
         read_message(io.BytesIO(bytes(data)).read, LIMIT)
 
 

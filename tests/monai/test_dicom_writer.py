@@ -139,7 +139,7 @@ def plain() -> MetaTensor:
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (lambda: make(geometry=None), {}, "does not say where the image lies"),
+        (lambda: make(geometry=None), {}, "does not state where the image lies"),
         (plain, {}, "do not come from a scan"),
         (lambda: make() - 1e3, {}, "negative, NaN or infinite"),
         (lambda: make()[None], {}, "must be"),

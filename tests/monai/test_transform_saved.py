@@ -143,7 +143,7 @@ def test_an_image_that_was_moved_is_refused_though_every_digest_was_made_anew(pa
     report["certificate"]["digests"]["file"] = digest_of_file(image)
     certificate.write_text(json.dumps({**report, "digest": digest_of_data(report)}))
     refused = firenet("certify", certificate, "--scan", path)
-    assert "is at another position than the scan" in refused.err
+    assert "does not lie where the scan does" in refused.err
 
 
 def test_an_image_or_a_file_that_was_changed_gets_no_certificate(path) -> None:

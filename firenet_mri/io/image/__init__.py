@@ -1,1 +1,1 @@
-"""Images out, and in again: NIfTI, DICOM, BIDS, MRD images and pictures."""
+"""Readers and writers of images: NIfTI, DICOM, BIDS, MRD images and pictures."""

@@ -1,9 +1,9 @@
-"""Writes images as BIDS has them: NIfTI with a JSON sidecar, magnitude and phase of complex ones.
+"""Writes images as in BIDS: NIfTI with a JSON sidecar, and complex ones as magnitude and phase.
 
-The names' entities, suffixes and the fields are those of BIDS 1.10, MRI. Echoes are files of their
-own (``echo``), and so are other images (``run``) where the suffix is none of a time series. A
-sidecar holds field strength, times and flip angle as far as the scan says them, and how the image
-was made; no more.
+The entities and suffixes of names, and the fields, are those of BIDS 1.10, MRI. Each echo is a
+separate file (``echo``), and so is each other image (``run``) unless the suffix is that of a time
+series. A sidecar holds only field strength, times and flip angle, as far as the scan gives them,
+and how the image was made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from firenet_mri.io.outputs import atomic_writes
 
 _log = logging.getLogger(__name__)
 
-#: Which number of a complex image a file holds, as the entity ``part`` calls it.
+#: The part of a complex image that a file holds, in the words of the entity ``part``.
 Part = Literal["mag", "phase", "real", "imag"]
 
 _PARTS: tuple[Part, ...] = ("mag", "phase")
@@ -42,9 +42,9 @@ _SUFFIXES = {
     "fmap": ("magnitude", "magnitude1", "magnitude2", "phasediff", "phase1", "phase2", "epi"),
     "perf": ("asl", "m0scan"),
 }
-# Their fourth axis is time; other images are volumes.
+# Suffixes of series whose fourth axis is time; other images are volumes.
 _TIME_SERIES = ("bold", "cbv", "asl")
-# The order that BIDS gives the entities of a name.
+# The order of a name's entities in BIDS.
 _ENTITIES = (
     *("sub", "ses", "sample", "task", "tracksys", "acq", "ce", "trc", "stain", "rec", "dir"),
     *("run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split"),
@@ -55,7 +55,7 @@ _VERSION = "1.10.0"
 
 @dataclass(frozen=True)
 class _File:
-    """One NIfTI with its sidecar: where, of which images, and what they are."""
+    """A NIfTI file with its sidecar: its path, its images, and what they are."""
 
     path: Path
     indices: tuple[int, ...]
@@ -74,26 +74,26 @@ def bids_paths(
     parameters: AcquisitionParameters | None = None,
     parts: Sequence[Part | None] = _PARTS,
 ) -> list[Path]:
-    """Return the files of an image, ``NAME_part-mag_SUFFIX.nii.gz`` with ``.json`` and so on.
+    """Return the files of an image, ``NAME_part-mag_SUFFIX.nii.gz``, ``.json`` and so on.
 
-    The suffix, such as T1w, is what follows the last underscore; without one it is MRI.
+    The suffix, such as T1w, follows the last underscore; without an underscore it is MRI.
 
     Parameters
     ----------
     stem
-        Name without extension, such as ``sub-01_T1w``.
+        Name without suffix, such as ``sub-01_T1w``.
     names
-        What tells several images apart, see :class:`firenet_mri.scan.RawScan`.
+        Names that tell several images apart, see :class:`firenet_mri.scan.RawScan`.
     parameters
-        Their echo times.
+        Acquisition parameters of the images, which give their echo times.
     parts
         The parts that are written; None is a real image without a part.
 
     Raises
     ------
     UsageError
-        If the name ends in an extension, says a part, echo or run itself where these are told
-        apart, or is one of a subject (``sub-``) whose suffix BIDS does not know.
+        If the name ends in a file suffix, contains a part, echo or run that this function must set,
+        or is that of a subject (``sub-``) with a suffix that BIDS does not know.
     """
     files = _files(stem, labels_of(names, parameters), parts)
     return [path for file in files for path in (file.path, file.sidecar)]
@@ -112,42 +112,42 @@ def write_bids(
     weights: str | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write an image with its sidecars; return the files.
+    """Write an image with its sidecars, and return the files.
 
-    Where the name lies in a study's tree, ``STUDY/sub-01/anat/sub-01_T1w``, the study's
-    ``dataset_description.json`` is written, too, if there is none.
+    If the name lies in a study's tree, ``STUDY/sub-01/anat/sub-01_T1w``, the study's
+    ``dataset_description.json`` is also written, unless it exists.
 
     Parameters
     ----------
     stem
-        Name without extension, such as ``sub-01_T1w``, see :func:`bids_paths`.
+        Name without suffix, such as ``sub-01_T1w``, see :func:`bids_paths`.
     image
-        (y, x), (z, y, x) or (image, z, y, x). Of a complex one magnitude and phase (radians) are
-        written.
+        (y, x), (z, y, x) or (image, z, y, x). A complex image is written as magnitude and phase
+        (radians).
     geometry
         See :func:`firenet_mri.io.image.nifti.write_nifti`.
     parameters
-        For the sidecars.
+        Acquisition parameters for the sidecars.
     names
-        What tells several images apart, see :class:`firenet_mri.scan.RawScan`; without them they
-        are numbered.
+        Names that tell several images apart, see :class:`firenet_mri.scan.RawScan`; without names
+        the images are numbered.
     part
-        What a real image is; None leaves it open.
+        The part that a real image is; None if unknown.
     simulated
-        Whether the scan was; the sidecars say it.
+        Whether the scan was simulated, which the sidecars then state.
     method
-        What made the image; None if that is not known.
+        The method that made the image; None if unknown.
     weights
-        SHA-256 of the weights of a trained network; None without one.
+        SHA-256 of the weights of a trained network; None without such a network.
     overwrite
         Replace files that exist.
 
     Raises
     ------
     UsageError
-        As :func:`bids_paths`.
+        As for :func:`bids_paths`.
     ShapeError
-        If there are not as many names as images.
+        If the numbers of names and images differ.
     FileError
         If a file exists and may not be replaced, or the folder cannot be written.
     """
@@ -163,7 +163,7 @@ def write_bids(
             values = _part_of(stack[list(file.indices)], file.part)
             shown = [labels[index] for index in file.indices]
             between = _between(shown, known)
-            # A file of one image has the axes that were given.
+            # A file of one image keeps the axes of the array.
             single = values[0].reshape(image.shape[-min(image.ndim, 3) :])
             written = values if len(file.indices) > 1 else single
             write_nifti(nifti, written, geometry, time_between_ms=between)
@@ -175,7 +175,7 @@ def write_bids(
 
 
 def _made_by(method: str | None, weights: str | None) -> dict[str, object]:
-    """Return what sidecars say of the method and of its trained weights."""
+    """Return the fields of sidecars about the method and its trained weights."""
     fields: dict[str, object] = {}
     if method is not None:
         fields["ReconMethodName"] = method
@@ -192,12 +192,12 @@ def _describe_study(stem: Path, *, simulated: bool) -> None:
     try:
         write_description(study, simulated=simulated)
     except FileError as error:
-        # The images are there; a study that cannot be written to is somebody else's.
+        # The images are already written, and a read-only study belongs to somebody else.
         _log.warning("%s", error)
 
 
 def write_description(study: Path, *, simulated: bool = False) -> None:
-    """Write ``dataset_description.json`` into the folder of a study, unless there is one."""
+    """Write ``dataset_description.json`` into the folder of a study, unless it exists."""
     path = study / "dataset_description.json"
     if path.exists():
         return
@@ -212,7 +212,7 @@ def write_description(study: Path, *, simulated: bool = False) -> None:
 
 
 def folder_of(suffix: str) -> str | None:
-    """Return the folder of a subject in which images of a suffix lie; None of an unknown one."""
+    """Return the subject's subfolder for images of a suffix; None for an unknown suffix."""
     return next((folder for folder, known in _SUFFIXES.items() if suffix in known), None)
 
 
@@ -222,7 +222,7 @@ def suffixes() -> tuple[str, ...]:
 
 
 def _files(stem: Path, labels: Sequence[ImageLabel], parts: Sequence[Part | None]) -> list[_File]:
-    """Return the files of images, in the order of the images, and of the parts of each."""
+    """Return the files of images, in the order of the images and, for each, of its parts."""
     entities, suffix = _parsed(stem)
     echoes = {label.echo for label in labels}
     is_series = suffix in _TIME_SERIES
@@ -251,8 +251,8 @@ def _parsed(stem: Path) -> tuple[dict[str, str], str]:
     """Return the entities of a name and its suffix; a word that is not an entity is its own key."""
     if stem.suffix or "_part-" in stem.name:
         raise UsageError(
-            f"{stem}: give the name without extension and part, such as sub-01_T1w; two images "
-            "with sidecars are written"
+            f"{stem}: give the name without suffix and part, such as sub-01_T1w, because two "
+            "images with sidecars are written"
         )
     name, _, suffix = stem.name.rpartition("_")
     name, suffix = (name, suffix) if name else (suffix, "MRI")
@@ -270,12 +270,14 @@ def _parsed(stem: Path) -> tuple[dict[str, str], str]:
 
 def _tell(entities: dict[str, str], key: str, value: str, stem: Path) -> None:
     if key in entities:
-        raise UsageError(f"{stem}: the images are told apart by {key}-; leave it out of the name")
+        raise UsageError(
+            f"{stem}: the name contains {key}-, which tells the images apart; omit it from the name"
+        )
     entities[key] = value
 
 
 def _in_order(entities: dict[str, str]) -> list[str]:
-    """Return the words of a name, those that BIDS does not know in front."""
+    """Return the words of a name, beginning with those that BIDS does not know."""
     ranks = {key: rank for rank, key in enumerate(_ENTITIES)}
     ordered = sorted(entities, key=lambda key: ranks.get(key, -1))
     return [f"{key}-{entities[key]}" if key in ranks else _word(key, entities) for key in ordered]
@@ -292,7 +294,7 @@ def _part_of(values: NDArray[Any], part: Part | None) -> NDArray[Any]:
 
 
 def _of_image(file: _File, values: NDArray[Any]) -> dict[str, Any]:
-    """Return the fields of one sidecar alone."""
+    """Return the fields that only this sidecar has."""
     label, fields = file.label, dict[str, Any]()
     if label.echo_time_ms is not None:
         fields["EchoTime"] = label.echo_time_ms / 1000
@@ -310,9 +312,9 @@ def _of_image(file: _File, values: NDArray[Any]) -> dict[str, Any]:
 def _between(shown: Sequence[ImageLabel], known: AcquisitionParameters) -> float | None:
     """Return the time between the volumes of a file in ms.
 
-    Where nothing was measured it is the header's repetition time: only a name of a functional
-    series, such as bold, puts several volumes into one file, and such sequences excite each slice
-    once per volume.
+    If no time was measured, this is the header's repetition time. That holds because several
+    volumes are in one file only if the name is that of a functional series, such as bold, and such
+    sequences excite each slice once per volume.
     """
     if len(shown) < 2:
         return None
@@ -320,7 +322,7 @@ def _between(shown: Sequence[ImageLabel], known: AcquisitionParameters) -> float
 
 
 def _times(shown: Sequence[ImageLabel], between_ms: float | None) -> dict[str, Any]:
-    """Return what a sidecar says of time, in seconds; what is None there is left out."""
+    """Return a sidecar's fields about time, in seconds; None marks fields to omit."""
     if len(shown) == 1:
         trigger = shown[0].from_trigger_ms
         return {} if trigger is None else {"TriggerTime": trigger / 1000}
@@ -329,12 +331,12 @@ def _times(shown: Sequence[ImageLabel], between_ms: float | None) -> dict[str, A
     times = times_of(shown)
     if len(times) < len(shown):
         return {}
-    # BIDS knows either, never both.
+    # BIDS allows only one of these fields.
     return {"VolumeTiming": [time / 1000 for time in times], "RepetitionTime": None}
 
 
 def _sidecar(known: AcquisitionParameters, simulated: bool) -> dict[str, Any]:
-    """Return the fields of all sidecars, times in seconds."""
+    """Return the fields that all sidecars share, with times in seconds."""
     fields: dict[str, Any] = {
         "MagneticFieldStrength": known.field_strength_t,
         "RepetitionTime": _seconds(known.repetition_time_ms),
@@ -355,7 +357,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _study_of(stem: Path) -> Path | None:
-    """Return the folder of the study in whose tree a name lies, if it is one of a subject."""
+    """Return the folder of the study whose tree contains a name, if it is that of a subject."""
     folders = stem.resolve().parent
     if folders.name not in _SUFFIXES or not stem.name.startswith("sub-"):
         return None

@@ -1,7 +1,7 @@
-"""Complex DICOM series: magnitude with phase, or real with imaginary part, classic or enhanced MR.
+"""Reads complex DICOM series: magnitude and phase, or real and imaginary part, of any MR class.
 
-Which part a frame holds, and the unit of a phase: :mod:`firenet_mri.io.image.dicom_parts`. Affine:
-DICOM PS3.3 C.7.6.2.1.1, then LPS to RAS.
+:mod:`firenet_mri.io.image.dicom_parts` finds the part that a frame holds, and the unit of a phase.
+The affine follows DICOM PS3.3 C.7.6.2.1.1, converted from LPS to RAS.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def read_complex_dicom(
     Parameters
     ----------
     path
-        A folder, a DICOMDIR, a file, or files. Files other than MR images are left out and logged.
+        A folder, a DICOMDIR, a file, or files. Files other than MR images are skipped and logged.
     phase_scale
-        Radians for one unit of the rescaled phase, in the place of that of ``options``.
+        Radians per unit of the rescaled phase, instead of the value in ``options``.
     options
-        Which series, echo and repetition, where there are several.
+        Series, echo and repetition to read, if there are several.
 
     Raises
     ------
     FileError
         If no MR image is found, or one is damaged or compressed in a way that cannot be read.
     DataError
-        If a frame does not say which part it is, a part or slice is missing, there are several
-        images and the options do not say which, or the two parts do not lie at the same place.
+        If a frame does not state which part it is, a part or slice is missing, the options do not
+        choose among several images, or the two parts have different positions.
     UsageError
-        If there is no such series, echo or repetition.
+        If the chosen series, echo or repetition does not exist.
     """
     name = _name_of(path)
     options = options or ImageReadOptions()
@@ -67,9 +67,9 @@ def read_dicom_image(
 ) -> ComplexImage:
     """Return the image of a DICOM series: complex if it has both parts, else its magnitude.
 
-    Pixels that do not say which part they are are taken for a magnitude if none is negative, which
-    is logged. Parameters and errors are those of :func:`read_complex_dicom`, but for a missing
-    phase.
+    Pixels of an unknown part are taken for a magnitude if none is negative, which is logged.
+    Parameters and errors are those of :func:`read_complex_dicom`, except that the phase may be
+    missing.
     """
     name = _name_of(path)
     options = options or ImageReadOptions()
@@ -84,7 +84,7 @@ def read_dicom_image(
 
 @dataclass(frozen=True, eq=False)
 class _Volume:
-    """The slices of one part, sorted along their normal: (x, y, z) with its affine."""
+    """The slices of one part, sorted along their normal: (x, y, z) with the affine."""
 
     values: NDArray[np.float64]
     affine_lps: NDArray[np.float64]
@@ -123,14 +123,14 @@ class _Volume:
 
 
 def _check_rescale(frames: list[Frame], name: str) -> None:
-    """Refuse slices of which some are rescaled and others not; say if few are so in another way."""
+    """Refuse a mixture of rescaled and other slices; log if a few are rescaled differently."""
     what = frames[0].part or "image"
     unsaid = sum(not frame.says_rescale for frame in frames)
     if 0 < unsaid < len(frames):
         raise DataError(
             f"{name}: {unsaid} of {len(frames)} slices of the {what} "
-            f"{by_number(unsaid, 'has', 'have')} no rescale slope, the others have one; export the "
-            "series again"
+            f"{by_number(unsaid, 'has', 'have')} no rescale slope, but the others have one; export "
+            "the series again"
         )
     usual, count = Counter(frame.rescale for frame in frames).most_common(1)[0]
     if len(frames) > 2 and 0 < len(frames) - count <= max(1, len(frames) // 10):
@@ -149,7 +149,7 @@ def _check_rescale(frames: list[Frame], name: str) -> None:
 def _volumes(
     path: Path | Sequence[Path], options: ImageReadOptions, name: str
 ) -> dict[Component | None, _Volume]:
-    """Return the parts of the image that is meant."""
+    """Return the parts of the chosen image."""
     parts: dict[Component | None, list[Frame]] = defaultdict(list)
     for frame in chosen_frames(images_of(path, name), options, name):
         parts[frame.part].append(frame)
@@ -164,9 +164,9 @@ def _complex(
     parts = {part: volume.values for part, volume in volumes.items() if part is not None}
     if set(parts) == {"magnitude"}:
         raise DataError(
-            f"{name}: holds magnitude only; a complex image needs phase too: give both series, or "
-            "ask for the magnitude alone, as firenet simulate and ComplexDicomReader("
-            "magnitude=True) do"
+            f"{name}: contains only the magnitude; a complex image also needs the phase, so give "
+            "both series, or read the magnitude alone with firenet simulate or "
+            "ComplexDicomReader(magnitude=True)"
         )
     if "phase" in parts:
         first = volumes["phase"].first
@@ -178,7 +178,8 @@ def _complex(
     is_alike = all(np.allclose(one, affines[0], atol=POSITION_SLACK_MM) for one in affines)
     if len(references) > 1 or not is_alike:
         raise DataError(
-            f"{name}: the two parts are at different positions; they do not belong together"
+            f"{name}: the two parts have different positions, so they do not belong together; give "
+            "two parts of one image"
         )
     return ComplexImage(image, _TO_RAS @ affines[0], name)
 
@@ -186,14 +187,14 @@ def _complex(
 def _as_magnitude(volume: _Volume, name: str) -> _Volume:
     if (volume.values < 0).any():
         raise DataError(f"{name}: {_unsaid(volume)}; a magnitude has no negative values")
-    _log.warning("%s: taken for a magnitude, although %s", name, _unsaid(volume))
+    _log.warning("%s: is taken for a magnitude, although %s", name, _unsaid(volume))
     return volume
 
 
 def _unsaid(volume: _Volume) -> str:
     return (
-        f"Image Type {volume.first.kind or '(empty)'} does not say whether it is magnitude, phase, "
-        "real or imaginary part; Complex Image Component (0008,9208) would"
+        f"Image Type {volume.first.kind or '(empty)'} does not state whether it is magnitude, "
+        "phase, real or imaginary part, and Complex Image Component (0008,9208) is missing"
     )
 
 

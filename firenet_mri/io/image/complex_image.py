@@ -1,4 +1,4 @@
-"""A complex image with its place in space, put together of the parts in which it was stored."""
+"""A complex image with its position in space, combined from the parts in which it was stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTNERS: dict[Component, Component] = {
     "imaginary": "real",
 }
 
-# Rounding of stored phases, relative to a half turn.
+# Rounding error of stored phases, relative to a half turn.
 _SLACK = 0.01
 
 
@@ -35,7 +35,7 @@ class ComplexImage:
     affine_ras
         (4, 4) float64, index (x, y, z) to RAS mm.
     name
-        File or folder for messages.
+        Name of the file or folder in messages.
     """
 
     image: NDArray[np.complex64]
@@ -44,19 +44,20 @@ class ComplexImage:
 
 
 def from_parts(parts: Mapping[Component, NDArray[np.floating]], name: str) -> NDArray[np.complex64]:
-    """Return the complex image of magnitude and phase, or of real and imaginary part.
+    """Return the complex image from magnitude and phase, or from real and imaginary part.
 
     Parameters
     ----------
     parts
-        The two, of the same shape, the phase in radians.
+        The two parts, of the same shape; a phase is in radians.
     name
-        File or folder for messages.
+        Name of the file or folder in messages.
 
     Raises
     ------
     DataError
-        If a part is missing, sizes differ, the phase is not one, or there are NaN.
+        If a part is missing, sizes differ, the phase is not in radians, or values are NaN or
+        infinite.
     """
     pairs: tuple[tuple[Component, Component], ...]
     pairs = (("magnitude", "phase"), ("real", "imaginary"))
@@ -66,19 +67,21 @@ def from_parts(parts: Mapping[Component, NDArray[np.floating]], name: str) -> ND
         a, b = parts[first], parts[second]
         if a.shape != b.shape:
             raise DataError(
-                f"{name}: {first} has shape {a.shape}, {second} {b.shape}; they must be of one "
-                "image"
+                f"{name}: {first} has shape {a.shape}, but {second} has {b.shape}; both must have "
+                "the same image"
             )
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
-            raise DataError(f"{name}: {first} or {second} have NaN or infinite values")
+            raise DataError(
+                f"{name}: {first} or {second} has NaN or infinite values; export both again"
+            )
         if first == "real":
             return (a + 1j * b).astype(np.complex64)
         if float(np.abs(b).max(initial=0)) > np.pi * (1 + _SLACK):
             raise DataError(
                 f"{name}: the phase reaches {float(np.abs(b).max()):.4g}, which is not an angle in "
-                "radians; give phase_scale, radians per stored unit"
+                "radians; give phase_scale in radians per stored unit"
             )
         return (a * np.exp(1j * b)).astype(np.complex64)
     found = ", ".join(parts) or "nothing"
     missing = " and ".join(PARTNERS[part] for part in parts)
-    raise DataError(f"{name}: holds {found} only; a complex image needs {missing} too")
+    raise DataError(f"{name}: contains only {found}; a complex image also needs {missing}")

@@ -1,7 +1,7 @@
-"""Complex NIfTI images: one complex file, or two real ones named as BIDS names them.
+"""Reads complex NIfTI images: one complex file, or two real ones with BIDS names.
 
-BIDS 1.10, entity ``part``: ``part-mag`` with ``part-phase``, ``part-real`` with ``part-imag``; the
-unit of a phase is in the JSON file next to it, "rad" or "arbitrary".
+Names follow the entity ``part`` of BIDS 1.10: ``part-mag`` with ``part-phase``, ``part-real`` with
+``part-imag``. The unit of a phase, "rad" or "arbitrary", is in the JSON file next to it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _ENTITIES: dict[str, Component] = {
 
 
 def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> ComplexImage:
-    """Return the complex image in a NIfTI file, or in it and its partner of the other part.
+    """Return the complex image in a NIfTI file, or in this file and the one of the other part.
 
     Parameters
     ----------
     path
-        .nii or .nii.gz; of two files either.
+        .nii or .nii.gz; if there are two files, either of them.
     phase_scale
-        Radians for one stored unit of phase; None takes the unit from the phase's JSON file.
+        Radians per stored unit of phase; None takes the unit from the JSON file of the phase.
 
     Raises
     ------
     FileError
-        If a file is missing, damaged or no NIfTI.
+        If a file is missing, damaged or not NIfTI.
     DataError
-        If the image is real and nothing says which part it is, its partner is missing or lies
-        elsewhere, or the phase has no known unit.
+        If the part of a real image is not known, the other part is missing or has another position,
+        or the phase has no known unit.
     """
     image, affine = _load(path)
     if np.iscomplexobj(image):
@@ -52,7 +52,7 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
     entity = re.search(r"_part-(mag|phase|real|imag)(?=[_.])", path.name)
     if entity is None:
         raise DataError(
-            f"{path}: holds {image.dtype} numbers, not complex ones, and its name does not say "
+            f"{path}: holds {image.dtype} numbers, not complex ones, and its name does not state "
             "which part they are; name the two files ..._part-mag... and ..._part-phase..., or "
             "..._part-real... and ..._part-imag..."
         )
@@ -63,11 +63,15 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
         path.name[: entity.start()] + f"_part-{word}" + path.name[entity.end() :]
     )
     if not partner.is_file():
-        raise FileError(f"{path}: is the {own} only; its {other} was looked for in {partner.name}")
+        raise FileError(
+            f"{path}: is only the {own}, and there is no {partner.name} with the {other}; put it "
+            "next to this file"
+        )
     second, second_affine = _load(partner)
     if not np.allclose(affine, second_affine, atol=1e-3):
         raise DataError(
-            f"{path} and {partner.name} are at different positions; they do not belong together"
+            f"{path} and {partner.name} have different positions, so they do not belong together; "
+            "give two parts of one image"
         )
     parts = {own: image.astype(np.float64), other: second.astype(np.float64)}
     if "phase" in parts:
@@ -76,7 +80,7 @@ def read_complex_nifti(path: Path, *, phase_scale: float | None = None) -> Compl
 
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the array, scaled but not cast, and the affine."""
+    """Return the array, scaled but not cast, and the affine matrix."""
     nifti = load_nifti(path)
     # get_fdata would drop the imaginary part.
     return voxels_of(nifti, path), np.asarray(nifti.affine, dtype=np.float64)
@@ -97,6 +101,6 @@ def _radians(path: Path, phase_scale: float | None) -> float:
         return 1.0
     found = f"Units {units!r} in {sidecar.name}" if units else f"no Units in {sidecar.name}"
     raise DataError(
-        f"{path}: {found}; give phase_scale, radians per stored unit (pi/4096 for Siemens' -4096 "
+        f"{path}: {found}; give phase_scale in radians per stored unit (pi/4096 for Siemens' -4096 "
         "to 4095), or Units rad"
     )

@@ -1,9 +1,9 @@
 """Writes images as DICOM: a series of MR images, or one enhanced multi-frame MR image.
 
-Of an image nothing is known but its pixels and where they lie, so that the objects are derived
-images of a study of their own, with new identifiers (UUID-derived, PS3.5 B.2), no patient and no
-private attributes. A reference series puts them into its study instead: patient, study and frame of
-reference are copied by a list of attributes, and the reference's images are named as source.
+Only pixels and their position are known of an image. The objects are therefore derived images of a
+new study, with new identifiers (UUID-derived, PS3.5 B.2), without a patient or private attributes.
+With a reference series they belong to its study instead: patient, study and frame of reference are
+copied by a list of attributes, and the reference's images are named as source.
 
 Standard: DICOM PS3.3, A.4 (MR Image), A.36.2 (Enhanced MR Image), C.7.6.2 (Image Plane).
 """
@@ -46,14 +46,14 @@ _LARGEST = 32_767
 #: What the pixels of an image are.
 Component = Literal["magnitude", "phase", "real", "imaginary"]
 
-# The third value of Image Type, of which the standard has no word for most.
+# The third value of Image Type; the standard has no word for most components.
 _IMAGE_TYPES: dict[Component, str] = {
     "magnitude": "OTHER",
     "phase": "PHASE MAP",
     "real": "OTHER",
     "imaginary": "OTHER",
 }
-# Who and which study; all else of a reference is left behind.
+# Attributes of patient and study; nothing else is copied from a reference.
 _FROM_REFERENCE = (
     "PatientName",
     "PatientID",
@@ -86,18 +86,18 @@ _EMPTY = (
 
 @dataclass(frozen=True, eq=False)
 class DicomReference:
-    """A series whose study and place an image takes over.
+    """A series whose study and position an image takes over.
 
     Parameters
     ----------
     geometry
         Where the series lies.
     shape
-        Slices, rows and columns.
+        Numbers of slices, rows and columns.
     attributes
-        What is copied: an allow-list of patient, study and frame of reference.
+        Copied attributes: an allow-list of patient, study and frame of reference.
     sources
-        SOP class and instance of every image.
+        SOP class and instance of each image.
     """
 
     geometry: Geometry
@@ -107,17 +107,17 @@ class DicomReference:
 
 
 def read_dicom_reference(path: Path) -> DicomReference:
-    """Return what an image takes over from a series of MR images, classic and of one volume.
+    """Return what an image takes over from a series of classic MR images of one volume.
 
     Parameters
     ----------
     path
-        A folder of files, of which those that are not DICOM are left out, or one file.
+        A file, or a folder, in which files other than DICOM are skipped.
 
     Raises
     ------
     FileError
-        If there is no DICOM image, or one is damaged.
+        If there is no DICOM image, or an image is damaged.
     DataError
         If the images are not slices of one volume of one series.
     """
@@ -126,13 +126,13 @@ def read_dicom_reference(path: Path) -> DicomReference:
             return _reference(path)
     except FirenetError:
         raise
-    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    # Values are decoded on access, and damaged ones raise exceptions of many kinds.
     except Exception:
         raise FileError(f"{path}: a DICOM file is damaged; copy or export it again") from None
 
 
 def _reference(path: Path) -> DicomReference:
-    """Return what :func:`read_dicom_reference` returns; damaged values fail in many ways."""
+    """Return what :func:`read_dicom_reference` returns; damaged values raise any exception."""
     every = list(datasets_of(path, str(path)))
     datasets = [dataset for dataset in every if "ImagePositionPatient" in dataset]
     if not datasets:
@@ -140,7 +140,7 @@ def _reference(path: Path) -> DicomReference:
     placeless = len(every) - len(datasets)
     if placeless:
         _log.warning(
-            "%s: %d of %d DICOM files %s left out, without a position",
+            "%s: %d of %d DICOM files %s skipped, because they have no position",
             path,
             placeless,
             len(every),
@@ -153,8 +153,8 @@ def _reference(path: Path) -> DicomReference:
     }
     if len(series) > 1 or len(planes) > 1:
         raise DataError(
-            f"{path}: {len(series)} series, {counted(len(planes), 'image plane')}; give the slices "
-            "of one volume of one series"
+            f"{path}: has {len(series)} series and {counted(len(planes), 'image plane')}; give the "
+            "slices of one volume of one series"
         )
     rows, columns, *plane = next(iter(planes))
     read, phase, (row_spacing, column_spacing) = (
@@ -200,49 +200,49 @@ def write_dicom_series(
     reference: DicomReference | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write series of MR images, one file per slice and time; return the files.
+    """Write series of MR images, one file per slice and time, and return the files.
 
-    Images that follow one another in time are one series, slice by slice, in which each says its
-    number and, if that is known, its time after the heart's trigger. Others have one series each.
+    Consecutive images in time form one series, slice by slice; each holds its number and, if known,
+    its time after the ECG trigger. Each other image has its own series.
 
     Parameters
     ----------
     folder
-        Made if it is missing; it must hold nothing but a series to be replaced.
+        Created if it is missing; it must contain nothing but a series to replace.
     image
-        (y, x), (z, y, x) or (image, z, y, x), real and not negative, or complex, of which the
-        magnitude is written. All slices have one rescale slope, at which the largest value is
-        32767.
+        (y, x), (z, y, x) or (image, z, y, x), real and not negative, or complex, in which case the
+        magnitude is written. All slices have the same rescale slope, for which the largest value is
+        stored as 32767.
     geometry
-        Where it lies; None takes the reference's.
+        Where the image lies; None takes the reference's geometry.
     description
-        How the image was made, for the derivation description.
+        Text for the derivation description: how the image was made.
     simulated
-        Whether the scan was, which the descriptions then say.
+        Whether the scan was simulated, which the descriptions then state.
     volume
         Whether the encoding was 3D.
     parameters
-        Field strength and times, as far as they are known.
+        Field strength and times, as far as known.
     names
-        What tells several images apart, see :class:`firenet_mri.scan.RawScan`: description, echo
-        number and time, repetition and phase.
+        Names that tell several images apart, see :class:`firenet_mri.scan.RawScan`: they give
+        description, echo number and time, repetition and phase.
     component
-        What the pixels are; those other than a magnitude may be negative, and are stored with an
-        intercept.
+        What the pixels are; all components except the magnitude may be negative, and are stored
+        with an intercept.
     title
-        Description of the series of an image that was not reconstructed here; its derivation is
-        ``description`` alone then. None calls it FIRENET.
+        Series description of an image that was not reconstructed here, whose derivation description
+        is then ``description`` alone. None means FIRENET.
     reference
-        Series whose study, and, without a geometry, whose place it takes over.
+        Series whose study the image takes over, and without a geometry also its position.
     overwrite
         Replace a series that exists.
 
     Raises
     ------
     DataError
-        If the place is not known, or pixels are negative, NaN or infinite.
+        If the position is not known, or pixels are negative, NaN or infinite.
     ShapeError
-        If the image has other axes, or not the reference's sizes.
+        If the image has other axes, or does not have the reference's sizes.
     FileError
         If an output exists and may not be replaced, or the folder cannot be written.
     """
@@ -282,15 +282,15 @@ def write_enhanced_dicom(
     title: str | None = None,
     reference: DicomReference | None = None,
 ) -> None:
-    """Write one enhanced multi-frame MR image, one frame per slice, of one image.
+    """Write one image as an enhanced multi-frame MR image, with one frame per slice.
 
-    Parameters are those of :func:`write_dicom_series`, and so are the errors.
+    Parameters and errors are those of :func:`write_dicom_series`.
     """
     pixels = _Pixels.of(image, str(path), component)
     if len(pixels.stored) > 1:
         raise ShapeError(
-            f"{path}: {len(pixels.stored)} images; an enhanced file holds one, choose one or write "
-            "a series"
+            f"{path}: {len(pixels.stored)} images were given, but an enhanced file holds one; "
+            "choose one or write a series"
         )
     (label,) = labels_of_all(names, parameters, 1, str(path))
     place = _place(geometry, reference, pixels.shape, str(path))
@@ -306,7 +306,7 @@ def write_enhanced_dicom(
 
 
 def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:
-    """Write what one of several images is into its headers, and into those of its series."""
+    """Write what one of several images is into its headers, and into those of the series."""
     label = film[frame]
     dataset.SeriesDescription = _described(dataset.SeriesDescription, film)
     if label.echo is not None:
@@ -315,7 +315,7 @@ def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:
         dataset.EchoTime = _decimal(label.echo_time_ms)
     axis = time_axis(film)
     if axis is not None:
-        # The position counts what was written, the name what was measured.
+        # The position counts the written images, the name the measured ones.
         dataset.ImageComments = label.name
         dataset.TemporalPositionIdentifier = frame + 1
         dataset.NumberOfTemporalPositions = len(film)
@@ -327,12 +327,12 @@ def _tell(dataset: Any, film: Sequence[ImageLabel], frame: int) -> None:
     if axis == "phase":
         dataset.CardiacNumberOfImages = len(film)
     if label.from_trigger_ms is not None:
-        # The standard has the time in images that say they were gated; CG is cardiac gating.
+        # The standard allows the time only in gated images; CG is cardiac gating.
         dataset.ScanOptions, dataset.TriggerTime = "CG", _decimal(label.from_trigger_ms)
 
 
 def _described(series: str, film: Sequence[ImageLabel]) -> str:
-    """Return the description of a series, with what its images have in common, at most 64 long."""
+    """Return a series description of what its images have in common, at most 64 characters."""
     label = film[0]
     name = label.name
     if len(film) > 1:
@@ -343,22 +343,22 @@ def _described(series: str, film: Sequence[ImageLabel]) -> str:
 
 
 def is_our_enhanced(path: Path) -> bool:
-    """Return whether a file is an enhanced MR image that :func:`write_enhanced_dicom` has written.
+    """Return whether a file is an enhanced MR image written by :func:`write_enhanced_dicom`.
 
-    False if it cannot be read.
+    Return False if it cannot be read.
     """
     try:
         with quiet():
             dataset = read_dataset(path, with_pixels=False)
             is_enhanced = str(dataset.get("SOPClassUID", "")) == _ENHANCED_MR
             return is_enhanced and str(dataset.get("Manufacturer", "")) == "firenet_mri"
-    # A damaged value fails in many ways when it is asked for.
+    # A damaged value raises exceptions of many kinds on access.
     except Exception:
         return False
 
 
 def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return pixels (x, y, z) and affine (RAS mm) of what :func:`write_enhanced_dicom` has written.
+    """Return pixels (x, y, z) and affine (RAS mm) of a file by :func:`write_enhanced_dicom`.
 
     Raises
     ------
@@ -384,7 +384,7 @@ def read_our_enhanced(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float
         )
         rows_mm, columns_mm = map(float, measures.PixelSpacing)
         step = np.cross(row, column) * float(measures.SliceThickness)
-    # Values are decoded when they are asked for, and damaged ones fail in many ways.
+    # Values are decoded on access, and damaged ones raise exceptions of many kinds.
     except Exception:
         raise FileError(f"{path}: is damaged; write the image again") from None
     if len(corners) > 1:
@@ -407,13 +407,13 @@ class _Pixels:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Slices, rows and columns."""
+        """Numbers of slices, rows and columns."""
         _, z, y, x = self.stored.shape
         return z, y, x
 
     @staticmethod
     def of(image: NDArray[np.generic], name: str, component: Component = "magnitude") -> _Pixels:
-        """Return the pixels of an image, of a complex one its magnitude."""
+        """Return the pixels of an image; for a complex one those of its magnitude."""
         if not 2 <= image.ndim <= 4:
             raise ShapeError(
                 f"{name}: the image has shape {image.shape}; DICOM needs (y, x), (z, y, x) or "
@@ -424,13 +424,13 @@ class _Pixels:
         is_signed = component != "magnitude"
         if not np.isfinite(values).all() or ((values < 0).any() and not is_signed):
             raise DataError(
-                f"{name}: the image has negative, NaN or infinite pixels; DICOM images are written "
-                "of magnitudes"
+                f"{name}: the image has negative, NaN or infinite pixels; give a magnitude with "
+                "finite pixels"
             )
         if is_signed:
             return _Pixels._signed(values, component)
         largest = float(values.max())
-        # A decimal string has 16 characters at most; the slope that is written is the one used.
+        # A decimal string has at most 16 characters, so the slope is rounded before it is used.
         slope = float(_decimal(largest / _LARGEST)) if largest > 0 else 1.0
         stored = np.minimum(np.rint(values / slope), _LARGEST).astype(np.uint16)
         white = float(np.percentile(values, 99.8)) or largest or 1.0
@@ -438,7 +438,7 @@ class _Pixels:
 
     @staticmethod
     def _signed(values: NDArray[np.float64], component: Component) -> _Pixels:
-        """Return pixels that may be negative, from the least value up."""
+        """Return pixels that may be negative, counted from the smallest value."""
         least, largest = float(_decimal(values.min())), float(values.max())
         slope = float(_decimal((largest - least) / _LARGEST)) if largest > least else 1.0
         stored = np.clip(np.rint((values - least) / slope), 0, _LARGEST).astype(np.uint16)
@@ -447,19 +447,19 @@ class _Pixels:
 
 
 def check_place(geometry: Geometry | None, reference: DicomReference | None, name: str) -> Geometry:
-    """Return where an image lies, by itself or else by a reference.
+    """Return where an image lies, from its geometry or else from a reference.
 
     Raises
     ------
     DataError
-        If neither says it: a DICOM image must lie somewhere.
+        If neither gives a position, which a DICOM image needs.
     """
     if geometry is not None and geometry.is_placed:
         return geometry
     if reference is None:
         raise DataError(
-            f"{name}: the scan does not say where the image lies, and a DICOM image must; give a "
-            "reference series (--dicom-reference) or write NIfTI"
+            f"{name}: the scan does not state where the image lies, but a DICOM image needs a "
+            "position; give a reference series (--dicom-reference) or write NIfTI"
         )
     return reference.geometry
 
@@ -477,10 +477,10 @@ def _place(
 
 
 def check_shape(reference: DicomReference, shape: tuple[int, int, int], name: str) -> None:
-    """Raise ShapeError unless an image whose place is the reference's has its sizes."""
+    """Raise ShapeError unless an image at the reference's position has the reference's sizes."""
     if shape != reference.shape:
         raise ShapeError(
-            f"{name}: the image has {shape} slices, rows and columns, the reference "
+            f"{name}: the image has {shape} slices, rows and columns, but the reference has "
             f"{reference.shape}; give the series of the same scan"
         )
 
@@ -496,23 +496,24 @@ def _series_files(folder: Path, films: Sequence[Sequence[int]], slices: int) -> 
 def check_series_folder(
     folder: Path, names: Sequence[str], slices: int, *, overwrite: bool = False
 ) -> None:
-    """Refuse a folder with files that a reader would take for parts of the series to be written.
+    """Refuse a folder with files that a reader would take for parts of the new series.
 
     Parameters
     ----------
     folder
-        For :func:`write_dicom_series`.
+        The folder for :func:`write_dicom_series`.
     names
-        Of the images; empty for one.
+        Names of the images; empty for a single image.
     slices
-        Of each image.
+        Number of slices of each image.
     overwrite
-        Replace series that are there.
+        Replace existing series.
 
     Raises
     ------
     FileError
-        If it is not a folder, cannot be made, holds other files, or files that may not be replaced.
+        If it is not a folder, cannot be created, contains other files, or files that may not be
+        replaced.
     """
     files = _series_files(folder, films_of(labels_of(names)), slices)
     _check_folder(folder, files, overwrite=overwrite)
@@ -527,8 +528,8 @@ def _check_folder(folder: Path, files: Sequence[Path], *, overwrite: bool) -> No
     others = {path.name for path in folder.iterdir()} - {file.name for file in files}
     if others:
         raise FileError(
-            f"{folder}: holds {counted(len(others), 'other file')}, such as {min(others)}; a "
-            "series needs a folder of its own"
+            f"{folder}: contains {counted(len(others), 'other file')}, such as {min(others)}; give "
+            "the series its own folder"
         )
     check_outputs(files, overwrite=overwrite)
 
@@ -540,7 +541,7 @@ def _shared(
     parameters: AcquisitionParameters | None,
     title: str | None,
 ) -> Any:
-    """Return what all instances share: patient, study, equipment, how they were derived."""
+    """Return what all instances share: patient, study, equipment and derivation."""
     from pydicom.dataset import Dataset
 
     now = datetime.datetime.now()
@@ -579,12 +580,12 @@ def _shared(
 
 
 def _times(known: AcquisitionParameters) -> dict[str, float | None]:
-    """Return the attributes of a classic MR image that the parameters give, in ms and degrees."""
+    """Return the attributes of a classic MR image from the parameters, in ms and degrees."""
     return {
         "RepetitionTime": known.repetition_time_ms,
-        # Images of several echoes have one each.
+        # If there are several echoes, each image has its own echo time.
         "EchoTime": known.echo_times_ms[0] if len(known.echo_times_ms) == 1 else None,
-        # Of an inversion time the standard wants to know the sequence, too.
+        # With an inversion time the standard also requires the kind of sequence.
         "FlipAngle": known.flip_angle_deg,
     }
 
@@ -635,7 +636,7 @@ def _classic(
     dataset.InstanceNumber = index + 1
     dataset.ImageType = ["DERIVED", "PRIMARY", _IMAGE_TYPES[pixels.component]]
     if pixels.component in ("real", "imaginary"):
-        # Image Type has no word for them.
+        # Image Type has no word for these components.
         dataset.ComplexImageComponent = pixels.component.upper()
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
     dataset.ScanOptions = dataset.Laterality = ""
@@ -646,7 +647,7 @@ def _classic(
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
     dataset.RescaleIntercept, dataset.RescaleType = _decimal(pixels.intercept), "US"
     dataset.WindowCenter, dataset.WindowWidth = map(_decimal, pixels.window)
-    # The plain window must not be narrower than 1.
+    # The linear window must not be narrower than 1.
     dataset.VOILUTFunction = "LINEAR_EXACT"
     dataset.RescaleSlope = _decimal(pixels.slope)
     dataset.Rows, dataset.Columns = plane.shape
@@ -656,7 +657,7 @@ def _classic(
 
 
 def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
-    """Return one multi-frame image: what all frames share, then what each has."""
+    """Return one multi-frame image with shared and per-frame functional groups."""
     from pydicom.dataset import Dataset
 
     dataset = shared
@@ -668,7 +669,7 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
     dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
     dataset.VolumeBasedCalculationTechnique = "NONE"
     dataset.ContentQualification, dataset.PresentationLUTShape = "RESEARCH", "IDENTITY"
-    # Asked for by validators although no safety parameter is given; the international standard.
+    # Validators require it although no safety parameter is given; the value is the IEC standard.
     dataset.ApplicableSafetyStandardAgency = "IEC"
     dataset.AcquisitionContextSequence = []
     # Attributes of classic images.
@@ -698,10 +699,10 @@ def _enhanced(shared: Any, place: Geometry, pixels: _Pixels) -> Any:
 
 
 def _add_classic_place(dataset: Any, place: Geometry, pixels: _Pixels) -> None:
-    """Say of a single frame where a classic image says it what its functional groups say.
+    """Repeat the functional groups of a single frame as attributes of a classic image.
 
-    Readers that know classic images alone, such as MONAI's PydicomReader, find the place there. Of
-    several frames they would take the first one's for the place of all.
+    Readers that only know classic images, such as MONAI's PydicomReader, find the position there.
+    With several frames they would take the first frame's position for that of all.
     """
     (spacing, _, _), position, orientation = _plane_of(place, pixels.shape, 0)
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position, orientation
@@ -777,7 +778,8 @@ def _plane_of(
 ) -> tuple[tuple[list[str], str, str | None], list[str], list[str]]:
     """Return (spacing of rows and columns, thickness, step), position and orientation of a slice.
 
-    The position is the centre of the first pixel, the orientation that of a row, then of a column.
+    The position is the centre of the first pixel, the orientation that of a row, followed by that
+    of a column.
     """
     affine = place.affine_lps(shape)
     rows, columns = (float(np.linalg.norm(affine[:3, axis])) for axis in (1, 0))
@@ -834,6 +836,6 @@ def _plane(dataset: Any, path: Path) -> list[float]:
         numbers = []
     if len(numbers) != 8 or not all(map(math.isfinite, numbers)):
         raise DataError(
-            f"{path}: an image without orientation or pixel spacing; give another series"
+            f"{path}: the image has no orientation or pixel spacing; give another series"
         )
     return numbers

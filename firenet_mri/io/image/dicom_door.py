@@ -1,8 +1,8 @@
-"""The door through which DICOM files are read: their elements, and their pixels as stored.
+"""The single entry point for reading DICOM files: their elements, and their pixels as stored.
 
-What is packed, a deflated data set or compressed pixels, is first compared with the size of its
-file. A file without preamble (DICOM PS3.10, 7.1) is read. Warnings of pydicom quote what stands in
-the file and are not shown.
+The decompressed size of a deflated data set or of compressed pixels is first compared with the
+file's size. Files without preamble (DICOM PS3.10, 7.1) can be read, too. Warnings of pydicom quote
+the file's content and are not shown.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def is_dicom_file(file: Path) -> bool:
 
 
 def read_dataset(file: Path, *, with_pixels: bool) -> Any:
-    """Return the pydicom data set of a DICOM file, also of one without preamble.
+    """Return the pydicom data set of a DICOM file, with or without preamble.
 
     Raises
     ------
     FileError
-        If it is missing, damaged, no DICOM, or unpacks to far more bytes than it has.
+        If it is missing, damaged, not DICOM, or decompresses to far more bytes than it has.
     """
     import pydicom
 
     has_data = is_dicom_file(file)
     try:
-        # Without preamble pydicom reads only if it is forced to, whatever the file is.
+        # Without preamble pydicom must be forced, and then reads any file.
         with quiet():
             _check_deflated(file, force=has_data)
             dataset = pydicom.dcmread(file, stop_before_pixels=not with_pixels, force=has_data)
@@ -71,7 +71,7 @@ def read_dataset(file: Path, *, with_pixels: bool) -> Any:
         raise FileError(f"{file}: is not a DICOM file") from None
     except FileError:
         raise
-    # Damaged files fail in many ways.
+    # Damaged files raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(file, error)
         raise FileError(f"{file}: {DAMAGED}") from None
@@ -86,7 +86,7 @@ def stored_pixels(dataset: Any, name: str) -> NDArray[Any]:
     Raises
     ------
     FileError
-        If it does not, or they cannot be decoded.
+        If the size does not fit, or the values cannot be decoded.
     """
     try:
         with quiet():
@@ -97,17 +97,17 @@ def stored_pixels(dataset: Any, name: str) -> NDArray[Any]:
     except Exception as error:
         refuse_shortage(name, error)
         raise FileError(
-            f"{name}: the pixels cannot be decoded ({type(error).__name__}); the file is "
-            "truncated, or compressed: export it uncompressed"
+            f"{name}: the pixels cannot be decoded ({type(error).__name__}), because the file is "
+            "truncated or compressed; export it uncompressed"
         ) from None
 
 
 def say_disorder(dataset: Any, file: Path) -> None:
-    """Say if elements are out of order, or are where none can be: something came in between."""
+    """Log if elements are out of order, or are where none can be, which indicates damage."""
     tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 - iterating sorts them
     pixels = dataset.get_item(_PIXELS) if _PIXELS in tags else None
     behind = [tag for tag in tags if tag > _PIXELS]
-    # A private group of GE's is the only one that scanners put there, and padding comes last.
+    # Scanners only put one private group of GE there, and padding comes last.
     strange = [tag for tag in behind if tag != _PADDING and tag >> 16 != _BEHIND]
     rest = 0
     if pixels is not None and not behind and getattr(pixels, "value_tell", None):
@@ -115,15 +115,15 @@ def say_disorder(dataset: Any, file: Path) -> None:
         rest = file.stat().st_size - pixels.value_tell - pixels.length if is_plain else 0
     if tags != sorted(tags) or strange or rest > 0:
         _log.warning(
-            "%s: its elements are out of order, or more follows its pixels; bytes may have been "
-            "lost or doubled",
+            "%s: its elements are out of order, or further elements follow its pixels; bytes may "
+            "have been lost or doubled",
             file.name,
         )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what pydicom warns of: values of the file, of which some are a patient's."""
+    """Suppress pydicom's warnings, which quote values of the file that may concern a patient."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -136,9 +136,9 @@ def quiet() -> Iterator[None]:
 
 
 def _check_pixels(dataset: Any, name: str) -> None:
-    """Refuse pixels that unpack to far more bytes than their file has; say if there are too many.
+    """Refuse pixels that decompress to far more bytes than the file has; log surplus bytes.
 
-    What the elements that it asks for raise is left to the caller.
+    Exceptions raised by damaged elements are left to the caller.
     """
     stored = Path(dataset.filename).stat().st_size
     frames, samples = (int(dataset.get(key) or 1) for key in ("NumberOfFrames", "SamplesPerPixel"))
@@ -146,10 +146,10 @@ def _check_pixels(dataset: Any, name: str) -> None:
     wanted = frames * samples * plane
     check_unpacked(wanted, stored, f"{name}: the pixels")
     found = len(dataset.get("PixelData", b""))
-    # A value of odd length has one byte more.
+    # A value of odd length is padded by one byte.
     if not dataset.file_meta.TransferSyntaxUID.is_compressed and found > wanted + wanted % 2:
         _log.warning(
-            "%s: holds %d bytes of pixels, its sizes ask for %d; bytes may have been doubled",
+            "%s: contains %d bytes of pixels, but its sizes need %d; bytes may have been doubled",
             name,
             found,
             wanted,
@@ -157,7 +157,7 @@ def _check_pixels(dataset: Any, name: str) -> None:
 
 
 def _check_deflated(file: Path, *, force: bool) -> None:
-    """Refuse a deflated data set that unpacks to far more bytes than its file has."""
+    """Refuse a deflated data set that decompresses to far more bytes than its file has."""
     from pydicom.filereader import read_dataset as read_elements
     from pydicom.filereader import read_preamble
 
@@ -173,7 +173,7 @@ def _check_deflated(file: Path, *, force: bool) -> None:
             return
         stored, size = file.stat().st_size, 0
         unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        # Behind the stream there may be a byte that makes its length even.
+        # A padding byte may follow the stream.
         while not unpacker.eof and (piece := stream.read(_PIECE)):
             while piece and not unpacker.eof:
                 size += len(unpacker.decompress(piece, 1 << 20))
@@ -183,7 +183,7 @@ def _check_deflated(file: Path, *, force: bool) -> None:
 
 
 def _transfer_syntax(dataset: Any) -> Any:
-    """Return how a file that does not say it was found to be written."""
+    """Return the transfer syntax that was found for a file that does not state it."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     is_implicit, is_little = dataset.original_encoding

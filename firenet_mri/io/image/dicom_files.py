@@ -1,8 +1,8 @@
-"""What readers of DICOM series share: the images among files, and how slices lie.
+"""Shared parts of the readers of DICOM series: images among files, and positions of slices.
 
-Folders are taken as they come: what is left out (text files, presentation states, copies) is said
-by name, but what is called as the slices are must be one, and what a DICOMDIR names must be there.
-Headers are read first; pixels only of what was chosen.
+A folder may contain other files: those that are skipped (text files, presentation states, copies)
+are logged by name. But a file that is named like the slices must be one, and a file that a DICOMDIR
+names must exist. Headers are read first, and pixels only of the chosen images.
 """
 
 from __future__ import annotations
@@ -30,33 +30,34 @@ POSITION_SLACK_MM = 0.05
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = "1.2.840.10008.1.3.10"
-# MR, enhanced MR, and enhanced MR that was made of classic one (DICOM PS3.4, B.5).
+# MR, enhanced MR, and enhanced MR that was converted from classic MR (DICOM PS3.4, B.5).
 _MR_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.4",
     "1.2.840.10008.5.1.4.1.1.4.1",
     "1.2.840.10008.5.1.4.1.1.4.4",
 )
 _FOREIGN = "not DICOM"
-# Names that a message lists before it only counts them.
+# Number of names that a message lists before it counts the rest.
 _LISTED = 3
 
 
 def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
-    """Return the MR images among files, each with its header; what else there is, is logged.
+    """Return the MR images among files, each with its header, and log all other files.
 
     Parameters
     ----------
     path
-        A folder, of which the files below are searched if it holds a DICOMDIR or no DICOM file of
-        its own; a DICOMDIR; a file; or files.
+        A folder, whose subfolders are searched if it contains a DICOMDIR or no DICOM file itself; a
+        DICOMDIR; a file; or files.
     name
-        What to call them in messages.
+        Name of the files in messages.
 
     Raises
     ------
     FileError
-        If there is no MR image, a file is damaged, or, given by itself, called as the images of its
-        folder, or named by the DICOMDIR, no DICOM, or one that the DICOMDIR names is missing.
+        If there is no MR image, a file is damaged, a file that the DICOMDIR names is missing, or a
+        file is not DICOM although it was given directly, is named like the images of its folder, or
+        is named by the DICOMDIR.
     """
     files, is_searched = _files(path)
     left_out: dict[str, list[str]] = defaultdict(list)
@@ -73,7 +74,7 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
             listed |= _files_of_directory(header, file)
             continue
         instance, reason = _instance_and_reason(header, file)
-        # Of bad anonymisers' files all have one identifier; they are no copies.
+        # Bad anonymisers give all files the same identifier; such files are not copies.
         if instance in known and filecmp.cmp(known[instance], file, shallow=False):
             reason = "copy of another file"
         if reason:
@@ -90,24 +91,25 @@ def images_of(path: Path | Sequence[Path], name: str) -> list[tuple[Path, Any]]:
         raise FileError(f"{name}: holds no DICOM file; give a series of MR images")
     if not images:
         raise FileError(
-            f"{name}: holds no DICOM image of MR, but {said}; give a series of MR images"
+            f"{name}: contains no MR image in DICOM, only {said}; give a series of MR images"
         )
     if said:
-        _log.warning("%s: left out %s", name, said)
+        _log.warning("%s: skipped %s", name, said)
     return images
 
 
 def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
-    """Yield the headers of the MR images among files, whole; see :func:`images_of`.
+    """Yield the complete headers of the MR images among files; see :func:`images_of`.
 
     Raises
     ------
     FileError
-        As :func:`images_of`, and if an element of a header is damaged, or its identifiers missing.
+        As for :func:`images_of`, and if an element of a header is damaged or its identifiers are
+        missing.
     """
     for file, header in images_of(path, name):
         try:
-            # Elements are decoded when they are looked at, and damaged ones fail in many ways.
+            # Elements are decoded on access, and damaged ones raise exceptions of many kinds.
             with quiet():
                 say_disorder(header, file)
                 _check_whole(header)
@@ -117,7 +119,7 @@ def datasets_of(path: Path | Sequence[Path], name: str) -> Iterator[Any]:
 
 
 def _check_whole(header: Any) -> None:
-    """Raise what pydicom raises if an element is damaged, or the identifiers are missing."""
+    """Raise an error of pydicom if an element is damaged or an identifier is missing."""
     _ = [header.SOPClassUID, header.SOPInstanceUID, *(element.value for element in header)]
     numbers = [*(header.get("ImagePositionPatient") or []), header.get("SliceThickness")]
     _ = [float(value) for value in numbers if value is not None]
@@ -126,22 +128,22 @@ def _check_whole(header: Any) -> None:
 def step_between(
     positions: Sequence[NDArray[np.float64]], alone: NDArray[np.float64], what: str
 ) -> NDArray[np.float64]:
-    """Return the vector from a slice to the next.
+    """Return the vector from one slice to the next.
 
     Parameters
     ----------
     positions
-        Of all slices, LPS mm, in the order of their normal.
+        Positions of all slices, LPS mm, ordered along their normal.
     alone
-        The step of a single slice: its normal times its thickness.
+        The step to return for a single slice: its normal times its thickness.
     what
-        What the slices are, for messages.
+        Kind of slices, for messages.
 
     Raises
     ------
     DataError
-        If two slices lie at one place, or they are not evenly spaced; slices that are missing are
-        named by their place.
+        If two slices have the same position, or slices are not evenly spaced; missing slices are
+        named by their position.
     """
     if len(positions) == 1:
         return alone
@@ -149,14 +151,14 @@ def step_between(
     lengths = np.linalg.norm(steps, axis=1)
     if lengths.min() < 1e-3:
         raise DataError(
-            f"several {what} frames are at one position (echoes, times, or series); give the files "
-            "of one image"
+            f"several {what} frames have the same position (echoes, times, or series); give the "
+            "files of one image"
         )
     if not np.allclose(steps, steps[:1], atol=POSITION_SLACK_MM):
         missing = _missing(positions, steps)
         where = (
             f"{len(missing)} of {len(positions) + len(missing)} are missing, at {_listed(missing)} "
-            "(LPS, mm), or others were moved"
+            "(LPS, mm), or other slices were moved"
             if missing
             else "one may be missing"
         )
@@ -168,7 +170,7 @@ def step_between(
 
 
 def _missing(positions: Sequence[NDArray[np.float64]], steps: NDArray[np.float64]) -> list[str]:
-    """Return where slices are missing, if all steps are multiples of the shortest; else nothing."""
+    """Return where slices are missing, if all steps are multiples of the shortest; else none."""
     lengths = np.linalg.norm(steps, axis=1)
     shortest = steps[np.argmin(lengths)]
     times = np.rint(lengths / lengths.min())
@@ -182,7 +184,7 @@ def _missing(positions: Sequence[NDArray[np.float64]], steps: NDArray[np.float64
 
 
 def _files(path: Path | Sequence[Path]) -> tuple[list[Path], bool]:
-    """Return the files, and whether they were searched for, so that others may lie among them."""
+    """Return the files, and whether they were found by searching and may include others."""
     if not isinstance(path, Path):
         return list(path), False
     if path.is_file() and path.name.upper() == "DICOMDIR":
@@ -197,7 +199,7 @@ def _files(path: Path | Sequence[Path]) -> tuple[list[Path], bool]:
 
 
 def _files_among(paths: Iterable[Path]) -> list[Path]:
-    """Return the files, sorted; a link whose file is not there may be a slice, and is an error."""
+    """Return the files, sorted; a dangling link may be a slice, and is an error."""
     found = sorted(path for path in paths if path.is_file() or path.is_symlink())
     for path in found:
         if not path.exists():
@@ -212,18 +214,19 @@ def _check_foreign(
 ) -> None:
     """Refuse files that should be images but are not DICOM.
 
-    Each may have been a slice: one at the edge would be missed by nobody. On a disc its directory
-    says which files it has, elsewhere their names; hidden files are those of systems.
+    Each may have been a slice, and nobody would notice a missing slice at the edge. On a disc the
+    DICOMDIR lists the images; elsewhere their names show which files are images. Hidden files
+    belong to operating systems.
     """
     for file in foreign:
         if file.as_posix().upper() in listed:
             raise FileError(
-                f"{file}: is not a DICOM file, although the DICOMDIR names it; copy it again"
+                f"{file}: is not a DICOM file, but the DICOMDIR names it; copy it again"
             )
         if not listed and file.suffix in suffixes and not file.name.startswith("."):
             raise FileError(
                 f"{file.parent}: {file.name} is named like the DICOM files next to it but is not "
-                "one; it is a damaged slice or does not belong there: copy it again or take it away"
+                "one, so it is a damaged slice or does not belong there; copy it again or remove it"
             )
 
 
@@ -245,7 +248,7 @@ def _files_of_directory(directory: Any, path: Path) -> set[str]:
             names = [one if isinstance(one, str) else "/".join(one) for one in parts if one]
     except Exception:
         raise FileError(f"{path}: {DAMAGED}") from None
-    # Copies of discs come in small letters, the directory never does.
+    # Copies of discs may have names in lower case, which the directory never has.
     missing = [name for name in names if name not in there]
     if missing:
         raise FileError(
@@ -256,7 +259,7 @@ def _files_of_directory(directory: Any, path: Path) -> set[str]:
 
 
 def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
-    """Return the identifier of a data set, and why it is not an MR image, "" if it is one."""
+    """Return the identifier of a data set, and why it is not an MR image ("" if it is one)."""
     from pydicom.uid import UID
 
     try:
@@ -270,7 +273,7 @@ def _instance_and_reason(header: Any, file: Path) -> tuple[str, str]:
     if "Rows" not in header:
         return instance, f"{what}, without pixels"
     if sop_class and sop_class not in _MR_IMAGES:
-        return instance, f"{what}, no MR image"
+        return instance, f"{what}, not an MR image"
     return instance, "in colour" if is_colour else ""
 
 

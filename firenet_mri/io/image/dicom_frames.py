@@ -1,7 +1,7 @@
-"""The slices that DICOM files hold, one by one, from their headers: part, place, echo and order.
+"""Slices of DICOM files, described from their headers: part, position, echo and order.
 
-A classic file is one frame, an enhanced one has many (DICOM PS3.3, C.7.6.16). Pixels are read when
-a volume is put together, of the frames that were chosen.
+A classic file is one frame, an enhanced file has many (DICOM PS3.3, C.7.6.16). Only the pixels of
+chosen frames are read, when a volume is assembled.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ class Frame:
     Parameters
     ----------
     file, index
-        Where its pixels are.
+        File of the pixels, and index of the frame in it.
     part
-        None if the file does not say.
+        Part of a complex image; None if the file does not state it.
     kind
-        Third and later values of its Image Type, for messages.
+        Third and later values of Image Type, for messages.
     is_map
-        Whether it is a map, such as of the field, which is not part of an image.
+        Whether the frame is a map, such as a field map, which is not part of an image.
     shape
-        Rows and columns.
+        Numbers of rows and columns.
     orientation
         Directions of a row and of a column, LPS, (2, 3).
     position
         Centre of the first pixel, LPS mm.
     spacing
-        Between rows, and between columns, mm.
+        Spacing of rows and of columns, mm.
     thickness
-        From a slice to the next, or of the slice, mm.
+        Distance from one slice to the next, or thickness of the slice, mm.
     rescale
         Slope and intercept of the stored values.
     says_rescale
-        Whether the file states them.
+        Whether the file states slope and intercept.
     rescale_type
-        Their unit, "" if the file does not say.
+        Unit of the rescaled values; "" if the file does not state it.
     echo
-        Echo time in ms, 0 if the file does not say.
+        Echo time in ms; 0 if the file does not state it.
     order
-        Later images at the same place have larger ones.
+        Sort key: later images at the same position have larger ones.
     reference, manufacturer
-        Frame of reference and maker, as the file says.
+        Frame of reference and manufacturer, as in the file.
     """
 
     file: Path
@@ -79,12 +79,12 @@ class Frame:
 
 
 def series_of(dataset: Any, file: Path) -> tuple[str, str]:
-    """Return number and identifier of a data set's series, "" if it does not say.
+    """Return number and identifier of a data set's series; "" if missing.
 
     Raises
     ------
     FileError
-        If they are damaged.
+        If number or identifier is damaged.
     """
     try:
         with quiet():
@@ -94,12 +94,12 @@ def series_of(dataset: Any, file: Path) -> tuple[str, str]:
 
 
 def frames_of(dataset: Any, file: Path) -> list[Frame]:
-    """Return the slices of a data set, of which the header is enough.
+    """Return the slices of a data set, for which its header is enough.
 
     Raises
     ------
     DataError
-        If a frame cannot be placed, holds several slices, or is scaled by an intercept alone.
+        If a frame has no position, contains several slices, or has an intercept without a slope.
     """
     try:
         with quiet():
@@ -109,16 +109,16 @@ def frames_of(dataset: Any, file: Path) -> list[Frame]:
             ]
     except DataError as error:
         raise type(error)(f"{file}: {error}") from None
-    # Elements are decoded when they are looked at, and damaged ones fail in many ways.
+    # Elements are decoded on access, and damaged ones raise exceptions of many kinds.
     except Exception:
         raise DataError(
-            f"{file}: a frame has no position, orientation or pixel spacing that can be read; it "
-            "cannot be placed"
+            f"{file}: a frame has no readable position, orientation or pixel spacing, so it cannot "
+            "be placed; export the series again"
         ) from None
 
 
 def pixels_of(frames: Sequence[Frame]) -> Iterator[NDArray[np.float64]]:
-    """Yield the rescaled values (row, column) of frames, each file read once where they follow.
+    """Yield the rescaled values (row, column) of frames; consecutive frames share one reading.
 
     Raises
     ------
@@ -140,13 +140,13 @@ def _groups_of(dataset: Any) -> Sequence[_Classic | _Enhanced]:
         return [_Enhanced(groups, shared) for groups in per_frame]
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise DataError(
-            "holds several frames without their positions; export it again as enhanced MR"
+            "contains several frames without their positions; export it again as enhanced MR"
         )
     return [_Classic(dataset)]
 
 
 class _Classic:
-    """A data set that is one frame: all its attributes are its own."""
+    """A data set that is one frame, which has all its attributes."""
 
     type_item: Any = None
 
@@ -154,19 +154,19 @@ class _Classic:
         self.item = dataset
 
     def get(self, sequence: str) -> Any:
-        """Return what has the attributes of a functional group."""
+        """Return the item that has the attributes of a functional group."""
         return self.item
 
 
 class _Enhanced:
-    """A frame of many: attributes are its own or shared."""
+    """One frame of many, whose attributes are its own or shared ones."""
 
     def __init__(self, groups: Any, shared: Any) -> None:
         self.groups, self.shared = groups, shared
         self.type_item = self.get("MRImageFrameTypeSequence")
 
     def get(self, sequence: str) -> Any:
-        """Return what has the attributes of a functional group."""
+        """Return the item that has the attributes of a functional group."""
         found = self.groups.get(sequence) or self.shared.get(sequence)
         return found[0] if found else {}
 
@@ -203,7 +203,7 @@ def _frame(dataset: Any, file: Path, index: int, groups: _Classic | _Enhanced) -
 
 
 def _order(dataset: Any, groups: _Classic | _Enhanced) -> tuple[float, ...]:
-    """Return what tells the images at one place apart by the order in which they were measured."""
+    """Return a key that sorts images at the same position in the order of measurement."""
     content = groups.get("FrameContentSequence")
     return (
         _number(content, "TemporalPositionIndex", "TemporalPositionIdentifier"),
@@ -216,13 +216,13 @@ def _rescale(item: Any, part: Component | None, manufacturer: str) -> tuple[floa
     if "RescaleSlope" in item:
         return float(item.get("RescaleSlope")), float(item.get("RescaleIntercept") or 0)
     if "RescaleIntercept" in item:
-        raise DataError("a frame has a rescale intercept and no slope; export the series again")
+        raise DataError("a frame has a rescale intercept but no slope; export the series again")
     is_siemens_phase = part == "phase" and manufacturer.upper().startswith("SIEMENS")
     return (2.0, -4096.0) if is_siemens_phase else (1.0, 0.0)
 
 
 def _number(item: Any, *keywords: str) -> float:
-    """Return the first of these attributes that is a number, else 0."""
+    """Return the first of several attributes that is a number, else 0."""
     for keyword in keywords:
         value = item.get(keyword)
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
@@ -237,13 +237,13 @@ def _number(item: Any, *keywords: str) -> float:
 
 
 def _text(item: Any, keyword: str) -> str:
-    """Return an attribute as text, "" if it is not there or empty."""
+    """Return an attribute as text; "" if it is missing or empty."""
     value = item.get(keyword)
     return "" if value is None else str(value)
 
 
 def _floats(item: Any, keyword: str) -> list[float]:
-    """Return the numbers of an attribute; TypeError if it is not there."""
+    """Return the numbers of an attribute; TypeError if it is missing."""
     return [float(value) for value in item.get(keyword)]
 
 

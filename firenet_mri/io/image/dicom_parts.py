@@ -1,8 +1,8 @@
-"""Which part of a complex image DICOM pixels are, and the unit of a phase, as vendors write it.
+"""Finds the part of a complex image that DICOM pixels are, and the unit of a phase, by vendor.
 
-Read, never guessed: Complex Image Component (0008,9208), else the third and later values of Image
-Type, else GE's private (0043,102F). Siemens stores a phase in units of pi/4096 from -4096 to 4094,
-Philips and GE in thousandths of a radian.
+The part is read, never guessed, from Complex Image Component (0008,9208), else from the third and
+later values of Image Type, else from GE's private (0043,102F). Siemens stores a phase in units of
+pi/4096 from -4096 to 4094, Philips and GE in thousandths of a radian.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _WORDS: dict[str, Component] = {
     "R": "real",
     "I": "imaginary",
 }
-# With the kind of sequence behind the letter: Philips, Canon and UIH.
+# The kind of sequence follows the letter in files of Philips, Canon and UIH.
 _LETTER = re.compile(r"(M|P|R|I|MAGNITUDE|PHASE|REAL|IMAGINARY)[_ ](FFE|SE|IR|GRE|FE|IMAGE)")
-# Maps that Philips stores as the real part of nothing.
+# Maps that Philips marks as a real part without an imaginary one.
 _NO_PARTS = {"FIELD_MAP", "B0", "B1", "B0 MAP", "B1 MAP", "VELOCITY MAP", "T1 MAP", "T2 MAP"}
-# One picture of all slices side by side: Siemens and UIH.
+# Siemens and UIH mark a picture of all slices side by side with this word.
 _TILED = {"MOSAIC", "VFRAME"}
 _GE_COMPONENTS: tuple[Component, ...] = ("magnitude", "phase", "real", "imaginary")
 _GE_COMPONENT = (0x0043, 0x102F)
-# Our own classic series: magnitudes, which the standard's Image Type has no word for.
+# Classic series of this package: magnitudes, for which the standard's Image Type has no word.
 _OURS = "firenet_mri"
-# Rescale Type (0028,1054).
+# Values of Rescale Type (0028,1054).
 _UNITS = {"RAD": 1.0, "MRAD": 1e-3, "DEG": math.pi / 180, "DEGREES": math.pi / 180}
 
 
@@ -54,12 +54,12 @@ def component_of(dataset: Any, frame_type: Any = None) -> Component | None:
     Returns
     -------
     Component or None
-        None if it does not say.
+        None if the data set does not state it.
 
     Raises
     ------
     DataError
-        If it holds something else: a mosaic of slices.
+        If the data set is not a part but a mosaic of slices.
     """
     tokens = image_type(dataset, frame_type)
     if _TILED.intersection(tokens):
@@ -83,7 +83,7 @@ def component_of(dataset: Any, frame_type: Any = None) -> Component | None:
 
 
 def is_map(dataset: Any, frame_type: Any = None) -> bool:
-    """Return whether it holds a map, such as of the field, which is not part of an image."""
+    """Return whether a data set is a map, such as a field map, which is not part of an image."""
     return bool(_NO_PARTS.intersection(image_type(dataset, frame_type)))
 
 
@@ -97,21 +97,21 @@ def image_type(dataset: Any, frame_type: Any = None) -> list[str]:
 def radians_per_unit(
     manufacturer: str, rescale_type: str, phase_scale: float | None, name: str
 ) -> float:
-    """Return the radians of a unit of the rescaled phase.
+    """Return the radians per unit of the rescaled phase.
 
     Parameters
     ----------
     manufacturer, rescale_type
-        As the file says.
+        As in the file.
     phase_scale
-        What the user says, which counts.
+        The user's value, which takes precedence.
     name
-        File or folder for messages.
+        Name of the file or folder in messages.
 
     Raises
     ------
     DataError
-        If it is not known.
+        If the unit is not known.
     """
     if phase_scale is not None:
         return phase_scale
@@ -124,7 +124,7 @@ def radians_per_unit(
         return 1e-3
     raise DataError(
         f"{name}: the unit of the phase of {manufacturer or 'an unknown manufacturer'} is not "
-        "known; give --phase-scale (phase_scale), radians per unit of the rescaled phase"
+        "known; give --phase-scale (phase_scale) in radians per unit of the rescaled phase"
     )
 
 

@@ -1,7 +1,7 @@
-"""Chooses the image among those that DICOM files hold: by series, echo, and time.
+"""Chooses one of the images in DICOM files by series, echo and time.
 
-Never the first of several in silence: what there is to choose from is named. Two series that are
-the two parts of one complex image are one image.
+The first of several images is never taken silently; an error lists the choices. Two series with the
+two parts of one complex image count as one image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LISTED = 12
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """A series: its number and identifier, as the files say, and its files with their headers."""
+    """A series: number and identifier from the files, and the files with their headers."""
 
     number: str
     uid: str
@@ -37,12 +37,12 @@ class _Series:
 
     @functools.cached_property
     def frames(self) -> tuple[Frame, ...]:
-        """Its slices; DataError if the files are not slices."""
+        """Slices of the series; DataError if the files are not slices."""
         return tuple(frame for file, header in self.images for frame in frames_of(header, file))
 
     @property
     def parts(self) -> set[Component | None]:
-        """What its frames are parts of, but for maps; nothing if they are not slices."""
+        """Parts of its frames, except maps; empty if they are not slices."""
         try:
             return {frame.part for frame in self.frames if not frame.is_map}
         except DataError:
@@ -64,38 +64,41 @@ class _Series:
 def chosen_frames(
     images: Sequence[tuple[Path, Any]], options: ImageReadOptions, name: str
 ) -> list[Frame]:
-    """Return the slices of the image that is meant.
+    """Return the slices of the chosen image.
 
     Parameters
     ----------
     images
         Files with their headers.
     options
-        Series, echo and repetition that were asked for.
+        Requested series, echo and repetition.
     name
-        File or folder for messages.
+        Name of the file or folder in messages.
 
     Raises
     ------
     DataError
-        If there are several images, and the options do not say which.
+        If there are several images, and the options do not choose one.
     UsageError
-        If there is no such series, echo or repetition.
+        If the chosen series, echo or repetition does not exist.
     """
     frames = _of_series(_series_of(images), options.series, name)
     maps = Counter(frame.kind for frame in frames if frame.is_map)
     frames = [frame for frame in frames if not frame.is_map]
     said = ", ".join(f"{counted(count, 'frame')} of {kind}" for kind, count in maps.items())
     if not frames:
-        raise DataError(f"{name}: holds {said} only, which is not part of a complex image")
+        raise DataError(
+            f"{name}: contains only {said}, which is not part of a complex image; give a series of "
+            "images"
+        )
     if maps:
-        _log.warning("%s: left out %s, which is not part of a complex image", name, said)
+        _log.warning("%s: skipped %s, which is not part of a complex image", name, said)
     frames = _of_echo(frames, options.echo, name)
     return _of_repetition(frames, options.repetition, name)
 
 
 def _series_of(images: Sequence[tuple[Path, Any]]) -> list[_Series]:
-    """Return the series among files, in the order of their numbers."""
+    """Return the series of the files, in the order of their numbers."""
     found: dict[tuple[str, str], list[tuple[Path, Any]]] = defaultdict(list)
     for file, header in images:
         found[series_of(header, file)].append((file, header))
@@ -118,7 +121,7 @@ def _of_series(found: list[_Series], wanted: str | None, name: str) -> list[Fram
 def _one_series(found: list[_Series], wanted: str, name: str) -> _Series:
     fitting = [one for one in found if wanted in (one.number, one.uid)]
     if not fitting:
-        raise UsageError(f"{name}: has no series {wanted}; there are {_listed(found)}")
+        raise UsageError(f"{name}: has no series {wanted}, only {_listed(found)}")
     if len(fitting) > 1:
         raise UsageError(
             f"{name}: {len(fitting)} series have the number {wanted}; choose one by its UID: "
@@ -140,7 +143,7 @@ def _is_pair(found: list[_Series]) -> bool:
 
 
 def _listed(found: list[_Series]) -> str:
-    """Return what the series are, by number, and by identifier where numbers are alike."""
+    """Return a list of the series by number, and by identifier if numbers coincide."""
     more = len(found) - _LISTED
     numbers = Counter(one.number for one in found)
     lines = [f"{one.number or one.uid}: {one}" for one in found[:_LISTED]]
@@ -164,12 +167,12 @@ def _of_echo(frames: list[Frame], wanted: int | None, name: str) -> list[Frame]:
             )
         return frames
     if wanted >= len(echoes):
-        raise UsageError(f"{name}: has no echo {wanted}; there are {listed}")
+        raise UsageError(f"{name}: has no echo {wanted}, only {listed}")
     return [frame for frame in frames if round(frame.echo, 3) == echoes[wanted]]
 
 
 def _of_repetition(frames: list[Frame], wanted: int | None, name: str) -> list[Frame]:
-    """Return one frame for every part and place."""
+    """Return one frame for each part and position."""
     by_part: dict[Component | None, dict[tuple[int, ...], list[Frame]]] = {}
     for frame in frames:
         places = by_part.setdefault(frame.part, defaultdict(list))
@@ -179,19 +182,19 @@ def _of_repetition(frames: list[Frame], wanted: int | None, name: str) -> list[F
         return frames
     if len(counts) > 1:
         raise DataError(
-            f"{name}: {min(counts)} to {max(counts)} images are at one position; some are missing, "
-            "or images of several kinds are mixed: give the files of one image"
+            f"{name}: {min(counts)} to {max(counts)} images have the same position, so some are "
+            "missing, or images of several kinds are mixed; give the files of one image"
         )
     (count,) = counts
     if wanted is None:
         parts = " and ".join(str(part or "image") for part in by_part)
         raise DataError(
-            f"{name}: several {parts} frames are at one position, {count} each (repetitions, "
-            f"phases or diffusion weightings); choose with --repetition (repetition) 0 to "
+            f"{name}: several {parts} frames have the same position, {count} each (repetitions, "
+            "phases or diffusion weightings); choose with --repetition (repetition) 0 to "
             f"{count - 1}"
         )
     if wanted >= count:
-        raise UsageError(f"{name}: has no repetition {wanted}; there are 0 to {count - 1}")
+        raise UsageError(f"{name}: has no repetition {wanted}, only 0 to {count - 1}")
     return [
         sorted(found, key=lambda frame: frame.order)[wanted]
         for places in by_part.values()
@@ -200,7 +203,7 @@ def _of_repetition(frames: list[Frame], wanted: int | None, name: str) -> list[F
 
 
 def _place(frame: Frame) -> tuple[int, ...]:
-    """Return where a frame lies, alike for positions and directions that are the same."""
+    """Return a key of position and direction, rounded so that equal ones agree."""
     position = np.rint(frame.position / (2 * POSITION_SLACK_MM))
     directions = np.rint(np.ravel(frame.orientation) * 100)
     return tuple(int(value) for value in (*position, *directions))

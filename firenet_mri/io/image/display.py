@@ -1,4 +1,4 @@
-"""Turns an image as radiologists look at it: magnitude, all slices, letters for the four edges."""
+"""Orients an image as radiologists view it: magnitude, all slices, letters at the four edges."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 from firenet_mri.errors import ShapeError
 from firenet_mri.geometry import Geometry
 
-#: Percentile of an image's magnitude that is shown white.
+#: Percentile of an image's magnitude that is shown as white.
 WINDOW_PERCENTILE = 99.8
 
 
 @dataclass(frozen=True, eq=False)
 class Display:
-    """The slices of an image as they are shown.
+    """The slices of an image as displayed.
 
     Parameters
     ----------
     slices
         (slice, row, column) magnitudes; rows go down and columns right on the screen.
     pixel_aspect
-        Height of a pixel over its width.
+        Height of a pixel divided by its width.
     letters
-        Of the patient's sides at the left, right, top and bottom edge; None if the image has no
-        known place.
+        Letters of the patient's sides at the left, right, top and bottom edge; None if the position
+        of the image is not known.
     """
 
     slices: NDArray[np.floating]
@@ -38,18 +38,18 @@ class Display:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of a slice."""
+        """Numbers of rows and columns of a slice."""
         _, rows, columns = self.slices.shape
         return rows, columns
 
     @property
     def height_over_width(self) -> float:
-        """Of a slice, as it is shown."""
+        """Height of a displayed slice divided by its width."""
         rows, columns = self.shape
         return rows * self.pixel_aspect / columns
 
     def white(self) -> float:
-        """Return the magnitude that is shown white, of all slices together; positive."""
+        """Return the magnitude, over all slices, that is shown as white; positive."""
         return float(np.percentile(self.slices, WINDOW_PERCENTILE)) or 1.0
 
     def of(self, indices: list[int]) -> Display:
@@ -61,7 +61,7 @@ class Display:
         return replace(self, slices=np.abs(self.slices - truth.slices))
 
     def shrunk(self, factor: int) -> Display:
-        """Return means over squares of pixels; those at the edges may be parts of one."""
+        """Return means over squares of pixels, which may be cut off at the edges."""
         slices = self.slices
         for axis in (1, 2):
             starts = np.arange(0, slices.shape[axis], factor)
@@ -72,7 +72,7 @@ class Display:
         return replace(self, slices=slices)
 
     def grid(self) -> tuple[int, int]:
-        """Return the rows and columns of a nearly square montage with few places left."""
+        """Return the rows and columns of a nearly square montage with few empty places."""
         count = len(self.slices)
         square = min(count, math.ceil(math.sqrt(count * self.height_over_width)))
         columns = min(square, count), min(square + 1, count)
@@ -80,7 +80,7 @@ class Display:
         return min(grids, key=lambda grid: grid[0] * grid[1])
 
     def montage(self) -> NDArray[np.floating]:
-        """Return all slices beside each other, row by row; NaN where the grid has places left."""
+        """Return all slices side by side, row by row; NaN in empty places of the grid."""
         rows, columns = self.grid()
         height, width = self.shape
         whole = np.full((rows * height, columns * width), np.nan, np.float32)
@@ -89,7 +89,7 @@ class Display:
         return whole
 
     def corners(self) -> Iterator[tuple[int, int]]:
-        """Yield the row and column of every slice's upper left pixel in the montage."""
+        """Yield the row and column of each slice's upper left pixel in the montage."""
         _, columns = self.grid()
         height, width = self.shape
         for index in range(len(self.slices)):
@@ -97,10 +97,10 @@ class Display:
 
 
 def displayed(image: Tensor | NDArray[np.generic], geometry: Geometry | None) -> Display:
-    """Return the slices of an image, turned for display where their place is known.
+    """Return the slices of an image, oriented for display if their position is known.
 
-    The patient's right is at the left, anterior or superior up; otherwise rows go down and columns
-    right, as stored.
+    The patient's right is then at the left, and anterior or superior at the top. Otherwise rows go
+    down and columns right, as stored.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def displayed(image: Tensor | NDArray[np.generic], geometry: Geometry | None) ->
     Raises
     ------
     ShapeError
-        If it has less than two axes.
+        If the image has fewer than two axes.
     """
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
     if array.ndim < 2:
@@ -149,6 +149,6 @@ def _display_axes(
 
 
 def _letter(direction: NDArray[np.floating]) -> str:
-    """Return the letter of the patient side to which a direction in LPS mostly goes."""
+    """Return the letter of the patient's side towards which an LPS direction mostly points."""
     axis = int(np.argmax(np.abs(direction)))
     return ("LPS" if direction[axis] > 0 else "RAI")[axis]

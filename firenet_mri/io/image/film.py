@@ -1,8 +1,8 @@
-"""Writes images that follow one another as a film, GIF or MP4: one grey window, no other data.
+"""Writes consecutive images as a film, GIF or MP4, with one grey window and no other data.
 
-A film runs as fast as the images were taken where that is known and can be watched; otherwise it
-says how fast it runs instead. GIF is written by Pillow, MP4 (H.264) by the program ffmpeg, whose
-input are the grey values alone.
+A film runs at the speed of acquisition if this speed is known and can be watched; otherwise a note
+says how fast it runs. Pillow writes GIF, and the program ffmpeg writes MP4 (H.264), with the grey
+values as its only input.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from firenet_mri.io.image.png import grey_levels
 
 FILM_SUFFIXES = (".gif", ".mp4")
 
-# Frames a second where the time between images is not known, or too long to wait for.
+# Duration of a frame if the time between images is unknown, or longer than the second value.
 _USUAL_MS, _LONGEST_MS = 100.0, 200.0
-# Browsers show shorter frames of a GIF for 100 ms; its times are multiples of 10 ms.
+# Browsers show shorter GIF frames for 100 ms; GIF times are multiples of 10 ms.
 _SHORTEST_MS, _GIF_MS = 20.0, 10
-# A frame is enlarged to, and at most of, so many pixels along its longer edge.
+# Pixels along the longer edge to which a frame is enlarged, and their maximum.
 _FEWEST_PIXELS, _MOST_PIXELS = 384, 1024
-# A heartbeat is over before anybody has seen it: an MP4 repeats it for so long.
+# A heartbeat is too short to watch, so an MP4 repeats it for this long.
 _LEAST_MS = 4000.0
 _QUALITY = "12"
 _LONGEST_MESSAGE = 200
@@ -46,9 +46,9 @@ class Pace:
     Parameters
     ----------
     frame_ms
-        How long a frame is shown.
+        Duration of a frame in ms.
     note
-        Where that is not the time between the images: why, and what it is instead.
+        Explanation if the duration is not the time between the images: the reason, and the speed.
     """
 
     frame_ms: float
@@ -56,12 +56,12 @@ class Pace:
 
 
 def check_film(path: Path) -> None:
-    """Refuse a name that is none of a film's, and MP4 without an encoder; call it before the work.
+    """Refuse a name that is not a film's, and MP4 without an encoder; call it before the work.
 
     Raises
     ------
     UsageError
-        If the suffix is another, or neither ffmpeg nor imageio-ffmpeg is installed.
+        If the suffix is not that of a film, or neither ffmpeg nor imageio-ffmpeg is installed.
     """
     if path.suffix not in FILM_SUFFIXES:
         raise UsageError(f"{path}: films are written as .gif or .mp4; end the name in one of these")
@@ -75,14 +75,14 @@ def pace_of(between_ms: float | None, frame_rate: float | None = None) -> Pace:
     Parameters
     ----------
     between_ms
-        The time between the images; None if it is not known.
+        The time between the images; None if unknown.
     frame_rate
-        Frames a second, if somebody wants so many.
+        Requested number of frames per second; None derives it from the time between the images.
 
     Raises
     ------
     UsageError
-        If the frame rate is not one from 1 to 50 a second.
+        If the frame rate is not between 1 and 50 per second.
     """
     if frame_rate is not None:
         if not 1 <= frame_rate <= 1000 / _SHORTEST_MS:
@@ -101,7 +101,7 @@ def pace_of(between_ms: float | None, frame_rate: float | None = None) -> Pace:
 
 
 def pace_of_images(labels: Sequence[ImageLabel], frame_rate: float | None = None) -> Pace:
-    """Return how fast a film of images runs, of several films the first; see :func:`pace_of`."""
+    """Return how fast the film, or the first of several films, runs; see :func:`pace_of`."""
     first = films_of(labels)[0]
     return pace_of(time_between([labels[index] for index in first]), frame_rate)
 
@@ -124,26 +124,25 @@ def write_film(
         .gif or .mp4. An MP4 of a short film repeats it for four seconds.
     image
         (frame, z, y, x) real or complex; a frame shows the magnitude of all its slices. The 99.8th
-        percentile of all frames together is white.
+        percentile over all frames is white.
     geometry
-        Turns and stretches the images as in the picture, see :func:`displayed`.
+        Orients and stretches the images as in a picture, see :func:`displayed`.
     pace
-        How fast it runs.
+        How fast the film runs.
 
     Raises
     ------
     ShapeError
-        If there is one frame alone.
+        If there is only one frame.
     UsageError
-        As :func:`check_film`.
+        As for :func:`check_film`.
     FileError
         If the encoder fails.
     """
     check_film(path)
     if image.ndim != 4 or len(image) < 2:
         raise ShapeError(
-            f"{path}: the image has shape {image.shape}; a film needs several images that follow "
-            "one another"
+            f"{path}: the image has shape {image.shape}; a film needs several consecutive images"
         )
     frames = list(_frames(image, geometry))
     if path.suffix == ".gif":
@@ -153,7 +152,7 @@ def write_film(
 
 
 def _frames(image: NDArray[np.generic], geometry: Geometry | None) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames as grey values with square pixels, all of one size."""
+    """Yield the frames as grey values with square pixels, all of the same size."""
     white = displayed(image, geometry).white()
     for one in image:
         yield _shown(displayed(one, geometry), white)
@@ -190,7 +189,7 @@ def _write_gif(path: Path, frames: Sequence[NDArray[np.uint8]], frame_ms: float)
 
 
 def _write_mp4(path: Path, frames: Sequence[NDArray[np.uint8]], frame_ms: float) -> None:
-    # Colours have half the resolution, so that sizes are even.
+    # Colours have half the resolution, so sizes must be even.
     even = [np.pad(frame, [(0, size % 2) for size in frame.shape]) for frame in frames]
     height, width = even[0].shape
     repeats = max(1, math.ceil(_LEAST_MS / (frame_ms * len(frames))))
@@ -213,7 +212,7 @@ def _write_mp4(path: Path, frames: Sequence[NDArray[np.uint8]], frame_ms: float)
 
 
 def _encoder() -> str:
-    """Return the program ffmpeg: the system's, else that of the package imageio-ffmpeg."""
+    """Return the path of ffmpeg: the system's, else that of the package imageio-ffmpeg."""
     found = shutil.which("ffmpeg")
     if found is not None:
         return found

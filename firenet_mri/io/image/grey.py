@@ -13,17 +13,17 @@ from firenet_mri.errors import FileError
 from firenet_mri.io.kspace.recognise import read_head
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
-# The largest value of a mode; of those of more than eight bits PNG allows sixteen.
+# The largest value of each mode; modes with more than eight bits have sixteen in PNG.
 _EIGHT_BITS, _SIXTEEN_BITS = 255.0, 65535.0
 
 
 def is_grey(path: Path) -> bool:
-    """Return whether a file is a PNG or a JPEG picture, by its first bytes."""
+    """Return whether a file begins like a PNG or JPEG picture."""
     return read_head(path).startswith(_SIGNATURES)
 
 
 def read_grey(path: Path) -> Tensor:
-    """Return a picture as (y, x) float32 in [0, 1], white being 1; colours become their luma.
+    """Return a picture as (y, x) float32 in [0, 1], where 1 is white; colours become luma.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def read_grey(path: Path) -> Tensor:
                 pixels = np.asarray(picture, dtype=np.float32) / _SIXTEEN_BITS
             else:
                 pixels = np.asarray(picture.convert("L"), dtype=np.float32) / _EIGHT_BITS
-    # Damaged pictures make the decoder fail in several ways.
+    # Damaged pictures make the decoder raise exceptions of several kinds.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise FileError(f"{path}: the picture is damaged; copy or export it again") from None
     return torch.from_numpy(np.ascontiguousarray(pixels))

@@ -1,11 +1,11 @@
-"""What each of several images is: its echo, repetition and cardiac phase, and when it was taken.
+"""Labels of images: echo, repetition, cardiac phase, and time of acquisition.
 
-Scans name their images by counters, such as "repetition 1, contrast 0". A contrast is an echo where
-the header states several echo times; of other contrasts, such as those of several inversion times,
-nothing is said but their number.
+Scans name their images by counters, such as "repetition 1, contrast 0". A contrast is an echo if
+the header states several echo times. Of other contrasts, such as those of several inversion times,
+only the number is known.
 
 The time between images is measured, not computed: a sequence's repetition time is the time between
-excitations, of which an image may need one or hundreds.
+excitations, and an image may need one excitation or hundreds.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from firenet_mri.plurals import counted
 _ECHOES = ("echo", "contrast")
 _TIMES = ("repetition", "dynamic")
 _PHASES = ("phase", "cardiac phase")
-# Scanners count time in steps of milliseconds, and hearts are not quite regular.
+# Scanners count time in steps of milliseconds, and heartbeats are not quite regular.
 _MOST_IRREGULAR, _MOST_IRREGULAR_MS = 0.1, 5.0
 
-# What a certificate says of an image besides its name.
+# Entries of a certificate about an image, besides its name.
 _TOLD = ("echo", "echo_time_ms", "repetition", "phase", "from_first_ms", "from_trigger_ms")
 
-#: The counters of images that follow one another.
+#: Counters of consecutive images.
 TimeAxis = Literal["phase", "repetition"]
 
 
 @dataclass(frozen=True)
 class ImageLabel:
-    """What one of several images is.
+    """Label of one of several images.
 
     Parameters
     ----------
     name
-        As the scan has it; empty for a single image.
+        Name of the image in the scan; empty for a single image.
     echo
-        Number of the echo, from 1; None if there are no echoes.
+        Number of the echo, from 1; None if the scan has no echoes.
     echo_time_ms
-        Its time; None if it is not known.
+        Echo time; None if unknown.
     repetition
-        Number of the repetition, from 1; None if there is one.
+        Number of the repetition, from 1; None if there is only one.
     phase
-        Number of the cardiac phase, from 1; None if there is one.
+        Number of the cardiac phase, from 1; None if there is only one.
     from_first_ms, from_trigger_ms
         See :class:`firenet_mri.geometry.Moment`.
     others
@@ -64,7 +64,7 @@ class ImageLabel:
     others: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """Return what is known, as plain data."""
+        """Return the known values as plain data."""
         known: dict[str, object] = {"name": self.name}
         for key in _TOLD:
             value = getattr(self, key)
@@ -76,14 +76,14 @@ class ImageLabel:
 def labels_of(
     names: Sequence[str], parameters: AcquisitionParameters | None = None
 ) -> list[ImageLabel]:
-    """Return the label of each image; of a scan without names that of its one image.
+    """Return the label of each image; without names, that of the scan's only image.
 
     Parameters
     ----------
     names
-        What tells the images apart, see :class:`firenet_mri.scan.RawScan`.
+        Names that tell the images apart, see :class:`firenet_mri.scan.RawScan`.
     parameters
-        Their echo times belong to the echoes in this order.
+        Parameters whose echo times belong to the echoes in this order.
     """
     times = () if parameters is None else parameters.echo_times_ms
     if not names:
@@ -120,21 +120,24 @@ def labels_of(
 def labels_of_all(
     names: Sequence[str], parameters: AcquisitionParameters | None, count: int, name: str
 ) -> list[ImageLabel]:
-    """Return what each of ``count`` images is; without names they are numbered.
+    """Return the labels of ``count`` images, which are numbered if they have no names.
 
     Raises
     ------
     ShapeError
-        If there are names, but not as many as images; ``name`` is what the message calls them.
+        If the numbers of names and images differ; the message names the images ``name``.
     """
     if names and len(names) != count:
-        raise ShapeError(f"{name}: {counted(len(names), 'name')} for {counted(count, 'image')}")
+        raise ShapeError(
+            f"{name}: {counted(len(names), 'name')} for {counted(count, 'image')} given; give one "
+            "name per image"
+        )
     numbered = [f"image {i}" for i in range(count)] if count > 1 else []
     return labels_of(names or numbered, parameters)
 
 
 def time_axis(labels: Sequence[ImageLabel]) -> TimeAxis | None:
-    """Return along what images follow one another: the heart's phases, else repetitions."""
+    """Return the axis along which images are consecutive: cardiac phases, else repetitions."""
     for axis in ("phase", "repetition"):
         if len({getattr(one, axis) for one in labels}) > 1:
             return axis
@@ -142,9 +145,9 @@ def time_axis(labels: Sequence[ImageLabel]) -> TimeAxis | None:
 
 
 def films_of(labels: Sequence[ImageLabel]) -> list[list[int]]:
-    """Return the images that differ in nothing but time, as indices, film by film, in order.
+    """Return the indices of images that differ only in time, film by film, in order.
 
-    Images without time are films of one image each.
+    Each image without a time is a film of its own.
     """
     axis = time_axis(labels)
     if axis is None:
@@ -157,9 +160,9 @@ def films_of(labels: Sequence[ImageLabel]) -> list[list[int]]:
 
 
 def time_between(labels: Sequence[ImageLabel]) -> float | None:
-    """Return the time between images in ms, if they are one film whose times are known and even.
+    """Return the time between images in ms, if they are one film with known and even times.
 
-    Phases have the times from the trigger, repetitions those from the first image.
+    Times of phases count from the trigger, those of repetitions from the first image.
     """
     if len(films_of(labels)) != 1 or len(labels) < 2:
         return None
@@ -173,7 +176,7 @@ def time_between(labels: Sequence[ImageLabel]) -> float | None:
 
 
 def times_of(labels: Sequence[ImageLabel]) -> list[float]:
-    """Return when the images of a film were taken, in ms; shorter where that is not known."""
+    """Return the times of a film's images in ms; unknown times are left out."""
     is_phase = time_axis(labels) == "phase"
     found = (one.from_trigger_ms if is_phase else one.from_first_ms for one in labels)
     return [time for time in found if time is not None]
@@ -193,7 +196,7 @@ def _echo_counter(counters: Sequence[Mapping[str, int]], times: Sequence[float])
     """Return the counter that counts echoes."""
     for key in _ECHOES:
         found = {one[key] for one in counters if key in one}
-        # A contrast with one echo time may be anything.
+        # A contrast with a single echo time may be anything.
         if found and (key == "echo" or len(set(times)) > 1):
             return key
     return None

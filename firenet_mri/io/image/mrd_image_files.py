@@ -1,4 +1,4 @@
-"""Takes the images out of files of MRD images: HDF5 with groups of them, streams, and MRD 2."""
+"""Reads all images of a file: HDF5 with groups of MRD images, MRD streams, and MRD 2."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from firenet_mri.plurals import counted
 
 _log = logging.getLogger(__name__)
 
-#: What the numbers of an image are.
+#: What the values of an image are.
 Component = Literal["magnitude", "phase", "real", "imaginary", "complex"]
-#: What tells the images of a series apart, in the order in which the names of scans have them.
+#: Counters that tell the images of a series apart, in their order in the names of scans.
 COUNTERS = ("repetition", "contrast", "phase", "set", "average")
 
 _COMPONENTS: dict[int, Component] = {
@@ -39,12 +39,12 @@ _PLACE = ("position", "read_dir", "phase_dir", "slice_dir", "field_of_view")
 
 
 def images_of(path: Path) -> tuple[list[MrdImage], dict[str, Any]]:
-    """Return all images of a file, and its headers by the group above, without patient and study.
+    """Return all images of a file, and its headers by parent group, without patient and study.
 
     Raises
     ------
     FileError
-        If the file is missing, truncated or damaged, or holds no MRD images.
+        If the file is missing, truncated or damaged, or contains no MRD images.
     """
     head = read_head(path)
     if head.startswith(HDF5_SIGNATURE):
@@ -56,13 +56,13 @@ def images_of(path: Path) -> tuple[list[MrdImage], dict[str, Any]]:
         headers = {} if header is None else {"": header}
         return _some([_of_version_2(one) for one in found], path), headers
     else:
-        raise FileError(f"{path}: holds no MRD images; it is {describe_foreign(head, path)}")
+        raise FileError(f"{path}: contains no MRD images; it is {describe_foreign(head, path)}")
     headers = {group: _header_of(text, path) for group, text in texts.items()}
     return _some(images, path), headers
 
 
 def _header_of(xml: bytes, path: Path) -> Any:
-    """Return a header; None, with a word, if it cannot be read: images do not need one."""
+    """Return a header; if it cannot be read, log that and return None: images do not need it."""
     try:
         return parse_header(xml, str(path))
     except FileError as error:
@@ -72,7 +72,9 @@ def _header_of(xml: bytes, path: Path) -> Any:
 
 def _some(images: list[MrdImage], path: Path) -> list[MrdImage]:
     if not images:
-        raise FileError(f"{path}: holds no MRD images; a scan becomes an image with firenet recon")
+        raise FileError(
+            f"{path}: contains no MRD images; use firenet recon to make an image from a scan"
+        )
     return images
 
 
@@ -85,7 +87,7 @@ def _of_hdf5(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
             texts = {one: bytes(file[f"{one}/xml"][0]) for one in parents if f"{one}/xml" in file}
     except (DataError, FileError):
         raise
-    # Damaged files fail in many ways.
+    # Damaged files raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(path, error)
         raise FileError(
@@ -95,7 +97,7 @@ def _of_hdf5(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
 
 
 def _image_groups(file: Any) -> list[str]:
-    """Return the groups that hold images, in the order of numbers at their ends."""
+    """Return the groups that contain images, in the order of the numbers in their names."""
     found: list[str] = []
 
     def visit(name: str, item: Any) -> None:
@@ -143,7 +145,7 @@ def _of_stream(path: Path) -> tuple[list[MrdImage], dict[str, bytes]]:
             found = message.value
             name = f"image_{found.image_series_index}"
             images.append(MrdImage(name, _Head(found), dict(found.meta), found.data))
-    # Which images belong to which of several is not said.
+    # With several headers it is not known which images belong to which.
     return images, {"": headers[0].encode()} if len(headers) == 1 else {}
 
 
@@ -171,7 +173,7 @@ def _of_version_2(found: Any) -> MrdImage:
 
 
 class _Head:
-    """The header of an ``ismrmrd.Image``, by name as HDF5 has it."""
+    """The header of an ``ismrmrd.Image``, accessed by name as in HDF5."""
 
     def __init__(self, image: Any) -> None:
         self._head = image.getHead()
@@ -182,22 +184,22 @@ class _Head:
 
 
 def _attributes(text: Any) -> Mapping[str, Any]:
-    """Return the attributes of an image; none if they are not those of MRD."""
+    """Return the attributes of an image; none if they are not valid MRD."""
     from ismrmrd import Meta
 
     xml = text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
     try:
         return dict(Meta.deserialize(xml.rstrip("\0 \r\n\t")))
-    # The XML library's own errors are of many kinds.
+    # The XML library raises exceptions of many kinds.
     except Exception:
         return {}
 
 
 @dataclass(eq=False)
 class MrdImage:
-    """One image of the file: what its header says, allowed attributes, pixels (channel, z, y, x).
+    """One image of the file: its header, allowed attributes, and pixels (channel, z, y, x).
 
-    ``position`` and the directions are those of an ``ismrmrd`` header, as readers of raw data use.
+    ``position`` and the directions are those of an ``ismrmrd`` header, as for raw data.
     """
 
     group: str
@@ -215,12 +217,12 @@ class MrdImage:
             setattr(self, name, np.array(_number_or_vector(self.head, name), dtype=float))
         rows, columns = (_vector(self.attributes, key) for key in ("ImageRowDir", "ImageColumnDir"))
         if rows is not None and columns is not None and abs(rows @ columns) < 1e-3:
-            # What turns the pixels says so there, and leaves the header as it was.
+            # Software that rotates the pixels changes only the attributes, not the header.
             self.read_dir, self.phase_dir = rows, columns
 
     @property
     def component(self) -> Component:
-        """What the pixels are; an unknown type is told by their numbers."""
+        """What the pixels are; for an unknown type, decided by their values."""
         if np.iscomplexobj(self.pixels):
             return "complex"
         stated = _COMPONENTS.get(int(self.head["image_type"]), "magnitude")
@@ -228,7 +230,7 @@ class MrdImage:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What images of one series have in common."""
+        """Values that images of one series have in common."""
         directions = np.concatenate([self.read_dir, self.phase_dir, self.slice_dir])
         return (
             self.group,
@@ -245,23 +247,23 @@ class MrdImage:
 
     @property
     def acquisition_time_stamp(self) -> int:
-        """When it was measured, in the vendor's steps; 0 if the header does not say it."""
+        """Time of measurement in the vendor's steps; 0 if unknown."""
         return self._stamps("acquisition_time_stamp")[0]
 
     @property
     def physiology_time_stamp(self) -> list[int]:
-        """The times after triggers, the heart's first, in the vendor's steps; 0 if not known."""
+        """Times after triggers, the ECG's first, in the vendor's steps; 0 if unknown."""
         return self._stamps("physiology_time_stamp")
 
     def _stamps(self, name: str) -> list[int]:
         try:
             return [int(value) for value in np.asarray(self.head[name]).ravel()] or [0]
-        # Headers of MRD 2 have times in other fields.
+        # Headers of MRD 2 have their times in other fields.
         except (KeyError, AttributeError, ValueError):
             return [0]
 
     def rescaled(self) -> NDArray[Any]:
-        """Return the pixels as the attributes have them shown, complex64 or float32."""
+        """Return the pixels, rescaled as the attributes state, complex64 or float32."""
         slope = positive(self.attributes, "RescaleSlope") or 1.0
         intercept = number_of(self.attributes.get("RescaleIntercept")) or 0.0
         dtype = np.complex64 if np.iscomplexobj(self.pixels) else np.float32
@@ -273,7 +275,7 @@ def _number_or_vector(head: Any, name: str) -> Any:
 
 
 def number_of(value: Any) -> float | None:
-    """Return an attribute that is a finite number; None of any other."""
+    """Return an attribute that is a finite number; None for any other."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -21,7 +21,7 @@ from firenet_mri.memory import refuse_shortage
 
 _MAGNITUDE, _COMPLEX = 1, 5
 
-#: Attributes of an image's times in ms, from the first image and from the heart's trigger.
+#: Attributes with an image's times in ms, from the first image and from the ECG trigger.
 FROM_FIRST, FROM_TRIGGER = "TimeFromFirstImage", "TriggerTime"
 
 
@@ -34,7 +34,7 @@ def write_mrd_images(
     parameters: AcquisitionParameters | None = None,
     simulated: bool = False,
 ) -> None:
-    """Write an image, one MRD image per slice; parameters and errors as :func:`mrd_images`."""
+    """Write an image as one MRD image per slice; parameters and errors as in :func:`mrd_images`."""
     made = mrd_images(image, geometry, names, parameters=parameters, simulated=simulated)
     write_images(path, made)
 
@@ -52,21 +52,22 @@ def mrd_images(
     Parameters
     ----------
     image
-        (y, x), (z, y, x) or (image, z, y, x); int16, complex64 of complex ones, else float32.
+        (y, x), (z, y, x) or (image, z, y, x); stored as int16, as complex64 if complex, and
+        otherwise as float32.
     geometry
         Field of view in mm, and, if it is placed, position of the centre and directions, LPS.
     names
-        What the images along the first axis are, see :class:`firenet_mri.scan.RawScan`; without
-        them they are numbered as repetitions.
+        Names of the images along the first axis, see :class:`firenet_mri.scan.RawScan`; without
+        names they are numbered as repetitions.
     parameters
-        Times for the attributes, in ms, and for the time stamps, which count in Siemens' steps.
+        Times for the attributes, in ms, and for the time stamps, in Siemens' steps.
     simulated
-        Whether the scan was; the attributes say it.
+        Whether the scan was simulated, which the attributes then state.
 
     Raises
     ------
     ShapeError
-        If the image has other axes, or not as many slices as the geometry.
+        If the image has other axes, or another number of slices than the geometry.
     """
     import ismrmrd
 
@@ -107,7 +108,7 @@ def mrd_images(
 def _attributes(
     count: int, names: Sequence[str], known: AcquisitionParameters, simulated: bool
 ) -> list[dict[str, Any]]:
-    """Return the attributes of each of so many images, as far as something is known."""
+    """Return the known attributes of each image."""
     labels = labels_of(names, known) if len(names) == count or count == 1 else [None] * count
     fixed: dict[str, Any] = {"ImageProcessingHistory": "simulated"} if simulated else {}
     if known.repetition_time_ms is not None:
@@ -116,7 +117,7 @@ def _attributes(
 
 
 def _times(label: ImageLabel) -> dict[str, Any]:
-    """Return the attributes of an image's times, in ms."""
+    """Return the attributes with an image's times, in ms."""
     times = {
         "EchoTime": label.echo_time_ms or None,
         FROM_FIRST: label.from_first_ms,
@@ -134,25 +135,25 @@ def write_images(path: Path, images: list[Any]) -> None:
 
 
 def read_mrd_images(path: Path) -> Tensor:
-    """Return the images of a file that :func:`write_images` wrote, (image, y, x), without a place.
+    """Return the images of a file by :func:`write_images`, (image, y, x), without positions.
 
     Raises
     ------
     FileError
-        If the file is missing or damaged, or holds no such images.
+        If the file is missing or damaged, or contains no such images.
     """
     try:
         with open_hdf5(path) as file:
             data = read_whole(file["dataset/image_0/data"], path)
     except FileError:
         raise
-    # Damaged files fail in many ways.
+    # Damaged files raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(path, error)
         raise FileError(
-            f"{path}: holds no MRD images ({type(error).__name__}); give an image that firenet "
+            f"{path}: contains no MRD images ({type(error).__name__}); give an image that firenet "
             "wrote"
         ) from None
-    # Complex numbers of MRD are pairs of fields.
+    # MRD stores complex numbers as pairs of fields.
     values = data["real"] + 1j * data["imag"] if data.dtype.names else data
     return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, *values.shape[-2:])))

@@ -1,12 +1,12 @@
-"""Reads MRD images: HDF5 files with groups of images, as Gadgetron, FIRE and our server write them.
+"""Reads MRD images: HDF5 files with groups of images, as from Gadgetron, FIRE and our server.
 
-Streams of image messages are read, too. Images of one group, series number, type, size and
-orientation are one series: slices in the order of their positions, and counters that vary tell
-several images apart. Of the attributes an allow-list is looked at: directions of rows and columns,
+Streams of image messages are read, too. Images with the same group, series number, type, size and
+orientation form one series, with slices in the order of their positions; counters that vary tell
+several images apart. Only an allow-list of attributes is read: directions of rows and columns,
 rescaling, times of echo, repetition and trigger, and whether the scan was simulated. Nothing else
 leaves this module.
 
-The place is the header's: the pixel N//2 of rows and columns lies at ``position``, as in raw data.
+The header gives the position: pixel N//2 of rows and columns lies at ``position``, as in raw data.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ class ImageSeries:
     Parameters
     ----------
     number, name
-        What it is called in its file: number from 1, and name.
+        Number, from 1, and name of the series in its file.
     image
-        (z, y, x), or (image, z, y, x) where there are several; complex64 or float32.
+        (z, y, x), or (image, z, y, x) if there are several images; complex64 or float32.
     component
-        What its numbers are.
+        What the pixels are.
     geometry
-        Where it lies; None if the file does not say it, or no one place fits all slices.
+        Where the image lies; None if the file does not state it, or if no single geometry fits all
+        slices.
     names
-        What tells several images apart, see :class:`firenet_mri.scan.RawScan`.
+        Names that tell several images apart, see :class:`firenet_mri.scan.RawScan`.
     parameters
-        Field strength and times, as far as the file has a header.
+        Field strength and times, if the file has a header.
     simulated
-        Whether the file says that the scan was.
+        Whether the file states that the scan was simulated.
     """
 
     number: int
@@ -83,16 +84,16 @@ def read_mrd_images(path: Path, series: str | None = None) -> ImageSeries:
     path
         HDF5 file or stream.
     series
-        Its name, or its number from 1; None takes the only one.
+        Name of the series, or its number from 1; None takes the only series.
 
     Raises
     ------
     FileError
-        If the file is missing, truncated, or holds no MRD images.
+        If the file is missing, truncated, or contains no MRD images.
     UsageError
-        If there are several series and none was chosen, or none of that name.
+        If there are several series and none was chosen, or the chosen one does not exist.
     DataError
-        If slices of an image are missing, or its pixels are colours, NaN or infinite.
+        If slices of an image are missing, or pixels are colours, NaN or infinite.
     """
     images, headers = images_of(path)
     groups: dict[tuple[object, ...], list[MrdImage]] = defaultdict(list)
@@ -106,7 +107,7 @@ def read_mrd_images(path: Path, series: str | None = None) -> ImageSeries:
 
 
 def _names(keys: Sequence[tuple[object, ...]]) -> list[str]:
-    """Return a name for each series: the group's, and what tells it from others of the group."""
+    """Return a name for each series: that of its group, and what tells it from others there."""
     groups = [str(key[0]) for key in keys]
     parents = {group.rpartition("/")[0] for group in groups}
     plain = [group.rpartition("/")[2] if len(parents) == 1 else group for group in groups]
@@ -128,7 +129,7 @@ def _names(keys: Sequence[tuple[object, ...]]) -> list[str]:
 def _chosen(
     path: Path, names: Sequence[str], groups: Sequence[Sequence[MrdImage]], wanted: str | None
 ) -> int:
-    """Return the index of the series that is read."""
+    """Return the index of the chosen series."""
     listed = "; ".join(
         f"{number + 1}: {name} ({group[0].component}, {counted(len(group), 'image')})"
         for number, (name, group) in enumerate(zip(names, groups, strict=True))
@@ -144,20 +145,25 @@ def _chosen(
         return list(names).index(wanted)
     if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
-    raise UsageError(f"{path}: series {wanted!r} asked for; there are {listed}")
+    raise UsageError(
+        f"{path}: series {wanted!r} was requested, but the file contains only {listed}"
+    )
 
 
 def _series(
     number: int, name: str, images: Sequence[MrdImage], header: Any, path: Path
 ) -> ImageSeries:
-    """Return the series that images make."""
+    """Return the series that the images form."""
     if any(int(image.head["image_type"]) == _RGB for image in images):
-        raise DataError(f"{path}: {name} holds coloured pictures, which are not MR images")
+        raise DataError(
+            f"{path}: {name} contains coloured pictures, which are not MR images; choose another "
+            "series"
+        )
     keys, slices, labels = _layout(images, path, name)
     first = images[0]
     channels, depth = first.pixels.shape[:2]
     if depth > 1 and len(slices) > 1:
-        raise DataError(f"{path}: {name} holds {len(slices)} slabs of volumes; split the file")
+        raise DataError(f"{path}: {name} contains {len(slices)} slabs of volumes; split the file")
     try:
         ordered, geometry = placed_images(
             list(slices.values()), _extent(first, slices.values()), path.name
@@ -174,10 +180,10 @@ def _series(
     stack = np.stack([np.concatenate([one[key].rescaled() for key in order], 1) for one in keys])
     if not np.isfinite(stack).all():
         raise DataError(f"{path}: {name} has NaN or infinite pixels; export it again")
-    # (image, channel, z, y, x): images of coils are images of their own.
+    # (image, channel, z, y, x): each coil's image becomes a separate image.
     values = stack.reshape(-1, *stack.shape[2:])
     labels = _with_channels(labels, channels)
-    # Images of coils were taken at once.
+    # Images of different coils were acquired at the same time.
     every = [list(one.values()) for one in keys for _ in range(channels)]
     known = AcquisitionParameters() if header is None else parameters_of(header)
     return ImageSeries(
@@ -195,7 +201,7 @@ def _series(
 def _moments(
     every: Sequence[Sequence[MrdImage]], labels: Sequence[str], header: Any, name: str
 ) -> tuple[Moment, ...]:
-    """Return when each image was taken: by its attributes, else by the stamps of its slices."""
+    """Return when each image was acquired, by its attributes or the stamps of its slices."""
     if len(labels) < 2:
         return ()
     told = [
@@ -225,7 +231,7 @@ _Slices = dict[tuple[object, ...], MrdImage]
 def _layout(
     images: Sequence[MrdImage], path: Path, name: str
 ) -> tuple[list[_Slices], _Slices, list[str]]:
-    """Return the slices of every image, those of the first, and what tells the images apart."""
+    """Return the slices of each image, those of the first, and what tells the images apart."""
     for key_of in (_by_number, _by_place):
         found = _grouped(images, key_of, depth=False)
         if found is not None:
@@ -240,8 +246,8 @@ def _layout(
         if set(found[key]) != set(slices):
             raise DataError(
                 f"{path}: {name}: its images have {len(slices)} and "
-                f"{counted(len(found[key]), 'slice')}; some are missing, or occur twice with the "
-                "same counters"
+                f"{counted(len(found[key]), 'slice')}, so some are missing, or occur twice with "
+                "the same counters; export the images again"
             )
     varying = [i for i in range(len(counters)) if len({key[i] for key in keys}) > 1]
     labels = [", ".join(f"{counters[i]} {key[i]}" for i in varying) for key in keys]
@@ -253,14 +259,14 @@ def _by_number(image: MrdImage) -> tuple[object, ...]:
 
 
 def _by_place(image: MrdImage) -> tuple[object, ...]:
-    """Return what tells slices apart that are not counted."""
+    """Return what tells slices without counters apart."""
     return (int(image.head["slice"]), *np.round(image.position, 2).tolist())
 
 
 def _grouped(
     images: Sequence[MrdImage], key_of: Any, *, depth: bool
 ) -> dict[tuple[int, ...], _Slices] | None:
-    """Return slices by image; None if one comes twice, unless these are images of their own."""
+    """Return slices by image; None if a slice occurs twice, unless repeats are separate images."""
     found: dict[tuple[int, ...], _Slices] = defaultdict(dict)
     for image in images:
         number, key = 0, key_of(image)
@@ -273,7 +279,7 @@ def _grouped(
 
 
 def _extent(first: MrdImage, slices: Iterable[MrdImage]) -> tuple[float, float, float]:
-    """Return the extent (z, y, x) in mm; slices without a thickness have that of their distance."""
+    """Return the extent (z, y, x) in mm; a missing slice thickness is taken from the distance."""
     x, y, z = first.field_of_view
     positions = np.array([one.position for one in slices])
     if z <= 0 and len(positions) > 1:
@@ -285,7 +291,7 @@ def _extent(first: MrdImage, slices: Iterable[MrdImage]) -> tuple[float, float, 
 def _with_own_times(
     known: AcquisitionParameters, images: Sequence[MrdImage]
 ) -> AcquisitionParameters:
-    """Return the parameters with the images' own times: of repetition, and an echo a contrast."""
+    """Return the parameters with the images' repetition time, and one echo time per contrast."""
     repetition = {positive(image.attributes, "RepetitionTime") for image in images}
     if known.repetition_time_ms is None and len(repetition) == 1:
         known = replace(known, repetition_time_ms=repetition.pop())

@@ -1,4 +1,4 @@
-"""Writes an image as NIfTI-1, magnitude or complex, where the scanner says that it lies."""
+"""Writes an image as NIfTI-1, magnitude or complex, in scanner coordinates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DESCRIPTION_BYTES = 79
 
 
 def axes_of(path: Path) -> int:
-    """Return how many axes a NIfTI image has; 0 if it is not one."""
+    """Return the number of axes of a NIfTI image; 0 if the file is not one."""
     try:
         return len(shape_of_nifti(path))
     except FileError:
@@ -40,11 +40,12 @@ def write_nifti(
     Parameters
     ----------
     image
-        (y, x), (z, y, x), slices being z, or (image, z, y, x); real, stored as float32, or complex,
-        as complex64.
+        (y, x), (z, y, x), where z counts slices, or (image, z, y, x); real, stored as float32, or
+        complex, stored as complex64.
     geometry
-        Gives the affine, marked as scanner coordinates (code 1). Without it voxels are 1 mm and
-        the codes say that the position is unknown (0); so do they if it is not placed.
+        Geometry for the affine, which is marked as scanner coordinates (code 1). Without a geometry
+        voxels are 1 mm. The codes mark the position as unknown (0) without a geometry or if it is
+        not placed.
     description
         Free text in ASCII, up to 79 characters; never anything about a patient.
     time_between_ms
@@ -54,9 +55,9 @@ def write_nifti(
     Raises
     ------
     FileError
-        If the suffix is another.
+        If the suffix is not .nii or .nii.gz.
     ShapeError
-        If the image has not 2 to 4 axes, or not as many slices as the geometry.
+        If the image does not have 2 to 4 axes, or has another number of slices than the geometry.
     DataError
         If the description is too long or not ASCII.
     """
@@ -81,7 +82,7 @@ def write_nifti(
     code = _SCANNER if geometry is not None and geometry.is_placed else _UNKNOWN
     nifti.set_sform(affine, code)
     nifti.set_qform(affine, code)
-    # A quaternion cannot hold slices that are shifted sideways: then only the sform is right.
+    # A quaternion cannot describe slices that are shifted sideways; then only the sform is right.
     if not np.allclose(nifti.get_qform(), affine, atol=1e-2):
         nifti.set_qform(None, _UNKNOWN)
     nifti.header.set_xyzt_units("mm")

@@ -1,7 +1,8 @@
-"""The door through which NIfTI files are read: sizes and checksums first, one error for all.
+"""The single entry point for reading NIfTI files: checks sizes and checksums, raises one error.
 
-A compressed file is unpacked once in pieces before anything is allocated: it must hold what its
-header says, and its CRC must be right, which a reader that stops after the last voxel never sees.
+A compressed file is decompressed once in pieces before anything is allocated. It must contain what
+its header states, and its CRC must be right; a reader that stops after the last voxel would never
+check the CRC.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-# Images pack better than k-space, masks and phantoms most of all.
+# Images compress better than k-space, masks and phantoms most of all.
 _MOST_TIMES, _ALWAYS_FINE = 100, 1 << 29
 _LARGEST_OFFSET = 1 << 26
 _HEADERS = {b"n+1\0": (344, 348), b"ni1\0": (344, 348), b"n+2\0": (4, 540), b"ni2\0": (4, 540)}
 _PAIRS = (".hdr", ".img")
-# Milliseconds of the units of time.
+# Milliseconds per unit of time.
 _MS = {"sec": 1e3, "msec": 1.0, "usec": 1e-3}
 
 
@@ -41,7 +42,7 @@ def load_nifti(path: Path) -> Any:
     Raises
     ------
     FileError
-        If it is missing, no NIfTI, truncated or damaged, or asks for far more memory than it has
+        If it is missing, not NIfTI, truncated or damaged, or requires far more memory than it has
         bytes.
     """
     import nibabel
@@ -54,19 +55,19 @@ def load_nifti(path: Path) -> Any:
         return nibabel.load(path)
     except FileError:
         raise
-    # Fields of a damaged header are interpreted in many places, and fail in many ways.
+    # Damaged header fields raise exceptions of many kinds, in many places.
     except Exception as error:
         refuse_shortage(path, error)
         raise _damaged(path) from None
 
 
 def shape_of_nifti(path: Path) -> tuple[int, ...]:
-    """Return the sizes of a NIfTI image (x, y, z, ...), of which the header alone is read.
+    """Return the sizes (x, y, z, ...) of a NIfTI image, reading only its header.
 
     Raises
     ------
     FileError
-        If it is missing, no NIfTI, or its header is damaged.
+        If it is missing, not NIfTI, or its header is damaged.
     """
     read_head(path)
     try:
@@ -77,12 +78,12 @@ def shape_of_nifti(path: Path) -> tuple[int, ...]:
 
 
 def time_of_nifti(path: Path) -> float | None:
-    """Return the time between the images of a NIfTI file in ms; None if it does not say it.
+    """Return the time between the images of a NIfTI file in ms; None if not stated.
 
     Raises
     ------
     FileError
-        As :func:`shape_of_nifti`.
+        As for :func:`shape_of_nifti`.
     """
     read_head(path)
     try:
@@ -99,12 +100,12 @@ def time_of_nifti(path: Path) -> float | None:
 
 
 def voxels_of(image: Any, path: Path) -> NDArray[Any]:
-    """Return the voxels of what :func:`load_nifti` returned, scaled but not cast.
+    """Return the voxels of an image from :func:`load_nifti`, scaled but not cast.
 
     Raises
     ------
     FileError
-        If they cannot be read.
+        If the voxels cannot be read.
     """
     try:
         return np.asanyarray(image.dataobj)
@@ -133,14 +134,14 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file to read what it holds, unpacked if it is packed."""
+    """Open a file for reading its content, decompressed if necessary."""
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP
     return gzip.open(path) if is_packed else path.open("rb")  # type: ignore[return-value]
 
 
 def _header(head: bytes) -> Any:
-    """Return the nibabel header that a file begins with; ValueError if it does not."""
+    """Return the nibabel header at the beginning of a file; ValueError if there is none."""
     from nibabel import Nifti1Header, Nifti2Header
 
     for magic, (at, size) in _HEADERS.items():
@@ -151,13 +152,13 @@ def _header(head: bytes) -> Any:
 
 
 def _say_scaling(path: Path, header: Any) -> None:
-    """Say if voxels are scaled that need no scaling: floating-point numbers have their own unit."""
+    """Log if floating-point voxels are scaled, since they need no scaling."""
     slope, offset = header.get_slope_inter()
     is_scaled = slope not in (None, 1.0) or offset not in (None, 0.0)
     if is_scaled and header.get_data_dtype().kind in "fc":
         _log.warning(
-            "%s: the voxels are floating-point numbers, and the header scales them nevertheless "
-            "(slope %g, intercept %g); it may be wrong",
+            "%s: the voxels are floating-point numbers, but the header scales them (slope %g, "
+            "intercept %g); it may be wrong",
             path.name,
             slope,
             offset,
@@ -165,7 +166,7 @@ def _say_scaling(path: Path, header: Any) -> None:
 
 
 def _check_sizes(path: Path, header: Any) -> None:
-    """Refuse a file that unpacks to too much, or to less than its header says."""
+    """Refuse a file that decompresses to far more, or to less, than its header states."""
     offset = int(header["vox_offset"])
     shape = [int(n) for n in header.get_data_shape()]
     if not 0 <= offset <= _LARGEST_OFFSET or min(shape, default=0) < 0:
@@ -186,7 +187,7 @@ def _check_sizes(path: Path, header: Any) -> None:
         )
     if found > count:
         _log.warning(
-            "%s: the file holds more than the %d bytes that its header states; its sizes or its "
+            "%s: the file contains more than the %d bytes that its header states; its sizes or its "
             "type may be wrong",
             path.name,
             count,
@@ -194,23 +195,23 @@ def _check_sizes(path: Path, header: Any) -> None:
 
 
 def _unpacked(path: Path, voxels: Path, count: int) -> int:
-    """Return how many bytes a file holds, unpacked; far more than are wanted are an error."""
+    """Return how many bytes a file contains decompressed; FileError if far too many."""
     total = 0
     try:
         with _opened(voxels) as file:
             if isinstance(file, io.BufferedReader):
                 return voxels.stat().st_size
-            # To its end, where the checksum is.
+            # Read to the end, where the checksum is.
             while piece := file.read(_PIECE):
                 total += len(piece)
                 if total > count + _PIECE:
                     raise FileError(
-                        f"{path}: the image unpacks to far more than the {count} bytes that its "
-                        "header speaks of; the file is damaged, copy or export it again"
+                        f"{path}: the image decompresses to far more than the {count} bytes that "
+                        "its header states; the file is damaged, so copy or export it again"
                     )
     except (gzip.BadGzipFile, zlib.error):
         raise FileError(
-            f"{path}: its bytes do not match its checksum: the file is damaged; copy it again"
+            f"{path}: its bytes do not match its checksum, so the file is damaged; copy it again"
         ) from None
     except EOFError:
         raise FileError(f"{path}: the compressed file is truncated; copy it again") from None

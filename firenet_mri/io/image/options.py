@@ -1,4 +1,4 @@
-"""The options of reading an image: which of several images that lie together is wanted."""
+"""Options for reading an image: which of several images to read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _named(value: str) -> str | None:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Return the names of a list such as 3,4."""
+    """Return the names in a list such as 3,4."""
     return tuple(part.strip() for part in text.split(","))
 
 
@@ -28,7 +28,7 @@ def _positive(value: float) -> str | None:
 @documented
 @dataclass(frozen=True, eq=False)
 class ImageReadOptions(Options):
-    """Which image of a DICOM folder or file is read, where it holds several."""
+    """The image to read from a DICOM folder or file that contains several."""
 
     panel = "Input"
 

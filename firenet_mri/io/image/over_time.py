@@ -1,4 +1,4 @@
-"""A line of an image over time, which goes to the right, as in ultrasound's M-mode."""
+"""A line of an image over time, with time to the right, as in ultrasound's M-mode."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from firenet_mri.io.image.display import Display
 
-# With less there is nothing to see in it.
+# With fewer frames there is nothing to see.
 FEWEST_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class LineOverTime:
-    """A column of an image as it is shown, in several frames.
+    """A column of a displayed image in several frames.
 
     Parameters
     ----------
     column
-        Which column, from the left.
+        Index of the column, from the left.
     frames
-        Which slices of the display are the frames, in the order of time.
+        Indices of the display's slices that are the frames, in the order of time.
     """
 
     column: int
@@ -36,14 +36,14 @@ class LineOverTime:
 
 
 def liveliest_line(display: Display, frames: Sequence[int]) -> LineOverTime:
-    """Return the column in which most changes over time: the largest sum of standard deviations.
+    """Return the column that changes most over time, by the sum of its standard deviations.
 
     Parameters
     ----------
     display
         The images.
     frames
-        Which of its slices follow one another in time.
+        Indices of its slices that are consecutive in time.
     """
     changes = display.slices[list(frames)].std(axis=0).sum(axis=0)
     return LineOverTime(int(np.argmax(changes)), tuple(frames))

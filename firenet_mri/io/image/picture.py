@@ -1,4 +1,4 @@
-"""Draws a reconstruction beside what it is compared with: all slices, and a line over time."""
+"""Draws a reconstruction beside images for comparison: all slices, and a line over time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from firenet_mri.io.image.png import grey_levels, png_bytes
 
 _log = logging.getLogger(__name__)
 
-# Inches of a panel: of one slice, of each slice that is shown beside others, and at most.
+# Inches of a panel: for a single slice, for each of several slices, and at most.
 _PANEL_INCHES, _TILE_INCHES, _MOST_INCHES = 3.6, 1.8, 10.0
 _LINE_INCHES = 0.16
 _STRIP_INCHES = 1.5
 _DPI = 150
-# Size of a slice's number in points, and the width of a digit in it.
+# Font size of a slice's number in points, and the width of a digit.
 _NUMBER_POINTS, _DIGIT_POINTS = 7.0, 4.5
 _INK = "#e6e6e6"
 _PAPER = "#101010"
@@ -66,28 +66,28 @@ def write_picture(
 ) -> None:
     """Write panels side by side, all with the same grey window, to a PNG file.
 
-    A panel of several slices is a montage of all of them, from left to right and down.
+    A panel of several slices is a montage of all of them, row by row.
 
     Parameters
     ----------
     panels
         The images, the reconstruction last: its 99.8th percentile is white.
     reference
-        Shown at the right; the error is then shown below each panel, | |image| - |reference| |
-        times ``error_scale``.
+        Shown at the right. The error | |image| - |reference| | times ``error_scale`` is then shown
+        below each panel.
     geometry
-        Gives the shape of a voxel, and turns the image as radiologists look at it (the patient's
-        right at the left, anterior or superior up), with letters at the edges, if it is placed.
-        Otherwise rows go down and columns right, as stored.
+        Gives the shape of a voxel. If it is placed, the image is oriented as radiologists view it
+        (the patient's right at the left, anterior or superior at the top), with letters at the
+        edges. Otherwise rows go down and columns right, as stored.
     caption
         The text below, such as the name of the scan and whether it is simulated.
     names
-        Of the slices, such as "3"; they are numbered from 0 by default.
+        Names of the slices, such as "3"; by default they are numbered from 0.
     film
-        Those of the slices that follow one another in time. Below each panel then stands the line
-        of it over time in which the last panel changes most, and a mark in its first frame.
+        Indices of slices that are consecutive in time. The line in which the last panel changes
+        most is then drawn over time below each panel, and marked in the first frame.
     error_scale
-        How much brighter than the images the errors are shown.
+        Factor by which errors are shown brighter than the images.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def write_picture(
 
     Notes
     -----
-    If drawing fails, the images are written side by side without text, and that is logged.
+    If drawing fails, the images are written side by side without text, and the failure is logged.
     """
     shown = [*panels] if reference is None else [*panels, reference]
     displays = [displayed(panel.image, geometry) for panel in shown]
@@ -108,17 +108,17 @@ def write_picture(
     line = liveliest_line(displays[len(panels) - 1], film) if len(film) >= FEWEST_FRAMES else None
     try:
         with warnings.catch_warnings():
-            # A box stands for a letter that the font does not have.
+            # A box replaces a letter that the font does not have.
             warnings.filterwarnings("ignore", "Glyph")
             printable = [_printable(name) for name in names]
             sheet = _Sheet(displays, shown, white, scale, printable, line)
             _draw_all(sheet, path, _printable(caption))
     except OSError:
         raise
-    # Whatever fails in drawing, the image that was reconstructed must not be lost with its picture.
+    # If drawing fails, the reconstructed image must not be lost with its picture.
     except Exception as error:
         _log.warning(
-            "%s: the picture could not be drawn (%s) and shows the images alone",
+            "%s: the picture could not be drawn (%s) and shows only the images",
             path.name,
             type(error).__name__,
         )
@@ -128,7 +128,7 @@ def write_picture(
 
 @dataclass(frozen=True, eq=False)
 class _Sheet:
-    """What is drawn: images, titles, window, brightness of errors, line over time."""
+    """Content of a figure: images, titles, window, brightness of errors, line over time."""
 
     displays: Sequence[Display]
     shown: Sequence[Panel]
@@ -139,7 +139,7 @@ class _Sheet:
 
     @property
     def first(self) -> Display:
-        """The first image, of which all have the shape."""
+        """The first image, whose shape all images have."""
         return self.displays[0]
 
     @property
@@ -152,10 +152,10 @@ class _Sheet:
         return width, width / columns * rows * self.first.height_over_width
 
     def montage(self, display: Display) -> NDArray[np.floating]:
-        """Return all slices, with no more pixels than the panel has."""
+        """Return all slices, with at most as many pixels as the panel has."""
         _, columns = self.first.grid()
         factor = math.ceil(columns * self.first.shape[1] / (self.panel_inches[0] * _DPI))
-        # One slice keeps its pixels, however many there are.
+        # A single slice keeps all its pixels.
         whole = display if factor == 1 or columns == 1 else display.shrunk(factor)
         return whole.montage()
 
@@ -188,7 +188,7 @@ def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
     count = len(sheet.first.slices)
     what = "slices" if sheet.line is None else "images"
     place = f"{count} {what}, from left to right and down" if count > 1 else ""
-    # How many slices there are belongs to the first line, the scan's.
+    # The number of slices belongs to the first line, that of the scan.
     first, newline, rest = caption.partition("\n")
     text = " · ".join(part for part in (first, place) if part) + newline + rest
     if text:
@@ -197,7 +197,7 @@ def _draw_all(sheet: _Sheet, path: Path, caption: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return a text without what no font can show, such as bytes of a name that is not UTF-8."""
+    """Return a text without characters that no font has, such as bytes that are not UTF-8."""
     whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in whole)
 
@@ -213,7 +213,7 @@ def _draw(axis: Any, display: Display, sheet: _Sheet, *, cmap: str, white: float
         vmax=white,
         aspect=sheet.first.pixel_aspect,
         interpolation="nearest",
-        # Pixels of the whole image, whether it was shrunk or not.
+        # The extent counts pixels of the whole image, whether it was shrunk or not.
         extent=(-0.5, columns * width - 0.5, rows * height - 0.5, -0.5),
     )
 
@@ -224,7 +224,7 @@ def _title(axis: Any, title: str, note: str) -> None:
 
 
 def _letters(axis: Any, display: Display) -> None:
-    """Write the patient's sides at the edges of the first slice; they are those of all."""
+    """Write the patient's sides, which all slices share, at the edges of the first slice."""
     if display.letters is None:
         return
     height, width = display.shape
@@ -243,7 +243,7 @@ def _letters(axis: Any, display: Display) -> None:
 
 
 def _numbers(axis: Any, sheet: _Sheet) -> None:
-    """Write the name of every slice into its corner, where there are several and it fits."""
+    """Write the name of each slice into its corner, if there are several and it fits."""
     count = len(sheet.first.slices)
     names = sheet.names if len(sheet.names) == count else [str(index) for index in range(count)]
     room = 72 * sheet.panel_inches[0] / sheet.first.grid()[1]
@@ -264,7 +264,7 @@ def _numbers(axis: Any, sheet: _Sheet) -> None:
 
 
 def _draw_strips(axes: Any, sheet: _Sheet, line: LineOverTime) -> None:
-    """Draw the line of every panel over time in the last row, and mark it in the first."""
+    """Draw each panel's line over time in the last row, and mark it in the first row."""
     top, left = list(sheet.first.corners())[line.frames[0]]
     height, _ = sheet.first.shape
     place = left + line.column
@@ -284,7 +284,7 @@ def _draw_strips(axes: Any, sheet: _Sheet, line: LineOverTime) -> None:
 
 
 def _draw_errors(figure: Any, axes: Sequence[Any], sheet: _Sheet, scale: float) -> None:
-    """Draw the error of every panel, and a colour bar where the reference has no error."""
+    """Draw the error of each panel, and a colour bar below the reference."""
     truth = sheet.displays[-1]
     top = sheet.white / scale
     for axis, display in zip(axes, sheet.displays[:-1], strict=False):

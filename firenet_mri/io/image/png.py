@@ -1,4 +1,4 @@
-"""Writes PNG images of 8 bits with the standard library alone, grey or with a palette."""
+"""Writes 8-bit PNG images, grey or with a palette, using only the standard library."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def png_bytes(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = Non
     Parameters
     ----------
     pixels
-        (row, column) uint8: grey values, or places in the palette.
+        (row, column) uint8: grey values, or indices into the palette.
     palette
-        (256, 3) uint8, red, green and blue; None is grey.
+        (256, 3) uint8, red, green and blue; None means grey.
     """
     height, width = pixels.shape
     kind = _GREY if palette is None else _PALETTE
     rows = np.zeros((height, width + 1), np.uint8)
-    # Every row begins with its filter, of which 0 is none.
+    # Every row begins with its filter type; 0 is no filter.
     rows[:, 1:] = pixels
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))]
     if palette is not None:

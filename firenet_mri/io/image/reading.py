@@ -1,4 +1,4 @@
-"""Reads an image, real or complex, with its place, to simulate a scan of it."""
+"""Reads an image, real or complex, with its position, to simulate a scan of it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from firenet_mri.scan import Geometry
 def read_image(
     path: Path, options: ImageReadOptions | None = None, *, several: bool = False
 ) -> tuple[Tensor, Geometry | None]:
-    """Return slices (z, y, x) complex64 and where they lie.
+    """Return slices (z, y, x) complex64 and their geometry.
 
     Parameters
     ----------
     path
-        NIfTI, magnitude, complex or a pair as BIDS names them; a DICOM series (folder or file),
-        magnitude or complex; or .npy of (y, x) or (z, y, x), which lies nowhere.
+        NIfTI (magnitude, complex, or a pair of files with BIDS names), a DICOM series (folder or
+        file; magnitude or complex), or .npy with (y, x) or (z, y, x), which has no position.
     options
-        Which series, echo and repetition of DICOM files; of other files there is nothing to choose.
+        Series, echo and repetition to read from DICOM files; not allowed for other files.
     several
-        Also take several images at one place, which are returned as (image, z, y, x).
+        Also accept several images at the same position, returned as (image, z, y, x).
 
     Raises
     ------
     FileError
-        If the file is missing, damaged or none of these.
+        If the file is missing, damaged or of another format.
     ShapeError
         If the image has more than three axes.
     DataError
-        If it has NaN or infinite values, a place that no scan can have, or is several images.
+        If it has NaN or infinite values, a geometry that no scan can have, or several images.
     UsageError
-        If options are given that mean nothing for the file, or there is no such series or echo.
+        If options do not apply to the file, or the chosen series or echo does not exist.
     """
     options = options or ImageReadOptions()
     affine: NDArray[np.float64] | None
@@ -55,8 +55,8 @@ def read_image(
         voxels, affine = np.asarray(dicom.image), dicom.affine_ras
     elif options.given():
         raise UsageError(
-            f"{path}: {', '.join(options.given())} choose among DICOM images, which this is not; "
-            "leave them out"
+            f"{path}: {', '.join(options.given())} can only be used with DICOM images, and this is "
+            "not one; omit these options"
         )
     elif path.name.endswith((".nii", ".nii.gz")):
         voxels, affine, is_placed = _nifti(path)
@@ -65,7 +65,7 @@ def read_image(
     else:
         raise FileError(f"{path}: is not an image; give NIfTI, a DICOM series or .npy")
     if voxels.dtype.kind not in "biufc":
-        raise DataError(f"{path}: the image is {voxels.dtype}; it must be numbers")
+        raise DataError(f"{path}: the image has type {voxels.dtype}; it must be numeric")
     voxels = voxels.reshape(voxels.shape[:3]) if voxels[..., :1].size == voxels.size else voxels
     if voxels.ndim not in ((2, 3, 4) if several else (2, 3)):
         raise ShapeError(
@@ -86,7 +86,7 @@ def read_image(
 
 
 def _nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
-    """Return voxels (x, y, z), affine and whether its codes say that it is one."""
+    """Return voxels (x, y, z), the affine, and whether its codes mark it as valid."""
     image = load_nifti(path)
     voxels = voxels_of(image, path)
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])

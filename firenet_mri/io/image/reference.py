@@ -1,4 +1,4 @@
-"""Reads a reference image to compare a reconstruction with."""
+"""Reads a reference image for comparison with a reconstruction."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
     Parameters
     ----------
     path
-        NIfTI of three axes (x, y, z), returned as (z, y, x), or .npy of (y, x) or (z, y, x). With
-        ``shape`` also a series: NIfTI (x, y, z, image), or .npy (image, z, y, x).
+        NIfTI with axes (x, y, z), returned as (z, y, x), or .npy with (y, x) or (z, y, x). With
+        ``shape`` it may also be a series: NIfTI (x, y, z, image), or .npy (image, z, y, x).
     shape
-        What the image is to be compared with; axes of size 1 are added or dropped to fit it.
+        Shape of the image for comparison; axes of size 1 are added or dropped to fit it.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
     ShapeError
         If the image has other axes or does not fit ``shape``.
     DataError
-        If it has values that are NaN, infinite or no numbers.
+        If values are NaN, infinite or not numeric.
     """
     path = Path(path)
     is_npy = read_head(path).startswith(NPY_SIGNATURE)
     array = npy.read_array(path) if is_npy else _read_nifti(path)
     if array.dtype.kind not in "biufc":
-        raise DataError(f"{path}: the reference is {array.dtype}; it must be numbers")
-    # Where no shape is known, nobody asks for a series: one image is simulated or measured.
+        raise DataError(f"{path}: the reference has type {array.dtype}; it must be numeric")
+    # Without a shape only one image is simulated or measured, so a series is refused.
     if array.ndim not in ((2, 3) if shape is None else (2, 3, 4)):
         series = "" if shape is None else ", or a series of these"
         raise ShapeError(
@@ -56,7 +56,7 @@ def read_reference(path: Path, *, shape: tuple[int, ...] | None = None) -> Tenso
 def _read_nifti(path: Path) -> NDArray[np.generic]:
     """Return a NIfTI's voxels, (z, y, x)."""
     voxels = voxels_of(load_nifti(path), path)
-    # A fourth axis of one entry is common and says nothing.
+    # A fourth axis with a single entry is common and has no meaning.
     voxels = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
     return voxels.T
 
@@ -65,7 +65,7 @@ def _fit(image: Tensor, shape: tuple[int, ...], path: Path) -> Tensor:
     """Return the image in the given shape if it differs by axes of size 1 only."""
     if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
         raise ShapeError(
-            f"{path}: the reference has shape {tuple(image.shape)}, the reconstruction {shape}; "
-            "give a reference on the same grid"
+            f"{path}: the reference has shape {tuple(image.shape)}, but the reconstruction has "
+            f"{shape}; give a reference on the same grid"
         )
     return image.reshape(shape)

@@ -10,12 +10,12 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".dcm", ".h5", ".mrd")
 
 
 def image_stem(path: Path) -> str:
-    """Return the name of an image's file without its suffix.
+    """Return the name of an image file without its suffix.
 
     Raises
     ------
     UsageError
-        If the suffix is none of ``IMAGE_SUFFIXES``, or there is nothing before it.
+        If the suffix is not one of ``IMAGE_SUFFIXES``, or nothing precedes it.
     """
     for suffix in IMAGE_SUFFIXES:
         if path.name.endswith(suffix) and path.name != suffix:

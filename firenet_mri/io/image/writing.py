@@ -1,4 +1,4 @@
-"""Writes an image in the format that its file's name asks for."""
+"""Writes an image in the format that its file name implies."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def write_image(
     Parameters
     ----------
     path
-        Ends in one of ``IMAGE_SUFFIXES``.
+        File name that ends in one of ``IMAGE_SUFFIXES``.
     image
-        (y, x), (z, y, x) or (image, z, y, x), real or complex; of a complex one DICOM gets the
-        magnitude.
+        (y, x), (z, y, x) or (image, z, y, x), real or complex; DICOM stores the magnitude of a
+        complex image.
     scan
-        Gives place, parameters, and whether it was simulated.
+        Scan that gives geometry, parameters, and whether it was simulated.
     description
-        Up to 79 ASCII characters on how the image was made.
+        How the image was made, up to 79 ASCII characters.
     reference
         Series whose study a DICOM image takes over.
 
     Raises
     ------
     DataError, ShapeError, FileError
-        As the writers of the formats.
+        As for the writers of the formats.
     """
     if path.name.endswith((".nii", ".nii.gz")):
         write_nifti(

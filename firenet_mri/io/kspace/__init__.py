@@ -1,1 +1,1 @@
-"""K-space in: one module per format, told apart by content, not by name; and k-space out."""
+"""Readers of raw scans, one module per format, which are recognised by content; and writers."""

@@ -1,7 +1,7 @@
-"""BART ``.cfl``/``.hdr`` pairs: column-major complex64 samples beside a text header with the sizes.
+"""BART ``.cfl``/``.hdr`` pairs: column-major complex64 samples and a text header with the sizes.
 
-BART's axes used here: 0 read, 1 phase 1, 2 phase 2, 3 coil, 13 slice. NumPy sees them in reverse,
-(slice, coil, z, y, x).
+BART's axes used here: 0 read, 1 phase 1, 2 phase 2, 3 coil, 13 slice. In NumPy their order is
+reversed: (slice, coil, z, y, x).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_pair(path: Path) -> Path | None:
 
 
 def read(cfl: Path) -> RawScan:
-    """Return the scan in a .cfl file; it has no geometry, and zero in all coils means not sampled.
+    """Return the scan in a .cfl file, without geometry; zero in all coils means not sampled.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def read(cfl: Path) -> RawScan:
         If one file of the pair is missing, damaged or too short.
     ShapeError
         If an axis other than space, coil and slice has more than one entry, or fewer than two
-        spatial axes have.
+        spatial axes have more than one entry.
     """
     import torch
 
@@ -62,7 +62,7 @@ def read(cfl: Path) -> RawScan:
 
 
 def read_coil_array(cfl: Path) -> tuple[NDArray[np.complex64], int]:
-    """Return (coil, *spatial), with slices before it if there are several, and the spatial axes.
+    """Return (coil, *spatial), after an axis of slices if there are several, and the spatial rank.
 
     Spatial axes of size 1 are dropped; see :func:`read` for errors.
     """
@@ -86,7 +86,7 @@ def read_array(cfl: Path) -> NDArray[np.complex64]:
             label = _AXES[axis] if axis < len(_AXES) else "unknown"
             raise ShapeError(
                 f"{cfl}: dimension {axis} ({label}) has {size} entries; only read, phase, coil and "
-                f"slice can, so extract one (bart slice {axis} 0)"
+                f"slice may have several, so extract one (bart slice {axis} 0)"
             )
     sizes = (*sizes, *[1] * (14 - len(sizes)))
     shape = (sizes[13], *sizes[3::-1])
@@ -94,7 +94,7 @@ def read_array(cfl: Path) -> NDArray[np.complex64]:
 
 
 def read_plain(cfl: Path) -> NDArray[np.complex64]:
-    """Return the array of a .cfl file in C order, without axes of size 1 at its slow end.
+    """Return the array of a .cfl file in C order, without leading axes of size 1.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_plain(cfl: Path) -> NDArray[np.complex64]:
 
 
 def _samples(cfl: Path, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    """Return the samples in the shape that the header states: all of them, no more, no less."""
+    """Return the samples in the header's shape, after checking that their number agrees."""
     read_head(cfl)
     count, stored = math.prod(shape), cfl.stat().st_size
     if stored < 8 * count:
@@ -118,16 +118,16 @@ def _samples(cfl: Path, shape: tuple[int, ...]) -> NDArray[np.complex64]:
         )
     if stored > 8 * count:
         raise FileError(
-            f"{cfl}: the file has {stored} bytes, the sizes in its header ask for {8 * count}; a "
+            f"{cfl}: the file has {stored} bytes, but the sizes in its header need {8 * count}; "
             "part of the scan would be left out, so export both again"
         )
     return np.fromfile(cfl, np.dtype("<c8")).reshape(shape)
 
 
 def write_cfl(path: Path, array: NDArray[np.complexfloating], *, fifth: int = SLICE) -> None:
-    """Write (..., coil, z, y, x) or fewer axes, last axis first, as ``path`` (.cfl) and its .hdr.
+    """Write (..., coil, z, y, x) or fewer axes, last axis first, to ``path`` (.cfl) and its .hdr.
 
-    A fifth axis from the end is written as BART's axis ``fifth``: 13, slices, or 10, time.
+    A fifth axis from the end is written as BART's axis ``fifth``: 13 (slices) or 10 (time).
     """
     if array.ndim > 5:
         raise ShapeError(f"{path}: the array has {array.ndim} axes; at most 5 can be written")

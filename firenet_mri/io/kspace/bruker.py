@@ -1,11 +1,12 @@
-"""Bruker experiments (ParaVision 5, 6, 360): Cartesian scans, 2D and 3D, and UTE, by brukerapi.
+"""Bruker experiments (ParaVision 5, 6, 360): 2D and 3D Cartesian scans, and UTE; needs brukerapi.
 
 The folder of an experiment holds ``method`` and ``acqp``, and the data as ``fid`` or, in newer
-versions, ``rawdata.job0``. Lines go where ``PVM_EncSteps1`` and ``PVM_EncSteps2`` say; the points
-of a UTE scan are in the file ``traj`` beside the data, x first, sample by sample. Of the place
-only the sizes are told (``Geometry.is_placed`` is False). The file ``subject`` is never opened.
+versions, ``rawdata.job0``. ``PVM_EncSteps1`` and ``PVM_EncSteps2`` give the place of each line; the
+points of a UTE scan are in the file ``traj`` beside the data, x first, sample by sample. The
+geometry has sizes only, without a position (``Geometry.is_placed`` is False). The file ``subject``
+is never opened.
 
-No real experiment was at hand: all this was checked on made-up ones.
+No real experiment was available: all this was checked on synthetic ones.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _LARGEST_SIZE = 1 << 14
 
 
 def find_experiment(path: Path) -> Path | None:
-    """Return the data file of an experiment, named by its folder or by a file in it, else None."""
+    """Return the data file of an experiment, given its folder or a file in it, else None."""
     folder = path if path.is_dir() else path.parent
     if path.is_file() and path.name not in (*_DATA, "method", "acqp"):
         return None
@@ -55,15 +56,15 @@ def read(data: Path) -> RawScan:
     Returns
     -------
     RawScan
-        k-space (slice, coil, y, x) or (coil, z, y, x), with repetitions as images before these; of
-        UTE (slice, coil, spoke, sample), in 3D without slices.
+        k-space (slice, coil, y, x) or (coil, z, y, x); for UTE (slice, coil, spoke, sample), in 3D
+        without the slice axis. Several repetitions are images, with a leading axis.
 
     Raises
     ------
     FileError
         If a file is truncated, damaged or missing.
     DataError
-        If it is neither a Cartesian scan of one echo with whole readouts nor UTE with its points.
+        If it is neither a single-echo Cartesian scan with full readouts nor UTE with its points.
     UsageError
         If the package brukerapi is not installed.
     """
@@ -82,11 +83,13 @@ def read(data: Path) -> RawScan:
     if echoes > 1 or (not is_3d and kspace.shape[2] != slices):
         raise DataError(
             f"{name}: {counted(kspace.shape[2], 'image')} of {counted(slices, 'slice')} "
-            f"({counted(round(echoes), 'echo', 'echoes')}); "
-            "experiments of one echo can be read"
+            f"({counted(round(echoes), 'echo', 'echoes')}); only experiments with one echo can be "
+            "read"
         )
     if any(factor > 1 + 1e-6 for factor in (method.numbers("PVM_EncPft") or [1])[:1]):
-        raise DataError(f"{name}: a partial echo; experiments with whole readouts can be read")
+        raise DataError(
+            f"{name}: has a partial echo; only experiments with full readouts can be read"
+        )
     columns, _, third, repetitions, coils = kspace.shape
     rows = method.grid_size(1, kspace.shape[1])
     partitions = method.grid_size(2, third) if is_3d else 1
@@ -132,7 +135,7 @@ def _is_ute(folder: Path) -> bool:
 
 
 def _read_ute(data: Path) -> RawScan:
-    """Return the scan of a UTE experiment, whose points of k-space are in a file of their own."""
+    """Return the scan of a UTE experiment, whose k-space points are in a separate file."""
     import torch
 
     from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
@@ -144,15 +147,15 @@ def _read_ute(data: Path) -> RawScan:
     matrix = [round(size) for size in method.numbers("PVM_Matrix")]
     ndim = round(method.number("ACQ_dim"))
     if len(matrix) != ndim or ndim not in (2, 3) or not 1 <= max(matrix) <= _LARGEST_SIZE:
-        raise FileError(f"{folder}: a {ndim}D scan with PVM_Matrix {matrix}; copy it again")
+        raise FileError(f"{folder}: is a {ndim}D scan with PVM_Matrix {matrix}; copy it again")
     if ndim == 3 and slices > 1:
-        raise DataError(f"{folder}: {slices} slabs of 3D encoding; export them one by one")
+        raise DataError(f"{folder}: has {slices} slabs of 3D encoding; export them one by one")
     points = np.fromfile(folder / _POINTS, np.dtype("<f8"))
     if points.size != spokes * samples * ndim or not np.isfinite(points).all():
         raise FileError(
-            f"{folder}: {_POINTS} has {counted(points.size, 'number')}, {counted(spokes, 'spoke')} "
-            f"of {counted(samples, 'sample')} in {ndim}D need {spokes * samples * ndim} finite "
-            "ones; copy the experiment again"
+            f"{folder}: {_POINTS} has {counted(points.size, 'number')}, but "
+            f"{counted(spokes, 'spoke')} of {counted(samples, 'sample')} in {ndim}D need "
+            f"{spokes * samples * ndim} finite ones; copy the experiment again"
         )
     shape = tuple(matrix[::-1])
     in_order = points.reshape(spokes, samples, ndim)[..., ::-1]
@@ -181,18 +184,18 @@ class _Method:
         self._files = files
 
     def numbers(self, name: str) -> list[float]:
-        """Return a parameter's numbers; none if it is not there or no numbers."""
+        """Return a parameter's numbers; none if it is missing or is not numeric."""
         for file in self._files:
             try:
                 values = np.atleast_1d(np.asarray(file[name].value, dtype=float))
-            # Values are parsed when they are asked for, and damaged ones fail in many ways.
+            # Values are parsed on access, and damaged ones raise exceptions of many kinds.
             except Exception:
                 continue
             return [float(value) for value in values.ravel() if np.isfinite(value)]
         return []
 
     def word(self, name: str) -> str:
-        """Return a parameter's text; nothing if it is not there."""
+        """Return a parameter's text; "" if it is missing."""
         for file in self._files:
             with contextlib.suppress(Exception):
                 return str(file[name].value)[:64]
@@ -213,7 +216,7 @@ class _Method:
 def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.complex64], _Method]:
     """Return (x, y, slice or z, repetition, coil) in the order of the lines, and the parameters.
 
-    Along a trajectory (``has_points``) x are samples and y spokes.
+    Along a trajectory (``has_points``), x is the sample axis and y the spoke axis.
     """
     from brukerapi.dataset import Dataset
     from brukerapi.exceptions import UnknownAcqSchemeException
@@ -235,12 +238,13 @@ def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.comple
             kspace = np.asarray(kspace)
     except UnknownAcqSchemeException:
         raise DataError(
-            f"{folder}: a sequence that is not known to be Cartesian; 2D and 3D Cartesian "
-            "experiments can be read, and UTE with its traj"
+            f"{folder}: the sequence is not known to be Cartesian; only 2D and 3D Cartesian "
+            "experiments, and UTE with its traj, can be read"
         ) from None
     except (DataError, FileError):
         raise
-    # brukerapi evaluates rules on the content of the files, and damaged ones fail in many ways.
+    # brukerapi evaluates rules on the files' content, so damaged ones raise exceptions of many
+    # kinds.
     except Exception as error:
         refuse_shortage(folder, error)
         raise FileError(
@@ -249,14 +253,14 @@ def _decoded(data: Path, *, has_points: bool = False) -> tuple[NDArray[np.comple
         ) from None
     if kspace.ndim != 5 or min(kspace.shape) < 1 or not np.isfinite(kspace).all():
         raise DataError(
-            f"{folder}: k-space of shape {kspace.shape}; (x, y, slice, repetition, coil) of finite "
-            "numbers was expected"
+            f"{folder}: k-space has shape {kspace.shape}; finite numbers (x, y, slice, repetition, "
+            "coil) are needed"
         )
     return kspace.astype(np.complex64), method
 
 
 def _spokes(dataset: Any, method: _Method) -> NDArray[np.generic]:
-    """Return (sample, spoke, slice, repetition, coil); slices take turns, repetitions come last."""
+    """Return (sample, spoke, slice, repetition, coil) from interleaved slices, repetitions last."""
     raw = np.asarray(dataset._schema.raw())
     samples, shots, coils = raw.shape
     slices, repetitions = int(method.number("NI", 1)), int(method.number("NR", 1))
@@ -269,24 +273,24 @@ def _spokes(dataset: Any, method: _Method) -> NDArray[np.generic]:
 
 
 def _check_sequence(folder: Path, sequence: str) -> None:
-    """Refuse what is not Cartesian by its name."""
+    """Refuse a sequence whose name is not that of a Cartesian one."""
     found = next((name for name in _OTHER_SEQUENCES if name in sequence.upper()), None)
     if found is not None:
         raise DataError(
-            f"{folder}: the sequence {sequence} ({found}) is not known to be Cartesian; 2D and 3D "
-            "Cartesian experiments can be read, and UTE with the file traj next to its data"
+            f"{folder}: the sequence {sequence} ({found}) is not known to be Cartesian; only 2D "
+            "and 3D Cartesian experiments, and UTE with the file traj next to its data, can be read"
         )
 
 
 def _check_size(method: _Method, data: Path) -> None:
-    """Refuse headers that ask for far more than the file has, before memory is taken."""
+    """Refuse headers that require far more data than the file has, before memory is allocated."""
     sizes = [method.number(name, 1) for name in ("NI", "NR", "PVM_EncNReceivers")]
     sizes += (method.numbers("PVM_EncMatrix") or [1])[:3] + method.numbers("ACQ_size")[:3]
     wanted, stored = max(map(abs, sizes)), data.stat().st_size
     if wanted > stored or np.prod(np.maximum(sizes[:6], 1)) * 4 > max(8 * stored, 1 << 20):
         raise FileError(
-            f"{data.parent}: the headers ask for more than the {stored} bytes of {data.name}; it "
-            "is truncated or damaged, copy it again"
+            f"{data.parent}: the headers require more than the {stored} bytes of {data.name}, "
+            "which is truncated or damaged; copy it again"
         )
 
 
@@ -301,14 +305,14 @@ def _places(
     if len(places) != count or places.min() < 0 or places.max() >= size or len(set(places)) < count:
         raise DataError(
             f"{folder}: {name} has {counted(len(places), 'step')} from {min(steps):g} to "
-            f"{max(steps):g} for {counted(count, 'line')} of a grid of {size}; the method is "
-            "damaged, copy it again"
+            f"{max(steps):g} for {counted(count, 'line')} of a grid of {size}; the file method is "
+            "damaged, so copy it again"
         )
     return places
 
 
 def _geometry(method: _Method, slices: int) -> Geometry | None:
-    """Return sizes in mm; where the animal lay is not told."""
+    """Return sizes in mm; the position of the animal is not given."""
     fov, factors = method.numbers("PVM_Fov"), method.numbers("PVM_AntiAlias")
     wide = [
         extent * (factors[axis] if axis < len(factors) else 1.0) for axis, extent in enumerate(fov)

@@ -1,11 +1,11 @@
-"""Echo trains: how their readouts become lines of k-space, by gridding and navigator lines.
+"""Echo trains: turns their readouts into lines of k-space, by gridding and navigator lines.
 
-The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase
-a + b x by which readouts forward and backward differ by :mod:`firenet_mri.io.kspace.navigators`.
+The image along the readout is found by :mod:`firenet_mri.io.kspace.readout_gridding`, the phase a +
+b x by which forward and backward readouts differ, by :mod:`firenet_mri.io.kspace.navigators`.
 
-Such a difference comes from a delay, which is not a mere shift if samples are uneven: at the slope
-b the readouts are late by delta = -b N / (4 pi v) samples, v cycles each in the middle, and are
-gridded at k(j + delta).
+This difference comes from a delay, which is more than a shift if samples are unevenly spaced. At
+the slope b the readouts are late by delta = -b N / (4 pi v) samples, where v is the spacing of
+samples in the middle, in cycles per field of view. They are gridded at k(j + delta).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from firenet_mri.io.kspace.trajectory_units import in_cycles_per_fov
 
 _log = logging.getLogger(__name__)
 
-# Noise, calibration, navigators and phase correction of its own, dummies and the like.
+# Flags of noise, calibration, navigator and phase-correction readouts, dummies and the like.
 _OTHERS = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
-# In cycles per field of view: paths of readouts that differ by more are different.
+# Largest difference in cycles per field of view between readout paths that count as the same.
 _SAME_PATH = 0.05
 # Share of the navigators' products that the straight phase explains; lines with phase encoding have
 # about 0.65.
@@ -46,7 +46,7 @@ NAVIGATORS, SCAN_WITHOUT_PHASE_ENCODING = "navigator lines", "a scan without pha
 
 @dataclass(frozen=True, eq=False)
 class EchoTrains:
-    """How the readouts of echo trains become lines of k-space.
+    """The gridding and phase correction that turn readouts of echo trains into lines of k-space.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class EchoTrains:
         Readouts without phase encoding, in the order of measurement; none if all readouts run in
         one direction.
     source
-        What these are, for messages and certificates.
+        What the navigators are, for messages and certificates.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     """
 
     readout: NDArray[np.complex128]
@@ -69,30 +69,29 @@ class EchoTrains:
 
     @property
     def samples(self) -> int:
-        """Samples of a readout as it was stored."""
+        """Number of samples of a readout as stored."""
         return self.readout.shape[2]
 
     def takes(self, lines: Sequence[Any]) -> bool:
-        """Return whether other readouts are of the same number of samples, and so gridded alike."""
+        """Return whether readouts have the same number of samples, and so are gridded alike."""
         return all(line.number_of_samples == self.samples for line in lines)
 
     @property
     def noise_factor(self) -> float:
-        """Standard deviation of a gridded sample's noise, that of a stored one being 1."""
+        """Standard deviation of a gridded sample's noise, relative to that of a stored sample."""
         energy = float(np.sum(np.abs(self.readout[0]) ** 2))
         return (energy / self.readout.shape[1]) ** 0.5
 
     def phases(self, line: Any) -> NDArray[np.float64]:
-        """Return phi of the image and slice of a readout, (coil, columns) in radians."""
+        """Return phi for the image and slice of a readout, (coil, columns) in radians."""
         coils, columns = line.active_channels, self.readout.shape[1]
         if not self.navigators:
             return np.zeros((coils, columns))
         phases, explained = phase_difference(navigators_of(self.navigators, line), self.readout)
         if explained < _CLEAR:
             _log.warning(
-                "%s: the phases of %s do not lie on a straight line (%.0f %% explained), as those "
-                "of noise or of lines with phase encoding; ghosts at half a field of view may "
-                "remain",
+                "%s: the phases of %s do not lie on a straight line (%.0f %% explained), as with "
+                "noise or with phase-encoded lines; ghosts at half a field of view may remain",
                 self.name,
                 self.source,
                 100 * explained,
@@ -101,7 +100,7 @@ class EchoTrains:
 
 
 def is_echo_planar(trajectory: str, lines: Sequence[Any], phase_correction: Sequence[Any]) -> bool:
-    """Return whether readouts are of echo trains: the header says so, or both directions do."""
+    """Return whether readouts are echo trains, by the header or because both directions occur."""
     if trajectory == "epi":
         return True
     has_backward = any(is_backward(line) for line in lines)
@@ -109,7 +108,7 @@ def is_echo_planar(trajectory: str, lines: Sequence[Any], phase_correction: Sequ
 
 
 def without_phase_encoding(acquisitions: Iterable[Any]) -> list[Any]:
-    """Return the readouts of a scan without phase encoding that serve as navigator lines."""
+    """Return the readouts of a scan without phase encoding that can be used as navigator lines."""
     return [one for one in acquisitions if not any(one.flags >> (f - 1) & 1 for f in _OTHERS)]
 
 
@@ -121,21 +120,21 @@ def echo_trains(
     columns: int,
     name: str,
 ) -> EchoTrains:
-    """Return how the readouts of echo trains are gridded and corrected.
+    """Return the gridding and phase correction of the readouts of echo trains.
 
     Parameters
     ----------
     encoding
-        Their encoding; its trajectoryDescription may have the times of a trapezoid, as Siemens'
+        Their encoding; its trajectoryDescription may hold the times of a trapezoid, as Siemens'
         converter writes them.
     imaging, navigators
         Readouts, ``ismrmrd.Acquisition``.
     source
-        What the navigators are.
+        Description of the navigators.
     columns
-        Columns of the image that are kept of the encoded ones.
+        Number of columns of the image that are kept of the encoded ones.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
@@ -145,45 +144,47 @@ def echo_trains(
     directions = {is_backward(line) for line in imaging}
     if len(directions) > 1 and not navigators:
         raise DataError(
-            f"{name}: an echo-planar scan without navigator lines, which would ghost; give one of "
-            "the same sequence without phase encoding with --phase-correction FILE "
+            f"{name}: is an echo-planar scan without navigator lines, and its image would ghost; "
+            "give a scan of the same sequence without phase encoding with --phase-correction FILE "
             "(phase_correction_file= in Python)"
         )
     if len(directions) > 1 and len({is_backward(line) for line in navigators}) < 2:
         raise DataError(
-            f"{name}: the navigator lines of echo trains all run in one direction, from which no "
-            "difference is found; export all of them"
+            f"{name}: the navigator lines of echo trains all run in one direction, so the phase "
+            "difference cannot be found; export all navigator lines"
         )
     _check_marks(imaging, encoding, name)
     lines = [*imaging, *navigators] if len(directions) > 1 else imaging
     shapes = {(line.active_channels, line.number_of_samples) for line in lines}
     if len(shapes) > 1:
         raise DataError(
-            f"{name}: readouts of echo trains have {sorted(shapes)} channels and samples; all, "
-            "the navigators' too, must have the same"
+            f"{name}: readouts of echo trains have {sorted(shapes)} channels and samples; all of "
+            "them, including the navigators, must have the same numbers"
         )
     kept = tuple(navigators) if len(directions) > 1 else ()
     paths = {way: _path(encoding, lines, way, name) for way in directions}
     matrices = _matrices(paths, encoding, columns)
     delay = _delay(paths, kept, matrices, encoding)
     if delay:
-        _log.info("%s: by %s readouts are gridded %.2f samples late", name, source, delay)
+        _log.info(
+            "%s: according to %s, readouts are gridded %.2f samples later", name, source, delay
+        )
         late = {way: path.delayed(delay) for way, path in paths.items()}
         matrices = _matrices(late, encoding, columns)
     return EchoTrains(matrices, kept, source, name)
 
 
 def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
-    """Refuse readouts whose directions were lost; say what is assumed where the file is silent."""
+    """Refuse readouts whose directions were lost; log what is assumed where the file is silent."""
     if not any(line.trajectory_dimensions or is_backward(line) for line in imaging):
         if looks_mirrored(imaging):
             raise DataError(
-                f"{name}: an echo-planar scan in which no readout is marked as running backward, "
-                "though every other one seems to; export it with these flags"
+                f"{name}: no readout of the echo-planar scan is marked as running backward, though "
+                "every other one seems to; export the scan with these flags"
             )
         _log.warning(
-            "%s: no readout of the echo-planar scan is marked as running backward; it is read as "
-            "one whose readouts all run forward",
+            "%s: no readout of the echo-planar scan is marked as running backward; all readouts "
+            "are assumed to run forward",
             name,
         )
     is_described = encoding.trajectoryDescription is not None
@@ -197,25 +198,25 @@ def _check_marks(imaging: Sequence[Any], encoding: Any, name: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """Points of a readout's samples in cycles per encoded field of view, and which are kept."""
+    """k-space points of a readout in cycles per encoded field of view, and which are kept."""
 
     places: NDArray[np.float64]
     kept: slice
 
     @property
     def step(self) -> float:
-        """Cycles per field of view from one sample to the next in the middle."""
+        """Spacing of samples in the middle, in cycles per field of view."""
         middle = len(self.places) // 2
         return float(abs(self.places[middle] - self.places[middle - 1]))
 
     @property
     def is_even(self) -> bool:
-        """Whether all samples are equally far from each other."""
+        """Whether all samples are evenly spaced."""
         steps = np.diff(self.places[self.kept])
         return bool(np.abs(steps - steps.mean()).sum() < _SAME_PATH)
 
     def delayed(self, delay: float) -> _Path:
-        """Return the path at its samples' numbers plus ``delay``, straight beyond its ends."""
+        """Return the path at sample numbers plus ``delay``, extended linearly beyond its ends."""
         count = len(self.places)
         ends = 2 * self.places[[0, -1]] - self.places[[1, -2]]
         known = np.concatenate([ends[:1], self.places, ends[1:]])
@@ -224,7 +225,7 @@ class _Path:
 
 
 def _path(encoding: Any, lines: Sequence[Any], is_turned: bool, name: str) -> _Path:
-    """Return the path of all readouts of one direction."""
+    """Return the path that all readouts of one direction share."""
     lines = [line for line in lines if is_backward(line) == is_turned]
     paths: dict[tuple[Any, ...], NDArray[np.float64]] = {}
     for line in lines:
@@ -240,9 +241,9 @@ def _path(encoding: Any, lines: Sequence[Any], is_turned: bool, name: str) -> _P
     size = encoding.encodedSpace.matrixSize.x
     if stop - start < 2 or np.abs(first[start:stop]).max() > size / 2 + 1:
         raise DataError(
-            f"{name}: a readout of {stop - start} samples reaches "
-            f"{np.abs(first).max():.1f} cycles per field of view, outside of the encoded matrix of "
-            f"{size} columns; correct the header's matrix"
+            f"{name}: a readout of {stop - start} samples reaches {np.abs(first).max():.1f} cycles "
+            f"per field of view, outside the encoded matrix of {size} columns; correct the "
+            "header's matrix"
         )
     return _Path(first, slice(start, stop))
 
@@ -254,7 +255,7 @@ def _matrices(paths: Mapping[bool, _Path], encoding: Any, columns: int) -> NDArr
     for way, path in paths.items():
         found[way] = np.zeros((columns, len(path.places)), np.complex128)
         found[way][:, path.kept] = readout_matrix(path.places[path.kept], size, columns)
-    # A direction that no readout has takes the other's place.
+    # A direction that no readout has gets the matrix of the other one.
     return np.stack([found.get(way, found[min(found)]) for way in (False, True)])
 
 
@@ -264,7 +265,7 @@ def _delay(
     matrices: NDArray[np.complex128],
     encoding: Any,
 ) -> float:
-    """Return by how many samples uneven readouts are to be taken later; 0 for even ones."""
+    """Return the delay in samples of unevenly sampled readouts; 0 for even ones."""
     if not navigators or all(path.is_even for path in paths.values()):
         return 0.0
     _, slope = straight_phase(products_of(navigators, matrices)[0].sum((0, 1)))
@@ -278,7 +279,7 @@ def _path_key(line: Any) -> tuple[Any, ...]:
 
 
 def _places(encoding: Any, line: Any, name: str) -> NDArray[np.float64]:
-    """Return the points of a readout's samples in cycles per encoded field of view."""
+    """Return the k-space points of a readout's samples in cycles per encoded field of view."""
     size = encoding.encodedSpace.matrixSize.x
     if line.trajectory_dimensions:
         return in_cycles_per_fov(line.traj[:, :1], (size,), name)[:, 0]
@@ -290,9 +291,10 @@ def _places(encoding: Any, line: Any, name: str) -> NDArray[np.float64]:
 
 
 def _trapezoid(encoding: Any, samples: int) -> tuple[float, float, float, float, float] | None:
-    """Return the times of the gradient of a readout and of its samples.
+    """Return the times of a readout's gradient and of its samples.
 
-    None if none is given, or for readouts with another number of samples, such as reference lines.
+    Return None if the header has none, or if the readout has another number of samples, as
+    reference lines may.
     """
     description = encoding.trajectoryDescription
     if description is None:

@@ -1,7 +1,7 @@
-"""fastMRI files: HDF5 with k-space of all slices and, for its size in mm, an ISMRMRD header.
+"""fastMRI files: HDF5 with k-space of all slices and an ISMRMRD header, which gives sizes in mm.
 
-The first axis of a slice is the readout, oversampled, the second the phase encoding. A header tells
-sizes, but neither position nor orientation, so that the image gets voxel sizes alone. Patient,
+The first axis of a slice is the oversampled readout, the second the phase encoding. The header
+gives sizes, but neither position nor orientation, so the image gets voxel sizes only. Patient,
 study and the rest of the header are removed before it is parsed.
 
 Knoll et al., Radiology: Artificial Intelligence 2(1) e190007, 2020.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def is_fastmri(path: Path) -> bool:
-    """Return whether an HDF5 file holds k-space as fastMRI's do; False if it cannot be opened."""
+    """Return whether an HDF5 file holds k-space as in fastMRI; False if it cannot be opened."""
     import h5py
 
     try:
@@ -42,15 +42,15 @@ def read(path: Path) -> RawScan:
     """Return the scan in a fastMRI file: k-space (slice, coil, readout, phase).
 
     Readout oversampling is removed where the header gives both fields of view. Samples that are
-    zero in all coils were not measured; a mask in the file, (phase) or (1, ..., phase), takes
-    samples away. Single-coil files, (slice, readout, phase), have one coil.
+    zero in all coils were not measured; a mask in the file, (phase) or (1, ..., phase), removes
+    further samples. Single-coil files, (slice, readout, phase), have one coil.
 
     Raises
     ------
     FileError
         If the file is truncated or damaged.
     ShapeError
-        If k-space or mask have other axes.
+        If k-space or the mask has other axes.
     DataError
         If k-space is zero everywhere or has NaN.
     """
@@ -67,7 +67,7 @@ def read(path: Path) -> RawScan:
             )
     except FileError:
         raise
-    # Damaged files fail in many ways.
+    # Damaged files raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(path, error)
         raise FileError(
@@ -75,8 +75,8 @@ def read(path: Path) -> RawScan:
         ) from None
     if raw.dtype.kind != "c" or raw.ndim not in (3, 4) or min(raw.shape) < 1:
         raise ShapeError(
-            f"{path}: kspace is {raw.dtype} of shape {raw.shape}; fastMRI's is complex, (slice, "
-            "coil, readout, phase), or (slice, readout, phase) of a single coil"
+            f"{path}: kspace is {raw.dtype} of shape {raw.shape}; it must be complex, (slice, "
+            "coil, readout, phase), or (slice, readout, phase) for a single coil"
         )
     kspace = torch.from_numpy(raw.astype(np.complex64).reshape(len(raw), -1, *raw.shape[-2:]))
     sampled = sampled_mask(kspace, 2)
@@ -104,8 +104,8 @@ def _lines(mask: NDArray[np.generic], columns: int, path: Path) -> Tensor:
     """Return the file's mask, (phase) bool."""
     if mask.size != columns:
         raise ShapeError(
-            f"{path}: the mask has shape {mask.shape}, k-space {columns} phase-encoding lines; "
-            "give one value for each line"
+            f"{path}: the mask has shape {mask.shape}, and k-space has {columns} phase-encoding "
+            "lines; give one value for each line"
         )
     import torch
 
@@ -137,9 +137,9 @@ def _sized(kspace: Tensor, mask: Tensor, encoding: Any) -> tuple[Tensor, Tensor,
 
 
 def read_targets(path: Path) -> dict[str, Any]:
-    """Return the target images (slice, y, x) float32 and attributes that a fastMRI file has.
+    """Return the target images (slice, y, x) float32 and the attributes of a fastMRI file.
 
-    Of the attributes "acquisition", "max" and "norm" only; none is about the patient.
+    Only the attributes "acquisition", "max" and "norm" are read; none is about the patient.
     """
     found: dict[str, Any] = {}
     with open_hdf5(path) as file:

@@ -1,10 +1,10 @@
-"""Writes a scan as a fastMRI file, which fastMRI's and MONAI's loaders read unchanged.
+"""Writes a scan as a fastMRI file, which the loaders of fastMRI and MONAI read unchanged.
 
-The file holds k-space (slice, coil, readout, phase) and, for its sizes, an ISMRMRD header; of a
-fully sampled scan the target images, root-sums-of-squares of the coil images, with their largest
-value and norm as attributes "max" and "norm"; of an under-sampled one the mask of phase-encoding
-lines, and no target, since there is none. Nothing else is in it: neither patient nor study, nor
-date, scanner or name of a file.
+The file holds k-space (slice, coil, readout, phase) and an ISMRMRD header with the sizes. For a
+fully sampled scan it also holds the target images, root-sums-of-squares of the coil images, with
+their largest value and norm as attributes "max" and "norm". For an undersampled scan it holds the
+mask of phase-encoding lines and no target. It contains nothing else: no patient, study, date,
+scanner or file name.
 
 Knoll et al., Radiology: Artificial Intelligence 2(1) e190007, 2020.
 """
@@ -28,25 +28,25 @@ PhaseAxis = Literal[-2, -1]
 
 
 def write_fastmri(path: Path, scan: RawScan, *, phase_axis: PhaseAxis | None = None) -> None:
-    """Write a Cartesian scan of one image; a volume with planes that are whole in z as slices.
+    """Write a Cartesian scan of one image; a volume that is fully sampled along z becomes slices.
 
     Parameters
     ----------
     path
         The file, which is replaced.
     scan
-        Slices in which lines were sampled, or a volume of which all or nothing was sampled along z:
-        its inverse Fourier transform along z gives slices. A noise measurement is left out; whiten
-        the scan with it first.
+        Slices in which lines were sampled, or a volume in which each line along z was sampled fully
+        or not at all; its inverse Fourier transform along z gives slices. A noise measurement is
+        not written; whiten the scan with it first.
     phase_axis
-        The axis of phase encoding in ``scan.kspace``; None finds it from the lines that are
-        missing, and takes rows where none is.
+        The axis of phase encoding in ``scan.kspace``; None derives it from the missing lines, and
+        takes rows if none is missing.
 
     Raises
     ------
     DataError
-        If the scan has a trajectory, several images, or was sampled otherwise than by whole lines
-        that are the same in all slices.
+        If the scan has a trajectory, several images, or was not sampled in whole lines that are the
+        same in all slices.
     """
     import h5py
     import torch
@@ -76,23 +76,23 @@ def write_fastmri(path: Path, scan: RawScan, *, phase_axis: PhaseAxis | None = N
 def _check_fits(scan: RawScan) -> None:
     if scan.trajectory is not None:
         raise DataError(
-            f"{scan.name}: has a trajectory, which fastMRI files cannot hold; write mrd, "
-            "bart or npy"
+            f"{scan.name}: has a trajectory, which fastMRI files cannot store; write mrd, bart or "
+            "npy"
         )
     if len(scan.images) > 1:
         raise DataError(
-            f"{scan.name}: {len(scan.images)} images ({scan.images[0]}, ...); a fastMRI file holds "
-            "one, so choose one (--repetitions) or write mrd"
+            f"{scan.name}: has {len(scan.images)} images ({scan.images[0]}, ...); a fastMRI file "
+            "holds one, so choose one (--repetitions) or write mrd"
         )
 
 
 def _slices(scan: RawScan) -> tuple[Tensor, Tensor]:
-    """Return k-space (slice, coil, y, x), zero where not sampled, and bool (y, x), the same mask.
+    """Return k-space (slice, coil, y, x), zero where not sampled, and the common mask (y, x) bool.
 
     Raises
     ------
     DataError
-        If the mask is another from slice to slice, or of a volume along z.
+        If the mask differs from slice to slice, or along z in a volume.
     """
     import torch
 
@@ -126,14 +126,14 @@ def _sampled_lines(name: str, sampled: Tensor, phase_axis: PhaseAxis) -> Tensor:
     measured = sampled if phase_axis == -2 else sampled.T
     if not _is_constant(measured[lines], 0):
         raise DataError(
-            f"{name}: single points of k-space were sampled; fastMRI's mask counts whole "
+            f"{name}: single points of k-space were sampled; fastMRI's mask describes whole "
             "phase-encoding lines, so write mrd, bart or npy"
         )
     return lines
 
 
 def _header(scan: RawScan, kspace: Tensor, phase_axis: PhaseAxis) -> bytes:
-    """Return the ISMRMRD header; a field of view of 0 mm is one that is not known."""
+    """Return the ISMRMRD header; a field of view of 0 mm means unknown."""
     from ismrmrd import xsd
 
     readout, phase = kspace.shape[-2:]

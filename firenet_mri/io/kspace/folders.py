@@ -1,7 +1,7 @@
-"""Folders of raw scans: which files are scans, what lies beside one, and what its bytes are.
+"""Folders of raw scans: which files are scans, which lie beside one, and digests of their bytes.
 
-What converts or reconstructs many scans starts here; the names of outputs, summaries and what is
-kept from before are its own.
+Conversion and reconstruction of many scans start here; they name their own outputs and summaries,
+and decide what to keep from earlier runs.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from firenet_mri.io.names import is_dangling, why_missing
 from firenet_mri.io.outputs import check_folder
 from firenet_mri.temporary import is_temporary
 
-# What a scan's file may be called; what it is is told by its content.
+# Suffixes of files that may be scans; the content then tells the format.
 _SUFFIXES = (".h5", ".hdf5", ".mrd", ".ismrmrd", ".dat", ".7", ".list", ".npy", ".cfl")
-# What conversions write beside a scan.
+# Names of files that conversions write beside a scan.
 _BESIDE = re.compile(r"(.+)_(noise|trajectory)")
 
 
 def find_scans(folder: Path) -> list[Path]:
-    """Return the raw scans in a folder and those below it, in the order of their names.
+    """Return the raw scans in a folder and its subfolders, in the order of their names.
 
-    They are files that are called as scans are, and folders of Bruker experiments; what lies beside
-    a scan, such as its noise measurement, is left out.
+    These are files with a scan's suffix, and folders of Bruker experiments. Files that belong to a
+    scan, such as its noise measurement, are left out.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def find_scans(folder: Path) -> list[Path]:
 
 
 def check_folder_for_outputs(output: Path, scans: Path) -> None:
-    """Refuse a folder for outputs that lies among the scans, or cannot be made or written to.
+    """Refuse an output folder that lies among the scans, or cannot be created or written to.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:
     Raises
     ------
     FileError
-        If one of them is a link to nothing: without it the image would be another.
+        If one of them is a dangling link: without it the image would differ.
     """
     if bart.find_pair(scan) is None and scan.suffix != ".npy":
         return options
@@ -96,7 +96,7 @@ def with_files_beside(scan: Path, options: ReadOptions) -> ReadOptions:
 
 
 def digests_of_scan(scan: Path) -> list[str]:
-    """Return the digests of a scan's bytes, file by file: a header is one, too.
+    """Return the digest of each file of a scan, including a separate header.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def digests_of_scan(scan: Path) -> list[str]:
 
 
 def name_by_digest(scan: Path) -> str:
-    """Return a name for a scan that its bytes give, and nothing else.
+    """Return a name for a scan that is derived from its bytes alone.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def name_by_digest(scan: Path) -> str:
 
 
 def shown_names(scans: Sequence[Path], options: ReadOptions) -> list[str]:
-    """Return what messages call the scans of a folder, "" for their own names.
+    """Return the names of a folder's scans in messages; "" stands for the file's own name.
 
-    One that cannot be read is called "scan-unreadable".
+    A scan that cannot be read is named "scan-unreadable".
     """
     names = []
     for scan in scans:
@@ -147,14 +147,14 @@ def shown_names(scans: Sequence[Path], options: ReadOptions) -> list[str]:
 
 
 def without_name(text: str, scan: Path, name: str) -> str:
-    """Return a message about a scan that calls it by another name, wherever it names its file."""
+    """Return a message about a scan with every mention of its file replaced by another name."""
     for known in (str(scan), str(scan.with_suffix("")), scan.name, scan.stem):
         text = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", name, text)
     return text
 
 
 def _lies_beside_a_scan(path: Path) -> bool:
-    """Return whether a file is the noise measurement or the trajectory of a scan that is there."""
+    """Return whether a file is the noise measurement or the trajectory of an existing scan."""
     match = _BESIDE.fullmatch(path.stem)
     if match is None:
         return False

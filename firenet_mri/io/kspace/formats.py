@@ -1,4 +1,4 @@
-"""Tells the format of a raw scan from its content."""
+"""Recognises the format of a raw scan by its content, and reads readouts of scanner formats."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from firenet_mri.io.kspace.recognise import (
 
 
 class Format(Enum):
-    """A format of raw scans; the value is its name for messages."""
+    """A format of raw scans; the value is its name in messages."""
 
     BART = "BART file"
     BRUKER = "Bruker experiment"
@@ -54,7 +54,7 @@ _BY_HEAD: tuple[tuple[Format, Callable[[bytes], bool]], ...] = (
     (Format.GE, ge.is_ge),
 )
 
-#: Formats that hold readouts with a header each.
+#: Formats that hold readouts, each with a header.
 SCANNERS = (Format.ISMRMRD, Format.STREAM, Format.MRD2, Format.SIEMENS)
 
 
@@ -66,22 +66,21 @@ def read_readouts(
     *,
     name: str | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Return header and readouts of a file of :data:`SCANNERS` as ISMRMRD has them.
+    """Return the header and readouts of a file of :data:`SCANNERS`, in ISMRMRD's form.
 
     Parameters
     ----------
     path, format_, group
-        The file, its format, and which scan of it.
+        The file, its format, and the scan to read from it.
     pulseq
-        The Pulseq sequence that was played, by which header and readouts are completed.
+        The Pulseq sequence that was played, which completes header and readouts.
     name
-        What messages call the scan; None is the name of its file.
+        Name of the scan in messages; None is the name of its file.
 
     Raises
     ------
     UsageError
-        If a group is named that the file does not have; if pypulseq is not
-        installed.
+        If the file does not have the group, or pypulseq is not installed.
     DataError
         If another sequence was played.
     """
@@ -99,11 +98,11 @@ def read_phase_correction(
     Parameters
     ----------
     path, format_
-        The file, and its format, one of :data:`SCANNERS`.
+        The file, and its format, which is one of :data:`SCANNERS`.
     pulseq
         The Pulseq sequence of the scan that is corrected.
     name
-        What messages call it; None is the name of its file.
+        Name of the correction scan in messages; None is the name of its file.
     """
     _, acquisitions = _readouts(path, format_, None)
     if pulseq is None:
@@ -117,14 +116,17 @@ def _readouts(path: Path, format_: Format, group: str | None) -> tuple[Any, list
     if format_ is Format.STREAM:
         return ismrmrd_stream.read_acquisitions(path, group)
     if group is not None:
-        raise UsageError(f"{path}: a {format_.value} has no groups to choose from; leave group out")
+        raise UsageError(
+            f"{path}: a {format_.value} has no groups to choose from; omit --group (group= in "
+            "Python)"
+        )
     if format_ is Format.MRD2:
         return mrd2.read_acquisitions(path)
     return siemens.read_acquisitions(path)
 
 
 def groups_of(path: Path) -> list[str]:
-    """Return what ``group`` may choose from: HDF5 groups with scans, measurements of a stream."""
+    """Return the choices for ``group``: HDF5 groups with scans, or measurements of a stream."""
     format_ = recognise(path)
     if format_ is Format.STREAM:
         return ismrmrd_stream.measurements_of(path)
@@ -137,7 +139,7 @@ def recognise(path: Path) -> Format:
     Raises
     ------
     FileError
-        If the file is missing, empty, or of none of them; the message says what it seems to be.
+        If the file is missing, empty, or of another format; the message states what it seems to be.
     """
     if bart.find_pair(path) is not None:
         return Format.BART

@@ -1,7 +1,8 @@
-"""Says where samples are missing though their neighbours are not, and refuses slices without any.
+"""Logs isolated missing samples, and refuses slices without any sample.
 
-Of undersampling nothing is said: rows that follow a rule, or none at all, were left out on purpose.
-What is named are single gaps in a rule, and slices that lack rows which most of the others have.
+Undersampling is not reported: rows that are missing by a rule, or at random, were left out on
+purpose. What is reported are single gaps in a regular pattern, and slices without rows that most
+other slices have.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ from firenet_mri.plurals import by_number
 
 _log = logging.getLogger(__name__)
 
-# At most this share of the rows, and one in any case, makes a gap and no pattern.
+# Up to this share of missing rows, and one in any case, is a gap; more are a pattern.
 _RARE = 0.05
-# Fewer rows follow no rule.
+# Fewer rows than this show no rule.
 _FEWEST = 8
 _LISTED = 6
-# Of the centre, which may be sampled by another rule.
+# Number of edges of the centre, which may be sampled by another rule.
 _EDGES = 2
-# A line of which less was measured belongs to a pattern of points.
+# A line of which a smaller share was measured belongs to a pattern of points.
 _WHOLE = 0.5
-# Of partial Fourier at a low resolution more is measured than this share of the matrix.
+# Partial Fourier at a low resolution still measures more than this share of the matrix.
 _LEAST = 0.35
 
 
 def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
-    """Say what a mask lacks that its own pattern, or that of the other slices, has.
+    """Log samples that a mask lacks, judged by its own pattern or that of the other slices.
 
     Parameters
     ----------
     mask
-        (..., 1, *spatial) bool; True where k-space was measured, of a Cartesian scan.
+        (..., 1, *spatial) bool; True where k-space of the Cartesian scan was measured.
     spatial_ndim
         2 or 3.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
@@ -52,28 +53,28 @@ def check_gaps(mask: NDArray[np.bool_], spatial_ndim: int, name: str) -> None:
     if len(empty):
         raise DataError(
             f"{name}: no sample of {by_number(len(empty), 'slice')} {_listed(empty)} of "
-            f"{len(slices)} was measured; a part of the file is missing: copy it again, or choose "
+            f"{len(slices)} was measured, so part of the file is missing; copy it again, or choose "
             "the others (--slices)"
         )
     for axis, what in ((-1, "rows"), (-2, "columns")):
         lines = _lines(slices, axis)
         if lines is not None:
             _say_gaps(lines, what, name)
-    # Of a volume whole planes may be missing, too.
+    # In a volume whole planes may be missing, too.
     if spatial_ndim == 3:
         _say_gaps(np.asarray(slices.any(axis=(-1, -2))), "partitions", name)
     _say_emptiness(np.asarray(slices.any(axis=0)), name)
 
 
 def _say_emptiness(mask: NDArray[np.bool_], name: str) -> None:
-    """Log if the measured part of k-space is far smaller than its matrix: (*spatial) bool."""
+    """Log if the measured part of k-space, (*spatial) bool, is far smaller than its matrix."""
     for axis in range(mask.ndim):
         others = tuple(other for other in range(mask.ndim) if other != axis)
         places = np.flatnonzero(mask.any(axis=others))
         extent, size = int(places[-1] - places[0]) + 1, mask.shape[axis]
         if extent < _LEAST * size:
             _log.warning(
-                "%s: along axis %d of %s what was measured covers %d of %d; the matrix in the "
+                "%s: along axis %d of %s the measured samples cover %d of %d; the matrix in the "
                 "header may be wrong",
                 name,
                 axis,
@@ -84,7 +85,7 @@ def _say_emptiness(mask: NDArray[np.bool_], name: str) -> None:
 
 
 def _lines(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_] | None:
-    """Return which lines along an axis were measured, each most of its length; else None."""
+    """Return which lines along an axis were measured; None if some lines are mostly unmeasured."""
     counts = mask.sum(axis=axis)
     found = counts > 0
     is_whole = bool((counts[found] >= _WHOLE * mask.shape[axis]).all())
@@ -92,7 +93,7 @@ def _lines(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_] | None:
 
 
 def _say_gaps(lines: NDArray[np.bool_], what: str, name: str) -> None:
-    """Log what (slice, ..., line) bool lacks."""
+    """Log the missing lines of (slice, ..., line) bool."""
     for index, found in enumerate(lines):
         gaps = [_gaps(one) for one in found.reshape(-1, found.shape[-1])]
         missing = np.unique(np.concatenate(gaps))
@@ -104,7 +105,7 @@ def _say_gaps(lines: NDArray[np.bool_], what: str, name: str) -> None:
 
 
 def _gaps(found: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the rows that are missing in what is else a rule: every row, or every n-th.
+    """Return the rows, of (row) bool, that are missing from a regular pattern: every n-th row.
 
     (row) bool.
     """
@@ -116,7 +117,7 @@ def _gaps(found: NDArray[np.bool_]) -> NDArray[np.intp]:
     # Every n-th row, and every one at the centre.
     rule = max((step for step, count in counts.items() if count > _few(len(steps))), default=1)
     odd = [i for i, step in enumerate(steps) if step > rule]
-    # Where the rule meets the centre a step may be shorter.
+    # A step may be shorter where the rule meets the centre.
     between = sum(count for step, count in counts.items() if 1 < step < rule)
     if not 0 < len(odd) <= _few(len(steps)) or between > _EDGES:
         return places[:0]
@@ -125,7 +126,7 @@ def _gaps(found: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _lacking(rows: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.intp]]]:
-    """Return the slices that lack few of the rows that most slices have, and these.
+    """Return the slices that lack a few of the rows that most slices have, and those rows.
 
     (slice, row) bool.
     """

@@ -1,18 +1,18 @@
-"""GE P-files (.7) of revision 26 to 31: 2D Cartesian scans.
+"""GE P-files (.7) of revisions 26 to 31: 2D Cartesian scans.
 
 The data are int16 or int32 pairs in the order coil, slot, echo, view, sample; the first view of
 every slot is a baseline, which is left out. Slots are slices in order of acquisition, and a table
-in the header says which is which and where its corners lie. Unless the header says otherwise the
-sign of the RF pulse alternates from view to view (chopping), which would move the image by half a
-field of view and is undone.
+in the header gives their numbers and corners. Unless the header says otherwise, the sign of the RF
+pulse alternates from view to view (chopping); this would shift the image by half a field of view
+and is undone.
 
-Corner 1 to 2 is taken as the readout, corner 1 to 3 as the phase encoding, in R, A, S mm. That
-fits the one file at hand, but no public P-file comes with the scanner's own image, so that neither
-sign is proven: the image does not claim to lie in the scanner (``Geometry.is_placed`` is False).
-``fft_sign=-1`` turns it.
+Corner 1 to 2 is taken as the readout, corner 1 to 3 as the phase encoding, in R, A, S mm. That fits
+the one available file, but no public P-file comes with the scanner's own image, so neither sign is
+proven and the image claims no position in the scanner (``Geometry.is_placed`` is False).
+``fft_sign=-1`` reverses it.
 
-Of the header nothing is read but these numbers; the tables of examination and series, which hold
-the patient's name, are never looked at.
+Only these numbers are read from the header; the tables of examination and series, which hold the
+patient's name, are never read.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Bytes from the beginning of the file.
+# Offsets in bytes from the beginning of the file.
 _REVISION, _DATA, _SLICE_TABLE, _IMAGE = 0, 4, 16, 40
 _LOGO, _OLDER_LOGO = slice(110, 120), slice(34, 44)
 _LOGOS = (b"GE_MED_NMR", b"INVALIDNMR")
 _COLLECT_TYPE, _PASSES, _SLICES, _ECHOES, _FRAMES = 132, 140, 144, 146, 150
 _POINT_SIZE, _SAMPLES, _VIEWS, _FIRST_COIL, _LAST_COIL = 158, 178, 180, 264, 266
-# Revision 28.002 counts slices here.
+# Offset of the number of slices in revision 28.002.
 _SLICES_OF_28 = 3200
-# Bytes from the beginning of the image's header.
+# Offsets in bytes from the beginning of the image header.
 _THICKNESS, _TOP_LEFT, _BOTTOM_RIGHT, _SEQUENCE = 316, 720, 744, slice(1632, 1665)
 _TR_US, _TE_US, _FLIP = 1056, 1064, 1412
 _ENTRY_BYTES = 72
@@ -55,7 +55,7 @@ _OTHER_SEQUENCES = ("epi", "spiral", "spep", "propeller", "radial", "probe", "pr
 
 
 def is_ge(head: bytes) -> bool:
-    """Return whether a file begins as a P-file does, of whatever revision."""
+    """Return whether a file begins like a P-file of any revision."""
     return len(head) >= 200 and any(head[where] in _LOGOS for where in (_LOGO, _OLDER_LOGO))
 
 
@@ -110,7 +110,7 @@ class _Header:
 
     @staticmethod
     def of(raw: bytes, path: Path) -> _Header:
-        """Return what the header says, after checking that this can be read."""
+        """Return the header's values, after checking that such a scan can be read."""
         revision, (data, table, image) = _start_of(raw, path)
 
         def short(at: int) -> int:
@@ -135,7 +135,7 @@ class _Header:
         sequence = raw[image:][_SEQUENCE].split(b"\0")[0].decode("ascii", "replace").lower()
         if any(name in sequence for name in _OTHER_SEQUENCES):
             raise DataError(
-                f"{path}: a P-file of the sequence {sequence!r}, which is not a 2D Cartesian one; "
+                f"{path}: is a P-file of the sequence {sequence!r}, which is not 2D Cartesian; "
                 "convert it with ge_to_ismrmrd"
             )
         return header
@@ -151,22 +151,22 @@ class _Header:
             )
         if passes != 1 or echoes != 1 or self.views != self.frames + 1:
             raise DataError(
-                f"{path}: {counted(passes, 'pass', 'passes')}, "
-                f"{counted(echoes, 'echo', 'echoes')}, {self.views} stored for "
-                f"{counted(self.frames, 'view')}; P-files of one pass and one echo can be read, "
-                "convert others with ge_to_ismrmrd"
+                f"{path}: has {counted(passes, 'pass', 'passes')}, "
+                f"{counted(echoes, 'echo', 'echoes')} and {self.views} stored for "
+                f"{counted(self.frames, 'view')}; only P-files with one pass and one echo can be "
+                "read, so convert it with ge_to_ismrmrd"
             )
 
 
 def _start_of(raw: bytes, path: Path) -> tuple[float, tuple[int, int, int]]:
-    """Return the revision, and where samples, table of slices and image header begin."""
+    """Return the revision, and the offsets of samples, slice table and image header."""
     if len(raw) < _SLICES_OF_28 + 4:
         raise FileError(f"{path}: the P-file ends in its header; copy it again")
     (revision,) = struct.unpack_from("<f", raw, _REVISION)
     if not 26 <= revision < 32:
         raise FileError(
-            f"{path}: a GE P-file of revision {revision:.3f}; 26 to 31 can be read, convert "
-            "others with ge_to_ismrmrd"
+            f"{path}: is a GE P-file of revision {revision:.3f}; only 26 to 31 can be read, so "
+            "convert it with ge_to_ismrmrd"
         )
     (data,), (table,), (image,) = (
         struct.unpack_from("<i", raw, at) for at in (_DATA, _SLICE_TABLE, _IMAGE)
@@ -190,7 +190,7 @@ def _samples(raw: bytes, header: _Header, path: Path) -> NDArray[np.complex64]:
         )
     if found > count:
         raise FileError(
-            f"{path}: the P-file holds {found} numbers, its header states {count} "
+            f"{path}: the P-file holds {found} numbers, but its header states {count} "
             f"({counted(header.coils, 'coil')}, {counted(header.slices, 'slice')}, "
             f"{counted(header.views, 'view')} of {counted(header.samples, 'sample')}); copy it "
             "again"
@@ -225,35 +225,37 @@ def _slice_table(raw: bytes, header: _Header, path: Path) -> list[_Slice]:
 
 
 def _check_chopping(kspace: NDArray[np.complex64], header: _Header, path: Path) -> None:
-    """Say if the image's centre of mass lies nearer to the edge than to the middle.
+    """Warn if the image's centre of mass lies nearer to the edge than to the middle.
 
-    From view to view the samples turn by 2 pi times its distance from the middle, in fields of
-    view, so that they are against each other where it is more than a quarter.
+    From view to view the phase of the samples advances by 2 pi times the distance of the centre of
+    mass from the middle, in fields of view. Neighbouring views therefore oppose each other where
+    that distance exceeds a quarter.
     """
     product = np.vdot(kspace[:, :, :-1], kspace[:, :, 1:])
     if product.real < 0:
         said = "not alternate" if header.collect_type & _NO_CHOPPING else "alternate"
         _log.warning(
-            "%s: the header says that the sign of the pulse does %s; the image lies at the edge of "
-            "the field of view then, and would be in the middle otherwise: the header may be wrong",
+            "%s: the header says that the sign of the pulse does %s, which puts the image at the "
+            "edge of the field of view; otherwise it would be in the middle, so the header may be "
+            "wrong",
             path.name,
             said,
         )
 
 
 def _check_centred(kspace: NDArray[np.complex64], path: Path) -> None:
-    """Refuse partial Fourier, of which the header at hand does not say where the centre is."""
+    """Refuse partial Fourier, because the known part of the header does not give the centre."""
     energy = np.square(np.abs(kspace)).sum(axis=(0, 1, 3))
     rows = len(energy)
     if abs(int(energy.argmax()) - rows // 2) > max(2, rows // 16):
         raise DataError(
             f"{path}: the strongest of {rows} views is number {int(energy.argmax())} and not the "
-            "middle one: partial Fourier; convert the P-file with ge_to_ismrmrd"
+            "middle one, which indicates partial Fourier; convert the P-file with ge_to_ismrmrd"
         )
 
 
 def _geometry(raw: bytes, header: _Header, table: list[_Slice], path: Path) -> Geometry | None:
-    """Return sizes and the best guess of the place, None if the corners do not span a plane."""
+    """Return sizes and the best guess of the position; None if the corners do not span a plane."""
     corners = np.stack([entry.corners for entry in table])
     along_read, along_phase = corners[0, 1] - corners[0, 0], corners[0, 2] - corners[0, 0]
     centres = (corners[:, 1] + corners[:, 2]) / 2
@@ -268,7 +270,7 @@ def _geometry(raw: bytes, header: _Header, table: list[_Slice], path: Path) -> G
     (thickness,) = struct.unpack_from("<f", image, _THICKNESS)
     if not 0 < thickness < _LARGEST_THICKNESS_MM:
         thickness = step
-    # The image's own corners know the table's position; those of the slice table do not.
+    # The image's own corners include the table's position; those of the slice table do not.
     top, bottom = (
         np.array(struct.unpack_from("<3f", image, at)) * [-1, -1, 1]
         for at in (_TOP_LEFT, _BOTTOM_RIGHT)

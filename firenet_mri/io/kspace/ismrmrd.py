@@ -1,31 +1,32 @@
-"""ISMRMRD / MRD 1.x: puts readouts, from a file or a stream, into the k-space of one scan.
+"""ISMRMRD / MRD 1.x: places readouts, from a file or a stream, in the k-space of one scan.
 
-Each sample has its place by the header: row = kspace_encode_step_1 + N/2 - centre (the same for
-step 2), column = N/2 - center_sample + sample. What differs between scanners:
+The header gives the place of each sample: row = kspace_encode_step_1 + N/2 - centre (likewise for
+step 2), column = N/2 - center_sample + sample. Scanners differ in these points:
 
 - Readouts that are not image data (navigators, dummies, ...) are left out; noise readouts become
   ``RawScan.noise``.
 - Echo trains, whose readouts run forward and backward, perhaps with samples on the gradient's
-  ramps, are gridded and corrected by their navigator lines as one linear map, the first of
+  ramps, are gridded and corrected with their navigator lines in one linear map, the first of
   ``RawScan.applied`` (:mod:`firenet_mri.io.kspace.echo_planar`).
-- Calibration-only lines fill rows that no imaging line has; those that were measured separately are
-  used for the maps alone, as ``RawScan.reference``
+- Calibration-only lines fill rows that no imaging line covers. Those that were measured separately
+  are used only for the maps, as ``RawScan.reference``
   (:mod:`firenet_mri.io.kspace.ismrmrd_references`).
-- A k-space point that was measured several times (averages) gets the mean; one that comes again
-  with the same average is of another image (:mod:`firenet_mri.io.kspace.ismrmrd_images`).
+- A k-space point that was measured several times (averages) gets the mean. A point that is repeated
+  with the same average number belongs to another image
+  (:mod:`firenet_mri.io.kspace.ismrmrd_images`).
 - The centre of k-space is where two of header, readouts and energy agree
   (:mod:`firenet_mri.io.kspace.ismrmrd_centre`).
 - A readout that is zero throughout is padding, not data.
-- Repetitions, contrasts (echoes), cardiac phases and sets are images of their own.
-- Readout oversampling is removed by the ratio of the fields of view. If the echo is asymmetric,
-  the columns that were not measured cannot be told from measured ones after that, so there the
-  oversampling stays, and the image keeps the larger field of view.
+- Repetitions, contrasts (echoes), cardiac phases and sets are separate images.
+- Readout oversampling is removed by the ratio of the fields of view. Afterwards, columns that an
+  asymmetric echo left unmeasured could not be told from measured ones. Such a scan therefore keeps
+  its oversampling and the larger field of view.
 
-- Siemens' directions go with the forward Fourier transform from k-space to the image, as mrpro and
-  Siemens' FIRE interface take it, everyone else's with the inverse one. No public raw scan comes
-  with the scanner's own image, so this is not proven here; ``fft_sign`` says otherwise.
+- Siemens' directions require the forward Fourier transform from k-space to the image, as in mrpro
+  and Siemens' FIRE interface; those of all other vendors require the inverse one. No public raw
+  scan comes with the scanner's own image, so this is not proven here; ``fft_sign`` overrides it.
 
-Scans with a system vendor that begins with "simulated" are marked as simulated.
+Scans whose system vendor begins with "simulated" are marked as simulated.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def assemble(
     phase_correction: Sequence[Any] = (),
     admit: Callable[[Extent], None] | None = None,
 ) -> RawScan:
-    """Return the scan that a header and its readouts make.
+    """Return the scan that a header and its readouts describe.
 
     Parameters
     ----------
@@ -101,41 +102,41 @@ def assemble(
     acquisitions
         ``ismrmrd.Acquisition`` objects in any order.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     encoding
-        Number of the encoding to take, where several have imaging readouts.
+        Number of the encoding to read, if several have imaging readouts.
     repetitions
-        Numbers of the repetitions to take; None takes all.
+        Numbers of the repetitions to read; None reads all.
     fft_sign
         Sign of the exponent from k-space to the image: 1 is the inverse Fourier transform, -1 the
-        forward one. None takes the vendor's.
+        forward one. None uses the vendor's.
     calibration_encoding
-        Number of the encoding whose readouts are used for the sensitivity maps alone.
+        Number of the encoding whose readouts are used only for the sensitivity maps.
     phase_correction
-        Readouts of a scan without phase encoding, by which echo trains are corrected in the place
-        of their own navigator lines.
+        Readouts of a scan without phase encoding, which correct echo trains instead of their own
+        navigator lines.
     admit
-        Called with the sizes that the scan will have before anything of these is allocated; what it
-        raises refuses the scan.
+        Called with the sizes of the scan before any memory for it is allocated; to refuse the scan,
+        it raises an error.
 
     Returns
     -------
     RawScan
-        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding, with an axis of
-        images before these if there are several; along a trajectory (slice, coil, line, sample),
-        without the slice axis if there is one slice of one image. Slices are in the order of their
-        positions.
+        k-space (slice, coil, y, x) for 2D and (coil, z, y, x) for 3D encoding; along a trajectory
+        (slice, coil, line, sample), without the slice axis if there is one slice of one image.
+        Several images have a leading axis. Slices are in the order of their positions.
 
     Raises
     ------
     DataError
-        If the readouts are not those of one scan: several encodings, echo trains that nothing
-        corrects, several slices excited at once, images without some of the slices, a trajectory
-        that the readouts do not hold, or samples outside of the matrix.
+        If the readouts are not those of one scan: several encodings, echo trains without
+        navigators, several slices excited at once, images that lack slices, a trajectory that the
+        readouts do not contain, or samples outside the matrix.
     ShapeError
-        If readouts have different numbers of channels, or images along trajectories of readouts.
+        If readouts have different numbers of channels, or images along trajectories have different
+        numbers of readouts.
     UsageError
-        If there are no readouts of the encoding or repetitions asked for, or the sign is another.
+        If the requested encoding or repetitions have no readouts, or the sign is not 1 or -1.
     """
     if fft_sign not in (None, 1, -1):
         raise UsageError(f"FFT sign {fft_sign}; give 1 (inverse transform) or -1 (forward)")
@@ -159,7 +160,7 @@ def assemble(
             scan, _reference(header, lines, sign, name, readouts.phase_correction)
         )
     except FirenetError as error:
-        # Lines that were asked for must be of use.
+        # Lines that the caller requested must be usable.
         if wanted:
             raise
         _log.warning("%s; these lines are not used", error)
@@ -169,7 +170,7 @@ def assemble(
 def outline(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> Outline | None:
     """Return the outline of the scan that :func:`assemble` makes, without loading torch.
 
-    None along a trajectory and of echo trains; errors are those of :func:`assemble`.
+    Return None along a trajectory and for echo trains; errors are those of :func:`assemble`.
     """
     readouts = _sort(acquisitions)
     layout = _laid_out(header, readouts, name)
@@ -211,7 +212,7 @@ def geometry_of_slices(
     encoding: int | None = None,
     phase_correction: Sequence[Any] = (),
 ) -> Geometry | None:
-    """Return where some slices of a scan lie that has several stacks; None if in several of them.
+    """Return where slices of a scan with several stacks lie; None if they belong to several stacks.
 
     Parameters
     ----------
@@ -220,7 +221,7 @@ def geometry_of_slices(
     slices
         Numbers of the slices, in the order in which the scan has them.
     columns
-        Columns that the scan has, perhaps without oversampling.
+        Number of columns of the scan, perhaps without oversampling.
     """
     readouts = _chosen(_sort(acquisitions), encoding, None, name)
     readouts = dataclasses.replace(readouts, correction_scan=list(phase_correction))
@@ -236,28 +237,28 @@ def placed_images(
     Parameters
     ----------
     images
-        What has the position and directions of an ISMRMRD header, one a slice or one volume.
+        Objects with the position and directions of an ISMRMRD header, one per slice or one volume.
     field_of_view_mm
-        (z, y, x) of each; z is a slice's thickness.
+        (z, y, x) of each; z is the slice thickness.
     name
-        What messages call the file.
+        Name of the file in messages.
     """
     slices = _in_order_of_height(list(images))
     return slices, _geometry(_Grid(1, 1, 1, 0, 0, field_of_view_mm), slices, name)
 
 
 def parameters_of(header: Any) -> AcquisitionParameters:
-    """Return field strength and times of a header, as far as it says them."""
+    """Return field strength and times, as far as a header gives them."""
     return _parameters(header)
 
 
 def is_simulated(header: Any) -> bool:
-    """Return whether a header says that the scan was simulated."""
+    """Return whether a header marks the scan as simulated."""
     return _vendor(header).startswith("simulated")
 
 
 def centre_of(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -> tuple[int, int]:
-    """Return where :func:`assemble` takes the centre of k-space to be, as steps 1 and 2 count."""
+    """Return the centre of k-space that :func:`assemble` uses, as steps 1 and 2 count."""
     readouts = _sort(acquisitions)
     encoding = _common_encoding(header, readouts, name)
     encoding = without_empty_partitions(encoding, readouts.imaging, name)
@@ -267,16 +268,16 @@ def centre_of(header: Any, acquisitions: Iterable[Any], *, name: str = "scan") -
 
 
 class Extent(NamedTuple):
-    """Sizes that a scan is going to have.
+    """Sizes of the scan that is about to be read.
 
     Parameters
     ----------
     images, slices, coils
         How many there are.
     encoded
-        The matrix as it was encoded, (z, y, x).
+        The encoded matrix, (z, y, x).
     matrix
-        That of the image, perhaps without readout oversampling.
+        The image matrix, perhaps without readout oversampling.
     """
 
     images: int
@@ -287,7 +288,7 @@ class Extent(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where readouts go."""
+    """The place of every readout in k-space."""
 
     encoding: Any
     coils: int
@@ -301,7 +302,7 @@ class _Layout(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells the images from each other."""
+        """Names that tell the images apart."""
         return self.told.names(self.images)
 
     @property
@@ -310,7 +311,7 @@ class _Layout(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Samples of a readout as they are placed: those of echo trains as they were stored."""
+        """Number of columns per readout as placed; for echo trains, of samples as stored."""
         return self.grid.nx if self.trains is None else self.trains.samples
 
     def samples(self, line: Any) -> tuple[NDArray[np.complex64], int]:
@@ -326,7 +327,7 @@ class _Layout(NamedTuple):
 
     @property
     def extent(self) -> Extent:
-        """What is going to be allocated."""
+        """Sizes of what is about to be allocated."""
         grid = self.grid
         kept = _columns_kept(grid, self.encoding)
         rows = (grid.nz, grid.ny)
@@ -335,12 +336,12 @@ class _Layout(NamedTuple):
 
     @property
     def empty_axis(self) -> int:
-        """Of (image, slice, coil, z, y, x): slice or z has the size 1."""
+        """The axis of (image, slice, coil, z, y, x), slice or z, that has size 1."""
         return 1 if self.grid.nz > 1 else 3
 
 
 def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
-    """Return where the readouts go, after checking that they belong to one scan."""
+    """Return the places of the readouts, after checking that they belong to one scan."""
     encoding = _common_encoding(header, readouts, name)
     encoding = without_empty_partitions(encoding, readouts.imaging, name)
     coils = _common_channels(readouts.imaging, name)
@@ -364,7 +365,9 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
     slices = _ordered_slices(lines)
     images = sorted({told.of(line) for line in imaging})
     if grid.nz > 1 and len(slices) > 1:
-        raise DataError(f"{name}: {len(slices)} slabs of 3D encoding; split the scan into one each")
+        raise DataError(
+            f"{name}: has {len(slices)} slabs of 3D encoding; split it into one scan per slab"
+        )
     layout = _Layout(encoding, coils, grid, lines, slices, images, told, apart, trains)
     _check_complete(imaging, layout, name)
     if is_cartesian:
@@ -375,7 +378,7 @@ def _laid_out(header: Any, readouts: _Readouts, name: str) -> _Layout:
 def _reference(
     header: Any, lines: Sequence[Any], fft_sign: int, name: str, corrections: list[Any]
 ) -> RawScan:
-    """Return the scan that reference lines make by themselves."""
+    """Return the scan that the reference lines form by themselves."""
     readouts = _Readouts(
         imaging=one_of_each(lines), phase_correction=corrections, is_reference=True
     )
@@ -385,7 +388,7 @@ def _reference(
 
 
 def _turned(scan: RawScan, fft_sign: int) -> RawScan:
-    """Return the scan whose inverse transform is the image, given the sign that its own has."""
+    """Return the scan whose inverse transform is the image, given the sign of its transform."""
     from firenet_mri.scan import with_reversed_kspace
 
     return scan if fft_sign == 1 else with_reversed_kspace(scan)
@@ -405,7 +408,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
     samples = _scaled_noise(header, readouts, name)
     noise = None if samples is None else torch.from_numpy(samples)
     if noise is not None:
-        # The mean of n samples has 1/n of the variance; where n varies this is its average.
+        # The mean of n samples has 1/n of the variance; if n varies, the average of 1/n is used.
         noise = noise * float((1 / counts[mask]).mean().sqrt())
     names, axis = layout.names, layout.empty_axis
     kspace, mask = (x.squeeze(axis) if names else x.squeeze(axis)[0] for x in (kspace, mask))
@@ -436,7 +439,7 @@ def _assemble(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> R
 
 @dataclass
 class _Readouts:
-    """Readouts by what they are for."""
+    """Readouts sorted by purpose."""
 
     imaging: list[Any] = field(default_factory=list)
     calibration: list[Any] = field(default_factory=list)
@@ -448,7 +451,7 @@ class _Readouts:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The encoded matrix (z, y, x), its centres as counters see them, and its extent in mm."""
+    """The encoded matrix (z, y, x), its centres in counter steps, and its extent in mm."""
 
     nz: int
     ny: int
@@ -459,9 +462,9 @@ class _Grid:
 
     @staticmethod
     def of(encoding: Any, lines: Sequence[Any], name: str, is_reference: bool) -> _Grid:
-        """Return the grid of an encoding; without limits the counters count from the first row.
+        """Return the grid of an encoding; without limits the counters start at the first row.
 
-        What its Cartesian readouts ``lines`` say of the centre counts, too.
+        The centre also depends on what its Cartesian readouts ``lines`` state.
         """
         size, extent = encoding.encodedSpace.matrixSize, encoding.encodedSpace.fieldOfView_mm
         if min(size.x, size.y, size.z) < 1:
@@ -489,14 +492,14 @@ class _Grid:
         return z, line.idx.kspace_encode_step_1 + self.ny // 2 - self.centre_y
 
     def cut_to(self, columns: int) -> _Grid:
-        """Return the grid with so many columns of the same size."""
+        """Return the grid with another number of columns of the same size."""
         fov_z, fov_y, fov_x = self.field_of_view_mm
         fov = (fov_z, fov_y, fov_x * columns / self.nx)
         return dataclasses.replace(self, nx=columns, field_of_view_mm=fov)
 
 
 def _stated(encoding: Any, step: str) -> int | None:
-    """Return the centre that the header states for a counter."""
+    """Return the centre of a counter that the header states, else None."""
     limit = getattr(encoding.encodingLimits, step.replace("encode", "encoding"), None)
     return None if limit is None else int(limit.center)
 
@@ -526,20 +529,20 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
     """Return the one encoding of the imaging lines, which must be Cartesian."""
     if not readouts.imaging:
         raise DataError(
-            f"{name}: no imaging readouts that are not zero (noise readouts: "
+            f"{name}: all imaging readouts are missing or zero (noise readouts: "
             f"{len(readouts.noise)}, calibration readouts: {len(readouts.calibration)}); export "
             "the image data too"
         )
     references = sorted({line.encoding_space_ref for line in readouts.imaging})
     if len(references) > 1:
         raise DataError(
-            f"{name}: imaging readouts of {len(references)} encodings {references}; choose one "
+            f"{name}: has imaging readouts of {len(references)} encodings {references}; choose one "
             "with --encoding (encoding= in Python)"
         )
     if references[0] >= len(header.encoding):
         raise DataError(
-            f"{name}: readouts refer to encoding {references[0]}, the header has "
-            f"{len(header.encoding)}; export the scan again"
+            f"{name}: readouts refer to encoding {references[0]}, but the number of encodings in "
+            f"the header is {len(header.encoding)}; export the scan again"
         )
     encoding = header.encoding[references[0]]
     bands = getattr(getattr(encoding.parallelImaging, "multiband", None), "multiband_factor", 1)
@@ -552,10 +555,10 @@ def _common_encoding(header: Any, readouts: _Readouts, name: str) -> Any:
 
 
 def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> EchoTrains | None:
-    """Return how echo trains are gridded; None if the scan has none."""
+    """Return the gridding of echo trains; None if the scan has none."""
     reference = readouts.imaging[0].encoding_space_ref
     own = [one for one in readouts.phase_correction if one.encoding_space_ref == reference]
-    # Reference lines may have navigators of their own.
+    # Reference lines may have separate navigators.
     of_references = [one for one in own if _has(one, _CALIBRATION)]
     of_image = [one for one in own if not _has(one, _CALIBRATION)]
     own = (of_references if readouts.is_reference else of_image) or own
@@ -563,8 +566,8 @@ def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> 
     if not is_echo_planar(_trajectory(encoding), readouts.imaging, found or own):
         if found:
             raise UsageError(
-                f"{name}: is not an echo-planar scan, the only kind that is corrected; leave "
-                "phase_correction_file out"
+                f"{name}: is not an echo-planar scan, the only kind that is corrected; omit "
+                "--phase-correction (phase_correction_file= in Python)"
             )
         return None
     source = SCAN_WITHOUT_PHASE_ENCODING if found else NAVIGATORS
@@ -573,7 +576,7 @@ def _echo_trains(encoding: Any, grid: _Grid, readouts: _Readouts, name: str) -> 
 
 
 def _is_on_grid(encoding: Any) -> bool:
-    """Return whether readouts are lines of a Cartesian grid, those of echo trains too."""
+    """Return whether readouts are lines of a Cartesian grid, echo trains included."""
     return _trajectory(encoding) in ("cartesian", "epi")
 
 
@@ -582,7 +585,7 @@ def _trajectory(encoding: Any) -> str:
 
 
 def _along_trajectory(header: Any, readouts: _Readouts, layout: _Layout, name: str) -> RawScan:
-    """Return a scan whose readouts hold the points of k-space."""
+    """Return a scan whose readouts contain their k-space points."""
     import torch
 
     from firenet_mri.io.kspace import ismrmrd_trajectory
@@ -591,7 +594,7 @@ def _along_trajectory(header: Any, readouts: _Readouts, layout: _Layout, name: s
     grid, slices, names = layout.grid, layout.slices, layout.names
     shape = (grid.ny, grid.nx) if grid.nz == 1 else (grid.nz, grid.ny, grid.nx)
     samples, trajectory = ismrmrd_trajectory.place(_items(readouts.imaging, layout), shape, name)
-    # As of Cartesian scans; without several images one slice has no axis.
+    # As for Cartesian scans, but a single slice of a single image has no slice axis.
     has_slices = grid.nz == 1 and (bool(names) or len(slices) > 1)
     batch = (len(layout.images),) * bool(names) + (len(slices),) * has_slices
     kspace = samples.reshape(*batch, *samples.shape[1:])
@@ -612,7 +615,7 @@ def _along_trajectory(header: Any, readouts: _Readouts, layout: _Layout, name: s
 
 
 def _items(lines: Sequence[Any], layout: _Layout) -> list[tuple[str, list[Any]]]:
-    """Return what every slice of every image is called, and its readouts, in the scan's order."""
+    """Return the name and the readouts of every slice of every image, in the scan's order."""
     found: dict[tuple[ImageKey, int], list[Any]] = {}
     for line in lines:
         found.setdefault((layout.told.of(line), line.idx.slice), []).append(line)
@@ -627,14 +630,16 @@ def _items(lines: Sequence[Any], layout: _Layout) -> list[tuple[str, list[Any]]]
 def _without_encoding(
     readouts: _Readouts, encoding: int | None, name: str
 ) -> tuple[_Readouts, list[Any]]:
-    """Return the readouts without those of an encoding, and these."""
+    """Return the readouts without those of an encoding, and the readouts of that encoding."""
     if encoding is None:
         return readouts, []
     lines = readouts.imaging + readouts.calibration
     chosen = [line for line in lines if line.encoding_space_ref == encoding]
     if not chosen:
         found = sorted({line.encoding_space_ref for line in lines})
-        raise UsageError(f"{name}: encoding {encoding} asked for the maps; there are {found}")
+        raise UsageError(
+            f"{name}: encoding {encoding} was requested for the maps, but the scan has {found}"
+        )
     imaging, calibration = (
         [line for line in some if line.encoding_space_ref != encoding]
         for some in (readouts.imaging, readouts.calibration)
@@ -645,37 +650,39 @@ def _without_encoding(
 def _chosen(
     readouts: _Readouts, encoding: int | None, repetitions: Collection[int] | None, name: str
 ) -> _Readouts:
-    """Return the readouts of the encoding and repetitions asked for."""
+    """Return the readouts of the requested encoding and repetitions."""
     imaging = readouts.imaging
     if encoding is not None:
         found = sorted({line.encoding_space_ref for line in imaging})
         if encoding not in found:
-            raise UsageError(f"{name}: encoding {encoding} asked for; there are {found}")
+            raise UsageError(f"{name}: encoding {encoding} was requested, but the scan has {found}")
         imaging = [line for line in imaging if line.encoding_space_ref == encoding]
     if repetitions is not None:
         found = sorted({line.idx.repetition for line in imaging})
         missing = sorted(set(repetitions) - set(found))
         if missing or not repetitions:
-            raise UsageError(f"{name}: repetitions {missing} asked for; there are {found}")
+            raise UsageError(
+                f"{name}: repetitions {missing} were requested, but the scan has {found}"
+            )
         imaging = [line for line in imaging if line.idx.repetition in repetitions]
     return dataclasses.replace(readouts, imaging=imaging)
 
 
 def _check_complete(lines: Sequence[Any], layout: _Layout, name: str) -> None:
-    """Refuse a scan in which an image has no readout of a slice, as after an interruption."""
+    """Refuse a scan in which a slice of an image has no readout, as after an interruption."""
     found = {(layout.told.of(line), line.idx.slice) for line in lines}
     numbers = [line.idx.slice for line in layout.slices]
     for image, label in zip(layout.images, layout.names or ("the image",), strict=True):
         missing = [number for number in numbers if (image, number) not in found]
         if missing:
             raise DataError(
-                f"{name}: {label} has no imaging readouts of slices {missing}; the scan was "
+                f"{name}: {label} has no imaging readouts of slices {missing}, so the scan was "
                 "interrupted or is truncated; choose complete repetitions (--repetitions)"
             )
 
 
 def _common_channels(lines: Sequence[Any], name: str) -> int:
-    """Return the number of channels of all readouts, after checking that it is one."""
+    """Return the number of channels, after checking that it is the same in all readouts."""
     counts = {line.active_channels for line in lines}
     if len(counts) > 1:
         raise ShapeError(
@@ -685,9 +692,9 @@ def _common_channels(lines: Sequence[Any], name: str) -> int:
 
 
 def _ordered_slices(lines: Sequence[Any]) -> list[Any]:
-    """Return one line of each slice, in the order of positions (of numbers, where these are equal).
+    """Return one line of each slice, in the order of positions (of numbers if positions coincide).
 
-    Slice numbers may count in order of acquisition, in which neighbours are not next to each other.
+    Slice numbers may follow the order of acquisition, in which neighbours are not consecutive.
     """
     first: dict[int, Any] = {}
     for line in lines:
@@ -729,7 +736,7 @@ def _in_order_of_height(slices: list[Any]) -> list[Any]:
 
 
 def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
+    """Return averaged k-space (image, slice, coil, z, y, x), and the count of each point."""
     coils, grid, lines, slices, images = layout[1:6]
     leading = (len(images), len(slices))
     columns = layout.columns
@@ -738,7 +745,7 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
     if size > max(_ALWAYS_FINE, _MOST_TIMES * measured):
         raise DataError(
             f"{name}: a matrix of {columns} x {grid.ny} x {grid.nz} has {size / measured:.0f} "
-            "points for each sample that was measured; correct the header's matrix"
+            "points per measured sample; correct the header's matrix"
         )
     kspace = np.zeros((*leading, coils, grid.nz, grid.ny, columns), np.complex64)
     counts = np.zeros((*leading, 1, grid.nz, grid.ny, columns), np.float32)
@@ -754,7 +761,7 @@ def _place(layout: _Layout, name: str) -> tuple[NDArray[np.complex64], NDArray[n
 def _check_inside(
     lines: Sequence[Any], grid: _Grid, name: str, trains: EchoTrains | None = None
 ) -> None:
-    """Refuse a scan with a readout outside of the matrix; echo trains are gridded along it."""
+    """Refuse a readout outside the matrix, except along the gridded axis of echo trains."""
     for line in lines:
         (z, y), (samples, start) = grid.steps_of(line), _samples(line, grid.nx)
         stop = start + samples.shape[1]
@@ -764,7 +771,7 @@ def _check_inside(
             raise DataError(
                 f"{name}: a readout (step 1 {line.idx.kspace_encode_step_1}, step 2 "
                 f"{line.idx.kspace_encode_step_2}, centre sample {line.center_sample}) falls on "
-                f"row {y}, partition {z}, columns {start} to {stop - 1}, outside of the encoded "
+                f"row {y}, partition {z}, columns {start} to {stop - 1}, outside the encoded "
                 f"matrix {grid.nx} x {grid.ny} x {grid.nz}; correct the header's matrix or limits"
             )
 
@@ -772,7 +779,7 @@ def _check_inside(
 def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:
     """Return the samples (coil, n) of a readout from left to right, and the column of the first.
 
-    ``center_sample`` counts in the readout as stored, before anything is cut or reversed.
+    ``center_sample`` refers to the readout as stored, before it is cut or reversed.
     """
     total = line.number_of_samples
     samples = line.data[:, line.discard_pre : total - line.discard_post]
@@ -784,12 +791,12 @@ def _samples(line: Any, columns: int) -> tuple[NDArray[np.complex64], int]:
 
 
 def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.complex64] | None:
-    """Return the noise samples (coil, n), with the variance that an image sample's noise has.
+    """Return the noise samples (coil, n), scaled to the noise variance of an image sample.
 
-    Noise power goes with the receiver bandwidth, which is one over the dwell time; the receiver
-    filter passes ``relativeReceiverNoiseBandwidth`` of it in the noise measurement. So
-    image variance = noise variance / (image dwell / noise dwell * bandwidth), as Gadgetron has it.
-    Where a dwell time is missing they are taken as equal.
+    Noise power is proportional to the receiver bandwidth, the inverse of the dwell time; the
+    receiver filter passes ``relativeReceiverNoiseBandwidth`` of it in the noise measurement. So
+    image variance = noise variance / (image dwell / noise dwell * bandwidth), as in Gadgetron. If a
+    dwell time is missing, the two are assumed to be equal.
     """
     measured = _noise_of_the_coils(readouts, name)
     if not measured:
@@ -813,7 +820,7 @@ def _scaled_noise(header: Any, readouts: _Readouts, name: str) -> NDArray[np.com
 
 
 def _noise_of_the_coils(readouts: _Readouts, name: str) -> list[Any]:
-    """Return the noise readouts that have the channels of the image; others cannot whiten it."""
+    """Return the noise readouts with the image's number of channels; others cannot whiten it."""
     coils = readouts.imaging[0].active_channels
     measured = [readout for readout in readouts.noise if readout.active_channels == coils]
     others = len(readouts.noise) - len(measured)
@@ -832,7 +839,7 @@ def _noise_of_the_coils(readouts: _Readouts, name: str) -> list[Any]:
 def _remove_oversampling(
     kspace: Tensor, mask: Tensor, grid: _Grid, encoding: Any
 ) -> tuple[Tensor, Tensor, _Grid]:
-    """Return k-space cropped in image space along the readout to the field of view asked for."""
+    """Return k-space cropped in image space along the readout to the field of view requested."""
     from firenet_mri.operators.centred import centred_fft, centred_ifft
     from firenet_mri.scan import readouts_are_whole
 
@@ -845,16 +852,16 @@ def _remove_oversampling(
 
 
 def _columns_kept(grid: _Grid, encoding: Any) -> int:
-    """Return how many columns cover the field of view asked for."""
+    """Return how many columns cover the field of view requested."""
     extent, wanted = grid.field_of_view_mm[2], encoding.reconSpace.fieldOfView_mm.x
     columns = round(grid.nx * wanted / extent) if 0 < wanted < extent else grid.nx
     return columns if columns > 0 else grid.nx
 
 
 def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
-    """Return where the image lies; None if the file does not say it or if one affine cannot.
+    """Return where the image lies; None if this is not known or one affine cannot describe it.
 
-    Without directions only the sizes are known.
+    If the file has no directions, only the sizes are known.
     """
     first = slices[0]
     directions = np.array([first.read_dir[:], first.phase_dir[:], first.slice_dir[:]], dtype=float)
@@ -870,8 +877,8 @@ def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
     stacks = _stacks(slices)
     if len(stacks) > 1:
         _log.warning(
-            "%s: the slices are %d stacks (%s), and one image of all of them has no position; "
-            "choose one stack with --slices (slices= in Python)",
+            "%s: the slices form %d stacks (%s), and a single image of all of them has no "
+            "position; choose one stack with --slices (slices= in Python)",
             name,
             len(stacks),
             ", ".join(_numbers_of(stack, slices) for stack in stacks),
@@ -886,17 +893,17 @@ def _geometry(grid: _Grid, slices: Sequence[Any], name: str) -> Geometry | None:
 
 
 def _millimetres(positions: NDArray[np.floating], grid: _Grid, name: str) -> float:
-    """Return 1000 where slices are spaced as if their positions were in metres, else 1."""
+    """Return 1000 if the slice spacing indicates positions in metres, else 1."""
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     thickness = grid.field_of_view_mm[0]
     is_metres = len(steps) > 0 and 0.3 * thickness < 1e3 * steps.max() < 5 * thickness
     if is_metres:
-        _log.warning("%s: the positions of the slices are read as metres", name)
+        _log.warning("%s: the slice positions are interpreted as metres", name)
     return 1e3 if is_metres else 1.0
 
 
 def _numbers_of(stack: Sequence[Any], slices: Sequence[Any]) -> str:
-    """Return the numbers of a stack's slices, which follow each other."""
+    """Return the range of a stack's slice numbers, which are consecutive."""
     first = next(i for i, line in enumerate(slices) if line is stack[0])
     return f"{first}-{first + len(stack) - 1}" if len(stack) > 1 else str(first)
 
@@ -924,7 +931,7 @@ def _vendor(header: Any) -> str:
 def _timed_parameters(
     header: Any, lines: Iterable[Any], layout: _Layout, name: str
 ) -> AcquisitionParameters:
-    """Return the parameters, and when the images of these readouts were taken."""
+    """Return the parameters, including the times at which these images were acquired."""
     numbers = {image: number for number, image in enumerate(layout.images)}
     found = ((line, numbers[layout.told.of(line)]) for line in lines)
     moments = moments_of(header, found, layout.names, name)
@@ -932,7 +939,7 @@ def _timed_parameters(
 
 
 def _parameters(header: Any) -> AcquisitionParameters:
-    """Return field strength and times; 0, NaN and infinity mean not known."""
+    """Return field strength and times; 0, NaN and infinity mean unknown."""
     system, sequence = header.acquisitionSystemInformation, header.sequenceParameters
 
     def known(values: Iterable[Any]) -> tuple[float, ...]:

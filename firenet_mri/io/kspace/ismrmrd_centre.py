@@ -1,9 +1,9 @@
-"""Which phase-encoding step is the centre of k-space, where three witnesses may say it.
+"""Finds the phase-encoding step at the centre of k-space from three sources.
 
-They are the limits in the header, the readouts' own counters (``idx.user[5]`` and ``[6]``, where
-Siemens and its converters put the centre line and partition), and the step of most energy. None
-decides alone against the others: what the energy confirms is taken, and where no two agree the scan
-is refused, since half of the object may be cut away at a wrong centre.
+The sources are the limits in the header, the readouts' own counters (``idx.user[5]`` and ``[6]``,
+where Siemens and its converters put the centre line and partition), and the step of most energy.
+None of them overrules the other two: the centre that the energy confirms is taken, and if no two
+agree, the scan is refused, since a wrong centre may cut away half of the object.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from firenet_mri.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-#: Steps by name, with the index of their own centre among the user's counters.
+#: Steps by name, with the index of their centre in the user counters.
 STEPS = {"kspace_encode_step_1": 5, "kspace_encode_step_2": 6}
 
-#: The strongest step must have so many times the median's energy to say anything; noise has 1.5.
+#: The strongest step counts if it has this many times the median's energy; noise has 1.5.
 CLEAR = 8.0
-# The strongest step may lie off the centre by the phase of the image: so many steps, or this share.
+# The image's phase may move the strongest step off the centre by 2 steps, or 1/8 of the size.
 _STEPS, _SHARE = 2, 8
-# The same where nothing but the middle of the steps is there to compare with.
+# The same divisor of the size, if only the middle of the steps is available for comparison.
 _NARROW = 32
-# More than this share of the readouts must have the same centre.
+# More than this share of the readouts must state the same centre.
 _MOST = 0.5
 
 
@@ -41,7 +41,7 @@ def centre_step(
     *,
     is_reference: bool = False,
 ) -> int:
-    """Return the centre as the counter ``step`` sees it.
+    """Return the centre in units of the counter ``step``.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ def centre_step(
     step
         "kspace_encode_step_1" or "kspace_encode_step_2".
     stated
-        What the header says; None if nothing.
+        The centre that the header states; None if it states none.
     size
-        Size of the encoded matrix along this axis.
+        Size of the encoded matrix along the step's axis.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     is_reference
-        True for lines that serve maps alone, where no two have to agree: at another centre all
-        coils have the same phase more.
+        True for lines that are used only for maps. Then no two sources have to agree, because
+        another centre adds the same phase to all coils.
 
     Raises
     ------
     DataError
-        If no two of header, readouts and energy agree.
+        If no two of the header, the readouts and the energy agree.
     """
     if size == 1:
         return 0 if stated is None else stated
@@ -75,7 +75,7 @@ def centre_step(
     if centre == own and stated is not None and own != stated and not is_reference:
         _log.warning(
             "%s: the header puts the centre of k-space at %s %d, the readouts themselves at %d, "
-            "where the samples are strongest; %d is taken",
+            "and the samples are strongest there; %d is used",
             name,
             step,
             stated,
@@ -90,15 +90,15 @@ def own_centre(lines: Sequence[Any], step: str) -> int | None:
     counts = Counter(int(line.idx.user[STEPS[step]]) for line in lines)
     value, count = counts.most_common(1)[0]
     highest = max(int(getattr(line.idx, step)) for line in lines)
-    # Other vendors keep other things there.
+    # Other vendors store other values there.
     return value if count > _MOST * len(lines) and value <= 2 * highest + 1 else None
 
 
 def centre_of_readouts(lines: Sequence[Any], step: str) -> int:
-    """Return the centre of steps where no header says it.
+    """Return the centre of steps if no header gives it.
 
-    It is what the readouts themselves state, or the middle of their steps, where the samples are
-    strongest; else the strongest step, as after partial Fourier.
+    It is the centre that the readouts themselves state, or the middle of their steps, if the
+    samples are strongest there. Otherwise it is the strongest step, as with partial Fourier.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def centre_of_readouts(lines: Sequence[Any], step: str) -> int:
     """
     steps = [int(getattr(line.idx, step)) for line in lines]
     first, size = min(steps), max(steps) - min(steps) + 1
-    # A counter that nobody set is 0.
+    # An unset counter is 0.
     own = own_centre(lines, step) or None
     strongest = _strongest(lines, step)
     near = max(_STEPS, size // _NARROW)
@@ -119,10 +119,10 @@ def centre_of_readouts(lines: Sequence[Any], step: str) -> int:
 
 
 def _agreed(stated: int | None, own: int | None, strongest: int | None, size: int) -> int | None:
-    """Return the centre on which two agree, or that nothing contradicts; None if there is none."""
+    """Return the centre on which two sources agree or that none contradicts; else None."""
     middle = size // 2
     header = middle if stated is None else stated
-    # A counter that nobody set is 0: that alone says nothing.
+    # An unset counter is 0, so 0 alone means nothing.
     if own == 0 and header != 0 and (stated is not None or strongest != 0):
         own = None
     if own is None or own == header:
@@ -142,7 +142,7 @@ def _is_near(strongest: int, centre: int, size: int) -> bool:
 
 
 def energies_of_steps(lines: Sequence[Any], step: str) -> dict[int, float]:
-    """Return the mean energy of the readouts of every step."""
+    """Return the mean energy of the readouts of each step."""
     energies: dict[int, float] = defaultdict(float)
     counts: Counter[int] = Counter()
     for line in lines:
@@ -155,7 +155,7 @@ def energies_of_steps(lines: Sequence[Any], step: str) -> dict[int, float]:
 
 
 def _strongest(lines: Sequence[Any], step: str) -> int | None:
-    """Return the step of most energy; None where none stands out, as in noise."""
+    """Return the step of most energy; None if none stands out, as in noise."""
     means = energies_of_steps(lines, step)
     values = np.array(list(means.values()))
     # Samples that are not finite are refused elsewhere.
@@ -167,11 +167,16 @@ def _strongest(lines: Sequence[Any], step: str) -> int | None:
 def _disagreement(
     stated: int | None, own: int | None, strongest: int | None, step: str, size: int, name: str
 ) -> str:
-    header = f"says {stated}" if stated is not None else f"says nothing (the middle is {size // 2})"
-    readouts = "say nothing" if own in (None, 0) else f"say {own}"
-    energy = "none stands out" if strongest is None else f"step {strongest} is the strongest"
+    header = (
+        f"states {stated}" if stated is not None else f"states none (the middle is {size // 2})"
+    )
+    readouts = "state none" if own in (None, 0) else f"state {own}"
+    energy = (
+        "no step stands out by its energy"
+        if strongest is None
+        else f"step {strongest} is the strongest"
+    )
     return (
-        f"{name}: where the centre of k-space lies along {step} is not known: the header {header}, "
-        f"the readouts themselves {readouts}, and of the samples {energy}; correct the header's "
-        "encodingLimits"
+        f"{name}: the centre of k-space along {step} is not known (the header {header}, the "
+        f"readouts themselves {readouts}, and {energy}); correct the header's encodingLimits"
     )

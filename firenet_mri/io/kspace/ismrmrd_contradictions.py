@@ -1,7 +1,7 @@
-"""Cross-checks between the fields of readouts: what few of them say against all others is named.
+"""Cross-checks between readouts: logs fields in which a few of them contradict all others.
 
-One wrong field of one readout among hundreds leaves an image that looks almost right. Which of two
-fields is wrong is not known here, so that nothing is mended.
+If a single field of one readout among hundreds is wrong, the image looks almost right. Which of two
+fields is wrong is not known here, so nothing is corrected.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 _REVERSE = 22
 # Bit numbers of the flags of readouts that are not lines of the image.
 _OTHERS = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
-# A share of the readouts, and one in any case, that says something else is wrong.
+# Up to this share of the readouts, and one in any case, is an exception to the rest.
 _RARE = 0.1
-# Of fewer readouts none is an exception.
+# With fewer readouts there are no exceptions.
 _FEWEST = 4
 
 
@@ -32,28 +32,28 @@ def check_discarded(lines: Sequence[Any], name: str) -> None:
     Parameters
     ----------
     lines
-        Readouts that are used, ``ismrmrd.Acquisition``.
+        The readouts in use, ``ismrmrd.Acquisition``.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
     DataError
-        If one does.
+        If a readout does so.
     """
     for line in lines:
         if line.discard_pre + line.discard_post >= line.number_of_samples:
             raise DataError(
                 f"{name}: a readout ({_place(line)}) has "
-                f"{counted(line.number_of_samples, 'sample')} and "
-                f"discards {line.discard_pre} at its start and {line.discard_post} at its end; its "
-                "header is damaged, export the scan again"
+                f"{counted(line.number_of_samples, 'sample')} and discards {line.discard_pre} at "
+                f"its start and {line.discard_post} at its end; its header is damaged, so export "
+                "the scan again"
             )
 
 
 def say_exceptions(lines: Sequence[Any], name: str) -> None:
-    """Log in what few imaging readouts contradict all others: columns, direction, dwell time."""
-    # Echoes may be asymmetric each in its own way.
+    """Log where a few imaging readouts contradict all others: columns, direction, dwell time."""
+    # Each echo may be asymmetric in its own way.
     for contrast in sorted({line.idx.contrast for line in lines}):
         _say_exceptions([line for line in lines if line.idx.contrast == contrast], name)
 
@@ -72,7 +72,8 @@ def _say_exceptions(lines: Sequence[Any], name: str) -> None:
             continue
         first = next(line for line, one in zip(lines, values, strict=True) if one != usual)
         _log.warning(
-            "%s: %d of %d readouts %s than the others, first that of %s; its header may be wrong",
+            "%s: %d of %d readouts %s than the others, the first of them that of %s; its header "
+            "may be wrong",
             name,
             few,
             len(lines),
@@ -82,14 +83,14 @@ def _say_exceptions(lines: Sequence[Any], name: str) -> None:
 
 
 def say_uncounted(header: Any, lines: Sequence[Any], name: str) -> None:
-    """Log where the header counts other slices or channels than the readouts of a whole scan.
+    """Log where the header and the readouts of a whole scan differ in slices or channels.
 
     Parameters
     ----------
     header
         An ``ismrmrd.xsd.ismrmrdHeader``.
     lines, name
-        All readouts of the file, and what messages call it.
+        All readouts of the file, and its name in messages.
     """
     lines = [line for line in lines if not any(line.flags >> (bit - 1) & 1 for bit in _OTHERS)]
     if not lines or lines[0].encoding_space_ref >= len(header.encoding):
@@ -98,17 +99,17 @@ def say_uncounted(header: Any, lines: Sequence[Any], name: str) -> None:
     limits = header.encoding[first.encoding_space_ref].encodingLimits
     numbers = {int(line.idx.slice) for line in lines}
     limit = getattr(limits, "slice", None)
-    # A limit that nobody set is 0.
+    # An unset limit is 0.
     if limit is not None and limit.maximum and max(numbers) > limit.maximum:
         _log.warning(
-            "%s: a readout is of slice %d, the header counts to %d",
+            "%s: a readout belongs to slice %d, but the header counts to %d",
             name,
             max(numbers),
             limit.maximum,
         )
     elif limit is not None and len(numbers) < limit.maximum - limit.minimum + 1:
         _log.warning(
-            "%s: the header counts %d slices, the readouts are of %d; slices may be missing",
+            "%s: the header counts %d slices, but the readouts belong to %d; slices may be missing",
             name,
             limit.maximum - limit.minimum + 1,
             len(numbers),
@@ -116,7 +117,7 @@ def say_uncounted(header: Any, lines: Sequence[Any], name: str) -> None:
     stated = getattr(header.acquisitionSystemInformation, "receiverChannels", None)
     if stated and stated != first.active_channels:
         _log.warning(
-            "%s: the header states %s, the readouts have %d",
+            "%s: the header states %s, but the readouts have %d",
             name,
             counted(stated, "channel"),
             first.active_channels,

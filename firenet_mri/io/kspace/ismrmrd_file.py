@@ -1,7 +1,7 @@
-"""ISMRMRD / MRD 1.x files: HDF5 with a header in XML and readouts in a group, mostly ``/dataset``.
+"""ISMRMRD / MRD 1.x files: HDF5 with a header in XML and readouts in a group, usually ``/dataset``.
 
-Only what a reconstruction needs is taken from the header; patient, study and the rest are removed
-before it is parsed.
+Only what a reconstruction needs is read from the header; patient, study and the rest are removed
+before the header is parsed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[A
     path
         The file.
     group
-        The HDF5 group to read; None takes the only one that holds a scan.
+        The HDF5 group to read; None reads the only one that holds a scan.
 
     Raises
     ------
     FileError
-        If the file is truncated or damaged, or has no group with both.
+        If the file is truncated or damaged, or has no group with both header and readouts.
     UsageError
-        If several groups hold scans and none was chosen, or there is none of that name.
+        If several groups hold scans and none was chosen, or the chosen one does not exist.
     """
     from ismrmrd.file import Acquisitions
 
@@ -44,7 +44,7 @@ def read_acquisitions(path: Path, group: str | None = None) -> tuple[Any, list[A
             acquisitions = [Acquisitions.from_numpy(record) for record in records]
     except (UsageError, FileError):
         raise
-    # Damaged files fail in many ways.
+    # Damaged files raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(path, error)
         raise FileError(
@@ -73,7 +73,8 @@ def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
         name = wanted.strip("/")
         if name not in groups:
             raise UsageError(
-                f"{path}: group {wanted} asked for; scans are in {_listed(groups) or 'none'}"
+                f"{path}: group {wanted} was requested, but scans are in "
+                f"{_listed(groups) or 'none'}"
             )
         return name
     if len(groups) > 1:
@@ -100,13 +101,13 @@ def _chosen_group(path: Path, file: Any, wanted: str | None) -> str:
 
 
 def _holds_scan(group: Any) -> bool:
-    """Return whether a group has header and readouts; images have a header for each of theirs."""
+    """Return whether a group has a header and readouts; images have a header each."""
     members = set(group) if hasattr(group, "keys") else set()
     return {"xml", "data"} <= members and "header" not in members
 
 
 def _holds_images(group: Any) -> bool:
-    """Return whether a group is one of images, or one of its members is."""
+    """Return whether a group, or one of its members, is a group of images."""
     members = set(group) if hasattr(group, "keys") else set()
     return {"header", "data"} <= members or any(
         hasattr(group[name], "keys") and {"header", "data"} <= set(group[name]) for name in members

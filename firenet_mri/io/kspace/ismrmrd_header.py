@@ -1,14 +1,14 @@
-"""Parses an ISMRMRD header as converters write it: with small faults, which are mended and said.
+"""Parses an ISMRMRD header as converters write it: small faults are corrected and logged.
 
-Every element is looked up in the standard's schema, as the ismrmrd package has it:
+Every element is looked up in the standard's schema, as it is in the ismrmrd package:
 
 - elements that the schema does not know and values that cannot be read are ignored;
-- numbers may have a fraction ("64.0"), blanks around them or a unit ("10 ms", "0.3 m");
-- words of a list, such as the trajectory's, may be written in capitals;
-- elements that the schema asks for, but a reconstruction does not need, may be missing;
-- a field of view in metres becomes one in millimetres.
+- numbers may have a fraction ("64.0"), surrounding blanks or a unit ("10 ms", "0.3 m");
+- enumerated words, such as the trajectory's, may be written in capitals;
+- elements that the schema requires but a reconstruction does not need may be missing;
+- a field of view in metres is converted to millimetres.
 
-Messages name elements, never the values of those that are left out.
+Messages name elements, never the values of ignored elements.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from firenet_mri.plurals import by_number, counted
 _log = logging.getLogger(__name__)
 
 _MOST_NOTES, _LONGEST_NOTE = 20, 200
-# Filters of warnings belong to the whole process: one thread at a time may change them.
+# Warning filters belong to the whole process, so only one thread at a time may change them.
 _QUIET = threading.Lock()
 _NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 _KEPT = (
@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d]
 _MS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3}
 _DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": 180 / math.pi}
-# The factor of a unit that follows a number, by the element's name or its parent's.
+# Factors of the units that may follow a number, by the name of the element or its parent.
 _UNITS = {
     "TR": _MS,
     "TE": _MS,
@@ -55,7 +55,7 @@ _UNITS = {
     "systemFieldStrength_T": {"": 1.0, "T": 1.0, "t": 1.0, "tesla": 1.0, "Tesla": 1.0},
     "H1resonanceFrequency_Hz": {"": 1.0, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6},
 }
-# An extent and a pixel that are smaller are those of a field of view in metres.
+# A smaller extent and pixel indicate a field of view in metres.
 _SMALLEST_EXTENT_MM, _SMALLEST_PIXEL_MM = 1.0, 0.05
 
 
@@ -65,14 +65,14 @@ def parse_header(xml: bytes, name: str) -> Any:
     Parameters
     ----------
     xml
-        The header's text.
+        The text of the header.
     name
-        What messages call the file.
+        Name of the file in messages.
 
     Raises
     ------
     FileError
-        If it is not XML, or says nothing about the encoded matrix and field of view.
+        If the text is not XML, or lacks the encoded matrix or field of view.
     """
     from ismrmrd import xsd
 
@@ -82,7 +82,7 @@ def parse_header(xml: bytes, name: str) -> Any:
         notes: list[str] = []
         _Mender(notes).mend(root, xsd.ismrmrdHeader)
         _complete(root, notes)
-        # Its warnings quote the header.
+        # The parser's warnings quote the header.
         with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = xsd.CreateFromDocument(ElementTree.tostring(root))
@@ -93,14 +93,14 @@ def parse_header(xml: bytes, name: str) -> Any:
     # The XML library's own messages may quote the header.
     except Exception:
         raise FileError(
-            f"{name}: its ISMRMRD header is not valid XML of that standard; export the scan again"
+            f"{name}: its ISMRMRD header is not valid XML of the standard; export the scan again"
         ) from None
     _say(list(dict.fromkeys(notes)), name.rpartition("/")[2])
     return header
 
 
 def _say(notes: list[str], name: str) -> None:
-    """Log what was mended, as much as anybody reads."""
+    """Log what was corrected, up to a readable number of notes."""
     for note in notes[:_MOST_NOTES]:
         _log.warning("%s: header: %s", name, shortened(note, _LONGEST_NOTE))
     if len(notes) > _MOST_NOTES:
@@ -114,7 +114,7 @@ class _MissingError(Exception):
 
 
 def _keep_what_is_needed(root: ElementTree.Element) -> None:
-    """Remove everything else, and give the rest the standard's names."""
+    """Remove elements that are not needed, and give the others the standard's names."""
     by_name: dict[str, list[ElementTree.Element]] = defaultdict(list)
     for child in list(root):
         by_name[_local(child)].append(child)
@@ -130,13 +130,13 @@ def _local(element: ElementTree.Element) -> str:
 
 
 class _Mender:
-    """Makes elements fit the classes of the schema; what was mended goes into ``notes``."""
+    """Makes elements fit the classes of the schema, and adds corrections to ``notes``."""
 
     def __init__(self, notes: list[str]) -> None:
         self._notes = notes
 
     def mend(self, element: ElementTree.Element, cls: type) -> None:
-        """Mend the children of an element that a class of the schema describes."""
+        """Correct the children of an element that a class of the schema describes."""
         hints = get_type_hints(cls)
         names = {
             field.metadata.get("name", field.name): hints[field.name]
@@ -145,7 +145,7 @@ class _Mender:
         for child in list(element):
             name = _local(child)
             if name not in names:
-                self._notes.append(f"{name} is not known to the standard and is ignored")
+                self._notes.append(f"{name} is not in the standard and is ignored")
                 element.remove(child)
                 continue
             kind = _plain_type(names[name])
@@ -156,11 +156,11 @@ class _Mender:
                 element.remove(child)
 
     def _mend_value(self, element: ElementTree.Element, kind: type, parent: str) -> bool:
-        """Mend a value in place; False if it cannot be read."""
+        """Correct a value in place; return False if it cannot be read."""
         text, name = (element.text or "").strip(), _local(element)
         if issubclass(kind, Enum):
             found = next((one for one in kind if one.value.lower() == text.lower()), None)
-            # Of what is not known nothing may be assumed, such as a Cartesian trajectory.
+            # Nothing may be assumed for an unknown word, such as a Cartesian trajectory.
             found = found or next((one for one in kind if one.value == "other"), None)
             if found is None:
                 return False
@@ -203,7 +203,7 @@ def _is_number(text: str, kind: type) -> bool:
 
 
 def _complete(root: ElementTree.Element, notes: list[str]) -> None:
-    """Add what the schema asks for and nobody needs; see to the encodings."""
+    """Add what the schema requires but nothing uses, and complete the encodings."""
     if _child(root, "experimentalConditions") is None:
         _add(root, "experimentalConditions")
     conditions = _child(root, "experimentalConditions")
@@ -235,7 +235,7 @@ def _complete_encoding(encoding: ElementTree.Element, notes: list[str]) -> None:
     limits = _add(encoding, "encodingLimits") if limits is None else limits
     for step in ("kspace_encoding_step_1", "kspace_encoding_step_2"):
         limit = _child(limits, step)
-        # Without it the schema would put the centre at 0.
+        # Without this element the schema would put the centre at 0.
         if limit is not None and _child(limit, "center") is None:
             notes.append(f"{step}.center is missing; the middle of the matrix is used")
             limits.remove(limit)
@@ -252,7 +252,7 @@ def _complete_encoding(encoding: ElementTree.Element, notes: list[str]) -> None:
 
 
 def _check_space(space: ElementTree.Element, notes: list[str]) -> None:
-    """Raise an error if a space lacks its matrix or extent; bring metres to millimetres."""
+    """Raise an error if a space lacks its matrix or extent; convert metres to millimetres."""
     for part in ("matrixSize", "fieldOfView_mm"):
         whole = _child(space, part)
         missing = [axis for axis in "xyz" if whole is None or _child(whole, axis) is None]
@@ -270,7 +270,7 @@ def _check_space(space: ElementTree.Element, notes: list[str]) -> None:
         )
         for axis, value, pixel in zip("xyz", extent, pixels, strict=True):
             element = _child(_child(space, "fieldOfView_mm"), axis)
-            # Sometimes the thickness of a slice alone is in millimetres.
+            # Sometimes only the slice thickness is in millimetres.
             if element is not None and pixel < _SMALLEST_PIXEL_MM:
                 element.text = repr(1e3 * value)
 

@@ -1,11 +1,11 @@
-"""Which readouts make one image: by their counters, or by what else tells repeated points apart.
+"""Groups readouts into images, by their counters or by whatever else tells repeated points apart.
 
-A point of k-space that is measured again with another ``average`` is averaged. With the same
-average it belongs to another image, such as an echo whose counter was not set. The images are then
-told apart, in this order, by a counter without a fixed meaning (the segment, or the user's
-counters, which hold Siemens' Ida to Ide), by all of these together, or by the order of measurement
-if all points were measured equally often. If the header states the same number of echo times, they
-are echoes; if its limits state that number of averages, they are averaged.
+A point of k-space that is repeated with another ``average`` is averaged. A point that is repeated
+with the same average belongs to another image, such as an echo whose counter was not set. The
+images are then told apart, in this order, by a counter without a fixed meaning (the segment, or the
+user counters, which hold Siemens' Ida to Ide), by all these counters together, or by the order of
+measurement if all points were measured equally often. If the header states the same number of echo
+times, the images are echoes; if its limits state that number of averages, they are averaged.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 COUNTERS = ("repetition", "contrast", "phase", "set")
 _REVERSE = 22
-# The others among the user's counters hold the centre of k-space.
+# The other user counters hold the centre of k-space.
 _USERS = (0, 1, 2, 3, 4, 7)
 _OTHERS = ("segment", *(f"user{i}" for i in _USERS))
-# An image has at least this share of the readouts that the largest has.
+# An image has at least this share of the number of readouts of the largest one.
 _WHOLE = 0.5
 
 _IF_AVERAGES = (
-    "; if they are averages, number the readouts by average, or state as many in the header's "
+    "; if they are averages, number the readouts by average, or state this number in the header's "
     "encodingLimits"
 )
 
@@ -40,25 +40,25 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Which image a readout belongs to.
+    """The rule that tells which image a readout belongs to.
 
     Parameters
     ----------
     what
-        What tells images of the same counters apart; empty if nothing has to.
+        What tells images with the same counters apart; empty if nothing needs to.
     number
-        Returns that number of a readout.
+        Function that returns this number for a readout.
     """
 
     what: str = ""
     number: Callable[[Any], int] = field(default=lambda line: 0)
 
     def of(self, line: Any) -> ImageKey:
-        """Return the numbers that tell a readout's image."""
+        """Return the numbers that identify a readout's image."""
         return (*_counters(line), self.number(line))
 
     def names(self, images: Sequence[ImageKey]) -> tuple[str, ...]:
-        """Return what tells the images from each other; nothing for a single one."""
+        """Return names that tell the images apart; none for a single image."""
         labels = (*COUNTERS, self.what)
         varying = [i for i in range(len(labels)) if len({image[i] for image in images}) > 1]
         if not varying:
@@ -69,7 +69,7 @@ class Images:
 def images_of(
     imaging: Sequence[Any], calibration: Sequence[Any], header: Any, encoding: Any, name: str
 ) -> Images:
-    """Return how the images of a Cartesian scan are told apart.
+    """Return the rule that tells the images of a Cartesian scan apart.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def images_of(
     header, encoding
         The ISMRMRD header and the encoding of the readouts.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
     DataError
-        If points come again with the same counters, and nothing tells the images apart.
+        If points are repeated with the same counters, and nothing tells the images apart.
     """
     depths = _depths(imaging)
     if max(depths.values()) == 0:
@@ -94,10 +94,10 @@ def images_of(
     counts = _times_measured(imaging, depths)
     if len(counts) > 1:
         raise DataError(
-            f"{name}: some points of k-space come {max(counts)} times with the same counters, "
-            f"others {min(counts)} times, and nothing tells what belongs together; number the "
-            "readouts in the file: by average, if they are to be averaged, else by repetition, "
-            "contrast, phase or set, or leave out those that are not wanted"
+            f"{name}: some points of k-space occur {max(counts)} times with the same counters, "
+            f"others {min(counts)} times, and nothing tells which belong together; number the "
+            "readouts in the file by average, if they are to be averaged, or else by repetition, "
+            "contrast, phase or set, or remove the unwanted ones"
         )
     (count,) = counts
     what = _what_header_states(count, imaging, header, encoding)
@@ -128,12 +128,12 @@ def span_of(line: Any) -> Span:
 
 
 def _depths(lines: Iterable[Any], value: Callable[[Any], Any] = lambda line: 0) -> dict[int, int]:
-    """Return for every readout, by ``id``, how often its points had come before it."""
+    """Return for every readout, by ``id``, how often its points occurred before it."""
     layers: dict[Hashable, list[list[Span]]] = defaultdict(list)
     found = {}
     for line in lines:
         mine, (start, stop) = layers[_point(line), value(line)], span_of(line)
-        # A readout may come in pieces, which are not repetitions of each other.
+        # A readout may be stored in pieces, which are not repetitions of each other.
         free = (i for i, spans in enumerate(mine) if all(stop <= a or start >= b for a, b in spans))
         depth = next(free, len(mine))
         if depth == len(mine):
@@ -157,7 +157,7 @@ def _other(line: Any, what: str) -> int:
 
 
 def _tells_apart(lines: Sequence[Any], value: Callable[[Any], Any]) -> bool:
-    """Return whether no point comes again with the same value, of which each has a whole image."""
+    """Return whether no point is repeated with the same value, and each value has a whole image."""
     if max(_depths(lines, value).values()) > 0:
         return False
     sizes: dict[Any, int] = defaultdict(int)
@@ -186,7 +186,7 @@ def _by_value(
 
 
 def _times_measured(lines: Sequence[Any], depths: Mapping[int, int]) -> set[int]:
-    """Return how often points were measured: one number if all as often."""
+    """Return how often points were measured; a single number if all equally often."""
     most: dict[Hashable, int] = defaultdict(int)
     for line in lines:
         point = _point(line)
@@ -195,7 +195,7 @@ def _times_measured(lines: Sequence[Any], depths: Mapping[int, int]) -> set[int]
 
 
 def _what_header_states(count: int, lines: Sequence[Any], header: Any, encoding: Any) -> str | None:
-    """Return of what the header states so many, though no readout counts them."""
+    """Return what the header states this number of, though no readout counts it."""
     times = [time for time in getattr(header.sequenceParameters, "TE", None) or [] if time > 0]
     stated = {"contrast": len(times)}
     for counter in ("average", *COUNTERS):
@@ -214,8 +214,8 @@ def _what_header_states(count: int, lines: Sequence[Any], header: Any, encoding:
 
 def _say(count: int, what: str, by: str, name: str) -> None:
     _log.warning(
-        "%s: points of k-space come %d times with the same counters; read as %d images (%s), told "
-        "apart by %s",
+        "%s: points of k-space occur %d times with the same counters; they are read as %d images "
+        "(%s), told apart by %s",
         name,
         count,
         count,

@@ -1,4 +1,4 @@
-"""Headers of 2D scans that state a matrix of several partitions."""
+"""Corrects headers of 2D scans that state a matrix of several partitions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _log = logging.getLogger(__name__)
 
 
 def without_empty_partitions(encoding: Any, lines: Sequence[Any], name: str) -> Any:
-    """Return the encoding as 2D if all readouts are of one partition, whatever the header says.
+    """Return the encoding as 2D if all readouts belong to one partition, whatever the header says.
 
-    A matrix of several partitions then counts slices, or is an oversampled one of a single slice. A
-    volume of which one partition alone was measured stays one: its limits say how many were meant.
+    The several partitions of the matrix are then slices, or the oversampling of a single slice. A
+    volume of which only one partition was measured stays a volume, because its limits give the
+    intended number.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ def without_empty_partitions(encoding: Any, lines: Sequence[Any], name: str) -> 
     lines
         Its imaging readouts.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     """
     partitions = encoding.encodedSpace.matrixSize.z
     steps = {line.idx.kspace_encode_step_2 for line in lines}
@@ -47,8 +48,8 @@ def without_empty_partitions(encoding: Any, lines: Sequence[Any], name: str) -> 
     if limit is not None:
         flat.encodingLimits.kspace_encoding_step_2.center = steps.pop()
     _log.warning(
-        "%s: header: matrixSize.z is %d, but all readouts are of one partition; read as 2D, with "
-        "slices of %.4g mm",
+        "%s: header: matrixSize.z is %d, but all readouts belong to one partition; the scan is "
+        "read as 2D, with slices of %.4g mm",
         name,
         partitions,
         thickness,

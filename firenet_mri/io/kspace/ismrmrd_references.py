@@ -1,8 +1,8 @@
 """Reference lines of parallel imaging: part of the image, or measured separately for the maps.
 
-The header's ``calibrationMode`` says which. If it does not, lines were measured separately if their
-encoding, samples, dwell time or counters differ from the image's, or if they repeat one of its
-points. Such lines have another time or contrast: in the image they would be wrong data.
+The header's ``calibrationMode`` states which. Without it, lines count as measured separately if
+their encoding, samples, dwell time or counters differ from those of the image, or if they repeat
+one of its points. Such lines have another time or contrast and would be wrong data in the image.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _log = logging.getLogger(__name__)
 _SEPARATE = ("separate", "external")
 _IN_PLACE = ("embedded", "interleaved")
 _NOISE, _CALIBRATION = 19, 20
-# Dwell times that differ by less are the same.
+# Dwell times that differ by less count as equal.
 _SAME_DWELL = 1e-3
 
 
 class References(NamedTuple):
-    """Calibration readouts by what they serve.
+    """Calibration readouts by their purpose.
 
     Parameters
     ----------
     in_place
-        Those that fill points of the image that no imaging readout has.
+        Readouts that fill points of the image that no imaging readout covers.
     apart
-        Those that serve the maps alone, all of one encoding.
+        Readouts that are used only for the maps, all of one encoding.
     """
 
     in_place: list[Any]
@@ -49,18 +49,18 @@ def sorted_references(
     encoding: Any,
     name: str,
 ) -> References:
-    """Return which calibration readouts fill the image and which serve the maps alone.
+    """Return which calibration readouts fill the image and which are used only for the maps.
 
     Parameters
     ----------
     calibration, imaging
         Readouts, ``ismrmrd.Acquisition``.
     images
-        Which image a readout belongs to.
+        The rule that tells which image a readout belongs to.
     encoding
         The encoding of the imaging readouts.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     """
     reference = imaging[0].encoding_space_ref
     own = [line for line in calibration if line.encoding_space_ref == reference]
@@ -69,7 +69,7 @@ def sorted_references(
         apart = _of_first_encoding(others)
         if apart:
             _log.warning(
-                "%s: %s of encoding %d %s used for the sensitivity maps alone",
+                "%s: %s of encoding %d %s used only for the sensitivity maps",
                 name,
                 counted(len(apart), "calibration readout"),
                 apart[0].encoding_space_ref,
@@ -86,7 +86,7 @@ def sorted_references(
         is_apart, why = difference is not None, f"the header does not say, but {difference}"
     if is_apart:
         _log.warning(
-            "%s: %s %s measured separately (%s) for the maps, and not as a part of the image",
+            "%s: %s %s measured separately (%s) and used only for the maps, not for the image",
             name,
             counted(len(own), "calibration readout"),
             by_number(len(own), "was", "were"),
@@ -100,9 +100,9 @@ def sorted_references(
 
 
 def as_imaging(acquisitions: Iterable[Any], encoding: int | None = None) -> list[Any]:
-    """Return the readouts of a scan that is a reference, or of one encoding of it.
+    """Return the imaging readouts of a reference scan, or of one of its encodings.
 
-    Where only calibration readouts are among them, these count as imaging ones.
+    If there are only calibration readouts, these count as imaging ones.
     """
     lines = [
         line
@@ -125,23 +125,23 @@ def _of_first_encoding(lines: Sequence[Any]) -> list[Any]:
 
 
 def _difference(calibration: Sequence[Any], imaging: Sequence[Any], images: Images) -> str | None:
-    """Return in what calibration readouts differ from those of the image; None if in nothing."""
+    """Return how calibration readouts differ from those of the image; None if they do not."""
     taken = {_row(line, images) for line in imaging}
     known = {*map(images.of, imaging)}
     samples = {(line.number_of_samples, line.center_sample) for line in imaging}
     dwells = np.array([line.sample_time_us for line in imaging])
     coils = {line.active_channels for line in imaging}
     if any(line.active_channels not in coils for line in calibration):
-        return "their coils are others"
+        return "their coils differ"
     if any(images.of(line) not in known for line in calibration):
-        return "their counters are those of no image"
+        return "their counters match no image"
     if any((line.number_of_samples, line.center_sample) not in samples for line in calibration):
-        return "their samples are of another number or centre"
+        return "the number or centre of their samples differs"
     if any(
         np.abs(dwells - line.sample_time_us).min() > _SAME_DWELL * dwells.max()
         for line in calibration
     ):
-        return "their dwell time is another"
+        return "their dwell time differs"
     if any(_row(line, images) in taken for line in calibration):
         return "they repeat points of the image"
     return None
@@ -153,9 +153,9 @@ def _row(line: Any, images: Images) -> tuple[int, ...]:
 
 
 def one_of_each(lines: Sequence[Any]) -> list[Any]:
-    """Return the readouts of one image among those measured separately: maps have no contrast.
+    """Return the readouts of one separately measured image: maps do not depend on contrast.
 
-    That with the most readouts, the first of several.
+    The image with the most readouts is taken, the first if there are several.
     """
     groups: dict[tuple[int, ...], list[Any]] = defaultdict(list)
     for line in lines:

@@ -1,7 +1,7 @@
-"""MRD streams as files: the messages of the streaming protocol of ISMRMRD / MRD 1.x, one by one.
+"""MRD streams as files: the messages of the streaming protocol of ISMRMRD / MRD 1.x in sequence.
 
-That is what ``siemens_to_ismrmrd`` writes since version 1.3, and what a client sends to a
-reconstruction server: perhaps a configuration, then the header, the readouts, and a close. Several
+``siemens_to_ismrmrd`` has written them since version 1.3, and clients send them to a reconstruction
+server: an optional configuration, then the header, the readouts and a close message. Several
 measurements follow each other, each with its header.
 """
 
@@ -28,10 +28,10 @@ _DATA_TYPES = range(1, 9)
 
 
 def is_stream(head: bytes) -> bool:
-    """Return whether a file's first bytes are those of a stream.
+    """Return whether a file begins like a stream.
 
-    The kinds of messages are two bytes, of which many files have some by chance, so that the texts
-    must be texts, and the first image's header one.
+    A message's kind is two bytes, which many files contain by chance. Therefore the texts must be
+    valid text, and the first image must have a valid header.
     """
     is_first = True
     while len(head) > 6:
@@ -51,7 +51,7 @@ def is_stream(head: bytes) -> bool:
             if not head[6:].lstrip(_XML_BLANKS).startswith(_TEXT_STARTS):
                 return False
             if len(head) < 6 + length:
-                # Such a text is longer than what is looked at.
+                # The text is longer than the bytes that are inspected.
                 return True
             head = head[6 + length :]
         else:
@@ -61,7 +61,7 @@ def is_stream(head: bytes) -> bool:
 
 
 def _image_numbers(head: bytes) -> tuple[int, ...]:
-    """Return data type, matrix and channels of an image message, 0 where the bytes are too few."""
+    """Return data type, matrix and channels of an image message, 0 for missing bytes."""
     if len(head) < 42:
         return 0, 0, 0, 0, 0
     (data_type,) = struct.unpack_from("<H", head, 4)
@@ -71,7 +71,7 @@ def _image_numbers(head: bytes) -> tuple[int, ...]:
 
 
 class _Measurement(NamedTuple):
-    """A header's text, and the readouts after it."""
+    """The text of a header, and the readouts after it."""
 
     header: str
     acquisitions: list[Any]
@@ -85,15 +85,15 @@ def read_acquisitions(path: Path, measurement: str | None = None) -> tuple[Any, 
     path
         The file.
     measurement
-        Number of the measurement to read, from 1; None takes the only one.
+        Number of the measurement to read, from 1; None reads the only one.
 
     Raises
     ------
     FileError
-        If the file ends in the middle of a message, holds other bytes than messages, or no
+        If the file ends in the middle of a message, holds bytes other than messages, or has no
         readouts.
     UsageError
-        If it holds several measurements and none was chosen, or none of that number.
+        If it holds several measurements and none was chosen, or the chosen one does not exist.
     """
     found, images = [], 0
     for message in messages(path):
@@ -104,8 +104,8 @@ def read_acquisitions(path: Path, measurement: str | None = None) -> tuple[Any, 
         elif message.kind is Kind.ACQUISITION:
             if not found:
                 raise FileError(
-                    f"{path}: readouts precede the header of the MRD stream, which was not "
-                    "written from its beginning; convert the scan again"
+                    f"{path}: readouts precede the header of the MRD stream, so its beginning is "
+                    "missing; convert the scan again"
                 )
             found[-1].acquisitions.append(message.value)
     scans = [one for one in found if one.acquisitions]
@@ -116,7 +116,7 @@ def read_acquisitions(path: Path, measurement: str | None = None) -> tuple[Any, 
 
 
 def measurements_of(path: Path) -> list[str]:
-    """Return the numbers of a stream's measurements, from 1, where it holds several; else none."""
+    """Return the numbers of a stream's measurements, from 1, if it holds several; else none."""
     scans, is_counted = 0, True
     try:
         for message in messages(path):
@@ -130,12 +130,12 @@ def measurements_of(path: Path) -> list[str]:
 
 
 def messages(path: Path) -> Iterator[Message]:
-    """Yield the messages of a stream, without its close.
+    """Yield the messages of a stream, without the close message.
 
     Raises
     ------
     FileError
-        If the file cannot be read, ends in the middle of a message, or holds other bytes than
+        If the file cannot be read, ends in the middle of a message, or holds bytes other than
         messages.
     """
     size = path.stat().st_size
@@ -149,8 +149,8 @@ def messages(path: Path) -> Iterator[Message]:
                     yield message
     except ConnectionEnded:
         raise FileError(
-            f"{path}: the MRD stream is truncated, it ends in the middle of a message; copy or "
-            "convert the scan again"
+            f"{path}: the MRD stream is truncated in the middle of a message; copy or convert the "
+            "scan again"
         ) from None
     except ProtocolError as error:
         raise FileError(
@@ -161,7 +161,7 @@ def messages(path: Path) -> Iterator[Message]:
 
 
 def _next(file: BinaryIO, size: int) -> Message:
-    """Return the next message, no part of which is larger than the rest of the file."""
+    """Return the next message, refusing parts that are larger than the rest of the file."""
     return read_message(file.read, size)
 
 
@@ -186,7 +186,7 @@ def _chosen(path: Path, count: int, wanted: str | None) -> int:
         return 0
     if wanted not in numbers:
         raise UsageError(
-            f"{path}: group {wanted} asked for; the MRD stream holds the measurements "
+            f"{path}: group {wanted} was requested, but the MRD stream holds the measurements "
             f"{', '.join(numbers)}"
         )
     return numbers.index(wanted)

@@ -1,8 +1,9 @@
-"""When the images of an ISMRMRD scan were taken: from the time stamps of their readouts.
+"""Acquisition times of the images of an ISMRMRD scan, from the time stamps of their readouts.
 
-Stamps count in steps of the vendor, which the standard leaves open. Siemens' are 2.5 ms, and so are
-those that we write; of others nothing is said, since a wrong time is worse than none. A header's
-repetition time does not tell the time between images, of which each may need many excitations.
+Stamps count in the vendor's units, which the standard leaves open. Siemens uses 2.5 ms, and so do
+files that this package writes. Other units are treated as unknown, since a wrong time is worse than
+none. A header's repetition time is not the time between images, each of which may need many
+excitations.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from firenet_mri.geometry import AcquisitionParameters, Moment
 
 _log = logging.getLogger(__name__)
 
-#: Milliseconds of a step of Siemens' clocks, and of those that we write.
+#: Milliseconds per step of Siemens' clocks, and of time stamps that this package writes.
 TICK_MS = 2.5
-#: The model of the system in headers of files that we write with time stamps.
+#: The system model in headers that this package writes with time stamps.
 OUR_MODEL = "firenet_mri"
 
 _PHASE = re.compile(r"(?:cardiac )?phase (\d+)")
@@ -29,18 +30,18 @@ _PHASE = re.compile(r"(?:cardiac )?phase (\d+)")
 def moments_of(
     header: Any, readouts: Iterable[tuple[Any, int]], names: Sequence[str], name: str
 ) -> tuple[Moment, ...]:
-    """Return when each image was taken; nothing of a single one, or where the unit is not known.
+    """Return when each image was acquired; empty for a single image or an unknown unit.
 
     Parameters
     ----------
     header
-        The ISMRMRD header, of which vendor and model are looked at.
+        The ISMRMRD header, which gives vendor and model.
     readouts
         Every imaging readout with the number of its image.
     names
-        Of the images.
+        Names of the images.
     name
-        What messages call the scan.
+        Name of the scan in messages.
     """
     if not names:
         return ()
@@ -52,9 +53,10 @@ def moments_of(
         return ()
     tick = tick_ms(header)
     if tick is None:
-        _log.info("%s: the unit of its time stamps is not known; the images get no times", name)
+        _log.info("%s: the unit of the time stamps is not known; the images get no times", name)
         return ()
-    # The mean: frames of one film have as many readouts, in the same order, at other lines.
+    # The mean is comparable: all frames of a film have the same number of readouts, in the same
+    # order.
     times = {image: tick * statistics.fmean(stamps) for image, stamps in clock.items()}
     first = min(times.values())
     triggers = {image: tick * statistics.fmean(stamps) for image, stamps in heart.items()}
@@ -71,7 +73,7 @@ def moments_of(
 
 
 def tick_ms(header: Any) -> float | None:
-    """Return the milliseconds of a step of a header's time stamps; None if they are not known."""
+    """Return the milliseconds per step of a header's time stamps; None if unknown."""
     system = getattr(header, "acquisitionSystemInformation", None)
     vendor = (getattr(system, "systemVendor", None) or "").lower()
     model = getattr(system, "systemModel", None) or ""
@@ -79,7 +81,7 @@ def tick_ms(header: Any) -> float | None:
 
 
 def stamps_of(name: str, known: AcquisitionParameters) -> dict[str, int]:
-    """Return the time stamps of an image, by the name of a header's field; nothing if unknown."""
+    """Return the time stamps of an image by name of the header field; empty if unknown."""
     found = next((one for one in known.moments if one.image == name), None)
     if found is None:
         return {}
@@ -91,7 +93,7 @@ def stamps_of(name: str, known: AcquisitionParameters) -> dict[str, int]:
 
 
 def stamp(head: Any, stamps: Mapping[str, int]) -> None:
-    """Write time stamps into a readout or an image; the heart's is the first of physiology."""
+    """Write time stamps into a readout or an image; the ECG's is the first physiology stamp."""
     for field, value in stamps.items():
         if field == "physiology_time_stamp":
             head.physiology_time_stamp[0] = value
@@ -100,12 +102,12 @@ def stamp(head: Any, stamps: Mapping[str, int]) -> None:
 
 
 def _tells(stamps: Mapping[int, Sequence[int]]) -> bool:
-    """Return whether stamps tell images from each other; a clock that was not set is 0."""
+    """Return whether stamps tell images apart; an unset clock is 0."""
     return len({statistics.fmean(values) for values in stamps.values()}) > 1
 
 
 def _rises_with_phase(times: Mapping[int, float], names: Sequence[str]) -> bool:
-    """Return whether every phase of the heart is later after the trigger than the one before it."""
+    """Return whether each cardiac phase is later after the trigger than the previous one."""
     films: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for image, time in times.items():
         found = _PHASE.search(names[image])

@@ -1,4 +1,4 @@
-"""Echo trains of an ISMRMRD scan: the operator from their samples as stored to k-space."""
+"""Echo trains of an ISMRMRD scan: the operator from their stored samples to k-space."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def gridding_of(
     Parameters
     ----------
     trains
-        What is done with a readout.
+        The gridding and correction of a readout.
     places
         Every readout with its (image, slice) and its (partition, row).
     shape
         Shape of the samples, (*batch, coil, *lines, sample). The axes of ``batch`` are image and
-        slice, without those that have one entry alone.
+        slice, except those with a single entry.
     line_ndim
         Number of the axes of lines: 1 for y, 2 for z and y.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
     DataError
-        If a line was measured forward and backward.
+        If a line was measured both forward and backward.
     """
     found = list(places)
     images, slices = (1 + max(at[i] for _, at, _ in found) for i in (0, 1))
@@ -57,8 +57,8 @@ def gridding_of(
             phases[at] = trains.phases(line)
     if ways.all(0).any():
         raise DataError(
-            f"{name}: lines of echo trains were measured forward and backward, and then averaged; "
-            "choose one of them (--repetitions) or export them as images of their own"
+            f"{name}: lines of echo trains were measured both forward and backward and averaged; "
+            "choose one of them (--repetitions) or export them as separate images"
         )
     part = Part(f"gridding and phase of echo trains (made from {trains.source})")
     return EchoTrainGridding(
@@ -76,6 +76,6 @@ def norms_of_items(samples: Tensor, line_ndim: int) -> Tensor:
 
 
 def whole_readouts(mask: Tensor, gridding: EchoTrainGridding) -> Tensor:
-    """Return the mask (*batch, 1, *lines, column) of gridded readouts, which are whole."""
+    """Return the mask (*batch, 1, *lines, column) of gridded readouts, which are complete."""
     columns = gridding.codomain_shape[-1]
     return mask.any(-1, keepdim=True).expand(*mask.shape[:-1], columns).contiguous()

@@ -1,7 +1,7 @@
-"""Writes a scan as an ISMRMRD / MRD 1.x file, from which it is read back sample by sample.
+"""Writes a scan as an ISMRMRD / MRD 1.x file, from which exactly the same samples are read.
 
-The header holds matrix, fields of view, limits and, of simulated scans, that they are; nothing of
-the file that the scan was read from.
+The header holds matrix, fields of view and limits, and marks simulated scans as simulated. It
+contains nothing else from the file that the scan was read from.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def write_acquisitions(path: Path, header: Any, acquisitions: Iterable[Any]) -> 
 
 
 def write_ismrmrd(path: Path, scan: RawScan) -> None:
-    """Write a scan, with its noise measurement and, of Cartesian scans, its reference.
+    """Write a scan, with its noise measurement and, if it is Cartesian, its reference.
 
-    A readout of which not all was sampled is written as several, each with the samples before and
-    after it cut. Samples that are zero in all coils of a readout that is zero throughout count as
-    not measured when the file is read. Along a trajectory every readout holds its points.
+    A partly sampled readout is written as several, one for each run of samples. A readout that is
+    zero throughout in all coils counts as not measured when the file is read. Along a trajectory
+    every readout holds its points.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def write_ismrmrd(path: Path, scan: RawScan) -> None:
             f"{_LARGEST_SIZE}"
         )
     nz, ny, nx = (1, *scan.spatial_shape)[-3:]
-    # Without a geometry a pixel counts as 1 mm; no direction then says that the place is unknown.
+    # Without a geometry a pixel counts as 1 mm, and missing directions mark the place as unknown.
     pixels = (float(nz), float(ny), float(nx))
     extent = pixels if scan.geometry is None else scan.geometry.field_of_view_mm
     grid = ImageGrid((nz, ny, nx), extent)
@@ -62,14 +62,14 @@ def write_ismrmrd(path: Path, scan: RawScan) -> None:
 
 
 def header_of(scan: RawScan, grid: ImageGrid, shown: ImageGrid) -> Any:
-    """Return an ``ismrmrd.xsd.ismrmrdHeader`` with what of a scan may be told.
+    """Return an ``ismrmrd.xsd.ismrmrdHeader`` with what may be disclosed of a scan.
 
     Parameters
     ----------
     scan
-        Of which field strength, times, coils and whether it is simulated are told.
+        The scan; only field strength, times, coils and whether it is simulated are written.
     grid, shown
-        The grid that was encoded, and that on which the scanner shows the image.
+        The encoded grid, and the grid on which the scanner shows the image.
     """
     from ismrmrd import xsd
 
@@ -134,7 +134,7 @@ def _limit(size: int) -> Any:
 
 
 def _readouts(scan: RawScan) -> Iterator[Any]:
-    """Yield the noise measurement, the reference, then image by image what was measured."""
+    """Yield the noise measurement, the reference, then the measured readouts image by image."""
     if scan.reference is not None:
         from ismrmrd import ACQ_IS_PARALLEL_CALIBRATION
 
@@ -173,7 +173,7 @@ def _spokes(scan: RawScan) -> Iterator[Any]:
         yield from _noise(scan.noise.numpy(force=True))
     points = np.stack([one.numpy(force=True) for one in scan.trajectories])
     points = points.reshape(len(points), -1, *points.shape[-2:])
-    # Points that reach little of k-space are taken for another unit by whoever reads them.
+    # Readers would take points near the centre of k-space for another unit.
     if not _is_read_as_cycles_per_fov(points, scan.spatial_shape):
         points = points / np.array(scan.spatial_shape)
     # The first coordinate is x in the file.
@@ -207,13 +207,13 @@ def _is_read_as_cycles_per_fov(points: NDArray[np.floating], shape: tuple[int, .
 
 
 def image_counters(name: str, index: int) -> dict[str, int]:
-    """Return the counters that an image's name tells; a name of another kind is a repetition's."""
+    """Return the counters in an image's name; any other name counts as a repetition."""
     found = re.findall(r"(repetition|contrast|phase|set) (\d+)", name)
     return {counter: int(value) for counter, value in found} or {"repetition": index}
 
 
 def _runs(sampled: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return begin and end of each run of samples."""
+    """Return start and end of each run of samples."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], sampled, [False]]).astype(int)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
@@ -234,7 +234,7 @@ def _noise(noise: NDArray[np.complex64]) -> Iterator[Any]:
 
     for start in range(0, noise.shape[1], _LARGEST_SIZE):
         part = np.ascontiguousarray(noise[:, start : start + _LARGEST_SIZE])
-        # Without a dwell time it has the variance of an image's sample.
+        # Without a dwell time its variance counts as that of an image sample.
         readout = ismrmrd.Acquisition.from_array(part)
         readout.setFlag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
         yield readout

@@ -1,4 +1,4 @@
-"""Reads sensitivity maps and noise measurements from files of arrays."""
+"""Reads sensitivity maps and noise measurements from array files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_maps(path: Path) -> Tensor:
 def read_noise(path: Path) -> Tensor:
     """Return a noise measurement (coil, samples) complex64 from a .npy or a BART .cfl file.
 
-    Its samples must have the noise that a sample of k-space has: the same dwell time.
+    Its samples must have the same noise, and so the same dwell time, as the samples of k-space.
 
     Raises
     ------
@@ -63,5 +63,5 @@ def _npy(path: Path, what: str) -> NDArray[np.generic]:
 
 def _complex(array: NDArray[np.generic], path: Path, what: str) -> Tensor:
     if array.dtype.kind != "c":
-        raise DataError(f"{path}: the {what} are {array.dtype}; they must be complex")
+        raise DataError(f"{path}: the {what} have type {array.dtype}; they must be complex")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.complex64))

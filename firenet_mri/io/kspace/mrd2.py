@@ -1,8 +1,8 @@
-"""MRD 2 streams, as the package mrd-python reads them, brought to the form of ISMRMRD / MRD 1.
+"""MRD 2 streams, read with the package mrd-python and converted to ISMRMRD / MRD 1.
 
 Version 2 has the content of version 1 in another encoding (yardl): counters and times may be
-missing, which means 0 or not known, and coils may come in another order in each readout. Only
-what a reconstruction needs is taken from the header.
+missing, which means 0 or unknown, and each readout may have its own order of coils. Only what a
+reconstruction needs is read from the header.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _LARGEST = (1 << 16) - 1
 
 
 def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
-    """Return header and readouts of an MRD 2 stream as ISMRMRD has them.
+    """Return header and readouts of an MRD 2 stream in ISMRMRD's form.
 
     Raises
     ------
     FileError
         If mrd-python is not installed or of another version, or the stream is truncated, damaged,
-        or holds no header or no readouts.
+        or lacks a header or readouts.
     DataError
         If a number is too large for version 1.
     """
@@ -66,12 +66,12 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
 
 
 def read_images(path: Path) -> tuple[list[Any], Any]:
-    """Return the images of an MRD 2 stream, as mrd-python has them, and the header of version 1.
+    """Return the images of an MRD 2 stream, as in mrd-python, and the header of version 1.
 
     Raises
     ------
     FileError
-        As :func:`read_acquisitions`, but for a missing header, which is None.
+        As for :func:`read_acquisitions`, except that a missing header is returned as None.
     """
     header: Any = None
     images: list[Any] = []
@@ -94,17 +94,17 @@ def _items(path: Path) -> Iterator[tuple[str, Any]]:
             if header is not None:
                 yield "Header", header
             for item in reader.read_data():
-                # Version 2.2 writes a small letter where 2.1 had a capital.
+                # Version 2.2 writes a small initial where 2.1 had a capital.
                 yield item.tag[:1].upper() + item.tag[1:], item.value
     except DataError:
         raise
-    # The package raises whatever its decoder stumbles over.
+    # The package lets exceptions of any kind escape from its decoder.
     except Exception as error:
         refuse_shortage(path, error)
         if "schema" in str(error).lower():
             raise FileError(
-                f"{path}: was written by another version of MRD 2 than mrd-python "
-                f"{_version()} reads; install the version that wrote it"
+                f"{path}: was written by a version of MRD 2 that mrd-python {_version()} does not "
+                "read; install the version that wrote it"
             ) from None
         raise FileError(
             f"{path}: the MRD 2 stream is truncated or damaged; copy or convert the scan again"
@@ -115,7 +115,7 @@ def _version() -> str:
     try:
         return version("mrd-python")
     except PackageNotFoundError:
-        return "of an unknown version"
+        return "of unknown version"
 
 
 def _acquisition(found: Any, path: Path) -> Any:
@@ -129,7 +129,7 @@ def _acquisition(found: Any, path: Path) -> Any:
         raise DataError(f"{path}: a readout has shape {data.shape}; (coil, sample) is needed")
     data = _in_order_of_coils(data, list(head.channel_order))
     if points.size:
-        # (axis, sample) in version 2.
+        # Version 2 stores (axis, sample).
         made = ismrmrd.Acquisition.from_array(data, np.ascontiguousarray(points.T))
     else:
         made = ismrmrd.Acquisition.from_array(data)
@@ -252,6 +252,6 @@ def _parallel(found: Any) -> Any:
 
 
 def _word(value: Any, known: Any) -> str:
-    """Return what version 1 calls a value; "other" where it has no word for it."""
+    """Return the word of version 1 for a value; "other" if it has none."""
     word = str(getattr(value, "name", "")).lower()
     return word if word in {one.value for one in known} else "other"

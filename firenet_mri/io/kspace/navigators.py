@@ -1,10 +1,10 @@
-"""Navigator lines of echo trains: which way readouts run, and by what phase the two ways differ.
+"""Navigator lines of echo trains: directions of readouts, and the phase difference between them.
 
-Readouts that run forward and backward differ by a phase phi(x) = a + b x: they are shifted in time
-against each other. It is fitted, for each coil, to the product of neighbouring navigator readouts,
-D = n_forward conj(n_backward). From one readout to the next the phase also drifts, one way for
-(forward, backward), the other way for (backward, forward), so that the mean of both kinds of pairs
-is free of it.
+Forward and backward readouts are shifted in time relative to each other, and so differ by a phase
+phi(x) = a + b x. This phase is fitted, for each coil, to the product of neighbouring navigator
+readouts, D = n_forward conj(n_backward). The phase also drifts from one readout to the next. The
+drift has opposite signs in (forward, backward) and (backward, forward) pairs, so the mean over both
+kinds of pairs is free of it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _REVERSE = 22
-# A coil with less than this share of the strongest one's navigators has the phase of all together.
+# A coil with less than this share of the strongest coil's signal gets the phase of all coils.
 _WEAK = 1e-3
-# By how much a mirrored readout must look more like its neighbour; by nothing if readouts follow
-# each other within this many times their length, which hardly leaves time for an excitation.
+# Margin by which a mirrored readout must be more like its neighbour; no margin is needed if
+# readouts follow each other within this many times their length, too soon for an excitation.
 _MIRRORED, _TRAIN = 0.02, 2.5
-# Fewer readouts tell nothing.
+# Fewer readouts are not enough to decide.
 _FEW = 4
-# Siemens' time stamps count 2.5 ms.
+# Siemens' time stamps count units of 2.5 ms.
 _STAMP_US = 2500.0
 
 
@@ -33,9 +33,9 @@ def is_backward(line: Any) -> bool:
 
 
 def looks_mirrored(lines: Sequence[Any]) -> bool:
-    """Return whether readouts, one after another, look more alike if every other is mirrored.
+    """Return whether successive readouts look more alike if every other one is mirrored.
 
-    The images along the readout are compared, which do not move with the echo's place.
+    Images along the readout are compared, because they do not move with the echo's position.
     """
     if len({line.data.shape for line in lines}) > 1 or len(lines) < _FEW:
         return False
@@ -54,7 +54,7 @@ def looks_mirrored(lines: Sequence[Any]) -> bool:
 
 
 def navigators_of(navigators: Sequence[Any], line: Any) -> list[Any]:
-    """Return the navigators of a readout's slice and image, or of what is nearest to these."""
+    """Return the navigators of a readout's slice and image, or of the nearest ones."""
 
     def counters(one: Any) -> tuple[int, ...]:
         idx = one.idx
@@ -62,7 +62,7 @@ def navigators_of(navigators: Sequence[Any], line: Any) -> list[Any]:
 
     of_slice = [one for one in navigators if one.idx.slice == line.idx.slice]
     of_image = [one for one in of_slice if counters(one) == counters(line)]
-    # A train of one direction alone says nothing.
+    # A train in one direction only gives no phase difference.
     return next(
         some
         for some in (of_image, of_slice, list(navigators))
@@ -73,10 +73,10 @@ def navigators_of(navigators: Sequence[Any], line: Any) -> list[Any]:
 def phase_difference(
     navigators: Sequence[Any], readout: NDArray[np.complex128]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the phase of forward less that of backward readouts, and how straight it is.
+    """Return the phase of forward minus that of backward readouts, and how linear it is.
 
     The phase is (coil, columns) in radians; the other number is the share of the products that it
-    explains, 1 if it is straight.
+    explains, 1 if it is exactly linear.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def phase_difference(
         is_weak = strength[coil] <= _WEAK * strength.max()
         a, b = together if is_weak else straight_phase(product)
         found[coil] = a + b * x
-        # The drift turns each kind of pairs by an angle of its own.
+        # The drift turns each kind of pair by a different angle.
         straight = kinds[:, coil] * np.exp(-1j * found[coil])
         explained += float(np.abs(straight.sum(1)).sum())
     return found, explained / max(strengths, 1e-300)
@@ -107,9 +107,9 @@ def phase_difference(
 def products_of(
     navigators: Sequence[Any], readout: NDArray[np.complex128]
 ) -> tuple[NDArray[np.complex128], float]:
-    """Return D of neighbours in opposite directions, (kind, coil, columns): which comes first.
+    """Return D of opposite neighbours, (kind, coil, columns); the kind is which one comes first.
 
-    The other number is what the sum of |D| would be if all pairs had the same phase.
+    The other number is the sum of |D| that would result if all pairs had the same phase.
     """
     images = [line.data @ readout[int(is_backward(line))].T for line in navigators]
     kinds: dict[bool, list[NDArray[np.complex128]]] = {False: [], True: []}

@@ -1,7 +1,7 @@
-"""Scans along a trajectory: data in one .npy or .cfl file, the points of k-space in another.
+"""Scans along a trajectory: data in one .npy or .cfl file, k-space points in another.
 
-Of several images the data have an axis of images before that of the coils. Where each image has its
-own trajectory, the points have both axes, too, the second of size 1: (image, 1, *samples, 2 or 3).
+Data of several images have an axis of images before the coil axis. If each image has its own
+trajectory, the points have both axes, too, the second of size 1: (image, 1, *samples, 2 or 3).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Array = str | os.PathLike[str] | NDArray[np.generic] | Tensor
 
 
 def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> RawScan:
-    """Return the scan whose samples are in a file, along a trajectory.
+    """Return the scan whose samples, along a trajectory, are in a file.
 
     Parameters
     ----------
     path
         .npy: complex ([image,] coil, *samples). .cfl: BART's dimensions 1, sample, spoke, coil, and
-        at most one of those after them, such as 10, time.
+        at most one later dimension, such as 10 (time).
     trajectory, matrix_size
         See :func:`firenet_mri.read`.
 
@@ -41,7 +41,7 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
     FileError
         If a file is missing, damaged or of another format.
     DataError, ShapeError
-        If data and trajectory do not belong together, or cannot be used.
+        If data and trajectory do not fit together, or cannot be used.
     """
     points = _points(trajectory)
     cfl = bart.find_pair(path)
@@ -56,15 +56,15 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
             "own trajectory"
         )
     if data.dtype.kind != "c":
-        raise DataError(f"{path}: the samples are {data.dtype}; they must be complex")
+        raise DataError(f"{path}: the samples have type {data.dtype}; they must be complex")
     own = _are_of_images(points, data)
     samples = tuple(points.shape[2 if own else 0 : -1])
     has_images = own or data.ndim == len(samples) + 2
     if data.ndim != len(samples) + 1 + has_images or data.shape[1 + has_images :] != samples:
         raise ShapeError(
             f"{path}: the samples have shape {data.shape}, the trajectory {tuple(points.shape)}; "
-            f"the samples must be (coil, {', '.join(map(str, samples))}), of several images "
-            "(image, coil, ...), and points that differ between these (image, 1, *samples, "
+            f"the samples must be (coil, {', '.join(map(str, samples))}), or (image, coil, ...) "
+            "for several images, and points that differ between images (image, 1, *samples, "
             f"{points.shape[-1]})"
         )
     kspace = torch.from_numpy(np.ascontiguousarray(data, np.complex64))
@@ -79,7 +79,7 @@ def read(path: Path, trajectory: Array, matrix_size: Sequence[int] | None) -> Ra
     if not has_images:
         return along(kspace, points, shape, name=path.name)
     ndim = points.shape[-1]
-    # As of other scans, slices have an axis after that of images.
+    # As in other scans, the slice axis follows the image axis.
     kspace = kspace[:, None] if ndim == 2 else kspace
     names = tuple(f"repetition {index}" for index in range(len(kspace)))
     given = list(points[:, 0]) if own else points
@@ -109,17 +109,17 @@ def along(
 
 
 def _are_of_images(points: Tensor, data: NDArray[np.generic]) -> bool:
-    """Return whether points belong to the images of the data, one by one."""
+    """Return whether the points have one trajectory for each image of the data."""
     return points.ndim == data.ndim + 1 and points.shape[:2] == (len(data), 1)
 
 
 def _without_ones(array: NDArray[np.generic], label: str) -> NDArray[np.generic]:
-    """Return BART's ([image,] coil, line, sample) without the axes of size 1 between."""
+    """Return BART's ([image,] coil, line, sample) without the axes of size 1 in between."""
     leading = [size for size in array.shape[:-3] if size > 1]
     if len(leading) > 1:
         raise ShapeError(
-            f"{label}: has the sizes {array.shape[::-1]}; besides samples, lines and coils one "
-            "dimension can have several entries, so extract one of the others (bart slice)"
+            f"{label}: has sizes {array.shape[::-1]}; besides samples, lines and coils only one "
+            "dimension may have several entries, so extract one of the others (bart slice)"
         )
     return array.reshape(*leading, *array.shape[-3:])
 
@@ -132,7 +132,7 @@ def smallest_shape(points: Tensor) -> tuple[int, ...]:
 
 
 def _points(trajectory: Array) -> Tensor:
-    """Return a trajectory as (*samples, ndim) float64, in its own unit and the image's axes."""
+    """Return a trajectory (*samples, ndim) float64 in its own unit and the axes of the image."""
     if not isinstance(trajectory, str | os.PathLike):
         array = np.asarray(trajectory)
         label = "the trajectory"
@@ -147,7 +147,7 @@ def _points(trajectory: Array) -> Tensor:
         else:
             raise FileError(f"{path}: is not a trajectory file; give a .npy or .cfl array")
     if array.dtype.kind not in "fiu":
-        raise DataError(f"{label}: the trajectory is {array.dtype}; it must be real numbers")
+        raise DataError(f"{label}: the trajectory has type {array.dtype}; it must be real")
     if array.ndim < 2 or array.shape[-1] not in (2, 3):
         raise ShapeError(
             f"{label}: the trajectory has shape {array.shape}; it must be (*samples, 2) or "
@@ -160,15 +160,16 @@ def _points(trajectory: Array) -> Tensor:
 
 
 def _from_bart(array: NDArray[np.complex64], label: str) -> NDArray[np.generic]:
-    """Return (*samples, ndim) of BART's dimensions 3, sample, spoke: x comes first there."""
+    """Return (*samples, ndim) from BART's dimensions 3, sample, spoke, where x comes first."""
     if array.shape[-1] != 3:
         raise ShapeError(
-            f"{label}: the first dimension is {array.shape[-1]}; a BART trajectory has 3, x, y, z"
+            f"{label}: the first dimension has size {array.shape[-1]}; in a BART trajectory it has "
+            "size 3 (x, y, z)"
         )
     real: NDArray[np.generic] = array.real[..., ::-1]
     real = real if np.any(real[..., 0]) else real[..., 1:]
     if real.ndim < 5:
         return real
-    # The axis of the coils has the size 1.
+    # The coil axis has size 1.
     leading = _without_ones(real[..., 0], label).shape[:-2]
     return real.reshape(*leading, *real.shape[-3:])

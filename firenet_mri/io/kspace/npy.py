@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> RawScan:
-    """Return the scan in a .npy file; it has no geometry, and zero in all coils means not sampled.
+    """Return the scan in a .npy file, without geometry; zero in all coils means not sampled.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def read(path: Path) -> RawScan:
     DataError
         If the array is not complex.
     ShapeError
-        If it has not 3 or 4 axes.
+        If it does not have 3 or 4 axes.
     """
     import torch
 
@@ -41,8 +41,8 @@ def read_coil_array(path: Path) -> NDArray[np.complex64]:
     array = read_array(path)
     if array.dtype.kind != "c":
         raise DataError(
-            f"{path}: the array is {array.dtype}; k-space must be complex64 or complex128, and of "
-            "an image firenet simulate makes a scan"
+            f"{path}: the array has type {array.dtype}; k-space must be complex64 or complex128, "
+            "and firenet simulate makes a scan from an image"
         )
     if array.ndim not in (3, 4):
         raise ShapeError(
@@ -60,18 +60,18 @@ def read_array(path: Path) -> NDArray[np.generic]:
         If it is truncated, damaged, empty or holds Python objects.
     """
     try:
-        # Mapping compares the header with the size of the file before any memory is taken.
+        # Mapping compares the header with the file's size before any memory is allocated.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         found, wanted = path.stat().st_size, array.offset + array.nbytes
         if found != wanted:
             raise FileError(
-                f"{path}: the .npy file has {found} bytes, its header asks for {wanted}; a part of "
+                f"{path}: the .npy file has {found} bytes, but its header needs {wanted}; part of "
                 "the array would be left out, so save it again with numpy.save"
             )
         return np.array(array)
     except FileError:
         raise
-    # Its header is parsed as Python, and damaged ones fail in many ways.
+    # The header is parsed as Python, and damaged ones raise exceptions of many kinds.
     except Exception as error:
         refuse_shortage(path, error)
         raise FileError(

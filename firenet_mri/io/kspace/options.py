@@ -1,4 +1,4 @@
-"""The options of reading: which part of a file is read, and what other files supply."""
+"""Options for reading a scan: the part of a file to read, and what other files supply."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _positive(value: tuple[int, ...]) -> str | None:
 @documented
 @dataclass(frozen=True, eq=False)
 class ReadOptions(Options):
-    """What of a raw scan is read, and which files go with it."""
+    """The part of a raw scan to read, and the files that belong to it."""
 
     panel = "Input"
 
@@ -114,13 +114,13 @@ class ReadOptions(Options):
     )
     name_by_digest: bool = option(
         False,
-        "Call the scan by a digest of its bytes, not by its file's name, which may tell who was "
-        "measured, in certificates, captions, labels and summaries.",
+        "Call the scan by a digest of its bytes in certificates, captions, labels and summaries, "
+        "because its file name may reveal who was measured.",
         changes_image=False,
     )
 
 
-#: Options of reading of which one file cannot serve many scans.
+#: Reading options whose one file cannot be used for many scans.
 OF_ONE_SCAN = (
     "mask",
     "trajectory",
@@ -133,9 +133,9 @@ OF_ONE_SCAN = (
 
 
 def check_serves_many(options: ReadOptions, refused: Sequence[str] = OF_ONE_SCAN) -> None:
-    """Raise UsageError if an option is given of which one file cannot serve many scans."""
+    """Raise UsageError if an option is given whose one file cannot be used for many scans."""
     given = [name for name in refused if getattr(options, name) is not None]
     if given:
         raise UsageError(
-            f"{', '.join(given)}: one file cannot serve the many scans of a folder; leave it out"
+            f"{', '.join(given)}: one file cannot be used for all scans of a folder; omit it"
         )

@@ -1,4 +1,4 @@
-"""What a scan is, without its samples; of the commonest formats it is found without torch.
+"""Describes a scan without its samples; for the commonest formats without loading torch.
 
 Loading torch takes longer than reading a small file.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """What a :class:`firenet_mri.RawScan` is.
+    """Description of a :class:`firenet_mri.RawScan`, without its samples.
 
     Parameters
     ----------
     coils, spatial_shape, batch_shape, images, geometry, simulated
-        As the scan has them.
+        As in the scan.
     noise_samples
-        Of each coil; 0 without a noise measurement.
+        Number of noise samples of each coil; 0 without a noise measurement.
     mask
         (*batch, 1, *spatial) bool; None with a trajectory.
     points
-        Number of points of the trajectory; 0 without one.
+        Number of points of the trajectory; 0 without a trajectory.
     reference_lines
-        Readouts that were measured separately for the sensitivity maps, of all slices together.
+        Number of readouts that were measured separately for the sensitivity maps, over all slices.
     """
 
     coils: int
@@ -81,14 +81,14 @@ class Outline:
 
 
 def outline_of_file(path: Path, group: str | None = None) -> Outline:
-    """Return the outline of the scan in a file, or in a group of one that holds several.
+    """Return the outline of the scan in a file, or in one group of a file that holds several.
 
-    Rows that are missing are logged, as where the scan is read.
+    Missing rows are logged, as in reading the scan.
 
     Raises
     ------
     FirenetError
-        What :func:`firenet_mri.io.read` raises.
+        As raised by :func:`firenet_mri.io.read`.
     """
     from firenet_mri.io.kspace import bart, ismrmrd, npy
     from firenet_mri.io.kspace.formats import SCANNERS, Format, read_readouts, recognise
@@ -120,7 +120,7 @@ def _lines_of_reference(scan: RawScan) -> int:
 
 
 def check_samples(kspace: NDArray[np.complex64], name: str) -> None:
-    """Raise what a scan of these samples would raise."""
+    """Raise the errors that a scan with these samples would raise."""
     if not np.isfinite(kspace).all():
         raise DataError(f"{name}: k-space has NaN or infinite samples; export the scan again")
     if not kspace.any():
@@ -128,10 +128,10 @@ def check_samples(kspace: NDArray[np.complex64], name: str) -> None:
 
 
 def _of_array(kspace: NDArray[np.complex64], spatial_ndim: int, path: Path) -> Outline:
-    """Return the outline of (..., coil, *spatial), in which zero in all coils is not measured."""
+    """Return the outline of (..., coil, *spatial), where zero in all coils means not measured."""
     check_samples(kspace, path.name)
     if not _has_a_centre(kspace, spatial_ndim):
-        # Loads torch, which most k-space does not need: only an image, or what may be one.
+        # This loads torch, which only images and arrays that look like one need.
         import torch
 
         from firenet_mri.domain import check_is_kspace
@@ -143,9 +143,9 @@ def _of_array(kspace: NDArray[np.complex64], spatial_ndim: int, path: Path) -> O
 
 
 def _has_a_centre(kspace: NDArray[np.complex64], spatial_ndim: int) -> bool:
-    """Return whether over half of the energy lies about the centre, as in no image.
+    """Return whether more than half of the energy lies around the centre, as in no image.
 
-    The box and its share are those of :mod:`firenet_mri.domain`, which looks at the rest.
+    The box and its share are those of :mod:`firenet_mri.domain`, which checks the remaining arrays.
     """
     energy = np.vdot(kspace, kspace).real
     for axis in range(-spatial_ndim, 0):

@@ -1,17 +1,17 @@
-"""Philips ``.list``/``.data`` exports: an index in text beside little-endian complex64 samples.
+"""Philips ``.list``/``.data`` exports: a text index and little-endian complex64 samples.
 
 A readout goes to row ``ky`` and partition ``kz``, counted from the centre of k-space, and its
-samples to the columns of ``kx_range``. Where ``kx_range`` or ``X_range`` runs backwards, as that of
-second echoes may, the readout was taken from right to left and its image is mirrored, so that it is
-reversed about the centre of k-space. The image is the centred inverse Fourier transform; that is
-what the scanner's own image of the one export that could be compared showed.
+samples go to the columns of ``kx_range``. If ``kx_range`` or ``X_range`` runs backwards, as it may
+for second echoes, the readout was acquired from right to left and its image is mirrored, so it is
+reversed about the centre of k-space. The image is the centred inverse Fourier transform, as the
+scanner's own image confirmed for the one export that could be compared.
 
-Mixes, dynamics, cardiac phases, echoes and the two extra attributes are images of their own,
-averages are averaged, and locations are slices. Noise readouts (NOI) serve the whitening; rejected
-data, navigators and correction data are left out. The noise is taken as that of an image sample:
-the files do not say its bandwidth, neither the size of a pixel nor where it lies.
+Mixes, dynamics, cardiac phases, echoes and the two extra attributes are separate images, averages
+are averaged, and locations are slices. Noise readouts (NOI) are used for whitening; rejected data,
+navigators and correction data are left out. The noise is taken as that of an image sample, because
+the files do not give its bandwidth. They also give neither pixel size nor position.
 
-No export whose licence is clear was at hand: the tests write their own in this form.
+No export with a clear licence was available: the tests write their own in this format.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (".list", ".data")
-# Bytes within which an index says something besides comments.
+# Number of bytes within which an index has a line that is not a comment.
 _COMMENTS = 1 << 16
-# Counters that tell images apart, and what their names are.
+# Counters that tell images apart, and their names.
 _IMAGES = {
     "mix": "mix",
     "dyn": "dynamic",
@@ -54,7 +54,7 @@ _ALWAYS_FINE = 1 << 22
 
 
 def find_pair(path: Path) -> Path | None:
-    """Return the .list file if ``path`` names an export by it, by its .data or without suffix."""
+    """Return the .list file of an export, given by that file, its .data file or without suffix."""
     if path.suffix.lower() in _SUFFIXES:
         candidates = [path.with_suffix(suffix) for suffix in (".list", ".LIST")]
     elif path.exists():
@@ -74,22 +74,22 @@ def find_pair(path: Path) -> Path | None:
 def read(index_file: Path) -> RawScan:
     """Return the scan of an export: k-space (slice, coil, y, x) or (coil, z, y, x).
 
-    Several images are an axis before these. The readout's oversampling is removed where all
-    readouts are whole.
+    Several images have a leading axis. Readout oversampling is removed if all readouts are
+    complete.
 
     Parameters
     ----------
     index_file
-        The .list file; its .data lies beside it.
+        The .list file; its .data file lies beside it.
 
     Raises
     ------
     FileError
         If a file is missing, truncated or damaged.
     DataError
-        If there are no image readouts, or those of an echo-planar or SENSE scan.
+        If there are no image readouts, or the scan is echo-planar or SENSE.
     ShapeError
-        If the readouts do not make one scan.
+        If the readouts do not form one scan.
     """
     import torch
 
@@ -100,7 +100,7 @@ def read(index_file: Path) -> RawScan:
     image = index.of("STD")
     if not len(image.types):
         raise DataError(
-            f"{index_file}: no image readouts (STD), only "
+            f"{index_file}: has no image readouts (STD), only "
             f"{', '.join(sorted(set(index.types.tolist())))}; export the image data too"
         )
     _check_sequence(image, index_file)
@@ -115,7 +115,7 @@ def read(index_file: Path) -> RawScan:
     empty_axis = 1 if grid.is_3d else 3
     full, mask = full.squeeze(empty_axis), mask.squeeze(empty_axis)
     names = grid.names
-    _log.info("%s: the files do not say where the image lies", index_file.name)
+    _log.info("%s: the files do not give the position of the image", index_file.name)
     return RawScan(
         full if names else full[0],
         mask if names else mask[0],
@@ -138,7 +138,7 @@ def _data_file(index_file: Path) -> Path:
 
 
 def _samples(data: Path, index: Index) -> NDArray[np.complex64]:
-    """Return all samples of the .data file, after checking that it has what the index names."""
+    """Return all samples of the .data file, after checking it against the index."""
     stored = data.stat().st_size
     wanted = int((index.column("offset") + index.column("size")).max())
     if wanted > stored:
@@ -148,13 +148,13 @@ def _samples(data: Path, index: Index) -> NDArray[np.complex64]:
             f"{counted(len(index.types), 'readout')}; copy it again"
         )
     if (index.column("offset") % 8).any():
-        raise FileError(f"{data}: readouts begin between samples; export the scan again")
+        raise FileError(f"{data}: readouts begin in the middle of a sample; export the scan again")
     _check_used_once(data, index, stored)
     return np.fromfile(data, np.dtype("<c8"))
 
 
 def _check_used_once(data: Path, index: Index, stored: int) -> None:
-    """Refuse readouts that share samples; say if the index names less than there is."""
+    """Refuse readouts that share samples; log if the index does not cover the file."""
     order = np.argsort(index.column("offset"), kind="stable")
     starts, sizes = (index.column(name)[order] for name in ("offset", "size"))
     overlaps = int((starts[1:] < (starts + sizes)[:-1]).sum())
@@ -175,32 +175,32 @@ def _check_used_once(data: Path, index: Index, stored: int) -> None:
 
 
 def _check_sequence(image: Index, index_file: Path) -> None:
-    """Refuse by name what would make a wrong image."""
+    """Refuse known kinds of scans that would give a wrong image."""
     for mix, echo in _pairs(image):
         mine = (image.column("mix") == mix) & (image.column("echo") == echo)
         if len(set(image.column("sign")[mine].tolist())) > 1:
             raise DataError(
-                f"{index_file}: readouts of echo {echo} in both directions (EPI), which would "
-                "ghost; correct and regrid the scan first"
+                f"{index_file}: readouts of echo {echo} run in both directions (EPI), and the "
+                "image would ghost; correct and regrid the scan first"
             )
         for name in _FACTORS:
             factor = next(iter(image.numbers(name, mix, echo)), 1.0)
             if factor > 1 + 1e-3:
                 raise DataError(
-                    f"{index_file}: {name} {factor:g}; where the lines of such an export belong "
-                    "could not be checked, so convert it to ISMRMRD first"
+                    f"{index_file}: has {name} {factor:g}; the places of lines in such exports are "
+                    "unverified, so convert it to ISMRMRD first"
                 )
 
 
 def _pairs(index: Index) -> list[tuple[int, int]]:
-    """Return the mixes and echoes that there are."""
+    """Return the pairs of mix and echo that occur."""
     found = zip(index.column("mix").tolist(), index.column("echo").tolist(), strict=True)
     return sorted(set(found))
 
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """The sizes (z, y, x) of k-space, its coils, slices and images."""
+    """Sizes (z, y, x), coils, slices and images of k-space."""
 
     nz: int
     ny: int
@@ -216,7 +216,7 @@ class _Grid:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells the images apart; nothing for a single one."""
+        """Names that tell the images apart; none for a single image."""
         labels = list(_IMAGES.values())
         varying = [i for i in range(len(labels)) if len({image[i] for image in self.images}) > 1]
         if not varying:
@@ -238,32 +238,33 @@ class _Grid:
         points = len(images) * len(slices) * len(coils) * int(np.prod(sizes, dtype=np.int64))
         if max(sizes) > _LARGEST_SIZE or points > max(_ALWAYS_FINE, _MOST_TIMES * samples):
             raise DataError(
-                f"{index_file}: a matrix of {grid.nx} x {grid.ny} x {grid.nz} for {samples} "
+                f"{index_file}: has a matrix of {grid.nx} x {grid.ny} x {grid.nz} for {samples} "
                 "samples; the index is damaged, export the scan again"
             )
         if grid.is_3d and len(slices) > 1:
             raise DataError(
-                f"{index_file}: {len(slices)} slabs of 3D encoding; export them one by one"
+                f"{index_file}: has {len(slices)} slabs of 3D encoding; export them one by one"
             )
         return grid
 
 
 def _size(low: int, high: int) -> int:
-    """Return the smallest size N whose indices, from -(N//2), hold a range around 0."""
+    """Return the smallest size N whose indices, from -(N//2), cover a range around 0."""
     return max(1, -2 * low, 2 * high + 1)
 
 
 def _stated_or_found(image: Index, step: str) -> tuple[int, int]:
-    """Return the range of ky or kz, of the lines or, if wider, of the information.
+    """Return the range of ky or kz that the lines cover or, if wider, the index states.
 
-    Lines of a scan of one partition all have the same kz, whatever it is.
+    All lines of a scan with one partition have the same kz, whatever its value.
     """
     low, high = int(image.column(step).min()), int(image.column(step).max())
     if step == "kz" and low == high:
         return 0, 0
     if low == 0 < high:
         _log.warning(
-            "%s runs from 0 to %d: one half of k-space, unless the lines are counted from its edge",
+            "%s runs from 0 to %d: this is one half of k-space, unless lines are counted from its "
+            "edge",
             step,
             high,
         )
@@ -275,7 +276,7 @@ def _stated_or_found(image: Index, step: str) -> tuple[int, int]:
 
 
 def _columns_of(image: Index, mix: int, echo: int, index_file: Path) -> int:
-    """Return how many columns an echo needs: those of its range as stated, mirrored or not."""
+    """Return how many columns the stated range of an echo needs, mirrored or not."""
     kx = _kx_of(image, mix, echo, index_file)
     low, high = int(kx.min()), int(kx.max())
     stated = image.numbers("kx_range", mix, echo)
@@ -283,9 +284,9 @@ def _columns_of(image: Index, mix: int, echo: int, index_file: Path) -> int:
 
 
 def _kx_of(image: Index, mix: int, echo: int, index_file: Path) -> NDArray[np.int64]:
-    """Return where the samples of an echo's readouts lie, in the order in which they are stored.
+    """Return the positions of the samples of an echo's readouts, in the order of storage.
 
-    Where the image runs backwards, each lies at the opposite of what is stated.
+    If the image runs backwards, each position is the negative of the stated one.
     """
     mine = (image.column("mix") == mix) & (image.column("echo") == echo)
     counts = set((image.column("size")[mine] // 8).tolist())
@@ -299,7 +300,7 @@ def _kx_of(image: Index, mix: int, echo: int, index_file: Path) -> NDArray[np.in
     first, last = int(stated[0]), int(stated[-1])
     if abs(last - first) + 1 != count:
         raise ShapeError(
-            f"{index_file}: kx_range of echo {echo} is {first} to {last}, its readouts have "
+            f"{index_file}: kx_range of echo {echo} is {first} to {last}, but its readouts have "
             f"{counted(count, 'sample')}; export the scan again"
         )
     shown = image.numbers("X_range", mix, echo)
@@ -316,12 +317,12 @@ def _image_keys(image: Index) -> list[tuple[int, ...]]:
 def _placed(
     image: Index, samples: NDArray[np.complex64], grid: _Grid, index_file: Path
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return k-space (image, slice, coil, z, y, x), averaged, and how often each was measured."""
+    """Return averaged k-space (image, slice, coil, z, y, x), and the count of each point."""
     shape = (len(grid.images), len(grid.slices), len(grid.coils), grid.nz, grid.ny, grid.nx)
     kspace, counts = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
     which = {key: i for i, key in enumerate(grid.images)}
     slices, coils = ({n: i for i, n in enumerate(x)} for x in (grid.slices, grid.coils))
-    # Of an even readout that is mirrored, -N/2 becomes N/2, which is the same.
+    # In a mirrored readout of even size -N/2 becomes N/2, which is the same column.
     along = {
         pair: (_kx_of(image, *pair, index_file) + grid.nx // 2) % grid.nx for pair in _pairs(image)
     }
@@ -344,22 +345,22 @@ def _placed(
 
 
 def _check_counters(image: Index, index_file: Path) -> None:
-    """Refuse readouts that have all counters in common: a point is averaged over averages only."""
+    """Refuse readouts with identical counters: a point is only averaged over averages."""
     names = ("mix", "dyn", "card", "echo", "loca", "chan", "extr1", "extr2", "ky", "kz", "aver")
     counters = np.stack([image.column(name) for name in names], axis=1)
     doubled = len(counters) - len(np.unique(counters, axis=0))
     if doubled:
         raise DataError(
             f"{index_file}: {counted(doubled, 'readout')} "
-            f"{by_number(doubled, 'comes', 'come')} again with the same counters, and with the "
-            "same average; the index is damaged, export the scan again"
+            f"{by_number(doubled, 'repeats', 'repeat')} the counters and the average of another; "
+            "the index is damaged, export the scan again"
         )
 
 
 def _noise(
     noise: Index, samples: NDArray[np.complex64], grid: _Grid
 ) -> NDArray[np.complex64] | None:
-    """Return the noise (coil, n) of the image's coils; None without it or if a coil lacks it."""
+    """Return the noise (coil, n) of the image's coils; None if it is missing for a coil."""
     offsets, sizes = noise.column("offset") // 8, noise.column("size") // 8
     of_coils = []
     for coil in grid.coils:
@@ -373,7 +374,7 @@ def _noise(
 
 
 def _without_oversampling(kspace: Tensor, mask: Tensor, grid: _Grid) -> tuple[Tensor, Tensor]:
-    """Return k-space cropped in image space along whole readouts by the oversampling factor."""
+    """Return k-space with complete readouts cropped in image space by the oversampling factor."""
     from firenet_mri.operators.centred import centred_fft, centred_ifft
     from firenet_mri.scan import readouts_are_whole
 

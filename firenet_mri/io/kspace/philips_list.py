@@ -1,7 +1,7 @@
 """The index of a Philips ``.list``/``.data`` export: general information, and one line per readout.
 
-Lines that begin with ``#`` are comments, and may name the patient: they are not looked at. Lines
-that begin with ``.`` hold ``mix echo location  name : values``. Every other line is a readout.
+Lines that begin with ``#`` are comments; they may name the patient and are ignored. Lines that
+begin with ``.`` hold ``mix echo location  name : values``. Every other line is a readout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from firenet_mri.errors import FileError
 
-#: Columns of a readout after its type, in their order.
+#: Columns of a readout after its type, in order.
 COLUMNS = (
     "mix", "dyn", "card", "echo", "loca", "chan", "extr1", "extr2", "ky", "kz", "n.a.", "aver",
     "sign", "rf", "grad", "enc", "rtop", "rr", "size", "offset",
@@ -23,20 +23,20 @@ COLUMNS = (
 _GENERAL = re.compile(r"\.\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S.*?)\s*:\s*(.*?)\s*")
 _TYPE = re.compile(r"[A-Z]{3}")
 _BYTES_PER_SAMPLE = 8
-# No file is as long; sums of two such offsets fit 64 bits.
+# No file is this long, and the sum of two such offsets fits 64 bits.
 _LARGEST = 1 << 48
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What an index says.
+    """Content of an index.
 
     Parameters
     ----------
     types
-        Of each readout: STD is image data, NOI noise, the others neither.
+        Type of each readout: STD is image data, NOI noise, the others neither.
     table
-        (readout, column) int64, the columns those of ``COLUMNS``.
+        (readout, column) int64, with the columns ``COLUMNS``.
     general
         Numbers by name (lower case), mix and echo; None stands for all of them.
     """
@@ -52,24 +52,24 @@ class Index:
         return self.table[:, COLUMNS.index(name)]
 
     def of(self, kind: str) -> Index:
-        """Return the index of one type of readouts."""
+        """Return the part of the index with one type of readouts."""
         chosen = self.types == kind
         return Index(self.types[chosen], self.table[chosen], self.general)
 
     def numbers(self, name: str, mix: int, echo: int) -> tuple[float, ...]:
-        """Return the numbers of an entry for a mix and echo; none if it is not there."""
+        """Return the numbers of an entry for a mix and echo; none if it is missing."""
         keys = ((mix, echo), (mix, None), (None, echo), (None, None))
         found = (self.general.get((name.lower(), *key)) for key in keys)
         return next((values for values in found if values), ())
 
 
 def read_index(path: Path) -> Index:
-    """Return what a .list file says.
+    """Return the content of a .list file.
 
     Raises
     ------
     FileError
-        If a line is damaged, or there is no readout.
+        If a line is damaged, or the index names no readout.
     """
     types: list[str] = []
     rows: list[list[int]] = []
@@ -90,8 +90,8 @@ def read_index(path: Path) -> Index:
             is_damaged = len(row) != len(COLUMNS) or max(map(abs, row)) > _LARGEST
             if is_damaged or not _TYPE.fullmatch(kind):
                 raise FileError(
-                    f"{path}: line {number} of the index is damaged: a readout has a type and "
-                    f"{len(COLUMNS)} numbers; export it again"
+                    f"{path}: line {number} of the index is damaged, since a readout has a type "
+                    f"and {len(COLUMNS)} numbers; export it again"
                 )
             types.append(kind)
             rows.append(row)
@@ -108,8 +108,8 @@ def read_index(path: Path) -> Index:
 
 
 def is_index(head: bytes) -> bool:
-    """Return whether a file begins as an index does: comments, then information or readouts."""
-    # The last line may be cut.
+    """Return whether a file begins like an index: comments, then information or readouts."""
+    # The last line may be incomplete.
     text = head.decode("latin1").rpartition("\n")[0]
     lines = [line for line in text.splitlines() if line.strip()]
     told = [line for line in lines if not line.lstrip().startswith("#")]

@@ -1,13 +1,13 @@
-"""Scans measured by a Pulseq sequence: what its .seq file says of their readouts.
+"""Scans measured with a Pulseq sequence, whose .seq file describes their readouts.
 
-Such files come from an interpreter that plays a .seq file. Their headers describe nothing, counters
-are what the sequence's labels set, if it has any, and echo trains carry no flag that a readout runs
-backward. The .seq file has the points of k-space of every sample, in 1/m along the gradients' axes;
-with the field of view in its definitions they become cycles per field of view, and then
+Such scans come from an interpreter that plays a .seq file. Their headers describe nothing, the
+sequence's labels, if any, set the counters, and no flag of echo trains marks backward readouts. The
+.seq file gives the k-space point of every sample, in 1/m along the gradient axes. The field of view
+in its definitions converts these points to cycles per field of view. Then
 
-- readouts that are straight, along one axis, with all others on multiples of one cycle, are
-  Cartesian: the counters of phase encoding are those points;
-- of these, readouts of one image in both directions, or with uneven samples, are echo trains, which
+- straight readouts along one axis, at multiples of one cycle along the others, are Cartesian: these
+  multiples are the phase-encoding counters;
+- Cartesian readouts of one image in both directions, or with uneven samples, are echo trains, which
   :mod:`firenet_mri.io.kspace.echo_planar` grids and corrects;
 - all others are a scan along a trajectory.
 """
@@ -44,42 +44,42 @@ _COUNTERS = {
     "PAR": "kspace_encode_step_2",
 }
 _FLAGS = ("REF", "IMA", "NAV", "NOISE")
-# In cycles per field of view: what counts as one point, and as a motion.
+# In cycles per field of view: largest spread of a single point, smallest extent of a motion.
 _SAME, _MOVES = 0.1, 0.5
-# Cosine of the angle between readouts of echo trains; radii are further apart.
+# Smallest cosine of the angle between readouts of echo trains; radii are further apart.
 _PARALLEL = 0.98
 _DECIMALS = 5
-# In samples: what counts as even spacing.
+# Largest deviation, in samples, of evenly spaced ones.
 _EVEN = 0.05
-# Readouts with gaps below this many cycles per field of view keep a field of view twice as wide.
+# Below this sample spacing, in cycles per field of view, echo trains keep twice the field of view.
 _OVERSAMPLED = 0.7
 
 
 def with_sequence(
     header: Any, acquisitions: Sequence[Any], sequence: PulseqSequence, name: str
 ) -> tuple[Any, list[Any]]:
-    """Return header and readouts with the points, directions and labels of a .seq file.
+    """Return header and readouts completed by the points, directions and labels of a .seq file.
 
     Parameters
     ----------
     header, acquisitions
-        As the scan's file has them; they are not changed.
+        As in the scan's file; they are not changed.
     sequence
         The sequence that was played.
     name
-        What messages call the scan.
+        Name of the scan in messages.
 
     Raises
     ------
     DataError
-        If it is another sequence: its readouts are of another number or length. If it excites
-        several slices at once, or its points do not form a scan of two or three dimensions.
+        If the sequence does not match because number or lengths of readouts differ, if it excites
+        several slices at once, or if its points do not form a two- or three-dimensional scan.
     """
     sequence, lines, noise = _matched(acquisitions, sequence, name)
     if sequence.flag("SMS").any():
         raise DataError(
-            f"{name}: {sequence.name} excites several slices at once (SMS); their slices must be "
-            "separated first"
+            f"{name}: {sequence.name} excites several slices at once (SMS); separate the slices "
+            "first"
         )
     lines = [_labelled(line, sequence, i) for i, line in enumerate(lines)]
     is_image = np.array([not _has(line, _NOISE, _PHASE_CORRECTION) for line in lines])
@@ -89,7 +89,8 @@ def with_sequence(
     axes = _moving_axes(readouts)
     if not axes:
         raise DataError(
-            f"{name}: {sequence.name} measures one point of k-space; an image cannot be made of it"
+            f"{name}: {sequence.name} measures a single point of k-space, from which no image can "
+            "be made; give a scan with several points"
         )
     grid = _straight(readouts)
     if grid is None:
@@ -114,14 +115,15 @@ def marked(acquisitions: Sequence[Any], sequence: PulseqSequence, name: str) -> 
     Parameters
     ----------
     acquisitions, name
-        The scan, and what messages call it.
+        The scan, and its name in messages.
     sequence
-        That of the scan with phase encoding; directions and points along the readout are the same.
+        The sequence of the scan with phase encoding; directions and points along the readout are
+        the same in both scans.
 
     Raises
     ------
     DataError
-        If its readouts are of another number or length.
+        If number or lengths of its readouts differ from the sequence's.
     """
     sequence, lines, _ = _matched(acquisitions, sequence, name)
     lines = [_labelled(line, sequence, i) for i, line in enumerate(lines)]
@@ -146,12 +148,12 @@ class _Readouts(NamedTuple):
 
     @property
     def imaging(self) -> list[NDArray[np.float64]]:
-        """The points of the imaging readouts."""
+        """Points of the imaging readouts."""
         return [one for one, is_image in zip(self.points, self.is_image, strict=True) if is_image]
 
 
 class _Grid(NamedTuple):
-    """Cartesian readouts: their axis, their points on it, and the steps on the two others."""
+    """Cartesian readouts: their axis, their points on it, and the steps on the two other axes."""
 
     axis: int
     points: list[NDArray[np.float64]]
@@ -162,7 +164,7 @@ class _Grid(NamedTuple):
 def _matched(
     acquisitions: Sequence[Any], sequence: PulseqSequence, name: str
 ) -> tuple[PulseqSequence, list[Any], list[Any]]:
-    """Return the sequence with the readouts that are played, copies of these, and other noise."""
+    """Return the sequence with the played readouts, copies of these, and separate noise."""
     noise = [one for one in acquisitions if _has(one, _NOISE)]
     lines = [one for one in acquisitions if not _has(one, _NOISE)]
     is_noise = sequence.flag("NOISE")
@@ -170,15 +172,14 @@ def _matched(
         sequence = sequence.only(~is_noise)
     if len(lines) != len(sequence.points):
         raise DataError(
-            f"{name}: has {counted(len(lines), 'readout')}, {sequence.name} has "
+            f"{name}: has {counted(len(lines), 'readout')}, but {sequence.name} has "
             f"{len(sequence.points)}; give the sequence that was played"
         )
     for number, (line, size) in enumerate(zip(lines, sequence.sizes, strict=True)):
         if line.number_of_samples != size:
             raise DataError(
-                f"{name}: readout {number} has "
-                f"{counted(line.number_of_samples, 'sample')}, in {sequence.name} it has {size}; "
-                "give the sequence that was played"
+                f"{name}: readout {number} has {counted(line.number_of_samples, 'sample')}, but in "
+                f"{sequence.name} it has {size}; give the sequence that was played"
             )
     return sequence, [copy.deepcopy(line) for line in lines], noise
 
@@ -188,7 +189,7 @@ def _has(line: Any, *flags: int) -> bool:
 
 
 def _labelled(line: Any, sequence: PulseqSequence, number: int) -> Any:
-    """Return a readout with the counters and flags of its labels, and without a place."""
+    """Return a readout with the counters and flags of its labels, and without a position."""
     for label, counter in _COUNTERS.items():
         if label in sequence.labels:
             setattr(line.idx, counter, int(sequence.labels[label][number]))
@@ -209,14 +210,14 @@ def _labelled(line: Any, sequence: PulseqSequence, number: int) -> Any:
 def _in_cycles(
     sequence: PulseqSequence, name: str
 ) -> tuple[list[NDArray[np.float64]], tuple[float, float, float]]:
-    """Return the points in cycles per field of view, and that in mm."""
+    """Return the points in cycles per field of view, and the field of view in mm."""
     extent = sequence.field_of_view_m
     if extent is None:
         raise DataError(
-            f"{name}: {sequence.name} does not define FOV, without which its points have no grid; "
-            "add [DEFINITIONS] FOV x y z in m"
+            f"{name}: {sequence.name} does not define FOV, which gives the grid of its points; add "
+            "[DEFINITIONS] FOV x y z in m"
         )
-    # A sequence of one slice may define none along z.
+    # A sequence of one slice may define no field of view along z.
     scale = np.array(extent) if extent[2] > 0 else np.array([*extent[:2], 0.0])
     return [one * scale for one in sequence.points], (
         1e3 * extent[0],
@@ -226,20 +227,20 @@ def _in_cycles(
 
 
 def _moving_axes(readouts: _Readouts) -> list[int]:
-    """Return the axes along which the imaging readouts have several points."""
+    """Return the axes along which the imaging readouts extend over several points."""
     every = np.concatenate(readouts.imaging)
     return [axis for axis in range(3) if np.ptp(every[:, axis]) > _MOVES]
 
 
 def _straight(readouts: _Readouts) -> _Grid | None:
-    """Return the grid on which straight readouts along one axis lie; None if there is none."""
+    """Return the grid of straight readouts along one axis; None if there is none."""
     imaging = readouts.imaging
     axis = int(np.argmax(np.mean([np.ptp(one, axis=0) for one in imaging], axis=0)))
     others = [other for other in range(3) if other != axis]
     means = np.array([one.mean(0)[others] for one in readouts.points])
     spread = np.array([np.ptp(one, axis=0)[others].max() for one in readouts.points])
     of_image = means[readouts.is_image]
-    # The points may lie half a cycle off, say, and the axis of slices has a constant of its own.
+    # The points may be off by half a cycle, for example, and the slice axis has its own constant.
     offset = _common_offset(of_image)
     steps = np.round(means - offset)
     is_near = np.abs(means - offset - steps).max(1) < _SAME
@@ -254,27 +255,27 @@ def _straight(readouts: _Readouts) -> _Grid | None:
 
 
 def _common_offset(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what (points, ...) have beyond whole numbers, from -1/4 to 3/4: 1/2 is above 0."""
+    """Return the common fractional part of (points, ...), from -1/4 to 3/4: 1/2 stays positive."""
     rest = points - points[0]
     found: NDArray[np.float64] = points[0] - np.floor(points[0] + 0.25)
     return found + np.median(rest - np.round(rest), axis=0)
 
 
 def _on_grid(readouts: _Readouts, grid: _Grid) -> Any:
-    """Return the encoding of Cartesian readouts, and give these their counters and directions."""
+    """Return the encoding of Cartesian readouts, and set the counters and directions of these."""
     from ismrmrd import xsd
 
     steps = grid.steps[readouts.is_image]
     firsts, lasts = steps.min(0), steps.max(0)
     is_flat = firsts == lasts
-    # Counters begin at 0, which is no later than the centre.
+    # Counters begin at 0, and not after the centre.
     firsts = np.where(is_flat, firsts, np.minimum(firsts, 0))
     sizes = [
         1 if flat else smallest_size(int(a), int(b))
         for a, b, flat in zip(firsts, lasts, is_flat, strict=True)
     ]
     centres = np.where(is_flat, 0, -firsts)
-    # One axis alone is that of lines, whichever it is.
+    # If only one axis is phase-encoded, it is the axis of lines.
     order = [1, 0] if sizes[0] == 1 and sizes[1] > 1 else [0, 1]
     for line, step in zip(readouts.lines, np.clip(grid.steps, firsts, lasts) - firsts, strict=True):
         line.idx.kspace_encode_step_1, line.idx.kspace_encode_step_2 = map(int, step[order])
@@ -309,14 +310,14 @@ def _slices(readouts: _Readouts) -> int:
 
 
 def _along_readout(readouts: _Readouts, grid: _Grid) -> tuple[float, int, bool]:
-    """Return how many fields of view are kept, the columns, and whether it is an echo train.
+    """Return how many fields of view are kept, the columns, and whether these are echo trains.
 
-    Readouts get their direction and centre, those of echo trains the places of their samples.
+    Readouts get their direction and centre, and echo trains also the places of their samples.
     """
     chosen = zip(grid.points, readouts.is_image, strict=True)
     steps = np.concatenate([np.diff(points) for points, is_image in chosen if is_image])
     gaps = np.abs(steps)
-    # What rounding of the gradients leaves is not another field of view.
+    # Rounding of the gradients must not change the field of view.
     gap = round(float(np.median(gaps)), _DECIMALS)
     starts = np.array([points[0] for points in grid.points]) / gap
     offset = float(_common_offset(starts[readouts.is_image]))
@@ -362,22 +363,23 @@ def _has_both_directions(readouts: _Readouts, backward: NDArray[np.bool_]) -> bo
 
 
 def _check_is_no_train(readouts: _Readouts, name: str) -> None:
-    """Refuse echo trains that are turned, or whose lines lie between those of the grid."""
+    """Refuse echo trains that are rotated, or whose lines lie between those of the grid."""
     ways = np.array([one[-1] - one[0] for one in readouts.imaging])
     lengths = np.linalg.norm(ways, axis=1)
     cosines = (ways @ ways[0]) / np.maximum(lengths * lengths[0], 1e-300)
     if len(ways) > 1 and (np.abs(cosines) > _PARALLEL).all() and (cosines < 0).any():
         raise DataError(
-            f"{name} has echo trains whose points are not on a grid of its field of view, which "
-            "cannot be corrected; measure them along the gradients' axes, on multiples of 1 / FOV"
+            f"{name} has echo trains whose points are not on a grid of its field of view, so that "
+            "they cannot be corrected; measure them along the gradients' axes, on multiples of 1 / "
+            "FOV"
         )
 
 
 def _along_trajectory(readouts: _Readouts, axes: list[int]) -> Any:
-    """Return the encoding of readouts that carry their points."""
+    """Return the encoding of readouts that contain their k-space points."""
     from ismrmrd import xsd
 
-    # Two axes at least make an image; that of slices is left out of two.
+    # An image needs at least two axes; a second one is added in the plane.
     axes = axes if len(axes) > 1 else sorted({*axes, 1 if axes == [0] else 0})
     every = np.concatenate(readouts.imaging)[:, axes]
     sizes = [2 * max(1, int(np.ceil(reach - _SAME))) for reach in np.abs(every).max(0)]
@@ -404,7 +406,7 @@ def _say(encoding: Any, sequence: PulseqSequence, name: str) -> None:
     trajectory = getattr(encoding.trajectory, "value", encoding.trajectory)
     labels = ", ".join(sorted(sequence.labels)) or "none"
     _log.warning(
-        "%s: %s gives %s of %d x %d x %d, %.4g x %.4g x %.4g mm, labels: %s; its place in the "
+        "%s: %s gives %s of %d x %d x %d, %.4g x %.4g x %.4g mm, labels: %s; its position in the "
         "scanner is not known",
         name,
         sequence.name,

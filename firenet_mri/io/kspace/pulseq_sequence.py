@@ -1,4 +1,4 @@
-"""Reads Pulseq sequences (.seq) with pypulseq: points of k-space and labels of every readout."""
+"""Reads Pulseq sequences (.seq) with pypulseq: k-space points and labels of every readout."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from firenet_mri.extras import require
 
 @dataclass(frozen=True, eq=False)
 class PulseqSequence:
-    """What a .seq file says of its readouts, in the order in which they are played.
+    """Description of a sequence's readouts in a .seq file, in the order in which they are played.
 
     Parameters
     ----------
     name
         The file's name.
     points
-        Of each readout the points of its samples, (samples, 3) in 1/m, x first.
+        Points of the samples of each readout, (samples, 3) in 1/m, x first.
     labels
-        Of each label its value at every readout, (readouts,).
+        Value of each label at every readout, (readouts,).
     field_of_view_m
-        (x, y, z) of the definitions; None if it is not among them.
+        (x, y, z) from the definitions; None if they do not include it.
     """
 
     name: str
@@ -61,7 +61,7 @@ def read_sequence(path: Path) -> PulseqSequence:
     UsageError
         If pypulseq is not installed.
     FileError
-        If the file is missing, or no sequence that pypulseq reads.
+        If the file is missing, or is not a sequence that pypulseq can read.
     DataError
         If it has no readouts.
     """
@@ -73,7 +73,7 @@ def read_sequence(path: Path) -> PulseqSequence:
     if not _has_blocks(path):
         raise FileError(f"{path}: is not a Pulseq sequence; give the .seq file of the scan")
     try:
-        # It prints to the terminal, and warns of versions.
+        # pypulseq prints to the terminal, and warns about versions.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             sequence = pypulseq.Sequence()
@@ -81,7 +81,7 @@ def read_sequence(path: Path) -> PulseqSequence:
             sizes = _sizes(sequence)
             points = sequence.calculate_kspace()[0] if sizes else np.zeros((3, 0))
             labels = sequence.evaluate_labels(evolution="adc") if sizes else {}
-    # Its own errors are of any kind.
+    # pypulseq raises exceptions of any kind.
     except Exception:
         raise FileError(
             f"{path}: is not a Pulseq sequence that pypulseq can read; give the .seq file of the "
@@ -99,7 +99,7 @@ def read_sequence(path: Path) -> PulseqSequence:
 
 
 def _has_blocks(path: Path) -> bool:
-    """Return whether a file has a sequence's sections; pypulseq leaves others open."""
+    """Return whether a file has a sequence's sections; pypulseq does not close other files."""
     text = path.read_bytes()
     return b"[VERSION]" in text and b"[BLOCKS]" in text
 

@@ -55,19 +55,19 @@ _READERS: dict[Format, Callable[[Path], RawScan]] = {
     Format.NUMPY: npy.read,
     Format.PHILIPS: lambda path: philips.read(philips.find_pair(path) or path),
 }
-# Arrays alone: their files do not say what they are, nor what was sampled.
+# Plain arrays: their files state neither what they are nor what was sampled.
 _WITHOUT_HEADER = (Format.BART, Format.NUMPY)
 
 
 def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
-    """Return header and readouts of an ISMRMRD or Siemens file as ISMRMRD has them.
+    """Return header and readouts of an ISMRMRD or Siemens file in ISMRMRD's form.
 
-    Patient and study are left out of the header.
+    Patient and study are removed from the header.
 
     Raises
     ------
     FileError
-        If it is another file, truncated or damaged.
+        If the file is of another format, truncated or damaged.
     """
     format_ = recognise(path)
     if format_ not in SCANNERS:
@@ -87,28 +87,29 @@ def read(path: PathLike, **options: Any) -> RawScan:
         .hdr, with or without the suffix), or NumPy (.npy, complex, (coil, y, x) or (coil, z, y,
         x)). The content decides, not the name.
     **options
-        The fields of :class:`ReadOptions`. A mask is an array of the k-space's spatial sizes, or a
-        .npy or .cfl file of one; samples outside of it are dropped. Scanners' files and fastMRI's
-        know which samples were measured, so there it can only drop samples; in BART and NumPy files
-        it replaces the mask found from the data, in which a sample that is zero in all coils was
-        not measured. A trajectory is (*samples, 2 or 3), the last axis in the order of the image's
-        axes, or a .cfl file as BART writes trajectories; ISMRMRD files hold their own.
+        The fields of :class:`ReadOptions`. A mask is an array with the spatial sizes of k-space, or
+        a .npy or .cfl file with such an array; samples outside the mask are dropped. Scanner and
+        fastMRI files state which samples were measured, so there the mask can only drop samples. In
+        BART and NumPy files it replaces the mask derived from the data, in which a sample that is
+        zero in all coils was not measured. A trajectory is (*samples, 2 or 3), the last axis in the
+        order of the image's axes, or a .cfl file as BART writes trajectories; ISMRMRD files contain
+        their own.
 
     Raises
     ------
     FileError
         If the file is missing, empty, truncated or of another format.
     DataError
-        If its content cannot be reconstructed: echo trains that nothing corrects, no samples, NaN,
-        an image, ...
+        If its content cannot be reconstructed: echo trains without navigators, no samples, NaN, an
+        image, ...
     UsageError
-        If an option is unknown, out of its range, or means nothing for this format.
+        If an option is unknown, out of range, or does not apply to this format.
     """
     return read_with(path, ReadOptions.from_mapping(options))
 
 
 def read_with(path: PathLike, options: ReadOptions) -> RawScan:
-    """Return what :func:`read` returns, for options as one value."""
+    """Return what :func:`read` returns, with the options as one value."""
     path = Path(path)
     name = name_by_digest(path) if options.name_by_digest else path.name
     scan = _read_file(path, options, name)
@@ -128,7 +129,7 @@ def read_with(path: PathLike, options: ReadOptions) -> RawScan:
 
 
 def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometry | None:
-    """Return where the chosen slices lie, if they are of one stack of a file that has several."""
+    """Return where the chosen slices lie, if they form one stack of a file that has several."""
     format_ = Format.NUMPY if options.trajectory is not None else recognise(path)
     if format_ not in SCANNERS or options.slices is None:
         return None
@@ -143,14 +144,17 @@ def _place_of_slices(path: Path, scan: RawScan, options: ReadOptions) -> Geometr
 
 
 def _read_file(path: Path, options: ReadOptions, name: str) -> RawScan:
-    """Return the scan with its mask, as the file holds it."""
+    """Return the scan in a file, with its mask."""
     if options.trajectory is not None:
         if options.mask is not None:
             raise DataError(f"{path}: a mask and a trajectory were given; give one of them")
         scan = noncartesian.read(path, options.trajectory, options.matrix_size)
         return with_reversed_kspace(scan) if options.fft_sign == -1 else scan
     if options.matrix_size is not None:
-        raise DataError(f"{path}: a matrix size goes with a trajectory; leave it out")
+        raise DataError(
+            f"{path}: a matrix size was given without a trajectory; omit it, or give the "
+            "trajectory too"
+        )
     format_ = recognise(path)
     scan = _read_format(path, format_, options, name)
     if format_ in _WITHOUT_HEADER:
@@ -158,7 +162,7 @@ def _read_file(path: Path, options: ReadOptions, name: str) -> RawScan:
     if options.mask is None:
         return scan
     given = _fit_mask(mask_array(options.mask), scan)
-    # In the other formats a sample that is zero may have been measured all the same.
+    # In plain arrays a sample that is zero may have been measured all the same.
     known = format_ not in _WITHOUT_HEADER
     return _apply_mask(scan, given & scan.mask if known else given)
 
@@ -177,7 +181,7 @@ def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -
             encoding=options.encoding,
             repetitions=options.repetitions,
             fft_sign=options.fft_sign,
-            # That of a file of its own is another.
+            # In a separate calibration file the encoding is chosen there.
             calibration_encoding=(
                 options.calibration_encoding if options.calibration_file is None else None
             ),
@@ -186,10 +190,10 @@ def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -
     if options.pulseq_file is not None or options.phase_correction_file is not None:
         raise UsageError(
             f"{path}: a {format_.value} has no readouts that a Pulseq sequence or a scan without "
-            "phase encoding goes with; leave pulseq_file and phase_correction_file out"
+            "phase encoding applies to; omit pulseq_file and phase_correction_file"
         )
     if options.calibration_encoding is not None and options.calibration_file is None:
-        raise UsageError(f"{path}: a {format_.value} has no encodings; leave calibration_encoding")
+        raise UsageError(f"{path}: a {format_.value} has no encodings; omit calibration_encoding")
     if any(x is not None for x in (options.encoding, options.repetitions, options.group)):
         raise UsageError(
             f"{path}: a {format_.value} has no encodings, repetitions or groups to choose from"
@@ -199,19 +203,21 @@ def _read_format(path: Path, format_: Format, options: ReadOptions, name: str) -
 
 
 def _phase_correction(options: ReadOptions) -> list[Any]:
-    """Return the readouts of the scan without phase encoding; an empty list without such a scan."""
+    """Return the readouts of the scan without phase encoding; an empty list if none was given."""
     path = options.phase_correction_file
     if path is None:
         return []
     format_ = recognise(path)
     if format_ not in SCANNERS:
-        raise FileError(f"{path}: is a {format_.value}; give readouts, ISMRMRD or Siemens raw data")
+        raise FileError(
+            f"{path}: is a {format_.value}; give a file with readouts (ISMRMRD or Siemens raw data)"
+        )
     name = name_by_digest(path) if options.name_by_digest else path.name
     return read_phase_correction(path, format_, options.pulseq_file, name=name)
 
 
 def _reference(source: Path | Tensor, scan: RawScan, options: ReadOptions) -> RawScan:
-    """Return the other scan that the maps of a scan are made from."""
+    """Return the other scan from which the maps of a scan are made."""
     encoding = options.calibration_encoding
     if not isinstance(source, Path):
         array = source if isinstance(source, Tensor) else tensor_of_array(source, "calibration")
@@ -258,7 +264,7 @@ def mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
         raise DataError(f"{label} is {array.dtype}; it must be bool or numbers")
     if not np.isfinite(array).all():
         raise DataError(
-            f"{label} has NaN or infinite values; it must be 0 where not sampled, else 1"
+            f"{label} has NaN or infinite values; it must be 1 where sampled and 0 elsewhere"
         )
     return torch.from_numpy(np.ascontiguousarray(array != 0))
 
@@ -266,8 +272,8 @@ def mask_array(mask: PathLike | NDArray[np.generic] | Tensor) -> Tensor:
 def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
     """Return the mask as (..., 1, *spatial).
 
-    Axes of size 1 more or less do not matter; otherwise it is one mask for all slices, one for
-    each, one for each image, or one of lines, in which a spatial axis has size 1.
+    Additional or missing axes of size 1 do not matter. Otherwise there is one mask for all slices,
+    for each slice or for each image, or a mask of lines, in which a spatial axis has size 1.
     """
     ndim = scan.spatial_ndim
     of_images = (len(scan.images), *[1] * (len(scan.batch_shape) - 1), *scan.spatial_shape)
@@ -281,7 +287,7 @@ def _fit_mask(mask: Tensor, scan: RawScan) -> Tensor:
     )
     if not fits:
         raise ShapeError(
-            f"{scan.name}: the mask has shape {tuple(mask.shape)}, the k-space grid is "
+            f"{scan.name}: the mask has shape {tuple(mask.shape)}, but the k-space grid is "
             f"{scan.spatial_shape}; give a mask of that shape"
         )
     return lines.expand(scan.spatial_shape).unsqueeze(0)
@@ -292,8 +298,8 @@ def _without_ones(shape: Iterable[int]) -> list[int]:
 
 
 def _apply_mask(scan: RawScan, mask: Tensor) -> RawScan:
-    """Return the scan with the samples outside of the mask set to zero."""
+    """Return the scan with the samples outside the mask set to zero."""
     if not mask.any():
         raise DataError(f"{scan.name}: the mask leaves no sample; mark sampled points with 1")
-    # The norms of the remaining samples as they were read are not known.
+    # The norms as read apply to all samples, not to the remaining ones.
     return dataclasses.replace(scan, kspace=scan.kspace * mask, mask=mask, norms_as_read=None)

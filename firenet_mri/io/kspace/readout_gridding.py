@@ -1,12 +1,12 @@
-"""Gridding along the readout: the image along it from samples at uneven points of k-space.
+"""Gridding along the readout: image pixels from samples at uneven points of k-space.
 
 The image z of samples s at the points k, in cycles per encoded field of view of N pixels
 x = -N//2, ..., is found from s = A z, A = exp(-2 pi i k x / N) / sqrt(N), as
 
     z = W A^H (A W A^H + mu)^-1 s,
 
-the most likely one for pixels of variance W, 1 inside the field of view that is kept and less
-outside of it. Where A A^H = 1, as for even spacing, that is A^H s; the adjoint is the inverse then.
+the most likely image for pixels of variance W, which is 1 inside the field of view that is kept and
+less outside it. If A A^H = 1, as for even spacing, z = A^H s: then the adjoint is the inverse.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Standard deviation of a pixel outside of the field of view, relative to one inside.
+# Standard deviation of a pixel outside the field of view, relative to one inside.
 _OUTSIDE = 0.3
-# Of the mean eigenvalue of A W A^H.
+# mu as a share of the mean eigenvalue of A W A^H.
 _MU = 1e-3
-# A A^H that is nearer to 1 than this is 1.
+# If A A^H differs from 1 by less than this, it counts as 1.
 _UNITARY = 1e-4
 
 
@@ -30,9 +30,9 @@ def readout_matrix(places: NDArray[np.float64], size: int, columns: int) -> NDAr
     places
         Points of the samples, (samples,), in cycles per field of view of ``size`` pixels.
     size
-        Pixels of the encoded field of view.
+        Number of pixels of the encoded field of view.
     columns
-        Pixels of its middle that are kept.
+        Number of pixels that are kept in its middle.
     """
     x = np.arange(size) - size // 2
     start = size // 2 - columns // 2
@@ -52,18 +52,18 @@ def readout_matrix(places: NDArray[np.float64], size: int, columns: int) -> NDAr
 def trapezoid_places(
     up: float, flat: float, down: float, delay: float, duration: float, samples: int, size: int
 ) -> NDArray[np.float64]:
-    """Return the points of samples that are taken at even times under a trapezoidal gradient.
+    """Return the k-space points of samples taken at even times during a trapezoidal gradient.
 
     Parameters
     ----------
     up, flat, down
         Times of the ramps and of the flat top.
     delay, duration
-        Time from the ramp's begin to the first sample's, and of all samples.
+        Time from the start of the ramp to the first sample, and duration of all samples.
     samples
-        Their number.
+        Number of samples.
     size
-        Cycles per field of view that they cover.
+        Range that the samples cover, in cycles per field of view.
     """
 
     def area(t: NDArray[np.float64]) -> NDArray[np.float64]:

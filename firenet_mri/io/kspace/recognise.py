@@ -1,4 +1,4 @@
-"""Tells what a file is from its first bytes, and what to do with a file that is not a raw scan."""
+"""Identifies a file by its first bytes, and advises on files that are not raw scans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NPY_SIGNATURE = b"\x93NUMPY"
 _GZIP = b"\x1f\x8b"
 
-#: Every format that is read, for messages, help and documentation: the one list.
+#: The only list of readable formats, for messages, help and documentation.
 READABLE = (
     "ISMRMRD or fastMRI (.h5), MRD or MRD 2 stream (.mrd, .ismrmrd), Siemens (.dat), GE (.7), "
     "Philips (.list with .data), BART (.cfl with .hdr) or NumPy (.npy, coils first) scan, or the "
@@ -27,9 +27,9 @@ _IMAGE = (
     "an image, not k-space; make a simulated scan of it with firenet simulate or "
     f"firenet_mri.monai.SimulateKspace, or {_READABLE}"
 )
-# Files of a folder that are looked into, to say what it holds.
+# Number of files in a folder that are inspected to find out what it holds.
 _LOOKED_INTO = 100
-# Of a DICOM file without preamble: elements of group 8 that may come first, and their length.
+# Elements of group 8 that may begin a DICOM file without preamble, and their greatest length.
 _DICOM_FIRST = (0x0001, 0x0005, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018)
 _LONGEST_FIRST = 256
 _SHORTEST_DICOM = 132
@@ -92,7 +92,7 @@ def is_dicom(head: bytes) -> bool:
         return False
     if head[4:6] in _DICOM_TYPES:
         return True
-    # Without the value's type there is its length; that of the whole group is a number of 4 bytes.
+    # In implicit VR the length follows the tag; the group length is a number of 4 bytes.
     element, length = int.from_bytes(head[2:4], "little"), int.from_bytes(head[4:8], "little")
     if element == 0:
         return length == 4
@@ -100,7 +100,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def describe_foreign(head: bytes, path: Path) -> str:
-    """Return what a file that is not a readable scan seems to be, and what to do instead."""
+    """Return what a file that is not a readable scan seems to be, and what to do with it."""
     vendors = _describe_vendors(path)
     if vendors:
         return vendors
@@ -120,7 +120,7 @@ def describe_foreign(head: bytes, path: Path) -> str:
 
 
 def _describe_vendors(path: Path) -> str:
-    """Return what a vendor's file is by its name and neighbours, and how to convert it; else ""."""
+    """Return what a vendor's file is, by name and neighbours, and how to convert it; else ""."""
     suffix, name = path.suffix.lower(), path.name.lower()
     if suffix in (".lab", ".raw", ".sin") and _lie_beside(path, ".lab", ".raw"):
         return (
@@ -150,13 +150,13 @@ def _describe_vendors(path: Path) -> str:
 
 
 def _lie_beside(path: Path, *suffixes: str) -> bool:
-    """Return whether files of the same name with all these suffixes lie there, in either case."""
+    """Return whether files of the same name exist with each suffix, in either letter case."""
     names = ((path.with_suffix(one), path.with_suffix(one.upper())) for one in suffixes)
     return all(any(one.is_file() for one in both) for both in names)
 
 
 def describe_hdf5(path: Path, names: Iterable[str]) -> str:
-    """Return what an HDF5 file without ISMRMRD data is, by its name and groups; else ""."""
+    """Return what an HDF5 file without ISMRMRD data is, judged by name and groups; else ""."""
     found = {name.lower() for name in names}
     if path.name.lower().startswith("scanarchive") or "downloadmetadata" in found:
         return (
@@ -182,7 +182,7 @@ def describe_folder(folder: Path) -> str:
 
 
 def images_in(folder: Path) -> str:
-    """Return what to say of a folder whose first files hold a DICOM or NIfTI image; else ""."""
+    """Return the message for a folder whose first files hold a DICOM or NIfTI image; else ""."""
     for file in itertools.islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_INTO):
         try:
             with file.open("rb") as opened:
@@ -203,7 +203,7 @@ def _is_nifti(head: bytes) -> bool:
 
 
 def _inflated(head: bytes) -> bytes:
-    """Return what the first bytes of a gzip file unpack to, b"" if they are damaged."""
+    """Return the decompressed first bytes of a gzip file; b"" if they are damaged."""
     try:
         return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
     except zlib.error:

@@ -1,12 +1,12 @@
-"""Puts what was measured separately for the sensitivity maps onto the grid of the image's k-space.
+"""Resamples a reference scan, measured for the sensitivity maps, onto the image's k-space grid.
 
-A reference scan may have another matrix, field of view and centre. Where only the matrix differs
-its samples are samples of the scan's grid. Otherwise the coil images of its fully sampled centre,
+A reference scan may have another matrix, field of view and centre. If only the matrix differs, its
+samples lie on the scan's grid. Otherwise the coil images of its fully sampled centre,
 
     s(p) = sum_k S_k exp(2 pi i k p / L) / sqrt(N),
 
-are evaluated at the scan's pixels, axis by axis, and transformed to its k-space, of which the part
-that the reference covers is kept.
+are evaluated at the scan's pixels, axis by axis, and transformed to its k-space. The part that the
+reference covers is kept.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from firenet_mri.scan import RawScan, sampled_mask
 
 _log = logging.getLogger(__name__)
 
-# Cosine of the angle between axes that count as parallel.
+# Smallest cosine of the angle between axes that count as parallel.
 _PARALLEL = 0.9998
-# Of a pixel: smaller shifts make no difference to maps.
+# In pixels: smaller shifts do not affect the maps.
 _SHIFT = 0.05
-# Relative difference of fields of view that are the same.
+# Relative difference below which fields of view count as equal.
 _SAME = 1e-3
 
 
 def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
-    """Return the scan with another one's samples, of the same coils, as its reference.
+    """Return the scan with the samples of another scan of the same coils as its reference.
 
-    Of several images the reference's first is taken. Slices belong to each other by their
-    positions, or in their order where these are not known.
+    If the reference has several images, the first is taken. Slices are matched by position, or by
+    order if their positions are not known.
 
     Raises
     ------
     ShapeError
-        If the coils or the dimension differ.
+        If the coils or the dimensions differ.
     DataError
-        If the reference runs along a trajectory, is elsewhere or rotated, or has no fully
-        sampled centre though it has to be put onto another grid.
+        If the reference runs along a trajectory, lies elsewhere, is rotated, or must be resampled
+        but has no fully sampled centre.
     """
     _check(scan, reference)
     kspace = reference.kspace * reference.mask
@@ -62,8 +62,8 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
     ]
     if any(extent < (1 - _SAME) * other for extent, other in zip(extents, wanted, strict=True)):
         _log.warning(
-            "%s: its field of view is smaller than the scan's; there are no maps, and with espirit "
-            "no image, beyond it",
+            "%s: its field of view is smaller than the scan's; beyond it there are no maps and, "
+            "with espirit, no image",
             reference.name,
         )
     if not all(is_same):
@@ -79,7 +79,7 @@ def with_reference(scan: RawScan, reference: RawScan) -> RawScan:
 
 
 def reference_alone(scan: RawScan) -> RawScan:
-    """Return the scan that a scan's reference is: the same coils, grid and place."""
+    """Return a scan's reference as a scan, with the same coils, grid and position."""
     assert scan.reference is not None
     kspace = scan.reference.expand(*scan.batch_shape, scan.coils, *scan.spatial_shape)
     kspace = (kspace[0] if scan.images else kspace).contiguous()
@@ -99,28 +99,28 @@ def reference_alone(scan: RawScan) -> RawScan:
 def _check(scan: RawScan, reference: RawScan) -> None:
     if reference.trajectory is not None:
         raise DataError(
-            f"{reference.name}: runs along a trajectory; give Cartesian reference lines"
+            f"{reference.name}: was sampled along a trajectory; give Cartesian reference lines"
         )
     if reference.coils != scan.coils:
         raise ShapeError(
-            f"{reference.name}: has {counted(reference.coils, 'coil')}, the scan {scan.coils}; "
-            "give a reference of the same coils"
+            f"{reference.name}: has {counted(reference.coils, 'coil')}, but the scan has "
+            f"{scan.coils}; give a reference of the same coils"
         )
     if reference.spatial_ndim != scan.spatial_ndim:
         raise ShapeError(
-            f"{reference.name}: is {reference.spatial_ndim}D, the scan {scan.spatial_ndim}D; give "
-            "a reference of the same dimension"
+            f"{reference.name}: is {reference.spatial_ndim}D, but the scan is "
+            f"{scan.spatial_ndim}D; give a reference of the same dimension"
         )
 
 
 def _slice_count(scan: RawScan) -> int | None:
-    """Return the size of the axis of slices; None if there is none."""
+    """Return the size of the slice axis; None if there is none."""
     has_axis = scan.spatial_ndim == 2 and len(scan.batch_shape) > bool(scan.images)
     return scan.batch_shape[-1] if has_axis else None
 
 
 def _placed(scan: RawScan) -> Geometry | None:
-    """Return where the scan lies, one position per slice; None if that is not known."""
+    """Return where the scan lies, with one position per slice; None if unknown."""
     geometry = scan.geometry
     if geometry is None or not geometry.is_placed:
         return None
@@ -128,14 +128,14 @@ def _placed(scan: RawScan) -> Geometry | None:
 
 
 def _slices(scan: RawScan, reference: RawScan) -> list[int]:
-    """Return which slice of the reference belongs to each of the scan."""
+    """Return the index of the reference's slice for each slice of the scan."""
     count, found = _slice_count(scan) or 1, _slice_count(reference) or 1
     mine, other = _placed(scan), _placed(reference)
     if mine is None or other is None or scan.spatial_ndim == 3:
         if count != found:
             raise DataError(
-                f"{reference.name}: has {counted(found, 'slice')}, the scan {count}, and their "
-                "positions are not known; give a reference of the same slices"
+                f"{reference.name}: has {counted(found, 'slice')}, but the scan has {count}, and "
+                "their positions are not known; give a reference of the same slices"
             )
         return list(range(count))
     normal = np.array(mine.slice_direction)
@@ -147,7 +147,7 @@ def _slices(scan: RawScan, reference: RawScan) -> list[int]:
     missing = np.flatnonzero(distances.min(1) > reach * (1 + _SAME))
     if len(missing):
         raise DataError(
-            f"{reference.name}: has nothing at the positions of slices {missing.tolist()} of the "
+            f"{reference.name}: has no slices at the positions of slices {missing.tolist()} of the "
             "scan; give a reference of the same slices"
         )
     return [int(index) for index in distances.argmin(1)]
@@ -165,8 +165,8 @@ def _offsets_mm(scan: RawScan, reference: RawScan) -> list[float]:
     ]
     if min(cosines) < _PARALLEL:
         raise DataError(
-            f"{reference.name}: its axes are not those of the scan; give a reference of the same "
-            "orientation"
+            f"{reference.name}: its axes differ from those of the scan; give a reference of the "
+            "same orientation"
         )
     first = _slices(scan, reference)[0]
     step = np.array(mine.positions_mm[0]) - np.array(other.positions_mm[first])
@@ -174,7 +174,7 @@ def _offsets_mm(scan: RawScan, reference: RawScan) -> list[float]:
 
 
 def _extents(scan: RawScan, other: RawScan) -> tuple[list[float], list[float]]:
-    """Return the fields of view along each image axis in mm; 1 for both where one is not known."""
+    """Return the fields of view along each image axis in mm; 1 for both if one is unknown."""
     if scan.geometry is None or other.geometry is None:
         return [1.0] * scan.spatial_ndim, [1.0] * scan.spatial_ndim
     both = scan.geometry.field_of_view_mm, other.geometry.field_of_view_mm
@@ -188,8 +188,8 @@ def _centre_of(kspace: Tensor, name: str) -> Tensor:
     widths = calibration_region(sampled_mask(kspace, ndim), ndim)
     if min(widths) < 2:
         raise DataError(
-            f"{name}: its centre of k-space is not fully sampled, which another field of view than "
-            "the scan's needs; give a reference of the same field of view"
+            f"{name}: its centre of k-space is not fully sampled, but its field of view differs "
+            "from the scan's; give a reference of the same field of view"
         )
     for axis, width in enumerate(widths, 2):
         kspace = _centred(kspace, axis, width)
@@ -197,7 +197,7 @@ def _centre_of(kspace: Tensor, name: str) -> Tensor:
 
 
 def _centred(kspace: Tensor, axis: int, size: int) -> Tensor:
-    """Return k-space cut or padded with zeros to a size along an axis, N//2 staying N//2."""
+    """Return k-space cut or zero-padded to a size along an axis, so that N//2 remains N//2."""
     found = kspace.shape[axis]
     kept = min(found, size)
     part = kspace.narrow(axis, found // 2 - kept // 2, kept)
@@ -218,7 +218,7 @@ def _evaluated(
     k = np.arange(count) - count // 2
     p = (np.arange(size) - size // 2) * wanted / size + offset
     image = np.exp(2j * np.pi * np.outer(p, k) / extent)
-    # Beyond its field of view the reference repeats.
+    # The reference would repeat beyond its field of view.
     image[np.abs(p) > extent / 2] = 0
     q = np.arange(size) - size // 2
     forward = np.exp(-2j * np.pi * np.outer(q, np.arange(size) - size // 2) / size)

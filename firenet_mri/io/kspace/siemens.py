@@ -1,19 +1,19 @@
 """Siemens raw data (twix, .dat) of VB, VD, VE and XA software, as an ISMRMRD header and readouts.
 
-A file holds one measurement (VB) or several (VD and later), of which the last is the scan and the
-ones before are adjustments. Noise readouts are taken from any of them. Every readout's counters,
-flags, centre, cut samples, position and orientation are in its own header (MDH); the protocol
-gives matrix, fields of view and dwell time. The directions are the columns of the rotation that the
-MDH's quaternion stands for: phase, readout, slice. With them goes the forward Fourier transform,
-see :mod:`firenet_mri.io.kspace.ismrmrd`. In the one scan at hand, of a phantom in the position of a
-supine patient, the level of the air in it is anterior then, as gravity has it.
+A file holds one measurement (VB) or several (VD and later); the last is the scan, and those before
+it are adjustments. Noise readouts are taken from any measurement. Every readout's counters, flags,
+centre, cut samples, position and orientation are in its own header (MDH); the protocol gives
+matrix, fields of view and dwell time. The directions are the columns of the rotation given by the
+MDH's quaternion: phase, readout, slice. They require the forward Fourier transform, see
+:mod:`firenet_mri.io.kspace.ismrmrd`. In the one available scan, of a phantom in the position of a
+supine patient, the air in the phantom then lies anterior, as it must under gravity.
 
-Of the protocol nothing but numbers about the measurement is looked at: names, dates, serial numbers
-and the like never leave this module. twixtools parses protocol and MDHs.
+Only numbers about the measurement are read from the protocol: names, dates, serial numbers and the
+like never leave this module. twixtools parses the protocol and the MDHs.
 
-Assumed, since no file at hand shows it: a noise readout within a measurement has the bandwidth 130
-Hz a pixel, and the receivers' noise bandwidth is 0.793 of the nominal one, as the converter
-siemens_to_ismrmrd has them.
+Two values are assumed, as in the converter siemens_to_ismrmrd, because no available file contains
+them: a noise readout within a measurement has a bandwidth of 130 Hz per pixel, and the receivers'
+noise bandwidth is 0.793 of the nominal one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from firenet_mri.plurals import by_number, counted
 
 _log = logging.getLogger(__name__)
 
-# Flags of a readout, and the numbers that ISMRMRD has for them.
+# Flags of a readout, and their numbers in ISMRMRD.
 _FLAGS = {
     "NOISEADJSCAN": 19,
     "PATREFSCAN": 20,
@@ -63,9 +63,9 @@ _COUNTERS = {
     "set": "Set",
     "segment": "Seg",
 }
-# Free counters, among the user's of ISMRMRD: where Siemens' own converter has them.
+# Free counters, in the order in which Siemens' own converter stores them as user counters.
 _USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
-# How reference lines of parallel imaging were measured, by sPat.ucRefScanMode.
+# Calibration modes for parallel imaging, by sPat.ucRefScanMode.
 _REFERENCE_MODES = {
     2: "embedded",
     4: "separate",
@@ -76,7 +76,7 @@ _REFERENCE_MODES = {
     128: "embedded",
 }
 _TRAJECTORIES = {2: "radial", 4: "spiral", 8: "BLADE (PROPELLER)"}
-# What the scanner regrids readouts by, and the names that ISMRMRD's converter gives to it, in us.
+# Parameters of the scanner's regridding, and their names in ISMRMRD's converter, in us.
 _REGRIDDING = {
     "alRegridRampupTime": "rampUpTime",
     "alRegridFlattopTime": "flatTopTime",
@@ -92,14 +92,14 @@ _NOISE_BANDWIDTH = 0.793
 _LARGEST_HEADER = 1 << 26
 _MOST_MEASUREMENTS = 64
 _MOST_PARTS = 64
-# A jump of the counter at more of the readouts than this share is a way of counting.
+# If the counter jumps at more than this share of readouts, it simply counts in another way.
 _RARE = 0.1
-# Readouts that are neither image lines nor reference lines that fill them.
+# Flags of readouts that are neither image lines nor reference lines that fill the image.
 _NO_LINES = frozenset(_FLAGS) - {"REFLECT", "PATREFANDIMASCAN"}
 
 
 def is_siemens(head: bytes) -> bool:
-    """Return whether a file begins as Siemens' raw data do."""
+    """Return whether a file begins like Siemens raw data."""
     if len(head) < 32:
         return False
     first, second = struct.unpack_from("<II", head)
@@ -115,7 +115,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
     Raises
     ------
     FileError
-        If it is truncated or damaged; the message says how much was found.
+        If it is truncated or damaged; the message states how much was found.
     DataError
         If the sequence is not Cartesian, or excites several slices at once.
     UsageError
@@ -154,7 +154,7 @@ def read_acquisitions(path: Path) -> tuple[Any, list[Any]]:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """Where a measurement lies in the file, in bytes."""
+    """Position of a measurement in the file, in bytes."""
 
     start: int
     stop: int
@@ -163,18 +163,18 @@ class _Measurement:
 
 @dataclass(frozen=True)
 class _Protocol:
-    """The sequence's parameters, those that the scanner writes into DICOM files, and regridding."""
+    """Parameters of the sequence, those for DICOM files, and those of the regridding."""
 
     yaps: dict[str, Any]
     dicom: dict[str, Any]
     regridding: dict[str, float] = field(default_factory=dict)
 
     def number(self, *names: str, default: float = 0.0) -> float:
-        """Return a number of the sequence's parameters; the default if it is not there."""
+        """Return a number from the sequence's parameters; the default if it is missing."""
         return _as_number(_of(self.yaps, *names), default)
 
     def numbers(self, name: str, *, group: str | None = None) -> list[float]:
-        """Return a list of the sequence's parameters."""
+        """Return a list of numbers from the sequence's parameters."""
         values = _of(self.yaps, *([] if group is None else [group]), name)
         return [_as_number(value) for value in values] if isinstance(values, list) else []
 
@@ -186,7 +186,7 @@ def _as_number(value: Any, default: float = 0.0) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """A readout: its header (MDH), the names of its flags, its channels and samples."""
+    """A readout: header (MDH), names of the flags, channels and samples."""
 
     mdh: Any
     flags: frozenset[str]
@@ -201,16 +201,18 @@ def _measurements(path: Path, file: BinaryIO, size: int) -> list[_Measurement]:
         return [_Measurement(0, size, is_vd=False)]
     entries = file.read(152 * count)
     if len(entries) < 152 * count or not 0 < count <= _MOST_MEASUREMENTS:
-        raise FileError(f"{path}: the Siemens raw file ends in its table; copy it again")
+        raise FileError(
+            f"{path}: the Siemens raw file ends within its table of measurements; copy it again"
+        )
     found = []
     for index in range(count):
         start, length = struct.unpack_from("<QQ", entries, 152 * index + 8)
-        # Some files have no length if there is one measurement.
+        # Some files with a single measurement do not give its length.
         stop = start + length if length or count > 1 else size
         if stop > size or start >= stop:
             raise FileError(
                 f"{path}: the Siemens raw file is truncated: measurement {index + 1} of {count} "
-                f"should end at byte {stop}, the file has {size}; copy it again"
+                f"should end at byte {stop}, but the file has {size}; copy it again"
             )
         found.append(_Measurement(start, stop, is_vd=True))
     return found
@@ -235,7 +237,7 @@ def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protoco
         if name in ("Meas", "MeasYaps", "Dicom"):
             parts[name] = text[end + 5 : end + 5 + size].decode("latin1")
         position = end + 5 + size
-    # An index of that size means an array that no protocol has.
+    # Such a large index would create an array that no protocol has.
     if not {"MeasYaps", "Dicom"} <= set(parts) or re.search(r"\[\d{5}", parts["MeasYaps"]):
         raise _unreadable(path)
     try:
@@ -247,7 +249,7 @@ def _protocol(path: Path, file: BinaryIO, measurement: _Measurement) -> _Protoco
 
 
 def _regridding(text: str) -> dict[str, float]:
-    """Return the first numbers of what the scanner's own regridding goes by, by their names."""
+    """Return the first number of each parameter of the scanner's regridding, by name."""
     found = {}
     for name in _REGRIDDING:
         match = re.search(rf'"{name}">\s*\{{([^{{}}]*)\}}', text)
@@ -299,12 +301,12 @@ def _lines(path: Path, file: BinaryIO, measurement: _Measurement, size: int) -> 
                 raise _damaged(path, count, position, size)
         if length < header_size or position + length > measurement.stop:
             raise _damaged(path, count, position, size)
-        # VB counts one channel's block, and newer versions all.
+        # VB gives the length of one channel's block, newer versions that of all channels.
         if measurement.is_vd and length != int(mdh_def.get_dma_len(mdh)):
             raise FileError(
-                f"{path}: readout {count} of the Siemens raw file is {counted(coils, 'channel')} "
-                f"of {counted(samples, 'sample')}, {length} bytes, and says it has "
-                f"{int(mdh_def.get_dma_len(mdh))}; copy the file again"
+                f"{path}: readout {count} of the Siemens raw file has {counted(coils, 'channel')} "
+                f"of {counted(samples, 'sample')}, which need {length} bytes, but its header "
+                f"states {int(mdh_def.get_dma_len(mdh))}; copy the file again"
             )
         if "SYNCDATA" not in flags:
             file.seek(position + (header_size if measurement.is_vd else 0))
@@ -334,12 +336,12 @@ def _check_is_end(
     if position + own + following <= measurement.stop:
         raise FileError(
             f"{path}: the end mark comes after {counted(count, 'readout')} of the Siemens raw "
-            "file, but further ones follow; the file is damaged, copy it again"
+            "file, but further readouts follow; the file is damaged, so copy it again"
         )
 
 
 def _mdh_at(file: BinaryIO, header: Any, position: int, measurement: _Measurement) -> Any:
-    """Return the header of a block; None where the measurement ends before it does."""
+    """Return the header of a block; None if the measurement ends before the header does."""
     size = ctypes.sizeof(header)
     if position + size > measurement.stop:
         return None
@@ -347,54 +349,53 @@ def _mdh_at(file: BinaryIO, header: Any, position: int, measurement: _Measuremen
     return header.from_buffer_copy(file.read(size))
 
 
-# No readouts: the end of the measurement, and blocks of other data.
+# Flags of blocks that are not readouts: the end of the measurement, and other data.
 _MARKS = ("ACQEND", "SYNCDATA")
 
 
 def _damaged(path: Path, count: int, position: int, size: int) -> FileError:
     return FileError(
         f"{path}: the Siemens raw file is truncated or damaged: {counted(count, 'readout')} "
-        f"{by_number(count, 'was', 'were')} found up to byte {position} of {size}, but no mark of "
-        "the end; copy it again"
+        f"{by_number(count, 'was', 'were')} found up to byte {position} of {size}, but no end "
+        "mark; copy it again"
     )
 
 
 def _check_sequence(protocol: _Protocol, path: Path) -> None:
-    """Refuse what is not Cartesian by its name."""
+    """Refuse scans that are not Cartesian, and slices that are excited at once."""
     trajectory = _TRAJECTORIES.get(int(protocol.number("sKSpace", "ucTrajectory")))
     if trajectory is not None:
         raise DataError(
-            f"{path}: a {trajectory} scan, whose points of k-space are not in the file; convert it "
+            f"{path}: is a {trajectory} scan, whose k-space points are not in the file; convert it "
             "to ISMRMRD with its trajectory"
         )
     bands = protocol.number("sSliceAcceleration", "lMultiBandFactor")
     if bands > 1:
         raise DataError(
-            f"{path}: {bands:.0f} slices are excited at once (SMS); their slices must be "
-            "separated first"
+            f"{path}: {bands:.0f} slices are excited at once (SMS); separate the slices first"
         )
 
 
 def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
-    """Say where the readouts contradict the protocol, or each other.
+    """Log where the readouts contradict the protocol or each other.
 
     Raises
     ------
     DataError
-        If they are of different channels.
+        If the readouts have different channels.
     """
     image = [line for line in lines if not line.flags & _NO_LINES]
     channels = {line.channels for line in image}
     if len(channels) > 1:
         raise DataError(
-            f"{path}: the readouts are of {len(channels)} different sets of channels; the file is "
-            "damaged, copy it again"
+            f"{path}: the readouts have {len(channels)} different sets of channels; the file is "
+            "damaged, so copy it again"
         )
     stated = round(protocol.number("sSliceArray", "lSize"))
     found = len({int(line.mdh.Counter.Sli) for line in image})
     if image and stated not in (0, found):
         _log.warning(
-            "%s: the protocol has %s, the readouts are of %d",
+            "%s: the protocol has %s, but the readouts belong to %d",
             path.name,
             counted(stated, "slice"),
             found,
@@ -402,7 +403,7 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
     _say_short_readouts(protocol, image, path)
     steps = np.diff([int(line.mdh.ScanCounter) for line in lines])
     odd = steps != 1
-    # Where the counter counts at all, it counts every readout.
+    # If the counter is in use, it counts every readout.
     if odd.any() and odd.mean() < _RARE:
         where = int(np.flatnonzero(odd)[0])
         _log.warning(
@@ -416,7 +417,7 @@ def _check_counts(protocol: _Protocol, lines: list[_Line], path: Path) -> None:
 
 
 def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> None:
-    """Say if whole echoes have fewer samples than the protocol has columns."""
+    """Log if complete echoes have fewer samples than the protocol has columns."""
     base = protocol.number("sKSpace", "lBaseResolution")
     columns = round(base * _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0))
     shapes = {(line.data.shape[1], int(line.mdh.CenterCol)) for line in image}
@@ -424,8 +425,8 @@ def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> 
         ((samples, centre),) = shapes
         if samples < columns and centre == samples // 2:
             _log.warning(
-                "%s: the readouts have %s, the protocol states %d columns; the image "
-                "may have another field of view",
+                "%s: the readouts have %s, but the protocol states %d columns; the image may have "
+                "another field of view",
                 path.name,
                 counted(samples, "sample"),
                 columns,
@@ -433,7 +434,7 @@ def _say_short_readouts(protocol: _Protocol, image: list[_Line], path: Path) -> 
 
 
 def _acquisition(line: _Line, dwell_us: float, *, is_adjustment: bool = False) -> Any:
-    """Return the ISMRMRD readout."""
+    """Return a readout in ISMRMRD's form."""
     import ismrmrd
 
     mdh = line.mdh
@@ -481,11 +482,14 @@ def _channels(lines: list[_Line]) -> set[tuple[int, ...]]:
 def _check_has_image(lines: list[_Line], path: Path) -> None:
     others = {"REFLECT", "PATREFSCAN", "PATREFANDIMASCAN"}
     if not any(not line.flags - others for line in lines):
-        raise DataError(f"{path}: no imaging readouts; the last measurement is not a scan")
+        raise DataError(
+            f"{path}: the last measurement has no imaging readouts and is not a scan; export the "
+            "scan again"
+        )
 
 
 def _header(protocol: _Protocol, encoding: Any, channels: int) -> Any:
-    """Return the ISMRMRD header: encoding, vendor and field; no more."""
+    """Return the ISMRMRD header with encoding, vendor and field strength only."""
     from ismrmrd import xsd
 
     return xsd.ismrmrdHeader(
@@ -524,7 +528,7 @@ def _encoding(protocol: _Protocol, path: Path) -> Any:
     return xsd.encodingType(
         encodedSpace=encoding_space(encoded),
         reconSpace=encoding_space(shown),
-        # The protocol does not say where the centre is; the readouts themselves do.
+        # The readouts themselves give the centre; the protocol does not.
         encodingLimits=xsd.encodingLimitsType(),
         trajectory=xsd.trajectoryType("epi" if is_epi else "cartesian"),
         trajectoryDescription=_ramps(protocol, path) if is_epi else None,
@@ -533,9 +537,9 @@ def _encoding(protocol: _Protocol, path: Path) -> Any:
 
 
 def _ramps(protocol: _Protocol, path: Path) -> Any:
-    """Return the times of the readout's gradient as ISMRMRD has them, none for even samples.
+    """Return the times of the readout's gradient in ISMRMRD's form, none for even samples.
 
-    None is returned where the protocol does not say.
+    Return None if the protocol does not give them.
 
     Raises
     ------
@@ -552,7 +556,7 @@ def _ramps(protocol: _Protocol, path: Path) -> Any:
         return None
     if mode != _TRAPEZOID:
         raise DataError(
-            f"{path}: echo-planar readouts under a gradient that is not a trapezoid; convert the "
+            f"{path}: the gradient of the echo-planar readouts is not a trapezoid; convert the "
             "scan to ISMRMRD with the points of its readouts"
         )
     whole = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "numSamples")
@@ -567,7 +571,7 @@ def _ramps(protocol: _Protocol, path: Path) -> Any:
 
 
 def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
-    """Return the encoded grid and the one on which the scanner shows the image."""
+    """Return the encoded grid and the grid on which the scanner shows the image."""
     slices = _of(protocol.yaps, "sSliceArray", "asSlice")
     first = slices[0] if isinstance(slices, list) and slices else {}
     read, phase, thick = (
@@ -581,7 +585,7 @@ def _grids(protocol: _Protocol, path: Path) -> tuple[ImageGrid, ImageGrid]:
     sizes = (base, rows, partitions, images)
     if not all(1 <= size < 1 << 16 for size in sizes) or min(read, phase, thick) <= 0:
         raise FileError(
-            f"{path}: the protocol says neither matrix nor field of view; copy the file again"
+            f"{path}: the protocol lacks the matrix or the field of view; copy the file again"
         )
     factor = _as_number(protocol.dicom.get("flReadoutOSFactor"), 2.0)
     phase_factor, slice_factor = (

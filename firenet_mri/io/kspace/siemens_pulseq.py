@@ -1,9 +1,9 @@
-"""Siemens raw data written by a Pulseq sequence, whose protocol says nothing about the scan.
+"""Siemens raw data written by a Pulseq sequence, whose protocol does not describe the scan.
 
-The sequence that the scanner knows is an interpreter, and what it plays is in a .seq file. The
-protocol's matrix, field of view, centre line and times are those of whatever was opened before, so
-none is taken: the readouts alone say how many samples and lines there are, and where the strongest
-lies. Place and field of view are not known without the .seq file.
+The sequence that the scanner knows is an interpreter, which plays a .seq file. The protocol's
+matrix, field of view, centre line and times are those of whatever was opened before, so they are
+ignored. Only the readouts give the numbers of samples and lines, and the strongest line. Position
+and field of view are not known without the .seq file.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from firenet_mri.io.kspace.ismrmrd_writer import encoding_space
 from firenet_mri.io.kspace.pulseq_readouts import PULSEQ, smallest_size
 
 _WIP_BLOCKS = ("sWipMemBlock", "sWiPMemBlock")
-# Noise, calibration, navigators, phase correction, dummies and the like.
+# Flags of noise, calibration, navigator and phase-correction readouts, dummies and the like.
 _NO_IMAGE = (19, 20, 23, 24, 26, 27, 28, 29, 30, 31)
 
 
 def is_pulseq(parameters: Any) -> bool:
     """Return whether the sequence's parameters are those of a Pulseq interpreter.
 
-    Its name says so, or the name of a .seq file is where sequences keep text of their own.
+    Either its name says so, or its free-text parameter holds the name of a .seq file.
 
     Parameters
     ----------
     parameters
-        The sequence's part of the protocol, a nested mapping.
+        The part of the protocol with the sequence's parameters, a nested mapping.
     """
     names = str(parameters.get("tSequenceFileName", "")).replace("/", "\\").lower()
     blocks = (parameters.get(block) for block in _WIP_BLOCKS)
@@ -50,8 +50,8 @@ def encoding_of(acquisitions: Sequence[Any]) -> Any:
     Returns
     -------
     encodingType
-        A matrix in which all imaging readouts lie, with its centres; fields of view are 0, for not
-        known.
+        A matrix that contains all imaging readouts, with its centres; fields of view of 0 mean
+        unknown.
     """
     from ismrmrd import xsd
 
@@ -79,7 +79,7 @@ def encoding_of(acquisitions: Sequence[Any]) -> Any:
 
 
 def _size_and_centre(lines: Sequence[Any], step: str) -> tuple[int, int]:
-    """Return the smallest size about the centre that holds all steps, and the centre."""
+    """Return the smallest size around the centre that contains all steps, and the centre."""
     steps = [int(getattr(line.idx, step)) for line in lines]
     first, last = min(steps), max(steps)
     centre = centre_of_readouts(lines, step)

@@ -1,4 +1,4 @@
-"""The formats in which scans are written, and how their files are called; no torch."""
+"""Formats in which scans are written, and the names of their files; no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firenet_mri.errors import UsageError
 Target = Literal["mrd", "fastmri", "bart", "npy"]
 #: Formats of images.
 ImageTarget = Literal["nifti", "dicom", "bids"]
-#: Endings of films, which are told by their name alone.
+#: Suffixes of films, which are recognised by name only.
 _FILMS = (".gif", ".mp4")
 AnyTarget = Literal["mrd", "fastmri", "bart", "npy", "nifti", "dicom", "bids"]
 
@@ -21,22 +21,22 @@ _SUFFIXES: dict[Target, tuple[str, ...]] = {
     "bart": (".cfl",),
     "npy": (".npy",),
 }
-# Of a name alone: an .h5 file is ISMRMRD's unless fastMRI's is asked for.
+# Formats by suffix: .h5 means ISMRMRD unless fastMRI is requested.
 _BY_SUFFIX: dict[str, Target] = {".h5": "mrd", ".mrd": "mrd", ".cfl": "bart", ".npy": "npy"}
 
 
 def is_film(output: Path, to: AnyTarget | None = None) -> bool:
-    """Return whether a name is one of a film, and no format of another kind was asked for."""
+    """Return whether a name is that of a film, and no other format was requested."""
     return to is None and output.suffix in _FILMS
 
 
 def image_target_of(output: Path, to: AnyTarget | None = None) -> ImageTarget | None:
-    """Return the format of images that was asked for, or else that a name says; None of scans'.
+    """Return the requested image format, or else the one that a name implies; None for scans.
 
     Raises
     ------
     UsageError
-        If the name does not end as files of that format do.
+        If the name does not have a suffix of that format.
     """
     is_nifti = output.name.endswith((".nii", ".nii.gz"))
     if to is None:
@@ -53,12 +53,12 @@ def image_target_of(output: Path, to: AnyTarget | None = None) -> ImageTarget | 
 
 
 def target_of(output: Path, to: AnyTarget | None = None) -> Target:
-    """Return the format that a file is written in, by what was asked for or else by its name.
+    """Return the requested format of a file, or else the one that its name implies.
 
     Raises
     ------
     UsageError
-        If the name does not end as files of that format do, or the format is unknown.
+        If the name does not have a suffix of that format, or the format is unknown.
     """
     if to is None:
         if output.suffix not in _BY_SUFFIX:
@@ -69,7 +69,8 @@ def target_of(output: Path, to: AnyTarget | None = None) -> Target:
         return _BY_SUFFIX[output.suffix]
     if to in get_args(ImageTarget):
         raise UsageError(
-            f"{to}: is a format of images, not of scans; firenet recon makes an image of a scan"
+            f"{to}: is a format of images, not of scans; use firenet recon to make an image from a "
+            "scan"
         )
     if to not in _SUFFIXES:
         raise UsageError(f"Unknown format {to!r}; use one of {', '.join(get_args(Target))}")
@@ -98,10 +99,10 @@ def suffix_of(target: AnyTarget) -> str:
 
 
 def files_of(output: Path) -> list[Path]:
-    """Return the files of a name: a .cfl file has a header of its own."""
+    """Return all files that belong to a name: a .cfl file has a separate header."""
     return [output, output.with_suffix(".hdr")] if output.suffix == ".cfl" else [output]
 
 
 def beside(output: Path, what: Literal["noise", "trajectory"]) -> Path:
-    """Return the file in which a scan's noise measurement or trajectory lies beside it."""
+    """Return the file beside a scan that holds its noise measurement or trajectory."""
     return output.with_name(f"{output.stem}_{what}{output.suffix}")

@@ -1,12 +1,13 @@
-"""Finds the unit in which the points of a trajectory are given, by one rule for every source.
+"""Finds the unit of a trajectory's points, by the same rule for every source.
 
-For an image of N pixels along its longest axis, and the largest |k| of all points:
+The rule uses the number N of pixels along the longest axis, and the largest |k| of all points:
 
 - up to 1/2: cycles per pixel, multiplied by the sizes of the image;
-- from pi/2 to pi, if N/2 is more than twice that: radians per pixel, which are 2 pi times as much;
-- else cycles per field of view, taken as they are.
+- from pi/2 to pi, if N/2 is more than twice that: radians per pixel, 2 pi times the cycles per
+  pixel;
+- otherwise: cycles per field of view, used unchanged.
 
-A reach between 1/2 and pi/2 fits none of them where N/2 is larger, and is refused.
+If N/2 is larger, a largest |k| between 1/2 and pi/2 fits none of these units and is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ROUNDING = 1 + 1e-3
 
 
 class Unit(Enum):
-    """What a trajectory counts in; the value is its name for messages."""
+    """Unit of a trajectory; the value is its name in messages."""
 
     CYCLES_PER_PIXEL = "cycles per pixel"
     RADIANS_PER_PIXEL = "radians per pixel"
@@ -45,12 +46,12 @@ def in_cycles_per_fov(
     shape
         Sizes of the image.
     name
-        What messages call the trajectory.
+        Name of the trajectory in messages.
 
     Raises
     ------
     DataError
-        If no unit fits, or the axes seem to have different ones.
+        If no unit fits, or the axes seem to have different units.
     """
     points = np.asarray(points, np.float64)
     unit = find_unit(points, shape, name)
@@ -67,7 +68,7 @@ def in_cycles_per_fov(
 
 
 def find_unit(points: NDArray[np.floating], shape: tuple[int, ...], name: str) -> Unit:
-    """Return the unit of points (*samples, ndim) for an image; see :func:`in_cycles_per_fov`."""
+    """Return the unit of points (*samples, ndim) of an image; see :func:`in_cycles_per_fov`."""
     reach, half = _reach(points), max(shape) / 2
     if reach <= 0.5 * _ROUNDING:
         return Unit.CYCLES_PER_PIXEL
@@ -85,7 +86,7 @@ def find_unit(points: NDArray[np.floating], shape: tuple[int, ...], name: str) -
 
 
 def check_has_unit(points: NDArray[np.floating], name: str) -> None:
-    """Raise DataError if points could be per pixel, so that they tell no size of the image."""
+    """Raise DataError if points could be per pixel, which would not give the image size."""
     reach = _reach(points)
     if reach <= math.pi * _ROUNDING:
         raise DataError(
@@ -95,10 +96,10 @@ def check_has_unit(points: NDArray[np.floating], name: str) -> None:
 
 
 def _check_axes(points: NDArray[np.floating], shape: tuple[int, ...], name: str) -> None:
-    """Refuse one axis in another unit than the rest, such as a stack of spirals in two units."""
+    """Refuse an axis in another unit than the rest, as in a stack of spirals in two units."""
     for axis, size in enumerate(shape):
         reach = _reach(points[..., axis])
-        # A lone spoke along an axis has the rounding of its angle on the other.
+        # A single spoke along one axis has only rounding errors on the other.
         if 1e-4 * _reach(points) < reach <= 0.5 * _ROUNDING and size >= 8:
             raise DataError(
                 f"{name}: points reach {reach:.4g} on axis {axis}, of {size} pixels, and "

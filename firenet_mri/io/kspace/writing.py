@@ -1,4 +1,4 @@
-"""Writes a scan in the format that is asked for, or that a file's name says."""
+"""Writes a scan in the requested format, or in the one that a file's name implies."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _Array = NDArray[np.generic]
 def check_conversion(
     source: Path, output: Path, *, to: AnyTarget | None = None, overwrite: bool = False
 ) -> None:
-    """Refuse an output that cannot be written, or is the source itself.
+    """Refuse an output that cannot be written, or that is the source itself.
 
     Raises
     ------
     UsageError
-        If the suffix is not the format's; without a format, if it is not one of .h5, .mrd, .cfl and
-        .npy.
+        If the suffix does not fit the format or, without a format, is not .h5, .mrd, .cfl or .npy.
     FileError
-        If the output exists and may not be replaced, is the source, or its folder is not writable.
+        If the output exists and may not be replaced, is the source, or lies in a folder that is not
+        writable.
     """
     target_of(output, to)
     files = [path for path in {source, find_pair(source) or source} if path.exists()]
@@ -47,36 +47,36 @@ def write_scan(
     overwrite: bool = False,
     phase_axis: PhaseAxis | None = None,
 ) -> list[Path]:
-    """Write a scan as ISMRMRD, fastMRI, BART or NumPy file; return what was written.
+    """Write a scan as an ISMRMRD, fastMRI, BART or NumPy file, and return the paths written.
 
-    BART and NumPy files hold k-space alone, zero where it was not sampled, (coil, y, x) or
-    (coil, z, y, x), in BART files with slices; a noise measurement and a trajectory are written
-    beside it, as NAME_noise and NAME_trajectory of the same format. Along trajectories they hold
-    several images of one slice, too, in BART files along dimension 10, time. What fastMRI files
-    hold is told by :func:`firenet_mri.io.kspace.fastmri_writer.write_fastmri`.
+    BART and NumPy files hold only k-space, zero where it was not sampled: (coil, y, x) or (coil, z,
+    y, x), and in BART files slices. A noise measurement and a trajectory are written beside it, as
+    NAME_noise and NAME_trajectory in the same format. Along trajectories the files may also hold
+    several images of one slice, in BART files along dimension 10 (time). The content of fastMRI
+    files is described in :func:`firenet_mri.io.kspace.fastmri_writer.write_fastmri`.
 
     Parameters
     ----------
     output
         The file.
     scan
-        What is written.
+        The scan to write.
     to
-        "mrd" (.h5, .mrd), "fastmri" (.h5), "bart" (.cfl) or "npy" (.npy); None goes by the suffix,
-        where .h5 is ISMRMRD.
+        "mrd" (.h5, .mrd), "fastmri" (.h5), "bart" (.cfl) or "npy" (.npy); None decides by the
+        suffix, where .h5 means ISMRMRD.
     overwrite
         Replace files that exist.
     phase_axis
-        Of fastMRI files: see there.
+        For fastMRI files only; see there.
 
     Raises
     ------
     UsageError
-        If the suffix is another.
+        If the suffix does not fit the format.
     FileError
-        If an output exists and may not be replaced, or its folder is not writable.
+        If an output exists and may not be replaced, or lies in a folder that is not writable.
     DataError
-        If the format cannot hold the scan.
+        If the format cannot store the scan.
     """
     target = target_of(output, to)
     arrays: dict[Path, _Array] = {}
@@ -99,10 +99,10 @@ def write_scan(
 
 
 def _arrays(output: Path, scan: RawScan, target: Target) -> dict[Path, _Array]:
-    """Return what the BART or NumPy files of a scan hold, by file."""
+    """Return the arrays of a scan's BART or NumPy files, by path."""
     _check_fits(scan, target)
     kspace = (scan.kspace * scan.mask).numpy(force=True)
-    # An axis of images of one entry has no place of its own; so has that of one slice.
+    # The axis of a single image is dropped, and so is that of a single slice.
     images = (len(scan.images),) if len(scan.images) > 1 else ()
     if target == "npy" or images:
         kspace = kspace.reshape(*images, *kspace.shape[-scan.sample_ndim - 1 :])
@@ -124,18 +124,17 @@ def _check_fits(scan: RawScan, target: Target) -> None:
     slices = math.prod(scan.batch_shape) // max(len(scan.images), 1)
     if len(scan.images) > 1 and (scan.trajectory is None or slices > 1):
         raise DataError(
-            f"{scan.name}: {len(scan.images)} images ({scan.images[0]}, ...); a {target} file "
+            f"{scan.name}: has {len(scan.images)} images ({scan.images[0]}, ...); a {target} file "
             "holds one, so choose one (--repetitions) or write mrd"
         )
     if target == "npy" and slices > 1:
         raise DataError(
-            f"{scan.name}: {slices} slices; a .npy file holds one, since "
-            "their axis would be taken for that of a volume; choose one (--slices) or write mrd or "
-            "bart"
+            f"{scan.name}: has {slices} slices; a .npy file holds one, since a slice axis would be "
+            "taken for that of a volume, so choose one (--slices) or write mrd or bart"
         )
     if target == "bart" and scan.trajectory is not None and scan.sample_ndim > 2:
         raise DataError(
-            f"{scan.name}: samples along {scan.sample_ndim} axes; BART counts samples and lines, "
+            f"{scan.name}: has samples along {scan.sample_ndim} axes; BART has samples and lines, "
             "so give the trajectory as (line, sample, axes)"
         )
 
@@ -149,9 +148,9 @@ def _with_bart_axes(array: NDArray[np.complexfloating], scan: RawScan) -> _Array
 
 
 def _bart_trajectory(points: _Array) -> _Array:
-    """Return (line, sample, 3) complex64, x first, of (*samples, ndim) with x last.
+    """Return (line, sample, 3) complex64, x first, from (*samples, ndim) with x last.
 
-    Of several images (image, 1, line, sample, 3) of (image, 1, *samples, ndim).
+    For several images, return (image, 1, line, sample, 3) from (image, 1, *samples, ndim).
     """
     lines = points if points.ndim > 4 else points.reshape(-1, *points.shape[-2:])
     padded = np.zeros((*lines.shape[:-1], 3), np.complex64)

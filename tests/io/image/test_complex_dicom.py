@@ -131,7 +131,7 @@ def test_an_enhanced_philips_phase_is_in_thousandths_of_a_radian(tmp_path) -> No
 def test_what_does_not_belong_together_is_refused(series, tmp_path) -> None:
     folder = series("axial")
     phases = sorted(folder.glob("P_*"))
-    with pytest.raises(DataError, match=r"magnitude only.*phase"):
+    with pytest.raises(DataError, match=r"only (the )?magnitude.*phase"):
         read_complex_dicom(sorted(folder.glob("M_*")))
     with pytest.raises(DataError, match="magnitude has shape"):
         read_complex_dicom([*folder.glob("M_*"), *phases[1:]])
@@ -139,7 +139,7 @@ def test_what_does_not_belong_together_is_refused(series, tmp_path) -> None:
     again = pydicom.dcmread(phases[0])
     again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     again.save_as(copy)
-    with pytest.raises(DataError, match="1 to 2 images are at one position"):
+    with pytest.raises(DataError, match="1 to 2 images have the same position"):
         read_complex_dicom(folder)
     copy.unlink()
     (folder / "notes.txt").write_text("no DICOM")
@@ -158,7 +158,7 @@ def test_what_does_not_belong_together_is_refused(series, tmp_path) -> None:
 
 def test_a_part_that_is_not_named_is_not_guessed(tmp_path) -> None:
     classic(tmp_path, MAGNITUDE, ("DERIVED", "SECONDARY", "OTHER"), ORIENTATIONS["axial"], "1.2")
-    with pytest.raises(DataError, match="OTHER does not say"):
+    with pytest.raises(DataError, match="OTHER does not state"):
         read_complex_dicom(tmp_path)
 
 
@@ -201,11 +201,11 @@ def real(name: str):
 
 
 def test_real_series_of_magnitudes_are_recognised_and_refused(caplog) -> None:
-    with pytest.raises(DataError, match="magnitude only"):
+    with pytest.raises(DataError, match=r"only (the )?magnitude"):
         read_complex_dicom(real("enhanced/In/Siemens/XA10/6_1.dcm"))
-    with pytest.raises(DataError, match="magnitude only"):
+    with pytest.raises(DataError, match=r"only (the )?magnitude"):
         read_complex_dicom(real("enhanced/In/Philips/IM_0027_fMAP.dcm"))
-    assert "left out 32 frames of T1/FIELD_MAP" in caplog.text
+    assert "skipped 32 frames of T1/FIELD_MAP" in caplog.text
 
 
 def test_component_of_reads_the_standard_attribute_first() -> None:

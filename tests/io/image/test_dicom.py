@@ -318,12 +318,12 @@ def test_a_real_series_as_reference(tmp_path) -> None:
     write_dicom_series(tmp_path / "series", np.ones(reference.shape), None, reference=reference)
     ours = read_dicom_reference(tmp_path / "series").geometry
     np.testing.assert_allclose(ours.positions_mm, reference.geometry.positions_mm, atol=1e-3)
-    with pytest.raises(DataError, match="reference frames are at one position"):
+    with pytest.raises(DataError, match="reference frames have the same position"):
         read_dicom_reference(folder)
 
 
 def test_what_has_no_place_or_no_magnitude_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match="does not say where the image lies"):
+    with pytest.raises(DataError, match="does not state where the image lies"):
         write_dicom_series(tmp_path / "series", np.ones((3, 5, 6)), None)
     assert not (tmp_path / "series").exists()
     place = geometry("axial", 3)
@@ -333,7 +333,7 @@ def test_what_has_no_place_or_no_magnitude_is_refused(tmp_path) -> None:
     with pytest.raises(ShapeError, match="3 slice positions for 2 slices"):
         write_enhanced_dicom(tmp_path / "image.dcm", np.ones((2, 5, 6)), place)
     folder = reference_series(tmp_path / "reference", (3, 18, 30), place)
-    with pytest.raises(ShapeError, match=r"the reference \(3, 18, 30\)"):
+    with pytest.raises(ShapeError, match=r"the reference has \(3, 18, 30\)"):
         write_enhanced_dicom(
             tmp_path / "image.dcm", np.ones((3, 5, 6)), None, reference=read_dicom_reference(folder)
         )

@@ -112,11 +112,11 @@ def test_what_is_no_image_is_left_out_by_name(folder, caplog) -> None:
         "notes.txt (not DICOM)",
         "copy of it.dcm (copy of another file)",
         "state (Grayscale Softcopy Presentation State Storage, without pixels)",
-        "capture (Secondary Capture Image Storage, no MR image)",
+        "capture (Secondary Capture Image Storage, not an MR image)",
         "fusion (in colour)",
     ):
         assert words in caplog.text or words.replace("copy of it.dcm", first.name) in caplog.text
-    with pytest.raises(FileError, match=r"no DICOM image of MR, but state \(Grayscale"):
+    with pytest.raises(FileError, match=r"no MR image in DICOM, only state \(Grayscale"):
         read(folder / "state")
 
 
@@ -198,7 +198,7 @@ def test_what_no_slice_can_be_may_be_called_as_slices_are(disc, folder) -> None:
     np.testing.assert_array_equal(read(disc, series="3"), VOLUME)
     first = min(one for one in disc.rglob("*") if one.is_file() and one.parent != disc)
     first.write_bytes(b"no DICOM")
-    with pytest.raises(FileError, match="is not a DICOM file, although the DICOMDIR names it"):
+    with pytest.raises(FileError, match="is not a DICOM file, but the DICOMDIR names it"):
         read(disc, series="3")
     (folder / "._other.dcm").write_bytes(b"no DICOM")
     np.testing.assert_array_equal(read(folder, series="3"), VOLUME)
@@ -218,7 +218,7 @@ def test_one_of_several_series_is_chosen_and_never_the_first(folder) -> None:
         read(folder)
     np.testing.assert_array_equal(read(folder, series="12"), OTHER)
     header = pydicom.dcmread(next(folder.glob("M3_*_0.dcm")))
-    with pytest.raises(UsageError, match="no series 5; there are 3: magnitude"):
+    with pytest.raises(UsageError, match="no series 5, only 3: magnitude"):
         read(folder, series="5")
     classic(folder, OTHER, ("ORIGINAL", "PRIMARY", "M_FFE"), AXIAL, "1.2", number=3)
     with pytest.raises(UsageError, match="2 series have the number 3; choose one by its UID"):
@@ -279,7 +279,7 @@ def test_one_of_several_echoes_is_chosen_by_the_order_of_their_times(tmp_path, i
         read(tmp_path)
     np.testing.assert_array_equal(read(tmp_path, echo=0), VOLUME)
     np.testing.assert_array_equal(read(tmp_path, echo=1), VOLUME // 2)
-    with pytest.raises(UsageError, match=r"no echo 2; there are 0 \(4.6 ms\)"):
+    with pytest.raises(UsageError, match=r"no echo 2, only 0 \(4.6 ms\)"):
         read(tmp_path, echo=2)
 
 
@@ -311,7 +311,9 @@ def test_frames_without_their_places_are_refused(folder) -> None:
 
 def test_what_chooses_among_dicom_images_is_refused_for_others(tmp_path) -> None:
     np.save(tmp_path / "a.npy", VOLUME)
-    with pytest.raises(UsageError, match=r"a\.npy: series, echo choose among DICOM images"):
+    with pytest.raises(
+        UsageError, match=r"a\.npy: series, echo can only be used with DICOM images"
+    ):
         read_image(tmp_path / "a.npy", ImageReadOptions(series="1", echo=0))
     for wrong in ({"series": "3,"}, {"echo": -1}, {"phase_scale": 0.0}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -387,8 +389,8 @@ def test_an_anonymised_magnitude_is_one_only_without_negative_values(tmp_path, c
     kind = ("ORIGINAL", "PRIMARY", "OTHER")
     classic(tmp_path, VOLUME, kind, AXIAL, "1.2", manufacturer="GE MEDICAL SYSTEMS")
     np.testing.assert_array_equal(read(tmp_path), VOLUME)
-    assert "taken for a magnitude, although Image Type OTHER does not say" in caplog.text
-    with pytest.raises(DataError, match="OTHER does not say"):
+    assert "taken for a magnitude, although Image Type OTHER does not state" in caplog.text
+    with pytest.raises(DataError, match="OTHER does not state"):
         read_complex_dicom(tmp_path)
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()

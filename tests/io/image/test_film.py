@@ -122,7 +122,7 @@ def test_what_is_no_film_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"written as .gif or .mp4"):
         check_film(tmp_path / "a.avi")
     for shape in ((1, 1, 8, 8), (3, 8, 8)):
-        with pytest.raises(ShapeError, match="several images that follow one another"):
+        with pytest.raises(ShapeError, match="several consecutive images"):
             write_film(tmp_path / "a.gif", RNG.random(shape), None, Pace(100))
 
 

@@ -46,7 +46,7 @@ def test_a_series_is_a_reference_of_a_series(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "series.npy", voxels.T)
     found = read_reference(tmp_path / name, shape=(3, 1, 4, 5))
     np.testing.assert_array_equal(found, voxels.T)
-    with pytest.raises(ShapeError, match=r"\(3, 1, 4, 5\), the reconstruction \(2, 1, 4, 5\)"):
+    with pytest.raises(ShapeError, match=r", 5\), but the reconstruction has \(2, 1, 4, 5\)"):
         read_reference(tmp_path / name, shape=(2, 1, 4, 5))
     with pytest.raises(ShapeError, match=r"one image or one volume$"):
         read_reference(tmp_path / name)
@@ -69,7 +69,7 @@ def test_what_is_no_reference_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="NaN or infinite"):
         read_reference(path)
     np.save(path, np.ones((4, 5)))
-    with pytest.raises(ShapeError, match=r"\(4, 5\), the reconstruction \(5, 4\)"):
+    with pytest.raises(ShapeError, match=r"\(4, 5\), but the reconstruction has \(5, 4\)"):
         read_reference(path, shape=(5, 4))
     with pytest.raises(FileError, match="no such file"):
         read_reference(tmp_path / "none.nii")

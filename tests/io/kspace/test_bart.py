@@ -113,7 +113,7 @@ def test_a_header_of_fewer_slices_than_there_are_is_refused(tmp_path: Path, nois
     header = path.with_suffix(".hdr")
     write_cfl(tmp_path / "other.cfl", noisy(2, 4, 1, 5, 6).astype(np.complex64))
     header.write_bytes((tmp_path / "other.hdr").read_bytes())
-    with pytest.raises(FileError, match=r"the file has 2880 bytes, the sizes .* ask for 1920"):
+    with pytest.raises(FileError, match=r"the file has 2880 bytes, but the sizes .* need 1920"):
         read(path)
 
 

@@ -260,7 +260,7 @@ def test_ute_is_read_with_the_points_beside_it(ndim, repetitions, tmp_path) -> N
 def test_ute_without_all_of_its_points_is_refused(tmp_path) -> None:
     folder = write_ute(tmp_path / "7", counts(1, 7, 1, COILS, 30), np.full((7, 30, 2), 0.5))
     (folder / "traj").write_bytes((folder / "traj").read_bytes()[:-8])
-    with pytest.raises(FileError, match="traj has 419 numbers, 7 spokes of 30 samples"):
+    with pytest.raises(FileError, match="traj has 419 numbers, but 7 spokes of 30 samples"):
         read(folder)
     (folder / "traj").unlink()
     with pytest.raises(DataError, match="UTE with the file traj next to"):

@@ -50,7 +50,11 @@ def test_a_readout_that_discards_all_that_it_has_is_refused(readouts, pre, post,
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("discard_post", 3, "1 of 24 readouts cover other columns than the others, first that of"),
+        (
+            "discard_post",
+            3,
+            "1 of 24 readouts cover other columns than the others, the first of them that of",
+        ),
         ("sample_time_us", 7.0, "1 of 24 readouts have another dwell time"),
         ("flags", 1 << 21, "1 of 24 readouts run in the other direction"),
     ],
@@ -84,7 +88,7 @@ def test_a_row_that_is_missing_though_its_neighbours_are_not_is_named(readouts, 
 
 def test_a_row_that_went_elsewhere_is_named_or_refused(readouts, caplog) -> None:
     readouts[9].idx.kspace_encode_step_1 = 10
-    with pytest.raises(DataError, match="come 2 times with the same counters, others 1"):
+    with pytest.raises(DataError, match="occur 2 times with the same counters, others 1"):
         assemble(make_header((COLUMNS, ROWS, 1)), readouts)
     readouts[9].idx.average = 1
     assert "rows 9 were not measured" in said(caplog, readouts)
@@ -151,7 +155,7 @@ def test_points_by_chance_and_an_ellipse_are_no_gaps(caplog) -> None:
 def test_a_matrix_far_larger_than_what_was_measured_is_named(readouts, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assemble(make_header((COLUMNS, 4 * ROWS, 1), centre=(ROWS // 2, 0)), readouts)
-    assert "along axis 0 of (y, x) what was measured covers 24 of 96" in caplog.text
+    assert "along axis 0 of (y, x) the measured samples cover 24 of 96" in caplog.text
 
 
 def test_a_partition_that_is_missing_is_named(caplog) -> None:
@@ -194,7 +198,7 @@ def test_slices_that_the_header_counts_and_nobody_measured_are_named(
         ]
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "scan.h5")
-    assert ("counts 3 slices, the readouts are of 2" in caplog.text) is (slices == 3)
+    assert ("counts 3 slices, but the readouts belong to 2" in caplog.text) is (slices == 3)
     assert "channels" not in caplog.text
 
 
@@ -232,7 +236,7 @@ def test_a_readout_that_lies_about_its_length_is_refused(tmp_path) -> None:
         struct.pack_into("<I", content, at[3], struct.unpack_from("<I", content, at[3])[0] - 8)
         return content
 
-    with pytest.raises(FileError, match="readout 4 of the Siemens raw file is 2 channels of 16"):
+    with pytest.raises(FileError, match="readout 4 of the Siemens raw file has 2 channels of 16"):
         read(twix(tmp_path, shorten))
 
 
@@ -261,7 +265,7 @@ def test_a_jump_of_the_scanners_counter_is_named(tmp_path, caplog) -> None:
 def test_slices_of_the_protocol_that_nobody_measured_are_named(tmp_path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         read(twix(tmp_path, lambda content, at, mask: content, extra="sSliceArray.lSize = 3\n"))
-    assert "the protocol has 3 slices, the readouts are of 1" in caplog.text
+    assert "the protocol has 3 slices, but the readouts belong to 1" in caplog.text
 
 
 @pytest.mark.parametrize("chopped", [True, False])
@@ -273,13 +277,13 @@ def test_ges_chopping_bit_is_compared_with_the_samples(chopped, tmp_path, caplog
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         read(path)
-    assert ("the image lies at the edge of the field of view" in caplog.text) is not chopped
+    assert ("puts the image at the edge of the field of view" in caplog.text) is not chopped
 
 
 def test_a_p_file_of_more_than_its_header_speaks_of_is_refused(tmp_path) -> None:
     path = tmp_path / "P00001.7"
     path.write_bytes(p_file(kspace_with_its_centre_in_the_middle()) + bytes(8))
-    with pytest.raises(FileError, match=r"holds \d+ numbers, its header states"):
+    with pytest.raises(FileError, match=r"holds \d+ numbers, but its header states"):
         read(path)
 
 
@@ -287,5 +291,5 @@ def test_an_array_of_fewer_slices_than_its_file_is_refused(tmp_path) -> None:
     path = tmp_path / "scan.npy"
     np.save(path, np.ones((4, 8, 8), np.complex64))
     path.write_bytes(path.read_bytes().replace(b"(4, 8, 8)", b"(3, 8, 8)"))
-    with pytest.raises(FileError, match="its header asks for"):
+    with pytest.raises(FileError, match="but its header needs"):
         read(path)

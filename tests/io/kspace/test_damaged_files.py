@@ -122,7 +122,7 @@ def test_a_header_with_an_endless_matrix_is_refused(kspace, tmp_path) -> None:
         dataset = file["dataset"]
         dataset.header = make_header((60_000, 60_000, 1))
         dataset.acquisitions = make_readouts(kspace)
-    with pytest.raises(DataError, match="points for each sample"):
+    with pytest.raises(DataError, match="points per measured sample"):
         read(path)
 
 

@@ -246,7 +246,7 @@ def test_echo_trains_whose_directions_were_lost_are_refused() -> None:
     lines = trains(phantom(), phase())
     for line in lines:
         line.clear_flag(ismrmrd.ACQ_IS_REVERSE)
-    with pytest.raises(DataError, match="no readout is marked"):
+    with pytest.raises(DataError, match=r"no readout .* is marked"):
         assemble(epi_header(), lines)
 
 

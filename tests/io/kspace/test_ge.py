@@ -146,7 +146,7 @@ def test_what_was_not_chopped_stays(write) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"revision": 24.0}, FileError, "revision 24.000; 26 to 31 can be read"),
+        ({"revision": 24.0}, FileError, "revision 24.000; only 26 to 31 can be read"),
         ({"revision": 32.5}, FileError, "revision 32.500"),
         ({"passes": 2}, DataError, "2 passes"),
         ({"echoes": 3}, DataError, "3 echoes"),

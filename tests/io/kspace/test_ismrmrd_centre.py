@@ -40,7 +40,7 @@ def test_a_wrong_header_is_corrected_by_the_readouts(
     scan = assemble(header, lines)
     np.testing.assert_array_equal(scan.kspace[0][:, 8:], kspace[:, 8:])
     assert "the header puts the centre of k-space at kspace_encode_step_1 8" in caplog.text
-    assert "24 is taken" in caplog.text
+    assert "24 is used" in caplog.text
     right = assemble(make_header((SIZE, SIZE, 1), centre=(24, 0)), lines)
     assert torch.equal(scan.kspace, right.kspace)
 
@@ -69,5 +69,5 @@ def test_samples_without_a_peak_contradict_nothing() -> None:
     )
     for line in lines:
         line.idx.user[5] = 3
-    with pytest.raises(DataError, match=r"the header says 2, the readouts themselves say 3"):
+    with pytest.raises(DataError, match=r"the header states 2, the readouts themselves state 3"):
         assemble(header, lines)

@@ -135,7 +135,7 @@ def test_of_several_groups_one_is_chosen_and_none_is_taken_in_silence(
     np.testing.assert_array_equal(read(path, group="dataset").kspace[0], kspace)
     np.testing.assert_array_equal(read(path, group="/dataset_2").kspace[0], 2 * kspace)
     with pytest.raises(
-        UsageError, match="group third asked for; scans are in /dataset, /dataset_2"
+        UsageError, match="group third was requested, but scans are in /dataset, /dataset_2"
     ):
         read(path, group="third")
 

@@ -47,7 +47,7 @@ def test_echoes_that_differ_in_the_segment_alone_are_two_images(
     scan = assemble(header(), lines(echoes, lambda echo: {"segment": 3 * echo}))
     assert scan.images == ("segment 0", "segment 3")
     np.testing.assert_array_equal(scan.kspace[:, 0], echoes)
-    assert "read as 2 images (segment), told apart by the counter segment" in caplog.text
+    assert "they are read as 2 images (segment), told apart by the counter segment" in caplog.text
 
 
 @pytest.mark.parametrize("index", [0, 4, 7])
@@ -98,13 +98,13 @@ def test_averages_of_two_echoes_are_averaged_echo_by_echo(echoes) -> None:
 
 def test_images_that_nothing_tells_apart_are_refused(echoes) -> None:
     some = [make_readout(echoes[1][:, row], row=row) for row in (2, 5)]
-    with pytest.raises(DataError, match=r"come 2 times .* others 1 times.*number the readouts"):
+    with pytest.raises(DataError, match=r"occur 2 times .* others 1 times.*number the readouts"):
         assemble(header(), [*make_readouts(echoes[0]), *some])
 
 
 def test_rows_measured_again_in_another_segment_are_no_image(echoes) -> None:
     again = [make_readout(echoes[1][:, 4], row=4, counters={"segment": 1})]
-    with pytest.raises(DataError, match="nothing tells what belongs together"):
+    with pytest.raises(DataError, match="nothing tells which belong together"):
         assemble(header(), [*make_readouts(echoes[0]), *again])
 
 

@@ -93,7 +93,7 @@ def test_several_measurements_are_chosen_from(noisy, tmp_path) -> None:
     assert groups_of(path) == ["1", "2"]
     with pytest.raises(UsageError, match="holds 2 measurements; choose one with --group 1 to 2"):
         read(path)
-    with pytest.raises(UsageError, match="group 3 asked for"):
+    with pytest.raises(UsageError, match="group 3 was requested"):
         read(path, group="3")
     alone = write(tmp_path / "one.mrd", *second)
     assert_same_scan(read(path, group="2"), read(alone))

@@ -169,7 +169,7 @@ def test_modes_and_trajectories_have_the_words_of_version_1(mrd, noisy, tmp_path
     assert found.reference is not None
     header = header_of(mrd, trajectory="SPIRAL")
     path = stream(mrd, tmp_path / "b.mrd", header, items_of(mrd, readouts))
-    with pytest.raises(DataError, match="without the points of k-space"):
+    with pytest.raises(DataError, match="lack their k-space points"):
         read(path)
 
 
@@ -188,7 +188,7 @@ def test_damaged_streams_and_those_without_readouts_are_named(mrd, noisy, tmp_pa
         with pytest.raises(FileError, match=r"a\.mrd"):
             read(path)
     path.write_bytes(whole.replace(b'"name":"Mrd"', b'"name":"Mrx"'))
-    with pytest.raises(FileError, match="another version of MRD 2 than mrd-python"):
+    with pytest.raises(FileError, match="a version of MRD 2 that mrd-python"):
         read(path)
     with pytest.raises(FileError, match="no readouts, no data"):
         read(stream(mrd, tmp_path / "b.mrd", header_of(mrd), []))

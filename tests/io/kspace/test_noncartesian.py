@@ -132,7 +132,7 @@ def test_ismrmrd_readouts_carry_their_points(per_pixel) -> None:
         ({"matrix_size": (16, 48)}, DataError, r"axis 0.*\[-8, 8\).*larger image"),
         ({"matrix_size": (48,)}, ShapeError, "image size"),
         ({"mask": torch.ones(48, 48)}, DataError, "mask and a trajectory"),
-        ({"trajectory": None}, DataError, "goes with a trajectory"),
+        ({"trajectory": None}, DataError, "was given without a trajectory"),
     ],
 )
 def test_bad_input_is_named(change, kind, said, tmp_path) -> None:
@@ -207,5 +207,5 @@ def test_images_over_time_are_read_as_they_were_written(ending, own, tmp_path) -
 def test_points_of_another_number_of_images_are_refused(tmp_path) -> None:
     np.save(tmp_path / "scan.npy", np.ones((3, 2, 4, 10), np.complex64))
     points = golden_angle_frames(2, 4, 10, (8, 8))[:, None]
-    with pytest.raises(ShapeError, match=r"differ between these \(image, 1, \*samples, 2\)"):
+    with pytest.raises(ShapeError, match=r"differ between images \(image, 1, \*samples, 2\)"):
         firenet_mri.read(tmp_path / "scan.npy", trajectory=points, matrix_size=(8, 8))

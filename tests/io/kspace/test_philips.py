@@ -246,7 +246,7 @@ def test_nothing_of_the_comments_is_told(write, kspace) -> None:
 def test_readouts_of_the_same_counters_or_samples_are_refused(write, kspace) -> None:
     readouts = lines_of(kspace)
     path = write([*readouts, readouts[3]], GENERAL)
-    with pytest.raises(DataError, match="1 readout comes again with the same counters"):
+    with pytest.raises(DataError, match="1 readout repeats the counters"):
         read(path)
     path = write(readouts, GENERAL)
     lines = path.read_text("latin1").splitlines()

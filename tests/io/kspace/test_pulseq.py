@@ -90,8 +90,8 @@ def test_matrix_and_centre_come_from_the_readouts_and_are_said(
     np.testing.assert_array_equal(scan.kspace[0].numpy(), kspace)
     assert scan.geometry is None
     assert scan.parameters.echo_times_ms == ()
-    assert "matrix of 16 x 14 and the centre of k-space at line 7" in caplog.text
-    assert "place are not known" in caplog.text
+    assert "matrix of 16 x 14 with the centre of k-space at line 7" in caplog.text
+    assert "position are not known" in caplog.text
 
 
 def test_another_sequence_is_not_taken_for_pulseq(tmp_path: Path) -> None:
@@ -315,8 +315,8 @@ def test_turned_echo_trains_are_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("sequence", "words"),
     [
-        (cartesian(ROWS[1:], EVEN), r"has 14 readouts, made\.seq has 13"),
-        (cartesian(ROWS, EVEN[1:]), r"readout 0 has 16 samples, in made\.seq it has 15"),
+        (cartesian(ROWS[1:], EVEN), r"has 14 readouts, but made\.seq has 13"),
+        (cartesian(ROWS, EVEN[1:]), r"readout 0 has 16 samples, but in made\.seq it has 15"),
         (labelled(cartesian(ROWS, EVEN), SMS=1), "several slices at once"),
         (labelled(cartesian(ROWS, EVEN), NAV=1), "belongs to an image"),
         (cartesian([(0, 0)] * NY, EVEN), "has no phase encoding"),
@@ -366,7 +366,7 @@ def test_files_that_are_no_sequence_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_has_no_readouts_takes_no_sequence(tmp_path: Path) -> None:
     np.save(tmp_path / "kspace.npy", random(COILS, NY, NX))
-    with pytest.raises(UsageError, match="leave pulseq_file"):
+    with pytest.raises(UsageError, match="omit pulseq_file"):
         read(tmp_path / "kspace.npy", pulseq_file=tmp_path / "gre.seq")
 
 

@@ -258,7 +258,7 @@ def test_what_is_not_cartesian_is_refused_by_name(options, words, write) -> None
 def test_a_truncated_real_scan_is_refused(share, write) -> None:
     content = twix("gre.dat").read_bytes()
     path = write(content[: int(share * len(content))])
-    with pytest.raises(FileError, match=r"truncated|ends in its table"):
+    with pytest.raises(FileError, match=r"truncated|ends within its table"):
         read(path)
 
 
