@@ -173,8 +173,8 @@ def _missing(name: str) -> Callable[..., None]:
 
     def say(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
         raise UsageError(
-            f"firenet {name} is in a separate package; install it with "
-            "pip install ./plugins/benchmark"
+            f"firenet {name} is in a separate package; in a clone of the repository, install it "
+            "with pip install ./plugins/benchmark"
         )
 
     return say

@@ -116,8 +116,15 @@ def _parameter(field: Field) -> Parameter:
     if field.is_flag:
         return Parameter(name, help=field.help, group=group, negative=(), show_default=False)
     # The help text itself states in words what a default of None means.
-    shown = field.default is not None
+    shown = False if field.default is None else _as_typed
     return Parameter(name, help=field.help, group=group, converter=_as_given, show_default=shown)
+
+
+def _as_typed(default: Any) -> str:
+    """Return a default in the form in which a user would type it."""
+    if isinstance(default, tuple):
+        return ",".join(map(_as_typed, default))
+    return f"{default:.3g}" if isinstance(default, float) else str(default)
 
 
 def _kind(field: Field) -> Any:

@@ -159,6 +159,12 @@ def test_the_version_is_printed() -> None:
     assert firenet("--version").out.startswith("firenet_mri 0.")
 
 
+def test_defaults_are_shown_as_they_are_typed() -> None:
+    shown = " ".join(firenet("train", "--help").out.replace("│", "").split())
+    assert "[default: 96,128, 128,128,160]" in shown or "[default: 96,128,128,128,160]" in shown
+    assert "[default: 0.000631]" in shown
+
+
 def test_a_plugin_that_is_missing_is_named(monkeypatch) -> None:
     monkeypatch.setattr(app_module, "entry_points", lambda group: [])
     result = firenet("benchmark", "stability", "--smoke")

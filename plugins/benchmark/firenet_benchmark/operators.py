@@ -6,18 +6,15 @@ other peers are, see :mod:`firenet_benchmark.tuned`.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from firenet_benchmark import tuned
+from firenet_benchmark import tuned, user_code
 from firenet_benchmark.tuned import Peer
 from firenet_mri import RawScan
-from firenet_mri.errors import FileError, UsageError
 from firenet_mri.operators.given import GivenEncoding
 from firenet_mri.sigpy import to_sigpy
 
@@ -43,22 +40,7 @@ def load_encoding(source: str, scan: RawScan) -> Any:
     UsageError
         If the source does not name file and function, or the function fails.
     """
-    name, _, function = source.rpartition(":")
-    if not name or not function:
-        raise UsageError(f"{source}: name the file and its function, as operators.py:make")
-    path = Path(name)
-    if not path.is_file():
-        raise FileError(f"{path}: no such file; check the path")
-    spec = importlib.util.spec_from_file_location("firenet_benchmark_encoding", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return getattr(module, function)(scan)
-    # The file is a user's and can raise anything.
-    except Exception as error:
-        raise UsageError(f"{source}: {type(error).__name__}: {error}") from error
+    return user_code.called(source, scan, example="operators.py:make")[0]
 
 
 def peers_for(encoding: GivenEncoding) -> tuple[Peer, ...]:

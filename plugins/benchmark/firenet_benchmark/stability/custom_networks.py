@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from firenet_benchmark import user_code
 from firenet_benchmark.stability import hashes
 from firenet_benchmark.stability.checkpoints import read_weights
 from firenet_benchmark.stability.choices import PUBLISHED, PublishedName, Takes
@@ -243,69 +240,13 @@ def _vendor_mask(mask: Tensor) -> Tensor:
 
 def _from_file(network: str) -> tuple[nn.Module, str]:
     """Return what the factory in a Python file returns, and the hash of its code."""
-    path, _, factory = network.rpartition(":")
-    if not path or not factory:
-        raise UsageError(f"{network}: name the file and its function, as model.py:make_network")
-    if not Path(path).is_file():
-        raise FileError(f"{path}: no such file; check the path")
-    try:
-        with _beside(Path(path)):
-            module = _imported(Path(path))
-            made = getattr(module, factory)()
-    except UsageError:
-        raise
-    # The file is a user's and can raise anything.
-    except Exception as error:
-        raise UsageError(f"{network}: {type(error).__name__}: {error}") from error
+    made, module = user_code.called(network, example="model.py:make_network")
     if not isinstance(made, nn.Module):
         raise UsageError(
             f"{network}: the function returned {type(made).__name__}; it must return a "
             "torch.nn.Module"
         )
     return made, hashes.of_code(module)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Let a file import those of its folder, as a program of Python may.
-
-    Raises
-    ------
-    UsageError
-        If another folder's file of such a name was imported before: Python keeps one of a name.
-    """
-    folder = path.resolve().parent
-    for one in (*sorted(folder.glob("*.py")), *sorted(folder.glob("*/__init__.py"))):
-        name = one.parent.name if one.name == "__init__.py" else one.stem
-        origin = hashes.own_file(sys.modules.get(name))
-        if origin is not None and origin.resolve() != one.resolve():
-            raise UsageError(
-                f"{path}: may import {name}, and {origin} was imported under this name for "
-                "another network; rename one of them, or run the networks in two commands"
-            )
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-def _imported(path: Path) -> ModuleType:
-    """Return the module of a Python file, under a name that no other has."""
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    name = f"firenet_benchmark_user_{place}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses, among others, look their module up.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _from_bundle(folder: Path) -> tuple[nn.Module, str]:

@@ -156,20 +156,22 @@ def of_code(module: ModuleType) -> str:
 def own_file(module: ModuleType | None) -> Path | None:
     """Return the file of a module that is neither installed nor this library's; else None."""
     origin = getattr(module, "__file__", None)
-    if not isinstance(origin, str) or _is_installed(Path(origin)):
+    if not isinstance(origin, str):
         return None
-    return Path(origin)
+    path = Path(origin)
+    # torch.ops, for one, has a file that is nowhere.
+    return path if path.is_file() and not _is_installed(path) else None
 
 
-def _sources(module: ModuleType, seen: set[str]) -> Iterator[Path]:
-    origin = getattr(module, "__file__", None)
-    if origin is None or origin in seen or _is_installed(Path(origin)):
+def _sources(module: ModuleType, seen: set[Path]) -> Iterator[Path]:
+    origin = own_file(module)
+    if origin is None or origin in seen:
         return
     seen.add(origin)
-    yield Path(origin)
+    yield origin
     values = list(vars(module).values())
     shown = [v.__name__ if isinstance(v, ModuleType) else _module_of(v) for v in values]
-    for name in (*shown, *_imports(module, Path(origin))):
+    for name in (*shown, *_imports(module, origin)):
         other = sys.modules.get(name)
         if other is not None:
             yield from _sources(other, seen)

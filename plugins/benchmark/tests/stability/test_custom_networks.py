@@ -194,6 +194,13 @@ def test_a_file_imports_those_beside_it_and_their_numbers_are_in_its_hash(tmp_pa
     assert str(tmp_path) not in sys.path
 
 
+def test_modules_without_a_file_do_not_count(tmp_path) -> None:
+    model = tmp_path / "model.py"
+    model.write_text("from torch import nn, ops\ndef make(): return nn.Identity()\n")
+    origin = custom_method(f"{model}:make").origin
+    assert origin["code sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+
+
 def test_a_file_never_gets_what_is_beside_another(tmp_path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
