@@ -209,7 +209,7 @@ def test_a_file_never_gets_what_is_beside_another(tmp_path) -> None:
             "from beside_both import gain\nfrom torch import nn\ndef make(): return nn.Identity()\n"
         )
     custom_method(f"{tmp_path / 'a/model.py'}:make")
-    with pytest.raises(UsageError, match=r"may import beside_both, and .*beside_both\.py was"):
+    with pytest.raises(UsageError, match=r"may import beside_both, but .*beside_both\.py was"):
         custom_method(f"{tmp_path / 'b/model.py'}:make")
 
 
