@@ -66,7 +66,7 @@ _NOT_RUN = (
 
 _ROUNDED = (
     f"Differences below {100 * TOLERANCE:g} % (for the gap, of the objective), and of bounds up to "
-    f"{100 * _PART_OF_GAP:g} % of the gap: values that are estimated again differ by rounding."
+    f"{100 * _PART_OF_GAP:g} % of the gap: re-estimated values differ by rounding."
 )
 
 

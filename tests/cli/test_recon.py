@@ -339,7 +339,7 @@ def test_what_is_odd_about_the_data_is_said_below_the_sentence(kspace, tmp_path)
         (("--bids", "sub-01.nii"), "without suffix"),
         (("--bids", "sub-01_T1w", "--map-sets", "2"), "not have a single phase"),
         (("--bids", "there_T1w"), "exists"),
-        (("--dicom", "full"), "holds 1 other file, such as"),
+        (("--dicom", "full"), "contains 1 other file, such as"),
         (("--dicom", "there_part-mag_T1w.json"), "is not a folder"),
         (("--dicom", "a.nii"), "a.nii would be inside it"),
         (("--dicom", "."), "a.nii would be inside it"),
@@ -475,7 +475,7 @@ def test_a_film_of_one_image_is_refused_before_the_work(kspace, tmp_path) -> Non
     ("arguments", "said"),
     [
         (("--joint", "repetition"), "does not have several images along such an axis"),
-        (("--joint", "slice", "--preset", "paper"), "the preset paper serves single images"),
+        (("--joint", "slice", "--preset", "paper"), "the preset paper is for single images"),
         (("--layers", "2"), "the image is shown"),
     ],
 )

@@ -106,7 +106,7 @@ def test_arrays_of_any_layout_give_the_image_of_the_tensor(layout) -> None:
 def test_arrays_of_no_numbers_are_refused_by_name() -> None:
     kspace = random(1, 2, 12, 10)
     for wrong in (np.array(["a"]), np.array([None]), np.zeros(10, "datetime64[s]")):
-        with pytest.raises(DataError, match=r"mask is an array of .*; it must be numbers"):
+        with pytest.raises(DataError, match=r"mask is an array of .*; it must contain numbers"):
             fm.FIRENETModel(maps="lowres", layers=1)(kspace, wrong)
 
 

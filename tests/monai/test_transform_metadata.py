@@ -227,4 +227,7 @@ def test_metadata_name_the_slice_without_calibration() -> None:
     with pytest.warns(UserWarning, match="are made from the centre"):
         image = fm.FIRENETReconstruct(layers=2)(kspace_of(scan), mask)
     lines = image.meta["warnings"].split("\n")
-    assert any(line.startswith("Warning (slice 1): The centre of k-space is not") for line in lines)
+    assert any(
+        line.startswith("Warning (slice 1): The centre of k-space is empty or not")
+        for line in lines
+    )

@@ -78,7 +78,7 @@ def test_residual_is_that_of_forward_and_adjoint() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     encoding = MatrixOperator(randn(5, 7))
-    with pytest.raises(UsageError, match=r"weight is 2"):
+    with pytest.raises(UsageError, match=r"part is 2"):
         PhaseConstrained(encoding, torch.ones(7, dtype=torch.complex64), 2)
     with pytest.raises(ShapeError, match="phase has shape"):
         PhaseConstrained(encoding, torch.ones(6, dtype=torch.complex64), 0.3)

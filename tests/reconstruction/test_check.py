@@ -230,7 +230,7 @@ def test_other_words_are_refused(folder, field) -> None:
 
 def test_entry_that_is_missing_is_missed(folder) -> None:
     forge(folder, lambda report: report["certificate"]["entries"].pop())
-    with pytest.raises(DataError, match="says nothing about arithmetic"):
+    with pytest.raises(DataError, match="states nothing about arithmetic"):
         check(folder)
 
 

@@ -360,7 +360,7 @@ def slices(lacking: tuple[int, ...], count: int = 5, *, placed: bool = False) ->
 @pytest.mark.parametrize(
     ("lacking", "placed", "cure"),
     [
-        ((3,), False, "slice 3 has no fully sampled centre .* with --slices 0-2,4, or"),
+        ((3,), False, "slice 3 has no fully sampled, non-empty centre .* with --slices 0-2,4, or"),
         ((3,), True, "slice 3 has .* with --slices 0-2 and then --slices 4, or"),
         ((0, 1), True, "slice 0, slice 1 have .* with --slices 2-4, or"),
     ],

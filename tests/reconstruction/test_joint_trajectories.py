@@ -192,7 +192,7 @@ def test_trajectories_that_do_not_fit_the_frames_are_refused(scan, change, words
 
 @pytest.mark.parametrize(
     ("numbers", "words"),
-    [((0, 1, 1, 2), "phase 1 comes 2 times"), ((0, 1, 3, 4), "after phase 1 comes phase 3")],
+    [((0, 1, 1, 2), "phase 1 occurs 2 times"), ((0, 1, 3, 4), "phase 1 is followed by phase 3")],
 )
 def test_frames_that_are_repeated_or_lost_are_refused(scan, numbers, words) -> None:
     named = dataclasses.replace(scan, images=tuple(f"phase {i}" for i in numbers))

@@ -143,7 +143,7 @@ def test_weights_that_a_record_was_forged_to_name_are_refused(folder) -> None:
         report["options"]["reconstruction"]["network"]["weights"] = other
 
     forge(folder, change)
-    with pytest.raises(DataError, match="says of network"):
+    with pytest.raises(DataError, match="states network as"):
         checked_with(folder, 1)
 
 
@@ -321,5 +321,5 @@ def test_warnings_of_the_training_are_measured_again(folder) -> None:
         found["warnings"] = []
 
     forge(folder, change)
-    with pytest.raises(DataError, match="leaves out the warning coils unlike training"):
+    with pytest.raises(DataError, match="omits the warning coils unlike training"):
         checked_with(folder)

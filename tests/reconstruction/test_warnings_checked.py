@@ -86,7 +86,7 @@ def unsaid(report: Report) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (removed, "leaves out the warning image wrapped about slice 1"),
+        (removed, "omits the warning image wrapped about slice 1"),
         (harmless, "its warnings are not those"),
         (proven, "are not in the written form"),
         (unlimited, "are not in the written form"),

@@ -32,8 +32,8 @@ def radial(scale: float = 1.0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": Y[:1]}, ShapeError, "1 coil and mps 2"),
-        ({"y": Y[:, :8]}, ShapeError, r"mps calls for \(2, 16, 12\)"),
+        ({"y": Y[:1]}, ShapeError, "1 coil and mps has 2"),
+        ({"y": Y[:, :8]}, ShapeError, r"mps requires \(2, 16, 12\)"),
         ({"y": Y[0, 0, 0]}, UsageError, "NumPy or CuPy arrays"),
         ({"y": Y.real.astype(np.int16)}, DataError, r"y is int16.*y.astype\(np.complex64\)"),
         ({"y": Y.real.astype(bool)}, DataError, "y is bool"),
@@ -52,10 +52,10 @@ def radial(scale: float = 1.0) -> np.ndarray:
         ({"weights": with_one(np.ones(SHAPE), np.nan)}, DataError, "weights has NaN"),
         ({"weights": np.ones((3, *SHAPE))}, ShapeError, r"weights have shape \(3, 16, 12\)"),
         ({"weights": np.ones(7)}, ShapeError, "broadcast to y"),
-        ({"coord": radial()}, ShapeError, r"coord calls for \(2, 50\)"),
+        ({"coord": radial()}, ShapeError, r"coord requires \(2, 50\)"),
         ({"y": SPIRAL, "coord": radial()[:, :1]}, ShapeError, "axis of 2"),
         ({"y": SPIRAL, "coord": np.ones((50, 3))}, ShapeError, "axis of 2"),
-        ({"y": SPIRAL, "coord": radial(2.1)}, DataError, "cycles per field of view.*rescale"),
+        ({"y": SPIRAL, "coord": radial(2.1)}, DataError, "rescale it to cycles per field of view"),
         ({"y": SPIRAL, "coord": 1j * radial()}, ShapeError, "must be real"),
         ({"y": SPIRAL, "coord": with_one(radial(), np.nan)}, DataError, "coord has NaN"),
         ({"comm": object()}, UsageError, "comm .* omit it"),

@@ -170,7 +170,7 @@ def test_what_is_damaged_or_there_already_is_refused(folder) -> None:
     app.run()
     with pytest.raises(FileError, match="exists"):
         app.save(folder / "a.npy")
-    with pytest.raises(UsageError, match=r"end the name in \.npy"):
+    with pytest.raises(UsageError, match=r"use the suffix \.npy"):
         app.save(folder / "b.nii.gz")
     (folder / "a.evidence.h5").unlink()
     with pytest.raises(FileError, match="no such file"):

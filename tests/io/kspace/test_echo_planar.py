@@ -451,6 +451,6 @@ def test_an_image_by_a_scan_without_phase_encoding_is_made_and_checked_again(tmp
     assert made.status == 0, made.err
     assert "made from a scan without phase encoding" in " ".join(made.out.split())
     refused = firenet("certify", tmp_path / "a.json", "--scan", scan)
-    assert "give it by --phase-correction" in refused.err
+    assert "give it with --phase-correction" in refused.err
     checked = firenet("certify", tmp_path / "a.json", "--scan", scan, *given)
     assert checked.status == 0, checked.err

@@ -72,7 +72,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a new element": (instead("<encoding>", "<novelty>Made-up</novelty><encoding>"), ""),
     "a new element inside": (
         instead("<trajectory>", "<novelty>Made-up</novelty><trajectory>"),
-        "novelty is not known",
+        "novelty is not in the standard",
     ),
     "a value that nobody can read": (
         instead("flipAngle_deg>15.0<", "flipAngle_deg>Made-up<"),
