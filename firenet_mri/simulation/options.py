@@ -66,7 +66,8 @@ class SimulationOptions(Options):
     mask: Path | Tensor | None = option(
         None,
         "Sampling mask instead of pattern, acceleration and calibration, a .npy or .cfl "
-        "file or an array that broadcasts to ([frame,] [z,] y, x); nonzero means sampled.",
+        "file or an array that broadcasts to (y, x), (z, y, x) or with frames first; "
+        "nonzero means sampled.",
     )
     snr: float = option(
         40.0, "Mean signal divided by the noise's standard deviation.", check=_between(1e-6, 1e12)
